@@ -1,0 +1,1 @@
+"""Avro: single-object codec, fingerprints, compatibility, CloudEvents headers."""

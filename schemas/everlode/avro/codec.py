@@ -1,0 +1,283 @@
+"""Single-object encoding: C3 01, the schema's fingerprint, the Avro body.
+
+Source: Apache Avro 1.12 specification, "Single-object encoding". What does not fit the contract
+(marker, unknown fingerprint, truncated or trailing bytes, a value out of range) is a
+`ContractError`; an unknown fingerprint is the leaf `UnknownSchema`, which may be cured by waiting
+for the writer's schema. A `Codec` holds the schemas it has learnt and is otherwise pure.
+"""
+
+from __future__ import annotations
+
+import json
+from io import BytesIO
+from typing import Any, NamedTuple
+
+import fastavro
+from everlode.avro import schemas
+from everlode.errors import ContractError
+from everlode.events import states
+from everlode.events.base import (
+    Command,
+    CommandAnswered,
+    CommandHeader,
+    Envelope,
+    Event,
+    Evidence,
+    Fact,
+    LedgerEntry,
+    Record,
+    Request,
+)
+from everlode.events.catalogue import COMMANDS, EVENTS, STATES
+from fastavro.schema import parse_schema
+from pydantic import ValidationError
+
+MARKER = b"\xc3\x01"
+MAX_BYTES = 1_000_000
+"""A record above this is refused on both sides; payloads travel by reference."""
+_DECODE_ERRORS = (
+    EOFError,
+    ValueError,
+    IndexError,
+    KeyError,
+    OverflowError,
+    TypeError,
+    StopIteration,
+)
+_NESTED: dict[str, Any] = {
+    "Evidence": Evidence,
+    "LedgerEntry": LedgerEntry,
+    "Performance": states.Performance,
+    "Vote": states.Vote,
+    "Judgement": states.Judgement,
+}
+
+
+class UnknownSchema(ContractError):
+    """No schema has this fingerprint; it may still arrive on a `.schemas` topic."""
+
+    default_code = "unknown_schema"
+
+    def __init__(self, fingerprint: bytes) -> None:
+        super().__init__(
+            f"no known schema has the fingerprint {fingerprint.hex()}",
+            hint="its writer publishes it on <origin>.schemas",
+        )
+        self.fingerprint = fingerprint
+
+
+class _Entry(NamedTuple):
+    name: str
+    writer: Any
+    reader: Any  # None when the writer's schema is ours
+
+
+def _record_fields(schema: dict[str, Any]) -> tuple[tuple[str, str], ...]:
+    """Names of the fields that are arrays, with the short name of their items' type."""
+    found = []
+    for field in schema["fields"]:
+        kind = field["type"]
+        if isinstance(kind, dict) and kind.get("type") == "array":
+            item = kind["items"]
+            name = item["name"] if isinstance(item, dict) else item
+            found.append((field["name"], name.removeprefix(schemas.NAMESPACE + ".")))
+    return tuple(found)
+
+
+def _needs_dump(model: type[Record]) -> bool:
+    return any(
+        item in _NESTED or item in _MODELS_IN_EVENTS
+        for _, item in _record_fields(schemas.raw(model.__name__))
+    )
+
+
+_MODELS_IN_EVENTS = frozenset(
+    {"Position", "FactRef", "ScopeEpoch", "Evidence", "LedgerEntry"}
+)
+_MODELS: tuple[type[Record], ...] = (
+    *(kind.model for kind in EVENTS.values()),
+    *COMMANDS.values(),
+    CommandAnswered,
+)
+_DUMP = {model: _needs_dump(model) for model in _MODELS}
+_STATE_ARRAYS = {
+    cls: _record_fields(schemas.raw(cls.__name__)) for cls in STATES.values()
+}
+
+
+def _body(record: Record) -> dict[str, Any]:
+    """The record's fields; a shallow view where it has no nested records (it is frozen)."""
+    return record.model_dump() if _DUMP[type(record)] else record.__dict__
+
+
+def _write(name: str, value: dict[str, Any]) -> bytes:
+    out = BytesIO()
+    out.write(MARKER)
+    out.write(schemas.fingerprint(name))
+    fastavro.schemaless_writer(out, schemas.parsed(name), value)
+    data = out.getvalue()
+    if len(data) > MAX_BYTES:
+        raise ContractError(
+            f"{name} is {len(data)} bytes long; at most {MAX_BYTES} are allowed",
+            code="too_large",
+            hint="store the payload elsewhere and send its URI, SHA-256 and size",
+        )
+    return data
+
+
+def encode_fact(envelope: Envelope, data: Event) -> bytes:
+    """Bytes of an event. Deterministic. Raises: ContractError when it is too large."""
+    return _write(type(data).__name__, {"envelope": envelope.__dict__, **_body(data)})
+
+
+def encode_request(header: CommandHeader, data: Command) -> bytes:
+    """Bytes of a command. Raises: ContractError when it is too large."""
+    return _write(type(data).__name__, {"header": header.__dict__, **_body(data)})
+
+
+def encode_answer(answer: CommandAnswered) -> bytes:
+    """Bytes of an answer."""
+    return _write("CommandAnswered", _body(answer))
+
+
+def _plain(item: Any) -> dict[str, Any]:
+    return item.model_dump() if isinstance(item, Record) else item._asdict()
+
+
+def state_dict(state: states.State) -> dict[str, Any]:
+    """The state as plain values, as Avro and JSON writers want it."""
+    value = state._asdict()
+    for field, item in _STATE_ARRAYS[type(state)]:
+        value[field] = (
+            [_plain(x) for x in value[field]] if item in _NESTED else value[field]
+        )
+    return value
+
+
+def encode_state(state: states.State) -> bytes:
+    """Bytes of a state record. Deterministic."""
+    return _write(type(state).__name__, state_dict(state))
+
+
+def state_from_dict(component: str, value: dict[str, Any]) -> states.State:
+    """The state of `component` from plain values. Raises: ContractError."""
+    cls = STATES[component]
+    try:
+        for field, item in _STATE_ARRAYS[cls]:
+            model = _NESTED.get(item)
+            value[field] = (
+                tuple(model(**x) for x in value[field])
+                if model
+                else tuple(value[field])
+            )
+        return cls(**value)
+    except (TypeError, KeyError, ValidationError) as error:
+        raise ContractError(f"no {cls.__name__}: {error}") from None
+
+
+class Codec:
+    """Decodes; knows our own schemas and those it is told of. Not thread-safe while learning."""
+
+    def __init__(self) -> None:
+        self._book: dict[bytes, _Entry] = {
+            schemas.fingerprint(name): _Entry(name, schemas.parsed(name), None)
+            for name in schemas.names()
+        }
+
+    def learn(self, schema_json: str) -> bytes:
+        """Add a writer's schema, which must carry one of our names; returns its fingerprint.
+
+        Idempotent. Raises: ContractError when it is no schema or its name is not in the contract.
+        """
+        try:
+            raw = json.loads(schema_json)
+            name = str(raw["name"]).rpartition(".")[2]
+            writer = parse_schema(raw, named_schemas={})
+            key = schemas.fingerprint_of(raw)
+        except Exception as error:  # noqa: BLE001 - any parser error: the text is hostile
+            raise ContractError(f"not an Avro schema: {error}") from None
+        reader = schemas.parsed(name)
+        self._book.setdefault(key, _Entry(name, writer, reader))
+        return key
+
+    def knows(self, fingerprint: bytes) -> bool:
+        """True when records with this fingerprint can be decoded."""
+        return fingerprint in self._book
+
+    def decode_dict(self, data: bytes | None) -> tuple[str, dict[str, Any]]:
+        """Type name and plain values of any record.
+
+        Raises:
+            UnknownSchema: the fingerprint is not known (yet).
+            ContractError: the bytes do not fit.
+        """
+        if data is None or len(data) < 10 or data[:2] != MARKER:
+            raise ContractError("not in single-object encoding", code="not_avro")
+        if len(data) > MAX_BYTES:
+            raise ContractError(
+                f"{len(data)} bytes are above {MAX_BYTES}", code="too_large"
+            )
+        entry = self._book.get(data[2:10])
+        if entry is None:
+            raise UnknownSchema(data[2:10])
+        body = BytesIO(data)
+        body.seek(10)
+        try:
+            value = fastavro.schemaless_reader(body, entry.writer, entry.reader)
+        except _DECODE_ERRORS as error:
+            raise ContractError(
+                f"{entry.name}: {type(error).__name__}", code="broken"
+            ) from None
+        if body.tell() != len(data):
+            raise ContractError(f"{entry.name}: bytes after its end", code="broken")
+        if not isinstance(value, dict):
+            raise ContractError(f"{entry.name}: no record", code="broken")
+        return entry.name, value
+
+    def decode_fact(self, data: bytes | None) -> Fact:
+        """An event with its envelope. Raises: UnknownSchema, ContractError."""
+        name, value = self.decode_dict(data)
+        kind = EVENTS.get(name)
+        if kind is None:
+            raise ContractError(f"{name} is no event", code="not_an_event")
+        try:
+            envelope = Envelope.model_validate(value.pop("envelope"))
+            return Fact(envelope, kind.model.model_validate(value))
+        except ValidationError as error:
+            raise ContractError(f"{name}: {_first(error)}", code="invalid") from None
+
+    def decode_request(self, data: bytes | None) -> Request:
+        """A command with its header. Raises: UnknownSchema, ContractError."""
+        name, value = self.decode_dict(data)
+        model = COMMANDS.get(name)
+        if model is None:
+            raise ContractError(f"{name} is no command", code="not_a_command")
+        try:
+            header = CommandHeader.model_validate(value.pop("header"))
+            return Request(header, model.model_validate(value))
+        except ValidationError as error:
+            raise ContractError(f"{name}: {_first(error)}", code="invalid") from None
+
+    def decode_answer(self, data: bytes | None) -> CommandAnswered:
+        """An answer. Raises: UnknownSchema, ContractError."""
+        name, value = self.decode_dict(data)
+        if name != "CommandAnswered":
+            raise ContractError(f"{name} is no answer", code="not_an_answer")
+        try:
+            return CommandAnswered.model_validate(value)
+        except ValidationError as error:
+            raise ContractError(f"{name}: {_first(error)}", code="invalid") from None
+
+    def decode_state(self, data: bytes | None) -> states.State:
+        """A state record. Raises: UnknownSchema, ContractError."""
+        name, value = self.decode_dict(data)
+        for component, cls in STATES.items():
+            if cls.__name__ == name:
+                return state_from_dict(component, value)
+        raise ContractError(f"{name} is no state", code="not_a_state")
+
+
+def _first(error: ValidationError) -> str:
+    """The first complaint, without the value (it may be a secret)."""
+    item = error.errors(include_input=False, include_url=False)[0]
+    return f"{'.'.join(str(p) for p in item['loc'])}: {item['msg']}"

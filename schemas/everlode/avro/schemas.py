@@ -1,0 +1,83 @@
+"""Avro schemas of the contract: loading, fingerprints, and the book of known writers' schemas.
+
+Pure, but for reading the package's own `.avsc` files once.
+"""
+
+from __future__ import annotations
+
+import json
+from functools import cache, lru_cache
+from importlib.resources import files
+from typing import Any
+
+from everlode.errors import ContractError
+from fastavro.schema import fingerprint as _fingerprint
+from fastavro.schema import parse_schema, to_parsing_canonical_form
+
+NAMESPACE = "everlode.events"
+_PRIMITIVES = frozenset(
+    {"null", "boolean", "int", "long", "float", "double", "bytes", "string"}
+)
+
+
+@lru_cache(maxsize=1)
+def _texts() -> dict[str, str]:
+    folder = files("everlode.events").joinpath("avsc")
+    return {
+        entry.name.removesuffix(".avsc"): entry.read_text("utf-8")
+        for entry in folder.iterdir()
+        if entry.name.endswith(".avsc")
+    }
+
+
+def names() -> tuple[str, ...]:
+    """Names of all schemas of the contract, sorted."""
+    return tuple(sorted(_texts()))
+
+
+def _inline(schema: Any, seen: set[str]) -> Any:
+    """Put each named record of ours in at its first use, as Avro wants it."""
+    if isinstance(schema, list):
+        return [_inline(item, seen) for item in schema]
+    if isinstance(schema, str):
+        short = schema.removeprefix(NAMESPACE + ".")
+        if schema in _PRIMITIVES or schema in seen:
+            return schema
+        return _inline(json.loads(_texts()[short]), seen)
+    if schema["type"] == "record":
+        seen.add(f"{schema['namespace']}.{schema['name']}")
+        fields = [{**f, "type": _inline(f["type"], seen)} for f in schema["fields"]]
+        return {**schema, "fields": fields}
+    if schema["type"] == "array":
+        return {**schema, "items": _inline(schema["items"], seen)}
+    return schema
+
+
+@cache
+def raw(name: str) -> dict[str, Any]:
+    """The whole schema `name`, with shared records put in; not to be changed.
+
+    Raises:
+        ContractError: there is no such schema.
+    """
+    if name not in _texts():
+        raise ContractError(f"no schema is named {name!r}", code="unknown_schema")
+    result: dict[str, Any] = _inline(json.loads(_texts()[name]), set())
+    return result
+
+
+@cache
+def parsed(name: str) -> Any:
+    """The schema in fastavro's parsed form."""
+    return parse_schema(raw(name), named_schemas={})
+
+
+def fingerprint_of(schema: dict[str, Any]) -> bytes:
+    """CRC-64-AVRO of a schema: eight bytes, little-endian, as single-object encoding has it."""
+    return bytes.fromhex(_fingerprint(to_parsing_canonical_form(schema), "CRC-64-AVRO"))
+
+
+@cache
+def fingerprint(name: str) -> bytes:
+    """Fingerprint of the schema `name`."""
+    return fingerprint_of(raw(name))

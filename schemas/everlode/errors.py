@@ -1,0 +1,107 @@
+"""The five fates of an error: its class says what the caller does next.
+
+Invariants: every error that crosses a module border is one of these; a library's own errors are
+translated once, in the adapter. Pure.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class EverlodeError(Exception):
+    """Base of all. `code` is stable and machine-readable; `hint` is the way out for an operator."""
+
+    exit_code: ClassVar[int] = 1
+    default_code: ClassVar[str] = "error"
+
+    def __init__(
+        self, message: str, *, code: str | None = None, hint: str = ""
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.code = code or self.default_code
+        self.hint = hint
+
+    def as_dict(self) -> dict[str, str]:
+        """The shape that `--json` prints under `error`."""
+        return {"code": self.code, "message": self.message, "hint": self.hint}
+
+
+class Refusal(EverlodeError):
+    """The caller's fault: the request breaks a rule. Never retried as it is."""
+
+    default_code = "refused"
+
+
+class Stale(Refusal):
+    """Decided on an old state: refold once and decide again."""
+
+    default_code = "stale"
+
+
+class FencedOut(Refusal):
+    """The caller no longer holds the scope: step down, never retry with this epoch."""
+
+    default_code = "fenced"
+
+
+class NotFound(Refusal):
+    """A thing that was named does not exist."""
+
+    exit_code = 10
+    default_code = "not_found"
+
+
+class Locked(Refusal):
+    """Another operation of this kind runs."""
+
+    exit_code = 11
+    default_code = "locked"
+
+
+class Precondition(Refusal):
+    """A precondition or a confirmation is missing."""
+
+    exit_code = 14
+    default_code = "precondition"
+
+
+class ContractError(EverlodeError):
+    """Bytes do not fit the contract: quarantine them and go on (on the control log: halt)."""
+
+    default_code = "contract"
+
+
+class Unavailable(EverlodeError):
+    """A part does not answer now: retry within one deadline."""
+
+    default_code = "unavailable"
+
+
+class DeadlineExceeded(Unavailable):
+    """The one deadline of the operation has passed."""
+
+    exit_code = 124
+    default_code = "timeout"
+
+
+class IntegrityError(EverlodeError):
+    """What is stored contradicts itself: never trust, never skip; stop and say so."""
+
+    exit_code = 13
+    default_code = "integrity"
+
+
+class WrongKey(IntegrityError):
+    """The key does not open what it should."""
+
+    exit_code = 12
+    default_code = "wrong_key"
+
+
+class ConfigError(EverlodeError):
+    """A setting, file or argument is wrong. Names the setting, what was expected and the way out."""
+
+    exit_code = 2
+    default_code = "config"

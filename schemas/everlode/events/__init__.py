@@ -1,0 +1,1 @@
+"""Events, commands and states: what may be said."""

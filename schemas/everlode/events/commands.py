@@ -1,0 +1,357 @@
+"""What may be asked of the four primaries.
+
+The Avro schema of the same name documents each field and its unit. Pure.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from everlode.events.base import Command, Evidence
+from everlode.events.types import (
+    Count,
+    FraudRule,
+    Id,
+    Instant,
+    Items,
+    Ppm,
+    Sha256,
+    Text,
+    ValidatorKind,
+    WorkOutcome,
+)
+
+
+class SubmitTask(Command):
+    """Accept a task."""
+
+    component: ClassVar[str] = "tasks"
+
+    client_id: Id
+    task_type: Text
+    payload_uri: Text
+    payload_sha256: Sha256
+    payload_bytes: Count
+    cpu_milli: Count
+    memory_mib: Count
+    gpus: Count
+    gpu_milli: Count
+    base_reward_micro: Count
+    max_attempts: Count
+    deadline_at: Instant
+    planted_sha256: Sha256 | None = None
+
+
+class AssignTask(Command):
+    """Give a waiting task to a miner."""
+
+    component: ClassVar[str] = "tasks"
+
+    miner_id: Id
+    manager_node: Text
+    lease_until: Instant
+
+
+class ReportProgress(Command):
+    """A miner reports progress."""
+
+    component: ClassVar[str] = "tasks"
+
+    miner_id: Id
+    attempt: Count
+    progress_ppm: Ppm
+    checkpoint_uri: Text | None = None
+    lease_until: Instant
+
+
+class SubmitSolution(Command):
+    """A miner hands in a solution."""
+
+    component: ClassVar[str] = "tasks"
+
+    miner_id: Id
+    attempt: Count
+    solution_id: Id
+    solution_uri: Text
+    solution_sha256: Sha256
+    solution_bytes: Count
+    work_ms: Count
+
+
+class ReportFailure(Command):
+    """A miner gives an attempt up."""
+
+    component: ClassVar[str] = "tasks"
+
+    miner_id: Id
+    attempt: Count
+    reason: Text
+    permanent: bool
+
+
+class ExpireLease(Command):
+    """End an attempt whose lease has run out."""
+
+    component: ClassVar[str] = "tasks"
+
+    attempt: Count
+
+
+class MigrateTask(Command):
+    """Give the task to another managing node."""
+
+    component: ClassVar[str] = "tasks"
+
+    from_node: Text
+    to_node: Text
+    lease_until: Instant
+
+
+class CancelTask(Command):
+    """Take a task back."""
+
+    component: ClassVar[str] = "tasks"
+
+    reason: Text
+
+
+class DeleteTask(Command):
+    """Remove a finished task's record."""
+
+    component: ClassVar[str] = "tasks"
+
+    reason: Text
+
+
+class RecordValidation(Command):
+    """Note what a validation decided."""
+
+    component: ClassVar[str] = "tasks"
+
+    validation_id: Id
+    solution_id: Id
+    miner_id: Id
+    accepted: bool
+    score_ppm: Ppm
+
+
+class RecordReward(Command):
+    """Note that the reward was paid."""
+
+    component: ClassVar[str] = "tasks"
+
+    miner_id: Id
+    reward_id: Id
+    amount_micro: Count
+
+
+class RegisterMiner(Command):
+    """Join the network."""
+
+    component: ClassVar[str] = "miners"
+
+    operator_id: Id
+    endpoint: Text
+    specialties: Items[Text]
+    gpus: Count
+    gpu_model: Text
+    cpu_milli: Count
+    memory_mib: Count
+    max_concurrent: Count
+
+
+class UpdateMiner(Command):
+    """Change what a miner offers."""
+
+    component: ClassVar[str] = "miners"
+
+    endpoint: Text
+    specialties: Items[Text]
+    max_concurrent: Count
+
+
+class DepositStake(Command):
+    """Add stake."""
+
+    component: ClassVar[str] = "miners"
+
+    amount_micro: Count
+
+
+class LockStake(Command):
+    """Lock stake for a task."""
+
+    component: ClassVar[str] = "miners"
+
+    task_id: Id
+    amount_micro: Count
+
+
+class RecordOutcome(Command):
+    """Note how a piece of work ended: stake is released, performance and reputation move."""
+
+    component: ClassVar[str] = "miners"
+
+    task_id: Id
+    outcome: WorkOutcome
+    subject_id: Id
+    work_ms: Count
+    score_ppm: Ppm
+
+
+class SlashStake(Command):
+    """Take stake for a confirmed fraud."""
+
+    component: ClassVar[str] = "miners"
+
+    case_id: Id
+    task_id: Id | None = None
+    amount_micro: Count
+
+
+class SuspendMiner(Command):
+    """Give the miner no more tasks."""
+
+    component: ClassVar[str] = "miners"
+
+    reason: Text
+
+
+class ReinstateMiner(Command):
+    """Let the miner have tasks again."""
+
+    component: ClassVar[str] = "miners"
+
+    reason: Text
+
+
+class RetireMiner(Command):
+    """Leave the network."""
+
+    component: ClassVar[str] = "miners"
+
+    reason: Text
+
+
+class RequestValidation(Command):
+    """Judge a solution."""
+
+    component: ClassVar[str] = "validations"
+
+    task_id: Id
+    task_type: Text
+    solution_id: Id
+    solution_sha256: Sha256
+    planted_sha256: Sha256 | None = None
+    miner_id: Id
+    work_ms: Count
+    base_reward_micro: Count
+    kind: ValidatorKind
+    quorum: Count
+    reviewers: Items[Text]
+    deadline_at: Instant
+
+
+class CastVote(Command):
+    """Vote on a solution."""
+
+    component: ClassVar[str] = "validations"
+
+    voter_id: Id
+    voter_kind: ValidatorKind
+    accept: bool
+    score_ppm: Ppm
+
+
+class EscalateValidation(Command):
+    """Let a higher kind decide."""
+
+    component: ClassVar[str] = "validations"
+
+    to_kind: ValidatorKind
+    reason: Text
+    quorum: Count
+    reviewers: Items[Text]
+    deadline_at: Instant
+
+
+class DeferValidation(Command):
+    """Move the deadline."""
+
+    component: ClassVar[str] = "validations"
+
+    reason: Text
+    deadline_at: Instant
+
+
+class OpenFraudCase(Command):
+    """A rule found signs of fraud."""
+
+    component: ClassVar[str] = "validations"
+
+    rule: FraudRule
+    suspects: Items[Text]
+    task_id: Id | None = None
+    validation_id: Id | None = None
+    severity_ppm: Ppm
+    evidence: Items[Evidence]
+
+
+class ResolveFraudCase(Command):
+    """Decide a fraud case."""
+
+    component: ClassVar[str] = "validations"
+
+    confirmed: bool
+    decided_by: Text
+    penalty_micro: Count
+    reason: Text
+    evidence: Items[Evidence]
+
+
+class CalculateReward(Command):
+    """Book what an accepted solution earns."""
+
+    component: ClassVar[str] = "rewards"
+
+    task_id: Id
+    miner_id: Id
+    validation_id: Id
+    base_micro: Count
+    score_ppm: Ppm
+
+
+class WithholdReward(Command):
+    """Hold a reward back."""
+
+    component: ClassVar[str] = "rewards"
+
+    case_id: Id
+    reason: Text
+
+
+class PayReward(Command):
+    """Note that the payout left."""
+
+    component: ClassVar[str] = "rewards"
+
+    payout_ref: Text
+
+
+class ReverseReward(Command):
+    """Take an unpaid reward back."""
+
+    component: ClassVar[str] = "rewards"
+
+    reason: Text
+    case_id: Id | None = None
+
+
+class CollectSlash(Command):
+    """Book slashed stake."""
+
+    component: ClassVar[str] = "rewards"
+
+    miner_id: Id
+    case_id: Id
+    amount_micro: Count

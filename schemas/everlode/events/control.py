@@ -1,0 +1,91 @@
+"""Decisions and leases on the control log.
+
+The Avro schema of the same name documents each field and its unit. Pure.
+"""
+
+from __future__ import annotations
+
+from everlode.events.base import Event, Position
+from everlode.events.types import (
+    AssignReason,
+    Count,
+    Id,
+    Items,
+    NodeStatusName,
+    Text,
+)
+
+
+class ScopeAssigned(Event):
+    """A scope has a new primary; the first decision with its epoch wins."""
+
+    scope_name: Text
+    new_epoch: Count
+    primary_node: Text
+    region: Text
+    reason: AssignReason
+    failed_node: Text | None = None
+    verdict_id: Id | None = None
+    based_on: Count
+    based_on_epoch: Count
+
+
+class LeaseRenewed(Event):
+    """A primary or coordinator renews its lease; it counts once read back."""
+
+    scope_name: Text
+    node_id: Id
+    held_epoch: Count
+    nonce: Text
+
+
+class NodeJoined(Event):
+    """A node offers itself for a component of a region."""
+
+    node_id: Id
+    region: Text
+    component: Text
+    kind: Text
+    endpoint: Text
+    priority: Count
+
+
+class NodeStatusChanged(Event):
+    """A node moved in the table of NodeStatus."""
+
+    node_id: Id
+    region: Text
+    from_status: NodeStatusName
+    to_status: NodeStatusName
+    reason: Text
+
+
+class IncarnationOpened(Event):
+    """A region's log begins (again)."""
+
+    region: Text
+    new_origin: Text
+    accepted: Items[Position]
+
+
+class GenerationSwitched(Event):
+    """A region's projection moved to another generation."""
+
+    region: Text
+    generation: Count
+    operation_id: Id
+
+
+class BackupLeased(Event):
+    """One backup of a region runs."""
+
+    region: Text
+    operation_id: Id
+    holder: Text
+
+
+class BackupReleased(Event):
+    """The backup of a region ended."""
+
+    region: Text
+    operation_id: Id

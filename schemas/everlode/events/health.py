@@ -1,0 +1,111 @@
+"""What detectors and folds found out, with evidence.
+
+The Avro schema of the same name documents each field and its unit. Pure.
+"""
+
+from __future__ import annotations
+
+from everlode.events.base import Event, Evidence
+from everlode.events.types import (
+    Count,
+    Finite,
+    Id,
+    Items,
+    Text,
+)
+
+
+class DetectorStarted(Event):
+    """A detector took a heartbeat partition over, from a recorded start."""
+
+    partition: Count
+    from_offset: Count
+
+
+class NodeSuspected(Event):
+    """A node missed a beat."""
+
+    component: Text
+    rule: Text
+    silence_ms: Count
+    phi: Finite
+    endpoint: Text
+    actionable: bool
+    evidence: Items[Evidence]
+
+
+class NodeLost(Event):
+    """A node is taken as failed."""
+
+    component: Text
+    rule: Text
+    silence_ms: Count
+    phi: Finite
+    actionable: bool
+    evidence: Items[Evidence]
+
+
+class NodeDegraded(Event):
+    """A node beats but does no work."""
+
+    component: Text
+    rule: Text
+    actionable: bool
+    evidence: Items[Evidence]
+
+
+class NodeRecovered(Event):
+    """A suspected node beats again."""
+
+    component: Text
+    silence_ms: Count
+    evidence: Items[Evidence]
+
+
+class NodeFlapping(Event):
+    """A node went silent and came back too often."""
+
+    component: Text
+    changes: Count
+    window_ms: Count
+    evidence: Items[Evidence]
+
+
+class DetectorBlind(Event):
+    """Most of a region fell silent at once; node verdicts are held."""
+
+    silent: Count
+    known: Count
+    evidence: Items[Evidence]
+
+
+class GapFound(Event):
+    """Sequence numbers or versions are missing."""
+
+    topic: Text
+    partition: Count
+    key: Text
+    expected: Count
+    found: Count
+
+
+class ConflictFound(Event):
+    """One version came with two ids."""
+
+    topic: Text
+    partition: Count
+    key: Text
+    version: Count
+    kept_event_id: Id
+    refused_event_id: Id
+
+
+class EventFenced(Event):
+    """A fact of a lower epoch came after its fence."""
+
+    topic: Text
+    partition: Count
+    refused_seq: Count
+    refused_event_id: Id
+    refused_epoch: Count
+    current_epoch: Count

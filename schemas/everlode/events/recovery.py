@@ -1,0 +1,138 @@
+"""The closed catalogue of operations: started, step, ended.
+
+The Avro schema of the same name documents each field and its unit. Pure.
+"""
+
+from __future__ import annotations
+
+from everlode.events.base import Event, Evidence
+from everlode.events.types import (
+    AIComponent,
+    BackupType,
+    Count,
+    Id,
+    Instant,
+    Items,
+    OperationKind,
+    Ppm,
+    RecoveryAction,
+    StepOutcome,
+    Text,
+    ValidatorKind,
+)
+
+
+class OperationStarted(Event):
+    """A failover, backup, recovery or drill began."""
+
+    kind: OperationKind
+    region: Text
+    subject: Text
+    scope_name: Text
+    scope_epoch: Count
+    evidence: Items[Evidence]
+
+
+class OperationStep(Event):
+    """One step ended."""
+
+    kind: OperationKind
+    number: Count
+    step: Text
+    outcome: StepOutcome
+    detail: Text
+    duration_ms: Count
+
+
+class TaskManagerRecoveryEnded(Event):
+    """The handler of a failed task manager ended."""
+
+    failed_node: Text
+    recovery_action: RecoveryAction
+    new_primary: Text | None = None
+    target_region: Text | None = None
+    migrated_tasks: Count
+    estimated_recovery_ms: Count | None = None
+    actual_recovery_ms: Count
+    detect_ms: Count
+    success: bool
+
+
+class RegistryRecoveryEnded(Event):
+    """The handler of a failed miner registry ended."""
+
+    failed_registry: Text
+    backup_registry: Text
+    affected_miners: Count
+    data_sync_completed: bool
+    actual_recovery_ms: Count
+    success: bool
+
+
+class ValidationRecoveryEnded(Event):
+    """The handler of a failed validator ended."""
+
+    failed_validator: Text
+    validator_type: ValidatorKind
+    redistributed_tasks: Count
+    estimated_delay_ms: Count | None = None
+    actual_recovery_ms: Count
+    success: bool
+
+
+class RewardRecoveryEnded(Event):
+    """The handler of a failed reward distributor ended."""
+
+    failed_distributor: Text
+    new_primary: Text | None = None
+    pending_payouts: Count
+    actual_recovery_ms: Count
+    success: bool
+
+
+class BackupEnded(Event):
+    """A backup ended."""
+
+    backup_id: Id
+    backup_type: BackupType
+    bytes: Count
+    records: Count
+    cut_stamp: Count
+    manifest_sha256: Text
+    verified: bool
+    success: bool
+
+
+class ComponentRecoveryEnded(Event):
+    """One component of a recovery ended."""
+
+    component: AIComponent
+    success: bool
+    recovery_time_ms: Count
+    records_restored: Count
+    events_replayed: Count
+    data_loss_events: Count
+    data_loss_ms: Count
+    lost_event_ids: Items[Text]
+
+
+class RecoveryEnded(Event):
+    """A recovery ended."""
+
+    plan_name: Text
+    start_time: Instant
+    end_time: Instant
+    overall_success: bool
+    held: bool
+    components: Items[Text]
+    system_health_ppm: Ppm
+    estimated_data_loss_ms: Count
+    generation: Count
+
+
+class DrillEnded(Event):
+    """A drill ended."""
+
+    disaster: Text
+    success: bool
+    report_uri: Text

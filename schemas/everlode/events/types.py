@@ -1,0 +1,88 @@
+"""Field types of the contract: strict, bounded, and no wider than Avro can hold.
+
+Pure.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Literal, TypeVar
+
+from pydantic import AfterValidator, AwareDatetime, Field, Strict, StringConstraints
+
+T = TypeVar("T")
+
+PPM = 1_000_000
+"""One, in millionths."""
+
+
+def _whole_milliseconds(value: datetime) -> datetime:
+    if value.microsecond % 1000:
+        raise ValueError(
+            "finer than a millisecond: Avro's timestamp-millis cannot hold it"
+        )
+    return value
+
+
+Long = Annotated[int, Field(ge=-(2**63), le=2**63 - 1)]
+"""Any 64-bit integer."""
+Count = Annotated[int, Field(ge=0, le=2**63 - 1)]
+"""A 64-bit integer, zero or more."""
+Ppm = Annotated[int, Field(ge=0, le=PPM)]
+"""A share in millionths."""
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+"""A double that is a number."""
+Instant = Annotated[AwareDatetime, AfterValidator(_whole_milliseconds)]
+"""A time with a zone, whole milliseconds."""
+Text = Annotated[str, StringConstraints(max_length=4096)]
+"""Short text; may be empty."""
+Document = Annotated[str, StringConstraints(max_length=262_144)]
+"""A document, e.g. a schema."""
+Id = Annotated[str, StringConstraints(min_length=1, max_length=255)]
+"""A name or key; never empty."""
+Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+"""A SHA-256 in lower-case hex."""
+Items = Annotated[tuple[T, ...], Strict(False), Field(max_length=10_000)]
+"""A list; kept as a tuple."""
+
+ValidatorKind = Literal["automatic", "peer-review", "expert"]
+WorkOutcome = Literal["accepted", "rejected", "failed", "expired"]
+ReputationReason = Literal[
+    "accepted", "rejected", "failed", "expired", "fraud", "cleared"
+]
+FraudRule = Literal[
+    "copied-solution", "colluding-votes", "wrong-planted-answer", "impossible-speed"
+]
+AuditSource = Literal["peer-review", "expert", "planted"]
+ProbeAnswer = Literal["alive", "refused", "no-answer"]
+Role = Literal["primary", "secondary", "none"]
+NodeStatusName = Literal[
+    "joining",
+    "healthy",
+    "degraded",
+    "suspected",
+    "lost",
+    "fenced",
+    "draining",
+    "rejoining",
+]
+RecoveryAction = Literal["secondary-promoted", "secondary-removed", "region-failover"]
+BackupType = Literal["full-system", "active-tasks"]
+AIComponent = Literal[
+    "miner-registry",
+    "task-manager",
+    "validation-system",
+    "reward-distribution",
+    "fraud-detection",
+]
+OperationKind = Literal[
+    "task-manager-failover",
+    "registry-failover",
+    "validation-failover",
+    "reward-failover",
+    "backup",
+    "recovery",
+    "drill",
+]
+StepOutcome = Literal["done", "skipped", "failed", "held"]
+AssignReason = Literal["bootstrap", "node-lost", "switchover", "forced"]

@@ -1,0 +1,169 @@
+"""The one catalogue of topics: what exists where, and with which settings.
+
+Every region's cluster holds the facts and signals of every origin (its own and mirrors), its own
+commands and replies, its own states and dead letters. Pure.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from everlode.events.catalogue import FACT_COMPONENTS, SIGNALS, STATE_COMPONENTS
+from everlode.topics.names import (
+    CONTROL_CLUSTER,
+    CONTROL_TOPIC,
+    command_topic,
+    dead_letter_topic,
+    fact_topic,
+    reply_topic,
+    state_topic,
+)
+from everlode.topics.topology import Topology
+
+ONE_PARTITION = frozenset({"health", "recovery", "receipts", "schemas"})
+DEAD_LETTER_CONSUMERS = {
+    "projector": (*FACT_COMPONENTS, "heartbeats"),
+    "detector": ("heartbeats",),
+}
+"""Consumer → components whose topics it reads; primaries have theirs for commands."""
+
+
+class TopicSpec(NamedTuple):
+    """A topic as it must be. `configs` are the topic-level settings that are checked."""
+
+    name: str
+    cluster: str
+    partitions: int
+    replication: int
+    min_insync: int
+    cleanup: str
+    retention_ms: int
+    configs: dict[str, str]
+    mirrored: bool
+    owner: str
+
+
+def catalogue(topology: Topology, generation: int = 1) -> tuple[TopicSpec, ...]:
+    """All topics of all clusters, by cluster and name."""
+    specs = [_control(topology)]
+    for region in topology.regions:
+        specs.extend(_region(topology, region))
+        specs.extend(state_topics(topology, region, generation))
+    return tuple(sorted(specs, key=lambda s: (s.cluster, s.name)))
+
+
+def mirrored_topics(topology: Topology, source: str) -> tuple[str, ...]:
+    """Names of the topics that other regions copy from region `source`: its own, never a pattern."""
+    origin = topology.origin(source)
+    return tuple(fact_topic(origin, c) for c in (*FACT_COMPONENTS, *SIGNALS))
+
+
+def state_topics(topology: Topology, region: str, generation: int) -> list[TopicSpec]:
+    """State topics of one generation in one region."""
+    extra = {
+        "min.compaction.lag.ms": str(topology.min_compaction_lag_ms),
+        "min.cleanable.dirty.ratio": "0.1",
+    }
+    return [
+        _spec(
+            topology,
+            region,
+            state_topic(generation, c),
+            topology.partitions,
+            "projector",
+            cleanup="compact",
+            retention_ms=-1,
+            extra=extra,
+        )
+        for c in STATE_COMPONENTS
+    ]
+
+
+def _spec(
+    topology: Topology,
+    cluster: str,
+    name: str,
+    partitions: int,
+    owner: str,
+    *,
+    cleanup: str = "delete",
+    retention_ms: int | None = None,
+    mirrored: bool = False,
+    extra: dict[str, str] | None = None,
+) -> TopicSpec:
+    retention = topology.retention_ms if retention_ms is None else retention_ms
+    configs = {
+        "cleanup.policy": cleanup,
+        "retention.ms": str(retention),
+        "min.insync.replicas": str(topology.min_insync),
+        "unclean.leader.election.enable": "false",
+        **(extra or {}),
+    }
+    return TopicSpec(
+        name,
+        cluster,
+        partitions,
+        topology.replication,
+        topology.min_insync,
+        cleanup,
+        retention,
+        configs,
+        mirrored,
+        owner,
+    )
+
+
+def _control(topology: Topology) -> TopicSpec:
+    configs = {
+        "cleanup.policy": "delete",
+        "retention.ms": "-1",
+        "min.insync.replicas": str(topology.control_min_insync),
+        "unclean.leader.election.enable": "false",
+    }
+    return TopicSpec(
+        CONTROL_TOPIC,
+        CONTROL_CLUSTER,
+        1,
+        topology.control_replication,
+        topology.control_min_insync,
+        "delete",
+        -1,
+        configs,
+        False,
+        "coordinator",
+    )
+
+
+def _region(topology: Topology, region: str) -> list[TopicSpec]:
+    n = topology.partitions
+    specs = []
+    for origin_region in topology.regions:
+        origin = topology.origin(origin_region)
+        home = origin_region == region
+        for component in (*FACT_COMPONENTS, *SIGNALS):
+            parts = 1 if component in ONE_PARTITION else n
+            keep = -1 if component == "schemas" else None
+            owner = component if home else f"mirror from {origin_region}"
+            specs.append(
+                _spec(
+                    topology,
+                    region,
+                    fact_topic(origin, component),
+                    parts,
+                    owner,
+                    retention_ms=keep,
+                    mirrored=home,
+                )
+            )
+        for consumer, components in DEAD_LETTER_CONSUMERS.items():
+            for component in components:
+                name = dead_letter_topic(consumer, fact_topic(origin, component))
+                specs.append(_spec(topology, region, name, 1, consumer))
+    for component in FACT_COMPONENTS:
+        name = command_topic(region, component)
+        specs.append(_spec(topology, region, name, n, "clients"))
+        specs.append(
+            _spec(topology, region, dead_letter_topic("primary", name), 1, component)
+        )
+    specs.append(_spec(topology, region, reply_topic(region), n, "primaries"))
+    return specs

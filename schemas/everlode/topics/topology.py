@@ -1,0 +1,50 @@
+"""What the topic catalogue needs to know of a network: regions, origins, partitions, replication.
+
+Pure.
+"""
+
+from __future__ import annotations
+
+from everlode.events.tasktypes import DEFAULT_TASK_TYPES
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+
+class Topology(BaseModel):
+    """Regions and the numbers that are equal in all of them."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
+
+    regions: tuple[str, ...] = ("eu", "us", "ap")
+    incarnations: dict[str, int] = Field(default_factory=dict)
+    """Incarnation of a region that is not at its first."""
+    partitions: int = Field(default=2, ge=1, le=1024)
+    """Partitions of every fact, command, state and heartbeat topic."""
+    replication: int = Field(default=1, ge=1)
+    """Replicas in a region's cluster."""
+    min_insync: int = Field(default=1, ge=1)
+    control_replication: int = Field(default=3, ge=1)
+    control_min_insync: int = Field(default=2, ge=1)
+    retention_ms: int = Field(default=7 * 86_400_000, ge=60_000)
+    """Retention of fact and signal topics."""
+    min_compaction_lag_ms: int = Field(default=1_800_000, ge=0)
+    """Above the tolerated skew plus four times the longest backup."""
+    task_types: tuple[str, ...] = DEFAULT_TASK_TYPES
+
+    @model_validator(mode="after")
+    def _check(self) -> Topology:
+        if len(set(self.regions)) != len(self.regions) or not self.regions:
+            raise ValueError("regions: name each region once, at least one")
+        if self.min_insync > self.replication:
+            raise ValueError("min_insync: at most replication")
+        if self.control_min_insync > self.control_replication:
+            raise ValueError("control_min_insync: at most control_replication")
+        return self
+
+    def origin(self, region: str) -> str:
+        """Origin of a region now, e.g. eu.1."""
+        return f"{region}.{self.incarnations.get(region, 1)}"
+
+    @property
+    def origins(self) -> tuple[str, ...]:
+        """Origins of all regions, in their order."""
+        return tuple(self.origin(region) for region in self.regions)
