@@ -15,9 +15,7 @@ class EverlodeError(Exception):
     exit_code: ClassVar[int] = 1
     default_code: ClassVar[str] = "error"
 
-    def __init__(
-        self, message: str, *, code: str | None = None, hint: str = ""
-    ) -> None:
+    def __init__(self, message: str, *, code: str | None = None, hint: str = "") -> None:
         super().__init__(message)
         self.message = message
         self.code = code or self.default_code
@@ -101,7 +99,7 @@ class WrongKey(IntegrityError):
 
 
 class ConfigError(EverlodeError):
-    """A setting, file or argument is wrong. Names the setting, what was expected and the way out."""
+    """A setting, file or argument is wrong: names it, what was expected and the way out."""
 
     exit_code = 2
     default_code = "config"

@@ -13,6 +13,9 @@ from io import BytesIO
 from typing import Any, NamedTuple
 
 import fastavro
+from fastavro.schema import parse_schema
+from pydantic import ValidationError
+
 from everlode.avro import schemas
 from everlode.errors import ContractError
 from everlode.events import states
@@ -29,8 +32,6 @@ from everlode.events.base import (
     Request,
 )
 from everlode.events.catalogue import COMMANDS, EVENTS, STATES
-from fastavro.schema import parse_schema
-from pydantic import ValidationError
 
 MARKER = b"\xc3\x01"
 MAX_BYTES = 1_000_000
@@ -91,18 +92,14 @@ def _needs_dump(model: type[Record]) -> bool:
     )
 
 
-_MODELS_IN_EVENTS = frozenset(
-    {"Position", "FactRef", "ScopeEpoch", "Evidence", "LedgerEntry"}
-)
+_MODELS_IN_EVENTS = frozenset({"Position", "FactRef", "ScopeEpoch", "Evidence", "LedgerEntry"})
 _MODELS: tuple[type[Record], ...] = (
     *(kind.model for kind in EVENTS.values()),
     *COMMANDS.values(),
     CommandAnswered,
 )
 _DUMP = {model: _needs_dump(model) for model in _MODELS}
-_STATE_ARRAYS = {
-    cls: _record_fields(schemas.raw(cls.__name__)) for cls in STATES.values()
-}
+_STATE_ARRAYS = {cls: _record_fields(schemas.raw(cls.__name__)) for cls in STATES.values()}
 
 
 def _body(record: Record) -> dict[str, Any]:
@@ -148,9 +145,7 @@ def state_dict(state: states.State) -> dict[str, Any]:
     """The state as plain values, as Avro and JSON writers want it."""
     value = state._asdict()
     for field, item in _STATE_ARRAYS[type(state)]:
-        value[field] = (
-            [_plain(x) for x in value[field]] if item in _NESTED else value[field]
-        )
+        value[field] = [_plain(x) for x in value[field]] if item in _NESTED else value[field]
     return value
 
 
@@ -165,11 +160,7 @@ def state_from_dict(component: str, value: dict[str, Any]) -> states.State:
     try:
         for field, item in _STATE_ARRAYS[cls]:
             model = _NESTED.get(item)
-            value[field] = (
-                tuple(model(**x) for x in value[field])
-                if model
-                else tuple(value[field])
-            )
+            value[field] = tuple(model(**x) for x in value[field]) if model else tuple(value[field])
         return cls(**value)
     except (TypeError, KeyError, ValidationError) as error:
         raise ContractError(f"no {cls.__name__}: {error}") from None
@@ -214,9 +205,7 @@ class Codec:
         if data is None or len(data) < 10 or data[:2] != MARKER:
             raise ContractError("not in single-object encoding", code="not_avro")
         if len(data) > MAX_BYTES:
-            raise ContractError(
-                f"{len(data)} bytes are above {MAX_BYTES}", code="too_large"
-            )
+            raise ContractError(f"{len(data)} bytes are above {MAX_BYTES}", code="too_large")
         entry = self._book.get(data[2:10])
         if entry is None:
             raise UnknownSchema(data[2:10])
@@ -225,9 +214,7 @@ class Codec:
         try:
             value = fastavro.schemaless_reader(body, entry.writer, entry.reader)
         except _DECODE_ERRORS as error:
-            raise ContractError(
-                f"{entry.name}: {type(error).__name__}", code="broken"
-            ) from None
+            raise ContractError(f"{entry.name}: {type(error).__name__}", code="broken") from None
         if body.tell() != len(data):
             raise ContractError(f"{entry.name}: bytes after its end", code="broken")
         if not isinstance(value, dict):

@@ -10,14 +10,13 @@ from functools import cache, lru_cache
 from importlib.resources import files
 from typing import Any
 
-from everlode.errors import ContractError
 from fastavro.schema import fingerprint as _fingerprint
 from fastavro.schema import parse_schema, to_parsing_canonical_form
 
+from everlode.errors import ContractError
+
 NAMESPACE = "everlode.events"
-_PRIMITIVES = frozenset(
-    {"null", "boolean", "int", "long", "float", "double", "bytes", "string"}
-)
+_PRIMITIVES = frozenset({"null", "boolean", "int", "long", "float", "double", "bytes", "string"})
 
 
 @lru_cache(maxsize=1)

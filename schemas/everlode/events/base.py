@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import ClassVar, NamedTuple
 
+from pydantic import BaseModel, ConfigDict
+
 from everlode.events.types import (
     Count,
     Id,
@@ -16,7 +18,6 @@ from everlode.events.types import (
     Long,
     Text,
 )
-from pydantic import BaseModel, ConfigDict
 
 
 class Record(BaseModel):

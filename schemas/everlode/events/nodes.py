@@ -45,7 +45,5 @@ def move(old: NodeStatus, new: NodeStatus) -> NodeStatus:
     """
     if new is not old and new not in TRANSITIONS[old]:
         allowed = ", ".join(sorted(TRANSITIONS[old]))
-        raise Refusal(
-            f"a node cannot go from {old} to {new}", hint=f"from {old}: {allowed}"
-        )
+        raise Refusal(f"a node cannot go from {old} to {new}", hint=f"from {old}: {allowed}")
     return new

@@ -25,9 +25,7 @@ def check_task_types(names: tuple[str, ...]) -> tuple[str, ...]:
     bad = [n for n in names if not _NAME.match(n)]
     if bad or not names:
         raise ConfigError(
-            f"task types: {bad[0]!r} is no name"
-            if bad
-            else "task types: the list is empty",
+            f"task types: {bad[0]!r} is no name" if bad else "task types: the list is empty",
             hint="use lower-case letters, digits and dashes, e.g. fine-tuning",
         )
     return tuple(sorted(set(names)))

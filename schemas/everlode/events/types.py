@@ -18,9 +18,7 @@ PPM = 1_000_000
 
 def _whole_milliseconds(value: datetime) -> datetime:
     if value.microsecond % 1000:
-        raise ValueError(
-            "finer than a millisecond: Avro's timestamp-millis cannot hold it"
-        )
+        raise ValueError("finer than a millisecond: Avro's timestamp-millis cannot hold it")
     return value
 
 
@@ -47,9 +45,7 @@ Items = Annotated[tuple[T, ...], Strict(False), Field(max_length=10_000)]
 
 ValidatorKind = Literal["automatic", "peer-review", "expert"]
 WorkOutcome = Literal["accepted", "rejected", "failed", "expired"]
-ReputationReason = Literal[
-    "accepted", "rejected", "failed", "expired", "fraud", "cleared"
-]
+ReputationReason = Literal["accepted", "rejected", "failed", "expired", "fraud", "cleared"]
 FraudRule = Literal[
     "copied-solution", "colluding-votes", "wrong-planted-answer", "impossible-speed"
 ]

@@ -53,7 +53,7 @@ def catalogue(topology: Topology, generation: int = 1) -> tuple[TopicSpec, ...]:
 
 
 def mirrored_topics(topology: Topology, source: str) -> tuple[str, ...]:
-    """Names of the topics that other regions copy from region `source`: its own, never a pattern."""
+    """Topics that other regions copy from region `source`: its own, never a pattern."""
     origin = topology.origin(source)
     return tuple(fact_topic(origin, c) for c in (*FACT_COMPONENTS, *SIGNALS))
 
@@ -162,8 +162,6 @@ def _region(topology: Topology, region: str) -> list[TopicSpec]:
     for component in FACT_COMPONENTS:
         name = command_topic(region, component)
         specs.append(_spec(topology, region, name, n, "clients"))
-        specs.append(
-            _spec(topology, region, dead_letter_topic("primary", name), 1, component)
-        )
+        specs.append(_spec(topology, region, dead_letter_topic("primary", name), 1, component))
     specs.append(_spec(topology, region, reply_topic(region), n, "primaries"))
     return specs

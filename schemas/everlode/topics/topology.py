@@ -5,8 +5,9 @@ Pure.
 
 from __future__ import annotations
 
-from everlode.events.tasktypes import DEFAULT_TASK_TYPES
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from everlode.events.tasktypes import DEFAULT_TASK_TYPES
 
 
 class Topology(BaseModel):
