@@ -1,0 +1,1 @@
+"""The only modules that import clients of Kafka, PostgreSQL and S3; they translate errors once."""

@@ -1,0 +1,93 @@
+"""Where a running stack listens, and how to log in: what every other part needs to know of it.
+
+Invariants: no secret is in an `Endpoints`; secrets are in files of mode 0600 that it names.
+Shell: reads and writes the JSON file.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from everlode.errors import ConfigError, NotFound
+
+FILE_NAME = "endpoints.json"
+
+
+class RegionEndpoints(BaseModel):
+    """Of one region."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kafka_bootstrap: str
+    """host:port of the broker."""
+    postgres_dsn: str
+    """libpq URI without the password."""
+    postgres_password_file: Path
+    origin: str
+    """Region and incarnation, e.g. eu.1."""
+    mirror_rest: str | None = None
+    """Base URL of the internal REST server of this region's MirrorMaker."""
+
+    def postgres_conninfo(self) -> str:
+        """libpq URI *with* the password: for connect(), never for logs or argv."""
+        password = self.postgres_password_file.read_text().strip()
+        return self.postgres_dsn.replace("@", f":{password}@", 1)
+
+
+class S3Endpoint(BaseModel):
+    """Of the object store."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    endpoint: str
+    """host:port, plain HTTP."""
+    access_key_file: Path
+    secret_key_file: Path
+    buckets: tuple[str, ...]
+    server: str
+    """minio or rclone."""
+    reason: str
+    """Why this server was chosen."""
+
+    def keys(self) -> tuple[str, str]:
+        """Access key and secret key, read from their files."""
+        access = self.access_key_file.read_text().strip()
+        return access, self.secret_key_file.read_text().strip()
+
+
+class Endpoints(BaseModel):
+    """Of a whole stack."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    regions: dict[str, RegionEndpoints]
+    control_bootstrap: str | None
+    s3: S3Endpoint | None
+
+    def save(self, data_dir: Path) -> Path:
+        """Write `endpoints.json` into `data_dir` (atomic rename)."""
+        path = data_dir / FILE_NAME
+        draft = path.with_suffix(".tmp")
+        draft.write_text(self.model_dump_json(indent=2) + "\n")
+        os.replace(draft, path)
+        return path
+
+    @classmethod
+    def load(cls, data_dir: Path) -> Endpoints:
+        """Read `endpoints.json` of a stack.
+
+        Raises: NotFound: there is no stack in `data_dir`. ConfigError: the file is damaged.
+        """
+        path = data_dir / FILE_NAME
+        try:
+            return cls.model_validate(json.loads(path.read_text()))
+        except FileNotFoundError:
+            raise NotFound(f"no stack in {data_dir}", hint="start one: everlode stack up") from None
+        except (json.JSONDecodeError, ValidationError) as exc:
+            raise ConfigError(
+                f"{path}: not an endpoints file: {exc}", hint="everlode stack down, then up"
+            ) from exc
