@@ -187,6 +187,14 @@ class LockStake(Command):
     amount_micro: Count
 
 
+class ReleaseStake(Command):
+    """Free the stake locked for a task that ended without a result."""
+
+    component: ClassVar[str] = "miners"
+
+    task_id: Id
+
+
 class RecordOutcome(Command):
     """Note how a piece of work ended: stake is released, performance and reputation move."""
 
@@ -323,6 +331,15 @@ class CalculateReward(Command):
 
 class WithholdReward(Command):
     """Hold a reward back."""
+
+    component: ClassVar[str] = "rewards"
+
+    case_id: Id
+    reason: Text
+
+
+class ReleaseReward(Command):
+    """Let a withheld reward be paid."""
 
     component: ClassVar[str] = "rewards"
 

@@ -35,6 +35,13 @@ class RewardWithheld(Event):
     reason: Text
 
 
+class RewardReleased(Event):
+    """The suspicion was false; the reward may be paid."""
+
+    case_id: Id
+    reason: Text
+
+
 class RewardPaid(Event):
     """The payout left, once."""
 

@@ -69,6 +69,7 @@ class TaskState(NamedTuple):
     planted_sha256: str | None
     attempt: int
     attempt_floor: int
+    migrations: int
     miner_id: str | None
     miners: tuple[str, ...]
     manager_node: str | None
