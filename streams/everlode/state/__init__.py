@@ -1,0 +1,1 @@
+"""What follows from what was said: decide, evolve and react for the five aggregates."""

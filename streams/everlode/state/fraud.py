@@ -1,0 +1,166 @@
+"""The fraud case: suspected, then confirmed or cleared.
+
+A cleared case may be opened again on new evidence; a confirmed one is closed for good. Every
+statement carries evidence. The rules that open cases are in `fraudrules`. Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, assert_never
+
+from everlode.events import commands as c
+from everlode.events import validations as e
+from everlode.events.base import Command, Event, Fact
+from everlode.events.states import FraudState
+from everlode.state.shape import (
+    Context,
+    Table,
+    check,
+    head,
+    home_of,
+    lost_history,
+    missing,
+    refuse,
+    rule,
+    step,
+)
+
+FraudCommand = c.OpenFraudCase | c.ResolveFraudCase
+TRANSITIONS: Table = {
+    e.FraudSuspected: rule([None, "cleared"], "suspected"),
+    e.FraudConfirmed: rule(["suspected"], "confirmed"),
+    e.FraudCleared: rule(["suspected"], "cleared"),
+}
+
+
+def case_id(rule_name: str, subject: str) -> str:
+    """The key of a case: one a rule and subject."""
+    return f"case-{rule_name}-{subject}"
+
+
+def decide(command: Command, state: FraudState | None, ctx: Context) -> tuple[Event, ...]:
+    """Events that `command` causes; none when it changes nothing.
+
+    Raises:
+        Refusal: the command breaks a rule; NotFound when there is no such case.
+    """
+    events = _decide(command, state, ctx)  # type: ignore[arg-type]
+    return check(TRANSITIONS, events, state.status if state else None)
+
+
+def _decide(command: FraudCommand, state: FraudState | None, ctx: Context) -> tuple[Event, ...]:
+    match command:
+        case c.OpenFraudCase():
+            return _open(command, state)
+        case c.ResolveFraudCase():
+            if state is None:
+                raise missing("case", ctx.aggregate_id)
+            return _resolve(command, state)
+        case _:
+            assert_never(command)
+
+
+def _open(command: c.OpenFraudCase, state: FraudState | None) -> tuple[Event, ...]:
+    if state is not None and state.status != "cleared":
+        return ()
+    if state is not None and command.evidence == state.evidence:
+        return ()  # nothing new since it was cleared
+    if not command.suspects or not command.evidence:
+        raise refuse("no_evidence", "a case names its suspects and its evidence")
+    suspects = tuple(sorted(set(command.suspects)))
+    return (e.FraudSuspected(**{**command.__dict__, "suspects": suspects}),)
+
+
+def _resolve(command: c.ResolveFraudCase, state: FraudState) -> tuple[Event, ...]:
+    wanted = "confirmed" if command.confirmed else "cleared"
+    if state.status == wanted:
+        return ()
+    if state.status != "suspected":
+        raise refuse("already_resolved", f"case {state.key} is {state.status}")
+    if not command.confirmed:
+        return (
+            e.FraudCleared(
+                rule=state.rule,  # type: ignore[arg-type]
+                suspects=state.suspects,
+                decided_by=command.decided_by,
+                reason=command.reason,
+            ),
+        )
+    if not command.evidence:
+        raise refuse("no_evidence", "a case is confirmed on evidence")
+    return (
+        e.FraudConfirmed(
+            rule=state.rule,  # type: ignore[arg-type]
+            suspects=state.suspects,
+            task_id=state.task_id,
+            decided_by=command.decided_by,
+            penalty_micro=command.penalty_micro,
+            evidence=command.evidence,
+        ),
+    )
+
+
+def _on_suspected(state: FraudState | None, fact: Fact, partition: int) -> FraudState:
+    data: e.FraudSuspected = fact.data  # type: ignore[assignment]
+    return FraudState(
+        *head(fact.envelope, partition),
+        status="suspected",
+        home=state.home if state else home_of(fact.envelope),
+        rule=data.rule,
+        suspects=data.suspects,
+        task_id=data.task_id,
+        validation_id=data.validation_id,
+        severity_ppm=data.severity_ppm,
+        penalty_micro=0,
+        decided_by=None,
+        evidence=data.evidence,
+        suspected_at=fact.envelope.occurred_at,
+        decided_at=None,
+    )
+
+
+def _on_confirmed(state: FraudState, fact: Fact, partition: int) -> FraudState:
+    data: e.FraudConfirmed = fact.data  # type: ignore[assignment]
+    return step(
+        state,
+        fact.envelope,
+        partition,
+        status="confirmed",
+        suspects=data.suspects,
+        penalty_micro=data.penalty_micro,
+        decided_by=data.decided_by,
+        evidence=(*state.evidence, *(x for x in data.evidence if x not in state.evidence)),
+        decided_at=fact.envelope.occurred_at,
+    )
+
+
+def _on_cleared(state: FraudState, fact: Fact, partition: int) -> FraudState:
+    data: e.FraudCleared = fact.data  # type: ignore[assignment]
+    return step(
+        state,
+        fact.envelope,
+        partition,
+        status="cleared",
+        decided_by=data.decided_by,
+        decided_at=fact.envelope.occurred_at,
+    )
+
+
+FOLDS: dict[type[Event], Callable[[Any, Fact, int], FraudState]] = {
+    e.FraudSuspected: _on_suspected,
+    e.FraudConfirmed: _on_confirmed,
+    e.FraudCleared: _on_cleared,
+}
+
+
+def evolve(state: FraudState | None, fact: Fact, partition: int) -> FraudState | None:
+    """The case after `fact`.
+
+    Raises:
+        IntegrityError: the fact cannot follow this state (code `lost_history`).
+    """
+    fold = FOLDS.get(type(fact.data))
+    if fold is None or (state is None and fold is not _on_suspected):
+        raise lost_history(fact, state)
+    return fold(state, fact, partition)

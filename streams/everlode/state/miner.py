@@ -1,0 +1,360 @@
+"""The miner: registration, stake, reputation, performance; active, suspended or retired.
+
+Invariants: free, locked and slashed stake change only by events that name the amount, and
+locked stake is the sum of the locks; a fraud case takes stake once; reputation stays in 0 to
+1000000. Commands come from several topics whose order among each other is not given: an outcome
+may come before the lock that it ends, and then the lock is not made. Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, assert_never
+
+from everlode.events import commands as c
+from everlode.events import miners as e
+from everlode.events.base import Command, Event, Fact
+from everlode.events.states import MinerState, Performance
+from everlode.events.types import PPM
+from everlode.state.formulas import REPUTATION_START, reputation_after
+from everlode.state.shape import (
+    Context,
+    Table,
+    check,
+    head,
+    home_of,
+    lost_history,
+    missing,
+    refuse,
+    rule,
+    step,
+)
+
+MinerCommand = (
+    c.RegisterMiner
+    | c.UpdateMiner
+    | c.DepositStake
+    | c.LockStake
+    | c.ReleaseStake
+    | c.RecordOutcome
+    | c.SlashStake
+    | c.SuspendMiner
+    | c.ReinstateMiner
+    | c.RetireMiner
+)
+RECENT = 32
+"""Finished pieces of work that the fold keeps."""
+_HERE = ("active", "suspended")
+_ANY = ("active", "suspended", "retired")
+TRANSITIONS: Table = {
+    e.MinerRegistered: rule([None], "active"),
+    e.MinerUpdated: rule(_HERE),
+    e.StakeDeposited: rule(_HERE),
+    e.StakeLocked: rule(_HERE),
+    e.StakeReleased: rule(_ANY),
+    e.StakeSlashed: rule(_ANY),
+    e.ReputationChanged: rule(_ANY),
+    e.PerformanceRecorded: rule(_ANY),
+    e.MinerSuspended: rule(["active"], "suspended"),
+    e.MinerReinstated: rule(["suspended"], "active"),
+    e.MinerRetired: rule(_HERE, "retired"),
+}
+
+
+def decide(command: Command, state: MinerState | None, ctx: Context) -> tuple[Event, ...]:
+    """Events that `command` causes; none when it changes nothing.
+
+    Raises:
+        Refusal: the command breaks a rule; NotFound when there is no such miner.
+    """
+    events = _decide(command, state, ctx)  # type: ignore[arg-type]
+    return check(TRANSITIONS, events, state.status if state else None)
+
+
+def _decide(  # noqa: C901 - one case a command
+    command: MinerCommand, state: MinerState | None, ctx: Context
+) -> tuple[Event, ...]:
+    if isinstance(command, c.RegisterMiner):
+        return _register(command, state)
+    if state is None:
+        raise missing("miner", ctx.aggregate_id)
+    match command:
+        case c.UpdateMiner():
+            return _update(command, state)
+        case c.DepositStake():
+            _here(state)
+            if command.amount_micro == 0:
+                raise refuse("bad_amount", "a deposit is above zero")
+            return (e.StakeDeposited(amount_micro=command.amount_micro),)
+        case c.LockStake():
+            return _lock(command, state, ctx)
+        case c.ReleaseStake():
+            return _release(command.task_id, state)
+        case c.RecordOutcome():
+            return _outcome(command, state, ctx)
+        case c.SlashStake():
+            return _slash(command, state)
+        case c.SuspendMiner():
+            _here(state)
+            suspended = state.status == "suspended"
+            return () if suspended else (e.MinerSuspended(reason=command.reason),)
+        case c.ReinstateMiner():
+            _here(state)
+            active = state.status == "active"
+            return () if active else (e.MinerReinstated(reason=command.reason),)
+        case c.RetireMiner():
+            if state.status == "retired":
+                return ()
+            if state.locks:
+                raise refuse("stake_locked", f"miner {state.key} still has tasks")
+            return (e.MinerRetired(reason=command.reason),)
+        case _:
+            assert_never(command)
+
+
+def _here(state: MinerState) -> None:
+    if state.status == "retired":
+        raise refuse("retired", f"miner {state.key} is retired")
+
+
+def _register(command: c.RegisterMiner, state: MinerState | None) -> tuple[Event, ...]:
+    if state is not None:
+        _here(state)
+        if state.operator_id == command.operator_id:
+            return ()
+        raise refuse("exists", f"miner {state.key} exists", "choose another miner id")
+    if command.max_concurrent < 1:
+        raise refuse("bad_capacity", "max_concurrent is below 1")
+    return (e.MinerRegistered(**command.__dict__),)
+
+
+def _update(command: c.UpdateMiner, state: MinerState) -> tuple[Event, ...]:
+    _here(state)
+    if command.max_concurrent < 1:
+        raise refuse("bad_capacity", "max_concurrent is below 1")
+    have = (state.endpoint, state.specialties, state.max_concurrent)
+    if have == (command.endpoint, command.specialties, command.max_concurrent):
+        return ()
+    return (e.MinerUpdated(**command.__dict__),)
+
+
+def _lock(command: c.LockStake, state: MinerState, ctx: Context) -> tuple[Event, ...]:
+    _here(state)
+    over = any(p.task_id == command.task_id and p.at >= ctx.at for p in state.recent)
+    if command.task_id in state.locks or over:
+        return ()
+    if command.amount_micro > state.stake_free_micro:
+        raise refuse(
+            "insufficient_stake",
+            f"free stake is {state.stake_free_micro}, {command.amount_micro} are needed",
+            "deposit stake",
+        )
+    return (e.StakeLocked(**command.__dict__),)
+
+
+def _release(task_id: str, state: MinerState) -> tuple[Event, ...]:
+    amount = state.locks.get(task_id)
+    if amount is None:
+        return ()
+    return (e.StakeReleased(task_id=task_id, amount_micro=amount),)
+
+
+def _outcome(command: c.RecordOutcome, state: MinerState, ctx: Context) -> tuple[Event, ...]:
+    key = (command.task_id, command.outcome, ctx.at)
+    if any((p.task_id, p.outcome, p.at) == key for p in state.recent):
+        return ()
+    after = reputation_after(state.reputation_ppm, command.outcome, command.score_ppm)
+    moved = e.ReputationChanged(
+        delta_ppm=after - state.reputation_ppm,
+        reputation_ppm=after,
+        reason=command.outcome,
+        subject_id=command.subject_id,
+    )
+    done = e.PerformanceRecorded(
+        task_id=command.task_id,
+        outcome=command.outcome,
+        work_ms=command.work_ms,
+        score_ppm=command.score_ppm,
+    )
+    return (*_release(command.task_id, state), done, moved)
+
+
+def _slash(command: c.SlashStake, state: MinerState) -> tuple[Event, ...]:
+    if command.case_id in state.cases:
+        return ()
+    take = min(command.amount_micro, state.stake_locked_micro + state.stake_free_micro)
+    after = reputation_after(state.reputation_ppm, "fraud")
+    return (
+        e.StakeSlashed(
+            case_id=command.case_id,
+            task_id=command.task_id,
+            amount_micro=take,
+            from_locked_micro=min(take, state.stake_locked_micro),
+        ),
+        e.ReputationChanged(
+            delta_ppm=after - state.reputation_ppm,
+            reputation_ppm=after,
+            reason="fraud",
+            subject_id=command.case_id,
+        ),
+    )
+
+
+def locks_after(locks: dict[str, int], first: str | None, amount: int) -> dict[str, int]:
+    """The locks without `amount`: the one of task `first` first, then by task id."""
+    left = dict(locks)
+    order = sorted(left, key=lambda task: (task != first, task))
+    for task in order:
+        if amount == 0:
+            break
+        taken = min(amount, left[task])
+        amount -= taken
+        left[task] -= taken
+        if left[task] == 0:
+            del left[task]
+    return left
+
+
+def _on_registered(_: MinerState | None, fact: Fact, partition: int) -> MinerState:
+    data: e.MinerRegistered = fact.data  # type: ignore[assignment]
+    return MinerState(
+        *head(fact.envelope, partition),
+        status="active",
+        home=home_of(fact.envelope),
+        **data.__dict__,
+        stake_free_micro=0,
+        stake_locked_micro=0,
+        stake_slashed_micro=0,
+        locks={},
+        cases=(),
+        reputation_ppm=REPUTATION_START,
+        accepted=0,
+        rejected=0,
+        failed=0,
+        expired=0,
+        work_ms=0,
+        score_sum_ppm=0,
+        recent=(),
+        registered_at=fact.envelope.occurred_at,
+        reason=None,
+    )
+
+
+def _on_updated(state: MinerState, fact: Fact, partition: int) -> MinerState:
+    data: e.MinerUpdated = fact.data  # type: ignore[assignment]
+    return step(state, fact.envelope, partition, **data.__dict__)
+
+
+def _on_deposited(state: MinerState, fact: Fact, partition: int) -> MinerState:
+    data: e.StakeDeposited = fact.data  # type: ignore[assignment]
+    free = state.stake_free_micro + data.amount_micro
+    return step(state, fact.envelope, partition, stake_free_micro=free)
+
+
+def _on_locked(state: MinerState, fact: Fact, partition: int) -> MinerState:
+    data: e.StakeLocked = fact.data  # type: ignore[assignment]
+    return step(
+        state,
+        fact.envelope,
+        partition,
+        stake_free_micro=state.stake_free_micro - data.amount_micro,
+        stake_locked_micro=state.stake_locked_micro + data.amount_micro,
+        locks={**state.locks, data.task_id: data.amount_micro},
+    )
+
+
+def _on_released(state: MinerState, fact: Fact, partition: int) -> MinerState:
+    data: e.StakeReleased = fact.data  # type: ignore[assignment]
+    return step(
+        state,
+        fact.envelope,
+        partition,
+        stake_free_micro=state.stake_free_micro + data.amount_micro,
+        stake_locked_micro=state.stake_locked_micro - data.amount_micro,
+        locks={task: held for task, held in state.locks.items() if task != data.task_id},
+    )
+
+
+def _on_slashed(state: MinerState, fact: Fact, partition: int) -> MinerState:
+    data: e.StakeSlashed = fact.data  # type: ignore[assignment]
+    from_free = data.amount_micro - data.from_locked_micro
+    return step(
+        state,
+        fact.envelope,
+        partition,
+        stake_free_micro=state.stake_free_micro - from_free,
+        stake_locked_micro=state.stake_locked_micro - data.from_locked_micro,
+        stake_slashed_micro=state.stake_slashed_micro + data.amount_micro,
+        locks=locks_after(state.locks, data.task_id, data.from_locked_micro),
+        cases=tuple(sorted({*state.cases, data.case_id})),
+    )
+
+
+def _on_reputation(state: MinerState, fact: Fact, partition: int) -> MinerState:
+    data: e.ReputationChanged = fact.data  # type: ignore[assignment]
+    return step(state, fact.envelope, partition, reputation_ppm=data.reputation_ppm)
+
+
+def _on_performance(state: MinerState, fact: Fact, partition: int) -> MinerState:
+    data: e.PerformanceRecorded = fact.data  # type: ignore[assignment]
+    outcome = data.outcome
+    done = Performance(
+        data.task_id, outcome, data.work_ms, data.score_ppm, fact.envelope.occurred_at
+    )
+    score = data.score_ppm if outcome == "accepted" else 0
+    return step(
+        state,
+        fact.envelope,
+        partition,
+        work_ms=state.work_ms + data.work_ms,
+        score_sum_ppm=state.score_sum_ppm + score,
+        recent=(*state.recent[1 - RECENT :], done),
+        **{outcome: getattr(state, outcome) + 1},
+    )
+
+
+def _on_suspended(state: MinerState, fact: Fact, partition: int) -> MinerState:
+    data: e.MinerSuspended = fact.data  # type: ignore[assignment]
+    return step(state, fact.envelope, partition, status="suspended", reason=data.reason)
+
+
+def _on_reinstated(state: MinerState, fact: Fact, partition: int) -> MinerState:
+    return step(state, fact.envelope, partition, status="active", reason=None)
+
+
+def _on_retired(state: MinerState, fact: Fact, partition: int) -> MinerState:
+    data: e.MinerRetired = fact.data  # type: ignore[assignment]
+    return step(state, fact.envelope, partition, status="retired", reason=data.reason)
+
+
+FOLDS: dict[type[Event], Callable[[Any, Fact, int], MinerState]] = {
+    e.MinerRegistered: _on_registered,
+    e.MinerUpdated: _on_updated,
+    e.StakeDeposited: _on_deposited,
+    e.StakeLocked: _on_locked,
+    e.StakeReleased: _on_released,
+    e.StakeSlashed: _on_slashed,
+    e.ReputationChanged: _on_reputation,
+    e.PerformanceRecorded: _on_performance,
+    e.MinerSuspended: _on_suspended,
+    e.MinerReinstated: _on_reinstated,
+    e.MinerRetired: _on_retired,
+}
+"""Total over the facts of `.miners`; a test compares it with the catalogue."""
+
+
+def evolve(state: MinerState | None, fact: Fact, partition: int) -> MinerState | None:
+    """The miner after `fact`.
+
+    Raises:
+        IntegrityError: the fact cannot follow this state (code `lost_history`).
+    """
+    fold = FOLDS.get(type(fact.data))
+    if fold is None or (state is None) != (fold is _on_registered):
+        raise lost_history(fact, state)
+    return fold(state, fact, partition)
+
+
+def average_score_ppm(state: MinerState) -> int | None:
+    """Mean score of the accepted solutions; None when there are none."""
+    return min(PPM, state.score_sum_ppm // state.accepted) if state.accepted else None

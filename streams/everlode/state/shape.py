@@ -1,0 +1,127 @@
+"""What all five aggregates share: the context of a decision, and one fold step.
+
+Invariants: a state names the event that made it (key, epoch, version, stamp, origin, partition,
+seq); a decision reads no clock, no ids and no randomness. Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Any, NamedTuple, TypeVar
+
+from everlode.errors import IntegrityError, NotFound, Refusal
+from everlode.events.base import Envelope, Event, Fact
+from everlode.events.states import (
+    FraudState,
+    MinerState,
+    RewardState,
+    TaskState,
+    ValidationState,
+)
+from everlode.events.tasktypes import DEFAULT_TASK_TYPES
+
+FOLD_VERSION = 1
+"""Raised whenever `evolve` gives another state for the same facts."""
+
+S = TypeVar("S", TaskState, MinerState, ValidationState, RewardState, FraudState)
+
+_INDEX: dict[type[Any], dict[str, int]] = {
+    cls: {name: i for i, name in enumerate(cls._fields)}
+    for cls in (TaskState, MinerState, ValidationState, RewardState, FraudState)
+}
+
+
+class Context(NamedTuple):
+    """What a decision may know besides the command and the state.
+
+    `home` is the region whose scope takes the command, `at` the event time of the command
+    (its `issued_at`, or the causing fact's `occurred_at`).
+    """
+
+    aggregate_id: str
+    home: str
+    at: datetime
+    task_types: tuple[str, ...] = DEFAULT_TASK_TYPES
+
+
+class Transition(NamedTuple):
+    """A row of a transition table: from which statuses an event is lawful, and where it leads.
+
+    `None` among the sources is "not there yet"; the target `None` keeps the status.
+    """
+
+    sources: frozenset[str | None]
+    target: str | None
+
+
+def rule(sources: Iterable[str | None], target: str | None = None) -> Transition:
+    """A row of a transition table."""
+    return Transition(frozenset(sources), target)
+
+
+Table = Mapping[type[Event], Transition]
+
+
+def check(table: Table, events: tuple[Event, ...], status: str | None) -> tuple[Event, ...]:
+    """Return `events` if the table allows them one after another from `status`.
+
+    Raises:
+        IntegrityError: a decision broke its own table.
+    """
+    for event in events:
+        row = table[type(event)]
+        if status not in row.sources:
+            raise IntegrityError(f"{type(event).__name__} from {status}", code="transition")
+        status = row.target or status
+    return events
+
+
+def head(envelope: Envelope, partition: int) -> tuple[str, int, int, int, int, str, int, int]:
+    """The first eight fields of a state."""
+    return (
+        envelope.aggregate_id,
+        envelope.epoch,
+        envelope.version,
+        envelope.stamp,
+        FOLD_VERSION,
+        envelope.origin,
+        partition,
+        envelope.seq,
+    )
+
+
+def home_of(envelope: Envelope) -> str:
+    """Home region of a new aggregate: the region of the scope that took it."""
+    return envelope.scope.rpartition("/")[2]
+
+
+def step(state: S, envelope: Envelope, partition: int, **changes: object) -> S:
+    """The state after an event: its head from the envelope, and `changes` by field name."""
+    values: list[object] = list(state)
+    values[:8] = head(envelope, partition)
+    index = _INDEX[type(state)]
+    for name, value in changes.items():
+        values[index[name]] = value
+    return tuple.__new__(type(state), values)
+
+
+def lost_history(fact: Fact, state: object) -> IntegrityError:
+    """The error of a fact that cannot follow the state."""
+    have = "nothing" if state is None else f"version {getattr(state, 'version', '?')}"
+    return IntegrityError(
+        f"{type(fact.data).__name__} {fact.envelope.aggregate_id} version "
+        f"{fact.envelope.version} cannot follow {have}",
+        code="lost_history",
+        hint="facts of this key are missing; level the partition and fold again",
+    )
+
+
+def refuse(code: str, message: str, hint: str = "") -> Refusal:
+    """A refusal, to be raised."""
+    return Refusal(message, code=code, hint=hint)
+
+
+def missing(kind: str, key: str) -> NotFound:
+    """The refusal of a command to an aggregate that does not exist."""
+    return NotFound(f"no {kind} is named {key!r}", code=f"no_{kind}")

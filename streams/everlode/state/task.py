@@ -1,0 +1,484 @@
+"""The task: submitted, assigned, solved, validated, rewarded; or failed or cancelled.
+
+Invariants: progress never goes back within an assignment; reports are taken from the present
+miner with an attempt from `attempt_floor` to `attempt`; a migration raises the attempt, not the
+floor, and uses none up; an ended task changes no more, but for being deleted. The payout may be
+known before the validation that caused it (they come on different topics), so a solved task may
+be rewarded first and validated then. Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, assert_never
+
+from everlode.events import commands as c
+from everlode.events import tasks as e
+from everlode.events.base import Command, Event, Fact
+from everlode.events.states import TaskState
+from everlode.events.tasktypes import check_task_type
+from everlode.state.shape import (
+    Context,
+    Table,
+    check,
+    head,
+    home_of,
+    lost_history,
+    missing,
+    refuse,
+    rule,
+    step,
+)
+
+TaskCommand = (
+    c.SubmitTask
+    | c.AssignTask
+    | c.ReportProgress
+    | c.SubmitSolution
+    | c.ReportFailure
+    | c.ExpireLease
+    | c.MigrateTask
+    | c.CancelTask
+    | c.DeleteTask
+    | c.RecordValidation
+    | c.RecordReward
+)
+ENDED = frozenset({"rewarded", "failed", "cancelled"})
+TRANSITIONS: Table = {
+    e.TaskSubmitted: rule([None], "submitted"),
+    e.TaskAssigned: rule(["submitted"], "assigned"),
+    e.TaskProgressed: rule(["assigned"]),
+    e.TaskSolved: rule(["assigned"], "solved"),
+    e.TaskAttemptFailed: rule(["assigned"], "submitted"),  # final: failed
+    e.TaskLeaseExpired: rule(["assigned"], "submitted"),  # final: failed
+    e.TaskMigrated: rule(["assigned"]),
+    e.TaskValidated: rule(["solved", "rewarded"], "validated"),  # rewarded stays rewarded
+    e.TaskSolutionRejected: rule(["solved"], "submitted"),  # final: failed
+    e.TaskRewarded: rule(["validated", "solved"], "rewarded"),
+    e.TaskCancelled: rule(["submitted", "assigned"], "cancelled"),
+    e.TaskDeleted: rule(ENDED, "deleted"),
+}
+
+
+def used_attempts(state: TaskState) -> int:
+    """Attempts that count against `max_attempts`; migrations are not the miner's fault."""
+    return state.attempt - state.migrations
+
+
+def decide(command: Command, state: TaskState | None, ctx: Context) -> tuple[Event, ...]:
+    """Events that `command` causes; none when it changes nothing.
+
+    Raises:
+        Refusal: the command breaks a rule; NotFound when there is no such task.
+    """
+    events = _decide(command, state, ctx)  # type: ignore[arg-type]
+    return check(TRANSITIONS, events, state.status if state else None)
+
+
+def _decide(  # noqa: C901 - one case a command
+    command: TaskCommand, state: TaskState | None, ctx: Context
+) -> tuple[Event, ...]:
+    if isinstance(command, c.SubmitTask):
+        return _submit(command, state, ctx)
+    if state is None:
+        if isinstance(command, c.DeleteTask):
+            return ()
+        raise missing("task", ctx.aggregate_id)
+    match command:
+        case c.AssignTask():
+            return _assign(command, state, ctx)
+        case c.ReportProgress():
+            return _progress(command, state)
+        case c.SubmitSolution():
+            return _solve(command, state)
+        case c.ReportFailure():
+            return _fail(command, state)
+        case c.ExpireLease():
+            return _expire(command, state, ctx)
+        case c.MigrateTask():
+            return _migrate(command, state)
+        case c.CancelTask():
+            return _cancel(command, state)
+        case c.DeleteTask():
+            if state.status not in ENDED:
+                raise refuse("not_ended", f"task {state.key} is {state.status}")
+            return (e.TaskDeleted(reason=command.reason),)
+        case c.RecordValidation():
+            return _validated(command, state)
+        case c.RecordReward():
+            return _rewarded(command, state)
+        case _:
+            assert_never(command)
+
+
+def _submit(command: c.SubmitTask, state: TaskState | None, ctx: Context) -> tuple[Event, ...]:
+    if state is not None:
+        same = (state.client_id, state.payload_sha256, state.task_type)
+        if same == (command.client_id, command.payload_sha256, command.task_type):
+            return ()
+        raise refuse("exists", f"task {state.key} exists", "choose another task id")
+    check_task_type(command.task_type, ctx.task_types)
+    if command.max_attempts < 1:
+        raise refuse("bad_attempts", "max_attempts is below 1")
+    if command.deadline_at <= ctx.at:
+        raise refuse("deadline_passed", "the deadline is not after the submission")
+    return (e.TaskSubmitted(**command.__dict__),)
+
+
+def _assign(command: c.AssignTask, state: TaskState, ctx: Context) -> tuple[Event, ...]:
+    if state.status == "assigned":
+        have = (state.miner_id, state.manager_node, state.lease_until)
+        if have == (command.miner_id, command.manager_node, command.lease_until):
+            return ()
+    if state.status != "submitted":
+        raise refuse("not_waiting", f"task {state.key} is {state.status}")
+    if ctx.at >= state.deadline_at:
+        raise refuse("deadline_passed", f"task {state.key} is past its deadline")
+    if command.lease_until <= ctx.at:
+        raise refuse("bad_lease", "the lease ends before it begins")
+    return (
+        e.TaskAssigned(
+            attempt=state.attempt + 1,
+            miner_id=command.miner_id,
+            manager_node=command.manager_node,
+            lease_until=command.lease_until,
+        ),
+    )
+
+
+def _present(state: TaskState, miner_id: str, attempt: int) -> None:
+    """Refuse a report that is not from the present assignment."""
+    if state.status != "assigned":
+        raise refuse("not_assigned", f"task {state.key} is {state.status}")
+    if miner_id != state.miner_id:
+        raise refuse("wrong_miner", f"task {state.key} is with another miner")
+    if not state.attempt_floor <= attempt <= state.attempt:
+        raise refuse(
+            "wrong_attempt",
+            f"attempt {attempt} is not in {state.attempt_floor} to {state.attempt}",
+        )
+
+
+def _progress(command: c.ReportProgress, state: TaskState) -> tuple[Event, ...]:
+    _present(state, command.miner_id, command.attempt)
+    if command.progress_ppm < state.progress_ppm:
+        raise refuse("progress_back", f"progress is already {state.progress_ppm} ppm")
+    if command.progress_ppm == state.progress_ppm:
+        return ()
+    return (
+        e.TaskProgressed(
+            attempt=command.attempt,
+            miner_id=command.miner_id,
+            progress_ppm=command.progress_ppm,
+            checkpoint_uri=command.checkpoint_uri,
+            # a miner may ask for a longer lease, up to the deadline; never for a shorter one
+            lease_until=max(
+                state.lease_until or command.lease_until,
+                min(command.lease_until, state.deadline_at),
+            ),
+        ),
+    )
+
+
+def _solve(command: c.SubmitSolution, state: TaskState) -> tuple[Event, ...]:
+    if state.solution_id == command.solution_id and state.miner_id == command.miner_id:
+        return ()
+    if state.status in {"solved", "validated", "rewarded"}:
+        raise refuse("already_solved", f"task {state.key} has a solution")
+    _present(state, command.miner_id, command.attempt)
+    return (e.TaskSolved(**command.__dict__),)
+
+
+def _fail(command: c.ReportFailure, state: TaskState) -> tuple[Event, ...]:
+    if state.status in {"submitted", "failed"}:
+        have = (state.miner_id, state.reason)
+        window = state.attempt_floor <= command.attempt <= state.attempt
+        if window and have == (command.miner_id, command.reason):
+            return ()
+    _present(state, command.miner_id, command.attempt)
+    return (
+        e.TaskAttemptFailed(
+            attempt=command.attempt,
+            miner_id=command.miner_id,
+            reason=command.reason,
+            final=command.permanent or used_attempts(state) >= state.max_attempts,
+        ),
+    )
+
+
+def _expire(command: c.ExpireLease, state: TaskState, ctx: Context) -> tuple[Event, ...]:
+    if state.status != "assigned" or command.attempt < state.attempt:
+        return ()
+    if command.attempt > state.attempt:
+        raise refuse("wrong_attempt", f"the last attempt is {state.attempt}")
+    if state.lease_until is None or ctx.at <= state.lease_until:
+        raise refuse("lease_good", f"the lease of task {state.key} has not run out")
+    return (
+        e.TaskLeaseExpired(
+            attempt=state.attempt,
+            miner_id=state.miner_id or "",
+            final=used_attempts(state) >= state.max_attempts,
+        ),
+    )
+
+
+def _migrate(command: c.MigrateTask, state: TaskState) -> tuple[Event, ...]:
+    if state.status != "assigned":
+        raise refuse("not_assigned", f"task {state.key} is {state.status}")
+    if state.manager_node == command.to_node:
+        return ()
+    if state.manager_node != command.from_node:
+        raise refuse("other_manager", f"task {state.key} is managed by {state.manager_node}")
+    return (
+        e.TaskMigrated(
+            attempt=state.attempt + 1,
+            miner_id=state.miner_id or "",
+            from_node=command.from_node,
+            to_node=command.to_node,
+            lease_until=max(state.lease_until or command.lease_until, command.lease_until),
+        ),
+    )
+
+
+def _cancel(command: c.CancelTask, state: TaskState) -> tuple[Event, ...]:
+    if state.status == "cancelled":
+        return ()
+    if state.status not in {"submitted", "assigned"}:
+        raise refuse("too_late", f"task {state.key} is {state.status}")
+    return (e.TaskCancelled(reason=command.reason),)
+
+
+def _validated(command: c.RecordValidation, state: TaskState) -> tuple[Event, ...]:
+    if state.validation_id == command.validation_id:
+        return ()
+    if state.solution_id != command.solution_id or state.status not in {"solved", "rewarded"}:
+        raise refuse("not_solved", f"task {state.key} does not wait for this validation")
+    if command.accepted:
+        return (
+            e.TaskValidated(
+                validation_id=command.validation_id,
+                solution_id=command.solution_id,
+                miner_id=command.miner_id,
+                score_ppm=command.score_ppm,
+            ),
+        )
+    if state.status == "rewarded":
+        raise refuse("already_rewarded", f"task {state.key} is rewarded")
+    return (
+        e.TaskSolutionRejected(
+            validation_id=command.validation_id,
+            solution_id=command.solution_id,
+            miner_id=command.miner_id,
+            final=used_attempts(state) >= state.max_attempts,
+        ),
+    )
+
+
+def _rewarded(command: c.RecordReward, state: TaskState) -> tuple[Event, ...]:
+    if state.status == "rewarded" and state.miner_id == command.miner_id:
+        return ()
+    if state.status not in {"validated", "solved"} or state.miner_id != command.miner_id:
+        raise refuse("not_validated", f"task {state.key} is {state.status}")
+    return (e.TaskRewarded(**command.__dict__),)
+
+
+def _on_submitted(_: TaskState | None, fact: Fact, partition: int) -> TaskState:
+    data: e.TaskSubmitted = fact.data  # type: ignore[assignment]
+    return TaskState(
+        *head(fact.envelope, partition),
+        status="submitted",
+        home=home_of(fact.envelope),
+        **data.__dict__,
+        attempt=0,
+        attempt_floor=0,
+        migrations=0,
+        miner_id=None,
+        miners=(),
+        manager_node=None,
+        lease_until=None,
+        progress_ppm=0,
+        checkpoint_uri=None,
+        solution_id=None,
+        solution_uri=None,
+        solution_sha256=None,
+        work_ms=0,
+        validation_id=None,
+        score_ppm=0,
+        reward_micro=0,
+        reason=None,
+        submitted_at=fact.envelope.occurred_at,
+        assigned_at=None,
+        solved_at=None,
+        ended_at=None,
+    )
+
+
+def _on_assigned(state: TaskState, fact: Fact, partition: int) -> TaskState:
+    data: e.TaskAssigned = fact.data  # type: ignore[assignment]
+    known = data.miner_id in state.miners
+    return step(
+        state,
+        fact.envelope,
+        partition,
+        status="assigned",
+        attempt=data.attempt,
+        attempt_floor=data.attempt,
+        miner_id=data.miner_id,
+        miners=state.miners if known else (*state.miners, data.miner_id),
+        manager_node=data.manager_node,
+        lease_until=data.lease_until,
+        progress_ppm=0,
+        assigned_at=fact.envelope.occurred_at,
+        reason=None,
+    )
+
+
+def _on_progressed(state: TaskState, fact: Fact, partition: int) -> TaskState:
+    data: e.TaskProgressed = fact.data  # type: ignore[assignment]
+    return step(
+        state,
+        fact.envelope,
+        partition,
+        progress_ppm=data.progress_ppm,
+        checkpoint_uri=data.checkpoint_uri or state.checkpoint_uri,
+        lease_until=data.lease_until,
+    )
+
+
+def _on_solved(state: TaskState, fact: Fact, partition: int) -> TaskState:
+    data: e.TaskSolved = fact.data  # type: ignore[assignment]
+    return step(
+        state,
+        fact.envelope,
+        partition,
+        status="solved",
+        lease_until=None,
+        solution_id=data.solution_id,
+        solution_uri=data.solution_uri,
+        solution_sha256=data.solution_sha256,
+        work_ms=data.work_ms,
+        solved_at=fact.envelope.occurred_at,
+    )
+
+
+def _attempt_over(
+    state: TaskState, fact: Fact, partition: int, final: bool, reason: str, **more: object
+) -> TaskState:
+    return step(
+        state,
+        fact.envelope,
+        partition,
+        status="failed" if final else "submitted",
+        lease_until=None,
+        manager_node=None,
+        reason=reason,
+        ended_at=fact.envelope.occurred_at if final else None,
+        **more,
+    )
+
+
+def _on_attempt_failed(state: TaskState, fact: Fact, partition: int) -> TaskState:
+    data: e.TaskAttemptFailed = fact.data  # type: ignore[assignment]
+    return _attempt_over(state, fact, partition, data.final, data.reason)
+
+
+def _on_lease_expired(state: TaskState, fact: Fact, partition: int) -> TaskState:
+    data: e.TaskLeaseExpired = fact.data  # type: ignore[assignment]
+    return _attempt_over(state, fact, partition, data.final, "lease_expired")
+
+
+def _on_rejected(state: TaskState, fact: Fact, partition: int) -> TaskState:
+    data: e.TaskSolutionRejected = fact.data  # type: ignore[assignment]
+    return _attempt_over(
+        state,
+        fact,
+        partition,
+        data.final,
+        "solution_rejected",
+        validation_id=data.validation_id,
+        score_ppm=0,
+        checkpoint_uri=None,  # what led to a bad solution is no place to go on from
+    )
+
+
+def _on_migrated(state: TaskState, fact: Fact, partition: int) -> TaskState:
+    data: e.TaskMigrated = fact.data  # type: ignore[assignment]
+    return step(
+        state,
+        fact.envelope,
+        partition,
+        attempt=data.attempt,
+        migrations=state.migrations + 1,
+        manager_node=data.to_node,
+        lease_until=data.lease_until,
+    )
+
+
+def _on_validated(state: TaskState, fact: Fact, partition: int) -> TaskState:
+    data: e.TaskValidated = fact.data  # type: ignore[assignment]
+    return step(
+        state,
+        fact.envelope,
+        partition,
+        status="rewarded" if state.status == "rewarded" else "validated",
+        validation_id=data.validation_id,
+        score_ppm=data.score_ppm,
+    )
+
+
+def _on_rewarded(state: TaskState, fact: Fact, partition: int) -> TaskState:
+    data: e.TaskRewarded = fact.data  # type: ignore[assignment]
+    return step(
+        state,
+        fact.envelope,
+        partition,
+        status="rewarded",
+        reward_micro=data.amount_micro,
+        ended_at=fact.envelope.occurred_at,
+    )
+
+
+def _on_cancelled(state: TaskState, fact: Fact, partition: int) -> TaskState:
+    data: e.TaskCancelled = fact.data  # type: ignore[assignment]
+    return step(
+        state,
+        fact.envelope,
+        partition,
+        status="cancelled",
+        lease_until=None,
+        reason=data.reason,
+        ended_at=fact.envelope.occurred_at,
+    )
+
+
+def _on_deleted(_state: TaskState, _fact: Fact, _partition: int) -> None:
+    return None
+
+
+FOLDS: dict[type[Event], Callable[[Any, Fact, int], TaskState | None]] = {
+    e.TaskSubmitted: _on_submitted,
+    e.TaskAssigned: _on_assigned,
+    e.TaskProgressed: _on_progressed,
+    e.TaskSolved: _on_solved,
+    e.TaskAttemptFailed: _on_attempt_failed,
+    e.TaskLeaseExpired: _on_lease_expired,
+    e.TaskMigrated: _on_migrated,
+    e.TaskValidated: _on_validated,
+    e.TaskSolutionRejected: _on_rejected,
+    e.TaskRewarded: _on_rewarded,
+    e.TaskCancelled: _on_cancelled,
+    e.TaskDeleted: _on_deleted,
+}
+"""Total over the facts of `.tasks`; a test compares it with the catalogue."""
+
+
+def evolve(state: TaskState | None, fact: Fact, partition: int) -> TaskState | None:
+    """The task after `fact`; None when it was deleted.
+
+    Raises:
+        IntegrityError: the fact cannot follow this state (code `lost_history`).
+    """
+    fold = FOLDS.get(type(fact.data))
+    if fold is None or (state is None) != (fold is _on_submitted):
+        raise lost_history(fact, state)
+    return fold(state, fact, partition)

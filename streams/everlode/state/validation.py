@@ -1,0 +1,319 @@
+"""The validation of one solution: pending, then decided; later audited by a higher kind.
+
+Rules: nobody votes on their own solution; a vote counts once a voter; only named reviewers
+vote, when there are any. Automatic: the first vote decides; peer review: once the quorum has
+voted, two thirds of it decide, and anything less goes to an expert; an expert decides alone.
+A decision that contradicts a planted known answer is not taken: it is audited as wrong and goes
+to an expert. The quorum of a kind is never lowered. A higher kind may vote on what is decided;
+that is an audit and changes no decision. Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Any, assert_never
+
+from everlode.events import commands as c
+from everlode.events import validations as e
+from everlode.events.base import Command, Event, Fact
+from everlode.events.states import Judgement, ValidationState, Vote
+from everlode.state.shape import (
+    Context,
+    Table,
+    check,
+    head,
+    home_of,
+    lost_history,
+    missing,
+    refuse,
+    rule,
+    step,
+)
+
+ValidationCommand = c.RequestValidation | c.CastVote | c.EscalateValidation | c.DeferValidation
+RANK = {"automatic": 0, "peer-review": 1, "expert": 2}
+TIME_ALLOWED = {
+    "automatic": timedelta(minutes=10),
+    "peer-review": timedelta(hours=2),
+    "expert": timedelta(hours=8),
+}
+"""Event time from the request, or the escalation, to the deadline."""
+TRANSITIONS: Table = {
+    e.ValidationRequested: rule([None], "pending"),
+    e.VoteCast: rule(["pending", "decided"]),
+    e.ValidationEscalated: rule(["pending"], "pending"),
+    e.ValidationDeferred: rule(["pending"], "pending"),
+    e.ValidationDecided: rule(["pending"], "decided"),
+    e.ValidationAudited: rule(["pending", "decided"]),
+}
+
+
+def validation_id(solution_id: str) -> str:
+    """The key of a solution's validation."""
+    return f"v-{solution_id}"
+
+
+def deadline(kind: str, at: datetime) -> datetime:
+    """Deadline of a validation of `kind` that begins at `at`."""
+    return at + TIME_ALLOWED[kind]
+
+
+def audit_due(state: ValidationState) -> bool:
+    """True when an expert should look at a decision: peer review that was not unanimous."""
+    if state.status != "decided" or state.kind != "peer-review":
+        return False
+    if any(j.by == "expert" for j in state.judged):
+        return False
+    return len({v.accept for v in state.votes if v.voter_kind == "peer-review"}) > 1
+
+
+def decide(command: Command, state: ValidationState | None, ctx: Context) -> tuple[Event, ...]:
+    """Events that `command` causes; none when it changes nothing.
+
+    Raises:
+        Refusal: the command breaks a rule; NotFound when there is no such validation.
+    """
+    events = _decide(command, state, ctx)  # type: ignore[arg-type]
+    return check(TRANSITIONS, events, state.status if state else None)
+
+
+def _decide(
+    command: ValidationCommand, state: ValidationState | None, ctx: Context
+) -> tuple[Event, ...]:
+    if isinstance(command, c.RequestValidation):
+        return _request(command, state)
+    if state is None:
+        raise missing("validation", ctx.aggregate_id)
+    match command:
+        case c.CastVote():
+            return _vote(command, state, ctx)
+        case c.EscalateValidation():
+            return _escalate(command, state)
+        case c.DeferValidation():
+            return _defer(command, state)
+        case _:
+            assert_never(command)
+
+
+def _check_panel(kind: str, quorum: int, reviewers: tuple[str, ...], solver: str) -> None:
+    if solver in reviewers:
+        raise refuse("own_solution", "the solver is among the reviewers")
+    if quorum < 1 or (kind != "peer-review" and quorum != 1):
+        raise refuse("bad_quorum", f"{kind}: {quorum} is no quorum")
+    if len(set(reviewers)) != len(reviewers):
+        raise refuse("bad_reviewers", "a reviewer is named twice")
+    few = len(reviewers) < quorum
+    if few and (kind == "peer-review" or reviewers):
+        raise refuse("bad_quorum", f"{len(reviewers)} reviewers cannot give {quorum} votes")
+
+
+def _request(command: c.RequestValidation, state: ValidationState | None) -> tuple[Event, ...]:
+    if state is not None:
+        have = (state.solution_id, state.miner_id, state.solution_sha256)
+        if have == (command.solution_id, command.miner_id, command.solution_sha256):
+            return ()
+        raise refuse("exists", f"validation {state.key} exists")
+    _check_panel(command.kind, command.quorum, command.reviewers, command.miner_id)
+    return (e.ValidationRequested(**command.__dict__),)
+
+
+def _vote(command: c.CastVote, state: ValidationState, ctx: Context) -> tuple[Event, ...]:
+    if command.voter_id == state.miner_id:
+        raise refuse("own_solution", "nobody votes on their own solution")
+    for vote in state.votes:
+        if vote.voter_id == command.voter_id:
+            same = (vote.voter_kind, vote.accept, vote.score_ppm)
+            if same == (command.voter_kind, command.accept, command.score_ppm):
+                return ()
+            raise refuse("already_voted", f"{command.voter_id} has voted")
+    cast = e.VoteCast(**command.__dict__)
+    if state.status == "decided":
+        return _audit(command, cast, state)
+    if command.voter_kind != state.kind:
+        raise refuse("wrong_kind", f"a {state.kind} vote is asked for")
+    if state.reviewers and command.voter_id not in state.reviewers:
+        raise refuse("not_a_reviewer", f"{command.voter_id} is no reviewer here")
+    new = Vote(command.voter_id, command.voter_kind, command.accept, command.score_ppm, ctx.at)
+    votes = [*(v for v in state.votes if v.voter_kind == state.kind), new]
+    if len(votes) < state.quorum:
+        return (cast,)
+    return (cast, *_conclude(state, votes, ctx))
+
+
+def _audit(command: c.CastVote, cast: e.VoteCast, state: ValidationState) -> tuple[Event, ...]:
+    if RANK[command.voter_kind] <= RANK[state.kind] or state.accepted is None:
+        raise refuse("already_decided", f"validation {state.key} is decided")
+    if command.voter_kind == "automatic" or any(j.by == command.voter_kind for j in state.judged):
+        raise refuse("already_audited", f"{command.voter_kind} has audited {state.key}")
+    audited = e.ValidationAudited(
+        judged_kind=state.kind,  # type: ignore[arg-type]
+        by=command.voter_kind,
+        upheld=command.accept == state.accepted,
+    )
+    return (cast, audited)
+
+
+def _conclude(state: ValidationState, votes: list[Vote], ctx: Context) -> tuple[Event, ...]:
+    """Decision, or escalation, once the quorum has voted."""
+    won = sum(v.accept for v in votes)
+    lost = len(votes) - won
+    if 3 * max(won, lost) < 2 * len(votes):
+        return (_to_expert(state, "split_vote", ctx),)
+    accepted = won > lost
+    audit: tuple[Event, ...] = ()
+    if state.planted_sha256 is not None:
+        right = accepted == (state.solution_sha256 == state.planted_sha256)
+        audit = (
+            e.ValidationAudited(
+                judged_kind=state.kind,  # type: ignore[arg-type]
+                by="planted",
+                upheld=right,
+            ),
+        )
+        if not right and state.kind != "expert":
+            return (*audit, _to_expert(state, "planted_mismatch", ctx))
+    scores = sorted(v.score_ppm for v in votes if v.accept)
+    decided = e.ValidationDecided(
+        task_id=state.task_id,
+        task_type=state.task_type,
+        solution_id=state.solution_id,
+        miner_id=state.miner_id,
+        kind=state.kind,  # type: ignore[arg-type]
+        accepted=accepted,
+        # the lower median: a whole vote's score, and no single high one lifts it
+        score_ppm=scores[(len(scores) - 1) // 2] if accepted else 0,
+        votes_for=won,
+        votes_against=lost,
+        work_ms=state.work_ms,
+        base_reward_micro=state.base_reward_micro,
+    )
+    return (decided, *audit)
+
+
+def _to_expert(state: ValidationState, reason: str, ctx: Context) -> Event:
+    return e.ValidationEscalated(
+        from_kind=state.kind,  # type: ignore[arg-type]
+        to_kind="expert",
+        reason=reason,
+        quorum=1,
+        reviewers=(),
+        deadline_at=deadline("expert", ctx.at),
+    )
+
+
+def _escalate(command: c.EscalateValidation, state: ValidationState) -> tuple[Event, ...]:
+    if state.status == "decided" or state.kind == command.to_kind:
+        return ()
+    if RANK[command.to_kind] < RANK[state.kind]:
+        raise refuse("lower_kind", f"{state.kind} does not go down to {command.to_kind}")
+    _check_panel(command.to_kind, command.quorum, command.reviewers, state.miner_id)
+    return (
+        e.ValidationEscalated(
+            from_kind=state.kind,  # type: ignore[arg-type]
+            to_kind=command.to_kind,
+            reason=command.reason,
+            quorum=command.quorum,
+            reviewers=command.reviewers,
+            deadline_at=command.deadline_at,
+        ),
+    )
+
+
+def _defer(command: c.DeferValidation, state: ValidationState) -> tuple[Event, ...]:
+    if state.status == "decided" or command.deadline_at == state.deadline_at:
+        return ()
+    if command.deadline_at < state.deadline_at:
+        raise refuse("earlier", "a deferral does not make the deadline earlier")
+    return (e.ValidationDeferred(reason=command.reason, deadline_at=command.deadline_at),)
+
+
+def _on_requested(_: ValidationState | None, fact: Fact, partition: int) -> ValidationState:
+    data: e.ValidationRequested = fact.data  # type: ignore[assignment]
+    return ValidationState(
+        *head(fact.envelope, partition),
+        status="pending",
+        home=home_of(fact.envelope),
+        **data.__dict__,
+        deferrals=0,
+        votes=(),
+        accepted=None,
+        score_ppm=0,
+        judged=(),
+        requested_at=fact.envelope.occurred_at,
+        decided_at=None,
+    )
+
+
+def _on_vote(state: ValidationState, fact: Fact, partition: int) -> ValidationState:
+    data: e.VoteCast = fact.data  # type: ignore[assignment]
+    vote = Vote(
+        data.voter_id, data.voter_kind, data.accept, data.score_ppm, fact.envelope.occurred_at
+    )
+    return step(state, fact.envelope, partition, votes=(*state.votes, vote))
+
+
+def _on_escalated(state: ValidationState, fact: Fact, partition: int) -> ValidationState:
+    data: e.ValidationEscalated = fact.data  # type: ignore[assignment]
+    return step(
+        state,
+        fact.envelope,
+        partition,
+        kind=data.to_kind,
+        quorum=data.quorum,
+        reviewers=data.reviewers,
+        deadline_at=data.deadline_at,
+    )
+
+
+def _on_deferred(state: ValidationState, fact: Fact, partition: int) -> ValidationState:
+    data: e.ValidationDeferred = fact.data  # type: ignore[assignment]
+    return step(
+        state,
+        fact.envelope,
+        partition,
+        deadline_at=data.deadline_at,
+        deferrals=state.deferrals + 1,
+    )
+
+
+def _on_decided(state: ValidationState, fact: Fact, partition: int) -> ValidationState:
+    data: e.ValidationDecided = fact.data  # type: ignore[assignment]
+    return step(
+        state,
+        fact.envelope,
+        partition,
+        status="decided",
+        accepted=data.accepted,
+        score_ppm=data.score_ppm,
+        decided_at=fact.envelope.occurred_at,
+    )
+
+
+def _on_audited(state: ValidationState, fact: Fact, partition: int) -> ValidationState:
+    data: e.ValidationAudited = fact.data  # type: ignore[assignment]
+    judged = Judgement(data.judged_kind, data.by, data.upheld)
+    return step(state, fact.envelope, partition, judged=(*state.judged, judged))
+
+
+FOLDS: dict[type[Event], Callable[[Any, Fact, int], ValidationState]] = {
+    e.ValidationRequested: _on_requested,
+    e.VoteCast: _on_vote,
+    e.ValidationEscalated: _on_escalated,
+    e.ValidationDeferred: _on_deferred,
+    e.ValidationDecided: _on_decided,
+    e.ValidationAudited: _on_audited,
+}
+"""With fraud.FOLDS total over the facts of `.validations`; a test compares with the catalogue."""
+
+
+def evolve(state: ValidationState | None, fact: Fact, partition: int) -> ValidationState | None:
+    """The validation after `fact`.
+
+    Raises:
+        IntegrityError: the fact cannot follow this state (code `lost_history`).
+    """
+    fold = FOLDS.get(type(fact.data))
+    if fold is None or (state is None) != (fold is _on_requested):
+        raise lost_history(fact, state)
+    return fold(state, fact, partition)
