@@ -248,6 +248,7 @@ class RequestValidation(Command):
 
     task_id: Id
     task_type: Text
+    payload_sha256: Sha256
     solution_id: Id
     solution_sha256: Sha256
     planted_sha256: Sha256 | None = None

@@ -143,6 +143,7 @@ class ValidationState(NamedTuple):
     home: str
     task_id: str
     task_type: str
+    payload_sha256: str
     solution_id: str
     solution_sha256: str
     planted_sha256: str | None

@@ -41,6 +41,7 @@ class TaskAssigned(Event):
     miner_id: Id
     manager_node: Text
     lease_until: Instant
+    base_reward_micro: Count
 
 
 class TaskProgressed(Event):
@@ -63,6 +64,11 @@ class TaskSolved(Event):
     solution_sha256: Sha256
     solution_bytes: Count
     work_ms: Count
+    task_type: Text
+    payload_sha256: Sha256
+    payload_bytes: Count
+    planted_sha256: Sha256 | None = None
+    base_reward_micro: Count
 
 
 class TaskAttemptFailed(Event):
@@ -122,6 +128,7 @@ class TaskCancelled(Event):
     """The client or an operator took the task back."""
 
     reason: Text
+    miner_id: Id | None = None
 
 
 class TaskDeleted(Event):

@@ -142,6 +142,7 @@ def _assign(command: c.AssignTask, state: TaskState, ctx: Context) -> tuple[Even
             miner_id=command.miner_id,
             manager_node=command.manager_node,
             lease_until=command.lease_until,
+            base_reward_micro=state.base_reward_micro,
         ),
     )
 
@@ -186,7 +187,17 @@ def _solve(command: c.SubmitSolution, state: TaskState) -> tuple[Event, ...]:
     if state.status in {"solved", "validated", "rewarded"}:
         raise refuse("already_solved", f"task {state.key} has a solution")
     _present(state, command.miner_id, command.attempt)
-    return (e.TaskSolved(**command.__dict__),)
+    return (
+        e.TaskSolved(
+            **command.__dict__,
+            # what judges and distributors need travels with the solution: they fold no tasks
+            task_type=state.task_type,
+            payload_sha256=state.payload_sha256,
+            payload_bytes=state.payload_bytes,
+            planted_sha256=state.planted_sha256,
+            base_reward_micro=state.base_reward_micro,
+        ),
+    )
 
 
 def _fail(command: c.ReportFailure, state: TaskState) -> tuple[Event, ...]:
@@ -245,7 +256,8 @@ def _cancel(command: c.CancelTask, state: TaskState) -> tuple[Event, ...]:
         return ()
     if state.status not in {"submitted", "assigned"}:
         raise refuse("too_late", f"task {state.key} is {state.status}")
-    return (e.TaskCancelled(reason=command.reason),)
+    miner = state.miner_id if state.status == "assigned" else None
+    return (e.TaskCancelled(reason=command.reason, miner_id=miner),)
 
 
 def _validated(command: c.RecordValidation, state: TaskState) -> tuple[Event, ...]:
