@@ -3,47 +3,53 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
+CODE := schemas streams services tests $(wildcard benchmarks examples)
+LOCK := --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url
 ONLY ?=
 DEMO ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-long check bench lock clean
+.PHONY: help setup demo test test-long check static bench lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
 
-$(READY): requirements.lock pyproject.toml
+$(READY): requirements-dev.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-		{ echo "everlode needs Python 3.11 or newer: set PYTHON=/path/to/python3.11"; exit 2; }
+		{ echo "everlode needs Python 3.11 or newer: make PYTHON=/path/to/python3.11"; exit 2; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps -e .
+	$(PIP) install --require-hashes -r requirements-dev.lock
+	$(PIP) install --no-build-isolation --no-deps -e .
 	@touch $@
 
 setup: $(READY) ## Make .venv from the hash-locked dependencies
 
-demo: setup ## Run the main job on a real three-region stack, to a report
+demo: setup ## Run the main job on a real three-region stack, to a report; DEMO="--speed 60" for options
 	$(BIN)/everlode demo $(DEMO)
 
-check: setup ## Lint, types, import contracts, pure tests (under a minute)
+static: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy schemas streams services tests benchmarks
-	$(BIN)/lint-imports
+	$(BIN)/mypy $(CODE)
+	$(BIN)/lint-imports --no-logo
+
+check: static ## Lint, types, import contracts, tests without real parts (under a minute)
 	$(BIN)/pytest -q -n 2 tests/unit tests/contract tests/scenario
 
-test: check ## Every test there is, on real parts
-	$(BIN)/pytest tests/simulation tests/integration tests/faults
+test: static ## Lint, types, import contracts and every test there is, on real parts
+	$(BIN)/pytest tests
 
-test-long: test ## The tests again, with the long rounds
-	EVERLODE_LONG=1 $(BIN)/pytest tests/simulation tests/integration tests/faults
+test-long: static ## The same, with the long rounds
+	EVERLODE_LONG=1 $(BIN)/pytest tests
 
 bench: setup ## Benchmarks, each against a peer or a limit; ONLY=name for one
 	$(BIN)/python -m benchmarks $(ONLY)
 
-lock: ## Renew requirements.lock from pyproject.toml
-	$(BIN)/python -m piptools compile --quiet --generate-hashes --no-emit-index-url --no-emit-find-links \
-		--strip-extras --allow-unsafe --no-header --no-annotate --extra dev -o requirements.lock pyproject.toml
+lock: setup ## Renew both lock files from pyproject.toml
+	@test -x $(VENV)/lock/bin/uv || { $(PYTHON) -m venv $(VENV)/lock && $(VENV)/lock/bin/pip install --quiet uv==0.13.9; }
+	$(VENV)/lock/bin/uv pip compile $(LOCK) -o requirements.lock pyproject.toml
+	$(VENV)/lock/bin/uv pip compile $(LOCK) --extra dev -o requirements-dev.lock pyproject.toml
 
-clean: ## Remove .venv and caches of this work tree
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
+clean: ## Remove .venv and the caches of this work tree
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist

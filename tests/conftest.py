@@ -1,18 +1,31 @@
-"""Rules for the whole suite: in CI a skipped test is a failure, by name and with its reason."""
+"""Rules of the whole suite: a skip is a failure in CI, by name and reason; no timed tests."""
 
 from __future__ import annotations
 
 import os
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("everlode", deadline=None, derandomize=os.environ.get("CI") == "true")
+settings.load_profile("everlode")
 
 _skipped: list[str] = []
 
 
+def _note(nodeid: str, longrepr: object) -> None:
+    reason = longrepr[2] if isinstance(longrepr, tuple) else longrepr
+    _skipped.append(f"{nodeid}: {reason}")
+
+
+def pytest_collectreport(report: pytest.CollectReport) -> None:
+    if report.skipped:
+        _note(report.nodeid, report.longrepr)
+
+
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     if report.skipped and not hasattr(report, "wasxfail"):
-        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
-        _skipped.append(f"{report.nodeid}: {reason}")
+        _note(report.nodeid, report.longrepr)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
