@@ -1,0 +1,178 @@
+"""Reactions of the validation primary: which kind judges, who reviews, what fraud is suspected.
+
+Planted known tasks and cheap types are judged automatically; training and fine-tuning, and types
+that the topology adds, by peers; what shows signs of fraud, and what has too few reviewers, by an
+expert. Reviewers are chosen by a hash of the validation, so nobody chooses them. Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from hashlib import blake2b
+
+from everlode.events import commands as c
+from everlode.events import validations as ve
+from everlode.events.base import Command, Evidence, Fact
+from everlode.events.states import ValidationState
+from everlode.events.tasks import TaskSolved
+from everlode.events.types import ValidatorKind
+from everlode.state.formulas import penalty_of
+from everlode.state.fraud import case_id
+from everlode.state.fraudrules import (
+    Sign,
+    colluding_votes,
+    copied_solution,
+    impossible_speed,
+    planted_verdict,
+    wrong_planted_answer,
+)
+from everlode.state.validation import deadline, validation_id
+from everlode.state.view import View, Where
+
+CHEAP = frozenset({"inference", "evaluation", "data-processing"})
+"""Types that are judged by running them again."""
+PEER_QUORUM = 3
+
+Found = tuple[tuple[str, Command, str], ...]
+
+
+def choose_reviewers(seed: str, candidates: Sequence[str], solver: str) -> tuple[str, ...]:
+    """PEER_QUORUM of the sorted `candidates` without the solver, by a hash of `seed`; or none.
+
+    Deterministic; each candidate is as likely as another. Empty when there are too few.
+    """
+    wanted = PEER_QUORUM
+    others = len(candidates) - (solver in candidates)
+    if others < wanted:
+        return ()
+    chosen: list[str] = []
+    count = 0
+    while len(chosen) < wanted:
+        digest = blake2b(f"{seed}/{count}".encode(), digest_size=8).digest()
+        name = candidates[int.from_bytes(digest, "big") % len(candidates)]
+        count += 1
+        if name != solver and name not in chosen:
+            chosen.append(name)
+    return tuple(sorted(chosen))
+
+
+def on_solved(fact: Fact, data: TaskSolved, view: View, where: Where | None) -> Found:
+    """Ask for a validation of the right kind; open a case for each sign of fraud."""
+    task = fact.envelope.aggregate_id
+    key = validation_id(data.solution_id)
+    signs = [
+        *copied_solution(data, task, view.same_solution(data.solution_sha256)),
+        *impossible_speed(data, task),
+    ]
+    kind: ValidatorKind
+    reviewers: tuple[str, ...] = ()
+    if signs:
+        kind = "expert"
+    elif data.planted_sha256 is not None or data.task_type in CHEAP:
+        kind = "automatic"
+    else:
+        reviewers = choose_reviewers(key, view.reviewers(), data.miner_id)
+        kind = "peer-review" if reviewers else "expert"
+    request = c.RequestValidation(
+        task_id=task,
+        task_type=data.task_type,
+        payload_sha256=data.payload_sha256,
+        solution_id=data.solution_id,
+        solution_sha256=data.solution_sha256,
+        planted_sha256=data.planted_sha256,
+        miner_id=data.miner_id,
+        work_ms=data.work_ms,
+        base_reward_micro=data.base_reward_micro,
+        kind=kind,
+        quorum=PEER_QUORUM if kind == "peer-review" else 1,
+        reviewers=reviewers,
+        deadline_at=deadline(kind, fact.envelope.occurred_at),
+    )
+    cases = [_opened(sign, data.solution_id, task, key, where) for sign in signs]
+    return ((key, request, "task-solved"), *cases)
+
+
+def on_decided(
+    data: ve.ValidationDecided, state: ValidationState, view: View, where: Where | None
+) -> Found:
+    """Resolve what was suspected of this solution; judge a planted answer."""
+    found: list[tuple[str, Command, str]] = []
+    for key in view.open_cases(state.key):
+        case = view.case(key)
+        if case is None or case.rule not in {"copied-solution", "impossible-speed"}:
+            continue
+        if data.accepted and data.kind != "expert":
+            continue  # only an expert clears
+        note = f"{data.kind} {'accepted' if data.accepted else 'rejected'} {state.key}"
+        found.append(_resolved(key, case.severity_ppm, not data.accepted, state, note, where))
+    if state.planted_sha256 is not None:
+        found.extend(_planted(state, view, where))
+    return tuple(found)
+
+
+def _planted(state: ValidationState, view: View, where: Where | None) -> Found:
+    key = case_id("wrong-planted-answer", state.miner_id)
+    record = view.planted(state.miner_id)
+    signs = wrong_planted_answer(state)
+    verdict = planted_verdict(record)
+    note = f"{record.wrong} wrong and {record.right} right planted answers"
+    if signs:
+        opened = _opened(signs[0], state.miner_id, state.task_id, state.key, where)
+        if verdict:
+            severity = signs[0].severity_ppm
+            return (opened, _resolved(key, severity, True, state, note, where))
+        return (opened,)
+    case = view.case(key)
+    if case is not None and case.status == "suspected" and verdict is False:
+        return (_resolved(key, case.severity_ppm, False, state, note, where),)
+    return ()
+
+
+def on_audited(data: ve.ValidationAudited, state: ValidationState, where: Where | None) -> Found:
+    """An expert overturned a peer review: who voted for it together?"""
+    if data.upheld or data.judged_kind != "peer-review" or data.by != "expert":
+        return ()
+    found: list[tuple[str, Command, str]] = []
+    for sign in colluding_votes(state):
+        key = case_id(sign.rule, state.solution_id)
+        note = f"an expert found {state.key} wrongly decided"
+        found.append(_opened(sign, state.solution_id, state.task_id, state.key, where))
+        found.append(_resolved(key, sign.severity_ppm, True, state, note, where))
+    return tuple(found)
+
+
+def _evidence(note: str, where: Where | None) -> tuple[Evidence, ...]:
+    topic, partition, offset = where or ("", -1, -1)
+    return (Evidence(topic=topic, partition=partition, offset=offset, note=note),)
+
+
+def _opened(
+    sign: Sign, subject: str, task: str, validation: str, where: Where | None
+) -> tuple[str, Command, str]:
+    command = c.OpenFraudCase(
+        rule=sign.rule,
+        suspects=sign.suspects,
+        task_id=task,
+        validation_id=validation,
+        severity_ppm=sign.severity_ppm,
+        evidence=_evidence(sign.note, where),
+    )
+    return (case_id(sign.rule, subject), command, f"open-{sign.rule}")
+
+
+def _resolved(
+    key: str,
+    severity_ppm: int,
+    confirmed: bool,
+    state: ValidationState,
+    note: str,
+    where: Where | None,
+) -> tuple[str, Command, str]:
+    command = c.ResolveFraudCase(
+        confirmed=confirmed,
+        decided_by=state.votes[-1].voter_id if state.votes else "planted",
+        penalty_micro=penalty_of(state.base_reward_micro, severity_ppm) if confirmed else 0,
+        reason="confirmed" if confirmed else "cleared",
+        evidence=_evidence(note, where),
+    )
+    return (key, command, "resolve-case")

@@ -1,0 +1,181 @@
+"""What a primary may look at when it reacts: its own folds, and small indexes over them.
+
+`View` is all that a reaction reads; `HomeView` is the implementation over a primary's live folds.
+A primary feeds it `changed(state)` after each of its own fold steps (again after a
+restart, for every state), and the validation primary all of its region's `.miners` facts from
+the beginning of the topic, by `miner_fact`. Both are idempotent: sets and maps, no counters.
+Invariants: a view already includes the fact that is reacted to, and may be ahead of it. Pure but
+for its own memory.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, insort
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, Protocol, cast
+
+from everlode.events import miners as m
+from everlode.events.base import Fact
+from everlode.events.states import (
+    FraudState,
+    MinerState,
+    RewardState,
+    State,
+    TaskState,
+    ValidationState,
+)
+
+
+class Where(NamedTuple):
+    """Where the fact that is reacted to stands in this region's cluster."""
+
+    topic: str
+    partition: int
+    offset: int
+
+
+class Planted(NamedTuple):
+    """A miner's decided answers to planted known tasks."""
+
+    right: int
+    wrong: int
+
+
+class View(Protocol):
+    """What `react` reads. Lookups return None, or nothing, for what is not at home here."""
+
+    @property
+    def home(self) -> str:
+        """The region of this primary."""
+
+    def task(self, task_id: str) -> TaskState | None:
+        """A task (task primary only)."""
+
+    def miner(self, miner_id: str) -> MinerState | None:
+        """A miner (miner primary only)."""
+
+    def validation(self, validation_id: str) -> ValidationState | None:
+        """A validation (validation primary only)."""
+
+    def case(self, case_id: str) -> FraudState | None:
+        """A fraud case (validation primary only)."""
+
+    def reviewers(self) -> Sequence[str]:
+        """The region's active miners, sorted (validation primary only)."""
+
+    def same_solution(self, solution_sha256: str) -> Sequence[ValidationState]:
+        """Validations of solutions with this SHA-256, first seen first."""
+
+    def planted(self, miner_id: str) -> Planted:
+        """Decided answers of a miner to planted tasks."""
+
+    def open_cases(self, validation_id: str) -> Sequence[str]:
+        """Suspected cases around a validation, sorted."""
+
+    def rewards_of_task(self, task_id: str) -> Sequence[RewardState]:
+        """Rewards of a task (reward primary only), by key."""
+
+    def rewards_of_case(self, case_id: str) -> Sequence[RewardState]:
+        """Rewards that are or were withheld for a case (reward primary only), by key."""
+
+
+class HomeView:
+    """`View` over the folds of one primary; not thread-safe.
+
+    `folds` maps state components (`tasks`, `validations`, `fraud`, …) to the primary's live
+    `{key: state}`; components that the primary does not fold may be absent.
+    """
+
+    def __init__(self, home: str, folds: Mapping[str, Mapping[str, State]]) -> None:
+        self.home = home
+        self._folds = folds
+        self._reviewers: list[str] = []
+        self._by_solution: dict[str, list[str]] = defaultdict(list)
+        self._right: dict[str, set[str]] = defaultdict(set)
+        self._wrong: dict[str, set[str]] = defaultdict(set)
+        self._cases: dict[str, set[str]] = defaultdict(set)
+        self._task_rewards: dict[str, set[str]] = defaultdict(set)
+        self._case_rewards: dict[str, set[str]] = defaultdict(set)
+
+    def changed(self, state: State | None) -> None:
+        """Note a state of the primary's own fold. Idempotent; None (deleted) changes nothing."""
+        if isinstance(state, ValidationState):
+            self._note_validation(state)
+        elif isinstance(state, FraudState):
+            if state.validation_id is not None:
+                cases = self._cases[state.validation_id]
+                (cases.add if state.status == "suspected" else cases.discard)(state.key)
+        elif isinstance(state, RewardState) and state.task_id:
+            self._task_rewards[state.task_id].add(state.key)
+            if state.case_id is not None:
+                self._case_rewards[state.case_id].add(state.key)
+
+    def _note_validation(self, state: ValidationState) -> None:
+        seen = self._by_solution[state.solution_sha256]
+        if state.key not in seen:
+            seen.append(state.key)
+        if state.status == "decided" and state.planted_sha256 is not None:
+            right = state.solution_sha256 == state.planted_sha256
+            (self._right if right else self._wrong)[state.miner_id].add(state.key)
+
+    def miner_fact(self, fact: Fact) -> None:
+        """Note a fact of this region's `.miners`, in order: who may review."""
+        key, data = fact.envelope.aggregate_id, fact.data
+        at = bisect_left(self._reviewers, key)
+        here = at < len(self._reviewers) and self._reviewers[at] == key
+        if isinstance(data, m.MinerRegistered | m.MinerReinstated):
+            if not here:
+                insort(self._reviewers, key)
+        elif isinstance(data, m.MinerSuspended | m.MinerRetired) and here:
+            del self._reviewers[at]
+
+    def _get(self, component: str, key: str) -> State | None:
+        fold = self._folds.get(component)
+        return None if fold is None else fold.get(key)
+
+    def task(self, task_id: str) -> TaskState | None:
+        """See View."""
+        return cast("TaskState | None", self._get("tasks", task_id))
+
+    def miner(self, miner_id: str) -> MinerState | None:
+        """See View."""
+        return cast("MinerState | None", self._get("miners", miner_id))
+
+    def validation(self, validation_id: str) -> ValidationState | None:
+        """See View."""
+        return cast("ValidationState | None", self._get("validations", validation_id))
+
+    def case(self, case_id: str) -> FraudState | None:
+        """See View."""
+        return cast("FraudState | None", self._get("fraud", case_id))
+
+    def reviewers(self) -> Sequence[str]:
+        """See View."""
+        return self._reviewers
+
+    def same_solution(self, solution_sha256: str) -> Sequence[ValidationState]:
+        """See View."""
+        keys = self._by_solution.get(solution_sha256, ())
+        found = [state for key in keys if (state := self.validation(key)) is not None]
+        return sorted(found, key=lambda s: (s.requested_at, s.key))
+
+    def planted(self, miner_id: str) -> Planted:
+        """See View."""
+        return Planted(len(self._right.get(miner_id, ())), len(self._wrong.get(miner_id, ())))
+
+    def open_cases(self, validation_id: str) -> Sequence[str]:
+        """See View."""
+        return sorted(self._cases.get(validation_id, ()))
+
+    def _rewards(self, keys: set[str]) -> Sequence[RewardState]:
+        found = (self._get("rewards", key) for key in sorted(keys))
+        return [cast("RewardState", state) for state in found if state is not None]
+
+    def rewards_of_task(self, task_id: str) -> Sequence[RewardState]:
+        """See View."""
+        return self._rewards(self._task_rewards.get(task_id, set()))
+
+    def rewards_of_case(self, case_id: str) -> Sequence[RewardState]:
+        """See View."""
+        return self._rewards(self._case_rewards.get(case_id, set()))
