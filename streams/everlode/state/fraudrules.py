@@ -38,7 +38,7 @@ class Sign(NamedTuple):
 
 
 def copied_solution(
-    solved: TaskSolved, task_id: str, seen: Sequence[ValidationState]
+    solved: TaskSolved | ValidationState, task_id: str, seen: Sequence[ValidationState]
 ) -> list[Sign]:
     """The same solution from another miner for another input, seen before.
 

@@ -26,7 +26,7 @@ from everlode.state.fraudrules import (
     planted_verdict,
     wrong_planted_answer,
 )
-from everlode.state.validation import deadline, validation_id
+from everlode.state.validation import JUDGED_BY_EXPERT, deadline, validation_id
 from everlode.state.view import View, Where
 
 CHEAP = frozenset({"inference", "evaluation", "data-processing"})
@@ -95,16 +95,23 @@ def on_solved(fact: Fact, data: TaskSolved, view: View, where: Where | None) -> 
 def on_decided(
     data: ve.ValidationDecided, state: ValidationState, view: View, where: Where | None
 ) -> Found:
-    """Resolve what was suspected of this solution; judge a planted answer."""
+    """Resolve what was suspected of this solution; judge a planted answer.
+
+    Copies are looked for again: two solved in one batch do not see each other before.
+    """
     found: list[tuple[str, Command, str]] = []
-    for key in view.open_cases(state.key):
-        case = view.case(key)
-        if case is None or case.rule not in {"copied-solution", "impossible-speed"}:
-            continue
-        if data.accepted and data.kind != "expert":
-            continue  # only an expert clears
-        note = f"{data.kind} {'accepted' if data.accepted else 'rejected'} {state.key}"
-        found.append(_resolved(key, case.severity_ppm, not data.accepted, state, note, where))
+    cases = {key: case for key in view.open_cases(state.key) if (case := view.case(key))}
+    suspected = {case.rule: case.severity_ppm for case in cases.values()}
+    for sign in copied_solution(state, state.task_id, view.same_solution(state.solution_sha256)):
+        if view.case(case_id(sign.rule, state.solution_id)) is None:
+            found.append(_opened(sign, state.solution_id, state.task_id, state.key, where))
+            suspected[sign.rule] = sign.severity_ppm
+    for rule, severity in sorted(suspected.items()):
+        # only an expert clears
+        if rule in JUDGED_BY_EXPERT and (data.kind == "expert" or not data.accepted):
+            note = f"{data.kind} {'accepted' if data.accepted else 'rejected'} {state.key}"
+            key = case_id(rule, state.solution_id)
+            found.append(_resolved(key, severity, not data.accepted, state, note, where))
     if state.planted_sha256 is not None:
         found.extend(_planted(state, view, where))
     return tuple(found)
@@ -128,16 +135,24 @@ def _planted(state: ValidationState, view: View, where: Where | None) -> Found:
     return ()
 
 
-def on_audited(data: ve.ValidationAudited, state: ValidationState, where: Where | None) -> Found:
-    """An expert overturned a peer review: who voted for it together?"""
-    if data.upheld or data.judged_kind != "peer-review" or data.by != "expert":
+def on_audited(
+    data: ve.ValidationAudited, state: ValidationState, view: View, where: Where | None
+) -> Found:
+    """An expert looked at a decision: resolve suspicions; who voted wrongly, and together?"""
+    if data.by != "expert":
         return ()
     found: list[tuple[str, Command, str]] = []
-    for sign in colluding_votes(state):
-        key = case_id(sign.rule, state.solution_id)
-        note = f"an expert found {state.key} wrongly decided"
-        found.append(_opened(sign, state.solution_id, state.task_id, state.key, where))
-        found.append(_resolved(key, sign.severity_ppm, True, state, note, where))
+    good = data.upheld == state.accepted
+    note = f"an expert found {state.key} {'rightly' if data.upheld else 'wrongly'} decided"
+    for key in view.open_cases(state.key):
+        case = view.case(key)
+        if case is not None and case.rule in JUDGED_BY_EXPERT:
+            found.append(_resolved(key, case.severity_ppm, not good, state, note, where))
+    if not data.upheld and data.judged_kind == "peer-review":
+        for sign in colluding_votes(state):
+            key = case_id(sign.rule, state.solution_id)
+            found.append(_opened(sign, state.solution_id, state.task_id, state.key, where))
+            found.append(_resolved(key, sign.severity_ppm, True, state, note, where))
     return tuple(found)
 
 

@@ -165,7 +165,7 @@ def _validations(fact: Fact, view: View, where: Where | None) -> Found:
     if isinstance(data, ve.ValidationDecided):
         return on_decided(data, state, view, where)
     if isinstance(data, ve.ValidationAudited):
-        return on_audited(data, state, where)
+        return on_audited(data, state, view, where)
     return ()
 
 

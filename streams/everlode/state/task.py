@@ -9,8 +9,7 @@ be rewarded first and validated then. Pure.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, assert_never
+from typing import assert_never
 
 from everlode.events import commands as c
 from everlode.events import tasks as e
@@ -21,14 +20,12 @@ from everlode.state.shape import (
     Context,
     Table,
     check,
-    head,
-    home_of,
     lost_history,
     missing,
     refuse,
     rule,
-    step,
 )
+from everlode.state.taskfolds import FOLDS, on_submitted
 
 TaskCommand = (
     c.SubmitTask
@@ -294,196 +291,6 @@ def _rewarded(command: c.RecordReward, state: TaskState) -> tuple[Event, ...]:
     return (e.TaskRewarded(**command.__dict__),)
 
 
-def _on_submitted(_: TaskState | None, fact: Fact, partition: int) -> TaskState:
-    data: e.TaskSubmitted = fact.data  # type: ignore[assignment]
-    return TaskState(
-        *head(fact.envelope, partition),
-        status="submitted",
-        home=home_of(fact.envelope),
-        **data.__dict__,
-        attempt=0,
-        attempt_floor=0,
-        migrations=0,
-        miner_id=None,
-        miners=(),
-        manager_node=None,
-        lease_until=None,
-        progress_ppm=0,
-        checkpoint_uri=None,
-        solution_id=None,
-        solution_uri=None,
-        solution_sha256=None,
-        work_ms=0,
-        validation_id=None,
-        score_ppm=0,
-        reward_micro=0,
-        reason=None,
-        submitted_at=fact.envelope.occurred_at,
-        assigned_at=None,
-        solved_at=None,
-        ended_at=None,
-    )
-
-
-def _on_assigned(state: TaskState, fact: Fact, partition: int) -> TaskState:
-    data: e.TaskAssigned = fact.data  # type: ignore[assignment]
-    known = data.miner_id in state.miners
-    return step(
-        state,
-        fact.envelope,
-        partition,
-        status="assigned",
-        attempt=data.attempt,
-        attempt_floor=data.attempt,
-        miner_id=data.miner_id,
-        miners=state.miners if known else (*state.miners, data.miner_id),
-        manager_node=data.manager_node,
-        lease_until=data.lease_until,
-        progress_ppm=0,
-        assigned_at=fact.envelope.occurred_at,
-        reason=None,
-    )
-
-
-def _on_progressed(state: TaskState, fact: Fact, partition: int) -> TaskState:
-    data: e.TaskProgressed = fact.data  # type: ignore[assignment]
-    return step(
-        state,
-        fact.envelope,
-        partition,
-        progress_ppm=data.progress_ppm,
-        checkpoint_uri=data.checkpoint_uri or state.checkpoint_uri,
-        lease_until=data.lease_until,
-    )
-
-
-def _on_solved(state: TaskState, fact: Fact, partition: int) -> TaskState:
-    data: e.TaskSolved = fact.data  # type: ignore[assignment]
-    return step(
-        state,
-        fact.envelope,
-        partition,
-        status="solved",
-        lease_until=None,
-        solution_id=data.solution_id,
-        solution_uri=data.solution_uri,
-        solution_sha256=data.solution_sha256,
-        work_ms=data.work_ms,
-        solved_at=fact.envelope.occurred_at,
-    )
-
-
-def _attempt_over(
-    state: TaskState, fact: Fact, partition: int, final: bool, reason: str, **more: object
-) -> TaskState:
-    return step(
-        state,
-        fact.envelope,
-        partition,
-        status="failed" if final else "submitted",
-        lease_until=None,
-        manager_node=None,
-        reason=reason,
-        ended_at=fact.envelope.occurred_at if final else None,
-        **more,
-    )
-
-
-def _on_attempt_failed(state: TaskState, fact: Fact, partition: int) -> TaskState:
-    data: e.TaskAttemptFailed = fact.data  # type: ignore[assignment]
-    return _attempt_over(state, fact, partition, data.final, data.reason)
-
-
-def _on_lease_expired(state: TaskState, fact: Fact, partition: int) -> TaskState:
-    data: e.TaskLeaseExpired = fact.data  # type: ignore[assignment]
-    return _attempt_over(state, fact, partition, data.final, "lease_expired")
-
-
-def _on_rejected(state: TaskState, fact: Fact, partition: int) -> TaskState:
-    data: e.TaskSolutionRejected = fact.data  # type: ignore[assignment]
-    return _attempt_over(
-        state,
-        fact,
-        partition,
-        data.final,
-        "solution_rejected",
-        validation_id=data.validation_id,
-        score_ppm=0,
-        checkpoint_uri=None,  # what led to a bad solution is no place to go on from
-    )
-
-
-def _on_migrated(state: TaskState, fact: Fact, partition: int) -> TaskState:
-    data: e.TaskMigrated = fact.data  # type: ignore[assignment]
-    return step(
-        state,
-        fact.envelope,
-        partition,
-        attempt=data.attempt,
-        migrations=state.migrations + 1,
-        manager_node=data.to_node,
-        lease_until=data.lease_until,
-    )
-
-
-def _on_validated(state: TaskState, fact: Fact, partition: int) -> TaskState:
-    data: e.TaskValidated = fact.data  # type: ignore[assignment]
-    return step(
-        state,
-        fact.envelope,
-        partition,
-        status="rewarded" if state.status == "rewarded" else "validated",
-        validation_id=data.validation_id,
-        score_ppm=data.score_ppm,
-    )
-
-
-def _on_rewarded(state: TaskState, fact: Fact, partition: int) -> TaskState:
-    data: e.TaskRewarded = fact.data  # type: ignore[assignment]
-    return step(
-        state,
-        fact.envelope,
-        partition,
-        status="rewarded",
-        reward_micro=data.amount_micro,
-        ended_at=fact.envelope.occurred_at,
-    )
-
-
-def _on_cancelled(state: TaskState, fact: Fact, partition: int) -> TaskState:
-    data: e.TaskCancelled = fact.data  # type: ignore[assignment]
-    return step(
-        state,
-        fact.envelope,
-        partition,
-        status="cancelled",
-        lease_until=None,
-        reason=data.reason,
-        ended_at=fact.envelope.occurred_at,
-    )
-
-
-def _on_deleted(_state: TaskState, _fact: Fact, _partition: int) -> None:
-    return None
-
-
-FOLDS: dict[type[Event], Callable[[Any, Fact, int], TaskState | None]] = {
-    e.TaskSubmitted: _on_submitted,
-    e.TaskAssigned: _on_assigned,
-    e.TaskProgressed: _on_progressed,
-    e.TaskSolved: _on_solved,
-    e.TaskAttemptFailed: _on_attempt_failed,
-    e.TaskLeaseExpired: _on_lease_expired,
-    e.TaskMigrated: _on_migrated,
-    e.TaskValidated: _on_validated,
-    e.TaskSolutionRejected: _on_rejected,
-    e.TaskRewarded: _on_rewarded,
-    e.TaskCancelled: _on_cancelled,
-    e.TaskDeleted: _on_deleted,
-}
-"""Total over the facts of `.tasks`; a test compares it with the catalogue."""
-
-
 def evolve(state: TaskState | None, fact: Fact, partition: int) -> TaskState | None:
     """The task after `fact`; None when it was deleted.
 
@@ -491,6 +298,6 @@ def evolve(state: TaskState | None, fact: Fact, partition: int) -> TaskState | N
         IntegrityError: the fact cannot follow this state (code `lost_history`).
     """
     fold = FOLDS.get(type(fact.data))
-    if fold is None or (state is None) != (fold is _on_submitted):
+    if fold is None or (state is None) != (fold is on_submitted):
         raise lost_history(fact, state)
     return fold(state, fact, partition)

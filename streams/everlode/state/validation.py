@@ -12,7 +12,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from typing import Any, assert_never
+from hashlib import blake2b
+from typing import Any, NamedTuple, assert_never
 
 from everlode.events import commands as c
 from everlode.events import validations as e
@@ -39,6 +40,9 @@ TIME_ALLOWED = {
     "expert": timedelta(hours=8),
 }
 """Event time from the request, or the escalation, to the deadline."""
+AUDIT_ONE_IN = 16
+JUDGED_BY_EXPERT = frozenset({"copied-solution", "impossible-speed"})
+"""Fraud rules that an expert's look at the solution confirms or clears."""
 TRANSITIONS: Table = {
     e.ValidationRequested: rule([None], "pending"),
     e.VoteCast: rule(["pending", "decided"]),
@@ -59,13 +63,35 @@ def deadline(kind: str, at: datetime) -> datetime:
     return at + TIME_ALLOWED[kind]
 
 
-def audit_due(state: ValidationState) -> bool:
-    """True when an expert should look at a decision: peer review that was not unanimous."""
-    if state.status != "decided" or state.kind != "peer-review":
-        return False
-    if any(j.by == "expert" for j in state.judged):
-        return False
-    return len({v.accept for v in state.votes if v.voter_kind == "peer-review"}) > 1
+class VoteWanted(NamedTuple):
+    """A vote that is asked for; empty `reviewers` means any validator node of this kind."""
+
+    validation_id: str
+    kind: str
+    reviewers: tuple[str, ...]
+
+
+def vote_wanted(fact: Fact) -> VoteWanted | None:
+    """The vote that a fact of `.validations` asks for: a decision, or an expert's audit.
+
+    Audited are decisions under suspicion, peer reviews that were not unanimous, and one peer
+    review in AUDIT_ONE_IN, chosen by a hash. Idempotent: a vote cast twice counts once.
+    """
+    data, key = fact.data, fact.envelope.aggregate_id
+    match data:
+        case e.ValidationRequested():
+            return VoteWanted(key, data.kind, data.reviewers)
+        case e.ValidationEscalated():
+            return VoteWanted(key, data.to_kind, data.reviewers)
+        case e.ValidationDecided():
+            split = data.votes_for > 0 and data.votes_against > 0
+            drawn = int.from_bytes(blake2b(key.encode(), digest_size=8).digest(), "big")
+            if data.kind == "peer-review" and (split or drawn % AUDIT_ONE_IN == 0):
+                return VoteWanted(key, "expert", ())
+        case e.FraudSuspected():
+            if data.validation_id is not None and data.rule in JUDGED_BY_EXPERT:
+                return VoteWanted(data.validation_id, "expert", ())
+    return None
 
 
 def decide(command: Command, state: ValidationState | None, ctx: Context) -> tuple[Event, ...]:
