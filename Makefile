@@ -10,7 +10,7 @@ ONLY ?=
 DEMO ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-long check static bench lock clean
+.PHONY: help setup demo test test-long check static parts bench lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -37,10 +37,13 @@ static: setup
 check: static ## Lint, types, import contracts, tests without real parts (under a minute)
 	$(BIN)/pytest -q -n 2 tests/unit tests/contract tests/scenario
 
-test: static ## Lint, types, import contracts and every test there is, on real parts
+parts: setup ## Fetch, check and build the parts of the native stack
+	@$(BIN)/python -c 'from everlode.stack.parts import provision; provision(print)'
+
+test: static parts ## Lint, types, import contracts and every test there is, on real parts
 	$(BIN)/pytest tests
 
-test-long: static ## The same, with the long rounds
+test-long: static parts ## The same, with the long rounds
 	EVERLODE_LONG=1 $(BIN)/pytest tests
 
 bench: setup ## Benchmarks, each against a peer or a limit; ONLY=name for one

@@ -1,0 +1,64 @@
+"""The documents stay true of the contract: tables, vectors, links, code map."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from everlode.topics.partition import murmur2, partition_of
+
+ROOT = Path(__file__).parents[2]
+DOCUMENTS = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").rglob("*.md")])
+AVSC = ROOT / "schemas/everlode/events/avsc"
+FORMAT = (ROOT / "docs/format.md").read_text()
+
+
+def anchor(heading: str) -> str:
+    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda p: p.name)
+def test_document_links_lead_somewhere(path: Path) -> None:
+    broken = []
+    for link in re.findall(r"\]\(([^)\s]+)\)", path.read_text()):
+        name, _, fragment = link.partition("#")
+        if name.startswith("http"):
+            continue
+        target = (path.parent / name) if name else path
+        if not target.exists():
+            broken.append(link)
+        elif fragment:
+            headings = re.findall(r"^#+ (.+)$", target.read_text(), re.M)
+            if fragment not in {anchor(heading) for heading in headings}:
+                broken.append(link)
+    assert broken == []
+
+
+@pytest.mark.parametrize("schema", ["Envelope", "CommandHeader", "CommandAnswered"])
+def test_format_field_table_is_the_schema(schema: str) -> None:
+    fields = json.loads((AVSC / f"{schema}.avsc").read_text())["fields"]
+    rows = [
+        (name, doc) for name, doc in re.findall(r"^\| `(\w+)` \| .+? \| (.+) \|$", FORMAT, re.M)
+    ]
+    wanted = [(field["name"], field["doc"]) for field in fields]
+    start = next((i for i in range(len(rows)) if rows[i : i + len(wanted)] == wanted), None)
+    assert start is not None, f"docs/format.md does not list {schema}'s fields as the schema does"
+
+
+def test_format_partition_vectors_are_what_the_partitioner_gives() -> None:
+    rows = re.findall(r"^\| `(\S+)` \| (\d+) \| (\d+) \| (\d+) \|$", FORMAT, re.M)
+    assert len(rows) >= 5
+    for key, hashed, of_2, of_8 in rows:
+        plain = key.replace("\\|", "|")
+        assert murmur2(plain.encode()) == int(hashed)
+        assert (partition_of(plain, 2), partition_of(plain, 8)) == (int(of_2), int(of_8))
+
+
+def test_decisions_are_numbered_without_holes_and_say_the_four_things() -> None:
+    paths = sorted((ROOT / "docs/decisions").glob("*.md"))
+    assert [int(path.name[:4]) for path in paths] == list(range(1, len(paths) + 1))
+    parts = ("**Context.**", "**Decision.**", "**Rejected.**", "**Consequences.**")
+    assert [p.name for p in paths if not all(part in p.read_text() for part in parts)] == []
