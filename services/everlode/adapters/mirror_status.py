@@ -46,7 +46,7 @@ def flow_state(bootstrap: str, source: str, target: str) -> FlowState:
     connector, trace = _ABSENT, ""
     tasks: dict[int, str] = {}
     for key, value in latest.items():
-        if value is None:
+        if value is None or not key.startswith(("status-connector-", "status-task-")):
             continue
         try:
             record = json.loads(value)

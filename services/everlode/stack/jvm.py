@@ -34,6 +34,8 @@ from everlode.stack.process import Command, Process
 _CHECKPOINT = "bootstrap.checkpoint"
 _QUIET = ("-Xlog:disable", "-Xlog:all=error", "--enable-native-access=ALL-UNNAMED")
 _TRAIN_S = 60.0
+_RECIPE = 2
+"""Raised when the trial run changes, so that caches are made anew."""
 _MIRROR_RUN_S = 6.0
 
 Progress = Callable[[str], None]
@@ -94,7 +96,9 @@ def prepare(cache: Path, java: Path, jars: tuple[Path, ...], progress: Progress)
     """
     class_path = ":".join(str(jar) for jar in jars)
     version = _java_version(java)
-    key = hashlib.sha256(f"{class_path}\n{version}\n{_QUIET}{HEAP}".encode()).hexdigest()[:16]
+    key = hashlib.sha256(f"{class_path}\n{version}\n{_QUIET}{HEAP}{_RECIPE}".encode()).hexdigest()[
+        :16
+    ]
     folder = cache / "jvm" / key
     with provisioning_lock(cache):
         if not folder.is_dir():

@@ -15,7 +15,7 @@ FORMAT_CLASS = "kafka.tools.StorageTool"
 MIRROR_CLASS = "org.apache.kafka.connect.mirror.MirrorMaker"
 MIRROR_CONNECTOR = "MirrorSourceConnector"
 
-HEAP = ("-Xms64m", "-Xmx256m", "-XX:+UseSerialGC")
+HEAP = ("-Xms64m", "-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
 """Measured: a broker keeps 170 to 240 MB resident with it, a mirror about twice that."""
 
 
@@ -56,6 +56,9 @@ def node_settings(
         "share.coordinator.state.topic.replication.factor": replication,
         "share.coordinator.state.topic.min.isr": in_sync,
         "share.coordinator.state.topic.num.partitions": 1,
+        # a killed broker is let in again only when the session of its last life has ended
+        "broker.session.timeout.ms": 4000,
+        "broker.heartbeat.interval.ms": 500,
         "group.initial.rebalance.delay.ms": 0,
         "group.min.session.timeout.ms": 1000,
         # a killed writer's open transaction must not hold read-committed readers for long
@@ -80,6 +83,8 @@ _QUICK_ELECTION: dict[str, object] = {
     "controller.quorum.election.timeout.ms": 500,
     "controller.quorum.election.backoff.max.ms": 500,
     "num.replica.fetchers": 1,
+    # the last nodes of a stack that stops find no controller to ask
+    "controlled.shutdown.enable": "false",
 }
 
 
@@ -105,8 +110,8 @@ def mirror_settings(
         "config.storage.replication.factor": 1,
         "status.storage.replication.factor": 1,
         "status.storage.partitions": 1,
-        "offset-syncs.topic.replication.factor": 1,
-        "offset-syncs.topic.location": "target",
+        # nobody reads offset syncs (they are lossy); MirrorMaker logs once that its checkpoint
+        # connector cannot run without them
         "emit.offset-syncs.enabled": "false",
         "emit.heartbeats.enabled": "false",
         "emit.checkpoints.enabled": "false",
@@ -115,7 +120,14 @@ def mirror_settings(
         "sync.topic.configs.enabled": "false",
         "refresh.groups.enabled": "false",
         "refresh.topics.interval.seconds": 10,
+        "heartbeats.topic.replication.factor": 1,
         "tasks.max": 1,
+        "plugin.discovery": "service_load",
+        f"{target}.plugin.discovery": "service_load",
+        # a killed mirror's work goes to the next one at once, not after five minutes
+        f"{target}.scheduled.rebalance.max.delay.ms": 0,
+        f"{target}.session.timeout.ms": 4000,
+        f"{target}.heartbeat.interval.ms": 1000,
         f"{target}.exactly.once.source.support": "enabled",
         f"{target}.producer.linger.ms": 5,
         f"{target}.producer.batch.size": 512 * 1024,

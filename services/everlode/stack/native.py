@@ -25,6 +25,7 @@ from typing import NamedTuple
 
 import psutil
 
+from everlode.adapters.kafka_admin import await_brokers
 from everlode.errors import NotFound, Precondition, Unavailable
 from everlode.stack.cache import require_room
 from everlode.stack.endpoints import Endpoints
@@ -177,15 +178,14 @@ class NativeStack:
     def restart(self, name: str) -> None:
         """Start a process that was stopped or killed and wait until it serves.
 
-        Its data are what it left; after `wipe` they are made anew. A Kafka node comes back with
-        the topics it has; `recreate_topics` is for after a `wipe`. Raises: NotFound; Unavailable.
+        Its data are what it left; after `wipe` they are made anew, empty: a wiped broker has no
+        topics (`adapters.kafka_admin.ensure_topics`). A mirror's port answers before its flows
+        run: `start.await_flows` waits for these. Raises: NotFound; Unavailable.
         """
         process = self._named(name)
         process.stop()
         self._recipes().prepare(name)
-        process.start()
-        self._recorded()
-        process.await_ready(time.monotonic() + self.limits.part_s)
+        self._again(process)
 
     def stop(self, name: str) -> None:
         """Stop one process in good order. Raises: NotFound."""
@@ -207,9 +207,7 @@ class NativeStack:
         process = self._named(f"{target}/mirror")
         process.stop()
         self._recipes().write_mirror(target, sources)
-        process.start()
-        self._recorded()
-        process.await_ready(time.monotonic() + self.limits.part_s)
+        self._again(process)
 
     def __enter__(self) -> NativeStack:
         return self
@@ -221,6 +219,16 @@ class NativeStack:
         trace: TracebackType | None,
     ) -> None:
         self.down()
+
+    def _again(self, process: Process) -> None:
+        """Start and wait. A mirror's port answers long before it copies, so ask Kafka too."""
+        process.start()
+        self._recorded()
+        deadline = time.monotonic() + self.limits.part_s
+        process.await_ready(deadline)
+        region, _, part = process.name.partition("/")
+        if part == "kafka":
+            await_brokers(self._recipes().bootstrap(region), 1, deadline)
 
     def _recipes(self) -> Recipes:
         if self.parts is None:

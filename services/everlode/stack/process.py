@@ -219,17 +219,9 @@ class Process:
         self._signal(signal.SIGCONT)
 
     def resident_bytes(self) -> int:
-        """Memory that it and its children keep; shared pages of PostgreSQL count once each."""
+        """See `resident_bytes`; 0 when it does not run."""
         pid = self.pid
-        if pid is None:
-            return 0
-        total = 0
-        with contextlib.suppress(psutil.Error):
-            for process in [psutil.Process(pid), *self._family()]:
-                with contextlib.suppress(psutil.Error):
-                    info = process.memory_info()
-                    total += info.rss - (0 if process.pid == pid else info.shared)
-        return total
+        return 0 if pid is None else resident_bytes(pid)
 
     def _family(self) -> list[Any]:
         pid = self.pid
@@ -244,6 +236,19 @@ class Process:
         with contextlib.suppress(ProcessLookupError):
             if self._popen is not None and self._popen.poll() is None:
                 self._popen.send_signal(number)
+
+
+def resident_bytes(pid: int) -> int:
+    """Memory that a process and its children keep; what a child shares counts at the parent."""
+    total = 0
+    with contextlib.suppress(psutil.Error):
+        parent = psutil.Process(pid)
+        total = int(parent.memory_info().rss)
+        for child in parent.children(recursive=True):
+            with contextlib.suppress(psutil.Error):
+                info = child.memory_info()
+                total += int(info.rss) - int(info.shared)
+    return total
 
 
 def _end(family: list[Any]) -> None:

@@ -26,7 +26,7 @@ from everlode.stack.recipes import Recipes
 from everlode.topics import catalogue
 
 _WATCH_S = 0.1
-_FLOW_POLL_S = 0.25
+_FLOW_POLL_S = 0.5
 
 
 @dataclass(frozen=True)
@@ -100,19 +100,8 @@ class _Start:
 
     def mirror(self, target: str) -> None:
         self.serving(f"{target}/mirror")
-        deadline = self._deadline()
-        bootstrap = self.recipes.bootstrap(target)
-        for source in self.recipes.layout.regions:
-            while source != target and not self.aborted.is_set():
-                state = flow_state(bootstrap, source, target)
-                if state.runs:
-                    break
-                if time.monotonic() > deadline:
-                    raise DeadlineExceeded(
-                        f"mirror {source} → {target} does not run: connector {state.connector}, "
-                        f"tasks {list(state.tasks)} {state.trace}"
-                    )
-                time.sleep(_FLOW_POLL_S)
+        sources = tuple(r for r in self.recipes.layout.regions if r != target)
+        await_flows(self.recipes.bootstrap(target), target, sources, self._deadline(), self.aborted)
         self._ready(f"{target}/mirror flows")
 
     def _cluster(self, cluster: str, nodes: int) -> None:
@@ -132,6 +121,30 @@ class _Start:
     def dead(self) -> Process | None:
         """A process that was started and has ended."""
         return next((p for p in list(self.started) if p.exit_status is not None), None)
+
+
+def await_flows(
+    bootstrap: str,
+    target: str,
+    sources: Sequence[str],
+    deadline: float,
+    aborted: threading.Event | None = None,
+) -> None:
+    """Wait until the mirror next to `target` says that it copies from all of `sources`.
+
+    Raises: DeadlineExceeded: names the flow, its state and the first line of its failure.
+    """
+    for source in sources:
+        while aborted is None or not aborted.is_set():
+            state = flow_state(bootstrap, source, target)
+            if state.runs:
+                break
+            if time.monotonic() > deadline:
+                raise DeadlineExceeded(
+                    f"mirror {source} → {target} does not run: connector {state.connector}, "
+                    f"tasks {list(state.tasks)} {state.trace}".rstrip()
+                )
+            time.sleep(_FLOW_POLL_S)
 
 
 def start_all(

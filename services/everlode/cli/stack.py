@@ -1,0 +1,372 @@
+"""`everlode stack up | down | status | logs | doctor`: the native stack from the command line.
+
+Data go to stdout, progress to stderr. Shell.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from pydantic import ValidationError
+from rich.console import Console
+from rich.table import Table
+
+from everlode.errors import (
+    ConfigError,
+    EverlodeError,
+    NotFound,
+    Precondition,
+)
+from everlode.stack import Endpoints
+from everlode.stack.detach import start_detached, stop_detached
+from everlode.stack.doctor import Diagnosis, examine
+from everlode.stack.lock import Recorded, holder, read_record
+from everlode.stack.process import resident_bytes
+from everlode.stack.supervisor import (
+    StopAsked,
+    build,
+    load_options,
+    read_state,
+    save_options,
+    saved_topology,
+    stop_on_signals,
+    write_state,
+)
+from everlode.topics import Topology
+
+DEGRADED = 20
+_POLL_S = 0.1
+
+app = typer.Typer(
+    help="Start, watch and stop a whole stack on this machine: Kafka, mirrors, PostgreSQL, S3.",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+)
+
+
+def default_dir() -> Path:
+    """`$XDG_STATE_HOME/everlode/stack`, else `~/.local/state/everlode/stack`."""
+    base = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
+    return Path(base) / "everlode" / "stack"
+
+
+Dir = Annotated[
+    Path | None,
+    typer.Option(
+        "--dir", envvar="EVERLODE_STACK_DIR", help="Data folder; one stack a folder.", metavar="D"
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
+
+
+@contextlib.contextmanager
+def _errors(as_json: bool) -> Iterator[None]:
+    """An error of ours becomes its message, its hint and its exit code."""
+    try:
+        yield
+    except EverlodeError as exc:
+        if as_json:
+            typer.echo(json.dumps({"error": exc.as_dict()}))
+        else:
+            typer.echo(f"error: {exc.message}", err=True)
+            if exc.hint:
+                typer.echo(f"hint: {exc.hint}", err=True)
+        raise typer.Exit(exc.exit_code) from exc
+
+
+def _folder(chosen: Path | None) -> Path:
+    return (chosen or default_dir()).expanduser().absolute()
+
+
+def _say(line: str) -> None:
+    typer.echo(line, err=True)
+
+
+@dataclass(frozen=True)
+class _Up:
+    """What `up` was asked for."""
+
+    folder: Path
+    ports: dict[str, int]
+
+
+@app.command(epilog="Example: everlode stack up --detach --dir ~/everlode-stack")
+def up(
+    directory: Dir = None,
+    detach: Annotated[
+        bool,
+        typer.Option(
+            "--detach/--foreground",
+            help="Return once it serves and leave it running, or stay until Ctrl-C.",
+        ),
+    ] = True,
+    regions: Annotated[
+        str, typer.Option(help="Regions, by commas. Of a new folder only.", metavar="R,R")
+    ] = "",
+    mirrors: Annotated[bool, typer.Option(help="Run a MirrorMaker 2 a region.")] = True,
+    s3: Annotated[str, typer.Option(help="auto, minio, rclone or none.")] = "auto",
+    port: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A fixed port, e.g. eu/kafka=9092; else a free one.", metavar="NAME=PORT"
+        ),
+    ] = None,
+    timeout: Annotated[float, typer.Option(help="Seconds to wait, with --detach.")] = 900.0,
+    as_json: Json = False,
+) -> None:
+    """Start a stack and wait until all of it serves. Data of an earlier one are found again."""
+    with _errors(as_json):
+        asked = _Up(_folder(directory), _ports(port or []))
+        if holder(asked.folder) is None:
+            _remember(asked.folder, regions, mirrors, s3)
+        if detach:
+            endpoints = start_detached(asked.folder, asked.ports, timeout, _say)
+            _print_endpoints(endpoints, as_json)
+        else:
+            _foreground(asked, as_json)
+
+
+def _remember(folder: Path, regions: str, mirrors: bool, s3: str) -> None:
+    if s3 not in ("auto", "minio", "rclone", "none"):
+        raise ConfigError(f"--s3 {s3}: expected auto, minio, rclone or none")
+    topology = saved_topology(folder)
+    if regions:
+        wanted = tuple(r.strip() for r in regions.split(",") if r.strip())
+        if load_options(folder) and wanted != topology.regions:
+            raise ConfigError(
+                f"--regions {regions}: the stack in {folder} has {', '.join(topology.regions)}",
+                hint="another folder with --dir, or without --regions",
+            )
+        try:
+            topology = Topology(regions=wanted)
+        except ValidationError as exc:
+            raise ConfigError(f"--regions {regions}: {exc.errors()[0]['msg']}") from exc
+    try:
+        save_options(folder, topology, mirrors=mirrors, s3=None if s3 == "none" else s3)
+    except OSError as exc:
+        raise ConfigError(f"{folder}: {exc.strerror}", hint="another folder with --dir") from exc
+
+
+def _ports(given: list[str]) -> dict[str, int]:
+    chosen: dict[str, int] = {}
+    for text in given:
+        name, _, number = text.partition("=")
+        if not number.isdigit() or not 1 <= int(number) <= 65_535:
+            raise ConfigError(f"--port {text}: expected NAME=PORT, e.g. eu/kafka=9092")
+        chosen[name] = int(number)
+    return chosen
+
+
+def _foreground(asked: _Up, as_json: bool) -> None:
+    stop_on_signals()
+    stack = build(asked.folder, asked.ports)
+    try:
+        endpoints = stack.up(_say)
+        write_state(asked.folder, "ready", timings_s=stack.timings_s)
+        _print_endpoints(endpoints, as_json)
+        _say("running; Ctrl-C stops it")
+        while True:
+            signal.pause()
+    except StopAsked:
+        _say("stopping")
+    finally:
+        stack.down()
+    write_state(asked.folder, "stopped")
+
+
+@app.command(epilog="Example: everlode stack down")
+def down(
+    directory: Dir = None,
+    timeout: Annotated[float, typer.Option(help="Seconds to wait.")] = 90.0,
+    as_json: Json = False,
+) -> None:
+    """Stop a stack and wait for it. Its data stay. No error when none runs."""
+    with _errors(as_json):
+        folder = _folder(directory)
+        pid = stop_detached(folder, timeout)
+        if as_json:
+            typer.echo(json.dumps({"stopped": pid is not None, "pid": pid}))
+        else:
+            typer.echo(f"stopped, data are in {folder}" if pid else "no stack ran")
+
+
+@app.command(epilog="Example: everlode stack status --json")
+def status(directory: Dir = None, as_json: Json = False) -> None:
+    """Show what runs. Exit code 20 when a process has gone, 10 when there is no stack."""
+    with _errors(as_json):
+        folder = _folder(directory)
+        if not folder.is_dir():
+            raise NotFound(f"no stack in {folder}", hint="start one: everlode stack up")
+        pid = holder(folder)
+        state = read_state(folder)
+        processes = read_record(folder) if pid is not None else []
+        report: dict[str, Any] = {
+            "dir": str(folder),
+            "state": _state(pid, state),
+            "pid": pid,
+            "ready_after_s": state.get("timings_s", {}).get("total"),
+            "processes": [_row(process) for process in processes],
+        }
+        if as_json:
+            typer.echo(json.dumps(report))
+        else:
+            _show_status(report)
+        if pid is not None and not all(p.alive for p in processes):
+            raise typer.Exit(DEGRADED)
+
+
+def _state(pid: int | None, state: dict[str, Any]) -> str:
+    if pid is None:
+        return "stopped"
+    return str(state["state"]) if state.get("pid") == pid else "ready"
+
+
+def _row(process: Recorded) -> dict[str, Any]:
+    alive = process.alive
+    return {
+        "name": process.name,
+        "kind": process.kind,
+        "pid": process.pid,
+        "state": "running" if alive else "gone",
+        "resident_mib": resident_bytes(process.pid) // 2**20 if alive else 0,
+    }
+
+
+def _show_status(report: dict[str, Any]) -> None:
+    console = Console(highlight=False)
+    console.print(f"{report['state']}, pid {report['pid'] or '-'}, {report['dir']}", soft_wrap=True)
+    if report["processes"]:
+        table = Table("process", "pid", "state", "resident MiB")
+        for row in report["processes"]:
+            table.add_row(row["name"], str(row["pid"]), row["state"], str(row["resident_mib"]))
+        console.print(table)
+
+
+@app.command(epilog="Example: everlode stack logs eu/kafka -f")
+def logs(
+    name: Annotated[
+        str | None, typer.Argument(help="Process, e.g. us/mirror; all without.")
+    ] = None,
+    directory: Dir = None,
+    follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on as it grows.")] = False,
+    lines: Annotated[int, typer.Option("-n", min=0, help="Last lines of each.")] = 50,
+    as_json: Json = False,
+) -> None:
+    """Print the logs of a stack's processes, of a stopped one too."""
+    with _errors(as_json):
+        paths = _log_files(_folder(directory), name)
+        offsets = {}
+        for path in paths:
+            tail = path.read_text(errors="replace").splitlines()[-lines:] if lines else []
+            offsets[path] = path.stat().st_size
+            for line in tail:
+                _log_line(path, line, as_json, len(paths) > 1)
+        try:
+            while follow:
+                time.sleep(_POLL_S)
+                for path in paths:
+                    offsets[path] = _grown(path, offsets[path], as_json, len(paths) > 1)
+        except KeyboardInterrupt:
+            raise typer.Exit(130) from None
+
+
+def _log_files(folder: Path, name: str | None) -> list[Path]:
+    found = sorted((folder / "logs").glob("*.log"))
+    if name is None and found:
+        return found
+    wanted = f"{(name or '').replace('/', '-')}.log"
+    chosen = [path for path in found if path.name == wanted]
+    if not chosen:
+        known = ", ".join(path.stem.replace("-", "/", 1) for path in found) or "none"
+        raise NotFound(f"no log of {name or 'a stack'} in {folder}", hint=f"there are: {known}")
+    return chosen
+
+
+def _grown(path: Path, offset: int, as_json: bool, several: bool) -> int:
+    with path.open("rb") as log:
+        log.seek(offset)
+        new = log.read()
+    end = new.rfind(b"\n") + 1
+    for line in new[:end].decode(errors="replace").splitlines():
+        _log_line(path, line, as_json, several)
+    return offset + end
+
+
+def _log_line(path: Path, line: str, as_json: bool, several: bool) -> None:
+    source = path.stem.replace("-", "/", 1)
+    if as_json:
+        typer.echo(json.dumps({"process": source, "line": line}))
+    else:
+        typer.echo(f"{source}: {line}" if several else line)
+
+
+@app.command(epilog="Example: everlode stack doctor --json")
+def doctor(directory: Dir = None, as_json: Json = False) -> None:
+    """Compare every topic with the catalogue and ask for every mirror's state.
+
+    Exit code 20 when something differs; each difference names topic, setting, expected and found.
+    """
+    with _errors(as_json):
+        folder = _folder(directory)
+        endpoints = Endpoints.load(folder)
+        if holder(folder) is None:
+            raise Precondition("the stack is not running", hint="everlode stack up")
+        found = examine(saved_topology(folder), endpoints)
+        gone = [p.name for p in read_record(folder) if not p.alive]
+        if as_json:
+            typer.echo(json.dumps(_as_dict(found, gone)))
+        else:
+            _show_diagnosis(found, gone)
+        if not found.green or gone:
+            raise typer.Exit(DEGRADED)
+
+
+def _as_dict(found: Diagnosis, gone: list[str]) -> dict[str, Any]:
+    return {
+        "green": found.green and not gone,
+        "topics_checked": found.topics_checked,
+        "drifts": [drift._asdict() for drift in found.drifts],
+        "flows": [flow._asdict() | {"runs": flow.runs} for flow in found.flows],
+        "unreachable": found.unreachable,
+        "gone": gone,
+    }
+
+
+def _show_diagnosis(found: Diagnosis, gone: list[str]) -> None:
+    console = Console(highlight=False)
+    console.print(f"{found.topics_checked} topics checked, {len(found.drifts)} differences")
+    if found.drifts:
+        table = Table("cluster", "topic", "setting", "expected", "found")
+        for drift in found.drifts:
+            table.add_row(drift.cluster, drift.topic, drift.setting, drift.expected, drift.found)
+        console.print(table)
+    for flow in found.flows:
+        word = "runs" if flow.runs else f"does not run: {flow.connector} {list(flow.tasks)}"
+        console.print(f"mirror {flow.source} → {flow.target} {word} {flow.trace}".rstrip())
+    for cluster, why in found.unreachable.items():
+        console.print(f"{cluster} does not answer: {why}")
+    for name in gone:
+        console.print(f"{name} is gone")
+
+
+def _print_endpoints(endpoints: Endpoints, as_json: bool) -> None:
+    if as_json:
+        typer.echo(endpoints.model_dump_json())
+        return
+    table = Table("what", "where")
+    for name, region in endpoints.regions.items():
+        table.add_row(f"{name} Kafka", region.kafka_bootstrap)
+        table.add_row(f"{name} PostgreSQL", region.postgres_dsn)
+    table.add_row("control Kafka", endpoints.control_bootstrap or "-")
+    if endpoints.s3 is not None:
+        table.add_row(f"S3 ({endpoints.s3.server})", endpoints.s3.endpoint)
+    Console(highlight=False).print(table)
