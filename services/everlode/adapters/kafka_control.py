@@ -1,0 +1,237 @@
+"""The control log on Kafka: append, and follow.
+
+Invariants: an append returns once a majority of the control nodes holds it; after an indefinite
+error it may still land, which the fold is made for. The follower folds records in log order, from
+the beginning; a record that cannot be decoded halts it for good (`IntegrityError`). Shell.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
+
+from everlode.avro.cloudevents import event_headers
+from everlode.avro.codec import Codec, encode_fact
+from everlode.control.fold import ControlState, apply
+from everlode.errors import ContractError, EverlodeError, IntegrityError, Unavailable
+from everlode.events.base import Envelope, Event, Fact
+from everlode.events.stamp import HybridClock
+from everlode.topics.names import CONTROL_TOPIC
+
+APPEND_TIMEOUT_MS = 8_000
+
+
+def _now() -> datetime:
+    now = datetime.now(UTC)
+    return now.replace(microsecond=now.microsecond // 1000 * 1000)
+
+
+class ControlLog:
+    """Appends to the control log. Thread-safe."""
+
+    def __init__(self, bootstrap: str) -> None:
+        self._producer = Producer(
+            {
+                "bootstrap.servers": bootstrap,
+                "acks": "all",
+                "enable.idempotence": True,
+                "message.timeout.ms": APPEND_TIMEOUT_MS,
+                "linger.ms": 0,
+                "socket.keepalive.enable": True,
+                "reconnect.backoff.max.ms": 1000,
+                "log_level": 0,
+            }
+        )
+        self._clock = HybridClock()
+        self._guard = threading.Lock()
+
+    def append_async(
+        self,
+        key: str,
+        data: Event,
+        *,
+        node_id: str,
+        scope: str = "",
+        epoch: int = 0,
+        done: Callable[[int | None], None] | None = None,
+    ) -> str:
+        """Send a record and return its event id at once; `done` gets its offset, or None.
+
+        `scope` is the scope under which the writer speaks, e.g. coordinator/eu. Callbacks run in
+        `poll` or `flush`.
+        """
+        event_id = str(uuid.uuid4())
+        with self._guard:
+            stamp = self._clock.next(time.time_ns() // 1_000_000)
+        envelope = Envelope(
+            event_id=event_id,
+            aggregate_id=key,
+            version=0,
+            origin="control",
+            scope=scope,
+            epoch=epoch,
+            seq=0,
+            stamp=stamp,
+            occurred_at=_now(),
+            correlation_id=node_id,
+        )
+
+        def delivered(error: KafkaError | None, message: Message) -> None:
+            if done is not None:
+                done(None if error else message.offset())
+
+        self._producer.produce(
+            CONTROL_TOPIC,
+            key=key.encode(),
+            value=encode_fact(envelope, data),
+            headers=[*event_headers(envelope, type(data).__name__)],
+            partition=0,
+            on_delivery=delivered,
+        )
+        self._producer.poll(0)
+        return event_id
+
+    def append(
+        self, key: str, data: Event, *, node_id: str, scope: str = "", epoch: int = 0
+    ) -> int:
+        """Append and return the offset once a majority holds the record.
+
+        Raises: Unavailable: not acknowledged within 8 s; it may still land.
+        """
+        result: list[int | None] = []
+        self.append_async(key, data, node_id=node_id, scope=scope, epoch=epoch, done=result.append)
+        deadline = time.monotonic() + APPEND_TIMEOUT_MS / 1000 + 1
+        while not result and time.monotonic() < deadline:
+            self._producer.poll(0.05)
+        if not result or result[0] is None:
+            raise Unavailable(
+                f"the control log did not acknowledge {type(data).__name__}",
+                code="control_unavailable",
+                hint="a majority of the control nodes must run: everlode stack status",
+            )
+        return result[0]
+
+    def poll(self) -> None:
+        """Serve delivery callbacks."""
+        self._producer.poll(0)
+
+    def close(self) -> None:
+        """Wait shortly for what is under way."""
+        self._producer.flush(2)
+
+
+class ControlFollower:
+    """Folds the control log in a thread of its own.
+
+    `on_record(offset, fact, state)` is called in that thread, in log order, after the fold step.
+    """
+
+    def __init__(
+        self,
+        bootstrap: str,
+        on_record: Callable[[int, Fact, ControlState], None] | None = None,
+        *,
+        wait_ms: int = 200,
+    ) -> None:
+        self._consumer = Consumer(
+            {
+                "bootstrap.servers": bootstrap,
+                "group.id": f"control-follower-{uuid.uuid4()}",
+                "enable.auto.commit": False,
+                "auto.offset.reset": "earliest",
+                "isolation.level": "read_committed",
+                "fetch.wait.max.ms": wait_ms,
+                "fetch.min.bytes": 16384,
+                "reconnect.backoff.max.ms": 1000,
+                "queued.max.messages.kbytes": 4096,
+                "log_level": 0,
+            }
+        )
+        self._consumer.assign([TopicPartition(CONTROL_TOPIC, 0, 0)])
+        self._on_record = on_record
+        self._codec = Codec()
+        self._changed = threading.Condition()
+        self._state = ControlState()
+        self._stop = threading.Event()
+        self.error: EverlodeError | None = None
+        self._thread = threading.Thread(target=self._run, name="control-follower", daemon=True)
+
+    @property
+    def state(self) -> ControlState:
+        """The fold so far; immutable."""
+        return self._state
+
+    def start(self, timeout_s: float = 30) -> ControlFollower:
+        """Start, and return once the log has been read to its present end.
+
+        Raises: Unavailable: the log cannot be read within `timeout_s`.
+        """
+        self._thread.start()
+        try:
+            _, high = self._consumer.get_watermark_offsets(
+                TopicPartition(CONTROL_TOPIC, 0), timeout=timeout_s
+            )
+        except KafkaException as error:
+            raise Unavailable(
+                f"the control log cannot be read: {error.args[0].str()}",
+                code="control_unavailable",
+            ) from None
+        self.wait_for(lambda s: s.position >= high - 1, timeout_s)
+        return self
+
+    def wait_for(self, predicate: Callable[[ControlState], bool], timeout_s: float) -> ControlState:
+        """Wait until the fold satisfies `predicate`; returns that state.
+
+        Raises: Unavailable: not within `timeout_s`. IntegrityError: the follower has halted.
+        """
+        deadline = time.monotonic() + timeout_s
+        with self._changed:
+            while not predicate(self._state):
+                if self.error is not None:
+                    raise self.error
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    raise Unavailable("the control log did not get there in time", code="timeout")
+                self._changed.wait(min(left, 1.0))
+            return self._state
+
+    def close(self) -> None:
+        """Stop the thread and leave."""
+        self._stop.set()
+        if self._thread.is_alive() and threading.current_thread() is not self._thread:
+            self._thread.join(5)
+
+    def _run(self) -> None:
+        try:
+            while not self._stop.is_set():
+                for message in self._consumer.consume(500, timeout=0.5):
+                    self._one(message)
+        except EverlodeError as error:
+            with self._changed:
+                self.error = error
+                self._changed.notify_all()
+        finally:
+            self._consumer.close()
+
+    def _one(self, message: Message) -> None:
+        if message.error() is not None:
+            return  # the client retries by itself
+        offset = message.offset() or 0
+        try:
+            fact = self._codec.decode_fact(message.value())
+        except ContractError as error:
+            raise IntegrityError(
+                f"control log, offset {offset}: {error.message}",
+                code="control_damaged",
+                hint="do not go on: find out who wrote it",
+            ) from None
+        with self._changed:
+            self._state = apply(self._state, offset, fact)
+            self._changed.notify_all()
+        if self._on_record is not None:
+            self._on_record(offset, fact, self._state)

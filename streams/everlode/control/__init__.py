@@ -1,0 +1,1 @@
+"""Who leads: scopes, epochs and leases, folded from the control log."""
