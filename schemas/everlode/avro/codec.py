@@ -13,10 +13,11 @@ from io import BytesIO
 from typing import Any, NamedTuple
 
 import fastavro
+from fastavro.read import SchemaResolutionError
 from fastavro.schema import parse_schema
 from pydantic import ValidationError
 
-from everlode.avro import schemas
+from everlode.avro import compat, schemas
 from everlode.errors import ContractError
 from everlode.events import states
 from everlode.events.base import (
@@ -44,6 +45,8 @@ _DECODE_ERRORS = (
     OverflowError,
     TypeError,
     StopIteration,
+    RecursionError,
+    SchemaResolutionError,
 )
 _NESTED: dict[str, Any] = {
     "Evidence": Evidence,
@@ -178,7 +181,8 @@ class Codec:
     def learn(self, schema_json: str) -> bytes:
         """Add a writer's schema, which must carry one of our names; returns its fingerprint.
 
-        Idempotent. Raises: ContractError when it is no schema or its name is not in the contract.
+        Idempotent. Raises: ContractError when it is no schema, its name is not in the contract,
+        our schema cannot read it, or a few of its bytes could stand for endless items.
         """
         try:
             raw = json.loads(schema_json)
@@ -188,6 +192,9 @@ class Codec:
         except Exception as error:  # noqa: BLE001 - any parser error: the text is hostile
             raise ContractError(f"not an Avro schema: {error}") from None
         reader = schemas.parsed(name)
+        wrong = compat.problems(schemas.raw(name), raw) or compat.endless(raw)
+        if wrong:
+            raise ContractError(f"{name}: {wrong[0]}", code="incompatible_schema")
         self._book.setdefault(key, _Entry(name, writer, reader))
         return key
 

@@ -1,0 +1,311 @@
+"""FULL_TRANSITIVE compatibility: every schema reads, and is read by, every one before it.
+
+The past is `schemas/everlode/events/history/<Type>.<fingerprint>.avsc`: each whole schema (shared
+records put in) that was ever committed. A schema whose text changed in place under the same
+fingerprint (logicalType, default, doc: the fingerprint ignores them) is refused as well, since
+readers could not tell the two apart.
+
+Source: Apache Avro 1.12 specification, "Schema Resolution", narrowed: names must be equal, and
+no promotion is taken (int to long would not go back). Pure, but for `record` and `check`, which
+read and write the history.
+
+    python -m everlode.avro.compat check     exit 1 and the reasons when something is broken
+    python -m everlode.avro.compat record    add today's schemas to the history, if lawful
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from everlode.avro import schemas
+from everlode.errors import ConfigError
+
+HISTORY = Path(__file__).parents[1] / "events" / "history"
+Schema = Any
+
+
+def problems(reader: Schema, writer: Schema) -> list[str]:
+    """Why `reader` cannot read what `writer` wrote; empty when it can. Whole schemas."""
+    return list(_resolve(reader, writer, "", _named(reader), _named(writer), set()))
+
+
+def _full_name(schema: Mapping[str, Any]) -> str:
+    name = str(schema["name"])
+    return name if "." in name else f"{schema.get('namespace', '')}.{name}"
+
+
+def _named(schema: Schema) -> dict[str, Schema]:
+    """Named records of a whole schema by full name."""
+    found: dict[str, Schema] = {}
+    todo = [schema]
+    while todo:
+        item = todo.pop()
+        if isinstance(item, list):
+            todo.extend(item)
+        elif isinstance(item, dict):
+            if item["type"] in ("record", "enum", "fixed"):
+                found[_full_name(item)] = item
+            todo.extend(field["type"] for field in item.get("fields", ()))
+            todo.extend(item[key] for key in ("items", "values") if key in item)
+            if isinstance(item["type"], dict | list):
+                todo.append(item["type"])
+    return found
+
+
+def _open(schema: Schema, names: dict[str, Schema]) -> tuple[str, Schema]:
+    """Kind and content of a schema, names followed: ("union", branches), ("record", …), …"""
+    if isinstance(schema, list):
+        return "union", schema
+    if isinstance(schema, str):
+        return (names[schema]["type"], names[schema]) if schema in names else (schema, {})
+    kind = schema["type"]
+    if isinstance(kind, dict | list):
+        return _open(kind, names)
+    if kind in names:
+        return names[kind]["type"], names[kind]
+    return kind, schema
+
+
+def _resolve(
+    reader: Schema,
+    writer: Schema,
+    path: str,
+    reader_names: dict[str, Schema],
+    writer_names: dict[str, Schema],
+    seen: set[tuple[str, str]],
+) -> Iterator[str]:
+    r_kind, r = _open(reader, reader_names)
+    w_kind, w = _open(writer, writer_names)
+    args = (reader_names, writer_names, seen)
+    here = path or "the schema"
+    if r_kind == "union" or w_kind == "union":
+        yield from _unions(reader, writer, path, *args)
+    elif r_kind != w_kind:
+        yield f"{here}: {w_kind} is read as {r_kind}"
+    elif r_kind == "record":
+        yield from _records(r, w, path, *args)
+    elif r_kind in ("array", "map"):
+        key = "items" if r_kind == "array" else "values"
+        yield from _resolve(r[key], w[key], f"{path}[]", *args)
+    elif r_kind == "enum":
+        gone = sorted(set(w["symbols"]) - set(r["symbols"]))
+        if gone and "default" not in r:
+            yield f"{here}: symbols {', '.join(gone)} are not known to the reader"
+    elif r_kind == "fixed" and r["size"] != w["size"]:
+        yield f"{here}: {w['size']} bytes are read as {r['size']}"
+    elif r.get("logicalType") != w.get("logicalType"):
+        yield f"{here}: logicalType {w.get('logicalType')} is read as {r.get('logicalType')}"
+
+
+def _unions(
+    reader: Schema,
+    writer: Schema,
+    path: str,
+    reader_names: dict[str, Schema],
+    writer_names: dict[str, Schema],
+    seen: set[tuple[str, str]],
+) -> Iterator[str]:
+    """Every branch that may have been written must fit a branch of the reader."""
+    for w in writer if isinstance(writer, list) else [writer]:
+        tries = [
+            list(_resolve(r, w, path, reader_names, writer_names, set(seen)))
+            for r in (reader if isinstance(reader, list) else [reader])
+        ]
+        if all(tries):
+            kind, _ = _open(w, writer_names)
+            yield from (
+                min(tries, key=len)
+                if len(tries) == 1
+                else [f"{path or 'the schema'}: the branch {kind} fits none of the reader's"]
+            )
+
+
+def _records(
+    reader: Schema,
+    writer: Schema,
+    path: str,
+    reader_names: dict[str, Schema],
+    writer_names: dict[str, Schema],
+    seen: set[tuple[str, str]],
+) -> Iterator[str]:
+    names = (_full_name(reader), _full_name(writer))
+    if names[0] != names[1]:
+        yield f"{path or 'the schema'}: {names[1]} is read as {names[0]}"
+        return
+    if names in seen:
+        return
+    seen.add(names)
+    written = {field["name"]: field for field in writer["fields"]}
+    for field in reader["fields"]:
+        where = f"{path}.{field['name']}".lstrip(".")
+        old = written.get(field["name"])
+        if old is None:
+            if "default" not in field:
+                yield f"{where}: has no default and is not written"
+            continue
+        yield from _resolve(field["type"], old["type"], where, reader_names, writer_names, seen)
+
+
+def endless(schema: Schema) -> list[str]:
+    """Arrays whose items take no bytes, and records within themselves: food for hostile bytes."""
+    names = _named(schema)
+    lines = [f"{name}: contains itself" for name in names if _reaches(name, names)]
+    if lines:
+        return lines
+    todo = [schema]
+    while todo:
+        item = todo.pop()
+        if isinstance(item, list):
+            todo.extend(item)
+        elif isinstance(item, dict):
+            todo.extend(field["type"] for field in item.get("fields", ()))
+            todo.extend(item[key] for key in ("items", "values") if key in item)
+            todo.extend([item["type"]] if isinstance(item["type"], dict | list) else [])
+            if item["type"] == "array" and _may_be_empty(item["items"], names):
+                lines.append("an array's items take no bytes")
+    return lines
+
+
+def _children(schema: Schema, names: dict[str, Schema]) -> Iterator[str]:
+    """Names that a record's content refers to, itself not looked into."""
+    for field in schema.get("fields", ()):
+        todo = [field["type"]]
+        while todo:
+            item = todo.pop()
+            if isinstance(item, list):
+                todo.extend(item)
+            elif isinstance(item, str):
+                yield from [item] if item in names else []
+            elif "name" in item:
+                yield _full_name(item)
+            else:
+                todo.extend(item[key] for key in ("items", "values") if key in item)
+                todo.extend([item["type"]] if not isinstance(item["type"], str) else [])
+
+
+def _reaches(name: str, names: dict[str, Schema]) -> bool:
+    """True when a record contains itself, directly or not."""
+    found: set[str] = set()
+    todo = list(_children(names[name], names))
+    while todo:
+        child = todo.pop()
+        if child == name:
+            return True
+        if child not in found and child in names:
+            found.add(child)
+            todo.extend(_children(names[child], names))
+    return False
+
+
+def _may_be_empty(schema: Schema, names: dict[str, Schema]) -> bool:
+    """True when a value may take no bytes. Only for schemas without self-reference."""
+    kind, content = _open(schema, names)
+    if kind == "record":
+        return all(_may_be_empty(field["type"], names) for field in content["fields"])
+    return bool(kind == "null" or (kind == "fixed" and content["size"] == 0))
+
+
+def full_problems(new: Schema, old: Schema) -> list[str]:
+    """Why two schemas of a type do not read each other; empty when they do."""
+    if schemas.fingerprint_of(new) == schemas.fingerprint_of(old) and new != old:
+        return ["changed in place: the fingerprint is the same, the text is not"]
+    forth = [f"new reads old: {text}" for text in problems(new, old)]
+    return forth + [f"old reads new: {text}" for text in problems(old, new)]
+
+
+def load_history(folder: Path = HISTORY) -> dict[str, dict[str, Schema]]:
+    """Committed past schemas: type → fingerprint in hex → whole schema.
+
+    Raises:
+        ConfigError: a file is no schema, or its name does not fit its content.
+    """
+    found: dict[str, dict[str, Schema]] = {}
+    for path in sorted(folder.glob("*.avsc")):
+        name, _, fingerprint = path.name.removesuffix(".avsc").partition(".")
+        try:
+            schema = json.loads(path.read_text("utf-8"))
+            actual = schemas.fingerprint_of(schema).hex()
+        except Exception as error:
+            raise ConfigError(f"{path}: not an Avro schema: {error}") from error
+        if actual != fingerprint or schema.get("name") != name:
+            raise ConfigError(
+                f"{path}: its content is {schema.get('name')}.{actual}",
+                hint="history is never edited; restore the file from git",
+            )
+        found.setdefault(name, {})[fingerprint] = schema
+    return found
+
+
+def broken(current: Mapping[str, Schema], history: Mapping[str, Mapping[str, Schema]]) -> list[str]:
+    """Everything that is wrong, one line each, sorted; types are never removed."""
+    lines = [f"{name}: was removed" for name in history if name not in current]
+    for name, new in current.items():
+        for fingerprint, old in history.get(name, {}).items():
+            lines += [f"{name} ({fingerprint}): {text}" for text in full_problems(new, old)]
+    return sorted(lines)
+
+
+def unrecorded(
+    current: Mapping[str, Schema], history: Mapping[str, Mapping[str, Schema]]
+) -> list[str]:
+    """Types whose present schema is not in the history yet, sorted."""
+    return sorted(
+        name
+        for name, schema in current.items()
+        if schemas.fingerprint_of(schema).hex() not in history.get(name, {})
+    )
+
+
+def todays() -> dict[str, Schema]:
+    """Whole schemas of the contract by type."""
+    return {name: schemas.raw(name) for name in schemas.names()}
+
+
+def record(folder: Path = HISTORY) -> list[str]:
+    """Add today's schemas to the history; names of those added. Idempotent.
+
+    Raises:
+        ConfigError: a schema is incompatible with the past; nothing is written.
+    """
+    current, history = todays(), load_history(folder)
+    wrong = broken(current, history)
+    if wrong:
+        raise ConfigError(
+            f"incompatible: {'; '.join(wrong)}",
+            hint="add a field with a default, or a new event type",
+        )
+    folder.mkdir(exist_ok=True)
+    added = unrecorded(current, history)
+    for name in added:
+        fingerprint = schemas.fingerprint(name).hex()
+        text = json.dumps(current[name], indent=1, ensure_ascii=False)
+        (folder / f"{name}.{fingerprint}.avsc").write_text(f"{text}\n", "utf-8")
+    return added
+
+
+def main(arguments: list[str]) -> int:
+    """The command: `check` or `record`."""
+    if arguments == ["record"]:
+        try:
+            added = record()
+        except ConfigError as error:
+            sys.stderr.write(f"{error.message}\n")
+            return 1
+        sys.stdout.write(f"{len(added)} recorded\n")
+        return 0
+    if arguments == ["check"]:
+        current, history = todays(), load_history()
+        lines = broken(current, history)
+        lines += [f"{name}: not recorded" for name in unrecorded(current, history)]
+        sys.stdout.write("".join(f"{line}\n" for line in lines))
+        return 1 if lines else 0
+    sys.stderr.write("usage: python -m everlode.avro.compat record|check\n")
+    return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
