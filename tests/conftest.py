@@ -7,6 +7,8 @@ import os
 import pytest
 from hypothesis import settings
 
+pytest_plugins = ["everlode.pytest_plugin"]
+
 settings.register_profile("everlode", deadline=None, derandomize=os.environ.get("CI") == "true")
 settings.load_profile("everlode")
 
