@@ -20,6 +20,8 @@ from everlode.stack.lock import holder, read_record
 from everlode.stack.supervisor import STATE_FILE, SUPERVISOR_LOG, build, read_state
 
 _POLL_S = 0.1
+_left_running: list[subprocess.Popen[bytes]] = []
+"""Kept, because Python warns of a child that is forgotten while it runs."""
 
 
 def start_detached(
@@ -49,6 +51,7 @@ def start_detached(
             child.terminate()
             child.wait()
         raise
+    _left_running.append(child)
     return Endpoints.load(folder)
 
 
@@ -95,6 +98,9 @@ def stop_detached(folder: Path, timeout: float) -> int | None:
         return None
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, signal.SIGTERM)
+    for child in _left_running:
+        if child.pid == pid:
+            child.wait(timeout)
     deadline = time.monotonic() + timeout
     while holder(folder) is not None or any(p.alive for p in read_record(folder)):
         if time.monotonic() > deadline:

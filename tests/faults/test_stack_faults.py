@@ -1,0 +1,288 @@
+"""What goes wrong around a stack: kills, locks, ports, room, damage. On real parts."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import psycopg
+import pytest
+from confluent_kafka import Consumer, Producer
+from typer.testing import CliRunner
+
+from everlode.cli.stack import app
+from everlode.errors import ConfigError, Locked, NotFound, Unavailable
+from everlode.stack import Limits, NativeStack
+from everlode.stack.detach import start_detached, stop_detached
+from everlode.stack.lock import holder, read_record
+from everlode.stack.supervisor import save_options
+from everlode.topics import Topology
+
+pytestmark = pytest.mark.timeout(120)
+ONE = Topology(regions=("eu",), control_replication=1, control_min_insync=1)
+
+
+def one_region(folder: Path, **limits: object) -> NativeStack:
+    return NativeStack(
+        ONE,
+        folder,
+        mirrors=False,
+        control_nodes=0,
+        s3=None,
+        limits=Limits(**limits),  # type: ignore[arg-type]
+    )
+
+
+def write(stack: NativeStack, value: str) -> None:
+    """One record and one row."""
+    assert stack.endpoints is not None
+    region = stack.endpoints.regions["eu"]
+    producer = Producer({"bootstrap.servers": region.kafka_bootstrap, "acks": "all"})
+    producer.produce("eu.1.receipts", value.encode(), b"k")
+    assert producer.flush(20) == 0
+    with psycopg.connect(region.postgres_conninfo()) as connection:
+        connection.execute("CREATE TABLE IF NOT EXISTS kept (value text)")
+        connection.execute("INSERT INTO kept VALUES (%s)", (value,))
+
+
+def records(stack: NativeStack, count: int) -> list[str]:
+    assert stack.endpoints is not None
+    bootstrap = stack.endpoints.regions["eu"].kafka_bootstrap
+    consumer = Consumer(
+        {"bootstrap.servers": bootstrap, "group.id": "test", "auto.offset.reset": "earliest"}
+    )
+    found: list[str] = []
+    deadline = time.monotonic() + 20
+    try:
+        consumer.subscribe(["eu.1.receipts"])
+        while len(found) < count and time.monotonic() < deadline:
+            message = consumer.poll(0.5)
+            value = None if message is None or message.error() else message.value()
+            if value is not None:
+                found.append(value.decode())
+    finally:
+        consumer.close()
+    return found
+
+
+def rows(stack: NativeStack) -> list[str]:
+    assert stack.endpoints is not None
+    with psycopg.connect(stack.endpoints.regions["eu"].postgres_conninfo()) as connection:
+        return [row[0] for row in connection.execute("SELECT value FROM kept ORDER BY value")]
+
+
+def none_alive(pids: list[int], within_s: float = 10.0) -> bool:
+    deadline = time.monotonic() + within_s
+    while time.monotonic() < deadline:
+        alive = []
+        for pid in pids:
+            with contextlib.suppress(psutil.Error):
+                if psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
+                    alive.append(pid)
+        if not alive:
+            return True
+        time.sleep(0.1)
+    return False
+
+
+def family(pid: int) -> list[int]:
+    return [child.pid for child in psutil.Process(pid).children(recursive=True)]
+
+
+def test_down_and_up_keep_data_and_ports(tmp_path: Path) -> None:
+    with one_region(tmp_path) as stack:
+        before = stack.up()
+        write(stack, "first")
+    with one_region(tmp_path) as stack:
+        assert stack.up() == before
+        write(stack, "second")
+        assert records(stack, 2) == ["first", "second"]
+        assert rows(stack) == ["first", "second"]
+
+
+def test_broker_and_database_killed_come_back_with_their_data(tmp_path: Path) -> None:
+    with one_region(tmp_path) as stack:
+        stack.up()
+        write(stack, "first")
+        for name in ("eu/kafka", "eu/postgres"):
+            stack.kill(name)
+            assert {s.name: s.exit_status for s in stack.processes()}[name] == -9
+            stack.restart(name)
+        write(stack, "second")
+        assert records(stack, 2) == ["first", "second"]
+        assert rows(stack) == ["first", "second"]
+
+
+def test_database_wiped_comes_back_empty(tmp_path: Path) -> None:
+    with one_region(tmp_path) as stack:
+        stack.up()
+        write(stack, "first")
+        stack.wipe("eu/postgres")
+        assert not (tmp_path / "eu" / "postgres" / "data").exists()
+        stack.restart("eu/postgres")
+        with pytest.raises(psycopg.errors.UndefinedTable):
+            rows(stack)
+
+
+def test_process_paused_does_not_answer_until_resumed(tmp_path: Path) -> None:
+    with one_region(tmp_path) as stack:
+        endpoints = stack.up()
+        conninfo = endpoints.regions["eu"].postgres_conninfo()
+        stack.pause("eu/postgres")
+        with pytest.raises(psycopg.OperationalError):
+            psycopg.connect(conninfo, connect_timeout=2)
+        stack.resume("eu/postgres")
+        psycopg.connect(conninfo, connect_timeout=10).close()
+
+
+def test_unknown_process_is_not_found_and_the_known_are_named(tmp_path: Path) -> None:
+    with pytest.raises(NotFound, match="no process eu/kafka"):
+        one_region(tmp_path).kill("eu/kafka")
+
+
+def test_second_up_in_the_same_folder_is_locked_by_a_named_pid(tmp_path: Path) -> None:
+    with one_region(tmp_path) as stack:
+        stack.up()
+        with pytest.raises(Locked, match=f"pid {os.getpid()}") as caught:
+            one_region(tmp_path).up()
+        assert caught.value.exit_code == 11
+        assert all(status.exit_status is None for status in stack.processes())
+
+
+def test_fixed_port_in_use_is_refused_by_name_and_nothing_is_left(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(ConfigError, match=f"port {port} for eu/kafka is in use"):
+            one_region(tmp_path, fixed_ports={"eu/kafka": port}).up()
+    assert holder(tmp_path) is None
+
+
+def test_kept_port_in_use_is_replaced(tmp_path: Path) -> None:
+    with one_region(tmp_path) as stack:
+        before = stack.up().regions["eu"].kafka_bootstrap
+        write(stack, "first")
+    with socket.socket() as taken:
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        taken.bind(("127.0.0.1", int(before.rpartition(":")[2])))
+        taken.listen()
+        with one_region(tmp_path) as stack:
+            assert stack.up().regions["eu"].kafka_bootstrap != before
+            assert records(stack, 1) == ["first"]
+
+
+def test_disk_without_room_is_refused_before_anything_starts(tmp_path: Path) -> None:
+    stack = one_region(tmp_path, min_free_bytes=2**60)
+    with pytest.raises(Unavailable, match="MiB free, a stack needs") as caught:
+        stack.up()
+    assert caught.value.code == "no_room"
+    assert stack.processes() == []
+    assert holder(tmp_path) is None
+
+
+def test_broker_that_dies_in_up_is_named_with_its_log_and_the_rest_is_stopped(
+    tmp_path: Path,
+) -> None:
+    data = tmp_path / "eu" / "kafka" / "data"
+    data.mkdir(parents=True)
+    (data / "meta.properties").write_text("version=1\ncluster.id=x\nnode.id=77\n")
+    with pytest.raises(Unavailable, match="eu/kafka ended with status 1") as caught:
+        one_region(tmp_path).up()
+    assert "77" in caught.value.message
+    assert "eu-kafka.log" in caught.value.hint
+    assert holder(tmp_path) is None
+    assert none_alive(family(os.getpid()), 1.0)
+
+
+@pytest.fixture
+def detached(tmp_path: Path) -> Iterator[Path]:
+    save_options(tmp_path, ONE, mirrors=False, control_nodes=0, s3=None)
+    start_detached(tmp_path, {}, 60.0, lambda _: None)
+    yield tmp_path
+    stop_detached(tmp_path, 30.0)
+
+
+def test_supervisor_killed_leaves_no_orphan_and_data_come_back(detached: Path) -> None:
+    pid = holder(detached)
+    assert pid is not None
+    children = family(pid)
+    assert len(children) >= 3
+    os.kill(pid, signal.SIGKILL)
+    assert none_alive(children)
+    start_detached(detached, {}, 60.0, lambda _: None)
+    assert holder(detached) not in (None, pid)
+    assert all(process.alive for process in read_record(detached))
+
+
+def test_commands_on_a_detached_stack(detached: Path) -> None:
+    runner = CliRunner()
+    place = ["--dir", str(detached), "--json"]
+    status = runner.invoke(app, ["status", *place])
+    assert status.exit_code == 0
+    report = json.loads(status.stdout)
+    assert report["state"] == "ready"
+    assert {p["name"] for p in report["processes"]} == {"eu/kafka", "eu/postgres"}
+    assert runner.invoke(app, ["doctor", *place]).exit_code == 0
+    again = runner.invoke(app, ["up", *place])
+    assert again.exit_code == 11
+    assert json.loads(again.stdout)["error"]["code"] == "locked"
+    broker = next(p["pid"] for p in report["processes"] if p["name"] == "eu/kafka")
+    os.kill(broker, signal.SIGKILL)
+    assert none_alive([broker])
+    assert runner.invoke(app, ["status", *place]).exit_code == 20
+    assert runner.invoke(app, ["doctor", *place]).exit_code == 20
+    logs = runner.invoke(app, ["logs", "eu/postgres", "--dir", str(detached)])
+    assert "ready to accept connections" in logs.stdout
+    children = family(report["pid"])
+    assert runner.invoke(app, ["down", *place]).exit_code == 0
+    assert none_alive(children, 1.0)
+    assert json.loads(runner.invoke(app, ["status", *place]).stdout)["state"] == "stopped"
+
+
+def test_commands_without_a_stack_say_so(tmp_path: Path) -> None:
+    runner = CliRunner()
+    place = ["--dir", str(tmp_path / "none"), "--json"]
+    assert runner.invoke(app, ["status", *place]).exit_code == 10
+    assert runner.invoke(app, ["doctor", *place]).exit_code == 10
+    assert runner.invoke(app, ["logs", *place]).exit_code == 10
+    assert runner.invoke(app, ["down", *place]).exit_code == 0
+
+
+def test_owner_ended_by_a_signal_or_an_exception_stops_everything(tmp_path: Path) -> None:
+    program = (
+        "import sys\n"
+        "from everlode.stack import NativeStack\n"
+        "stack = NativeStack.small(sys.argv[1], control=False)\n"
+        "stack.up()\n"
+        "print('up', flush=True)\n"
+        "sys.stdin.readline()\n"
+        "raise RuntimeError('not handled')\n"
+    )
+    for number in (signal.SIGINT, signal.SIGTERM, None):
+        with subprocess.Popen(
+            [sys.executable, "-c", program, str(tmp_path)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+        ) as owner:
+            assert owner.stdout is not None
+            assert owner.stdin is not None
+            assert owner.stdout.readline() == b"up\n"
+            children = family(owner.pid)
+            assert len(children) >= 3
+            if number is None:
+                owner.stdin.close()
+            else:
+                owner.send_signal(number)
+            assert owner.wait(30) != 0
+            assert none_alive(children), number

@@ -1,0 +1,162 @@
+"""A whole native stack, on real parts: topics, mirrors, doctor."""
+
+from __future__ import annotations
+
+import time
+import uuid
+
+import pytest
+from confluent_kafka import Consumer, Producer
+from minio import Minio
+
+from everlode.adapters.kafka_admin import alter_topic, diff_topics, ensure_topics
+from everlode.adapters.mirror_status import flow_state
+from everlode.errors import ConfigError
+from everlode.stack import Endpoints, NativeStack
+from everlode.stack.doctor import examine
+from everlode.topics import Topology, catalogue
+
+pytestmark = pytest.mark.timeout(240)
+DAY_MS = 86_400_000
+
+
+def endpoints_of(stack: NativeStack) -> Endpoints:
+    assert stack.endpoints is not None
+    return stack.endpoints
+
+
+def produce(bootstrap: str, topic: str, key: str, value: bytes) -> None:
+    producer = Producer({"bootstrap.servers": bootstrap, "acks": "all"})
+    producer.produce(topic, value, key)
+    assert producer.flush(20) == 0
+
+
+def values_until(bootstrap: str, topic: str, wanted: bytes, within_s: float = 30.0) -> list[bytes]:
+    """Values of a topic from its start until `wanted` came, or the time is over."""
+    consumer = Consumer(
+        {
+            "bootstrap.servers": bootstrap,
+            "group.id": f"test-{uuid.uuid4()}",
+            "auto.offset.reset": "earliest",
+            "isolation.level": "read_committed",
+        }
+    )
+    found: list[bytes] = []
+    deadline = time.monotonic() + within_s
+    try:
+        consumer.subscribe([topic])
+        while wanted not in found and time.monotonic() < deadline:
+            for message in consumer.consume(100, 0.5):
+                value = message.value()
+                if message.error() is None and value is not None:
+                    found.append(value)
+    finally:
+        consumer.close()
+    return found
+
+
+def test_every_topic_of_every_cluster_is_as_in_the_catalogue(everlode_stack: NativeStack) -> None:
+    found = examine(everlode_stack.topology, endpoints_of(everlode_stack))
+    assert found.topics_checked == len(catalogue(everlode_stack.topology))
+    assert found.drifts == ()
+    assert found.unreachable == {}
+
+
+def test_every_flow_runs_and_doctor_is_green(everlode_stack: NativeStack) -> None:
+    found = examine(everlode_stack.topology, endpoints_of(everlode_stack))
+    flows = {(flow.source, flow.target) for flow in found.flows if flow.runs}
+    regions = everlode_stack.topology.regions
+    assert flows == {(a, b) for a in regions for b in regions if a != b}
+    assert found.green
+
+
+def test_record_of_one_region_is_read_once_in_the_others_under_its_name(
+    everlode_stack: NativeStack,
+) -> None:
+    regions = endpoints_of(everlode_stack).regions
+    marker = uuid.uuid4().bytes
+    produce(regions["eu"].kafka_bootstrap, "eu.1.receipts", "k", marker)
+    for region in ("us", "ap"):
+        found = values_until(regions[region].kafka_bootstrap, "eu.1.receipts", marker)
+        assert found.count(marker) == 1, region
+
+
+def test_topic_that_is_not_mirrored_stays_at_home(everlode_stack: NativeStack) -> None:
+    regions = endpoints_of(everlode_stack).regions
+    first, second = uuid.uuid4().bytes, uuid.uuid4().bytes
+    produce(regions["eu"].kafka_bootstrap, "state.g1.fraud", "k", first)
+    produce(regions["eu"].kafka_bootstrap, "eu.1.receipts", "k", second)
+    assert second in values_until(regions["us"].kafka_bootstrap, "eu.1.receipts", second)
+    assert first not in values_until(regions["us"].kafka_bootstrap, "state.g1.fraud", first, 1.0)
+
+
+def test_drift_made_by_hand_is_named_and_mended(everlode_stack: NativeStack) -> None:
+    endpoints = endpoints_of(everlode_stack)
+    bootstrap = endpoints.regions["us"].kafka_bootstrap
+    alter_topic(bootstrap, "eu.1.health", {"retention.ms": str(DAY_MS)})
+    try:
+        found = examine(everlode_stack.topology, endpoints)
+        (drift,) = found.drifts
+        assert drift.cluster == "us"
+        assert drift.topic == "eu.1.health"
+        assert drift.setting == "retention.ms"
+        assert (drift.expected, drift.found) == (str(7 * DAY_MS), str(DAY_MS))
+        assert not found.green
+        specs = [spec for spec in catalogue(everlode_stack.topology) if spec.cluster == "us"]
+        with pytest.raises(ConfigError, match=r"eu\.1\.health: retention\.ms"):
+            ensure_topics(bootstrap, specs)
+    finally:
+        alter_topic(bootstrap, "eu.1.health", {"retention.ms": str(7 * DAY_MS)})
+    assert examine(everlode_stack.topology, endpoints).drifts == ()
+
+
+def test_other_catalogue_finds_partitions_and_missing_topics(everlode_stack: NativeStack) -> None:
+    bootstrap = endpoints_of(everlode_stack).regions["eu"].kafka_bootstrap
+    wider = Topology(partitions=3, incarnations={"eu": 2})
+    specs = [spec for spec in catalogue(wider) if spec.cluster == "eu"]
+    drifts = {(drift.topic, drift.setting): drift for drift in diff_topics(bootstrap, specs)}
+    assert drifts["us.1.tasks", "partitions"].found == "2"
+    assert drifts["eu.2.tasks", "topic"].found == "(missing)"
+    assert ("us.1.health", "partitions") not in drifts
+
+
+def test_mirror_killed_is_seen_and_comes_back(everlode_stack: NativeStack) -> None:
+    regions = endpoints_of(everlode_stack).regions
+    everlode_stack.kill("ap/mirror")
+    statuses = {status.name: status for status in everlode_stack.processes()}
+    assert statuses["ap/mirror"].exit_status == -9
+    marker = uuid.uuid4().bytes
+    produce(regions["us"].kafka_bootstrap, "us.1.receipts", "k", marker)
+    everlode_stack.restart("ap/mirror")
+    found = values_until(regions["ap"].kafka_bootstrap, "us.1.receipts", marker, 60.0)
+    assert found.count(marker) == 1
+    assert flow_state(regions["ap"].kafka_bootstrap, "us", "ap").connector == "RUNNING"
+
+
+def test_mirror_without_a_source_no_longer_copies_from_it(everlode_stack: NativeStack) -> None:
+    regions = endpoints_of(everlode_stack).regions
+    target = regions["ap"].kafka_bootstrap
+    everlode_stack.set_mirror_sources("ap", ("us",))
+    closed, other = uuid.uuid4().bytes, uuid.uuid4().bytes
+    produce(regions["eu"].kafka_bootstrap, "eu.1.receipts", "k", closed)
+    produce(regions["us"].kafka_bootstrap, "us.1.receipts", "k", other)
+    assert other in values_until(target, "us.1.receipts", other, 60.0)
+    assert closed not in values_until(target, "eu.1.receipts", closed, 2.0)
+    everlode_stack.set_mirror_sources("ap", ("eu", "us"))
+    assert closed in values_until(target, "eu.1.receipts", closed, 60.0)
+
+
+def test_object_store_has_both_buckets_and_states_its_choice(everlode_stack: NativeStack) -> None:
+    s3 = endpoints_of(everlode_stack).s3
+    assert s3 is not None
+    access, secret = s3.keys()
+    client = Minio(s3.endpoint, access_key=access, secret_key=secret, secure=False)
+    assert {bucket.name for bucket in client.list_buckets()} >= set(s3.buckets)
+    assert s3.server in ("minio", "rclone")
+    assert s3.reason
+
+
+def test_memory_is_counted_by_kind(everlode_stack: NativeStack) -> None:
+    resident = everlode_stack.resident_bytes()
+    assert set(resident) == {"kafka", "control", "mirror", "postgres", "s3"}
+    assert all(resident.values())

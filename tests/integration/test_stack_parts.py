@@ -1,0 +1,153 @@
+"""Provisioning against a registry that misbehaves: nothing half-done, every error names it."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from everlode.errors import ConfigError, IntegrityError, Unavailable
+from everlode.stack.cache import cache_dir
+from everlode.stack.jars import Jar, provide_jars
+from everlode.stack.object_server import choose
+
+pytestmark = pytest.mark.timeout(60)
+
+GOOD = b"jar" * 1000
+BODIES = {"good": GOOD, "other": b"jar" * 999 + b"JAR"}
+
+
+class Registry(ThreadingHTTPServer):
+    """A Maven repository of four paths: good, other (same length), short (breaks off), gone."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.asked: list[str] = []
+
+
+class Handler(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        assert isinstance(self.server, Registry)
+        name = self.path.rpartition("/")[2].removesuffix(".jar")
+        self.server.asked.append(name)
+        if name == "gone":
+            self.send_error(404)
+            return
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(GOOD)))
+        self.end_headers()
+        self.wfile.write(GOOD[:1500] if name == "short" else BODIES[name.rstrip("0123456789")])
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+        pass
+
+
+@pytest.fixture
+def registry(monkeypatch: pytest.MonkeyPatch) -> Iterator[Registry]:
+    with Registry() as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        monkeypatch.setenv("EVERLODE_MAVEN", f"http://127.0.0.1:{server.server_port}")
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+def jar(name: str) -> Jar:
+    return Jar(f"x/{name}.jar", hashlib.sha256(GOOD).hexdigest(), len(GOOD))
+
+
+def silent(_: str) -> None:
+    pass
+
+
+def left_over(cache: Path) -> list[Path]:
+    return [p for p in cache.rglob("*") if p.name != "provision.lock" and p != cache / "jars"]
+
+
+def test_jars_are_downloaded_once(registry: Registry, tmp_path: Path) -> None:
+    jars = (jar("good1"), jar("good2"))
+    first = provide_jars(tmp_path, jars, silent)
+    again = provide_jars(tmp_path, jars, silent)
+    assert first == again
+    assert [path.read_bytes() for path in first] == [GOOD, GOOD]
+    assert sorted(registry.asked) == ["good1", "good2"]
+
+
+def test_jar_with_another_hash_is_refused_and_nothing_is_kept(
+    registry: Registry, tmp_path: Path
+) -> None:
+    with pytest.raises(IntegrityError, match=r"other\.jar: SHA-256") as caught:
+        provide_jars(tmp_path, (jar("good"), jar("other")), silent)
+    assert caught.value.hint
+    assert left_over(tmp_path) == []
+
+
+def test_download_that_breaks_off_is_refused_and_nothing_is_kept(
+    registry: Registry, tmp_path: Path
+) -> None:
+    with pytest.raises(Unavailable, match=r"short\.jar broke off") as caught:
+        provide_jars(tmp_path, (jar("good"), jar("short")), silent)
+    assert caught.value.code == "download"
+    assert registry.asked.count("short") == 3
+    assert left_over(tmp_path) == []
+
+
+def test_jar_that_is_gone_is_named(registry: Registry, tmp_path: Path) -> None:
+    with pytest.raises(Unavailable, match=r"gone\.jar"):
+        provide_jars(tmp_path, (jar("gone"),), silent)
+    assert left_over(tmp_path) == []
+
+
+def test_jar_damaged_in_the_cache_is_refused_by_name(registry: Registry, tmp_path: Path) -> None:
+    (path,) = provide_jars(tmp_path, (jar("good"),), silent)
+    path.write_bytes(GOOD[:-1] + b"!")
+    with pytest.raises(IntegrityError, match=r"good\.jar: SHA-256") as caught:
+        provide_jars(tmp_path, (jar("good"),), silent)
+    assert str(path.parent) in caught.value.hint
+
+
+def test_two_processes_at_once_download_once(registry: Registry, tmp_path: Path) -> None:
+    jars = tuple(jar(f"good{n}") for n in range(5))
+    threads = [
+        threading.Thread(target=provide_jars, args=(tmp_path, jars, silent)) for _ in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(registry.asked) == [f"good{n}" for n in range(5)]
+
+
+def test_cache_that_cannot_be_made_names_the_setting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("EVERLODE_CACHE", str(tmp_path / "file" / "cache"))
+    with pytest.raises(ConfigError) as caught:
+        cache_dir()
+    assert "EVERLODE_CACHE" in caught.value.hint
+
+
+def test_s3_choice_of_rclone_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("EVERLODE_REQUIRE_MINIO", raising=False)
+    monkeypatch.setenv("EVERLODE_S3", "rclone")
+    server = choose(tmp_path, None, silent)
+    assert server.kind == "rclone"
+    assert "EVERLODE_S3=rclone" in server.reason
+
+
+def test_s3_required_minio_forbids_rclone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EVERLODE_REQUIRE_MINIO", "1")
+    with pytest.raises(ConfigError, match="EVERLODE_REQUIRE_MINIO"):
+        choose(tmp_path, "rclone", silent)
+
+
+def test_s3_unknown_choice_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EVERLODE_S3", "floppy")
+    with pytest.raises(ConfigError, match="floppy"):
+        choose(tmp_path, None, silent)
