@@ -1,0 +1,297 @@
+"""Kafka clients as the rest needs them: plain settings, batches in, errors translated.
+
+Invariants: `murmur2_random` everywhere and explicit partitions; readers see committed records
+only; after any indefinite error of a transaction the writer is unusable (librdkafka has no
+KIP-890) and must be thrown away. Shell.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple, cast
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
+
+from everlode.errors import FencedOut, Unavailable
+
+Headers = list[tuple[str, bytes]]
+_FENCED = {
+    KafkaError._FENCED,
+    KafkaError.INVALID_PRODUCER_EPOCH,
+    KafkaError.PRODUCER_FENCED,
+}
+
+
+class Raw(NamedTuple):
+    """One record as it came."""
+
+    topic: str
+    partition: int
+    offset: int
+    key: bytes | None
+    value: bytes | None
+    headers: list[tuple[str, bytes]]
+    timestamp_ms: int
+
+
+class Record(NamedTuple):
+    """One record to write."""
+
+    topic: str
+    partition: int
+    key: str
+    value: bytes | None
+    headers: Headers
+
+
+class Indefinite(Unavailable):
+    """A write may or may not have happened: read the partition's end to know."""
+
+    default_code = "indefinite"
+
+
+def _translated(error: KafkaException, what: str) -> Unavailable | FencedOut:
+    cause = error.args[0]
+    if cause.code() in _FENCED:
+        return FencedOut(f"{what}: another writer has taken over")
+    return Indefinite(f"{what}: {cause.str()}")
+
+
+class Reader:
+    """Reads assigned partitions in batches. Not thread-safe."""
+
+    def __init__(self, bootstrap: str, group: str, *, wait_ms: int = 100) -> None:
+        self._consumer = Consumer(
+            {
+                "bootstrap.servers": bootstrap,
+                "group.id": group,
+                "enable.auto.commit": False,
+                "auto.offset.reset": "earliest",
+                "isolation.level": "read_committed",
+                "fetch.wait.max.ms": wait_ms,
+                "fetch.min.bytes": 1,
+                "queued.max.messages.kbytes": 8192,
+                "fetch.message.max.bytes": 2_000_000,
+                "reconnect.backoff.max.ms": 1000,
+                "log_level": 0,
+            }
+        )
+
+    def assign(self, positions: dict[tuple[str, int], int]) -> None:
+        """Read exactly these partitions, each from its offset."""
+        self._consumer.assign([TopicPartition(t, p, o) for (t, p), o in positions.items()])
+
+    def committed(
+        self, partitions: Iterable[tuple[str, int]], timeout_s: float = 15
+    ) -> dict[tuple[str, int], int]:
+        """The group's committed offsets; 0 where there is none. A hint, not a truth.
+
+        Raises: Unavailable.
+        """
+        asked = [TopicPartition(t, p) for t, p in partitions]
+        try:
+            found = self._consumer.committed(asked, timeout=timeout_s)
+        except KafkaException as error:
+            raise Unavailable(f"committed offsets: {error.args[0].str()}") from None
+        return {(f.topic, f.partition): max(0, f.offset) for f in found}
+
+    def ends(
+        self, partitions: Iterable[tuple[str, int]], timeout_s: float = 15
+    ) -> dict[tuple[str, int], int]:
+        """Offsets after the last committed record of each partition. Raises: Unavailable."""
+        result = {}
+        for topic, partition in partitions:
+            try:
+                _, high = self._consumer.get_watermark_offsets(
+                    TopicPartition(topic, partition), timeout=timeout_s
+                )
+            except KafkaException as error:
+                raise Unavailable(f"end of {topic}/{partition}: {error.args[0].str()}") from None
+            result[topic, partition] = high
+        return result
+
+    def positions(self, partitions: Iterable[tuple[str, int]]) -> dict[tuple[str, int], int]:
+        """Offsets of the next records to be handed out; below zero where none was yet."""
+        found = self._consumer.position([TopicPartition(t, p) for t, p in partitions])
+        return {(f.topic, f.partition): f.offset for f in found}
+
+    def batch(self, most: int, timeout_s: float) -> list[Raw]:
+        """Up to `most` records, in order within each partition; waits at most `timeout_s`."""
+        return [
+            _raw(message)
+            for message in self._consumer.consume(most, timeout=timeout_s)
+            if message.error() is None
+        ]
+
+    def until(self, ends: dict[tuple[str, int], int], timeout_s: float) -> Iterable[list[Raw]]:
+        """Batches until each partition has been handed out up to its end.
+
+        Raises: Unavailable: not within `timeout_s`.
+        """
+        deadline = time.monotonic() + timeout_s
+        todo = {key: end for key, end in ends.items() if end > 0}
+        while todo:
+            batch = self.batch(2000, 0.2)
+            if batch:
+                yield batch
+            for key, position in self.positions(todo).items():
+                if position >= todo[key]:
+                    del todo[key]
+            if todo and time.monotonic() > deadline:
+                raise Unavailable(f"reading to the end: {len(todo)} partitions are not there yet")
+
+    def group_metadata(self) -> Any:
+        """For `Writer.commit`."""
+        return self._consumer.consumer_group_metadata()
+
+    def close(self) -> None:
+        """Leave."""
+        self._consumer.close()
+
+
+def _raw(message: Message) -> Raw:
+    return Raw(
+        message.topic() or "",
+        message.partition() or 0,
+        message.offset() or 0,
+        message.key(),
+        message.value(),
+        cast("list[tuple[str, bytes]]", message.headers() or []),
+        message.timestamp()[1],
+    )
+
+
+class Writer:
+    """A transactional producer; exactly one holder of its transactional id writes."""
+
+    def __init__(self, bootstrap: str, transactional_id: str, *, timeout_ms: int = 10_000) -> None:
+        self._timeout_s = timeout_ms / 1000
+        self._producer = Producer(
+            {
+                "bootstrap.servers": bootstrap,
+                "transactional.id": transactional_id,
+                "transaction.timeout.ms": 30_000,
+                "message.timeout.ms": timeout_ms,
+                "acks": "all",
+                "partitioner": "murmur2_random",
+                "linger.ms": 2,
+                "compression.type": "lz4",
+                "reconnect.backoff.max.ms": 1000,
+                "log_level": 0,
+            }
+        )
+
+    def open(self) -> None:
+        """Fence whoever held the id before, and abort what it left open.
+
+        Raises: Unavailable.
+        """
+        try:
+            self._producer.init_transactions(self._timeout_s)
+        except KafkaException as error:
+            raise _translated(error, "taking the writer over") from None
+
+    def write(
+        self,
+        records: Sequence[Record],
+        read: dict[tuple[str, int], int] | None = None,
+        group: Any = None,
+    ) -> list[int]:
+        """Write all records in one transaction and return their offsets, in order.
+
+        `read` (offsets of the next records to read) becomes the group's committed offsets in the
+        same transaction. Raises: FencedOut: another holds the id. Indefinite: it may have happened.
+        """
+        offsets = [-1] * len(records)
+        failed: list[str] = []
+
+        def delivered(index: int) -> Any:
+            def callback(error: KafkaError | None, message: Message) -> None:
+                if error is not None:
+                    failed.append(error.str())
+                else:
+                    offsets[index] = message.offset() or 0
+
+            return callback
+
+        try:
+            self._producer.begin_transaction()
+            for index, r in enumerate(records):
+                self._produce(r, delivered(index))
+            if read:
+                positions = [TopicPartition(t, p, o) for (t, p), o in read.items()]
+                self._producer.send_offsets_to_transaction(positions, group, self._timeout_s)
+            self._producer.commit_transaction(self._timeout_s)
+        except KafkaException as error:
+            raise _translated(error, "writing facts") from None
+        if failed:
+            raise Indefinite(f"writing facts: {failed[0]}")
+        return offsets
+
+    def _produce(self, r: Record, callback: Any) -> None:
+        while True:
+            try:
+                self._producer.produce(
+                    r.topic,
+                    key=r.key.encode(),
+                    value=r.value,
+                    headers=[*r.headers],
+                    partition=r.partition,
+                    on_delivery=callback,
+                )
+            except BufferError:
+                self._producer.poll(0.1)
+            else:
+                return
+
+    def abandon(self) -> None:
+        """Throw the producer away without waiting: what it holds may or may not be there."""
+        self._producer.purge(in_queue=True, in_flight=True, blocking=False)
+        del self._producer
+
+
+class Sender:
+    """An idempotent producer for commands, answers and signals. Thread-safe."""
+
+    def __init__(self, bootstrap: str, *, linger_ms: int = 5, timeout_ms: int = 10_000) -> None:
+        self._producer = Producer(
+            {
+                "bootstrap.servers": bootstrap,
+                "acks": "all",
+                "enable.idempotence": True,
+                "partitioner": "murmur2_random",
+                "linger.ms": linger_ms,
+                "message.timeout.ms": timeout_ms,
+                "compression.type": "lz4",
+                "reconnect.backoff.max.ms": 1000,
+                "queue.buffering.max.messages": 200_000,
+                "log_level": 0,
+            }
+        )
+
+    def send(self, record: Record, done: Any = None) -> None:
+        """Queue a record; waits while the queue is full. `done(error or None, message)`."""
+        while True:
+            try:
+                self._producer.produce(
+                    record.topic,
+                    key=record.key.encode(),
+                    value=record.value,
+                    headers=[*record.headers],
+                    partition=record.partition,
+                    on_delivery=done,
+                )
+            except BufferError:
+                self._producer.poll(0.1)
+            else:
+                break
+        self._producer.poll(0)
+
+    def poll(self, timeout_s: float = 0) -> None:
+        """Serve callbacks."""
+        self._producer.poll(timeout_s)
+
+    def flush(self, timeout_s: float) -> int:
+        """Wait for what is queued; returns how many records are still under way."""
+        return self._producer.flush(timeout_s)

@@ -1,0 +1,100 @@
+"""EventConsumer: typed facts from one region's cluster, resumable by an opaque position.
+
+A position is valid in the cluster it was taken in only. Order: as in the log within a partition.
+At least once: after a crash, what was read since the last saved position comes again. Shell.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import uuid
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from typing import NamedTuple
+
+from everlode.adapters.kafka import Raw, Reader
+from everlode.avro.codec import Codec
+from everlode.errors import ContractError, Refusal
+from everlode.events.base import Fact
+
+
+class Received(NamedTuple):
+    """A fact and where it stands in this cluster."""
+
+    topic: str
+    partition: int
+    offset: int
+    fact: Fact
+
+
+class EventConsumer:
+    """Reads topics from a position (or their beginning, or end). Not thread-safe."""
+
+    def __init__(
+        self,
+        bootstrap: str,
+        topics: Sequence[str],
+        partitions: int,
+        *,
+        position: str | None = None,
+        from_end: bool = False,
+        damaged: Callable[[Raw, ContractError], None] | None = None,
+        wait_ms: int = 100,
+    ) -> None:
+        """`damaged` is told of records that do not decode; without it they raise.
+
+        Raises: Refusal: the position is not one of ours. Unavailable.
+        """
+        self._reader = Reader(bootstrap, f"consumer-{uuid.uuid4()}", wait_ms=wait_ms)
+        self._codec = Codec()
+        self._damaged = damaged
+        wanted = [(t, p) for t in topics for p in range(partitions)]
+        self._next = dict.fromkeys(wanted, 0)
+        if from_end:
+            self._next.update(self._reader.ends(wanted))
+        if position is not None:
+            self._next.update(_parse(position))
+        self._reader.assign(self._next)
+
+    @property
+    def position(self) -> str:
+        """Where to go on after the last batch that was handed out."""
+        items = [[t, p, o] for (t, p), o in sorted(self._next.items())]
+        return base64.urlsafe_b64encode(json.dumps(items).encode()).decode()
+
+    def batch(self, most: int = 1000, timeout_s: float = 0.2) -> list[Received]:
+        """Up to `most` facts; may be empty. Raises: ContractError: damaged, and nobody is told."""
+        found = []
+        for raw in self._reader.batch(most, timeout_s):
+            self._next[raw.topic, raw.partition] = raw.offset + 1
+            try:
+                fact = self._codec.decode_fact(raw.value)
+            except ContractError as error:
+                if self._damaged is None:
+                    raise
+                self._damaged(raw, error)
+                continue
+            found.append(Received(raw.topic, raw.partition, raw.offset, fact))
+        return found
+
+    def __iter__(self) -> Iterator[Received]:
+        while True:
+            yield from self.batch()
+
+    async def __aiter__(self) -> AsyncIterator[Received]:
+        while True:
+            for received in await asyncio.to_thread(self.batch):
+                yield received
+
+    def close(self) -> None:
+        """Leave."""
+        self._reader.close()
+
+
+def _parse(position: str) -> dict[tuple[str, int], int]:
+    try:
+        items = json.loads(base64.urlsafe_b64decode(position.encode()))
+        return {(str(t), int(p)): int(o) for t, p, o in items}
+    except (ValueError, TypeError) as error:
+        raise Refusal(f"not a position: {error}", code="bad_position") from None

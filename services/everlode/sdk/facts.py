@@ -1,0 +1,147 @@
+"""The fact topic of one component and origin, as its one writer holds it.
+
+Opening it fences the writer before, aborts what that left open, and reads every partition to its
+end, so that `seq`, `stamp` and the folds go on from what is really there. Appended means
+committed; after an indefinite error the log must be opened anew. Shell.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from everlode.adapters.kafka import Raw, Reader, Record, Writer
+from everlode.avro.cloudevents import event_headers
+from everlode.avro.codec import Codec, encode_fact
+from everlode.errors import ContractError, IntegrityError
+from everlode.events.base import Envelope, Event, Fact
+from everlode.events.stamp import HybridClock
+from everlode.topics.names import fact_topic
+from everlode.topics.partition import partition_of
+
+
+class Placed(NamedTuple):
+    """A fact and its place."""
+
+    fact: Fact
+    partition: int
+    offset: int
+
+
+class FactLog:
+    """Facts of one component of one origin. Not thread-safe.
+
+    `folded(placed)` is called for each record that is read, in order within a partition.
+    """
+
+    def __init__(
+        self,
+        bootstrap: str,
+        origin: str,
+        component: str,
+        partitions: int,
+        folded: Callable[[Placed], None],
+        *,
+        wait_ms: int = 250,
+    ) -> None:
+        self.topic = fact_topic(origin, component)
+        self.origin = origin
+        self.partitions = partitions
+        self.clock = HybridClock()
+        self.seqs = [0] * partitions
+        self._bootstrap = bootstrap
+        self._transactional_id = f"{component}.{origin}"
+        self._folded = folded
+        self._codec = Codec()
+        self._writer: Writer | None = None
+        self._reader = Reader(bootstrap, f"writer-{component}-{origin}", wait_ms=wait_ms)
+        self._next = {(self.topic, p): 0 for p in range(partitions)}
+        self._reader.assign(self._next)
+
+    def follow(self, timeout_s: float, most: int = 2000) -> int:
+        """Fold what others have appended; returns how many records."""
+        batch = self._reader.batch(most, timeout_s)
+        for raw in batch:
+            self._fold(raw)
+        return len(batch)
+
+    def open(self, timeout_s: float = 60) -> None:
+        """Become the one writer: fence, then read to the end.
+
+        Raises: Unavailable. IntegrityError: a partition holds what is not a fact.
+        """
+        self.abandon()
+        writer = Writer(self._bootstrap, self._transactional_id)
+        writer.open()
+        self._writer = writer
+        self._reader.assign(self._next)
+        for batch in self._reader.until(self._reader.ends(self._next), timeout_s):
+            for raw in batch:
+                self._fold(raw)
+
+    def _fold(self, raw: Raw) -> None:
+        if raw.offset < self._next[raw.topic, raw.partition]:
+            return
+        self._next[raw.topic, raw.partition] = raw.offset + 1
+        try:
+            fact = self._codec.decode_fact(raw.value)
+        except ContractError as error:
+            raise IntegrityError(
+                f"{raw.topic}/{raw.partition}@{raw.offset}: {error.message}",
+                code="foreign_record",
+                hint="somebody else wrote into a fact topic; find out who",
+            ) from None
+        self.seqs[raw.partition] = max(self.seqs[raw.partition], fact.envelope.seq)
+        self.clock.observe(fact.envelope.stamp)
+        self._folded(Placed(fact, raw.partition, raw.offset))
+
+    def partition_of(self, key: str) -> int:
+        """Partition of an aggregate."""
+        return partition_of(key, self.partitions)
+
+    def append(
+        self,
+        facts: Sequence[tuple[int, Envelope, Event]],
+        read: dict[tuple[str, int], int] | None = None,
+        group: Any = None,
+    ) -> list[int]:
+        """Write (partition, envelope, event)s in one transaction; their offsets, in order.
+
+        `seq` must already be in the envelopes (`next_seq`). The written facts are not folded
+        here: the writer knows them. Raises: FencedOut; Indefinite: open anew.
+        """
+        if self._writer is None:
+            raise IntegrityError("the fact log is not open")
+        records = [
+            Record(
+                self.topic,
+                partition,
+                envelope.aggregate_id,
+                encode_fact(envelope, data),
+                event_headers(envelope, type(data).__name__),
+            )
+            for partition, envelope, data in facts
+        ]
+        offsets = self._writer.write(records, read, group)
+        for (partition, envelope, _), offset in zip(facts, offsets, strict=True):
+            at = (self.topic, partition)
+            self._next[at] = max(self._next[at], offset + 1)
+            self.seqs[partition] = max(self.seqs[partition], envelope.seq)
+        return offsets
+
+    def next_stamp(self, cause: int = 0) -> int:
+        """The next stamp, above that of the cause. Raises: Refusal: clock skew."""
+        self.clock.observe(cause)
+        return self.clock.next(time.time_ns() // 1_000_000)
+
+    def abandon(self) -> None:
+        """Throw the producer away; whatever it held may or may not be there."""
+        if self._writer is not None:
+            self._writer.abandon()
+            self._writer = None
+
+    def close(self) -> None:
+        """Leave."""
+        self.abandon()
+        self._reader.close()

@@ -1,0 +1,100 @@
+"""One region as a client sees it: commands out, answers back.
+
+Invariants: answers are read from their partition's end as of before the first command, so none of
+ours can be missed. Shell: one thread.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+import uuid
+from collections.abc import Callable
+
+from everlode.adapters.kafka import Raw, Reader, Record, Sender
+from everlode.avro.cloudevents import command_headers
+from everlode.avro.codec import Codec, encode_request
+from everlode.errors import ContractError, EverlodeError
+from everlode.events.base import Command, CommandAnswered, CommandHeader
+from everlode.topics.names import command_topic, reply_topic
+from everlode.topics.partition import partition_of
+
+
+class RegionLink:
+    """Sends commands to one region and hands its answers to `answered`, in its own thread."""
+
+    def __init__(
+        self,
+        region: str,
+        bootstrap: str,
+        partitions: int,
+        reply_to: str,
+        answered: Callable[[CommandAnswered], None],
+    ) -> None:
+        self.region = region
+        self.reply_to = reply_to
+        self._partitions = partitions
+        self._sender = Sender(bootstrap)
+        self._reader = Reader(bootstrap, f"client-{uuid.uuid4()}", wait_ms=50)
+        self._answered = answered
+        self._codec = Codec()
+        self._stop = threading.Event()
+        self._reading = threading.Event()
+        self.heard_at = time.monotonic()
+        """When an answer last came; monotonic seconds."""
+        self._thread = threading.Thread(target=self._run, name=f"answers-{region}", daemon=True)
+        self._thread.start()
+
+    def ready(self, timeout_s: float) -> bool:
+        """True once answers are being read; commands must not be sent before."""
+        return self._reading.wait(timeout_s)
+
+    def send(self, header: CommandHeader, command: Command) -> None:
+        """Queue a command; delivery is not waited for, the answer is the proof."""
+        name = type(command).__name__
+        key = header.aggregate_id
+        self._sender.send(
+            Record(
+                command_topic(self.region, command.component),
+                partition_of(key, self._partitions),
+                key,
+                encode_request(header, command),
+                command_headers(header, name),
+            )
+        )
+
+    def poll(self) -> None:
+        """Serve the producer."""
+        self._sender.poll()
+
+    def close(self) -> None:
+        """Stop reading; wait shortly for what is queued."""
+        self._stop.set()
+        self._sender.flush(2)
+        self._thread.join(3)
+
+    def _run(self) -> None:
+        topic, mine = reply_topic(self.region), partition_of(self.reply_to, self._partitions)
+        while not self._stop.is_set():
+            try:
+                ends = self._reader.ends([(topic, mine)], timeout_s=2)
+            except EverlodeError:
+                continue  # the region is away; the client's deadline decides
+            self._reader.assign(ends)
+            break
+        self._reading.set()
+        me = self.reply_to.encode()
+        while not self._stop.is_set():
+            for raw in self._reader.batch(1000, 0.1):
+                if raw.key == me:
+                    self._one(raw)
+            self._sender.poll()
+        self._reader.close()
+
+    def _one(self, raw: Raw) -> None:
+        try:
+            answer = self._codec.decode_answer(raw.value)
+        except ContractError:
+            return  # not from a primary of ours; the command is asked again
+        self.heard_at = time.monotonic()
+        self._answered(answer)
