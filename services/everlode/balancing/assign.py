@@ -1,0 +1,71 @@
+"""Which miner gets a waiting task, and which node manages it.
+
+Power of two choices (Mitzenmacher, 2001): of two eligible miners drawn by a hash, the less loaded
+one, then the one of better reputation. Deterministic for one task, attempt and state. Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from hashlib import blake2b
+
+from everlode.events.states import MinerState, TaskState
+
+DRAWS = 12
+"""Draws before the whole list is looked through."""
+
+
+def _draw(seed: str, turn: int, size: int) -> int:
+    return int.from_bytes(blake2b(f"{seed}/{turn}".encode(), digest_size=8).digest(), "big") % size
+
+
+def fits(task: TaskState, miner: MinerState, running: int) -> bool:
+    """True when the miner may take the task now."""
+    return (
+        miner.status == "active"
+        and task.task_type in miner.specialties
+        and task.gpus <= miner.gpus
+        and running < miner.max_concurrent
+    )
+
+
+def _better(a: MinerState, b: MinerState, running: Mapping[str, int]) -> MinerState:
+    load_a = running.get(a.key, 0) * b.max_concurrent
+    load_b = running.get(b.key, 0) * a.max_concurrent
+    if load_a != load_b:
+        return a if load_a < load_b else b
+    return a if (a.reputation_ppm, a.key) >= (b.reputation_ppm, b.key) else b
+
+
+def choose_miner(
+    task: TaskState, candidates: Sequence[MinerState], running: Mapping[str, int]
+) -> MinerState | None:
+    """A miner for `task` among `candidates`, or None when none of them fits now.
+
+    `running` is the number of tasks that each miner works on.
+    """
+    if not candidates:
+        return None
+    seed = f"{task.key}/{task.attempt}"
+    found: list[MinerState] = []
+    for turn in range(DRAWS):
+        miner = candidates[_draw(seed, turn, len(candidates))]
+        if fits(task, miner, running.get(miner.key, 0)) and miner not in found:
+            found.append(miner)
+            if len(found) == 2:
+                return _better(found[0], found[1], running)
+    if found:
+        return found[0]
+    return next((m for m in candidates if fits(task, m, running.get(m.key, 0))), None)
+
+
+def choose_manager(seed: str, loads: Mapping[str, int], max_concurrent: int) -> str | None:
+    """Of two nodes drawn by a hash the less loaded; None when every node is full.
+
+    `loads` is the number of tasks that each healthy node manages.
+    """
+    free = sorted(node for node, load in loads.items() if load < max_concurrent)
+    if not free:
+        return None
+    a, b = free[_draw(seed, 0, len(free))], free[_draw(seed, 1, len(free))]
+    return min((loads[a], a), (loads[b], b))[1]

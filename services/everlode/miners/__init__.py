@@ -1,0 +1,1 @@
+"""Miner registries: registration, stake, reputation, performance."""

@@ -1,0 +1,88 @@
+"""What makes one of the four services different from the others.
+
+A component says what it reads, keeps its indexes over its own folds, and may owe commands to
+itself by time. Everything else is the runtime's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import ClassVar, NamedTuple
+
+from everlode.control.fold import ControlState
+from everlode.events.base import Command, Fact
+from everlode.events.states import State
+from everlode.primary.folds import Folds
+from everlode.sdk.agent import Load
+from everlode.state.reactions import command_id, react
+from everlode.state.view import HomeView, Where
+from everlode.topics import Topology
+from everlode.topics.names import fact_topic
+
+
+class Owed(NamedTuple):
+    """A command of a primary to itself; its id makes it happen once."""
+
+    command_id: str
+    aggregate_id: str
+    command: Command
+    at: datetime
+    cause: str | None = None
+
+
+class Component:
+    """Base of the four. One node's; used from the runtime's thread only."""
+
+    name: ClassVar[str]
+    """Suffix of the topic: tasks, miners, validations or rewards."""
+    states: ClassVar[tuple[str, ...]]
+    """State components that it decides on."""
+    causes: ClassVar[tuple[str, ...]] = ()
+    """Components whose facts, of every origin, it reacts to; each is read exactly once."""
+    sees: ClassVar[tuple[str, ...]] = ()
+    """Components whose home facts it only looks at, from the beginning, on every node."""
+
+    def __init__(self, home: str, topology: Topology) -> None:
+        self.home = home
+        self.topology = topology
+        self.folds = Folds(self.states, self._changed)
+        self.view = HomeView(home, self.folds.states)
+
+    def cause_topics(self) -> list[str]:
+        """Fact topics to react to."""
+        return [fact_topic(o, c) for o in self.topology.origins for c in self.causes]
+
+    def seen_topics(self) -> list[str]:
+        """Fact topics to look at."""
+        return [fact_topic(self.topology.origin(self.home), c) for c in self.sees]
+
+    def _changed(self, old: State | None, new: State | None) -> None:
+        self.view.changed(new)
+        self.changed(old, new)
+
+    def changed(self, old: State | None, new: State | None) -> None:
+        """An own state changed. Must be cheap."""
+
+    def saw(self, fact: Fact) -> None:
+        """A fact of `sees`, in order."""
+
+    def react(self, fact: Fact, where: Where) -> Iterable[Owed]:
+        """Commands owed because of a fact of `causes`."""
+        event_id = fact.envelope.event_id
+        for reaction in react(self.name, fact, self.view, where):
+            yield Owed(
+                command_id(event_id, reaction),
+                reaction.aggregate_id,
+                reaction.command,
+                fact.envelope.occurred_at,
+                event_id,
+            )
+
+    def due(self, now: datetime, control: ControlState) -> Iterable[Owed]:
+        """Commands owed by time; asked a few times a second, while leading."""
+        return ()
+
+    def load(self) -> Load:
+        """For the next beat."""
+        return Load(work_done=self.folds.folded)

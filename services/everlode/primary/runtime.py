@@ -1,0 +1,241 @@
+"""One node of a service: follows while it is secondary, decides while it is primary.
+
+A turn of a primary, in this order:
+  1. the lease is good, else nothing is done;
+  2. read a batch of commands and of facts to react to;
+  3. decide, and stage facts and answers;
+  4. append facts and read positions in one transaction (must: before any answer);
+  5. take the staged states over;
+  6. answer (should: a lost answer is asked for again by the client).
+Promotion: fence the writer before, read to the end, fold, open the epoch in every partition, and
+only then take commands. After any indefinite error the log is opened anew. Shell: one thread.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import NamedTuple
+
+from everlode.adapters.kafka import Raw, Reader, Record, Sender
+from everlode.avro.cloudevents import CONTENT_TYPE
+from everlode.avro.codec import Codec, encode_answer
+from everlode.control.scopes import scope_of
+from everlode.errors import ContractError, EverlodeError, FencedOut, IntegrityError, Unavailable
+from everlode.primary.batch import Batch, Source
+from everlode.primary.component import Component
+from everlode.sdk.agent import NodeAgent
+from everlode.sdk.clock import Clock, instant
+from everlode.sdk.facts import FactLog
+from everlode.state.view import Where
+from everlode.topics.names import command_topic, dead_letter_topic, reply_topic
+from everlode.topics.partition import partition_of
+
+BATCH = 500
+BARRIER_S = 1.0
+DUE_S = 0.2
+
+
+class Place(NamedTuple):
+    """Where a runtime runs."""
+
+    region: str
+    origin: str
+    bootstrap: str
+    partitions: int
+
+
+class Runtime:
+    """Runs one component's node until `stop`. `say` gets one line at each change of role."""
+
+    def __init__(
+        self,
+        component: Component,
+        agent: NodeAgent,
+        place: Place,
+        clock: Clock,
+        say: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        self.component = component
+        self._agent = agent
+        self._place = place
+        self._clock = clock
+        self._say = say
+        self.scope = scope_of(component.name, place.region)
+        self._log = FactLog(
+            place.bootstrap, place.origin, component.name, place.partitions, component.folds.fold
+        )
+        group = f"primary.{component.name}.{place.region}"
+        self._inputs = Reader(place.bootstrap, group, wait_ms=20)
+        self._next: dict[tuple[str, int], int] = {}
+        self._commands = command_topic(place.region, component.name)
+        self._seen = Reader(place.bootstrap, f"{group}.view", wait_ms=250)
+        seen = [(t, p) for t in component.seen_topics() for p in range(place.partitions)]
+        self._seen_any = bool(seen)
+        self._seen.assign(dict.fromkeys(seen, 0))
+        self._sender = Sender(place.bootstrap, linger_ms=2)
+        self._codec = Codec()
+        self._epoch: int | None = None
+        self._barrier_at = self._due_at = 0.0
+        self._stop = threading.Event()
+
+    @property
+    def leading(self) -> int | None:
+        """Epoch in which it leads, or None."""
+        return self._epoch
+
+    def stop(self) -> None:
+        """Ask `run` to return."""
+        self._stop.set()
+
+    def run(self) -> None:
+        """Run until `stop`. Raises: IntegrityError: the log holds what must not be there."""
+        while not self._stop.is_set():
+            epoch = self._agent.leads(self.scope)
+            try:
+                if epoch is None:
+                    self._follow()
+                elif epoch != self._epoch:
+                    self._promote(epoch)
+                else:
+                    self._turn(epoch)
+            except FencedOut:
+                self._say(f"{self.scope}: fenced out of epoch {self._epoch}")
+                self._step_down()
+                self._stop.wait(0.5)
+            except IntegrityError:
+                raise
+            except Unavailable as error:
+                self._say(f"{self.scope}: {error.message}")
+                self._step_down()
+                self._stop.wait(0.2)
+        self._log.close()
+        self._inputs.close()
+        self._seen.close()
+        self._sender.flush(2)
+
+    # -- roles -------------------------------------------------------------------------------
+
+    def _follow(self) -> None:
+        if self._epoch is not None:
+            self._step_down()
+        self._look(0.0)
+        self._log.follow(0.25)
+
+    def _step_down(self) -> None:
+        if self._epoch is not None:
+            self._say(f"{self.scope}: steps down from epoch {self._epoch}")
+        self._epoch = None
+        self._log.abandon()
+
+    def _promote(self, epoch: int) -> None:
+        """Fence, read to the end and fold, open the epoch everywhere, then take commands."""
+        began = time.monotonic()
+        self._step_down()
+        self._log.open()
+        self._catch_view()
+        batch = Batch(self.component, self._log, self.scope, epoch, self._agent.identity.node_id)
+        batch.open_epoch(self._clock.event_now())
+        self._log.append(batch.facts)
+        wanted = [
+            (t, p)
+            for t in (self._commands, *self.component.cause_topics())
+            for p in range(self._place.partitions)
+        ]
+        self._next = self._inputs.committed(wanted)
+        self._inputs.assign(self._next)
+        self._epoch = epoch
+        self._barrier_at = self._due_at = 0.0
+        self._say(f"{self.scope}: leads epoch {epoch} after {time.monotonic() - began:.2f} s")
+
+    def _catch_view(self) -> None:
+        if self._seen_any:
+            topics = self.component.seen_topics()
+            seen = [(t, p) for t in topics for p in range(self._place.partitions)]
+            for batch in self._seen.until(self._seen.ends(seen), 30):
+                self._saw(batch)
+
+    def _look(self, timeout_s: float) -> None:
+        if self._seen_any:
+            self._saw(self._seen.batch(2000, timeout_s))
+
+    def _saw(self, batch: list[Raw]) -> None:
+        for raw in batch:
+            try:
+                fact = self._codec.decode_fact(raw.value)
+            except ContractError:
+                continue  # its own fold quarantines it; a look needs no more
+            self.component.saw(fact)
+
+    # -- a turn ------------------------------------------------------------------------------
+
+    def _turn(self, epoch: int) -> None:
+        node = self._agent.identity.node_id
+        batch = Batch(self.component, self._log, self.scope, epoch, node)
+        self._look(0.0)
+        raws = self._inputs.batch(BATCH, 0.03)
+        read = {(r.topic, r.partition): r.offset + 1 for r in raws}
+        for raw in raws:
+            if raw.topic == self._commands:
+                self._command(batch, raw)
+            else:
+                self._react(batch, raw)
+        self._timed(batch)
+        if self._agent.leads(self.scope) != epoch:
+            raise Unavailable("the lease ran out before the commit")
+        if batch.facts or read:
+            group = self._inputs.group_metadata() if read else None
+            offsets = self._log.append(batch.facts, read, group)
+            batch.committed(offsets)
+            self._next.update(read)
+        for answer in batch.answers(self._place.region, instant(self._clock.wall_ms())):
+            topic = reply_topic(self._place.region)
+            where = partition_of(answer.reply_to, self._place.partitions)
+            headers = [("content-type", CONTENT_TYPE)]
+            self._sender.send(Record(topic, where, answer.reply_to, encode_answer(answer), headers))
+
+    def _command(self, batch: Batch, raw: Raw) -> None:
+        try:
+            request = self._codec.decode_request(raw.value)
+            if raw.key != request.header.aggregate_id.encode():
+                raise ContractError("the key is not the aggregate's id", code="wrong_key")
+        except ContractError as error:
+            self._dead(raw, error)
+            return
+        source = Source(raw.topic, raw.partition, raw.offset)
+        batch.command(request.header, request.data, source, self._clock.event_now())
+
+    def _react(self, batch: Batch, raw: Raw) -> None:
+        try:
+            fact = self._codec.decode_fact(raw.value)
+        except ContractError:
+            return  # the projection quarantines it; it can cause nothing
+        source = Source(raw.topic, raw.partition, fact.envelope.seq)
+        where = Where(raw.topic, raw.partition, raw.offset)
+        for owed in self.component.react(fact, where):
+            batch.owed(owed, source)
+
+    def _timed(self, batch: Batch) -> None:
+        now = time.monotonic()
+        if now >= self._due_at:
+            self._due_at = now + DUE_S
+            for owed in self.component.due(self._clock.event_now(), self._agent.control):
+                batch.owed(owed, None)
+        if now >= self._barrier_at:
+            self._barrier_at = now + BARRIER_S
+            batch.barrier(self._clock.event_now())
+
+    def _dead(self, raw: Raw, error: EverlodeError) -> None:
+        """Keep what does not fit, with where it came from, and go on."""
+        topic = dead_letter_topic("primary", self._commands)
+        headers = [
+            *raw.headers,
+            ("dlt-topic", raw.topic.encode()),
+            ("dlt-partition", str(raw.partition).encode()),
+            ("dlt-offset", str(raw.offset).encode()),
+            ("dlt-code", error.code.encode()),
+            ("dlt-message", error.message.encode()),
+        ]
+        key = (raw.key or b"").decode(errors="replace")
+        self._sender.send(Record(topic, 0, key, raw.value, headers))

@@ -1,0 +1,1 @@
+"""Reward distributors: calculate, pay once, book."""

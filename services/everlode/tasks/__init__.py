@@ -1,0 +1,1 @@
+"""Task managers: take tasks in, assign them, follow their leases."""

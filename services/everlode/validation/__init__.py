@@ -1,0 +1,1 @@
+"""The validation system: its primary, and the validators that vote."""
