@@ -1,0 +1,109 @@
+"""The command `everlode`: nouns are loaded when they are asked for.
+
+Exit codes: the error's class says (see `everlode.errors`); 130 when interrupted. With `--json`,
+an error is `{"error": {"code", "message", "hint"}}` on standard output.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+from collections.abc import Sequence
+
+import typer
+from typer._click.core import Command, Context
+from typer._click.exceptions import Abort, ClickException, Exit
+from typer.core import TyperGroup
+
+from everlode.errors import EverlodeError
+
+NOUNS = {
+    "demo": "everlode.cli.demo",
+    "stack": "everlode.cli.stack",
+    "status": "everlode.cli.status",
+    "backup": "everlode.cli.backup",
+    "recover": "everlode.cli.recover",
+    "events": "everlode.cli.events",
+    "node": "everlode.cli.run:node",
+    "projector": "everlode.cli.run:projector",
+    "detector": "everlode.cli.run:detector",
+    "coordinator": "everlode.cli.run:coordinator",
+}
+"""Noun → module (and attribute, `app` without one) of its typer app."""
+
+
+class LazyGroup(TyperGroup):
+    """Imports a noun's module when it is used, so that `everlode node` starts quickly."""
+
+    def list_commands(self, ctx: Context) -> list[str]:
+        """All nouns."""
+        return list(NOUNS)
+
+    def get_command(self, ctx: Context, cmd_name: str) -> Command | None:
+        """The noun's command, or None."""
+        if cmd_name not in NOUNS:
+            return None
+        module, _, attribute = NOUNS[cmd_name].partition(":")
+        found = getattr(importlib.import_module(module), attribute or "app")
+        command = typer.main.get_command(found)
+        command.name = cmd_name
+        return command
+
+
+app = typer.Typer(
+    cls=LazyGroup,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="High availability and disaster recovery for AI-mining networks. "
+    "Example: everlode demo --share 0.1",
+)
+
+
+@app.callback()
+def _root() -> None:
+    """Options of their own have the nouns."""
+
+
+def _fail(error: EverlodeError, as_json: bool) -> int:
+    if as_json:
+        sys.stdout.write(json.dumps({"error": error.as_dict()}) + "\n")
+    else:
+        sys.stderr.write(f"error: {error.message}\n")
+        if error.hint:
+            sys.stderr.write(f"  hint: {error.hint}\n")
+    return error.exit_code
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run the command line and return its exit code."""
+    as_json = "--json" in arguments
+    try:
+        result = typer.main.get_command(app).main(
+            args=list(arguments), prog_name="everlode", standalone_mode=False
+        )
+    except EverlodeError as error:
+        return _fail(error, as_json)
+    except Exit as stop:
+        return stop.exit_code
+    except (Abort, KeyboardInterrupt):
+        sys.stderr.write("interrupted\n")
+        return 130
+    except ClickException as error:
+        if as_json:
+            body = {"code": "usage", "message": error.format_message(), "hint": "--help"}
+            sys.stdout.write(json.dumps({"error": body}) + "\n")
+        else:
+            error.show()
+        return 2
+    return result if isinstance(result, int) else 0
+
+
+def main() -> None:
+    """Entry point."""
+    sys.exit(run(sys.argv[1:]))
+
+
+if __name__ == "__main__":
+    main()

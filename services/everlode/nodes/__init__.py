@@ -1,0 +1,1 @@
+"""Nodes: one process of one service, from its parts."""
