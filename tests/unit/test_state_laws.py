@@ -1,0 +1,498 @@
+"""Laws of the aggregates, over any sequence of commands to a small world of them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+from random import Random
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from everlode.avro import codec
+from everlode.avro.codec import Codec
+from everlode.errors import IntegrityError, Refusal
+from everlode.events import commands as c
+from everlode.events import miners as me
+from everlode.events import rewards as re
+from everlode.events import tasks as te
+from everlode.events.base import Command, Envelope, Event, Evidence, Fact
+from everlode.events.catalogue import COMMANDS as CATALOGUE
+from everlode.events.catalogue import EVENTS
+from everlode.events.states import (
+    FraudState,
+    MinerState,
+    RewardState,
+    State,
+    TaskState,
+    ValidationState,
+)
+from everlode.state import dispatch, fraud, miner, reward, task, validation
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+HASHES = ("a" * 64, "b" * 64, "c" * 64)
+EVIDENCE = (Evidence(topic="", partition=-1, offset=-1, note="seen"),)
+KEYS = {
+    "tasks": ("t1", "t2"),
+    "miners": ("m1", "m2"),
+    "validations": ("v-s1", "v-s2"),
+    "rewards": ("t1|m1", "t1|m2", "slash|case|m1"),
+    "fraud": ("case-1",),
+}
+SCOPES = {
+    "tasks": "task-manager/eu",
+    "miners": "miner-registry/eu",
+    "validations": "validation/eu",
+    "rewards": "rewards/eu",
+    "fraud": "validation/eu",
+}
+MODULES: dict[str, Any] = {
+    "tasks": task,
+    "miners": miner,
+    "validations": validation,
+    "rewards": reward,
+    "fraud": fraud,
+}
+BOOK = Codec()
+
+
+class Dice:
+    """Parameters of commands: near to what the state allows, or, one time in five, anything."""
+
+    def __init__(self, seed: int) -> None:
+        self.random = Random(seed)
+
+    def one(self, *choices: Any) -> Any:
+        return self.random.choice(choices)
+
+    def near(self, value: Any, *others: Any) -> Any:
+        return value if self.random.random() < 0.8 and value is not None else self.one(*others)
+
+    def tasks(self, state: Any, now: datetime) -> Command:
+        who = self.near(state and state.miner_id, "m1", "m2")
+        attempt = self.near(state and state.attempt, 0, 1, 2, 3)
+        later = now + timedelta(seconds=self.one(-5, 1, 60, 600))
+        solution = self.near(state and state.solution_id, "s1", "s2", "s3")
+        node = self.near(state and state.manager_node, "n1", "n2")
+        progress = (state.progress_ppm if state else 0) + self.one(-1, 0, 1, 300_000)
+        status = state.status if state else None
+        lawful: dict[str | None, tuple[type[Command], ...]] = {
+            None: (c.SubmitTask,),
+            "submitted": (c.AssignTask, c.AssignTask, c.AssignTask, c.CancelTask),
+            "assigned": (
+                *(c.ReportProgress, c.ReportProgress, c.SubmitSolution, c.SubmitSolution),
+                *(c.ReportFailure, c.ExpireLease, c.MigrateTask, c.CancelTask),
+            ),
+            "solved": (c.RecordValidation, c.RecordValidation, c.RecordReward),
+            "validated": (c.RecordReward,),
+            "rewarded": (c.RecordValidation, c.DeleteTask),
+        }
+        kind = self.one(*self.near(lawful.get(status, (c.DeleteTask,)), TASK_COMMANDS))
+        fields: dict[str, Any] = {
+            "miner_id": self.one("m1", "m2") if kind is c.AssignTask else who,
+            "attempt": attempt,
+            "progress_ppm": max(0, min(progress, 1_000_000)),
+            "lease_until": later,
+            "manager_node": self.one("n1", "n2"),
+            "from_node": node,
+            "to_node": self.one("n1", "n2"),
+            "solution_id": self.one("s1", "s2", "s3") if kind is c.SubmitSolution else solution,
+            "validation_id": f"v-{solution}",
+            "client_id": "c",
+            "task_type": self.one("training", "inference", "inference", "nonsense"),
+            "payload_sha256": self.one(*HASHES),
+            "solution_sha256": self.one(*HASHES),
+            "planted_sha256": self.one(None, *HASHES),
+            "max_attempts": self.one(0, 2, 3, 3),
+            "deadline_at": now + timedelta(seconds=self.one(-1, 600, 6000)),
+            "checkpoint_uri": self.one(None, "cp"),
+        }
+        return self.build(kind, fields)
+
+    def miners(self, state: Any, _: datetime) -> Command:
+        kinds = (
+            *(c.UpdateMiner, c.DepositStake, c.LockStake, c.LockStake, c.ReleaseStake),
+            *(c.RecordOutcome, c.RecordOutcome, c.SlashStake, c.SuspendMiner, c.ReinstateMiner),
+        )
+        rare = (c.RetireMiner, c.RegisterMiner)
+        kind = c.RegisterMiner if state is None else self.one(*self.near(kinds, rare))
+        held = self.one(*sorted(state.locks)) if state and state.locks else "t1"
+        fields = {
+            "task_id": self.near(held, None, "t2")
+            if kind is c.SlashStake
+            else self.one("t1", "t2"),
+            "operator_id": "o",
+            "outcome": self.one("accepted", "rejected", "failed", "expired"),
+            "max_concurrent": self.one(1, 2, 2, 0),
+            "specialties": (),
+        }
+        return self.build(kind, fields)
+
+    def validations(self, state: Any, now: datetime) -> Command:
+        if state is None:
+            kind: type[Command] = c.RequestValidation
+        else:
+            votes = (c.CastVote, c.CastVote, c.CastVote, c.CastVote)
+            kind = self.one(*votes, c.EscalateValidation, c.DeferValidation)
+        level = self.one("automatic", "peer-review", "peer-review", "expert")
+        panel = ("p1", "p2", "p3") if level == "peer-review" else self.one((), ("p1",))
+        voter = self.near(state and state.kind, "automatic", "peer-review", "expert", "expert")
+        fields = {
+            "kind": level,
+            "to_kind": level,
+            "quorum": self.near(3 if level == "peer-review" else 1, 0, 1, 2, 3),
+            "reviewers": self.near(panel, (), ("p1", "m1"), ("p1", "p2", "p3", "p3")),
+            "voter_id": self.near(self.one("p1", "p2", "p3"), "x1", "m1"),
+            "voter_kind": voter,
+            "planted_sha256": self.one(None, None, *HASHES),
+            "solution_id": "s1",
+            "miner_id": self.near("m1", "m2"),
+            "deadline_at": now + timedelta(seconds=self.one(-50, 600)),
+            "accept": self.one(True, True, False),
+        }
+        return self.build(kind, fields)
+
+    def rewards(self, state: Any, _: datetime) -> Command:
+        first = (c.CalculateReward, c.CalculateReward, c.CollectSlash)
+        later = (c.WithholdReward, c.ReleaseReward, c.PayReward, c.ReverseReward)
+        kind = self.one(*self.near(first if state is None else later, first, later))
+        fields = {
+            "case_id": "case" if kind is c.CollectSlash else self.one("case", "case2"),
+            "validation_id": self.one("v-s1", "v-s1", "v-s2"),
+            "miner_id": self.one("m1", "m2") if kind is c.CalculateReward else "m1",
+            "task_id": "t1",
+        }
+        return self.build(kind, fields)
+
+    def fraud(self, state: Any, _: datetime) -> Command:
+        kind = self.one(*self.near((c.OpenFraudCase,) if state is None else FRAUD, FRAUD))
+        fields = {
+            "rule": self.one("copied-solution", "impossible-speed"),
+            "suspects": self.near(("m2", "m1"), (), ("m1",)),
+            "evidence": self.near(EVIDENCE, (), (EVIDENCE[0].model_copy(update={"note": "n"}),)),
+        }
+        return self.build(kind, fields)
+
+    def build(self, kind: type[Command], fields: dict[str, Any]) -> Command:
+        """The command, with `fields` where it has them, else values by the field's name."""
+        values = {}
+        for name in kind.model_fields:
+            if name in fields:
+                values[name] = fields[name]
+            elif name.endswith("_sha256"):
+                values[name] = self.one(*HASHES)
+            elif name.endswith("_ppm"):
+                values[name] = self.one(0, 1, 333_333, 500_000, 1_000_000)
+            elif name.endswith("_micro"):
+                values[name] = self.random.randrange(3_000_000)
+            elif kind.model_fields[name].annotation is bool:
+                values[name] = self.one(True, True, False)
+            elif kind.model_fields[name].annotation is int:
+                values[name] = self.random.randrange(10)
+            else:
+                values[name] = self.one("r1", "r2")
+        return kind(**values)
+
+
+TASK_COMMANDS = tuple(m for m in CATALOGUE.values() if m.component == "tasks")
+FRAUD = (c.OpenFraudCase, c.ResolveFraudCase)
+Sent = tuple[str, str, Command]
+
+
+class World:
+    """Folds of everything, with a fact log; event time moves on a minute a command."""
+
+    def __init__(self) -> None:
+        self.states: dict[tuple[str, str], State | None] = {}
+        self.log: list[tuple[str, Fact]] = []
+        self.sent: list[tuple[Sent, datetime]] = []
+        self.now = START
+
+    def send(self, component: str, key: str, command: Command) -> tuple[Fact, ...]:
+        state = self.states.get((component, key))
+        self.sent.append(((component, key, command), self.now))
+        ctx = dispatch.Context(key, "eu", self.now)
+        try:
+            events = dispatch.decide(component, command, state, ctx)
+        except Refusal:
+            events = ()
+        facts = tuple(self.append(component, key, event) for event in events)
+        self.now += timedelta(seconds=20)
+        return facts
+
+    def append(self, component: str, key: str, event: Event) -> Fact:
+        before = self.states.get((component, key))
+        n = len(self.log) + 1
+        envelope = Envelope(
+            event_id=f"e{n}",
+            aggregate_id=key,
+            version=1 + (before.version if before else 0),
+            origin="eu.1",
+            scope=SCOPES[component],
+            epoch=1,
+            seq=n,
+            stamp=n,
+            occurred_at=self.now,
+            correlation_id="c",
+        )
+        fact = Fact(envelope, event)
+        after = dispatch.evolve(component, before, fact, 0)
+        self.check_step(component, before, fact, after)
+        self.states[component, key] = after
+        self.log.append((component, fact))
+        return fact
+
+    def check_step(
+        self, component: str, before: State | None, fact: Fact, after: State | None
+    ) -> None:
+        row = MODULES[component].TRANSITIONS[type(fact.data)]
+        assert (before.status if before else None) in row.sources
+        if after is None:
+            assert isinstance(fact.data, te.TaskDeleted)
+            return
+        assert after.version == (before.version if before else 0) + 1
+        assert after[:8] == (
+            fact.envelope.aggregate_id,
+            1,
+            fact.envelope.version,
+            fact.envelope.stamp,
+            dispatch.FOLD_VERSION,
+            "eu.1",
+            0,
+            fact.envelope.seq,
+        )
+        assert after.home == "eu"
+        CHECKS[type(after)](before, after)
+
+
+def check_task(before: TaskState | None, after: TaskState) -> None:
+    assert 0 <= after.attempt_floor <= after.attempt
+    assert task.used_attempts(after) <= after.max_attempts
+    assert (after.lease_until is not None) == (after.status == "assigned")
+    if before is not None and before.attempt_floor == after.attempt_floor:
+        assert after.progress_ppm >= before.progress_ppm
+    if before is not None and before.status in task.ENDED:
+        assert (before.status, after.status) == ("rewarded", "rewarded")
+    assert (after.ended_at is not None) == (after.status in task.ENDED)
+
+
+def check_miner(before: MinerState | None, after: MinerState) -> None:
+    assert min(after.stake_free_micro, after.stake_locked_micro) >= 0
+    assert sum(after.locks.values()) == after.stake_locked_micro
+    assert all(held > 0 for held in after.locks.values()) or 0 in after.locks.values()
+    assert 0 <= after.reputation_ppm <= 1_000_000
+    assert len(after.recent) <= miner.RECENT
+    assert list(after.cases) == sorted(set(after.cases))
+
+
+def check_validation(before: ValidationState | None, after: ValidationState) -> None:
+    voters = [vote.voter_id for vote in after.votes]
+    assert len(voters) == len(set(voters))
+    assert after.miner_id not in voters
+    assert (after.accepted is not None) == (after.status == "decided")
+    if before is not None:
+        assert before.accepted in (None, after.accepted)
+        assert validation.RANK[after.kind] >= validation.RANK[before.kind]
+        if after.kind == before.kind:
+            assert after.quorum >= before.quorum
+
+
+def check_reward(before: RewardState | None, after: RewardState) -> None:
+    assert sum(entry.amount_micro for entry in after.entries) == 0
+    if before is not None:
+        assert before.status not in ("paid", "reversed", "collected")
+
+
+def check_fraud(_: FraudState | None, after: FraudState) -> None:
+    assert after.suspects == tuple(sorted(set(after.suspects)))
+    assert after.suspects
+    assert after.evidence
+
+
+CHECKS: dict[type[Any], Any] = {
+    TaskState: check_task,
+    MinerState: check_miner,
+    ValidationState: check_validation,
+    RewardState: check_reward,
+    FraudState: check_fraud,
+}
+
+
+def fold(facts: Iterable[tuple[str, Fact]]) -> dict[tuple[str, str], State | None]:
+    states: dict[tuple[str, str], State | None] = {}
+    for component, fact in facts:
+        key = (component, fact.envelope.aggregate_id)
+        states[key] = dispatch.evolve(component, states.get(key), fact, 0)
+    return states
+
+
+def play(seed: int, length: int, *components: str) -> World:
+    """A world after `length` commands, all from the seed. Each step was checked."""
+    world, dice = World(), Dice(seed)
+    for _ in range(length):
+        component = dice.one(*(components or sorted(KEYS)))
+        key = dice.one(*KEYS[component])
+        state = world.states.get((component, key))
+        world.send(component, key, getattr(dice, component)(state, world.now))
+    return world
+
+
+SEEDS = st.integers(0, 2**32 - 1)
+LENGTHS = st.integers(0, 120)
+
+
+def test_play_reaches_every_event() -> None:
+    """The laws below would say little about what is never reached."""
+    seen: Counter[str] = Counter()
+    for component in KEYS:
+        for seed in range(60):
+            world = play(seed, 60, component)
+            seen.update(type(fact.data).__name__ for _, fact in world.log)
+    wanted = {k.name for k in EVENTS.values() if k.topic in SCOPES}
+    assert wanted - set(seen) == set()
+    assert min(seen.values()) >= 10, seen
+
+
+@pytest.mark.parametrize("component", sorted(KEYS))
+@given(SEEDS, LENGTHS)
+def test_any_sequence_of_commands_folds_and_keeps_the_invariants(
+    component: str, seed: int, length: int
+) -> None:
+    world = play(seed, length, component)  # each step is checked
+    assert fold(world.log) == world.states
+
+
+@given(SEEDS, LENGTHS, st.randoms(use_true_random=False))
+def test_order_of_different_keys_does_not_matter(seed: int, length: int, random: Any) -> None:
+    world = play(seed, length)
+    queues: dict[tuple[str, str], list[tuple[str, Fact]]] = {}
+    for component, fact in world.log:
+        queues.setdefault((component, fact.envelope.aggregate_id), []).append((component, fact))
+    shuffled = []
+    while queues:
+        key = random.choice(sorted(queues))
+        shuffled.append(queues[key].pop(0))
+        if not queues[key]:
+            del queues[key]
+    assert fold(shuffled) == world.states
+
+
+@given(SEEDS, LENGTHS)
+def test_replay_through_the_wire_gives_the_same_states(seed: int, length: int) -> None:
+    world = play(seed, length)
+    wire = [(name, BOOK.decode_fact(codec.encode_fact(*fact))) for name, fact in world.log]
+    states = fold(wire)
+    assert states == fold(wire) == world.states
+    for state in states.values():
+        if state is not None:
+            assert BOOK.decode_state(codec.encode_state(state)) == state
+
+
+@given(SEEDS, LENGTHS, LENGTHS)
+def test_state_and_tail_give_the_full_replay(seed: int, length: int, cut: int) -> None:
+    world = play(seed, length)
+    states = fold(world.log[:cut])
+    for component, fact in world.log[cut:]:
+        key = (component, fact.envelope.aggregate_id)
+        before = states.get(key)
+        stored = BOOK.decode_state(codec.encode_state(before)) if before else None
+        states[key] = dispatch.evolve(component, stored, fact, 0)
+    assert states == world.states
+
+
+@given(SEEDS, st.integers(1, 120))
+def test_command_repeated_at_once_changes_nothing(seed: int, length: int) -> None:
+    """All but a deposit, which only its command id tells from another."""
+    world = play(seed, length)
+    (component, key, command), world.now = world.sent[-1]
+    if not isinstance(command, c.DepositStake):
+        assert world.send(component, key, command) == ()
+
+
+@given(SEEDS, LENGTHS)
+def test_every_command_sent_again_pays_and_slashes_nobody_twice(seed: int, length: int) -> None:
+    world = play(seed, length, "rewards", "miners")
+    paid, slashed = totals(world)
+    for (component, key, command), _ in list(world.sent):
+        if isinstance(command, c.CalculateReward | c.CollectSlash | c.SlashStake):
+            world.send(component, key, command)
+    assert max((n for n in totals(world)[0].values()), default=1) == 1
+    assert max((n for n in totals(world)[1].values()), default=1) == 1
+    assert paid <= totals(world)[0]
+    assert slashed <= totals(world)[1]
+
+
+def totals(world: World) -> tuple[Counter[str], Counter[tuple[str, str]]]:
+    """How often each reward was paid, and each miner slashed for each case."""
+    paid: Counter[str] = Counter()
+    slashed: Counter[tuple[str, str]] = Counter()
+    for _, fact in world.log:
+        if isinstance(fact.data, re.RewardPaid):
+            paid[reward.reward_id(fact.data.task_id, fact.data.miner_id)] += 1
+        if isinstance(fact.data, me.StakeSlashed):
+            slashed[fact.envelope.aggregate_id, fact.data.case_id] += 1
+    return paid, slashed
+
+
+@given(SEEDS, LENGTHS)
+def test_ledger_sums_to_zero_and_agrees_with_the_rewards(seed: int, length: int) -> None:
+    world = play(seed, length, "rewards")
+    booked: Counter[str] = Counter()
+    for _, fact in world.log:
+        entries = getattr(fact.data, "entries", ())
+        assert sum(entry.amount_micro for entry in entries) == 0
+        for entry in entries:
+            booked[entry.account] += entry.amount_micro
+    assert sum(booked.values()) == 0
+    folded: Counter[str] = Counter()
+    owed: Counter[str] = Counter()
+    for state in world.states.values():
+        assert isinstance(state, RewardState)
+        for entry in state.entries:
+            folded[entry.account] += entry.amount_micro
+        if state.status in ("calculated", "withheld"):
+            owed[f"payable:{state.miner_id}"] += state.amount_micro
+        if state.status == "paid":
+            owed[f"paid:{state.miner_id}"] += state.amount_micro
+    assert folded == booked
+    assert +Counter({a: n for a, n in booked.items() if a.startswith("pa")}) == +owed
+
+
+@given(SEEDS, LENGTHS)
+def test_stake_is_neither_made_nor_lost(seed: int, length: int) -> None:
+    world = play(seed, length, "miners")
+    for (_, key), state in world.states.items():
+        assert isinstance(state, MinerState)
+        mine = [f.data for _, f in world.log if f.envelope.aggregate_id == key]
+        deposited = sum(d.amount_micro for d in mine if isinstance(d, me.StakeDeposited))
+        slashed = sum(d.amount_micro for d in mine if isinstance(d, me.StakeSlashed))
+        assert state.stake_slashed_micro == slashed
+        assert state.stake_free_micro + state.stake_locked_micro == deposited - slashed
+
+
+@pytest.mark.parametrize("component", sorted(KEYS))
+def test_folds_and_tables_are_total_over_the_catalogue(component: str) -> None:
+    topic = "validations" if component == "fraud" else component
+    facts = {kind.model for kind in EVENTS.values() if kind.topic == topic}
+    module = MODULES[component]
+    assert set(module.FOLDS) == set(module.TRANSITIONS)
+    assert set(module.FOLDS) <= facts
+    if topic == "validations":
+        assert {*validation.FOLDS, *fraud.FOLDS} == facts
+    else:
+        assert set(module.FOLDS) == facts
+
+
+@pytest.mark.parametrize("component", sorted(KEYS))
+def test_fact_of_a_lost_history_is_an_integrity_error(component: str) -> None:
+    world = World()
+    for cls, row in MODULES[component].TRANSITIONS.items():
+        if None in row.sources:
+            continue
+        event = cls.model_construct()
+        with pytest.raises(IntegrityError) as caught:
+            world.append(component, KEYS[component][0], event)
+        assert caught.value.code == "lost_history"
