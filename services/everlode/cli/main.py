@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 import typer
 from typer._click.core import Command, Context
-from typer._click.exceptions import Abort, ClickException, Exit
+from typer._click.exceptions import ClickException
 from typer.core import TyperGroup
 
 from everlode.errors import EverlodeError
@@ -85,9 +85,9 @@ def run(arguments: Sequence[str]) -> int:
         )
     except EverlodeError as error:
         return _fail(error, as_json)
-    except Exit as stop:
-        return stop.exit_code
-    except (Abort, KeyboardInterrupt):
+    except typer.Exit as stop:
+        return int(stop.exit_code)
+    except (typer.Abort, KeyboardInterrupt):
         sys.stderr.write("interrupted\n")
         return 130
     except ClickException as error:

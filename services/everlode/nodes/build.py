@@ -129,7 +129,12 @@ def run_node(spec: NodeSpec, endpoints: Endpoints, log: Callable[[str], None] = 
     place = Place(spec.region, region.origin, region.kafka_bootstrap, topology.partitions)
     runtime = Runtime(component, agent, place, clock, lambda line: log(f"{spec.node_id}: {line}"))
     stop = until_signal()
-    threading.Thread(target=lambda: (stop.wait(), runtime.stop()), daemon=True).start()
+
+    def wait() -> None:
+        stop.wait()
+        runtime.stop()
+
+    threading.Thread(target=wait, name="signal", daemon=True).start()
     agent.start()
     log(f"{spec.node_id}: ready")
     client = worker = None

@@ -1,7 +1,23 @@
-"""Stack providers: what gives a topology its brokers, mirrors, databases and object store."""
+"""Stack providers: `NativeStack` starts a whole network's parts as processes of this machine.
 
-from everlode.stack.endpoints import Endpoints, RegionEndpoints, S3Endpoint
-from everlode.stack.native import NativeStack, ProcessStatus
-from everlode.stack.start import Limits
+The names are loaded when they are asked for: a node needs `Endpoints` only, and starts quickly.
+"""
 
-__all__ = ["Endpoints", "Limits", "NativeStack", "ProcessStatus", "RegionEndpoints", "S3Endpoint"]
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from everlode.stack.endpoints import Endpoints, RegionEndpoints, S3Endpoint
+    from everlode.stack.native import NativeStack
+
+__all__ = ["Endpoints", "NativeStack", "RegionEndpoints", "S3Endpoint"]
+
+
+def __getattr__(name: str) -> Any:
+    from importlib import import_module
+
+    if name not in __all__:
+        raise AttributeError(name)
+    module = "native" if name == "NativeStack" else "endpoints"
+    return getattr(import_module(f"everlode.stack.{module}"), name)
