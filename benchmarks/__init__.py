@@ -1,0 +1,1 @@
+"""Benchmarks: one file a figure; each measures itself against a peer or a limit in the same run."""
