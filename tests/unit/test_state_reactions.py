@@ -1,0 +1,590 @@
+"""Reactions: the whole loop from a solution to its payout and to fraud found, in one small home."""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from everlode.errors import Refusal
+from everlode.events import commands as c
+from everlode.events import validations as ve
+from everlode.events.base import Command, Envelope, Fact
+from everlode.events.states import FraudState, RewardState, State, ValidationState, Vote
+from everlode.events.tasks import TaskSolved
+from everlode.state import dispatch, fraudrules
+from everlode.state.fraud import case_id
+from everlode.state.judging import choose_reviewers
+from everlode.state.reactions import command_id, react
+from everlode.state.reward import reward_id, slash_id
+from everlode.state.validation import vote_wanted
+from everlode.state.view import HomeView, Planted, Where
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+DEADLINE = NOW + timedelta(days=9)
+COMPONENTS = ("tasks", "miners", "validations", "rewards")
+MINERS = tuple("abcdefgh")
+WHERE = Where("eu.1.tasks", 1, 42)
+
+
+def sha(text: str) -> str:
+    return (text * 64)[:64]
+
+
+class Home:
+    """Four primaries of one region, who read each other's facts; `shuffle` mixes the order."""
+
+    def __init__(self, shuffle: Any = None, repeat: bool = False) -> None:
+        self.folds: dict[str, dict[str, State]] = {name: {} for name in (*COMPONENTS, "fraud")}
+        self.views = {name: HomeView("eu", self.folds) for name in COMPONENTS}
+        self.facts: list[tuple[str, Fact]] = []
+        self.done: set[str] = set()
+        self.queue: list[tuple[str, Fact]] = []
+        self.now = NOW
+        self.shuffle = shuffle
+        self.repeat = repeat
+        for miner in MINERS:
+            self.send("miners", miner, REGISTER)
+            self.send("miners", miner, c.DepositStake(amount_micro=10_000_000))
+
+    def send(self, component: str, key: str, command: Command, at: datetime | None = None) -> None:
+        """A command, and all that follows from it."""
+        self.now += timedelta(seconds=1)
+        self.carry_out(component, key, command, at or self.now)
+        while self.queue:
+            at_index = self.shuffle.randrange(len(self.queue)) if self.shuffle else 0
+            target, fact = self.queue.pop(at_index)
+            for reaction in react(target, fact, self.views[target], WHERE):
+                identity = command_id(fact.envelope.event_id, reaction)
+                for _ in range(2 if self.repeat else 1):
+                    if identity not in self.done or self.repeat:
+                        self.done.add(identity)
+                        self.react_to(target, reaction.aggregate_id, reaction.command, fact)
+
+    def react_to(self, component: str, key: str, command: Command, cause: Fact) -> None:
+        try:
+            self.carry_out(component, key, command, cause.envelope.occurred_at)
+        except Refusal as error:
+            if error.code not in LAWFUL_REFUSALS:
+                raise
+
+    def carry_out(self, component: str, key: str, command: Command, at: datetime) -> None:
+        name = dispatch.component_of_command(command)
+        state = self.folds[name].get(key)
+        ctx = dispatch.Context(key, "eu", at)
+        for event in dispatch.decide(component, command, state, ctx):
+            n = len(self.facts) + 1
+            envelope = Envelope(
+                event_id=f"e{n}",
+                aggregate_id=key,
+                version=1 + (state.version if state else 0),
+                origin="eu.1",
+                scope=f"{component}/eu",
+                epoch=1,
+                seq=n,
+                stamp=n,
+                occurred_at=at,
+                correlation_id="c",
+            )
+            fact = Fact(envelope, event)
+            state = dispatch.evolve_fact(state, fact, 0)
+            assert state is not None
+            self.folds[name][key] = state
+            self.facts.append((component, fact))
+            for view in self.views.values():
+                view.changed(state)
+            if component == "miners":
+                self.views["validations"].miner_fact(fact)
+            self.queue.extend((target, fact) for target in COMPONENTS)
+
+    def work(self, task: str, miner: str, task_type: str, **more: Any) -> None:
+        """A task is submitted, assigned and solved."""
+        given = {"payload": task, "solution": f"{task}s", "planted": None, "size": 1000, **more}
+        self.send(
+            "tasks",
+            task,
+            c.SubmitTask(
+                client_id="c",
+                task_type=task_type,
+                payload_uri="u",
+                payload_sha256=sha_of(given["payload"]),
+                payload_bytes=given["size"],
+                cpu_milli=1,
+                memory_mib=1,
+                gpus=1,
+                gpu_milli=1,
+                base_reward_micro=1_000_000,
+                max_attempts=3,
+                deadline_at=DEADLINE,
+                planted_sha256=given["planted"] and sha_of(given["planted"]),
+            ),
+        )
+        self.send(
+            "tasks", task, c.AssignTask(miner_id=miner, manager_node="n", lease_until=DEADLINE)
+        )
+        self.send(
+            "tasks",
+            task,
+            c.SubmitSolution(
+                miner_id=miner,
+                attempt=1,
+                solution_id=f"{task}-1",
+                solution_uri="u",
+                solution_sha256=sha_of(given["solution"]),
+                solution_bytes=1,
+                work_ms=100,
+            ),
+        )
+
+    def vote(self, task: str, who: str, kind: str, accept: bool, score: int = 900_000) -> None:
+        vote = c.CastVote(voter_id=who, voter_kind=kind, accept=accept, score_ppm=score)  # type: ignore[arg-type]
+        self.send("validations", f"v-{task}-1", vote)
+
+    def pay(self, task: str, miner: str) -> None:
+        self.send("rewards", reward_id(task, miner), c.PayReward(payout_ref="p"))
+
+    def state(self, component: str, key: str) -> Any:
+        return self.folds[component].get(key)
+
+    def review(self, task: str) -> ValidationState:
+        found: ValidationState = self.state("validations", f"v-{task}-1")
+        return found
+
+    def case(self, rule: str, subject: str) -> FraudState | None:
+        found: FraudState | None = self.state("fraud", case_id(rule, subject))
+        return found
+
+
+REGISTER = c.RegisterMiner(
+    operator_id="o",
+    endpoint="e",
+    specialties=(),
+    gpus=1,
+    gpu_model="A",
+    cpu_milli=1,
+    memory_mib=1,
+    max_concurrent=2,
+)
+LAWFUL_REFUSALS = {"no_reward", "not_payable", "too_late", "already_calculated", "not_validated"}
+
+
+def sha_of(text: str) -> str:
+
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def test_good_solution_goes_all_the_way_to_its_reward() -> None:
+    home = Home()
+    home.work("t", "a", "inference")
+    assert home.state("miners", "a").locks == {"t": 200_000}
+    assert home.review("t").kind == "automatic"
+    home.vote("t", "auto", "automatic", True)
+    assert home.state("tasks", "t").status == "validated"
+    assert home.state("rewards", "t|a").amount_micro == 900_000
+    home.pay("t", "a")
+    assert home.state("tasks", "t").status == "rewarded"
+    miner = home.state("miners", "a")
+    assert (miner.locks, miner.accepted, miner.reputation_ppm) == ({}, 1, 509_000)
+    assert home.folds["fraud"] == {}
+
+
+@pytest.mark.parametrize(
+    ("task_type", "planted", "kind"),
+    [
+        ("inference", None, "automatic"),
+        ("evaluation", None, "automatic"),
+        ("data-processing", None, "automatic"),
+        ("training", None, "peer-review"),
+        ("fine-tuning", None, "peer-review"),
+        ("training", "ts", "automatic"),
+    ],
+)
+def test_kind_of_validation_follows_the_type(
+    task_type: str, planted: str | None, kind: str
+) -> None:
+    home = Home()
+    home.work("t", "a", task_type, planted=planted)
+    review = home.review("t")
+    assert review.kind == kind
+    assert len(review.reviewers) == review.quorum == 3 or kind == "automatic"
+    assert "a" not in review.reviewers
+
+
+def test_too_few_reviewers_leave_it_to_an_expert() -> None:
+    home = Home()
+    for miner in "bcdef":
+        home.send("miners", miner, c.SuspendMiner(reason="r"))
+    home.work("t", "a", "training")  # only g and h are left
+    assert (home.review("t").kind, home.review("t").quorum) == ("expert", 1)
+
+
+@given(st.text(min_size=1), st.integers(0, 30), st.integers(0, 30))
+def test_reviewers_are_three_others_or_none(seed: str, count: int, solver: int) -> None:
+    names = [f"m{n:02}" for n in range(count)]
+    chosen = choose_reviewers(seed, names, f"m{solver:02}")
+    others = set(names) - {f"m{solver:02}"}
+    assert chosen == choose_reviewers(seed, names, f"m{solver:02}")
+    assert set(chosen) <= others
+    assert len(set(chosen)) == len(chosen) == (3 if len(others) >= 3 else 0)
+
+
+def test_reviewers_are_drawn_evenly() -> None:
+    names = [f"m{n}" for n in range(10)]
+    drawn = [name for n in range(2000) for name in choose_reviewers(str(n), names, "m0")]
+    counts = [drawn.count(name) for name in names[1:]]
+    assert min(counts) > 550
+    assert max(counts) < 790
+
+
+def test_copied_solution_is_found_judged_by_an_expert_and_slashed() -> None:
+    home = Home()
+    home.work("t1", "a", "inference", solution="same")
+    home.work("t2", "b", "inference", solution="same")
+    case = home.case("copied-solution", "t2-1")
+    assert case is not None
+    assert (case.status, case.suspects, case.validation_id) == ("suspected", ("b",), "v-t2-1")
+    assert case.evidence[0].offset == 42
+    assert home.review("t2").kind == "expert"
+    home.vote("t2", "x", "expert", False, 0)
+    case = home.case("copied-solution", "t2-1")
+    assert case is not None
+    assert (case.status, case.decided_by, case.penalty_micro) == ("confirmed", "x", 900_000)
+    miner = home.state("miners", "b")
+    assert (miner.status, miner.stake_slashed_micro) == ("suspended", 900_000)
+    slash: RewardState = home.state("rewards", slash_id(case.key, "b"))
+    assert (slash.status, slash.amount_micro) == ("collected", 900_000)
+    assert home.state("miners", "a").stake_slashed_micro == 0
+
+
+def test_suspicion_is_cleared_by_an_expert_and_costs_nothing() -> None:
+    home = Home()
+    home.work("t1", "a", "inference", solution="same")
+    home.work("t2", "b", "inference", solution="same")
+    home.vote("t2", "x", "expert", True)
+    case = home.case("copied-solution", "t2-1")
+    assert case is not None
+    assert case.status == "cleared"
+    assert home.state("miners", "b").stake_slashed_micro == 0
+    home.pay("t2", "b")
+    assert home.state("tasks", "t2").status == "rewarded"
+
+
+@pytest.mark.parametrize(
+    ("miner", "payload", "planted"),
+    [("a", "t2", None), ("b", "t1", None), ("b", "t2", "same")],
+    ids=["own solution", "same input", "planted answer"],
+)
+def test_same_solution_with_a_good_reason_is_no_copy(
+    miner: str, payload: str, planted: str | None
+) -> None:
+    home = Home()
+    home.work("t1", "a", "inference", solution="same", payload="t1")
+    home.work("t2", miner, "inference", solution="same", payload=payload, planted=planted)
+    assert home.folds["fraud"] == {}
+
+
+def test_two_copies_of_one_batch_are_found_at_the_decision() -> None:
+    home = Home()
+    home.work("t1", "a", "inference", solution="same")
+    seen = home.views["validations"]._by_solution.pop(sha_of("same"))
+    home.work("t2", "b", "inference", solution="same")  # the first is not seen yet
+    assert home.folds["fraud"] == {}
+    home.views["validations"]._by_solution[sha_of("same")].extend(seen)
+    home.vote("t2", "auto", "automatic", True)
+    case = home.case("copied-solution", "t2-1")
+    assert case is not None
+    assert case.status == "suspected"  # an automatic yes clears nothing
+    assert home.state("rewards", "t2|b").status in ("withheld", "calculated")
+    home.vote("t2", "x", "expert", False, 0)
+    case = home.case("copied-solution", "t2-1")
+    assert case is not None
+    assert case.status == "confirmed"
+    assert home.state("rewards", "t2|b").status == "reversed"
+
+
+def test_impossible_speed_is_suspected_and_confirmed_when_rejected() -> None:
+    home = Home()
+    home.work("t", "a", "inference", size=100 * fraudrules.READ_BYTES_PER_MS)
+    assert home.folds["fraud"] == {}
+    home.work("u", "a", "inference", size=100 * fraudrules.READ_BYTES_PER_MS + 1)
+    home.vote("u", "x", "expert", False, 0)
+    case = home.case("impossible-speed", "u-1")
+    assert case is not None
+    assert case.status == "confirmed"
+
+
+def test_second_wrong_planted_answer_confirms() -> None:
+    home = Home()
+    for n, status in enumerate(("suspected", "confirmed")):
+        home.work(f"t{n}", "a", "inference", planted="right")
+        home.vote(f"t{n}", "auto", "automatic", False, 0)
+        case = home.case("wrong-planted-answer", "a")
+        assert case is not None
+        assert case.status == status
+    assert home.state("miners", "a").status == "suspended"
+
+
+def test_right_planted_answers_clear_one_accident() -> None:
+    home = Home()
+    home.work("t", "a", "inference", planted="right")
+    home.vote("t", "auto", "automatic", False, 0)
+    for n in range(4):
+        home.work(f"t{n}", "a", "inference", planted=f"t{n}s")
+        home.vote(f"t{n}", "auto", "automatic", True)
+    case = home.case("wrong-planted-answer", "a")
+    assert case is not None
+    assert case.status == "cleared"
+    assert home.state("miners", "a").status == "active"
+
+
+def collusion(scores: tuple[int, int], paid: bool = False) -> tuple[Home, tuple[str, ...]]:
+    home = Home()
+    home.work("t", "a", "training")
+    panel = home.review("t").reviewers
+    home.vote("t", panel[0], "peer-review", True, scores[0])
+    home.vote("t", panel[1], "peer-review", True, scores[1])
+    home.vote("t", panel[2], "peer-review", False, 0)
+    if paid:
+        home.pay("t", "a")
+    home.vote("t", "x", "expert", False, 0)
+    return home, panel
+
+
+def test_colluding_reviewers_are_found_by_an_audit() -> None:
+    home, panel = collusion((810_000, 800_000))
+    case = home.case("colluding-votes", "t-1")
+    assert case is not None
+    assert (case.status, case.suspects) == ("confirmed", tuple(sorted(panel[:2])))
+    for reviewer in panel:
+        slashed = home.state("miners", reviewer).stake_slashed_micro
+        assert slashed == (1_000_000 if reviewer in panel[:2] else 0)
+    assert home.state("rewards", "t|a").status == "reversed"
+
+
+def test_reward_that_was_paid_stays_paid_when_its_votes_were_bought() -> None:
+    home, _ = collusion((800_000, 800_000), paid=True)
+    assert home.state("rewards", "t|a").status == "paid"
+
+
+def test_reviewers_who_erred_apart_are_not_accused() -> None:
+    home, _ = collusion((900_000, 800_000))
+    assert home.folds["fraud"] == {}
+
+
+def test_failed_expired_and_cancelled_work_frees_the_stake() -> None:
+    home = Home()
+    for task in ("t1", "t2", "t3"):
+        home.send("tasks", task, submit())
+        assign = c.AssignTask(
+            miner_id="a", manager_node="n", lease_until=home.now + timedelta(hours=1)
+        )
+        home.send("tasks", task, assign)
+    assert set(home.state("miners", "a").locks) == {"t1", "t2", "t3"}
+    failed = c.ReportFailure(miner_id="a", attempt=1, reason="oom", permanent=True)
+    home.send("tasks", "t1", failed)
+    home.send("tasks", "t2", c.ExpireLease(attempt=1), at=NOW + timedelta(days=1))
+    home.send("tasks", "t3", c.CancelTask(reason="r"))
+    miner = home.state("miners", "a")
+    assert (miner.locks, miner.failed, miner.expired) == ({}, 1, 1)
+    assert miner.stake_free_micro == 10_000_000
+
+
+def submit() -> c.SubmitTask:
+    return c.SubmitTask(
+        client_id="c",
+        task_type="inference",
+        payload_uri="u",
+        payload_sha256=sha("a"),
+        payload_bytes=1,
+        cpu_milli=1,
+        memory_mib=1,
+        gpus=1,
+        gpu_milli=1,
+        base_reward_micro=1_000_000,
+        max_attempts=3,
+        deadline_at=DEADLINE,
+    )
+
+
+def busy(home: Home) -> Home:
+    """All kinds of ends, honest and not."""
+    home.work("t1", "a", "inference", solution="same")
+    home.vote("t1", "auto", "automatic", True)
+    home.work("t2", "b", "inference", solution="same")
+    home.vote("t2", "x", "expert", False, 0)
+    for n in range(3):
+        home.work(f"p{n}", "c", "inference", planted="right")
+        home.vote(f"p{n}", "auto", "automatic", False, 0)
+    home.work("t3", "d", "training")
+    panel = home.review("t3").reviewers
+    for n, reviewer in enumerate(panel):
+        home.vote("t3", reviewer, "peer-review", n < 2, 800_000)
+    home.vote("t3", "x", "expert", False, 0)
+    home.pay("t1", "a")
+    return home
+
+
+def summary(home: Home) -> dict[tuple[str, str], dict[str, Any]]:
+    """States, without what depends on the order of different keys' facts."""
+    found = {}
+    for component, states in home.folds.items():
+        for key, state in states.items():
+            fields = state._asdict()
+            for name in ("seq", "stamp", "version", "recent", "reputation_ppm"):
+                fields.pop(name, None)
+            found[component, key] = fields
+    return found
+
+
+@given(st.randoms(use_true_random=False))
+def test_order_in_which_primaries_read_changes_no_outcome(random: Any) -> None:
+    assert summary(busy(Home(shuffle=random))) == summary(busy(Home()))
+
+
+def test_reactions_carried_out_twice_change_nothing() -> None:
+    once, twice = busy(Home()), busy(Home(repeat=True))
+    assert twice.folds == once.folds
+    assert [f for _, f in twice.facts] == [f for _, f in once.facts]
+
+
+def test_view_built_from_the_states_is_the_view_that_was_kept() -> None:
+    home = busy(Home())
+    kept, fresh = home.views["validations"], HomeView("eu", home.folds)
+    for states in home.folds.values():
+        for state in states.values():
+            fresh.changed(state)
+            fresh.changed(state)
+    for component, fact in home.facts:
+        if component == "miners":
+            fresh.miner_fact(fact)
+            fresh.miner_fact(fact)
+    assert fresh.reviewers() == kept.reviewers()
+    assert set(fresh.reviewers()) < set(MINERS)
+    assert fresh.planted("c") == kept.planted("c") == Planted(0, 3)
+    for key, state in home.folds["validations"].items():
+        assert isinstance(state, ValidationState)
+        assert fresh.same_solution(state.solution_sha256) == kept.same_solution(
+            state.solution_sha256
+        )
+        assert fresh.open_cases(key) == kept.open_cases(key)
+    rewards = home.views["rewards"]
+    for key, state in home.folds["rewards"].items():
+        assert isinstance(state, RewardState)
+        assert fresh.rewards_of_task(state.task_id) == rewards.rewards_of_task(state.task_id)
+        assert state.key == key
+
+
+def test_facts_of_other_homes_give_nothing_here() -> None:
+    home = busy(Home())
+    views = {name: HomeView("us", {n: {} for n in home.folds}) for name in COMPONENTS}
+    for _, fact in home.facts:
+        for name in COMPONENTS:
+            assert react(name, fact, views[name], None) == ()
+
+
+def test_command_id_differs_by_event_rule_and_aggregate() -> None:
+    home = busy(Home())
+    found = [
+        (target, fact.envelope.event_id, reaction)
+        for _, fact in home.facts
+        for target in COMPONENTS
+        for reaction in react(target, fact, home.views[target], WHERE)
+    ]
+    ids = {command_id(event, reaction) for _, event, reaction in found}
+    assert len(ids) == len({(e, r.rule, r.aggregate_id) for _, e, r in found}) == len(found)
+
+
+def fact_of(data: Any, key: str = "v") -> Fact:
+    envelope = Envelope(
+        event_id="e",
+        aggregate_id=key,
+        version=1,
+        origin="eu.1",
+        scope="validation/eu",
+        epoch=1,
+        seq=1,
+        stamp=1,
+        occurred_at=NOW,
+        correlation_id="c",
+    )
+    return Fact(envelope, data)
+
+
+def test_votes_are_asked_of_those_who_can_decide() -> None:
+    home = busy(Home())
+    wanted = [vote_wanted(fact) for component, fact in home.facts if component == "validations"]
+    experts = {v.validation_id for v in wanted if v is not None and v.kind == "expert"}
+    assert {"v-t2-1", "v-t3-1"} <= experts
+    assert {v.validation_id for v in wanted if v is not None and v.kind == "automatic"} == {
+        "v-t1-1",
+        "v-p0-1",
+        "v-p1-1",
+        "v-p2-1",
+    }
+
+
+def test_one_unanimous_peer_review_in_sixteen_is_audited() -> None:
+    def decided(key: str) -> Fact:
+        data = ve.ValidationDecided(
+            task_id="t",
+            task_type="training",
+            solution_id="s",
+            miner_id="m",
+            kind="peer-review",
+            accepted=True,
+            score_ppm=1,
+            votes_for=3,
+            votes_against=0,
+            work_ms=1,
+            base_reward_micro=1,
+        )
+        return fact_of(data, key)
+
+    drawn = sum(vote_wanted(decided(f"v-{n}")) is not None for n in range(3200))
+    assert 140 < drawn < 260
+
+
+def test_planted_verdict_needs_two_wrong_or_four_right_each() -> None:
+    verdicts = {
+        (0, 0): None,
+        (0, 1): None,
+        (3, 1): None,
+        (4, 1): False,
+        (99, 2): True,
+        (0, 2): True,
+    }
+    for (right, wrong), verdict in verdicts.items():
+        assert fraudrules.planted_verdict(Planted(right, wrong)) is verdict
+
+
+def test_largest_close_group_is_accused() -> None:
+    home = Home()
+    home.work("t", "a", "training")
+    base = home.review("t")
+    scores = {"p1": 100_000, "p2": 500_000, "p3": 510_000, "p4": 520_000, "p5": 545_000}
+    votes = tuple(Vote(who, "peer-review", True, score, NOW) for who, score in scores.items())
+    (sign,) = fraudrules.colluding_votes(base._replace(accepted=True, votes=votes))
+    assert sign.suspects == ("p2", "p3", "p4")
+
+
+def test_speed_rule_needs_no_clock() -> None:
+    solved = TaskSolved(
+        attempt=1,
+        miner_id="m",
+        solution_id="s",
+        solution_uri="u",
+        solution_sha256=sha("a"),
+        solution_bytes=1,
+        work_ms=0,
+        task_type="inference",
+        payload_sha256=sha("b"),
+        payload_bytes=0,
+        base_reward_micro=1,
+    )
+    assert fraudrules.impossible_speed(solved, "t") == []
+    some = solved.model_copy(update={"payload_bytes": 1})
+    assert len(fraudrules.impossible_speed(some, "t")) == 1
