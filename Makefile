@@ -35,7 +35,7 @@ static: setup
 	$(BIN)/lint-imports --no-logo
 
 check: static ## Lint, types, import contracts, tests without real parts (under a minute)
-	$(BIN)/pytest -q -n 2 tests/unit tests/contract tests/scenario
+	$(BIN)/pytest -q -n 2 $(wildcard tests/unit tests/contract tests/scenario)
 
 parts: setup ## Fetch, check and build the parts of the native stack
 	@$(BIN)/python -c 'from everlode.stack.parts import provision; provision(print)'
