@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from everlode.stack.endpoints import Endpoints, RegionEndpoints, S3Endpoint
-    from everlode.stack.native import NativeStack
+    from everlode.stack.native import NativeStack, ProcessStatus
+    from everlode.stack.start import Limits
 
-__all__ = ["Endpoints", "NativeStack", "RegionEndpoints", "S3Endpoint"]
+__all__ = ["Endpoints", "Limits", "NativeStack", "ProcessStatus", "RegionEndpoints", "S3Endpoint"]
+_MODULES = {"NativeStack": "native", "ProcessStatus": "native", "Limits": "start"}
 
 
 def __getattr__(name: str) -> Any:
@@ -19,5 +21,4 @@ def __getattr__(name: str) -> Any:
 
     if name not in __all__:
         raise AttributeError(name)
-    module = "native" if name == "NativeStack" else "endpoints"
-    return getattr(import_module(f"everlode.stack.{module}"), name)
+    return getattr(import_module(f"everlode.stack.{_MODULES.get(name, 'endpoints')}"), name)

@@ -1,0 +1,57 @@
+"""`everlode coordinator run`. Shell."""
+
+from __future__ import annotations
+
+import time
+from datetime import timedelta
+
+from everlode.control.scopes import scope_of
+from everlode.errors import ConfigError, Unavailable
+from everlode.failover.coordinator import Coordinator
+from everlode.nodes.build import agent_of, say, until_signal
+from everlode.sdk.agent import Identity
+from everlode.sdk.client import MiningClient
+from everlode.settings import settings
+from everlode.stack.endpoints import Endpoints
+
+
+def run_coordinator(region: str, node_id: str, endpoints: Endpoints) -> None:
+    """Run a coordinator until SIGTERM or SIGINT.
+
+    Raises: ConfigError: unknown region. IntegrityError: the control log is damaged.
+    """
+    if region not in endpoints.regions:
+        raise ConfigError(f"region {region!r}", hint=f"there are: {', '.join(endpoints.regions)}")
+    cfg = settings()
+    topology, clock = cfg.load_topology(), cfg.clock()
+    place = endpoints.regions[region]
+    identity = Identity(node_id, region, place.origin, "coordinator")
+    agent = agent_of(identity, endpoints, topology, cfg, scopes=(scope_of("coordinator", region),))
+
+    def client() -> MiningClient:
+        return MiningClient(endpoints, region, node_id, partitions=topology.partitions, clock=clock)
+
+    stop = until_signal()
+    agent.start()
+    coordinator = Coordinator(
+        region,
+        place.origin,
+        place.kafka_bootstrap,
+        topology.partitions,
+        agent,
+        client,
+        clock,
+        fence_after_ms=cfg.fence_after_ms,
+        max_concurrent=cfg.max_concurrent,
+        lease=timedelta(seconds=cfg.lease_s),
+        say=lambda line: say(f"{node_id}: {line}"),
+    )
+    say(f"{node_id}: ready")
+    while not stop.is_set():
+        try:
+            coordinator.turn()
+        except Unavailable as error:
+            say(f"{node_id}: {error.message}")
+            time.sleep(0.5)
+    coordinator.close()
+    agent.close()

@@ -1,0 +1,80 @@
+"""A Faust app as everything here needs it.
+
+Faust reads uncommitted records unless it is transactional itself, which would show aborted facts
+to the folds: its consumer is made to read committed ones. It keeps no tables, no web server, and
+detects a dead worker in seconds. Shell.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import faust
+from aiokafka import AIOKafkaConsumer
+from faust.transport.drivers import aiokafka as driver
+
+
+class _CommittedThread(driver.AIOKafkaConsumerThread):
+    def _create_worker_consumer(self, transport: Any) -> AIOKafkaConsumer:
+        consumer = super()._create_worker_consumer(transport)
+        consumer._isolation_level = "read_committed"
+        consumer._fetch_max_wait_ms = 200
+        return consumer
+
+
+class _CommittedConsumer(driver.Consumer):
+    def _new_consumer_thread(self) -> driver.AIOKafkaConsumerThread:
+        return _CommittedThread(self, loop=self.loop, beacon=self.beacon)
+
+
+class _CommittedTransport(driver.Transport):
+    Consumer = _CommittedConsumer
+
+
+def make_app(app_id: str, bootstrap: str, **settings: Any) -> faust.App:
+    """An app with id (and consumer group) `app_id`; `settings` override the defaults here."""
+    app = faust.App(
+        app_id,
+        broker=f"kafka://{bootstrap}",
+        datadir=str(Path(tempfile.gettempdir()) / f"faust-{app_id}"),
+        store="memory://",
+        web_enabled=False,
+        topic_disable_leader=True,
+        topic_allow_declare=False,
+        **{
+            "broker_session_timeout": 6.0,
+            "broker_heartbeat_interval": 1.5,
+            "broker_request_timeout": 20.0,
+            "broker_commit_interval": 1.0,
+            "broker_max_poll_records": 1000,
+            "consumer_auto_offset_reset": "earliest",
+            "stream_wait_empty": False,
+            **settings,
+        },
+    )
+    app.transport = _CommittedTransport(app.conf.broker_consumer, app)
+    return app
+
+
+def raw_topic(app: faust.App, *names: str) -> Any:
+    """A channel of raw bytes from these topics."""
+    return app.topic(
+        *names,
+        key_type=bytes,
+        value_type=bytes,
+        key_serializer="raw",
+        value_serializer="raw",
+        internal=False,
+    )
+
+
+def run_app(app: faust.App) -> int:
+    """Run the app in this thread until SIGTERM, SIGINT or a crash; returns the exit code."""
+    worker = faust.Worker(app, loglevel="warn", quiet=True)
+    try:
+        worker.execute_from_commandline()
+    except SystemExit as stop:
+        return int(stop.code or 0) if not isinstance(stop.code, str) else 1
+    return 0

@@ -1,0 +1,110 @@
+"""The detection agent: heartbeats of one origin in, verdicts on `<origin>.health` out."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import faust
+
+from everlode.agents.acks import each_batch
+from everlode.agents.app import make_app, raw_topic
+from everlode.avro.cloudevents import event_headers
+from everlode.avro.codec import Codec, encode_fact
+from everlode.detection.detector import Detector, Verdict
+from everlode.errors import ContractError
+from everlode.events.base import Envelope
+from everlode.events.health import DetectorStarted
+from everlode.events.stamp import HybridClock
+from everlode.topics.names import dead_letter_topic, fact_topic
+
+BATCH = 200
+
+
+class DetectionAgent:
+    """Detectors of the assigned partitions, and what they published."""
+
+    def __init__(
+        self,
+        origin: str,
+        bootstrap: str,
+        node_id: str,
+        group: str,
+        published: Callable[[Verdict], None] = lambda _: None,
+    ) -> None:
+        self.origin = origin
+        self.node_id = node_id
+        self.beats = 0
+        self.app: faust.App = make_app(group, bootstrap, broker_commit_interval=1.0)
+        self._topic = fact_topic(origin, "heartbeats")
+        self._health = fact_topic(origin, "health")
+        self._dead = dead_letter_topic("detector", self._topic)
+        self._codec = Codec()
+        self._clock = HybridClock()
+        self._detectors: dict[int, Detector] = {}
+        self._published = published
+        self._seq = 0
+        channel = raw_topic(self.app, self._topic)
+        self.app.agent(channel, name=f"everlode.detection.{origin}")(self._agent)
+
+    async def _agent(self, stream: Any) -> None:
+        await each_batch(self.app, stream.events(), self._effect, most=BATCH, within_s=0.1)
+
+    async def _effect(self, events: list[Any]) -> None:
+        for event in events:
+            message = event.message
+            detector = self._detectors.get(message.partition)
+            if detector is None:
+                detector = Detector(self._topic, message.partition)
+                self._detectors[message.partition] = detector
+                started = DetectorStarted(partition=message.partition, from_offset=message.offset)
+                await self._publish(Verdict(str(uuid.uuid4()), self.node_id, started))
+            try:
+                fact = self._codec.decode_fact(message.value)
+            except ContractError as error:
+                await self._quarantine(message, error)
+                continue
+            self.beats += 1
+            for verdict in detector.observe(message.offset, fact):
+                await self._publish(verdict)
+                self._published(verdict)
+
+    async def _publish(self, verdict: Verdict) -> None:
+        """Written and acknowledged before the heartbeats are."""
+        self._seq += 1
+        now = datetime.now(UTC)
+        envelope = Envelope(
+            event_id=verdict.event_id,
+            aggregate_id=verdict.node_id,
+            version=0,
+            origin=self.origin,
+            scope="",
+            epoch=0,
+            seq=self._seq,
+            stamp=self._clock.next(time.time_ns() // 1_000_000),
+            occurred_at=now.replace(microsecond=now.microsecond // 1000 * 1000),
+            correlation_id=verdict.node_id,
+        )
+        await self._send(
+            self._health,
+            verdict.node_id.encode(),
+            encode_fact(envelope, verdict.data),
+            event_headers(envelope, type(verdict.data).__name__),
+        )
+
+    async def _quarantine(self, message: Any, error: ContractError) -> None:
+        headers = [
+            ("dlt-topic", self._topic.encode()),
+            ("dlt-partition", str(message.partition).encode()),
+            ("dlt-offset", str(message.offset).encode()),
+            ("dlt-code", error.code.encode()),
+            ("dlt-message", error.message.encode()),
+        ]
+        await self._send(self._dead, message.key, message.value, headers)
+
+    async def _send(self, topic: str, key: Any, value: Any, headers: Any) -> None:
+        producer = await self.app.maybe_start_producer()
+        await producer.send_and_wait(topic, key, value, 0, None, headers)

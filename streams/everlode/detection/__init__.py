@@ -1,0 +1,1 @@
+"""Who has failed: a pure function of one heartbeat partition."""
