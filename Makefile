@@ -48,6 +48,7 @@ test-long: static parts ## The same, with the long rounds
 
 bench: setup ## Benchmarks, each against a peer or a limit; ONLY=name for one
 	$(BIN)/python -m benchmarks $(ONLY)
+	$(BIN)/python -m benchmarks._document
 
 lock: setup ## Renew both lock files from pyproject.toml
 	@test -x $(VENV)/lock/bin/uv || { $(PYTHON) -m venv $(VENV)/lock && $(VENV)/lock/bin/pip install --quiet uv==0.13.9; }

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks._document import DOCUMENT, document
 from everlode.topics.partition import murmur2, partition_of
 
 ROOT = Path(__file__).parents[2]
@@ -62,3 +63,7 @@ def test_decisions_are_numbered_without_holes_and_say_the_four_things() -> None:
     assert [int(path.name[:4]) for path in paths] == list(range(1, len(paths) + 1))
     parts = ("**Context.**", "**Decision.**", "**Rejected.**", "**Consequences.**")
     assert [p.name for p in paths if not all(part in p.read_text() for part in parts)] == []
+
+
+def test_benchmarks_document_is_made_from_the_results() -> None:
+    assert DOCUMENT.read_text() == document(), "run: python -m benchmarks._document"
