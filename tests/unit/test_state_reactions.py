@@ -464,6 +464,7 @@ def test_view_built_from_the_states_is_the_view_that_was_kept() -> None:
             fresh.miner_fact(fact)
     assert fresh.reviewers() == kept.reviewers()
     assert set(fresh.reviewers()) < set(MINERS)
+    assert fresh.audits_due() == kept.audits_due()
     assert fresh.planted("c") == kept.planted("c") == Planted(0, 3)
     for key, state in home.folds["validations"].items():
         assert isinstance(state, ValidationState)
@@ -525,6 +526,48 @@ def test_votes_are_asked_of_those_who_can_decide() -> None:
         "v-p1-1",
         "v-p2-1",
     }
+
+
+def test_experts_are_shown_what_is_to_be_audited_until_one_has() -> None:
+    home = Home()
+    view = home.views["validations"]
+    home.work("t", "a", "training")
+    panel = home.review("t").reviewers
+    for n, reviewer in enumerate(panel):
+        assert view.audits_due() == []
+        home.vote("t", reviewer, "peer-review", n < 2, 800_000 + n * 90_000)
+    assert view.audits_due() == ["v-t-1"]
+    home.vote("t", "x", "expert", True)
+    assert view.audits_due() == []
+    assert home.folds["fraud"] == {}  # the audit upheld it: nobody is accused
+    assert view.open_cases("v-t-1") == []
+
+
+def test_decision_under_suspicion_is_shown_to_experts() -> None:
+    home = Home()
+    view = home.views["validations"]
+    home.work("t1", "a", "inference", solution="same")
+    seen = view._by_solution.pop(sha_of("same"))
+    home.work("t2", "b", "inference", solution="same")
+    view._by_solution[sha_of("same")].extend(seen)
+    home.vote("t2", "auto", "automatic", True)
+    assert view.audits_due() == ["v-t2-1"]
+    assert view.open_cases("v-t2-1") == ["case-copied-solution-t2-1"]
+    home.vote("t2", "x", "expert", True)
+    assert (view.audits_due(), view.open_cases("v-t2-1")) == ([], [])
+    cleared = home.case("copied-solution", "t2-1")
+    assert cleared is not None
+    assert cleared.status == "cleared"
+    assert home.state("rewards", "t2|b").status == "calculated"  # released again
+
+
+def test_upheld_audit_accuses_nobody_even_of_like_scores() -> None:
+    home = Home()
+    home.work("t", "a", "training")
+    for n, reviewer in enumerate(home.review("t").reviewers):
+        home.vote("t", reviewer, "peer-review", n < 2, 800_000)
+    home.vote("t", "x", "expert", True)
+    assert home.folds["fraud"] == {}
 
 
 def test_one_unanimous_peer_review_in_sixteen_is_audited() -> None:

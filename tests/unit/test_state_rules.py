@@ -203,6 +203,7 @@ def test_migration_keeps_the_assignment_and_takes_reports_of_both_attempts() -> 
 
 def test_migrations_use_no_attempts_up() -> None:
     task = a_task(assign(), MIGRATE, c.MigrateTask(from_node="n2", to_node="n1", lease_until=LATER))
+    task.do(progress(700_000))
     failed = c.ReportFailure(miner_id="m1", attempt=3, reason="oom", permanent=False)
     assert task.do(failed) == ["TaskAttemptFailed"]
     assert task.state.status == "submitted"

@@ -61,6 +61,8 @@ class Validator:
             for state in list(self._component.pending.values()):
                 if state.kind == self._kind:
                     self._work(state)
+            if self._kind == "expert":
+                self._audit()
             if len(self._asked) > 100_000:
                 self._asked.clear()  # votes are idempotent by their command id
 
@@ -70,6 +72,13 @@ class Validator:
                 self._once(state, "escalate", self._escalation(state))
         elif not state.reviewers:
             self._once(state, self._kind, self._vote(state))
+
+    def _audit(self) -> None:
+        """Look at decisions of lower kinds that the rules show to an expert."""
+        for key in self._component.view.audits_due():
+            state = self._component.folds.get("validations", key)
+            if isinstance(state, ValidationState):
+                self._once(state, "audit", self._vote(state))
 
     def _vote(self, state: ValidationState) -> CastVote:
         solution = Solution(

@@ -71,6 +71,24 @@ class VoteWanted(NamedTuple):
     reviewers: tuple[str, ...]
 
 
+def drawn_for_audit(key: str) -> bool:
+    """True for one validation in AUDIT_ONE_IN, by a hash that nobody chooses."""
+    drawn = int.from_bytes(blake2b(key.encode(), digest_size=8).digest(), "big")
+    return drawn % AUDIT_ONE_IN == 0
+
+
+def audit_due(state: ValidationState, suspected: bool) -> bool:
+    """True when an expert should look at a decision, and none has: see `vote_wanted`."""
+    if state.status != "decided" or state.kind == "expert":
+        return False
+    if any(judged.by == "expert" for judged in state.judged):
+        return False
+    if suspected:
+        return True
+    split = len({v.accept for v in state.votes if v.voter_kind == state.kind}) > 1
+    return state.kind == "peer-review" and (split or drawn_for_audit(state.key))
+
+
 def vote_wanted(fact: Fact) -> VoteWanted | None:
     """The vote that a fact of `.validations` asks for: a decision, or an expert's audit.
 
@@ -85,8 +103,7 @@ def vote_wanted(fact: Fact) -> VoteWanted | None:
             return VoteWanted(key, data.to_kind, data.reviewers)
         case e.ValidationDecided():
             split = data.votes_for > 0 and data.votes_against > 0
-            drawn = int.from_bytes(blake2b(key.encode(), digest_size=8).digest(), "big")
-            if data.kind == "peer-review" and (split or drawn % AUDIT_ONE_IN == 0):
+            if data.kind == "peer-review" and (split or drawn_for_audit(key)):
                 return VoteWanted(key, "expert", ())
         case e.FraudSuspected():
             if data.validation_id is not None and data.rule in JUDGED_BY_EXPERT:

@@ -25,6 +25,7 @@ from everlode.events.states import (
     TaskState,
     ValidationState,
 )
+from everlode.state.validation import JUDGED_BY_EXPERT, audit_due
 
 
 class Where(NamedTuple):
@@ -97,15 +98,20 @@ class HomeView:
         self._cases: dict[str, set[str]] = defaultdict(set)
         self._task_rewards: dict[str, set[str]] = defaultdict(set)
         self._case_rewards: dict[str, set[str]] = defaultdict(set)
+        self._audits: dict[str, None] = {}
 
     def changed(self, state: State | None) -> None:
         """Note a state of the primary's own fold. Idempotent; None (deleted) changes nothing."""
         if isinstance(state, ValidationState):
             self._note_validation(state)
+            self._note_audit(state)
         elif isinstance(state, FraudState):
             if state.validation_id is not None:
                 cases = self._cases[state.validation_id]
                 (cases.add if state.status == "suspected" else cases.discard)(state.key)
+                judged = self.validation(state.validation_id)
+                if judged is not None:
+                    self._note_audit(judged)
         elif isinstance(state, RewardState) and state.task_id:
             self._task_rewards[state.task_id].add(state.key)
             if state.case_id is not None:
@@ -118,6 +124,18 @@ class HomeView:
         if state.status == "decided" and state.planted_sha256 is not None:
             right = state.solution_sha256 == state.planted_sha256
             (self._right if right else self._wrong)[state.miner_id].add(state.key)
+
+    def _note_audit(self, state: ValidationState) -> None:
+        cases = (self.case(key) for key in self._cases.get(state.key, ()))
+        suspected = any(case is not None and case.rule in JUDGED_BY_EXPERT for case in cases)
+        if audit_due(state, suspected):
+            self._audits[state.key] = None
+        else:
+            self._audits.pop(state.key, None)
+
+    def audits_due(self) -> list[str]:
+        """Decided validations that an expert should look at, first noted first. Any thread."""
+        return list(self._audits)
 
     def miner_fact(self, fact: Fact) -> None:
         """Note a fact of this region's `.miners`, in order: who may review."""
