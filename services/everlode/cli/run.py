@@ -14,15 +14,15 @@ from everlode.stack.endpoints import Endpoints
 Region = Annotated[str, typer.Option(help="Region it runs in, e.g. eu.")]
 NodeId = Annotated[str, typer.Option(help="Its id, unique in the network, e.g. eu-tm-1.")]
 Where = Annotated[
-    Path | None, typer.Option("--dir", help="Folder of the stack; EVERLODE_STACK without it.")
+    Path | None, typer.Option("--dir", help="Folder of the stack; EVERLODE_STACK_DIR without it.")
 ]
 
 
 def load_endpoints(folder: Path | None) -> Endpoints:
     """Endpoints of the stack in `folder`. Raises: ConfigError; NotFound."""
-    found = folder or (Path(p) if (p := os.environ.get("EVERLODE_STACK")) else None)
+    found = folder or (Path(p) if (p := os.environ.get("EVERLODE_STACK_DIR")) else None)
     if found is None:
-        raise ConfigError("no stack is named", hint="give --dir, or set EVERLODE_STACK")
+        raise ConfigError("no stack is named", hint="give --dir, or set EVERLODE_STACK_DIR")
     return Endpoints.load(found)
 
 

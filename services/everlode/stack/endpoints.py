@@ -77,12 +77,12 @@ class Endpoints(BaseModel):
         return path
 
     @classmethod
-    def load(cls, data_dir: Path) -> Endpoints:
+    def load(cls, data_dir: Path | str) -> Endpoints:
         """Read `endpoints.json` of a stack.
 
         Raises: NotFound: there is no stack in `data_dir`. ConfigError: the file is damaged.
         """
-        path = data_dir / FILE_NAME
+        path = Path(data_dir) / FILE_NAME
         try:
             return cls.model_validate(json.loads(path.read_text()))
         except FileNotFoundError:
