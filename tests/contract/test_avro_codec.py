@@ -314,6 +314,23 @@ def test_learning_a_schema_that_could_read_for_ever_is_a_contract_error(extra: A
         Codec().learn(hostile(extra))
 
 
+def test_learning_a_schema_that_unfolds_hugely_is_a_contract_error() -> None:
+    inner: Any = {"type": "record", "name": "N0", "fields": []}
+    for n in range(1, 60):
+        name = inner["name"]
+        fields = [{"name": "a", "type": inner}, {"name": "b", "type": name}]
+        inner = {"type": "record", "name": f"N{n}", "fields": fields}
+    with pytest.raises(ContractError, match="unfolds to"):
+        Codec().learn(hostile(inner))
+
+
+def test_learning_a_deep_schema_is_a_contract_error() -> None:
+    deep = '{"type": "array", "items": ' * 5000 + '"long"' + "}" * 5000
+    text = json.dumps(schemas.raw("Barrier")).replace('"fields": [', '"fields": [%s', 1)
+    with pytest.raises(ContractError):
+        Codec().learn(text % f'{{"name": "extra", "type": {deep}}}, ')
+
+
 def test_every_record_model_is_in_the_catalogue() -> None:
     def family(cls: type[Record]) -> set[type[Record]]:
         return {cls}.union(*(family(sub) for sub in cls.__subclasses__()))

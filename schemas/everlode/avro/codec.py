@@ -189,10 +189,12 @@ class Codec:
             name = str(raw["name"]).rpartition(".")[2]
             writer = parse_schema(raw, named_schemas={})
             key = schemas.fingerprint_of(raw)
+            reader = schemas.parsed(name)
+            wrong = compat.endless(writer) or compat.problems(schemas.raw(name), writer)
+        except ContractError:
+            raise
         except Exception as error:  # noqa: BLE001 - any parser error: the text is hostile
             raise ContractError(f"not an Avro schema: {error}") from None
-        reader = schemas.parsed(name)
-        wrong = compat.problems(schemas.raw(name), raw) or compat.endless(raw)
         if wrong:
             raise ContractError(f"{name}: {wrong[0]}", code="incompatible_schema")
         self._book.setdefault(key, _Entry(name, writer, reader))

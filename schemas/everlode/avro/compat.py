@@ -26,6 +26,8 @@ from everlode.errors import ConfigError
 
 HISTORY = Path(__file__).parents[1] / "events" / "history"
 Schema = Any
+MAX_PARTS = 10_000
+"""Parts that a learnt schema may unfold to; ours have some dozens."""
 
 
 def problems(reader: Schema, writer: Schema) -> list[str]:
@@ -151,9 +153,14 @@ def _records(
 
 
 def endless(schema: Schema) -> list[str]:
-    """Arrays whose items take no bytes, and records within themselves: food for hostile bytes."""
+    """What would let a few hostile bytes be read for ever, or nearly; empty when nothing would.
+
+    Records within themselves, arrays whose items take no bytes, schemas that unfold hugely.
+    """
     names = _named(schema)
     lines = [f"{name}: contains itself" for name in names if _reaches(name, names)]
+    if not lines and (parts := _parts(schema, names, {})) > MAX_PARTS:
+        lines = [f"it unfolds to {parts} parts; at most {MAX_PARTS} are allowed"]
     if lines:
         return lines
     todo = [schema]
@@ -168,6 +175,22 @@ def endless(schema: Schema) -> list[str]:
             if item["type"] == "array" and _may_be_empty(item["items"], names):
                 lines.append("an array's items take no bytes")
     return lines
+
+
+def _parts(schema: Schema, names: dict[str, Schema], known: dict[str, int]) -> int:
+    """Parts of a schema with every name put in. Only for schemas without self-reference."""
+    if isinstance(schema, list):
+        return sum(_parts(branch, names, known) for branch in schema)
+    kind, content = _open(schema, names)
+    if kind == "record":
+        name = _full_name(content)
+        if name not in known:
+            fields = content["fields"]
+            known[name] = 1 + sum(_parts(field["type"], names, known) for field in fields)
+        return known[name]
+    if kind in ("array", "map"):
+        return 1 + _parts(content["items" if kind == "array" else "values"], names, known)
+    return 1
 
 
 def _children(schema: Schema, names: dict[str, Schema]) -> Iterator[str]:
