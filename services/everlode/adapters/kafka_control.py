@@ -171,8 +171,7 @@ class ControlFollower:
 
         Raises: Unavailable: the log cannot be read within `timeout_s`.
         """
-        self._thread.start()
-        try:
+        try:  # before the thread: the client is for one thread at a time
             _, high = self._consumer.get_watermark_offsets(
                 TopicPartition(CONTROL_TOPIC, 0), timeout=timeout_s
             )
@@ -181,6 +180,7 @@ class ControlFollower:
                 f"the control log cannot be read: {error.args[0].str()}",
                 code="control_unavailable",
             ) from None
+        self._thread.start()
         self.wait_for(lambda s: s.position >= high - 1, timeout_s)
         return self
 
