@@ -35,6 +35,7 @@ def machine() -> dict[str, Any]:
         "memory_gib": round(memory / 2**30),
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
+        "load_1m": round(os.getloadavg()[0], 1),
     }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
 import signal
@@ -17,9 +18,9 @@ import psutil
 import psycopg
 import pytest
 from confluent_kafka import Consumer, Producer
-from typer.testing import CliRunner
+from minio import Minio
 
-from everlode.cli.stack import app
+from everlode.cli.main import run
 from everlode.errors import ConfigError, Locked, NotFound, Unavailable
 from everlode.stack import Limits, NativeStack
 from everlode.stack.detach import start_detached, stop_detached
@@ -224,38 +225,133 @@ def test_supervisor_killed_leaves_no_orphan_and_data_come_back(detached: Path) -
     assert all(process.alive for process in read_record(detached))
 
 
-def test_commands_on_a_detached_stack(detached: Path) -> None:
-    runner = CliRunner()
-    place = ["--dir", str(detached), "--json"]
-    status = runner.invoke(app, ["status", *place])
-    assert status.exit_code == 0
-    report = json.loads(status.stdout)
-    assert report["state"] == "ready"
+def command(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str]:
+    """Exit code and standard output of `everlode stack ...`."""
+    capsys.readouterr()
+    code = run(["stack", *arguments])
+    return code, capsys.readouterr().out
+
+
+def test_commands_on_a_detached_stack(detached: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    place = ("--dir", str(detached), "--json")
+    code, out = command(capsys, "status", *place)
+    report = json.loads(out)
+    assert (code, report["state"]) == (0, "ready")
     assert {p["name"] for p in report["processes"]} == {"eu/kafka", "eu/postgres"}
-    assert runner.invoke(app, ["doctor", *place]).exit_code == 0
-    again = runner.invoke(app, ["up", *place])
-    assert again.exit_code == 11
-    assert json.loads(again.stdout)["error"]["code"] == "locked"
+    assert command(capsys, "doctor", *place)[0] == 0
+    code, out = command(capsys, "up", *place)
+    assert (code, json.loads(out)["error"]["code"]) == (11, "locked")
     broker = next(p["pid"] for p in report["processes"] if p["name"] == "eu/kafka")
     os.kill(broker, signal.SIGKILL)
     assert none_alive([broker])
-    assert runner.invoke(app, ["status", *place]).exit_code == 20
-    assert runner.invoke(app, ["doctor", *place]).exit_code == 20
-    logs = runner.invoke(app, ["logs", "eu/postgres", "--dir", str(detached)])
-    assert "ready to accept connections" in logs.stdout
+    assert command(capsys, "status", *place)[0] == 20
+    code, out = command(capsys, "doctor", *place)
+    assert (code, json.loads(out)["gone"]) == (20, ["eu/kafka"])
+    assert "eu" in json.loads(out)["unreachable"]
+    _, out = command(capsys, "logs", "eu/postgres", "--dir", str(detached))
+    assert "ready to accept connections" in out
     children = family(report["pid"])
-    assert runner.invoke(app, ["down", *place]).exit_code == 0
+    assert command(capsys, "down", *place)[0] == 0
     assert none_alive(children, 1.0)
-    assert json.loads(runner.invoke(app, ["status", *place]).stdout)["state"] == "stopped"
+    assert json.loads(command(capsys, "status", *place)[1])["state"] == "stopped"
 
 
-def test_commands_without_a_stack_say_so(tmp_path: Path) -> None:
-    runner = CliRunner()
-    place = ["--dir", str(tmp_path / "none"), "--json"]
-    assert runner.invoke(app, ["status", *place]).exit_code == 10
-    assert runner.invoke(app, ["doctor", *place]).exit_code == 10
-    assert runner.invoke(app, ["logs", *place]).exit_code == 10
-    assert runner.invoke(app, ["down", *place]).exit_code == 0
+def test_commands_without_a_stack_say_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = ("--dir", str(tmp_path / "none"), "--json")
+    assert command(capsys, "status", *place)[0] == 10
+    assert command(capsys, "doctor", *place)[0] == 10
+    assert command(capsys, "logs", *place)[0] == 10
+    assert command(capsys, "down", *place)[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--s3", "floppy"), "floppy"),
+        (("--port", "eu/kafka"), "NAME=PORT"),
+        (("--port", "eu/kafka=99999"), "NAME=PORT"),
+        (("--port", "mars/kafka=9092"), "mars/kafka"),
+        (("--regions", "eu,eu"), "once"),
+    ],
+)
+def test_up_with_a_wrong_argument_names_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: tuple[str, str], said: str
+) -> None:
+    code, out = command(capsys, "up", "--dir", str(tmp_path), "--json", *arguments)
+    assert code == 2
+    assert said in json.loads(out)["error"]["message"]
+    assert holder(tmp_path) is None
+
+
+def test_up_with_other_regions_than_the_folder_has_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save_options(tmp_path, ONE, mirrors=False, control_nodes=0, s3=None)
+    code, out = command(capsys, "up", "--dir", str(tmp_path), "--json", "--regions", "eu,us")
+    assert code == 2
+    assert "has eu" in json.loads(out)["error"]["message"]
+
+
+def test_up_that_fails_behind_the_command_gives_its_error_and_leaves_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save_options(tmp_path, ONE, mirrors=False, control_nodes=0, s3=None)
+    data = tmp_path / "eu" / "kafka" / "data"
+    data.mkdir(parents=True)
+    (data / "meta.properties").write_text("version=1\ncluster.id=x\nnode.id=77\n")
+    code, out = command(capsys, "up", "--dir", str(tmp_path), "--json")
+    assert code == 1
+    assert json.loads(out)["error"]["code"] == "died"
+    assert holder(tmp_path) is None
+
+
+def test_up_in_the_foreground_ends_with_ctrl_c_and_leaves_nothing(tmp_path: Path) -> None:
+    save_options(tmp_path, ONE, mirrors=False, control_nodes=0, s3=None)
+    arguments = ["stack", "up", "--foreground", "--dir", str(tmp_path)]
+    for wait_for, code in ((b"running; Ctrl-C stops it\n", 0), (b"eu/kafka ready", 130)):
+        with subprocess.Popen(
+            [sys.executable, "-m", "everlode.cli.main", *arguments],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+        ) as process:
+            assert process.stderr is not None
+            while not process.stderr.readline().startswith(wait_for):
+                assert process.poll() is None
+            children = family(process.pid)
+            assert children
+            process.send_signal(signal.SIGINT)
+            assert process.wait(30) == code
+            assert none_alive(children)
+
+
+def test_no_secret_is_in_an_argument_or_a_log(tmp_path: Path) -> None:
+    with NativeStack(ONE, tmp_path, mirrors=False, control_nodes=0, s3="rclone") as stack:
+        endpoints = stack.up()
+        assert endpoints.s3 is not None
+        secrets = [path.read_text().strip() for path in (tmp_path / "secrets").iterdir()]
+        assert len(secrets) == 3
+        shown = [endpoints.model_dump_json()]
+        for pid in family(os.getpid()):
+            shown += psutil.Process(pid).cmdline()
+        shown += [path.read_text() for path in (tmp_path / "logs").iterdir()]
+        assert not [text for text in shown for secret in secrets if secret in text]
+        assert endpoints.s3.server == "rclone"
+        assert "asked for" in endpoints.s3.reason
+
+
+@pytest.mark.parametrize("server", ["minio", "rclone"])
+def test_object_store_keeps_its_objects_over_down_and_up(tmp_path: Path, server: str) -> None:
+    for expected in (set(), {"kept"}):
+        with NativeStack(ONE, tmp_path, mirrors=False, control_nodes=0, s3=server) as stack:
+            s3 = stack.up().s3
+            assert s3 is not None
+            assert s3.server == server
+            access, secret = s3.keys()
+            client = Minio(s3.endpoint, access_key=access, secret_key=secret, secure=False)
+            assert {o.object_name for o in client.list_objects("everlode-b")} == expected
+            client.put_object("everlode-b", "kept", io.BytesIO(b"x"), 1)
 
 
 def test_owner_ended_by_a_signal_or_an_exception_stops_everything(tmp_path: Path) -> None:

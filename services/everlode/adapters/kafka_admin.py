@@ -7,7 +7,7 @@ recreated topic in silence): a difference is reported. Shell: confluent_kafka's 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from typing import Any, NamedTuple
 
@@ -25,6 +25,8 @@ from everlode.errors import ConfigError, DeadlineExceeded, Refusal, Unavailable
 from everlode.topics import TopicSpec
 
 _REQUEST_S = 15.0
+_LOOK_S = 5.0
+"""For questions: a broker that does not answer them for so long is down."""
 _MISSING = "(missing)"
 
 
@@ -53,10 +55,12 @@ def admin_client(bootstrap: str) -> AdminClient:
     )
 
 
-def await_brokers(bootstrap: str, nodes: int, deadline: float) -> None:
+def await_brokers(
+    bootstrap: str, nodes: int, deadline: float, given_up: Callable[[], bool] = lambda: False
+) -> None:
     """Wait until `nodes` brokers have joined. `deadline` by time.monotonic().
 
-    Raises: DeadlineExceeded.
+    Raises: DeadlineExceeded. Unavailable: `given_up` said so.
     """
     client = admin_client(bootstrap)
     found = 0
@@ -67,6 +71,8 @@ def await_brokers(bootstrap: str, nodes: int, deadline: float) -> None:
             found = 0
         if found >= nodes:
             return
+        if given_up():
+            raise Unavailable(f"{bootstrap}: no longer waited for")
         time.sleep(0.05)
     raise DeadlineExceeded(f"{bootstrap}: {found} of {nodes} Kafka brokers answered in time")
 
@@ -155,7 +161,7 @@ def _expected(spec: TopicSpec) -> dict[str, str]:
 
 def _metadata(client: AdminClient, bootstrap: str) -> dict[str, Any]:
     try:
-        return dict(client.list_topics(timeout=_REQUEST_S).topics)
+        return dict(client.list_topics(timeout=_LOOK_S).topics)
     except KafkaException as exc:
         raise _unavailable(bootstrap, exc) from exc
 

@@ -5,12 +5,10 @@ Data go to stdout, progress to stderr. Shell.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import signal
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -22,7 +20,6 @@ from rich.table import Table
 
 from everlode.errors import (
     ConfigError,
-    EverlodeError,
     NotFound,
     Precondition,
 )
@@ -44,6 +41,7 @@ from everlode.stack.supervisor import (
 from everlode.topics import Topology
 
 DEGRADED = 20
+INTERRUPTED = 130
 _POLL_S = 0.1
 
 app = typer.Typer(
@@ -66,21 +64,6 @@ Dir = Annotated[
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
-
-
-@contextlib.contextmanager
-def _errors(as_json: bool) -> Iterator[None]:
-    """An error of ours becomes its message, its hint and its exit code."""
-    try:
-        yield
-    except EverlodeError as exc:
-        if as_json:
-            typer.echo(json.dumps({"error": exc.as_dict()}))
-        else:
-            typer.echo(f"error: {exc.message}", err=True)
-            if exc.hint:
-                typer.echo(f"hint: {exc.hint}", err=True)
-        raise typer.Exit(exc.exit_code) from exc
 
 
 def _folder(chosen: Path | None) -> Path:
@@ -112,8 +95,15 @@ def up(
     regions: Annotated[
         str, typer.Option(help="Regions, by commas. Of a new folder only.", metavar="R,R")
     ] = "",
-    mirrors: Annotated[bool, typer.Option(help="Run a MirrorMaker 2 a region.")] = True,
-    s3: Annotated[str, typer.Option(help="auto, minio, rclone or none.")] = "auto",
+    mirrors: Annotated[
+        bool | None,
+        typer.Option(
+            "--mirrors/--no-mirrors", help="Run a MirrorMaker 2 a region.", show_default="yes"
+        ),
+    ] = None,
+    s3: Annotated[
+        str, typer.Option(help="auto, minio, rclone or none.", show_default="auto", metavar="S")
+    ] = "",
     port: Annotated[
         list[str] | None,
         typer.Option(
@@ -124,24 +114,25 @@ def up(
     as_json: Json = False,
 ) -> None:
     """Start a stack and wait until all of it serves. Data of an earlier one are found again."""
-    with _errors(as_json):
-        asked = _Up(_folder(directory), _ports(port or []))
-        if holder(asked.folder) is None:
-            _remember(asked.folder, regions, mirrors, s3)
-        if detach:
-            endpoints = start_detached(asked.folder, asked.ports, timeout, _say)
-            _print_endpoints(endpoints, as_json)
-        else:
-            _foreground(asked, as_json)
+    asked = _Up(_folder(directory), _ports(port or []))
+    if holder(asked.folder) is None:
+        _remember(asked.folder, regions, mirrors, s3)
+    if detach:
+        endpoints = start_detached(asked.folder, asked.ports, timeout, _say)
+        _print_endpoints(endpoints, as_json)
+    else:
+        _foreground(asked, as_json)
 
 
-def _remember(folder: Path, regions: str, mirrors: bool, s3: str) -> None:
-    if s3 not in ("auto", "minio", "rclone", "none"):
-        raise ConfigError(f"--s3 {s3}: expected auto, minio, rclone or none")
+def _remember(folder: Path, regions: str, mirrors: bool | None, s3: str) -> None:
+    """Write down what the stack is; what was not asked for stays as it was."""
+    known = load_options(folder)
     topology = saved_topology(folder)
+    if s3 not in ("", "auto", "minio", "rclone", "none"):
+        raise ConfigError(f"--s3 {s3}: expected auto, minio, rclone or none")
     if regions:
         wanted = tuple(r.strip() for r in regions.split(",") if r.strip())
-        if load_options(folder) and wanted != topology.regions:
+        if known and wanted != topology.regions:
             raise ConfigError(
                 f"--regions {regions}: the stack in {folder} has {', '.join(topology.regions)}",
                 hint="another folder with --dir, or without --regions",
@@ -150,8 +141,13 @@ def _remember(folder: Path, regions: str, mirrors: bool, s3: str) -> None:
             topology = Topology(regions=wanted)
         except ValidationError as exc:
             raise ConfigError(f"--regions {regions}: {exc.errors()[0]['msg']}") from exc
+    options = {
+        "mirrors": known.get("mirrors", True) if mirrors is None else mirrors,
+        "control_nodes": known.get("control_nodes", topology.control_replication),
+        "s3": (None if s3 == "none" else s3) if s3 else known.get("s3", "auto"),
+    }
     try:
-        save_options(folder, topology, mirrors=mirrors, s3=None if s3 == "none" else s3)
+        save_options(folder, topology, **options)
     except OSError as exc:
         raise ConfigError(f"{folder}: {exc.strerror}", hint="another folder with --dir") from exc
 
@@ -169,8 +165,10 @@ def _ports(given: list[str]) -> dict[str, int]:
 def _foreground(asked: _Up, as_json: bool) -> None:
     stop_on_signals()
     stack = build(asked.folder, asked.ports)
+    ready = False
     try:
         endpoints = stack.up(_say)
+        ready = True
         write_state(asked.folder, "ready", timings_s=stack.timings_s)
         _print_endpoints(endpoints, as_json)
         _say("running; Ctrl-C stops it")
@@ -178,6 +176,8 @@ def _foreground(asked: _Up, as_json: bool) -> None:
             signal.pause()
     except StopAsked:
         _say("stopping")
+        if not ready:
+            raise typer.Exit(INTERRUPTED) from None
     finally:
         stack.down()
     write_state(asked.folder, "stopped")
@@ -190,38 +190,36 @@ def down(
     as_json: Json = False,
 ) -> None:
     """Stop a stack and wait for it. Its data stay. No error when none runs."""
-    with _errors(as_json):
-        folder = _folder(directory)
-        pid = stop_detached(folder, timeout)
-        if as_json:
-            typer.echo(json.dumps({"stopped": pid is not None, "pid": pid}))
-        else:
-            typer.echo(f"stopped, data are in {folder}" if pid else "no stack ran")
+    folder = _folder(directory)
+    pid = stop_detached(folder, timeout)
+    if as_json:
+        typer.echo(json.dumps({"stopped": pid is not None, "pid": pid}))
+    else:
+        typer.echo(f"stopped, data are in {folder}" if pid else "no stack ran")
 
 
 @app.command(epilog="Example: everlode stack status --json")
 def status(directory: Dir = None, as_json: Json = False) -> None:
     """Show what runs. Exit code 20 when a process has gone, 10 when there is no stack."""
-    with _errors(as_json):
-        folder = _folder(directory)
-        if not folder.is_dir():
-            raise NotFound(f"no stack in {folder}", hint="start one: everlode stack up")
-        pid = holder(folder)
-        state = read_state(folder)
-        processes = read_record(folder) if pid is not None else []
-        report: dict[str, Any] = {
-            "dir": str(folder),
-            "state": _state(pid, state),
-            "pid": pid,
-            "ready_after_s": state.get("timings_s", {}).get("total"),
-            "processes": [_row(process) for process in processes],
-        }
-        if as_json:
-            typer.echo(json.dumps(report))
-        else:
-            _show_status(report)
-        if pid is not None and not all(p.alive for p in processes):
-            raise typer.Exit(DEGRADED)
+    folder = _folder(directory)
+    if not folder.is_dir():
+        raise NotFound(f"no stack in {folder}", hint="start one: everlode stack up")
+    pid = holder(folder)
+    state = read_state(folder)
+    processes = read_record(folder) if pid is not None else []
+    report: dict[str, Any] = {
+        "dir": str(folder),
+        "state": _state(pid, state),
+        "pid": pid,
+        "ready_after_s": state.get("timings_s", {}).get("total"),
+        "processes": [_row(process) for process in processes],
+    }
+    if as_json:
+        typer.echo(json.dumps(report))
+    else:
+        _show_status(report)
+    if pid is not None and not all(p.alive for p in processes):
+        raise typer.Exit(DEGRADED)
 
 
 def _state(pid: int | None, state: dict[str, Any]) -> str:
@@ -262,21 +260,20 @@ def logs(
     as_json: Json = False,
 ) -> None:
     """Print the logs of a stack's processes, of a stopped one too."""
-    with _errors(as_json):
-        paths = _log_files(_folder(directory), name)
-        offsets = {}
-        for path in paths:
-            tail = path.read_text(errors="replace").splitlines()[-lines:] if lines else []
-            offsets[path] = path.stat().st_size
-            for line in tail:
-                _log_line(path, line, as_json, len(paths) > 1)
-        try:
-            while follow:
-                time.sleep(_POLL_S)
-                for path in paths:
-                    offsets[path] = _grown(path, offsets[path], as_json, len(paths) > 1)
-        except KeyboardInterrupt:
-            raise typer.Exit(130) from None
+    paths = _log_files(_folder(directory), name)
+    offsets = {}
+    for path in paths:
+        tail = path.read_text(errors="replace").splitlines()[-lines:] if lines else []
+        offsets[path] = path.stat().st_size
+        for line in tail:
+            _log_line(path, line, as_json, len(paths) > 1)
+    try:
+        while follow:
+            time.sleep(_POLL_S)
+            for path in paths:
+                offsets[path] = _grown(path, offsets[path], as_json, len(paths) > 1)
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
 
 
 def _log_files(folder: Path, name: str | None) -> list[Path]:
@@ -315,19 +312,18 @@ def doctor(directory: Dir = None, as_json: Json = False) -> None:
 
     Exit code 20 when something differs; each difference names topic, setting, expected and found.
     """
-    with _errors(as_json):
-        folder = _folder(directory)
-        endpoints = Endpoints.load(folder)
-        if holder(folder) is None:
-            raise Precondition("the stack is not running", hint="everlode stack up")
-        found = examine(saved_topology(folder), endpoints)
-        gone = [p.name for p in read_record(folder) if not p.alive]
-        if as_json:
-            typer.echo(json.dumps(_as_dict(found, gone)))
-        else:
-            _show_diagnosis(found, gone)
-        if not found.green or gone:
-            raise typer.Exit(DEGRADED)
+    folder = _folder(directory)
+    endpoints = Endpoints.load(folder)
+    if holder(folder) is None:
+        raise Precondition("the stack is not running", hint="everlode stack up")
+    found = examine(saved_topology(folder), endpoints)
+    gone = [p.name for p in read_record(folder) if not p.alive]
+    if as_json:
+        typer.echo(json.dumps(_as_dict(found, gone)))
+    else:
+        _show_diagnosis(found, gone)
+    if not found.green or gone:
+        raise typer.Exit(DEGRADED)
 
 
 def _as_dict(found: Diagnosis, gone: list[str]) -> dict[str, Any]:

@@ -108,7 +108,7 @@ class NativeStack:
         """
         began = time.monotonic()
         try:
-            self.data_dir.mkdir(parents=True, exist_ok=True)
+            self.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         except OSError as exc:
             raise Unavailable(
                 f"{self.data_dir} cannot be made: {exc.strerror}", hint="another folder with --dir"

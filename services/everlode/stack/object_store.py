@@ -37,5 +37,5 @@ def command(
             *(str(server.binary), "serve", "s3", str(data), "--addr", f"{HOST}:{port}"),
             *("--config", "/dev/null", "--log-level", "NOTICE"),
         )
-        env = {"RCLONE_AUTH_KEY": ",".join(keys)}
+        env = {"RCLONE_AUTH_KEY": f'"{keys[0]},{keys[1]}"'}  # one CSV field
     return Command("s3", "s3", argv, log, lambda: answers(port), env=env)

@@ -106,7 +106,7 @@ class _Start:
 
     def _cluster(self, cluster: str, nodes: int) -> None:
         bootstrap = self.recipes.bootstrap(cluster)
-        await_brokers(bootstrap, nodes, self._deadline())
+        await_brokers(bootstrap, nodes, self._deadline(), self.aborted.is_set)
         created = ensure_topics(bootstrap, [s for s in self._topics if s.cluster == cluster])
         self._ready(f"{cluster} topics" + (f", {len(created)} created" if created else ""))
 
