@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from uuid import uuid5
 
-from everlode.errors import EverlodeError, NotFound, Refusal
+from everlode.errors import EverlodeError, NotFound, Refusal, Unavailable
 from everlode.events.barriers import Barrier, EpochOpened
 from everlode.events.base import (
     Command,
@@ -73,22 +73,40 @@ class Batch:
                 )
             if not isinstance(data, Command):
                 raise Refusal(f"{name} is no command", code="not_a_command")
-            owed = Owed(header.command_id, header.aggregate_id, data, header.issued_at)
-            count = self._decide(owed, source, header.correlation_id, header.causation_id)
+            owed = Owed(
+                header.command_id,
+                header.aggregate_id,
+                data,
+                header.issued_at,
+                header.causation_id,
+            )
+            count = self._decide(owed, source, header.correlation_id)
         except Refusal as error:
             self._answers.append((header, name, "refused", error))
         else:
             self._answers.append((header, name, "done" if count else "repeated", None))
 
-    def owed(self, owed: Owed, source: Source | None) -> EverlodeError | None:
-        """Decide a command to oneself. A refusal is its lawful end, and returned."""
+    def owed(
+        self, owed: Owed, source: Source | None, cause: Envelope | None = None
+    ) -> EverlodeError | None:
+        """Decide a command to oneself, stamped above `cause`. A refusal is its lawful end.
+
+        Raises: Unavailable: the cause is stamped too far ahead; it is read again later.
+        """
         if self._repeated(owed.command_id):
             return None
+        correlation = cause.correlation_id if cause is not None else owed.aggregate_id
         try:
-            self._decide(owed, source, owed.aggregate_id, owed.cause)
+            self._decide(owed, source, correlation, cause.stamp if cause is not None else 0)
         except Refusal as error:
+            if error.code == "clock_skew":
+                raise Unavailable(error.message, code=error.code, hint=error.hint) from None
             return error
         return None
+
+    def peek(self, component: str, key: str) -> State | None:
+        """A state as staged in this batch, else as committed."""
+        return self._state((component, key))[0]
 
     def _repeated(self, command_id: str) -> bool:
         return command_id in self._component.folds.answers or command_id in self._by_command
@@ -100,7 +118,7 @@ class Batch:
         return folds.get(*key), folds.version(*key)
 
     def _decide(
-        self, owed: Owed, source: Source | None, correlation: str, cause: str | None
+        self, owed: Owed, source: Source | None, correlation: str, cause_stamp: int = 0
     ) -> int:
         component = component_of_command(owed.command)
         if type(owed.command).component != self._component.name:
@@ -115,7 +133,7 @@ class Batch:
         topology = self._component.topology
         context = Context(owed.aggregate_id, self._component.home, owed.at, topology.task_types)
         events = decide(component, owed.command, state, context)
-        stamp_cause = state.stamp if state is not None else 0
+        stamp_cause = max(cause_stamp, state.stamp if state is not None else 0)
         for number, event in enumerate(events):
             version += 1
             partition = self._log.partition_of(owed.aggregate_id)
@@ -132,7 +150,7 @@ class Batch:
                 occurred_at=owed.at,
                 command_id=owed.command_id,
                 correlation_id=correlation,
-                causation_id=cause,
+                causation_id=owed.cause,
                 source_topic=source.topic if source else None,
                 source_partition=source.partition if source else None,
                 source_position=source.position if source else None,

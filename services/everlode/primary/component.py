@@ -6,7 +6,7 @@ itself by time. Everything else is the runtime's.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import ClassVar, NamedTuple
 
@@ -48,6 +48,8 @@ class Component:
         self.topology = topology
         self.folds = Folds(self.states, self._changed)
         self.view = HomeView(home, self.folds.states)
+        self.peek: Callable[[str, str], State | None] = self.folds.get
+        """A state as staged in the present batch; the view is as committed."""
 
     def cause_topics(self) -> list[str]:
         """Fact topics to react to."""

@@ -173,6 +173,7 @@ class Runtime:
     def _turn(self, epoch: int) -> None:
         node = self._agent.identity.node_id
         batch = Batch(self.component, self._log, self.scope, epoch, node)
+        self.component.peek = batch.peek
         self._look(0.0)
         raws = self._inputs.batch(BATCH, 0.03)
         read = {(r.topic, r.partition): r.offset + 1 for r in raws}
@@ -214,7 +215,7 @@ class Runtime:
         source = Source(raw.topic, raw.partition, fact.envelope.seq)
         where = Where(raw.topic, raw.partition, raw.offset)
         for owed in self.component.react(fact, where):
-            batch.owed(owed, source)
+            batch.owed(owed, source, fact.envelope)
 
     def _timed(self, batch: Batch) -> None:
         now = time.monotonic()

@@ -7,7 +7,7 @@ from uuid import uuid5
 
 from everlode.errors import Unavailable
 from everlode.events.base import Fact
-from everlode.events.commands import PayReward
+from everlode.events.commands import PayReward, ReverseReward, WithholdReward
 from everlode.events.rewards import RewardCalculated, RewardReleased
 from everlode.events.states import RewardState, State
 from everlode.primary.component import Component, Owed
@@ -49,20 +49,32 @@ class RewardComponent(Component):
         Raises: Unavailable: the sink did not answer; the fact is read again.
         """
         if isinstance(fact.data, RewardCalculated | RewardReleased):
-            state = self.folds.get("rewards", fact.envelope.aggregate_id)
+            state = self.peek("rewards", fact.envelope.aggregate_id)
             if isinstance(state, RewardState) and state.status == "calculated":
                 yield self._payout(state, fact)
             return
-        yield from super().react(fact, where)
+        for owed in super().react(fact, where):
+            if isinstance(owed.command, WithholdReward | ReverseReward):
+                yield from self._already_out(owed.aggregate_id, fact)
+            yield owed
+
+    def _already_out(self, key: str, fact: Fact) -> Iterable[Owed]:
+        """The payout that left before it could be booked: it is booked first, not held back."""
+        ref = self._sink.find(key)
+        if ref is not None:
+            yield self._booking(key, ref, fact)
 
     def _payout(self, state: RewardState, fact: Fact) -> Owed:
         try:
             ref = self._sink.pay(state.key, state.miner_id, state.amount_micro)
         except Unavailable as error:
             raise Unavailable(f"payout {state.key}: {error.message}") from None
+        return self._booking(state.key, ref, fact)
+
+    def _booking(self, key: str, ref: str, fact: Fact) -> Owed:
         return Owed(
-            str(uuid5(NAMESPACE, f"pay/{state.key}")),
-            state.key,
+            str(uuid5(NAMESPACE, f"pay/{key}")),
+            key,
             PayReward(payout_ref=ref),
             fact.envelope.occurred_at,
             fact.envelope.event_id,

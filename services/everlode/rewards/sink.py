@@ -6,6 +6,7 @@ Shell.
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
@@ -23,6 +24,9 @@ class PayoutSink(Protocol):
 
         Raises: Unavailable: it may or may not have been paid; ask again with the same key.
         """
+
+    def find(self, payout_key: str) -> str | None:
+        """Reference of a key that was paid, or None. Raises: Unavailable."""
 
 
 class JournalSink:
@@ -46,6 +50,7 @@ class JournalSink:
     def pay(self, payout_key: str, miner_id: str, amount_micro: int) -> str:
         """See PayoutSink. Raises: IntegrityError: the key was paid with another amount."""
         try:
+            fcntl.flock(self._file, fcntl.LOCK_EX)  # a fenced node may not have noticed yet
             self._catch_up()
             if payout_key in self._paid:
                 ref, amount = self._paid[payout_key]
@@ -60,9 +65,24 @@ class JournalSink:
             self._file.flush()
         except OSError as error:
             raise Unavailable(f"payout journal: {error.strerror}") from None
+        finally:
+            fcntl.flock(self._file, fcntl.LOCK_UN)
         self._paid[payout_key] = (ref, amount_micro)
         return ref
+
+    def find(self, payout_key: str) -> str | None:
+        """See PayoutSink."""
+        try:
+            self._catch_up()
+        except OSError as error:
+            raise Unavailable(f"payout journal: {error.strerror}") from None
+        paid = self._paid.get(payout_key)
+        return paid[0] if paid else None
 
     def sync(self) -> None:
         """Put what was written on disk."""
         os.fsync(self._file.fileno())
+
+    def close(self) -> None:
+        """Let the file go."""
+        self._file.close()

@@ -1,0 +1,241 @@
+"""Payouts leave once, whatever comes between the sink and the log. One batch, no Kafka."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from everlode.errors import IntegrityError, Unavailable
+from everlode.events import commands as c
+from everlode.events.base import Command, CommandHeader, Envelope, Event, Evidence, Fact
+from everlode.events.rewards import RewardCalculated
+from everlode.events.stamp import MAX_AHEAD_MS, HybridClock, stamp_at
+from everlode.events.states import RewardState
+from everlode.events.validations import FraudConfirmed, FraudSuspected
+from everlode.primary.batch import Batch, Source
+from everlode.rewards.service import RewardComponent
+from everlode.rewards.sink import JournalSink
+from everlode.state.view import Where
+from everlode.topics import Topology
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+WALL_MS = 1_000_000
+EVIDENCE = (Evidence(topic="", partition=-1, offset=-1, note="seen"),)
+CALCULATE = c.CalculateReward(
+    task_id="t", miner_id="m", validation_id="v", base_micro=1000, score_ppm=1_000_000
+)
+
+
+class Log:
+    """As much of a fact log as a batch needs."""
+
+    def __init__(self) -> None:
+        self.origin, self.topic, self.partitions, self.seqs = "eu.1", "eu.1.rewards", 1, [0]
+        self.clock = HybridClock()
+
+    def partition_of(self, _: str) -> int:
+        return 0
+
+    def next_stamp(self, cause: int = 0) -> int:
+        self.clock.observe(cause)
+        return self.clock.next(WALL_MS)
+
+
+class Sink:
+    """Counts what leaves; answers, or times out after paying."""
+
+    def __init__(self) -> None:
+        self.paid: dict[str, str] = {}
+        self.asked = 0
+        self.silent = False
+
+    def pay(self, payout_key: str, miner_id: str, amount_micro: int) -> str:
+        self.asked += 1
+        self.paid.setdefault(payout_key, f"ref-{payout_key}")
+        if self.silent:
+            raise Unavailable("no answer")
+        return self.paid[payout_key]
+
+    def find(self, payout_key: str) -> str | None:
+        return self.paid.get(payout_key)
+
+
+class Node:
+    """One reward primary, a batch at a time."""
+
+    def __init__(self, sink: Any) -> None:
+        self.component = RewardComponent("eu", Topology(), sink)
+        self.log: Any = Log()
+        self.begin()
+
+    def begin(self) -> None:
+        self.batch = Batch(self.component, self.log, "rewards/eu", 1, "eu-rd-1")
+        self.component.peek = self.batch.peek
+
+    def commit(self) -> list[tuple[Envelope, Event]]:
+        facts = self.batch.facts
+        self.log.seqs = [len(facts)]
+        self.batch.committed(list(range(len(facts))))
+        self.begin()
+        return [(envelope, data) for _, envelope, data in facts]
+
+    def command(self, command: Command, key: str = "t|m") -> None:
+        name = f"c{self.log.clock.last}{type(command).__name__}"
+        header = CommandHeader(
+            command_id=name,
+            aggregate_id=key,
+            issued_by="op",
+            reply_to="r",
+            issued_at=NOW,
+            correlation_id=name,
+        )
+        self.batch.command(header, command, Source("eu.commands.rewards", 0, 0), NOW)
+
+    def read(self, fact: Fact) -> None:
+        for owed in self.component.react(fact, Where("x", 0, 0)):
+            self.batch.owed(owed, None, fact.envelope)
+
+    @property
+    def reward(self) -> RewardState:
+        state = self.component.folds.get("rewards", "t|m")
+        assert isinstance(state, RewardState)
+        return state
+
+
+def cause(data: Event, key: str, stamp: int = 5) -> Fact:
+    envelope = Envelope(
+        event_id=f"e-{type(data).__name__}",
+        aggregate_id=key,
+        version=1,
+        origin="eu.1",
+        scope="validation/eu",
+        epoch=1,
+        seq=1,
+        stamp=stamp,
+        occurred_at=NOW,
+        correlation_id="story",
+    )
+    return Fact(envelope, data)
+
+
+def suspected(stamp: int = 5) -> Fact:
+    data = FraudSuspected(
+        rule="colluding-votes", suspects=("p",), task_id="t", severity_ppm=1, evidence=EVIDENCE
+    )
+    return cause(data, "case", stamp)
+
+
+CONFIRMED = cause(
+    FraudConfirmed(
+        rule="colluding-votes",
+        suspects=("p",),
+        task_id="t",
+        decided_by="x",
+        penalty_micro=1,
+        evidence=EVIDENCE,
+    ),
+    "case",
+)
+
+
+def a_node(sink: Any) -> tuple[Node, Fact]:
+    """A node with one reward calculated, and the fact that asks for its payout."""
+    node = Node(sink)
+    node.command(CALCULATE)
+    ((envelope, data),) = node.commit()
+    assert isinstance(data, RewardCalculated)
+    return node, Fact(envelope, data)
+
+
+def test_reward_is_paid_once_however_often_its_fact_is_read() -> None:
+    sink = Sink()
+    node, calculated = a_node(sink)
+    node.read(calculated)
+    node.read(calculated)
+    node.commit()
+    node.read(calculated)
+    assert node.commit() == []
+    assert (node.reward.status, list(sink.paid)) == ("paid", ["t|m"])
+
+
+@pytest.mark.parametrize("by_operator", [True, False])
+def test_reward_withheld_in_the_same_batch_does_not_leave(by_operator: bool) -> None:
+    sink = Sink()
+    node, calculated = a_node(sink)
+    if by_operator:
+        node.command(c.WithholdReward(case_id="case", reason="r"))
+    else:
+        node.read(suspected())
+    node.read(calculated)
+    node.commit()
+    assert (node.reward.status, sink.asked) == ("withheld", 0)
+    node.command(c.ReleaseReward(case_id="case", reason="r"))
+    ((envelope, data),) = node.commit()
+    node.read(Fact(envelope, data))
+    node.commit()
+    assert (node.reward.status, sink.asked) == ("paid", 1)
+
+
+@pytest.mark.parametrize("fraud", [suspected(), CONFIRMED])
+def test_payout_that_left_before_a_crash_is_booked_before_it_could_be_held_back(
+    fraud: Fact,
+) -> None:
+    sink = Sink()
+    node, calculated = a_node(sink)
+    node.read(calculated)
+    node.begin()  # it crashed before the commit; the successor reads the fraud first
+    node.read(fraud)
+    node.read(calculated)
+    node.commit()
+    assert (node.reward.status, node.reward.payout_ref) == ("paid", "ref-t|m")
+    assert list(sink.paid) == ["t|m"]
+
+
+def test_silent_sink_is_asked_again_and_pays_once() -> None:
+    sink = Sink()
+    node, calculated = a_node(sink)
+    sink.silent = True
+    with pytest.raises(Unavailable, match=r"payout t\|m"):
+        node.read(calculated)
+    node.begin()
+    sink.silent = False
+    node.read(calculated)
+    node.commit()
+    assert (node.reward.status, list(sink.paid)) == ("paid", ["t|m"])
+
+
+def test_effect_is_stamped_above_its_cause_and_tells_its_story() -> None:
+    sink = Sink()
+    node, _ = a_node(sink)
+    ahead = stamp_at(WALL_MS + 1000)
+    node.read(suspected(ahead))
+    ((envelope, _),) = node.commit()
+    assert envelope.stamp > ahead
+    assert envelope.correlation_id == "story"
+    assert envelope.causation_id == "e-FraudSuspected"
+
+
+def test_cause_too_far_ahead_is_read_again_and_not_lost() -> None:
+    node, _ = a_node(Sink())
+    with pytest.raises(Unavailable) as caught:
+        node.read(suspected(stamp_at(WALL_MS + MAX_AHEAD_MS + 1)))
+    assert caught.value.code == "clock_skew"
+
+
+def test_journal_pays_a_key_once_for_two_nodes(tmp_path: Path) -> None:
+    path = tmp_path / "payouts.jsonl"
+    one, two = JournalSink(path), JournalSink(path)
+    assert one.find("t|m") is None
+    ref = one.pay("t|m", "m", 5)
+    assert two.find("t|m") == two.pay("t|m", "m", 5) == one.pay("t|m", "m", 5) == ref
+    assert len(path.read_text().splitlines()) == 1
+    with pytest.raises(IntegrityError):
+        two.pay("t|m", "m", 6)
+    one.close()
+    two.close()
+    again = JournalSink(path)
+    assert again.find("t|m") == ref
+    again.close()
