@@ -134,6 +134,18 @@ def test_state_encoded_and_decoded_is_equal(component: str, data: st.DataObject)
 
 
 @settings(max_examples=25)
+@given(st.data(), st.randoms(use_true_random=False))
+def test_bytes_of_a_state_do_not_depend_on_the_order_of_its_maps(
+    data: st.DataObject, random: Any
+) -> None:
+    kind: Any = STATES["miners"]
+    state = data.draw(named_tuples(kind))
+    items = list(state.locks.items())
+    random.shuffle(items)
+    assert codec.encode_state(state._replace(locks=dict(items))) == codec.encode_state(state)
+
+
+@settings(max_examples=25)
 @given(models(CommandAnswered))
 def test_answer_encoded_and_decoded_is_equal(answer: CommandAnswered) -> None:
     assert BOOK.decode_answer(codec.encode_answer(answer)) == answer

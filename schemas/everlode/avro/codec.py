@@ -103,6 +103,14 @@ _MODELS: tuple[type[Record], ...] = (
 )
 _DUMP = {model: _needs_dump(model) for model in _MODELS}
 _STATE_ARRAYS = {cls: _record_fields(schemas.raw(cls.__name__)) for cls in STATES.values()}
+_STATE_MAPS = {
+    cls: tuple(
+        field["name"]
+        for field in schemas.raw(cls.__name__)["fields"]
+        if isinstance(field["type"], dict) and field["type"]["type"] == "map"
+    )
+    for cls in STATES.values()
+}
 
 
 def _body(record: Record) -> dict[str, Any]:
@@ -145,8 +153,10 @@ def _plain(item: Any) -> dict[str, Any]:
 
 
 def state_dict(state: states.State) -> dict[str, Any]:
-    """The state as plain values, as Avro and JSON writers want it."""
+    """The state as plain values, as Avro and JSON writers want it; maps sorted by key."""
     value = state._asdict()
+    for field in _STATE_MAPS[type(state)]:
+        value[field] = dict(sorted(value[field].items()))
     for field, item in _STATE_ARRAYS[type(state)]:
         value[field] = [_plain(x) for x in value[field]] if item in _NESTED else value[field]
     return value
