@@ -9,7 +9,7 @@ import pytest
 from confluent_kafka import Consumer, Producer
 from minio import Minio
 
-from everlode.adapters.kafka_admin import alter_topic, diff_topics, ensure_topics
+from everlode.adapters.kafka_admin import admin_client, alter_topic, diff_topics, ensure_topics
 from everlode.adapters.mirror_status import flow_state
 from everlode.errors import ConfigError
 from everlode.stack import Endpoints, NativeStack
@@ -144,6 +144,29 @@ def test_mirror_without_a_source_no_longer_copies_from_it(everlode_stack: Native
     assert closed not in values_until(target, "eu.1.receipts", closed, 2.0)
     everlode_stack.set_mirror_sources("ap", ("eu", "us"))
     assert closed in values_until(target, "eu.1.receipts", closed, 60.0)
+
+
+def test_control_cluster_takes_writes_after_its_leader_was_killed(
+    everlode_stack: NativeStack,
+) -> None:
+    bootstrap = endpoints_of(everlode_stack).control_bootstrap
+    assert bootstrap is not None
+    client = admin_client(bootstrap)
+    leader = client.list_topics("control", timeout=10).topics["control"].partitions[0].leader
+    everlode_stack.kill(f"control/{leader}")
+    try:
+        producer = Producer(
+            {"bootstrap.servers": bootstrap, "acks": "all", "message.timeout.ms": 60_000}
+        )
+        errors: list[object] = []
+        # a null key and no schema: folds of the control log have their own clusters in their tests
+        producer.produce("control", b"", on_delivery=lambda error, _: errors.append(error))
+        assert producer.flush(60) == 0
+        assert errors == [None]
+        now = client.list_topics("control", timeout=10).topics["control"].partitions[0].leader
+        assert now != leader
+    finally:
+        everlode_stack.restart(f"control/{leader}")
 
 
 def test_object_store_has_both_buckets_and_states_its_choice(everlode_stack: NativeStack) -> None:

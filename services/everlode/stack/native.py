@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import os
 import shutil
 import threading
 import time
@@ -82,6 +83,7 @@ class NativeStack:
             s3=s3 is not None,
         )
         self._lock = StackLock(self.data_dir)
+        self._owner = os.getpid()
         self._processes: dict[str, Process] = {}
         self._guard = threading.RLock()
         self.parts: Parts | None = None
@@ -107,6 +109,7 @@ class NativeStack:
         time; no room. After an error nothing of it runs.
         """
         began = time.monotonic()
+        self._owner = os.getpid()
         try:
             self.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         except OSError as exc:
@@ -133,7 +136,9 @@ class NativeStack:
         return self.endpoints
 
     def down(self) -> None:
-        """Stop everything and wait for it; data stay. Idempotent."""
+        """Stop everything and wait for it; data stay. Idempotent; a fork of ours does nothing."""
+        if os.getpid() != self._owner:
+            return
         with self._guard:
             kinds = (("mirror",), ("kafka", "control", "postgres", "s3"))
             for group in kinds:

