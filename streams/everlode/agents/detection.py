@@ -51,7 +51,7 @@ class DetectionAgent:
         self.app.agent(channel, name=f"everlode.detection.{origin}")(self._agent)
 
     async def _agent(self, stream: Any) -> None:
-        await each_batch(self.app, stream.events(), self._effect, most=BATCH, within_s=0.1)
+        await each_batch(self.app, stream, self._effect, most=BATCH, within_s=0.1)
 
     async def _effect(self, events: list[Any]) -> None:
         for event in events:

@@ -1,0 +1,335 @@
+"""The projection's PostgreSQL: rows and positions in one transaction, guarded.
+
+Invariants: a row only moves to a greater (epoch, version) (a deleted row keeps its version); a
+position moves only from where its owner left it (compare-and-set), so a projector that was
+stopped and has lost its partition changes nothing. Shell.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import psycopg
+from psycopg import sql
+
+from everlode.avro.codec import Codec
+from everlode.errors import FencedOut, Unavailable
+from everlode.projection.fold import UNKNOWN, Incoming, Key, Known, Outcome, PartitionFold, Position
+from everlode.projection.tables import COMPONENTS, column_names, ddl, row, schema_of
+
+
+class Taken(NamedTuple):
+    """What a projector finds when it takes a partition number over."""
+
+    positions: dict[str, Position]
+    published: dict[str, int]
+    opened: dict[tuple[str, str], int]
+    parked: list[Incoming]
+
+
+@contextmanager
+def _translated(what: str) -> Iterator[None]:
+    try:
+        yield
+    except psycopg.OperationalError as error:
+        raise Unavailable(f"PostgreSQL, {what}: {str(error).strip()}", code="postgres") from None
+
+
+class Projection:
+    """One generation in one database, over one connection. Not thread-safe."""
+
+    def __init__(self, conninfo: str, generation: int, owner: str) -> None:
+        """Connect. Raises: Unavailable."""
+        self.generation = generation
+        self.owner = owner
+        self._codec = Codec()
+        self._g = schema_of(generation)
+        with _translated("connecting"):
+            self._db = psycopg.connect(conninfo, autocommit=True, connect_timeout=10)
+        self._temps = False
+
+    def create(self) -> None:
+        """Make the generation's tables where they are missing. Raises: Unavailable."""
+        with _translated("making tables"), self._db.transaction():
+            self._db.execute("select pg_advisory_xact_lock(4711)")
+            for statement in ddl(self.generation):
+                self._db.execute(statement.encode())
+
+    def close(self) -> None:
+        """Disconnect."""
+        self._db.close()
+
+    # -- taking partitions over ----------------------------------------------------------------
+
+    def take(self, partition: int, topics: Sequence[str]) -> Taken:
+        """Become the owner of a partition number; whoever owned it writes no more.
+
+        Raises: Unavailable.
+        """
+        with _translated("taking a partition"), self._db.transaction():
+            for topic in topics:
+                self._db.execute(
+                    self._sql(
+                        "insert into {g}.positions values (%s, %s, 0, 0, 0, 0, %s)"
+                        " on conflict (topic, part) do update set owner = excluded.owner"
+                    ),
+                    (topic, partition, self.owner),
+                )
+            rows = self._db.execute(
+                self._sql(
+                    "select topic, seq, stamp, next_offset, published_seq from {g}.positions"
+                    " where part = %s"
+                ),
+                (partition,),
+            ).fetchall()
+            opened = self._db.execute(
+                self._sql("select topic, scope, epoch from {g}.opened where part = %s"),
+                (partition,),
+            ).fetchall()
+            parked = self._db.execute(
+                self._sql(
+                    "select topic, at_offset, value from {g}.parked where part = %s"
+                    " order by topic, at_offset"
+                ),
+                (partition,),
+            ).fetchall()
+        return Taken(
+            {t: Position(s, st, o) for t, s, st, o, _ in rows},
+            {t: p for t, _, _, _, p in rows},
+            {(t, s): e for t, s, e in opened},
+            [Incoming(t, o, self._codec.decode_fact(v), v) for t, o, v in parked],
+        )
+
+    def unpublished(
+        self, partition: int, published: Mapping[str, int]
+    ) -> Iterator[tuple[str, str, bytes | None]]:
+        """(component, key, state bytes) of rows newer than what the state topics surely hold."""
+        for component in COMPONENTS:
+            with _translated("reading rows"):
+                rows = self._db.execute(
+                    self._sql(
+                        "select r.key, r.doc from {g}.{c} r left join {g}.positions p"
+                        " on (p.topic, p.part) = (r.topic, r.part) where r.part = %s"
+                        " and (p.published_seq is null or r.seq > p.published_seq)",
+                        component,
+                    ),
+                    (partition,),
+                ).fetchall()
+            for key, doc in rows:
+                yield component, key, None if doc is None else bytes(doc)
+
+    def known(self, keys: Iterable[Key]) -> dict[Key, Known]:
+        """What is known of these aggregates; UNKNOWN of those that are not there.
+
+        One query a component. Raises: Unavailable.
+        """
+        found = dict.fromkeys(keys, UNKNOWN)
+        wanted: dict[str, list[str]] = {}
+        for component, key in found:
+            wanted.setdefault(component, []).append(key)
+        for component, names in wanted.items():
+            with _translated("reading states"):
+                rows = self._db.execute(
+                    self._sql(
+                        "select key, version, event_id, doc from {g}.{c} where key = any(%s)",
+                        component,
+                    ),
+                    (names,),
+                    binary=True,
+                ).fetchall()
+            for key, version, event_id, doc in rows:
+                state = None if doc is None else self._codec.decode_state(bytes(doc))
+                found[component, key] = Known(state, version, event_id)
+        return found
+
+    # -- writing -----------------------------------------------------------------------------
+
+    def apply(
+        self,
+        fold: PartitionFold,
+        before: Mapping[str, Position],
+        outcome: Outcome,
+        rows: Mapping[str, Sequence[tuple[Any, ...]]],
+        published: Mapping[str, int],
+        counter: str,
+    ) -> None:
+        """Write what a batch changed, and its positions, in one transaction.
+
+        `before` are the positions that the batch started from; `published` is what the state
+        topics surely hold by now. Raises: FencedOut: another owns the partition. Unavailable.
+        """
+        with _translated("writing a batch"), self._db.transaction():
+            for topic, position in fold.positions.items():
+                old = before.get(topic) or Position()
+                done = self._db.execute(
+                    self._sql(
+                        "update {g}.positions set seq = %s, stamp = %s, next_offset = %s,"
+                        " published_seq = greatest(published_seq, %s) where topic = %s"
+                        " and part = %s and owner = %s and seq = %s"
+                    ),
+                    (
+                        position.seq, position.stamp, position.next_offset,
+                        published.get(topic, 0), topic, fold.partition, self.owner, old.seq,
+                    ),
+                )  # fmt: skip
+                if done.rowcount != 1:
+                    raise FencedOut(f"{topic}/{fold.partition} has another projector")
+            for component, found in rows.items():
+                if found:
+                    self._upsert(component, found)
+            self._notes(fold.partition, outcome)
+            self._count(counter, outcome.folded)
+
+    def _upsert(self, component: str, rows: Sequence[tuple[Any, ...]]) -> None:
+        """COPY into a temporary table, then upsert; each key once."""
+        columns = column_names(component)
+        names = ", ".join(columns)
+        temp = f"new_{component}"
+        self._db.execute(
+            self._sql(
+                f"create temp table if not exists {temp} (like {{g}}.{{c}}) on commit delete rows",
+                component,
+            )
+        )
+        with (
+            self._db.cursor() as cursor,
+            cursor.copy(f"copy {temp} ({names}) from stdin".encode()) as copy,
+        ):
+            for values in rows:
+                copy.write_row(values)
+        updates = ", ".join(f"{c} = excluded.{c}" for c in columns[1:])
+        self._db.execute(
+            self._sql(
+                f"insert into {{g}}.{{c}} as r ({names}) select {names} from {temp}"
+                f" on conflict (key) do update set {updates}"
+                " where r.version < excluded.version",
+                component,
+            )
+        )
+
+    def _notes(self, partition: int, outcome: Outcome) -> None:
+        for problem in outcome.problems:
+            self._db.execute(
+                self._sql(
+                    "insert into {g}.problems values (%s, %s, %s, %s, %s, %s, %s, %s)"
+                    " on conflict do nothing"
+                ),
+                (
+                    problem.kind, problem.topic, partition, problem.offset, problem.key,
+                    problem.event_id, problem.expected, problem.found,
+                ),
+            )  # fmt: skip
+        for item in outcome.parked:
+            self._db.execute(
+                self._sql("insert into {g}.parked values (%s, %s, %s, %s) on conflict do nothing"),
+                (item.topic, partition, item.offset, item.value),
+            )
+        for item in outcome.released:
+            self._db.execute(
+                self._sql("delete from {g}.parked where (topic, part, at_offset) = (%s, %s, %s)"),
+                (item.topic, partition, item.offset),
+            )
+        for (topic, scope), epoch in outcome.opened.items():
+            self._db.execute(
+                self._sql(
+                    "insert into {g}.opened as o values (%s, %s, %s, %s) on conflict"
+                    " (topic, part, scope) do update set epoch = greatest(o.epoch, excluded.epoch)"
+                ),
+                (topic, partition, scope, epoch),
+            )
+
+    def _count(self, name: str, amount: int) -> None:
+        self._db.execute(
+            self._sql(
+                "insert into {g}.counters as c values (%s, %s) on conflict (name)"
+                " do update set value = c.value + excluded.value"
+            ),
+            (name, amount),
+        )
+
+    def nodes(self, beats: Mapping[str, tuple[Any, ...]]) -> None:
+        """Upsert the last beat of each node; older stamps change nothing. Raises: Unavailable."""
+        with _translated("writing beats"), self._db.transaction(), self._db.cursor() as cursor:
+            cursor.executemany(
+                self._sql(
+                    "insert into {g}.nodes as n values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s,"
+                    " %s, %s, %s, %s, %s, %s) on conflict (node_id) do update set"
+                    " role = excluded.role, held_epoch = excluded.held_epoch,"
+                    " endpoint = excluded.endpoint, status = excluded.status,"
+                    " load_ppm = excluded.load_ppm, current_tasks = excluded.current_tasks,"
+                    " max_concurrent = excluded.max_concurrent, work_done = excluded.work_done,"
+                    " queue_size = excluded.queue_size, specialties = excluded.specialties,"
+                    " stamp = excluded.stamp, last_beat = excluded.last_beat"
+                    " where n.stamp < excluded.stamp"
+                ),
+                list(beats.values()),
+            )
+
+    # -- generations -------------------------------------------------------------------------
+
+    def load(self, component: str, states: Iterable[tuple[str, Known]]) -> int:
+        """Put restored states into an empty table; returns how many. Raises: Unavailable."""
+        columns = ", ".join(column_names(component))
+        count = 0
+        with (
+            _translated("loading states"),
+            self._db.transaction(),
+            self._db.cursor() as cursor,
+            cursor.copy(self._sql(f"copy {{g}}.{{c}} ({columns}) from stdin", component)) as copy,
+        ):
+            for key, known in states:
+                copy.write_row(row(component, key, known))
+                count += 1
+        return count
+
+    def place(self, partition: int, positions: Mapping[str, Position]) -> None:
+        """Set where restored topics stand; what they hold counts as published."""
+        with _translated("setting positions"), self._db.transaction():
+            for topic, p in positions.items():
+                self._db.execute(
+                    self._sql(
+                        "insert into {g}.positions values (%s, %s, %s, %s, %s, %s, %s)"
+                        " on conflict (topic, part) do update set seq = excluded.seq,"
+                        " stamp = excluded.stamp, next_offset = excluded.next_offset,"
+                        " published_seq = excluded.published_seq, owner = excluded.owner"
+                    ),
+                    (topic, partition, p.seq, p.stamp, p.next_offset, p.seq, self.owner),
+                )
+
+    def switch(self) -> None:
+        """Make this generation the current one. Idempotent."""
+        with _translated("switching"), self._db.transaction():
+            self._db.execute(
+                "update everlode.current set generation = %s where generation < %s",
+                (self.generation, self.generation),
+            )
+
+    def drop(self) -> None:
+        """Remove the generation, wherever it stands."""
+        with _translated("dropping a generation"):
+            self._db.execute(self._sql("drop schema if exists {g} cascade"))
+
+    def query(self, text: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """Rows of a query; `{g}` in it is this generation's schema. Raises: Unavailable."""
+        with _translated("a query"):
+            return self._db.execute(self._sql(text), values).fetchall()
+
+    def _sql(self, text: str, component: str = "") -> sql.Composed:
+        return sql.SQL(text).format(
+            g=sql.Identifier(self._g), c=sql.Identifier(component or "none")
+        )
+
+
+def current_generation(conninfo: str) -> int:
+    """The generation that is current in a database; 1 in an empty one. Raises: Unavailable."""
+    with (
+        _translated("reading the generation"),
+        psycopg.connect(conninfo, autocommit=True, connect_timeout=10) as db,
+    ):
+        found = db.execute("select to_regclass('everlode.current')").fetchone()
+        if found is None or found[0] is None:
+            return 1
+        value = db.execute("select generation from everlode.current").fetchone()
+    return int(value[0]) if value else 1

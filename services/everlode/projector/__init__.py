@@ -1,0 +1,1 @@
+"""The projector: facts in, rows and state records out; in bulk first, then live with Faust."""

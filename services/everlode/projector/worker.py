@@ -1,0 +1,218 @@
+"""Applies batches of one partition number: fold, PostgreSQL, state topics, in that order.
+
+The numbered protocol of a batch, for one partition number:
+  1. read back what `seq` shows to be missing before the batch;
+  2. load the states that it needs and that are not cached;
+  3. fold;
+  4. PostgreSQL: rows and positions in one transaction, if we still own the partition (must);
+  5. state records in one transaction of the partition's own transactional id (must, before ack);
+  6. the next batch notes in PostgreSQL that they are published (should: else they are sent again).
+A projector that is killed between 4 and 5 leaves rows that are not published; whoever takes the
+partition over publishes them first. One that is stopped and woken is fenced at 4 by the owner and
+at 5 by the transactional id, so a state topic never goes back. Shell; one thread a partition.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from everlode.adapters.kafka import Raw, Reader, Record, Sender, Writer
+from everlode.adapters.postgres import Projection
+from everlode.avro.codec import Codec, UnknownSchema
+from everlode.errors import ContractError, Unavailable
+from everlode.events.base import Fact
+from everlode.events.catalogue import EVENTS, FACT_COMPONENTS
+from everlode.projection.fold import Incoming, Key, Known, Outcome, PartitionFold, Position
+from everlode.projection.tables import row
+from everlode.topics import Topology
+from everlode.topics.names import dead_letter_topic, fact_topic, split_fact_topic, state_topic
+
+CACHED = 60_000
+"""States kept in memory, a partition number."""
+
+
+class Home(NamedTuple):
+    """Where a projector works."""
+
+    region: str
+    bootstrap: str
+    conninfo: str
+    generation: int
+    node_id: str
+
+
+def fact_topics(topology: Topology) -> list[str]:
+    """All fact topics of all origins, in a fixed order."""
+    return [fact_topic(o, c) for o in topology.origins for c in FACT_COMPONENTS]
+
+
+class PartitionWorker:
+    """Owns one partition number of all fact topics."""
+
+    def __init__(
+        self,
+        home: Home,
+        partition: int,
+        topics: Sequence[str],
+        learn: Callable[[bytes], bool] = lambda _: False,
+    ) -> None:
+        """Take the partition over and publish what was left unpublished.
+
+        `learn(fingerprint)` waits for an unknown schema; false when it did not come.
+        Raises: Unavailable.
+        """
+        self.partition = partition
+        self.codec = Codec()
+        self._home = home
+        self._learn = learn
+        owner = f"{home.node_id}/{partition}"
+        self._db = Projection(home.conninfo, home.generation, owner)
+        self._writer = Writer(
+            home.bootstrap, f"projector.{home.region}.g{home.generation}.{partition}"
+        )
+        taken = self._db.take(partition, topics)
+        self._writer.open()
+        self._fold = PartitionFold(partition, taken.positions, taken.opened, taken.parked)
+        self._published: dict[str, int] = {}
+        self._cache: OrderedDict[Key, Known] = OrderedDict()
+        self._dead = Sender(home.bootstrap)
+        self.quarantined = 0
+        left = [
+            self._state_record(component, key, doc)
+            for component, key, doc in self._db.unpublished(partition, taken.published)
+        ]
+        for start in range(0, len(left), 2000):
+            self._writer.write(left[start : start + 2000])
+        self._note_published()
+
+    def positions(self) -> dict[str, Position]:
+        """Where the partition number stands, a topic each."""
+        return self._fold.positions
+
+    def apply(self, raws: Sequence[Raw], counter: str) -> Outcome:
+        """Apply records of this partition number, in order; returns once they are published.
+
+        `counter` names how they came (live or bulk). Raises: FencedOut: another took the
+        partition. Unavailable: nothing, or everything up to step 4, has happened.
+        """
+        batch = self._decoded(raws)
+        missing = self._fold.missing_before(batch)
+        if missing:
+            batch = self._decoded(self._read_back(missing)) + batch
+        return self._apply(batch, counter)
+
+    def _apply(self, batch: list[Incoming], counter: str) -> Outcome:
+        before = {t: Position(p.seq, p.stamp, p.next_offset) for t, p in self._positions().items()}
+        known = self._known(PartitionFold.keys(batch))
+        old = {key: value.state for key, value in known.items()}
+        outcome = self._fold.fold(batch, known)
+        rows: dict[str, list[tuple[Any, ...]]] = {}
+        for (component, key), value in outcome.changed.items():
+            before_it = old.get((component, key))
+            rows.setdefault(component, []).append(row(component, key, value, before_it))
+        self._db.apply(self._fold, before, outcome, rows, self._published, counter)
+        records = [
+            self._state_record(component, values[0], values[10])
+            for component, found in rows.items()
+            for values in found
+        ]
+        if records:
+            self._writer.write(records)
+        self._note_published()
+        self._remember(known)
+        return outcome
+
+    def _positions(self) -> dict[str, Position]:
+        return self._fold.positions
+
+    def _note_published(self) -> None:
+        self._published = {t: p.seq for t, p in self._fold.positions.items()}
+
+    def _state_record(self, component: str, key: str, doc: bytes | None) -> Record:
+        topic = state_topic(self._home.generation, component)
+        return Record(topic, self.partition, key, doc, [])
+
+    # -- states ------------------------------------------------------------------------------
+
+    def _known(self, keys: set[Key]) -> dict[Key, Known]:
+        found = {key: self._cache[key] for key in keys if key in self._cache}
+        missing = keys - found.keys()
+        if missing:
+            found.update(self._db.known(missing))
+        return found
+
+    def _remember(self, known: dict[Key, Known]) -> None:
+        for key, value in known.items():
+            self._cache[key] = value
+            self._cache.move_to_end(key)
+        while len(self._cache) > CACHED:
+            self._cache.popitem(last=False)
+
+    # -- records -----------------------------------------------------------------------------
+
+    def _decoded(self, raws: Sequence[Raw]) -> list[Incoming]:
+        found = []
+        for raw in raws:
+            try:
+                fact = self._decode(raw)
+            except ContractError as error:
+                self._quarantine(raw, error)
+                continue
+            found.append(Incoming(raw.topic, raw.offset, fact, raw.value or b""))
+        return found
+
+    def _decode(self, raw: Raw) -> Fact:
+        """Raises: ContractError: the record does not belong where it is."""
+        try:
+            fact = self.codec.decode_fact(raw.value)
+        except UnknownSchema as error:
+            if not self._learn(error.fingerprint):
+                raise
+            fact = self.codec.decode_fact(raw.value)
+        name = type(fact.data).__name__
+        topic = EVENTS[name].topic
+        if topic not in ("*", split_fact_topic(raw.topic)[1]):
+            raise ContractError(f"{name} does not belong on {raw.topic}", code="wrong_topic")
+        if raw.key is None:
+            raise ContractError("the record has no key", code="null_key")
+        if raw.key != fact.envelope.aggregate_id.encode():
+            raise ContractError("the key is not the aggregate's id", code="wrong_key")
+        if topic != "*" and fact.envelope.version < 1:
+            raise ContractError("a fact without a version", code="invalid")
+        return fact
+
+    def _quarantine(self, raw: Raw, error: ContractError) -> None:
+        """Keep it on the dead-letter topic, with where it came from; then go on."""
+        topic = dead_letter_topic("projector", raw.topic)
+        headers = [
+            *raw.headers,
+            ("dlt-consumer", b"projector"),
+            ("dlt-topic", raw.topic.encode()),
+            ("dlt-partition", str(raw.partition).encode()),
+            ("dlt-offset", str(raw.offset).encode()),
+            ("dlt-code", error.code.encode()),
+            ("dlt-message", error.message.encode()),
+        ]
+        key = (raw.key or b"").decode(errors="replace")
+        self._dead.send(Record(topic, 0, key, raw.value, headers))
+        if self._dead.flush(10):
+            raise Unavailable(f"{topic}: a dead letter could not be written")
+        self.quarantined += 1
+
+    def _read_back(self, missing: dict[str, tuple[int, int]]) -> list[Raw]:
+        """Records between what was applied and the batch, which Faust did not hand out."""
+        reader = Reader(self._home.bootstrap, f"read-back-{self._home.node_id}", wait_ms=50)
+        start = {(t, self.partition): a for t, (a, _) in missing.items()}
+        reader.assign(start)
+        found: list[Raw] = []
+        for batch in reader.until({(t, self.partition): e for t, (_, e) in missing.items()}, 30):
+            found.extend(r for r in batch if r.offset < missing[r.topic][1])
+        reader.close()
+        return found
+
+    def close(self) -> None:
+        """Leave."""
+        self._writer.abandon()
+        self._db.close()

@@ -1,0 +1,186 @@
+"""The tables of a generation, and the row of a state. Pure.
+
+A generation N is a PostgreSQL schema g<N>. Every component's table begins with the same columns;
+`doc` is the state as it stands in the state topic (Avro), null when the aggregate was deleted.
+The rest are columns to query by; times are event time.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from everlode.avro.codec import encode_state
+from everlode.events.states import (
+    FraudState,
+    MinerState,
+    RewardState,
+    State,
+    TaskState,
+    ValidationState,
+)
+from everlode.projection.fold import Known
+from everlode.topics.names import fact_topic
+
+HEAD = (
+    ("key", "text primary key"),
+    ("epoch", "bigint not null"),
+    ("version", "bigint not null"),
+    ("stamp", "bigint not null"),
+    ("topic", "text not null"),
+    ("part", "integer not null"),
+    ("seq", "bigint not null"),
+    ("event_id", "text not null"),
+    ("status", "text not null"),
+    ("home", "text not null"),
+    ("doc", "bytea"),
+)
+COLUMNS: dict[str, tuple[tuple[str, str], ...]] = {
+    "tasks": (
+        ("task_type", "text"),
+        ("client_id", "text"),
+        ("miner_id", "text"),
+        ("manager_node", "text"),
+        ("attempt", "bigint"),
+        ("progress_ppm", "bigint"),
+        ("reward_micro", "bigint"),
+        ("submitted_at", "timestamptz"),
+        ("ended_at", "timestamptz"),
+    ),
+    "miners": (
+        ("specialties", "text[]"),
+        ("reputation_ppm", "bigint"),
+        ("stake_free_micro", "bigint"),
+        ("stake_locked_micro", "bigint"),
+        ("stake_slashed_micro", "bigint"),
+        ("accepted", "bigint"),
+    ),
+    "validations": (
+        ("task_id", "text"),
+        ("miner_id", "text"),
+        ("kind", "text"),
+        ("accepted", "boolean"),
+        ("score_ppm", "bigint"),
+        ("upheld", "integer"),
+        ("judged", "integer"),
+        ("requested_at", "timestamptz"),
+        ("decided_at", "timestamptz"),
+    ),
+    "rewards": (
+        ("task_id", "text"),
+        ("miner_id", "text"),
+        ("validation_id", "text"),
+        ("amount_micro", "bigint"),
+        ("payout_ref", "text"),
+        ("entries", "jsonb"),
+        ("calculated_at", "timestamptz"),
+        ("paid_at", "timestamptz"),
+    ),
+    "fraud": (
+        ("rule", "text"),
+        ("suspects", "text[]"),
+        ("task_id", "text"),
+        ("validation_id", "text"),
+        ("suspected_at", "timestamptz"),
+        ("decided_at", "timestamptz"),
+    ),
+}
+COMPONENTS = tuple(COLUMNS)
+FACTS_OF = {"fraud": "validations"}
+"""State component → component of the topic that its facts are on, where they differ."""
+
+
+def column_names(component: str) -> tuple[str, ...]:
+    """Columns of a component's table, in order."""
+    return tuple(name for name, _ in (*HEAD, *COLUMNS[component]))
+
+
+def row(component: str, key: str, known: Known, before: State | None = None) -> tuple[Any, ...]:
+    """The row of an aggregate, in the order of `column_names`.
+
+    Of a deleted aggregate only the head is left, from the state `before` it, so that it is never
+    resurrected.
+    """
+    state = known.state
+    if state is None:
+        home = before.home if before is not None else ""
+        part = before.partition if before is not None else 0
+        head = (key, 0, known.version, 0, "", part, 0, known.event_id, "deleted", home, None)
+        return (*head, *(None for _ in COLUMNS[component]))
+    topic = fact_topic(state.origin, FACTS_OF.get(component, component))
+    head_of_live = (
+        key, state.epoch, known.version, state.stamp, topic, state.partition, state.seq,
+        known.event_id, state.status, state.home, encode_state(state),
+    )  # fmt: skip
+    return (*head_of_live, *_tail(state))
+
+
+def _tail(state: State) -> tuple[Any, ...]:
+    match state:
+        case TaskState():
+            return (
+                state.task_type, state.client_id, state.miner_id, state.manager_node,
+                state.attempt, state.progress_ppm, state.reward_micro, state.submitted_at,
+                state.ended_at,
+            )  # fmt: skip
+        case MinerState():
+            return (
+                list(state.specialties), state.reputation_ppm, state.stake_free_micro,
+                state.stake_locked_micro, state.stake_slashed_micro, state.accepted,
+            )  # fmt: skip
+        case ValidationState():
+            return (
+                state.task_id, state.miner_id, state.kind, state.accepted, state.score_ppm,
+                sum(j.upheld for j in state.judged), len(state.judged), state.requested_at,
+                state.decided_at,
+            )  # fmt: skip
+        case RewardState():
+            entries = json.dumps({e.account: e.amount_micro for e in state.entries})
+            return (
+                state.task_id, state.miner_id, state.validation_id, state.amount_micro,
+                state.payout_ref, entries, state.calculated_at, state.paid_at,
+            )  # fmt: skip
+        case FraudState():
+            return (
+                state.rule, list(state.suspects), state.task_id, state.validation_id,
+                state.suspected_at, state.decided_at,
+            )  # fmt: skip
+
+
+def schema_of(generation: int) -> str:
+    """Name of a generation's schema."""
+    return f"g{int(generation)}"
+
+
+def ddl(generation: int) -> list[str]:
+    """Statements that make a generation; they change nothing where it is there."""
+    g = schema_of(generation)
+    found = [f"create schema if not exists {g}"]
+    for component in COMPONENTS:
+        columns = ", ".join(f"{n} {t}" for n, t in (*HEAD, *COLUMNS[component]))
+        found.append(f"create table if not exists {g}.{component} ({columns})")
+    found += [
+        f"create table if not exists {g}.positions (topic text, part integer, seq bigint not null,"
+        " stamp bigint not null, next_offset bigint not null, published_seq bigint not null,"
+        " owner text not null, primary key (topic, part))",
+        f"create table if not exists {g}.opened (topic text, part integer, scope text,"
+        " epoch bigint not null, primary key (topic, part, scope))",
+        f"create table if not exists {g}.problems (kind text, topic text, part integer,"
+        " at_offset bigint, key text, event_id text, expected bigint, found bigint,"
+        " noted_at timestamptz default now(), primary key (kind, topic, part, at_offset))",
+        f"create table if not exists {g}.parked (topic text, part integer, at_offset bigint,"
+        " value bytea not null, primary key (topic, part, at_offset))",
+        f"create table if not exists {g}.counters (name text primary key, value bigint not null)",
+        f"create table if not exists {g}.nodes (node_id text primary key, region text,"
+        " component text, kind text, role text, held_epoch bigint, endpoint text, status text,"
+        " load_ppm bigint, current_tasks bigint, max_concurrent bigint, work_done bigint,"
+        " queue_size bigint, specialties text[], stamp bigint, last_beat timestamptz)",
+        f"create or replace view {g}.ledger as select e.key as account,"
+        f" sum(e.value::bigint)::bigint as amount_micro from {g}.rewards r,"
+        " jsonb_each_text(r.entries) e group by e.key",
+        "create schema if not exists everlode",
+        "create table if not exists everlode.current (one boolean primary key default true"
+        " check (one), generation integer not null)",
+        "insert into everlode.current (generation) values (1) on conflict do nothing",
+    ]
+    return found
