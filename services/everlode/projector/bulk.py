@@ -1,4 +1,4 @@
-"""Catching up in bulk: from PostgreSQL's positions to the present end of every fact topic. Shell."""
+"""Catching up in bulk: from PostgreSQL positions to the end of every fact topic. Shell."""
 
 from __future__ import annotations
 
