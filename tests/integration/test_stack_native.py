@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
+from collections.abc import Iterator
 
 import pytest
 from confluent_kafka import Consumer, Producer
@@ -18,6 +19,14 @@ from everlode.topics import Topology, catalogue
 
 pytestmark = pytest.mark.timeout(240)
 DAY_MS = 86_400_000
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NativeStack]:
+    """A stack of our own: these tests write junk, change topics and kill."""
+    with NativeStack(data_dir=tmp_path_factory.mktemp("whole")) as stack:
+        stack.up()
+        yield stack
 
 
 def endpoints_of(stack: NativeStack) -> Endpoints:
@@ -55,25 +64,25 @@ def values_until(bootstrap: str, topic: str, wanted: bytes, within_s: float = 30
     return found
 
 
-def test_every_topic_of_every_cluster_is_as_in_the_catalogue(everlode_stack: NativeStack) -> None:
-    found = examine(everlode_stack.topology, endpoints_of(everlode_stack))
-    assert found.topics_checked == len(catalogue(everlode_stack.topology))
+def test_every_topic_of_every_cluster_is_as_in_the_catalogue(whole: NativeStack) -> None:
+    found = examine(whole.topology, endpoints_of(whole))
+    assert found.topics_checked == len(catalogue(whole.topology))
     assert found.drifts == ()
     assert found.unreachable == {}
 
 
-def test_every_flow_runs_and_doctor_is_green(everlode_stack: NativeStack) -> None:
-    found = examine(everlode_stack.topology, endpoints_of(everlode_stack))
+def test_every_flow_runs_and_doctor_is_green(whole: NativeStack) -> None:
+    found = examine(whole.topology, endpoints_of(whole))
     flows = {(flow.source, flow.target) for flow in found.flows if flow.runs}
-    regions = everlode_stack.topology.regions
+    regions = whole.topology.regions
     assert flows == {(a, b) for a in regions for b in regions if a != b}
     assert found.green
 
 
 def test_record_of_one_region_is_read_once_in_the_others_under_its_name(
-    everlode_stack: NativeStack,
+    whole: NativeStack,
 ) -> None:
-    regions = endpoints_of(everlode_stack).regions
+    regions = endpoints_of(whole).regions
     marker = uuid.uuid4().bytes
     produce(regions["eu"].kafka_bootstrap, "eu.1.receipts", "k", marker)
     for region in ("us", "ap"):
@@ -81,8 +90,8 @@ def test_record_of_one_region_is_read_once_in_the_others_under_its_name(
         assert found.count(marker) == 1, region
 
 
-def test_topic_that_is_not_mirrored_stays_at_home(everlode_stack: NativeStack) -> None:
-    regions = endpoints_of(everlode_stack).regions
+def test_topic_that_is_not_mirrored_stays_at_home(whole: NativeStack) -> None:
+    regions = endpoints_of(whole).regions
     first, second = uuid.uuid4().bytes, uuid.uuid4().bytes
     produce(regions["eu"].kafka_bootstrap, "state.g1.fraud", "k", first)
     produce(regions["eu"].kafka_bootstrap, "eu.1.receipts", "k", second)
@@ -90,28 +99,28 @@ def test_topic_that_is_not_mirrored_stays_at_home(everlode_stack: NativeStack) -
     assert first not in values_until(regions["us"].kafka_bootstrap, "state.g1.fraud", first, 1.0)
 
 
-def test_drift_made_by_hand_is_named_and_mended(everlode_stack: NativeStack) -> None:
-    endpoints = endpoints_of(everlode_stack)
+def test_drift_made_by_hand_is_named_and_mended(whole: NativeStack) -> None:
+    endpoints = endpoints_of(whole)
     bootstrap = endpoints.regions["us"].kafka_bootstrap
     alter_topic(bootstrap, "eu.1.health", {"retention.ms": str(DAY_MS)})
     try:
-        found = examine(everlode_stack.topology, endpoints)
+        found = examine(whole.topology, endpoints)
         (drift,) = found.drifts
         assert drift.cluster == "us"
         assert drift.topic == "eu.1.health"
         assert drift.setting == "retention.ms"
         assert (drift.expected, drift.found) == (str(7 * DAY_MS), str(DAY_MS))
         assert not found.green
-        specs = [spec for spec in catalogue(everlode_stack.topology) if spec.cluster == "us"]
+        specs = [spec for spec in catalogue(whole.topology) if spec.cluster == "us"]
         with pytest.raises(ConfigError, match=r"eu\.1\.health: retention\.ms"):
             ensure_topics(bootstrap, specs)
     finally:
         alter_topic(bootstrap, "eu.1.health", {"retention.ms": str(7 * DAY_MS)})
-    assert examine(everlode_stack.topology, endpoints).drifts == ()
+    assert examine(whole.topology, endpoints).drifts == ()
 
 
-def test_other_catalogue_finds_partitions_and_missing_topics(everlode_stack: NativeStack) -> None:
-    bootstrap = endpoints_of(everlode_stack).regions["eu"].kafka_bootstrap
+def test_other_catalogue_finds_partitions_and_missing_topics(whole: NativeStack) -> None:
+    bootstrap = endpoints_of(whole).regions["eu"].kafka_bootstrap
     wider = Topology(partitions=3, incarnations={"eu": 2})
     specs = [spec for spec in catalogue(wider) if spec.cluster == "eu"]
     drifts = {(drift.topic, drift.setting): drift for drift in diff_topics(bootstrap, specs)}
@@ -120,57 +129,56 @@ def test_other_catalogue_finds_partitions_and_missing_topics(everlode_stack: Nat
     assert ("us.1.health", "partitions") not in drifts
 
 
-def test_mirror_killed_is_seen_and_comes_back(everlode_stack: NativeStack) -> None:
-    regions = endpoints_of(everlode_stack).regions
-    everlode_stack.kill("ap/mirror")
-    statuses = {status.name: status for status in everlode_stack.processes()}
+def test_mirror_killed_is_seen_and_comes_back(whole: NativeStack) -> None:
+    regions = endpoints_of(whole).regions
+    whole.kill("ap/mirror")
+    statuses = {status.name: status for status in whole.processes()}
     assert statuses["ap/mirror"].exit_status == -9
     marker = uuid.uuid4().bytes
     produce(regions["us"].kafka_bootstrap, "us.1.receipts", "k", marker)
-    everlode_stack.restart("ap/mirror")
+    whole.restart("ap/mirror")
     found = values_until(regions["ap"].kafka_bootstrap, "us.1.receipts", marker, 60.0)
     assert found.count(marker) == 1
     assert flow_state(regions["ap"].kafka_bootstrap, "us", "ap").connector == "RUNNING"
 
 
-def test_mirror_without_a_source_no_longer_copies_from_it(everlode_stack: NativeStack) -> None:
-    regions = endpoints_of(everlode_stack).regions
+def test_mirror_without_a_source_no_longer_copies_from_it(whole: NativeStack) -> None:
+    regions = endpoints_of(whole).regions
     target = regions["ap"].kafka_bootstrap
-    everlode_stack.set_mirror_sources("ap", ("us",))
+    whole.set_mirror_sources("ap", ("us",))
     closed, other = uuid.uuid4().bytes, uuid.uuid4().bytes
     produce(regions["eu"].kafka_bootstrap, "eu.1.receipts", "k", closed)
     produce(regions["us"].kafka_bootstrap, "us.1.receipts", "k", other)
     assert other in values_until(target, "us.1.receipts", other, 60.0)
     assert closed not in values_until(target, "eu.1.receipts", closed, 2.0)
-    everlode_stack.set_mirror_sources("ap", ("eu", "us"))
+    whole.set_mirror_sources("ap", ("eu", "us"))
     assert closed in values_until(target, "eu.1.receipts", closed, 60.0)
 
 
 def test_control_cluster_takes_writes_after_its_leader_was_killed(
-    everlode_stack: NativeStack,
+    whole: NativeStack,
 ) -> None:
-    bootstrap = endpoints_of(everlode_stack).control_bootstrap
+    bootstrap = endpoints_of(whole).control_bootstrap
     assert bootstrap is not None
     client = admin_client(bootstrap)
     leader = client.list_topics("control", timeout=10).topics["control"].partitions[0].leader
-    everlode_stack.kill(f"control/{leader}")
+    whole.kill(f"control/{leader}")
     try:
         producer = Producer(
             {"bootstrap.servers": bootstrap, "acks": "all", "message.timeout.ms": 60_000}
         )
         errors: list[object] = []
-        # a null key and no schema: folds of the control log have their own clusters in their tests
         producer.produce("control", b"", on_delivery=lambda error, _: errors.append(error))
         assert producer.flush(60) == 0
         assert errors == [None]
         now = client.list_topics("control", timeout=10).topics["control"].partitions[0].leader
         assert now != leader
     finally:
-        everlode_stack.restart(f"control/{leader}")
+        whole.restart(f"control/{leader}")
 
 
-def test_object_store_has_both_buckets_and_states_its_choice(everlode_stack: NativeStack) -> None:
-    s3 = endpoints_of(everlode_stack).s3
+def test_object_store_has_both_buckets_and_states_its_choice(whole: NativeStack) -> None:
+    s3 = endpoints_of(whole).s3
     assert s3 is not None
     access, secret = s3.keys()
     client = Minio(s3.endpoint, access_key=access, secret_key=secret, secure=False)
@@ -179,7 +187,16 @@ def test_object_store_has_both_buckets_and_states_its_choice(everlode_stack: Nat
     assert s3.reason
 
 
-def test_memory_is_counted_by_kind(everlode_stack: NativeStack) -> None:
-    resident = everlode_stack.resident_bytes()
+def test_memory_is_counted_by_kind(whole: NativeStack) -> None:
+    resident = whole.resident_bytes()
     assert set(resident) == {"kafka", "control", "mirror", "postgres", "s3"}
     assert all(resident.values())
+
+
+def test_small_stack_of_the_plugin_is_one_region_with_its_topics(
+    everlode_small_stack: NativeStack,
+) -> None:
+    endpoints = endpoints_of(everlode_small_stack)
+    assert set(endpoints.regions) == {"eu"}
+    assert endpoints.s3 is None
+    assert examine(everlode_small_stack.topology, endpoints).green
