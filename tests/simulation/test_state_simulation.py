@@ -1,0 +1,390 @@
+"""A whole region in one process, without Kafka: four primaries that crash at any moment.
+
+Clients, miners, reviewers and experts act on the facts they see; commands are repeated; batches
+are lost before their commit, nodes after it; the payout sink times out after paying. At the end
+everything lawful has happened once. Seeded.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from random import Random
+from typing import Any
+
+import pytest
+
+from everlode.errors import Unavailable
+from everlode.events import commands as c
+from everlode.events import rewards as re
+from everlode.events import tasks as te
+from everlode.events import validations as ve
+from everlode.events.base import Command, CommandHeader, Envelope, Event, Fact
+from everlode.events.miners import MinerRegistered
+from everlode.events.stamp import HybridClock
+from everlode.events.states import FraudState, MinerState, RewardState, TaskState, ValidationState
+from everlode.miners.service import MinerComponent
+from everlode.primary.batch import Batch, Source
+from everlode.primary.component import Component
+from everlode.rewards.service import RewardComponent
+from everlode.sdk.facts import Placed
+from everlode.sdk.reference import solution_hash
+from everlode.state.formulas import reward_of
+from everlode.state.reward import reward_id
+from everlode.state.validation import vote_wanted
+from everlode.state.view import Where
+from everlode.tasks.service import TaskComponent
+from everlode.topics import Topology
+from everlode.topics.names import split_fact_topic
+from everlode.validation.service import ValidationComponent
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+DEADLINE = START + timedelta(days=30)
+TOPOLOGY = Topology(partitions=1)
+MINERS = tuple(f"m{n}" for n in range(12))
+LIARS = frozenset(MINERS[:5])
+"""They hand in wrong solutions or copies, and as reviewers they let each other's pass."""
+COMPONENTS = ("tasks", "miners", "validations", "rewards")
+
+
+class Log:
+    """The one partition of a component, and what a batch needs of it."""
+
+    def __init__(self, component: str) -> None:
+        self.origin, self.topic, self.partitions = "eu.1", f"eu.1.{component}", 1
+        self.facts: list[Fact] = []
+        self.clock = HybridClock()
+
+    @property
+    def seqs(self) -> list[int]:
+        return [len(self.facts)]
+
+    def partition_of(self, _: str) -> int:
+        return 0
+
+    def next_stamp(self, cause: int = 0) -> int:
+        self.clock.observe(cause)
+        return self.clock.next(1_000)
+
+
+class Sink:
+    """Pays a key once; sometimes the answer is lost."""
+
+    def __init__(self, random: Random) -> None:
+        self.random = random
+        self.paid: dict[str, int] = {}
+
+    def pay(self, payout_key: str, miner_id: str, amount_micro: int) -> str:
+        assert self.paid.setdefault(payout_key, amount_micro) == amount_micro
+        if self.random.random() < 0.2:
+            raise Unavailable("no answer")
+        return f"ref-{payout_key}"
+
+    def find(self, payout_key: str) -> str | None:
+        return f"ref-{payout_key}" if payout_key in self.paid else None
+
+
+class Region:
+    """Logs and command topics, and the nodes that may forget everything else."""
+
+    def __init__(self, seed: int, crashes: float) -> None:
+        self.random = Random(seed)
+        self.crashes = crashes
+        self.logs: dict[str, Any] = {name: Log(name) for name in COMPONENTS}
+        self.commands: dict[str, list[tuple[CommandHeader, Command]]] = {
+            name: [] for name in COMPONENTS
+        }
+        self.tasks: dict[str, c.SubmitTask] = {}
+        self.positions: Counter[tuple[str, str]] = Counter()
+        self.sink = Sink(self.random)
+        self.now = START
+        self.acted: Counter[str] = Counter()
+        self.seen: Counter[str] = Counter()
+        self.epochs: Counter[str] = Counter()
+        self.nodes: dict[str, Component] = {name: self.start(name) for name in COMPONENTS}
+
+    def start(self, name: str) -> Component:
+        """A node that knows nothing but its log."""
+        self.epochs[name] += 1
+        self.seen[name] = 0
+        node: Component
+        if name == "tasks":
+            node = TaskComponent("eu", TOPOLOGY, "n1", timedelta(hours=1), 9)
+        elif name == "miners":
+            node = MinerComponent("eu", TOPOLOGY)
+        elif name == "validations":
+            node = ValidationComponent("eu", TOPOLOGY)
+        else:
+            node = RewardComponent("eu", TOPOLOGY, self.sink)
+        for offset, fact in enumerate(self.logs[name].facts):
+            node.folds.fold(Placed(fact, 0, offset))
+        return node
+
+    def send(self, key: str, command: Command) -> None:
+        """A command, now and then twice."""
+        self.now += timedelta(seconds=1)
+        header = CommandHeader(
+            command_id=f"command-{self.now.timestamp():.0f}",
+            aggregate_id=key,
+            issued_by="c",
+            reply_to="",
+            issued_at=self.now,
+            correlation_id="c",
+        )
+        queue = self.commands[type(command).component]
+        queue.append((header, command))
+        if self.random.random() < 0.2:
+            at = self.random.randrange(self.positions[header.issued_by, ""], len(queue) + 1)
+            queue.insert(max(at, len(queue) - 3), (header, command))
+
+    def inputs(self, name: str) -> Iterator[tuple[str, Any]]:
+        """A few records, in order in each topic, the topics in any order. Not committed yet."""
+        node, positions = self.nodes[name], Counter(self.positions)
+        topics = ["commands", *(split_fact_topic(t)[1] for t in node.cause_topics() if "eu" in t)]
+        for _ in range(self.random.randrange(1, 8)):
+            topic = self.random.choice(topics)
+            queue = self.commands[name] if topic == "commands" else self.logs[topic].facts
+            if positions[name, topic] < len(queue):
+                yield topic, queue[positions[name, topic]]
+                positions[name, topic] += 1
+        self.read = positions
+
+    def turn(self, name: str) -> None:
+        """One batch of one primary, unless it crashes."""
+        node, log = self.nodes[name], self.logs[name]
+        for fact in self.logs["miners"].facts[self.seen[name] :] if node.sees else ():
+            node.saw(fact)
+        self.seen[name] = len(self.logs["miners"].facts)
+        batch = Batch(node, log, "scope/eu", self.epochs[name], "n")
+        node.peek = batch.peek
+        try:
+            for topic, item in self.inputs(name):
+                if topic == "commands":
+                    header, command = item
+                    batch.command(header, command, Source("eu.commands", 0, 0), self.now)
+                else:
+                    for owed in node.react(item, Where(f"eu.1.{topic}", 0, 0)):
+                        batch.owed(owed, None, item.envelope)
+        except Unavailable:
+            self.nodes[name] = self.start(name)
+            return
+        if self.random.random() < self.crashes:  # before the commit: as if it had never been
+            self.nodes[name] = self.start(name)
+            return
+        before = len(log.facts)
+        log.facts.extend(Fact(envelope, data) for _, envelope, data in batch.facts)
+        self.positions = self.read
+        if self.random.random() < self.crashes:  # after it: the log knows all
+            self.nodes[name] = self.start(name)
+        else:
+            batch.committed(list(range(before, len(log.facts))))
+
+    # -- those outside -----------------------------------------------------------------------
+
+    def act(self) -> bool:
+        """Everybody outside does what the new facts ask of them. True when something was new."""
+        busy = False
+        for name in COMPONENTS:
+            facts = self.logs[name].facts
+            for fact in facts[self.acted[name] :]:
+                busy = True
+                self.answer(fact.envelope.aggregate_id, fact.data, fact)
+            self.acted[name] = len(facts)
+        return busy
+
+    def answer(self, key: str, data: Event, fact: Fact) -> None:
+        waits = isinstance(data, te.TaskSubmitted) or (
+            isinstance(data, te.TaskAttemptFailed | te.TaskSolutionRejected) and not data.final
+        )
+        if waits:
+            miner = self.random.choice(MINERS)
+            self.send(key, c.AssignTask(miner_id=miner, manager_node="n1", lease_until=DEADLINE))
+        elif isinstance(data, te.TaskAssigned):
+            self.work(key, data)
+        elif isinstance(data, MinerRegistered):
+            self.send(key, c.DepositStake(amount_micro=50_000_000))
+        wanted = vote_wanted(fact)
+        if wanted is not None:
+            voters = wanted.reviewers or (f"node-{wanted.kind}",)
+            for voter in voters:
+                self.send(wanted.validation_id, self.vote(wanted.validation_id, voter, wanted.kind))
+
+    def work(self, key: str, data: te.TaskAssigned) -> None:
+        if self.random.random() < 0.15:
+            self.send(
+                key,
+                c.ReportFailure(
+                    miner_id=data.miner_id, attempt=data.attempt, reason="oom", permanent=False
+                ),
+            )
+            return
+        good = data.miner_id not in LIARS
+        solution = solution_hash(key, data.miner_id, good)
+        if good and self.tasks[key].planted_sha256 is not None:
+            solution = self.tasks[key].planted_sha256 or solution
+        if not good and self.random.random() < 0.3:
+            solution = "c" * 64
+        self.send(
+            key,
+            c.SubmitSolution(
+                miner_id=data.miner_id,
+                attempt=data.attempt,
+                solution_id=f"{key}-{data.attempt}",
+                solution_uri="u",
+                solution_sha256=solution,
+                solution_bytes=1,
+                work_ms=1000,
+            ),
+        )
+
+    def vote(self, validation_id: str, voter: str, kind: str) -> c.CastVote:
+        state = next(
+            f.data
+            for f in self.logs["validations"].facts
+            if f.envelope.aggregate_id == validation_id
+            and isinstance(f.data, ve.ValidationRequested)
+        )
+        good = state.miner_id not in LIARS
+        accept = good or voter in LIARS
+        score = 800_000 if voter in LIARS else 700_000 + 100_000 * (len(voter) % 2)
+        return c.CastVote.model_validate(
+            {
+                "voter_id": voter,
+                "voter_kind": kind,
+                "accept": accept,
+                "score_ppm": score if accept else 0,
+            }
+        )
+
+    def run(self, tasks: int) -> None:
+        """All tasks in, and on until nothing moves."""
+        for miner in MINERS:
+            self.send(miner, REGISTER)
+        for n in range(tasks):
+            kind = self.random.choice(TOPOLOGY.task_types)
+            self.tasks[f"t{n}"] = submit(f"t{n}", kind, planted=n % 5 == 0)
+            self.send(f"t{n}", self.tasks[f"t{n}"])
+        quiet = 0
+        while quiet < 60:
+            for name in self.random.sample(COMPONENTS, 4):
+                self.turn(name)
+            pending = any(
+                self.positions[name, "commands"] < len(self.commands[name]) for name in COMPONENTS
+            )
+            quiet = 0 if self.act() or pending else quiet + 1
+
+    def all(self, component: str) -> dict[str, Any]:
+        name = "validations" if component == "fraud" else component
+        return self.nodes[name].folds.states[component]
+
+
+REGISTER = c.RegisterMiner(
+    operator_id="o",
+    endpoint="e",
+    specialties=TOPOLOGY.task_types,
+    gpus=1,
+    gpu_model="A",
+    cpu_milli=1,
+    memory_mib=1,
+    max_concurrent=9,
+)
+
+
+def submit(key: str, task_type: str, planted: bool) -> c.SubmitTask:
+    return c.SubmitTask(
+        client_id="c",
+        task_type=task_type,
+        payload_uri="u",
+        payload_sha256=solution_hash(key, "input"),
+        planted_sha256=solution_hash(key, "planted") if planted else None,
+        payload_bytes=1,
+        cpu_milli=1,
+        memory_mib=1,
+        gpus=1,
+        gpu_milli=1,
+        base_reward_micro=1_000_003,
+        max_attempts=3,
+        deadline_at=DEADLINE,
+    )
+
+
+def check_logs(region: Region) -> None:
+    """Each log is one story: no event twice, versions and seq without gaps, stamps rising."""
+    ids: set[str] = set()
+    for log in region.logs.values():
+        versions: Counter[str] = Counter()
+        stamp = 0
+        for n, fact in enumerate(log.facts):
+            envelope: Envelope = fact.envelope
+            assert envelope.event_id not in ids
+            ids.add(envelope.event_id)
+            assert envelope.seq == n + 1
+            versions[envelope.aggregate_id] += 1
+            assert envelope.version == versions[envelope.aggregate_id]
+            assert envelope.stamp > stamp
+            stamp = envelope.stamp
+    stamps = {f.envelope.event_id: f.envelope.stamp for g in region.logs.values() for f in g.facts}
+    for log in region.logs.values():
+        for fact in log.facts:
+            if fact.envelope.causation_id is not None:
+                assert stamps[fact.envelope.causation_id] < fact.envelope.stamp
+
+
+def check_money(region: Region) -> None:
+    """Every accepted solution is paid by the formula, once; nothing else is."""
+    decided = [
+        fact.data
+        for fact in region.logs["validations"].facts
+        if isinstance(fact.data, ve.ValidationDecided) and fact.data.accepted
+    ]
+    due: dict[str, int] = {}
+    for data in decided:
+        key = reward_id(data.task_id, data.miner_id)
+        due.setdefault(key, reward_of(data.base_reward_micro, data.score_ppm))
+    rewards: dict[str, RewardState] = region.all("rewards")
+    given = {k: s for k, s in rewards.items() if s.status != "collected"}
+    assert {k: s.amount_micro for k, s in given.items()} == due
+    assert {s.status for s in given.values()} <= {"paid", "reversed"}
+    assert region.sink.paid == {k: s.amount_micro for k, s in given.items() if s.status == "paid"}
+    paid = Counter(
+        f.envelope.aggregate_id
+        for f in region.logs["rewards"].facts
+        if isinstance(f.data, re.RewardPaid)
+    )
+    assert max(paid.values(), default=1) == 1
+    assert sum(e.amount_micro for s in rewards.values() for e in s.entries) == 0
+    slashed = sum(s.amount_micro for s in rewards.values() if s.status == "collected")
+    miners: dict[str, MinerState] = region.all("miners")
+    assert sum(s.stake_slashed_micro for s in miners.values()) == slashed
+    for state in miners.values():
+        assert state.locks == {}
+        total = state.stake_free_micro + state.stake_slashed_micro
+        assert total == 50_000_000
+
+
+@pytest.mark.parametrize("crashes", [0.0, 0.15, 0.4])
+@pytest.mark.parametrize("seed", range(3))
+def test_region_whose_primaries_crash_does_everything_once(seed: int, crashes: float) -> None:
+    region = Region(seed, crashes)
+    region.run(tasks=30)
+    check_logs(region)
+    tasks: dict[str, TaskState] = region.all("tasks")
+    assert len(tasks) == 30
+    assert {s.status for s in tasks.values()} <= {"rewarded", "failed", "validated"}
+    validations: dict[str, ValidationState] = region.all("validations")
+    assert {s.status for s in validations.values()} == {"decided"}
+    outcomes = Counter(s.accepted for s in validations.values())
+    miners: dict[str, MinerState] = region.all("miners")
+    assert sum(s.accepted for s in miners.values()) == outcomes[True]
+    assert sum(s.rejected for s in miners.values()) == outcomes[False]
+    check_money(region)
+    reversed_ = {s.task_id for s in region.all("rewards").values() if s.status == "reversed"}
+    assert {s.key for s in tasks.values() if s.status == "validated"} == reversed_
+    cases: dict[str, FraudState] = region.all("fraud")
+    assert {suspect for s in cases.values() for suspect in s.suspects} <= LIARS
+    for name in COMPONENTS:  # the log alone gives the same
+        assert region.start(name).folds.states == region.nodes[name].folds.states
+    assert {s.rule for s in cases.values()} >= {"copied-solution", "wrong-planted-answer"}
+    if crashes:
+        assert min(region.epochs[name] for name in COMPONENTS) > 3
