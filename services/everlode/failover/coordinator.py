@@ -99,6 +99,8 @@ class Coordinator:
         self._ends = self._reader.ends(self._places)
         self._reader.assign(self._places)
         self._lost: dict[str, tuple[Fact, NodeLost]] = {}
+        self._heard: dict[str, float] = {}
+        """Node → when its verdict was read (monotonic seconds; 0 for old news)."""
         self._operations: dict[str, Operation] = {}
         self._probes: dict[str, tuple[str, Future[tuple[str, int]]]] = {}
         """Node → (endpoint asked, its answer)."""
@@ -156,6 +158,7 @@ class Coordinator:
         elif isinstance(fact.data, NodeLost):
             if fact.data.actionable:
                 self._lost[fact.envelope.aggregate_id] = (fact, fact.data)
+                self._heard[fact.envelope.aggregate_id] = 0.0 if behind else time.monotonic()
         elif isinstance(fact.data, NodeSuspected) and not behind:
             self._suspect(fact.envelope.aggregate_id, fact.data.endpoint)
 
@@ -269,7 +272,8 @@ class Coordinator:
 
     def _beats_again(self, node: NodeState) -> bool:
         """True when the verdict is overtaken."""
-        return node.node_id in self.beats.fresh()
+        beat = self.beats.last.get(node.node_id)
+        return beat is not None and beat[1] > self._heard[node.node_id]
 
     def _handle(self, control: ControlState) -> None:
         for node in list(control.nodes.values()):

@@ -1,0 +1,1 @@
+"""The main job: a real stack, a real workload, a failure, a backup, a disaster, a proof."""

@@ -1,0 +1,87 @@
+"""MinerBeacon: heartbeats of miners, each on its own, sent in turn over their interval. Shell."""
+
+from __future__ import annotations
+
+import threading
+import time
+import uuid
+from collections.abc import Callable, Sequence
+
+from everlode.adapters.kafka import Record, Sender
+from everlode.avro.cloudevents import event_headers
+from everlode.avro.codec import encode_fact
+from everlode.events.base import Envelope
+from everlode.events.heartbeats import MinerBeat
+from everlode.events.stamp import HybridClock
+from everlode.sdk.clock import Clock
+from everlode.topics.names import fact_topic
+from everlode.topics.partition import partition_of
+
+INTERVAL_MS = 15_000
+
+
+class MinerBeacon:
+    """Beats for one or many miners of a process. `running(miner)` gives its tasks under way."""
+
+    def __init__(
+        self,
+        bootstrap: str,
+        origin: str,
+        partitions: int,
+        miners: Sequence[str],
+        running: Callable[[str], Sequence[str]],
+        clock: Clock,
+    ) -> None:
+        self._topic = fact_topic(origin, "heartbeats")
+        self._origin, self._partitions = origin, partitions
+        self._miners = list(miners)
+        self._running = running
+        self._clock = clock
+        self._stamps = HybridClock()
+        self._sender = Sender(bootstrap, linger_ms=100)
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="beacon", daemon=True)
+        self.sent = 0
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """End."""
+        self._stop.set()
+        self._thread.join(3)
+        self._sender.flush(2)
+
+    def _run(self) -> None:
+        due = time.monotonic()
+        count = 0
+        while not self._stop.wait(max(0.0, due - time.monotonic())):
+            due += INTERVAL_MS / 1000 / 30
+            share = max(1, len(self._miners) // 30 + 1)
+            for _ in range(min(share, len(self._miners))):
+                self._beat(self._miners[count % len(self._miners)])
+                count += 1
+
+    def _beat(self, miner: str) -> None:
+        self.sent += 1
+        running = tuple(sorted(self._running(miner)))[:64]
+        beat = MinerBeat(running=running, work_done=self.sent, interval_ms=INTERVAL_MS)
+        envelope = Envelope(
+            event_id=str(uuid.uuid4()),
+            aggregate_id=miner,
+            version=0,
+            origin=self._origin,
+            scope="",
+            epoch=0,
+            seq=self.sent,
+            stamp=self._stamps.next(self._clock.wall_ms()),
+            occurred_at=self._clock.event_now(),
+            correlation_id=miner,
+        )
+        self._sender.send(
+            Record(
+                self._topic, partition_of(miner, self._partitions), miner,
+                encode_fact(envelope, beat), event_headers(envelope, "MinerBeat"),
+            )
+        )  # fmt: skip
