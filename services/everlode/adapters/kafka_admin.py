@@ -6,6 +6,7 @@ recreated topic in silence): a difference is reported. Shell: confluent_kafka's 
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
@@ -28,6 +29,7 @@ _REQUEST_S = 15.0
 _LOOK_S = 5.0
 """For questions: a broker that does not answer them for so long is down."""
 _MISSING = "(missing)"
+_STATE_TOPIC = re.compile(r"state\.g(\d+)\.")
 
 
 class Drift(NamedTuple):
@@ -77,6 +79,15 @@ def await_brokers(
     raise DeadlineExceeded(f"{bootstrap}: {found} of {nodes} Kafka brokers answered in time")
 
 
+def state_generations(bootstrap: str) -> tuple[int, ...]:
+    """Generations of which the cluster has a state topic, rising.
+
+    Raises: Unavailable: the cluster does not answer.
+    """
+    names = _metadata(admin_client(bootstrap), bootstrap)
+    return tuple(sorted({int(m[1]) for m in map(_STATE_TOPIC.match, names) if m}))
+
+
 def ensure_topics(bootstrap: str, specs: Sequence[TopicSpec]) -> tuple[str, ...]:
     """Create the topics that are missing, then wait until each has a leader. Idempotent.
 
@@ -115,6 +126,32 @@ def ensure_topics(bootstrap: str, specs: Sequence[TopicSpec]) -> tuple[str, ...]
             hint="everlode stack doctor lists them; an existing topic is never changed by itself",
         )
     return tuple(spec.name for spec in missing)
+
+
+def delete_topics(bootstrap: str, names: Sequence[str]) -> None:
+    """Destroy topics and their data, for good; those that do not exist are passed over.
+
+    Never for a mirrored topic: made again under its name, its mirrors skip records in silence.
+
+    Raises: Unavailable: the cluster does not answer; DeadlineExceeded: they are still there.
+    """
+    if not names:
+        return
+    client = admin_client(bootstrap)
+    deleted = client.delete_topics(
+        list(names), operation_timeout=_REQUEST_S, request_timeout=_REQUEST_S
+    )
+    for name, future in deleted.items():
+        try:
+            future.result()
+        except KafkaException as exc:
+            if exc.args[0].code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
+                raise Unavailable(f"topic {name} is not deleted: {exc.args[0].str()}") from exc
+    deadline = time.monotonic() + _REQUEST_S
+    while set(names) & set(_metadata(client, bootstrap)):
+        if time.monotonic() > deadline:
+            raise DeadlineExceeded(f"{bootstrap}: topics are still there after their deletion")
+        time.sleep(0.05)
 
 
 def diff_topics(bootstrap: str, specs: Iterable[TopicSpec]) -> list[Drift]:

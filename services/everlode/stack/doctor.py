@@ -8,7 +8,7 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
-from everlode.adapters.kafka_admin import Drift, diff_topics
+from everlode.adapters.kafka_admin import Drift, diff_topics, state_generations
 from everlode.adapters.mirror_status import FlowState, flow_state
 from everlode.errors import EverlodeError
 from everlode.stack.endpoints import Endpoints
@@ -39,27 +39,32 @@ def examine(topology: Topology, endpoints: Endpoints) -> Diagnosis:
     bootstraps = {name: region.kafka_bootstrap for name, region in endpoints.regions.items()}
     if endpoints.control_bootstrap is not None:
         bootstraps["control"] = endpoints.control_bootstrap
-    specs = [spec for spec in catalogue(topology) if spec.cluster in bootstraps]
     with ThreadPoolExecutor(len(bootstraps)) as pool:
         results = list(
             pool.map(
-                lambda cluster: _cluster(cluster, bootstraps[cluster], specs, endpoints),
+                lambda cluster: _cluster(topology, cluster, bootstraps[cluster], endpoints),
                 bootstraps,
             )
         )
     return Diagnosis(
-        len(specs),
-        tuple(drift for drifts, _, _ in results for drift in drifts),
-        tuple(flow for _, flows, _ in results for flow in flows),
-        {name: why for name, (_, _, why) in zip(bootstraps, results, strict=True) if why},
+        sum(result.topics for result in results),
+        tuple(drift for result in results for drift in result.drifts),
+        tuple(flow for result in results for flow in result.flows),
+        {n: r.why for n, r in zip(bootstraps, results, strict=True) if r.why},
     )
 
 
-def _cluster(
-    cluster: str, bootstrap: str, specs: list[TopicSpec], endpoints: Endpoints
-) -> tuple[list[Drift], list[FlowState], str]:
+class _Found(NamedTuple):
+    topics: int = 0
+    drifts: list[Drift] = []  # noqa: RUF012
+    flows: list[FlowState] = []  # noqa: RUF012
+    why: str = ""
+
+
+def _cluster(topology: Topology, cluster: str, bootstrap: str, endpoints: Endpoints) -> _Found:
     try:
-        drifts = diff_topics(bootstrap, [spec for spec in specs if spec.cluster == cluster])
+        specs = _specs(topology, cluster, state_generations(bootstrap))
+        drifts = diff_topics(bootstrap, specs)
         flows = []
         region = endpoints.regions.get(cluster)
         if region is not None and region.mirror_rest is not None:
@@ -69,5 +74,16 @@ def _cluster(
                 if source != cluster
             ]
     except EverlodeError as exc:
-        return [], [], exc.message
-    return drifts, flows, ""
+        return _Found(why=exc.message)
+    return _Found(len(specs), drifts, flows)
+
+
+def _specs(topology: Topology, cluster: str, generations: tuple[int, ...]) -> tuple[TopicSpec, ...]:
+    """All topics that a cluster must have: the states of each generation that it has begun."""
+    specs = {
+        spec.name: spec
+        for generation in generations or (1,)
+        for spec in catalogue(topology, generation)
+        if spec.cluster == cluster
+    }
+    return tuple(specs.values())

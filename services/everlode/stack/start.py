@@ -15,7 +15,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from functools import partial
 
-from everlode.adapters.kafka_admin import await_brokers, ensure_topics
+from everlode.adapters.kafka_admin import await_brokers, ensure_topics, state_generations
 from everlode.adapters.mirror_status import flow_state
 from everlode.adapters.s3_buckets import ensure_buckets
 from everlode.errors import DeadlineExceeded, Unavailable
@@ -57,7 +57,6 @@ class _Start:
         self.started: list[Process] = []
         self.aborted = threading.Event()
         self._add = add
-        self._topics = catalogue(recipes.layout.topology)
 
     def process(self, name: str) -> Process:
         """Prepare and start one process; does not wait."""
@@ -107,7 +106,10 @@ class _Start:
     def _cluster(self, cluster: str, nodes: int) -> None:
         bootstrap = self.recipes.bootstrap(cluster)
         await_brokers(bootstrap, nodes, self._deadline(), self.aborted.is_set)
-        created = ensure_topics(bootstrap, [s for s in self._topics if s.cluster == cluster])
+        # after a recovery the living generation is not the first one, which must stay gone
+        generation = max(state_generations(bootstrap), default=1)
+        specs = catalogue(self.recipes.layout.topology, generation)
+        created = ensure_topics(bootstrap, [spec for spec in specs if spec.cluster == cluster])
         self._ready(f"{cluster} topics" + (f", {len(created)} created" if created else ""))
 
     def _deadline(self) -> float:
