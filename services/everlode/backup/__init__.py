@@ -1,0 +1,1 @@
+"""Backups: a consistent cut, containers, encryption, a signed manifest written last."""

@@ -1,0 +1,92 @@
+"""Avro container files with zstd, encrypted: states of one component and partition number.
+
+Written and read as streams: memory is one block and one segment, whatever the size.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
+
+import fastavro
+
+from everlode.avro import schemas
+from everlode.backup.encryption import decrypt, encrypt
+from everlode.errors import IntegrityError
+
+
+class Sums(NamedTuple):
+    """Hashes and sizes of an object, before and after encryption."""
+
+    plain_sha256: str
+    cipher_sha256: str
+    plain_bytes: int
+    cipher_bytes: int
+    records: int
+
+
+def _hash(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def seal(
+    records: Iterable[dict[str, Any]], schema: str, target: Path, key: bytes, name: str
+) -> Sums:
+    """Write records of the schema `schema` to the encrypted file `target`."""
+    count = 0
+
+    def counted() -> Iterator[dict[str, Any]]:
+        nonlocal count
+        for record in records:
+            count += 1
+            yield record
+
+    with tempfile.NamedTemporaryFile(dir=target.parent, suffix=".avro") as plain:
+        fastavro.writer(
+            plain, schemas.parsed(schema), counted(), codec="zstandard", sync_interval=64_000
+        )
+        plain.flush()
+        path = Path(plain.name)
+        plain_sha, plain_bytes = _hash(path), path.stat().st_size
+        with path.open("rb") as source, target.open("wb") as sealed:
+            encrypt(source, sealed, key, name.encode())
+            sealed.flush()
+            os.fsync(sealed.fileno())
+    return Sums(plain_sha, _hash(target), plain_bytes, target.stat().st_size, count)
+
+
+def open_sealed(source: Path, target: Path, key: bytes, name: str, sums: Sums) -> None:
+    """Decrypt `source` to `target` after its hash was checked, and check the plain hash.
+
+    Raises: IntegrityError: a hash differs; WrongKey. Nothing is left in `target` then.
+    """
+    if source.stat().st_size != sums.cipher_bytes or _hash(source) != sums.cipher_sha256:
+        raise IntegrityError(
+            f"{name}: its bytes differ from the manifest",
+            code="object_changed",
+            hint="use another backup: everlode backup list",
+        )
+    try:
+        with source.open("rb") as sealed, target.open("wb") as plain:
+            decrypt(sealed, plain, key, name.encode(), name)
+        if _hash(target) != sums.plain_sha256:
+            raise IntegrityError(f"{name}: the content differs from the manifest")
+    except BaseException:
+        target.unlink(missing_ok=True)
+        raise
+
+
+def read(file: BinaryIO, name: str) -> Iterator[dict[str, Any]]:
+    """Records of an opened container. Raises: IntegrityError: it does not decode."""
+    try:
+        for record in fastavro.reader(file):
+            if not isinstance(record, dict):
+                raise IntegrityError(f"{name}: a record is no record")
+            yield record
+    except (ValueError, EOFError, KeyError, IndexError) as error:
+        raise IntegrityError(f"{name}: does not decode: {type(error).__name__}") from None

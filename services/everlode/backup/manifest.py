@@ -1,0 +1,145 @@
+"""The manifest: what a backup consists of, canonical, chained, signed, written last.
+
+Canonical JSON: sorted keys, no spaces, UTF-8, integers only (RFC 8785 for this subset). The file
+is {"manifest": …, "signature": …}; the signature is over the canonical manifest. Pure.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from everlode.errors import IntegrityError
+
+FORMAT = 1
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class ObjectEntry(_Part):
+    """One encrypted object."""
+
+    key: str
+    component: str
+    partition: int
+    records: int
+    plain_sha256: str
+    cipher_sha256: str
+    plain_bytes: int
+    cipher_bytes: int
+    key_id: str
+    wrapped_key: str
+
+
+class CutPosition(_Part):
+    """Where an origin partition stands in the cut; `next_offset` is a hint for this cluster."""
+
+    topic: str
+    partition: int
+    seq: int
+    stamp: int
+    next_offset: int
+
+
+class TopicEntry(_Part):
+    """A topic as it was."""
+
+    name: str
+    partitions: int
+    configs: dict[str, str]
+
+
+class Problem(_Part):
+    """A gap or conflict that was open when the cut was made."""
+
+    kind: str
+    topic: str
+    partition: int
+    key: str
+
+
+class Manifest(_Part):
+    """A whole backup of one region. Times are milliseconds since 1970."""
+
+    format: int
+    tool: str
+    fold_version: int
+    backup_id: str
+    backup_type: str
+    region: str
+    generation: int
+    partitions: int
+    created_at_ms: int
+    completed_at_ms: int
+    cut_stamp: int
+    parent_id: str
+    parent_sha256: str
+    positions: tuple[CutPosition, ...]
+    opened: tuple[tuple[str, int, str, int], ...]
+    """(topic, partition, scope, epoch) of the fences in force."""
+    objects: tuple[ObjectEntry, ...]
+    schemas: dict[str, str]
+    """State schema → CRC-64-AVRO fingerprint, hex."""
+    topics: tuple[TopicEntry, ...]
+    topology: dict[str, Any]
+    problems: tuple[Problem, ...]
+    task_backup_size: int
+    miner_backup_size: int
+    validation_backup_size: int
+    reward_backup_size: int
+    fraud_backup_size: int
+    config_backup_size: int
+    total_backup_size: int
+    integrity_checksum: str
+    encryption_key_id: str
+    write_once: bool
+
+
+def canonical(value: Any) -> bytes:
+    """Canonical JSON. Raises: TypeError: a value that the subset does not have."""
+    return json.dumps(
+        value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+    ).encode()
+
+
+def body_of(manifest: Manifest) -> bytes:
+    """The canonical bytes that are signed and hashed."""
+    return canonical(manifest.model_dump(mode="json"))
+
+
+def sha256_of(manifest: Manifest) -> str:
+    """The manifest's hash, by which the next one is chained to it."""
+    return hashlib.sha256(body_of(manifest)).hexdigest()
+
+
+def checksum(objects: tuple[ObjectEntry, ...]) -> str:
+    """SHA-256 over the objects' cipher hashes, in order."""
+    return hashlib.sha256("".join(o.cipher_sha256 for o in objects).encode()).hexdigest()
+
+
+def dump(manifest: Manifest, signature: str) -> bytes:
+    """The file."""
+    return canonical({"manifest": manifest.model_dump(mode="json"), "signature": signature})
+
+
+def parse(data: bytes, name: str) -> tuple[Manifest, bytes, str]:
+    """(manifest, its signed bytes, signature). The signature is not checked here.
+
+    Raises: IntegrityError: it is no manifest, or not in canonical form.
+    """
+    try:
+        value = json.loads(data)
+        body = canonical(value["manifest"])
+        signature = str(value["signature"])
+        if canonical(value) != data:
+            raise ValueError("not canonical")
+        manifest = Manifest.model_validate_json(body)
+    except (ValueError, KeyError, TypeError, ValidationError) as error:
+        kind = type(error).__name__
+        raise IntegrityError(f"{name}: not a manifest ({kind})", code="bad_manifest") from None
+    return manifest, body, signature
