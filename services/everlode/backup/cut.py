@@ -1,0 +1,312 @@
+"""The consistent cut: everything with a stamp up to T, of one region, without stopping anybody.
+
+T is the smallest stamp that the region's projector has applied over the live partitions. For each
+partition number: (1) read the state topics to their ends and keep, per key, the newest state with
+stamp ≤ T; (2) fold onto them the facts with stamp ≤ T that follow (the projector publishes only
+the newest state of a batch, so a state between two of a batch is in no state topic). So the cut is
+exact: its states are the fold of every partition up to its `seq`. Invariants: a state topic that
+goes back in (epoch, version) is an IntegrityError; a deleted key stays deleted. Memory: one
+partition number. `newest` and `choose` are pure; the rest is shell.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from everlode.adapters.kafka import Reader
+from everlode.adapters.kafka_places import Places
+from everlode.adapters.postgres import Projection
+from everlode.avro.codec import Codec
+from everlode.errors import ContractError, IntegrityError, Precondition
+from everlode.events.barriers import Barrier, EpochOpened
+from everlode.events.catalogue import STATE_COMPONENTS
+from everlode.events.stamp import millis_of
+from everlode.events.states import State
+from everlode.projection.fold import UNKNOWN, Incoming, Key, Known, Outcome, PartitionFold, Position
+from everlode.topics.names import state_topic
+
+STALE_MS = 30_000
+"""A partition further behind the newest than this is stale: T does not wait for it."""
+WINDOWS_MS = (30_000, 600_000, 1 << 62)
+"""How far before T the facts are read; further when that does not reach."""
+READ_S = 120.0
+
+
+class Applied(NamedTuple):
+    """Where the projector stands in one partition of one topic."""
+
+    topic: str
+    partition: int
+    seq: int
+    stamp: int
+
+
+class Chosen(NamedTuple):
+    """The cut's stamp, and which (topic, partition) are stale or empty."""
+
+    stamp: int
+    status: dict[tuple[str, int], str]
+
+
+class Found(NamedTuple):
+    """What the state topics of one partition number hold for the cut."""
+
+    states: dict[Key, Known]
+    jumps: dict[Key, int]
+    """Keys whose next state is after T and not the next version → the version looked for."""
+
+
+@dataclass(slots=True)
+class PartitionCut:
+    """The cut of one partition number."""
+
+    partition: int
+    states: dict[Key, Known]
+    positions: dict[str, Position]
+    opened: dict[tuple[str, str], int] = field(default_factory=dict)
+
+
+def choose(applied: Iterable[Applied]) -> Chosen:
+    """The stamp of the cut. Pure.
+
+    Raises: Precondition: the projector has applied nothing yet.
+    """
+    rows = list(applied)
+    newest = max((r.stamp for r in rows), default=0)
+    if newest == 0:
+        raise Precondition(
+            "the projector has applied nothing yet: there is nothing to back up",
+            hint="is it running? everlode status",
+        )
+    bound = newest - (STALE_MS << 16)
+    status = {
+        (r.topic, r.partition): "empty" if not r.seq else "live" if r.stamp >= bound else "stale"
+        for r in rows
+    }
+    live = [r.stamp for r in rows if status[r.topic, r.partition] == "live"]
+    return Chosen(min(live), status)
+
+
+def newest(
+    component: str, records: Iterable[tuple[str, State | None]], stamp: int, where: str, into: Found
+) -> None:
+    """Keep the newest state per key with stamp ≤ `stamp`, from one state partition. Pure.
+
+    A tombstone counts wherever it stands: a deletion is for good. Raises: IntegrityError: a key
+    went back.
+    """
+    last: dict[str, tuple[int, int]] = {}
+    for name, state in records:
+        key = (component, name)
+        if state is None:
+            _, version = last.get(name, (0, 0))
+            into.states[key] = Known(None, version + 1, "")
+            into.jumps.pop(key, None)
+            last[name] = (last.get(name, (0, 0))[0], version + 1)
+            continue
+        before = last.get(name)
+        now = (state.epoch, state.version)
+        if before is not None and now < before:
+            raise IntegrityError(
+                f"{where}: {name} goes back from (epoch, version) {before} to {now}",
+                code="state_regression",
+                hint="do not back this generation up: build a new one with everlode recover",
+            )
+        last[name] = now
+        if state.stamp <= stamp:
+            into.states[key] = Known(state, state.version, "")
+            into.jumps.pop(key, None)
+        elif key not in into.jumps:
+            have = into.states.get(key, UNKNOWN).version
+            if state.version > have + 1:
+                into.jumps[key] = have + 1
+
+
+class CutReader:
+    """Reads the cut of one region, one partition number after the other."""
+
+    def __init__(
+        self,
+        bootstrap: str,
+        projection: Projection,
+        topics: Sequence[str],
+        progress: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        """`topics`: all fact topics. Chooses the stamp. Raises: Precondition; Unavailable."""
+        self._bootstrap = bootstrap
+        self._db = projection
+        self._topics = topics
+        self._codec = Codec()
+        self._progress = progress
+        rows = projection.query(
+            "select topic, part, seq, stamp from {g}.positions where topic <> ''"
+        )
+        self.applied = {(t, p): Applied(t, p, q, s) for t, p, q, s in rows if t in topics}
+        self.chosen = choose(self.applied.values())
+
+    def problems(self) -> list[tuple[str, str, int, str]]:
+        """(kind, topic, partition, key) of what the projector could not fold."""
+        return [
+            (k, t, p, key or "")
+            for k, t, p, key in self._db.query(
+                "select kind, topic, part, key from {g}.problems order by 1, 2, 3, at_offset"
+            )
+        ]
+
+    def partition(self, partition: int) -> PartitionCut:
+        """The exact cut of one partition number. Raises: IntegrityError; Unavailable."""
+        found = self._states(partition)
+        self._deleted(partition, found)
+        for window in WINDOWS_MS:
+            cut = self._folded(partition, found, window)
+            if cut is not None:
+                return cut
+            self._progress(f"partition {partition}: reading further back than {window} ms")
+        raise IntegrityError(
+            f"partition {partition}: facts that the cut needs are no longer in the log",
+            code="snapshot_gap",
+            hint="retention is shorter than the projector's lag: build a new generation",
+        )
+
+    def _states(self, partition: int) -> Found:
+        into = Found({}, {})
+        for component in STATE_COMPONENTS:
+            topic = state_topic(self._db.generation, component)
+            where = f"{topic}/{partition}"
+            newest(component, self._records(topic, partition), self.chosen.stamp, where, into)
+        return into
+
+    def _records(self, topic: str, partition: int) -> Iterator[tuple[str, State | None]]:
+        reader = Reader(self._bootstrap, "backup", wait_ms=50)
+        try:
+            place = {(topic, partition): 0}
+            reader.assign(place)
+            for batch in reader.until(reader.ends(place), READ_S):
+                for raw in batch:
+                    name = (raw.key or b"").decode()
+                    try:
+                        state = None if raw.value is None else self._codec.decode_state(raw.value)
+                    except ContractError as error:
+                        raise IntegrityError(
+                            f"{topic}/{partition}@{raw.offset}: {error.message}",
+                            code="foreign_record",
+                        ) from None
+                    yield name, state
+        finally:
+            reader.close()
+
+    def _deleted(self, partition: int, found: Found) -> None:
+        """Tombstones carry no version: take it from the projection's rows."""
+        for component in STATE_COMPONENTS:
+            if not any(c == component and k.state is None for (c, _), k in found.states.items()):
+                continue
+            for name, version, event_id in self._db.query(
+                "select key, version, event_id from {g}." + component + " where doc is null"
+                " and part = %s",
+                (partition,),
+            ):
+                if (component, name) in found.states:
+                    found.states[component, name] = Known(None, version, event_id)
+
+    # -- the facts around T --------------------------------------------------------------------
+
+    def _folded(self, partition: int, found: Found, window_ms: int) -> PartitionCut | None:
+        """The cut with the facts of the window folded; None when the window is too short."""
+        states, seen = dict(found.states), set[tuple[Key, int]]()
+        stamp = self.chosen.stamp
+        begun: dict[str, Position] = {}
+        batch: list[Incoming] = []
+        reopened: set[tuple[str, str]] = set()
+        for item in self._facts(partition, max(0, millis_of(stamp) - window_ms)):
+            envelope, data = item.fact
+            if item.topic not in begun and envelope.stamp <= stamp:
+                begun[item.topic] = Position(envelope.seq - 1, 0, item.offset)
+            if isinstance(data, EpochOpened):
+                reopened.update((item.topic, s.scope) for s in data.scopes)
+            if envelope.stamp <= stamp:
+                batch.append(item)
+            elif not isinstance(data, Barrier | EpochOpened):
+                seen.update((key, envelope.version) for key in PartitionFold.keys([item]))
+        opened = {
+            (t, s): e
+            for t, s, e in self._db.query(
+                "select topic, scope, epoch from {g}.opened where part = %s", (partition,)
+            )
+            if (t, s) not in reopened
+        }
+        fold = PartitionFold(partition, begun, opened, [])
+        for key in PartitionFold.keys(batch):
+            states.setdefault(key, UNKNOWN)
+        outcome = fold.fold(batch, states)
+        seen.update((k, i.fact.envelope.version) for i in batch for k in PartitionFold.keys([i]))
+        if not self._reaches(partition, found, outcome, seen, begun):
+            return None
+        positions = self._positions(partition, fold.positions)
+        self._before_parked(partition, positions)
+        kept = {key: known for key, known in states.items() if known.version}
+        return PartitionCut(partition, kept, positions, fold.opened)
+
+    def _reaches(
+        self,
+        partition: int,
+        found: Found,
+        outcome: Outcome,
+        seen: set[tuple[Key, int]],
+        begun: Mapping[str, Position],
+    ) -> bool:
+        """Whether the window held every fact that the states lack."""
+        if any(wanted not in seen for wanted in found.jumps.items()):
+            return False
+        stopped = {k for (k,) in self._db.query("select distinct key from {g}.problems")}
+        if any(p.kind == "version_gap" and p.key not in stopped for p in outcome.problems):
+            return False
+        return all(
+            a.stamp <= self.chosen.stamp or a.topic in begun
+            for a in self.applied.values()
+            if a.partition == partition
+        )
+
+    def _facts(self, partition: int, since_ms: int) -> Iterator[Incoming]:
+        places = Places(self._bootstrap)
+        reader = Reader(self._bootstrap, "backup", wait_ms=50)
+        try:
+            keys = [(t, partition) for t in self._topics]
+            starts = places.at(dict.fromkeys(keys, min(since_ms, (1 << 62))))
+            reader.assign(starts)
+            ends = {k: e for k, e in reader.ends(keys).items() if e > starts[k]}
+            reader.assign({k: starts[k] for k in ends})
+            for batch in reader.until(ends, READ_S):
+                for raw in batch:
+                    try:
+                        fact = self._codec.decode_fact(raw.value)
+                    except ContractError:
+                        continue  # the projector quarantined it
+                    yield Incoming(raw.topic, raw.offset, fact, raw.value or b"")
+        finally:
+            reader.close()
+            places.close()
+
+    def _positions(self, partition: int, folded: Mapping[str, Position]) -> dict[str, Position]:
+        """Where each topic stands at T: as folded, or as applied where nothing came after."""
+        result = {}
+        for topic in self._topics:
+            applied = self.applied.get((topic, partition))
+            if topic in folded:
+                result[topic] = folded[topic]
+            elif applied is not None:
+                result[topic] = Position(applied.seq, applied.stamp, 0)
+            else:
+                result[topic] = Position()
+        return result
+
+    def _before_parked(self, partition: int, positions: dict[str, Position]) -> None:
+        """Facts that wait for a missing one are not in a state: a recovery reads them again."""
+        for topic, value in self._db.query(
+            "select topic, value from {g}.parked where part = %s", (partition,)
+        ):
+            envelope = self._codec.decode_fact(bytes(value)).envelope
+            at = positions[topic]
+            if envelope.seq <= at.seq:
+                positions[topic] = Position(envelope.seq - 1, at.stamp, 0)
