@@ -143,8 +143,10 @@ def test_s3_choice_of_rclone_says_why(tmp_path: Path, monkeypatch: pytest.Monkey
 
 def test_s3_required_minio_forbids_rclone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EVERLODE_REQUIRE_MINIO", "1")
+    monkeypatch.setenv("EVERLODE_S3", "rclone")
     with pytest.raises(ConfigError, match="EVERLODE_REQUIRE_MINIO"):
-        choose(tmp_path, "rclone", silent)
+        choose(tmp_path, None, silent)
+    assert choose(tmp_path, "rclone", silent).kind == "rclone"
 
 
 def test_s3_unknown_choice_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -38,19 +38,21 @@ class ObjectServer(NamedTuple):
 def choose(cache: Path, wanted: str | None, progress: Progress) -> ObjectServer:
     """The S3 server to run. `wanted` is minio, rclone or auto; None reads `EVERLODE_S3`.
 
-    `EVERLODE_REQUIRE_MINIO=1` makes anything but MinIO an error. Builds MinIO (minutes) at most
-    once per user.
+    `EVERLODE_REQUIRE_MINIO=1` makes it an error that the choice, or `EVERLODE_S3`, falls on
+    anything but MinIO; a caller that names rclone has it. Builds MinIO (minutes) at most once per
+    user.
 
     Raises: ConfigError: an unknown choice. Unavailable: what was required cannot be had.
     """
+    named = wanted
     wanted = wanted or os.environ.get("EVERLODE_S3") or "auto"
     if wanted not in ("minio", "rclone", "auto"):
         raise ConfigError(f"EVERLODE_S3={wanted}: expected minio, rclone or auto")
     required = os.environ.get("EVERLODE_REQUIRE_MINIO") == "1"
-    if required and wanted == "rclone":
+    if required and wanted == "rclone" and named != "rclone":
         raise ConfigError("EVERLODE_REQUIRE_MINIO=1 forbids EVERLODE_S3=rclone")
     if wanted == "rclone":
-        return _rclone("asked for by EVERLODE_S3=rclone")
+        return _rclone("asked for" if named else "asked for by EVERLODE_S3=rclone")
     try:
         return _minio(cache, progress)
     except Unavailable as exc:
