@@ -11,11 +11,12 @@ from confluent_kafka import Consumer, Producer
 from minio import Minio
 
 from everlode.adapters.kafka_admin import admin_client, alter_topic, diff_topics, ensure_topics
+from everlode.adapters.mirror_lag import flow_lag
 from everlode.adapters.mirror_status import flow_state
 from everlode.errors import ConfigError
 from everlode.stack import Endpoints, NativeStack
 from everlode.stack.doctor import examine
-from everlode.topics import Topology, catalogue
+from everlode.topics import Topology, catalogue, mirrored_topics
 
 pytestmark = pytest.mark.timeout(240)
 DAY_MS = 86_400_000
@@ -88,6 +89,42 @@ def test_record_of_one_region_is_read_once_in_the_others_under_its_name(
     for region in ("us", "ap"):
         found = values_until(regions[region].kafka_bootstrap, "eu.1.receipts", marker)
         assert found.count(marker) == 1, region
+
+
+def test_lag_is_counted_by_partition_while_a_mirror_is_down_and_goes_to_zero(
+    whole: NativeStack,
+) -> None:
+    endpoints = endpoints_of(whole)
+    bootstraps = {name: region.kafka_bootstrap for name, region in endpoints.regions.items()}
+    topics = mirrored_topics(whole.topology, "eu")
+
+    def lag() -> dict[tuple[str, int], int]:
+        found = flow_lag(bootstraps, "eu", "us", topics)
+        assert {row.topic for row in found} == set(topics)
+        return {(row.topic, row.partition): row.records for row in found if row.records}
+
+    def wait_for_none() -> None:
+        deadline = time.monotonic() + 60
+        while lag() and time.monotonic() < deadline:
+            time.sleep(0.2)
+        assert lag() == {}
+
+    wait_for_none()
+    whole.kill("us/mirror")
+    producer = Producer({"bootstrap.servers": bootstraps["eu"], "transactional.id": "lag-test"})
+    producer.init_transactions(20)
+    for commit in (True, False):
+        producer.begin_transaction()
+        for _ in range(3):
+            producer.produce("eu.1.heartbeats", b"x", partition=1)
+        producer.flush(20)
+        if commit:
+            producer.commit_transaction(20)
+        else:
+            producer.abort_transaction(20)
+    assert lag() == {("eu.1.heartbeats", 1): 3}
+    whole.restart("us/mirror")
+    wait_for_none()
 
 
 def test_topic_that_is_not_mirrored_stays_at_home(whole: NativeStack) -> None:

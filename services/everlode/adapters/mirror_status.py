@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import json
 import time
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
 
-from confluent_kafka import Consumer, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from everlode.errors import ContractError, Unavailable
 
-_READ_S = 10.0
+READ_S = 10.0
 _ABSENT = "absent"
 
 
@@ -42,7 +43,7 @@ def flow_state(bootstrap: str, source: str, target: str) -> FlowState:
 
     Raises: Unavailable: the cluster does not answer. ContractError: a record does not fit.
     """
-    latest = _read_all(bootstrap, f"mm2-status.{source}.internal")
+    latest = read_all(bootstrap, f"mm2-status.{source}.internal")
     connector, trace = _ABSENT, ""
     tasks: dict[int, str] = {}
     for key, value in latest.items():
@@ -67,36 +68,21 @@ def flow_state(bootstrap: str, source: str, target: str) -> FlowState:
     return FlowState(source, target, connector, ordered, trace)
 
 
-def _read_all(bootstrap: str, topic: str) -> dict[str, bytes | None]:
-    """Newest value of every key; empty when the topic does not exist."""
-    consumer = Consumer(
-        {
-            "bootstrap.servers": bootstrap,
-            "group.id": "everlode-mirror-status",
-            "enable.auto.commit": False,
-            "log_level": 0,
-        }
-    )
-    deadline = time.monotonic() + _READ_S
+def read_all(bootstrap: str, topic: str) -> dict[str, bytes | None]:
+    """Newest committed value of every key of a compacted topic; empty when there is no such topic.
+
+    Raises: Unavailable: the cluster does not answer, or the topic cannot be read to its end.
+    """
     latest: dict[str, bytes | None] = {}
+    consumer = reader(bootstrap)
     try:
-        metadata = consumer.list_topics(topic, timeout=_READ_S).topics[topic]
-        if metadata.error is not None:
-            return {}
-        ends: dict[int, int] = {}
-        for partition in metadata.partitions:
-            low, high = consumer.get_watermark_offsets(TopicPartition(topic, partition), _READ_S)
-            if high > low:
-                ends[partition] = high
-        consumer.assign([TopicPartition(topic, p, 0) for p in ends])
-        while ends:
-            if time.monotonic() > deadline:
-                raise Unavailable(f"{bootstrap}: {topic} cannot be read to its end in time")
-            for message in consumer.consume(500, 0.1):
-                if message.error() is None:
-                    _keep(latest, message)
-            done = {p.partition: p.offset for p in consumer.position(_parts(topic, ends))}
-            ends = {p: end for p, end in ends.items() if done[p] < end}
+        metadata = consumer.list_topics(topic, timeout=READ_S).topics[topic]
+        if metadata.error is None:
+            places = {(topic, partition): 0 for partition in metadata.partitions}
+            for message in to_end(consumer, places, bootstrap):
+                key = message.key()
+                if key is not None:
+                    latest[key.decode(errors="replace")] = message.value()
     except KafkaException as exc:
         raise Unavailable(f"{bootstrap}: {topic}: {exc.args[0].str()}") from exc
     finally:
@@ -104,11 +90,42 @@ def _read_all(bootstrap: str, topic: str) -> dict[str, bytes | None]:
     return latest
 
 
-def _parts(topic: str, ends: dict[int, int]) -> list[TopicPartition]:
-    return [TopicPartition(topic, p) for p in ends]
+def reader(bootstrap: str) -> Consumer:
+    """A consumer of committed records that joins no group and says where a partition ends."""
+    return Consumer(
+        {
+            "bootstrap.servers": bootstrap,
+            "group.id": "everlode-mirror-status",
+            "enable.auto.commit": False,
+            "enable.partition.eof": True,
+            "fetch.wait.max.ms": 20,
+            "isolation.level": "read_committed",
+            "log_level": 0,
+        }
+    )
 
 
-def _keep(latest: dict[str, bytes | None], message: Any) -> None:
-    key = message.key()
-    if key is not None:
-        latest[key.decode(errors="replace")] = message.value()
+def to_end(
+    consumer: Consumer, places: Mapping[tuple[str, int], int], bootstrap: str
+) -> Iterator[Message]:
+    """Records from each (topic, partition) → offset to the partition's end as it is now.
+
+    The end is told by the client, not by offsets: transaction markers are no records.
+
+    Raises: Unavailable: an end is not reached in time.
+    """
+    waiting = set(places)
+    consumer.assign([TopicPartition(t, p, offset) for (t, p), offset in places.items()])
+    deadline = time.monotonic() + READ_S
+    while waiting:
+        if time.monotonic() > deadline:
+            topic, partition = min(waiting)
+            raise Unavailable(f"{bootstrap}: {topic}/{partition} cannot be read to its end in time")
+        for message in consumer.consume(500, 0.1):
+            error = message.error()
+            if error is None:
+                yield message
+            elif error.code() == KafkaError._PARTITION_EOF:
+                waiting.discard((str(message.topic()), int(message.partition() or 0)))
+            elif error.fatal():
+                raise KafkaException(error)

@@ -332,6 +332,7 @@ def _as_dict(found: Diagnosis, gone: list[str]) -> dict[str, Any]:
         "topics_checked": found.topics_checked,
         "drifts": [drift._asdict() for drift in found.drifts],
         "flows": [flow._asdict() | {"runs": flow.runs} for flow in found.flows],
+        "lags": [lag._asdict() for lag in found.lags],
         "unreachable": found.unreachable,
         "gone": gone,
     }
@@ -347,7 +348,11 @@ def _show_diagnosis(found: Diagnosis, gone: list[str]) -> None:
         console.print(table)
     for flow in found.flows:
         word = "runs" if flow.runs else f"does not run: {flow.connector} {list(flow.tasks)}"
-        console.print(f"mirror {flow.source} → {flow.target} {word} {flow.trace}".rstrip())
+        behind = [g for g in found.lags if (g.source, g.target) == (flow.source, flow.target)]
+        records = sum(lag.records for lag in behind)
+        console.print(
+            f"mirror {flow.source} → {flow.target} {word}, {records} records behind {flow.trace}"
+        )
     for cluster, why in found.unreachable.items():
         console.print(f"{cluster} does not answer: {why}")
     for name in gone:

@@ -9,10 +9,11 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 from everlode.adapters.kafka_admin import Drift, diff_topics, state_generations
+from everlode.adapters.mirror_lag import PartitionLag, flow_lag
 from everlode.adapters.mirror_status import FlowState, flow_state
-from everlode.errors import EverlodeError
+from everlode.errors import EverlodeError, Unavailable
 from everlode.stack.endpoints import Endpoints
-from everlode.topics import TopicSpec, Topology, catalogue
+from everlode.topics import TopicSpec, Topology, catalogue, mirrored_topics
 
 
 class Diagnosis(NamedTuple):
@@ -21,6 +22,8 @@ class Diagnosis(NamedTuple):
     topics_checked: int
     drifts: tuple[Drift, ...]
     flows: tuple[FlowState, ...]
+    lags: tuple[PartitionLag, ...]
+    """By flow, topic and partition; shown, never a difference."""
     unreachable: dict[str, str]
     """Cluster → why it could not be asked."""
 
@@ -50,6 +53,7 @@ def examine(topology: Topology, endpoints: Endpoints) -> Diagnosis:
         sum(result.topics for result in results),
         tuple(drift for result in results for drift in result.drifts),
         tuple(flow for result in results for flow in result.flows),
+        tuple(lag for result in results for lag in result.lags),
         {n: r.why for n, r in zip(bootstraps, results, strict=True) if r.why},
     )
 
@@ -58,6 +62,7 @@ class _Found(NamedTuple):
     topics: int = 0
     drifts: list[Drift] = []  # noqa: RUF012
     flows: list[FlowState] = []  # noqa: RUF012
+    lags: list[PartitionLag] = []  # noqa: RUF012
     why: str = ""
 
 
@@ -65,17 +70,30 @@ def _cluster(topology: Topology, cluster: str, bootstrap: str, endpoints: Endpoi
     try:
         specs = _specs(topology, cluster, state_generations(bootstrap))
         drifts = diff_topics(bootstrap, specs)
-        flows = []
-        region = endpoints.regions.get(cluster)
-        if region is not None and region.mirror_rest is not None:
-            flows = [
-                flow_state(bootstrap, source, cluster)
-                for source in endpoints.regions
-                if source != cluster
-            ]
+        flows: list[FlowState] = []
+        lags: list[PartitionLag] = []
+        for source in _sources(cluster, endpoints):
+            flows.append(flow_state(bootstrap, source, cluster))
+            lags += _lags(topology, endpoints, source, cluster)
     except EverlodeError as exc:
         return _Found(why=exc.message)
-    return _Found(len(specs), drifts, flows)
+    return _Found(len(specs), drifts, flows, lags)
+
+
+def _sources(target: str, endpoints: Endpoints) -> list[str]:
+    region = endpoints.regions.get(target)
+    if region is None or region.mirror_rest is None:
+        return []
+    return [source for source in endpoints.regions if source != target]
+
+
+def _lags(topology: Topology, endpoints: Endpoints, source: str, target: str) -> list[PartitionLag]:
+    """Empty when the source does not answer: it is named in `unreachable`, as a cluster."""
+    bootstraps = {name: region.kafka_bootstrap for name, region in endpoints.regions.items()}
+    try:
+        return flow_lag(bootstraps, source, target, mirrored_topics(topology, source))
+    except Unavailable:
+        return []
 
 
 def _specs(topology: Topology, cluster: str, generations: tuple[int, ...]) -> tuple[TopicSpec, ...]:
