@@ -111,6 +111,21 @@ class Reader:
             result[topic, partition] = high
         return result
 
+    def at_time(
+        self, partitions: Iterable[tuple[str, int]], wall_ms: int, timeout_s: float = 15
+    ) -> dict[tuple[str, int], int]:
+        """Offsets of the first records from `wall_ms` on; the end where there is none.
+
+        Raises: Unavailable.
+        """
+        asked = [TopicPartition(t, p, wall_ms) for t, p in partitions]
+        try:
+            found = self._consumer.offsets_for_times(asked, timeout=timeout_s)
+        except KafkaException as error:
+            raise Unavailable(f"offsets by time: {error.args[0].str()}") from None
+        late = self.ends([(f.topic, f.partition) for f in found if f.offset < 0], timeout_s)
+        return {(f.topic, f.partition): late.get((f.topic, f.partition), f.offset) for f in found}
+
     def positions(self, partitions: Iterable[tuple[str, int]]) -> dict[tuple[str, int], int]:
         """Offsets of the next records to be handed out; below zero where none was yet."""
         found = self._consumer.position([TopicPartition(t, p) for t, p in partitions])

@@ -51,13 +51,16 @@ def seal(
             plain, schemas.parsed(schema), counted(), codec="zstandard", sync_interval=64_000
         )
         plain.flush()
-        path = Path(plain.name)
-        plain_sha, plain_bytes = _hash(path), path.stat().st_size
-        with path.open("rb") as source, target.open("wb") as sealed:
-            encrypt(source, sealed, key, name.encode())
-            sealed.flush()
-            os.fsync(sealed.fileno())
-    return Sums(plain_sha, _hash(target), plain_bytes, target.stat().st_size, count)
+        return seal_file(Path(plain.name), target, key, name)._replace(records=count)
+
+
+def seal_file(plain: Path, target: Path, key: bytes, name: str) -> Sums:
+    """Encrypt the file `plain` to `target`; on disk when this returns. Counts as one record."""
+    with plain.open("rb") as source, target.open("wb") as sealed:
+        encrypt(source, sealed, key, name.encode())
+        sealed.flush()
+        os.fsync(sealed.fileno())
+    return Sums(_hash(plain), _hash(target), plain.stat().st_size, target.stat().st_size, 1)
 
 
 def open_sealed(source: Path, target: Path, key: bytes, name: str, sums: Sums) -> None:

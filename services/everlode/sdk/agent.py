@@ -14,21 +14,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from everlode.adapters.kafka import Record, Sender
 from everlode.adapters.kafka_control import ControlFollower, ControlLog
-from everlode.avro.cloudevents import event_headers
-from everlode.avro.codec import encode_fact
 from everlode.control.fold import ControlState
 from everlode.control.lease import Lease
 from everlode.errors import Unavailable
-from everlode.events.base import Envelope, Event, Fact
+from everlode.events.base import Event, Fact
 from everlode.events.control import LeaseRenewed, NodeJoined
 from everlode.events.heartbeats import NodeBeat
-from everlode.events.stamp import HybridClock
 from everlode.events.types import PPM
 from everlode.sdk.clock import Clock, WallClock
 from everlode.sdk.probe import ProbeEndpoint
-from everlode.topics.names import fact_topic
+from everlode.sdk.signals import SignalWriter
 from everlode.topics.partition import partition_of
 
 
@@ -82,17 +78,15 @@ class NodeAgent:
         self._load = load
         self._on_control = on_control
         self._clock = clock or WallClock()
-        self._stamps = HybridClock()
         self._beat_ms, self._renew_ms = beat_ms, renew_ms
         self._partition = partition_of(identity.node_id, partitions)
-        self._sender = Sender(bootstrap, linger_ms=5)
+        self._signals = SignalWriter(bootstrap, identity.origin, self._clock)
         self._log = ControlLog(control_bootstrap)
         self._leases = {scope: Lease(fence_after_ms) for scope in scopes}
         self._held: dict[str, int] = {}
         self._guard = threading.Lock()
         self._probe = ProbeEndpoint()
         self._stop = threading.Event()
-        self._seq = 0
         self._follower = ControlFollower(control_bootstrap, self._control)
         self._thread = threading.Thread(target=self._run, name="agent", daemon=True)
 
@@ -215,33 +209,13 @@ class NodeAgent:
         partition: int | None = None,
         event_id: str | None = None,
     ) -> None:
-        """Write a signal of this origin; not waited for. `seq` counts this writer's signals."""
-        me = self.identity
-        with self._guard:
-            self._seq += 1
-            seq, stamp = self._seq, self._stamps.next(self._clock.wall_ms())
-        key = key or me.node_id
-        envelope = Envelope(
-            event_id=event_id or str(uuid.uuid4()),
-            aggregate_id=key,
-            version=0,
-            origin=me.origin,
-            scope="",
-            epoch=0,
-            seq=seq,
-            stamp=stamp,
-            occurred_at=self._clock.event_now(),
-            correlation_id=key,
-        )
-        where = self._partition if partition is None else partition
-        self._sender.send(
-            Record(
-                fact_topic(me.origin, topic),
-                where,
-                key,
-                encode_fact(envelope, data),
-                event_headers(envelope, type(data).__name__),
-            )
+        """Write a signal of this origin; not waited for."""
+        self._signals.signal(
+            data,
+            topic=topic,
+            key=key or self.identity.node_id,
+            partition=self._partition if partition is None else partition,
+            event_id=event_id,
         )
 
     def close(self) -> None:
@@ -250,6 +224,6 @@ class NodeAgent:
         if self._thread.is_alive():
             self._thread.join(3)
         self._follower.close()
-        self._sender.flush(2)
+        self._signals.close()
         self._log.close()
         self._probe.close()

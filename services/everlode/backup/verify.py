@@ -1,0 +1,108 @@
+"""Verifies a backup: signed → exists → hash → decode. Shell: reads the store."""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from everlode.adapters.s3 import ObjectStore
+from everlode.backup.container import Sums, open_sealed, read
+from everlode.backup.create import load_manifest
+from everlode.backup.keys import KeyRing
+from everlode.backup.manifest import Manifest, ObjectEntry, checksum
+from everlode.errors import ConfigError, IntegrityError, NotFound
+
+LEVELS = ("exists", "hash", "decode")
+
+
+class Verified(NamedTuple):
+    """What was verified."""
+
+    manifest: Manifest
+    level: str
+    objects: int
+    records: int
+
+
+def sums_of(entry: ObjectEntry) -> Sums:
+    """An entry's hashes and sizes."""
+    return Sums(
+        entry.plain_sha256, entry.cipher_sha256, entry.plain_bytes, entry.cipher_bytes,
+        entry.records,
+    )  # fmt: skip
+
+
+def signed_manifest(store: ObjectStore, keys: KeyRing, region: str, backup_id: str) -> Manifest:
+    """A manifest whose signature and checksum are right. Raises: NotFound; IntegrityError."""
+    manifest, body, signature = load_manifest(store, region, backup_id)
+    keys.check(body, signature)
+    if checksum(manifest.objects) != manifest.integrity_checksum:
+        raise IntegrityError(f"backup {manifest.backup_id}: the checksum of its objects differs")
+    return manifest
+
+
+def fetch(store: ObjectStore, keys: KeyRing, entry: ObjectEntry, folder: Path) -> Path:
+    """One object, decrypted, with both hashes checked; the path of its plain file.
+
+    Raises: IntegrityError: missing or changed; WrongKey; Unavailable; OSError: no room.
+    """
+    sealed = folder / f"{entry.component}-{entry.partition}.enc"
+    plain = folder / f"{entry.component}-{entry.partition}.plain"
+    try:
+        store.get_file(entry.key, sealed)
+    except NotFound:
+        raise IntegrityError(
+            f"{entry.key}: the object is missing",
+            code="object_missing",
+            hint="use another backup: everlode backup list",
+        ) from None
+    open_sealed(sealed, plain, keys.unwrap(entry.key_id, entry.wrapped_key, entry.key),
+                entry.key, sums_of(entry))  # fmt: skip
+    sealed.unlink()
+    return plain
+
+
+def verify(
+    store: ObjectStore,
+    keys: KeyRing,
+    region: str,
+    backup_id: str,
+    level: str = "decode",
+    progress: Callable[[str], None] = lambda _: None,
+) -> Verified:
+    """Verify a backup down to a level. Raises: IntegrityError and its leaves; NotFound."""
+    if level not in LEVELS:
+        raise ConfigError(f"level {level!r}", hint=f"one of: {', '.join(LEVELS)}")
+    manifest = signed_manifest(store, keys, region, backup_id)
+    sizes = {o.key: o.size for o in store.list(f"{region}/{manifest.backup_id}/")}
+    records = 0
+    with tempfile.TemporaryDirectory(prefix="everlode-verify-") as folder:
+        for entry in manifest.objects:
+            if sizes.get(entry.key) != entry.cipher_bytes:
+                what = "is missing" if entry.key not in sizes else "has another size"
+                raise IntegrityError(f"{entry.key}: the object {what}", code="object_missing")
+            if level == "hash":
+                _hash_only(store, entry)
+            elif level == "decode":
+                records += _decode(fetch(store, keys, entry, Path(folder)), entry)
+            progress(f"{entry.key}: {level}")
+    return Verified(manifest, level, len(manifest.objects), records)
+
+
+def _hash_only(store: ObjectStore, entry: ObjectEntry) -> None:
+    if hashlib.sha256(store.get(entry.key)).hexdigest() != entry.cipher_sha256:
+        raise IntegrityError(f"{entry.key}: its bytes differ from the manifest")
+
+
+def _decode(plain: Path, entry: ObjectEntry) -> int:
+    if entry.component == "config":
+        return 1
+    with plain.open("rb") as file:
+        count = sum(1 for _ in read(file, entry.key))
+    if count != entry.records:
+        raise IntegrityError(f"{entry.key}: {count} records, the manifest says {entry.records}")
+    plain.unlink()
+    return count
