@@ -284,6 +284,11 @@ class Projection:
                 count += 1
         return count
 
+    def clear(self, component: str) -> None:
+        """Empty a component's table, so that loading it can be done again."""
+        with _translated("emptying a table"):
+            self._db.execute(self._sql("truncate {g}.{c}", component))
+
     def place(self, partition: int, positions: Mapping[str, Position]) -> None:
         """Set where restored topics stand; what they hold counts as published."""
         with _translated("setting positions"), self._db.transaction():

@@ -1,0 +1,1 @@
+"""Recovery: plan, stages in priority order, gates, switch, report."""

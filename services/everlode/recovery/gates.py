@@ -1,0 +1,126 @@
+"""Gates: what must be true of a restored component before the next one follows.
+
+Rows and state topic agree in count and digest; references hold; the ledger sums to zero; nothing
+is parked or in conflict. Shell: reads PostgreSQL and Kafka.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any, NamedTuple
+
+from everlode.adapters.kafka import Reader
+from everlode.adapters.postgres import Projection
+from everlode.topics.names import state_topic
+
+
+class Gate(NamedTuple):
+    """Whether it passed, and if not, why."""
+
+    passed: bool
+    reasons: tuple[str, ...]
+
+
+def _digest(pairs: dict[str, bytes]) -> str:
+    total = hashlib.sha256()
+    for key in sorted(pairs):
+        total.update(key.encode() + b"\0" + hashlib.sha256(pairs[key]).digest())
+    return total.hexdigest()
+
+
+def topic_states(
+    bootstrap: str, generation: int, component: str, partitions: int
+) -> dict[str, bytes]:
+    """Newest record of each key in a state topic; deleted keys are absent."""
+    topic = state_topic(generation, component)
+    reader = Reader(bootstrap, "gate", wait_ms=50)
+    places = {(topic, p): 0 for p in range(partitions)}
+    reader.assign(places)
+    found: dict[str, bytes] = {}
+    for batch in reader.until(reader.ends(places), 120):
+        for raw in batch:
+            key = (raw.key or b"").decode()
+            if raw.value is None:
+                found.pop(key, None)
+            else:
+                found[key] = raw.value
+    reader.close()
+    return found
+
+
+_REFERENCES = {
+    "validations": (
+        "validations whose task is unknown",
+        "select count(*) from {g}.validations v where v.task_id <> ''"
+        " and not exists (select 1 from {g}.tasks t where t.key = v.task_id)",
+    ),
+    "rewards": (
+        "rewards whose validation is unknown",
+        "select count(*) from {g}.rewards r where r.validation_id <> ''"
+        " and not exists (select 1 from {g}.validations v where v.key = r.validation_id)",
+    ),
+    "fraud": (
+        "cases whose validation is unknown",
+        "select count(*) from {g}.fraud f where f.validation_id is not null"
+        " and not exists (select 1 from {g}.validations v where v.key = f.validation_id)",
+    ),
+}
+
+
+def gate_component(
+    conninfo: str, generation: int, component: str, bootstrap: str, partitions: int
+) -> Gate:
+    """Check a component of a generation."""
+    db = Projection(conninfo, generation, "gate")
+    reasons: list[str] = []
+    rows = {
+        key: bytes(doc)
+        for key, doc in db.query(f"select key, doc from {{g}}.{component} where doc is not null")
+    }
+    topic = topic_states(bootstrap, generation, component, partitions)
+    if _digest(rows) != _digest(topic):
+        differing = sorted(k for k in rows.keys() | topic.keys() if rows.get(k) != topic.get(k))
+        reasons.append(
+            f"{len(differing)} keys differ between rows and state topic, e.g. {differing[:3]}"
+        )
+    if component in _REFERENCES:
+        what, text = _REFERENCES[component]
+        ((count,),) = db.query(text)
+        if count:
+            reasons.append(f"{count} {what}")
+    if component == "rewards":
+        ((total,),) = db.query("select coalesce(sum(amount_micro), 0)::bigint from {g}.ledger")
+        if total != 0:
+            reasons.append(f"the ledger sums to {total}, not to zero")
+    ((parked,),) = db.query(
+        "select count(*) from {g}.parked where topic like %s", (f"%.{component}",)
+    )
+    if parked:
+        reasons.append(f"{parked} facts are parked behind a gap")
+    db.close()
+    return Gate(not reasons, tuple(reasons))
+
+
+def active_tasks(db: Projection) -> dict[str, Any]:
+    """Active tasks: fully recovered, partly (with what is missing), task by task."""
+    rows = db.query(
+        "select t.key, t.status, m.key is not null, exists"
+        " (select 1 from {g}.validations v where v.task_id = t.key) from {g}.tasks t"
+        " left join {g}.miners m on m.key = t.miner_id"
+        " where t.status in ('submitted', 'assigned', 'solved', 'validated')"
+    )
+    partly = []
+    for key, status, has_miner, has_validation in rows:
+        missing = []
+        if status != "submitted" and not has_miner:
+            missing.append("miner")
+        if status == "validated" and not has_validation:
+            missing.append("validation")
+        if missing:
+            partly.append({"task_id": key, "missing_components": missing})
+    return {
+        "total_tasks": len(rows),
+        "fully_recovered": len(rows) - len(partly),
+        "partially_recovered": len(partly),
+        "partial_recovery_details": partly,
+    }

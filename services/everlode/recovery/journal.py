@@ -1,0 +1,49 @@
+"""The journal of a recovery: what is done, line by line, on disk before the next step begins.
+
+A run that was killed is resumed by reading it: steps that are in it are not done again. Shell.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from everlode.errors import IntegrityError
+
+
+class RecoveryJournal:
+    """One JSON object a line: {"step", "at_ms", ...}."""
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.path = path
+        self.done: dict[str, dict[str, Any]] = {}
+        if path.exists():
+            for number, line in enumerate(path.read_text().splitlines(keepends=True), 1):
+                self._read(number, line)
+        self._file = path.open("a", encoding="utf-8")
+
+    def _read(self, number: int, line: str) -> None:
+        if not line.endswith("\n"):
+            return  # killed while writing it: the step is done again
+        try:
+            entry = json.loads(line)
+            self.done[entry["step"]] = entry
+        except (ValueError, KeyError, TypeError):
+            raise IntegrityError(f"{self.path}, line {number}: not a journal") from None
+
+    def note(self, step: str, **detail: Any) -> dict[str, Any]:
+        """Write that a step is done; returns the entry. Raises: OSError: no room."""
+        entry = {"step": step, "at_ms": time.time_ns() // 1_000_000, **detail}
+        self._file.write(json.dumps(entry) + "\n")
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self.done[step] = entry
+        return entry
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
