@@ -18,6 +18,22 @@ from everlode.avro import schemas
 from everlode.backup.encryption import decrypt, encrypt
 from everlode.errors import IntegrityError
 
+DELETED = "deleted"
+"""Component name of the objects that list deleted aggregates."""
+DELETED_SCHEMA = fastavro.parse_schema(
+    {
+        "type": "record",
+        "name": "everlode.backup.Deleted",
+        "doc": "An aggregate that was deleted, so that a restore never brings it back.",
+        "fields": [
+            {"name": "component", "type": "string"},
+            {"name": "key", "type": "string"},
+            {"name": "version", "type": "long", "doc": "Its last version, or a lower bound."},
+            {"name": "event_id", "type": "string", "doc": "Empty when unknown."},
+        ],
+    }
+)
+
 
 class Sums(NamedTuple):
     """Hashes and sizes of an object, before and after encryption."""
@@ -35,9 +51,10 @@ def _hash(path: Path) -> str:
 
 
 def seal(
-    records: Iterable[dict[str, Any]], schema: str, target: Path, key: bytes, name: str
+    records: Iterable[dict[str, Any]], schema: Any, target: Path, key: bytes, name: str
 ) -> Sums:
-    """Write records of the schema `schema` to the encrypted file `target`."""
+    """Write records to the encrypted file `target`; `schema` is parsed, or a contract's name."""
+    parsed = schemas.parsed(schema) if isinstance(schema, str) else schema
     count = 0
 
     def counted() -> Iterator[dict[str, Any]]:
@@ -47,9 +64,7 @@ def seal(
             yield record
 
     with tempfile.NamedTemporaryFile(dir=target.parent, suffix=".avro") as plain:
-        fastavro.writer(
-            plain, schemas.parsed(schema), counted(), codec="zstandard", sync_interval=64_000
-        )
+        fastavro.writer(plain, parsed, counted(), codec="zstandard", sync_interval=64_000)
         plain.flush()
         return seal_file(Path(plain.name), target, key, name)._replace(records=count)
 

@@ -10,7 +10,8 @@ from __future__ import annotations
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,8 +19,9 @@ from typing import Any, NamedTuple
 from everlode.adapters.postgres import Projection, current_generation
 from everlode.adapters.s3 import ObjectStore
 from everlode.avro import schemas
-from everlode.backup.container import Sums, seal, seal_file
-from everlode.backup.cut import CutPart, Place, read_part, stamp_of_cut
+from everlode.avro.codec import state_dict
+from everlode.backup.container import DELETED, DELETED_SCHEMA, Sums, seal, seal_file
+from everlode.backup.cut import CutReader, PartitionCut
 from everlode.backup.keys import DEFAULT_KEY, KeyRing
 from everlode.backup.manifest import (
     FORMAT,
@@ -35,10 +37,11 @@ from everlode.backup.manifest import (
     parse,
     sha256_of,
 )
-from everlode.errors import IntegrityError, NotFound
-from everlode.events.catalogue import STATES
+from everlode.errors import IntegrityError, NotFound, Unavailable
+from everlode.events.catalogue import FACT_COMPONENTS, STATES
 from everlode.events.stamp import millis_of
-from everlode.projection.tables import COMPONENTS, FACTS_OF
+from everlode.projection.fold import Known
+from everlode.projection.tables import COMPONENTS
 from everlode.state.dispatch import FOLD_VERSION
 from everlode.topics import Topology, catalogue
 from everlode.topics.names import fact_topic
@@ -59,9 +62,8 @@ def _now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-def _positions(db: Projection) -> dict[tuple[str, int], Place]:
-    rows = db.query("select topic, part, seq, stamp from {g}.positions")
-    return {(topic, part): Place(seq, stamp) for topic, part, seq, stamp in rows}
+def _fact_topics(topology: Topology) -> list[str]:
+    return [fact_topic(o, c) for o in topology.origins for c in FACT_COMPONENTS]
 
 
 def create_backup(
@@ -78,32 +80,30 @@ def create_backup(
     """
     began = _now_ms()
     generation = current_generation(source.conninfo)
-    db = Projection(source.conninfo, generation, "backup")
-    before = _positions(db)
-    stamp = stamp_of_cut(before)
-    problems = db.query("select kind, topic, part, key from {g}.problems order by 1, 2, 3, 4")
-    opened = db.query("select topic, part, scope, epoch from {g}.opened order by 1, 2, 3")
-    db.close()
     capable = store.capabilities().conditional_put
     parent = latest(store, source.region)
     backup_id = (
         time.strftime("%Y%m%dT%H%M%S", time.gmtime(began / 1000)) + f"-{os.urandom(3).hex()}"
     )
     prefix = f"{source.region}/{backup_id}"
-    entries: list[ObjectEntry] = []
-    reached: dict[tuple[str, int], tuple[int, int]] = {}
-    with tempfile.TemporaryDirectory(prefix="everlode-backup-") as folder:
-        for component in COMPONENTS:
-            for partition in range(source.topology.partitions):
-                part = read_part(source.bootstrap, generation, component, partition, stamp)
-                for topic, at in part.reached.items():
-                    known = reached.get((topic, partition), (0, 0))
-                    reached[topic, partition] = max(known, at)
-                entries.append(_store_part(part, prefix, store, keys, key_id, Path(folder)))
-                progress(f"{component}/{partition}: {entries[-1].records} states")
-        entries.append(_store_config(source, prefix, store, keys, key_id, Path(folder)))
+    sealer = _Sealer(prefix, store, keys, key_id)
+    db = Projection(source.conninfo, generation, "backup")
+    try:
+        reader = CutReader(source.bootstrap, db, _fact_topics(source.topology), progress)
+        positions: list[CutPosition] = []
+        opened: list[tuple[str, int, str, int]] = []
+        for partition in range(source.topology.partitions):
+            part = reader.partition(partition)
+            sealer.part(part, progress)
+            positions += _positions(part, reader)
+            opened += [(t, partition, s, e) for (t, s), e in sorted(part.opened.items())]
+        problems = reader.problems()
+    finally:
+        db.close()
+    sealer.config(source)
+    entries = tuple(sealer.entries)
     manifest = _manifest(
-        source, generation, stamp, backup_id, began, tuple(entries), reached, key_id,
+        source, generation, reader.chosen.stamp, backup_id, began, entries, positions, key_id,
         parent, problems, opened, capable,
     )  # fmt: skip
     data = dump(manifest, keys.sign(body_of(manifest)))
@@ -115,50 +115,97 @@ def create_backup(
     return manifest
 
 
-def _entry(
-    sums: Sums, name: str, component: str, partition: int, key_id: str, wrapped: str
-) -> ObjectEntry:
-    return ObjectEntry(
-        key=name, component=component, partition=partition, records=sums.records,
-        plain_sha256=sums.plain_sha256, cipher_sha256=sums.cipher_sha256,
-        plain_bytes=sums.plain_bytes, cipher_bytes=sums.cipher_bytes, key_id=key_id,
-        wrapped_key=wrapped,
-    )  # fmt: skip
+def _positions(part: PartitionCut, reader: CutReader) -> list[CutPosition]:
+    status = reader.chosen.status
+    return [
+        CutPosition(
+            topic=topic, partition=part.partition, seq=at.seq, stamp=at.stamp,
+            next_offset=at.next_offset, status=status.get((topic, part.partition), "empty"),
+        )
+        for topic, at in sorted(part.positions.items())
+    ]  # fmt: skip
 
 
-def _store_part(
-    part: CutPart, prefix: str, store: ObjectStore, keys: KeyRing, key_id: str, folder: Path
-) -> ObjectEntry:
-    name = f"{prefix}/{part.component}-{part.partition}.avro.enc"
-    data_key = os.urandom(32)
-    path = folder / "object"
+class _Sealer:
+    """Writes and stores the objects of one backup, one after the other."""
 
-    def ordered() -> Iterator[dict[str, Any]]:
-        for key in sorted(part.states):
-            yield part.states[key]
+    def __init__(self, prefix: str, store: ObjectStore, keys: KeyRing, key_id: str) -> None:
+        self._prefix, self._store, self._keys, self._key_id = prefix, store, keys, key_id
+        self.entries: list[ObjectEntry] = []
 
-    sums = seal(ordered(), STATES[part.component].__name__, path, data_key, name)
-    store.put_file(name, path)
-    wrapped = keys.wrap(key_id, data_key, name)
-    return _entry(sums, name, part.component, part.partition, key_id, wrapped)
+    def part(self, part: PartitionCut, progress: Callable[[str], None]) -> None:
+        """The states of one partition number, and what was deleted there."""
+        by_component: dict[str, list[tuple[str, Known]]] = {c: [] for c in COMPONENTS}
+        for (component, key), known in sorted(part.states.items()):
+            by_component[component].append((key, known))
+        for component, found in by_component.items():
+            states = (state_dict(k.state) for _, k in found if k.state is not None)
+            self._seal(component, part.partition, states, STATES[component].__name__)
+            progress(f"{component}/{part.partition}: {self.entries[-1].records} states")
+        gone = (
+            {"component": component, "key": key, "version": known.version,
+             "event_id": known.event_id}
+            for component, found in by_component.items()
+            for key, known in found
+            if known.state is None
+        )  # fmt: skip
+        self._seal(DELETED, part.partition, gone, DELETED_SCHEMA)
+
+    def config(self, source: Source) -> None:
+        """Topology, topics and all schemas: what a new machine needs before the states."""
+        value = {
+            "topology": source.topology.model_dump(mode="json"),
+            "topics": [spec._asdict() for spec in catalogue(source.topology)],
+            "schemas": {n: schemas.raw(n) for n in schemas.names()},
+        }
+        with _staging() as folder:
+            plain = folder / "config"
+            plain.write_bytes(canonical(value))
+            self._store_file(
+                "config", 0, "json", folder, lambda to, key, name: seal_file(plain, to, key, name)
+            )
+
+    def _seal(
+        self, component: str, partition: int, records: Iterable[dict[str, Any]], schema: Any
+    ) -> None:
+        with _staging() as folder:
+            self._store_file(
+                component, partition, "avro", folder,
+                lambda to, key, name: seal(records, schema, to, key, name),
+            )  # fmt: skip
+
+    def _store_file(
+        self, component: str, partition: int, suffix: str, folder: Path,
+        make: Callable[[Path, bytes, str], Sums],
+    ) -> None:  # fmt: skip
+        name = f"{self._prefix}/{component}-{partition}.{suffix}.enc"
+        data_key, path = os.urandom(32), folder / "object"
+        try:
+            sums = make(path, data_key, name)
+        except OSError as error:
+            raise Unavailable(
+                f"{name}: the staging folder cannot be written: {error.strerror}",
+                code="no_room",
+                hint="make room, or set TMPDIR to another folder",
+            ) from None
+        self._store.put_file(name, path)
+        self.entries.append(
+            ObjectEntry(
+                key=name,
+                component=component,
+                partition=partition,
+                **sums._asdict(),
+                key_id=self._key_id,
+                wrapped_key=self._keys.wrap(self._key_id, data_key, name),
+            )
+        )
 
 
-def _store_config(
-    source: Source, prefix: str, store: ObjectStore, keys: KeyRing, key_id: str, folder: Path
-) -> ObjectEntry:
-    """Topology, topics and all schemas: what a new machine needs before the states."""
-    name = f"{prefix}/config-0.json.enc"
-    plain, path = folder / "config", folder / "object"
-    value = {
-        "topology": source.topology.model_dump(mode="json"),
-        "topics": [spec._asdict() for spec in catalogue(source.topology)],
-        "schemas": {n: schemas.raw(n) for n in schemas.names()},
-    }
-    plain.write_bytes(canonical(value))
-    data_key = os.urandom(32)
-    sums = seal_file(plain, path, data_key, name)
-    store.put_file(name, path)
-    return _entry(sums, name, "config", 0, key_id, keys.wrap(key_id, data_key, name))
+@contextmanager
+def _staging() -> Iterator[Path]:
+    """A folder of our own (mode 0700), removed at the end."""
+    with tempfile.TemporaryDirectory(prefix="everlode-backup-") as folder:
+        yield Path(folder)
 
 
 def _manifest(
@@ -168,25 +215,16 @@ def _manifest(
     backup_id: str,
     began: int,
     objects: tuple[ObjectEntry, ...],
-    reached: dict[tuple[str, int], tuple[int, int]],
+    positions: list[CutPosition],
     key_id: str,
     parent: Manifest | None,
-    problems: list[tuple[Any, ...]],
-    opened: list[tuple[Any, ...]],
+    problems: list[tuple[str, str, int, str]],
+    opened: list[tuple[str, int, str, int]],
     capable: bool,
 ) -> Manifest:
-    sizes = dict.fromkeys((*COMPONENTS, "config"), 0)
+    sizes = dict.fromkeys((*COMPONENTS, DELETED, "config"), 0)
     for entry in objects:
         sizes[entry.component] += entry.cipher_bytes
-    positions = []
-    for origin in source.topology.origins:
-        for component in dict.fromkeys(FACTS_OF.get(c, c) for c in COMPONENTS):
-            for partition in range(source.topology.partitions):
-                topic = fact_topic(origin, component)
-                seq, at = reached.get((topic, partition), (0, 0))
-                positions.append(
-                    CutPosition(topic=topic, partition=partition, seq=seq, stamp=at, next_offset=0)
-                )
     specs = [s for s in catalogue(source.topology, generation) if s.cluster == source.region]
     return Manifest(
         format=FORMAT, tool=f"everlode {version('everlode')}", fold_version=FOLD_VERSION,
@@ -195,7 +233,7 @@ def _manifest(
         completed_at_ms=_now_ms(), cut_stamp=stamp,
         parent_id=parent.backup_id if parent else "",
         parent_sha256=sha256_of(parent) if parent else "", positions=tuple(positions),
-        opened=tuple((t, p, s, e) for t, p, s, e in opened), objects=objects,
+        opened=tuple(opened), objects=objects,
         schemas={c.__name__: schemas.fingerprint(c.__name__).hex() for c in STATES.values()},
         topics=tuple(
             TopicEntry(name=s.name, partitions=s.partitions, configs=s.configs) for s in specs

@@ -44,6 +44,8 @@ class CutPosition(_Part):
     seq: int
     stamp: int
     next_offset: int
+    status: str
+    """live, stale (behind the rest: as far as it was) or empty."""
 
 
 class TopicEntry(_Part):
