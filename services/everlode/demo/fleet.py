@@ -1,0 +1,89 @@
+"""The processes of the demo beside the stack: nodes, coordinators, detectors, projectors, actors.
+
+All are ours and die with us (see `stack.process`). Shell.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections import defaultdict
+from pathlib import Path
+
+import psutil
+
+from everlode.stack.process import Command, Process
+
+
+class Fleet:
+    """Starts, kills and stops processes by name."""
+
+    def __init__(self, logs: Path, env: dict[str, str]) -> None:
+        self._logs = logs
+        self._env = env
+        self._processes: dict[str, Process] = {}
+        self.peak_bytes: dict[str, int] = defaultdict(int)
+        """Greatest sum of resident memory of a kind of process at one moment."""
+        self.cpu_s: dict[str, float] = defaultdict(float)
+        self._cpu: dict[int, float] = {}
+        logs.mkdir(parents=True, exist_ok=True)
+
+    def start(self, name: str, kind: str, *arguments: str) -> None:
+        """Start `python -m everlode…` with these arguments."""
+        command = Command(
+            name, kind, (sys.executable, "-m", *arguments), self._logs / f"{name}.log",
+            lambda: True, env=self._env, stop_s=8.0,
+        )  # fmt: skip
+        process = Process(command)
+        process.start()
+        self._processes[name] = process
+
+    def cli(self, name: str, kind: str, *arguments: str) -> None:
+        """Start a process by the command line of `everlode`."""
+        self.start(name, kind, "everlode.cli.main", *arguments)
+
+    def alive(self, name: str) -> bool:
+        """True while the process runs."""
+        process = self._processes.get(name)
+        return process is not None and process.exit_status is None
+
+    def kill(self, name: str) -> None:
+        """SIGKILL and reap."""
+        self._processes[name].kill9()
+
+    def stop(self, name: str) -> None:
+        """SIGTERM, then SIGKILL."""
+        self._processes[name].stop()
+
+    def dead(self) -> list[str]:
+        """Processes that have ended by themselves or were killed."""
+        return sorted(n for n, p in self._processes.items() if p.exit_status is not None)
+
+    def measure(self, stack: dict[str, int]) -> int:
+        """Note memory and processor time by kind; returns the sum of resident bytes now."""
+        now: dict[str, int] = defaultdict(int, stack)
+        for process in self._processes.values():
+            if process.exit_status is None:
+                now[process.command.kind] += process.resident_bytes()
+                with contextlib.suppress(psutil.Error):
+                    times = psutil.Process(process.pid).cpu_times()
+                    self._cpu_of(process.pid or 0, process.command.kind, times.user + times.system)
+        for kind, size in now.items():
+            self.peak_bytes[kind] = max(self.peak_bytes[kind], size)
+        total = sum(now.values())
+        self.peak_bytes["all together"] = max(self.peak_bytes["all together"], total)
+        return total
+
+    def _cpu_of(self, pid: int, kind: str, seconds: float) -> None:
+        self.cpu_s[kind] += max(0.0, seconds - self._cpu.get(pid, 0.0))
+        self._cpu[pid] = seconds
+
+    def end(self) -> None:
+        """Stop everything. Idempotent."""
+        for process in self._processes.values():
+            with contextlib.suppress(psutil.Error, OSError):
+                process.terminate()
+        for process in self._processes.values():
+            with contextlib.suppress(psutil.Error, OSError):
+                process.stop()
+        self._processes.clear()

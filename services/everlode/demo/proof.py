@@ -1,0 +1,358 @@
+"""The proof: what was acknowledged against what is stored, by a code path of its own.
+
+It reads the journal of acknowledged answers, each region's fact logs, each region's PostgreSQL, and
+the payout journals; it folds the logs with rules written here, not with the projector's. It
+answers with differences by key; an empty list is the proof.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from everlode.adapters.kafka import Reader
+from everlode.adapters.postgres import Projection, current_generation
+from everlode.avro.codec import Codec
+from everlode.demo.journal import read
+from everlode.stack.endpoints import Endpoints
+from everlode.topics import Topology
+
+COMPONENTS = ("tasks", "miners", "validations", "rewards")
+
+
+class LoggedEvent(NamedTuple):
+    """One fact as the proof reads it: type name and plain values."""
+
+    kind: str
+    envelope: dict[str, Any]
+    data: dict[str, Any]
+    partition: int
+
+
+@dataclass
+class Proof:
+    """What was compared and what differed."""
+
+    events: int = 0
+    acknowledged: int = 0
+    lost: list[str] = field(default_factory=list)
+    """Acknowledged events that are not in the log, by id."""
+    differences: list[str] = field(default_factory=list)
+    compared_keys: int = 0
+    rewards_paid: int = 0
+    paid_micro: int = 0
+    tasks_by_status: dict[str, int] = field(default_factory=dict)
+    fraud_confirmed: list[str] = field(default_factory=list)
+    fraud_suspected: list[str] = field(default_factory=list)
+    progress_acknowledged: int = 0
+    progress_back: int = 0
+
+    def differ(self, text: str) -> None:
+        """Note a difference."""
+        self.differences.append(text)
+
+
+# -- reading -------------------------------------------------------------------------------------
+
+
+def read_log(bootstrap: str, topology: Topology) -> dict[tuple[str, int], list[LoggedEvent]]:
+    """All facts (marks too) of all origins in one region's cluster, by topic and partition."""
+    codec = Codec()
+    topics = [f"{o}.{c}" for o in topology.origins for c in COMPONENTS]
+    places = {(t, p): 0 for t in topics for p in range(topology.partitions)}
+    found: dict[tuple[str, int], list[LoggedEvent]] = {place: [] for place in places}
+    reader = Reader(bootstrap, "proof", wait_ms=20)
+    reader.assign(places)
+    for batch in reader.until(reader.ends(places), 180):
+        for raw in batch:
+            name, value = codec.decode_dict(raw.value)
+            envelope = value.pop("envelope")
+            found[raw.topic, raw.partition].append(
+                LoggedEvent(name, envelope, value, raw.partition)
+            )
+    reader.close()
+    return found
+
+
+# -- checks, pure --------------------------------------------------------------------------------
+
+
+def check_copies(proof: Proof, logs: dict[str, dict[tuple[str, int], list[LoggedEvent]]]) -> None:
+    """Every region holds the same sequence of every partition: same ids, `seq` without a gap."""
+    regions = sorted(logs)
+    first = logs[regions[0]]
+    for place in sorted(first):
+        ids = [e.envelope["event_id"] for e in first[place]]
+        seqs = [e.envelope["seq"] for e in first[place]]
+        if seqs != list(range(1, len(seqs) + 1)):
+            proof.differ(f"{place[0]}/{place[1]}: seq is not dense in {regions[0]}")
+        for other in regions[1:]:
+            copy = [e.envelope["event_id"] for e in logs[other][place]]
+            if copy != ids:
+                at = next(
+                    (i for i, (a, b) in enumerate(zip(ids, copy, strict=False)) if a != b),
+                    min(len(ids), len(copy)),
+                )
+                proof.differ(
+                    f"{place[0]}/{place[1]}: {regions[0]} has {len(ids)} records, {other} has "
+                    f"{len(copy)}; they differ from number {at}"
+                )
+
+
+def check_journal(
+    proof: Proof,
+    log: dict[tuple[str, int], list[LoggedEvent]],
+    entries: Iterable[dict[str, Any]],
+) -> None:
+    """Every acknowledged fact is in the log, at its place."""
+    places = {
+        e.envelope["event_id"]: (topic, partition, e.envelope["seq"])
+        for (topic, partition), events in log.items()
+        for e in events
+    }
+    seen: set[str] = set()
+    for entry in entries:
+        for event_id, kind, topic, partition, seq, _ in entry["facts"]:
+            if event_id in seen:
+                continue
+            seen.add(event_id)
+            at = places.get(event_id)
+            if at is None:
+                proof.lost.append(event_id)
+            elif at != (topic, partition, seq):
+                proof.differ(f"{kind} {event_id}: acknowledged at {topic}/{partition}:{seq}, "
+                             f"found at {at}")  # fmt: skip
+    proof.acknowledged = len(seen)
+
+
+TASK_STATUS = {
+    "TaskSubmitted": "submitted",
+    "TaskAssigned": "assigned",
+    "TaskSolved": "solved",
+    "TaskCancelled": "cancelled",
+    "TaskDeleted": "deleted",
+}
+
+
+def fold_tasks(proof: Proof, events: Iterable[LoggedEvent]) -> dict[str, tuple[int, str]]:
+    """Task → (version, status), by this module's own reading of the events."""
+    found: dict[str, tuple[int, str]] = {}
+    progress: dict[str, int] = {}
+    for e in events:
+        key = e.envelope["aggregate_id"]
+        version, status = found.get(key, (0, ""))
+        if e.envelope["version"] != version + 1:
+            proof.differ(f"task {key}: version {e.envelope['version']} follows {version}")
+        match e.kind:
+            case "TaskProgressed":
+                proof.progress_acknowledged += 1
+                if e.data["progress_ppm"] < progress.get(key, 0):
+                    proof.progress_back += 1
+                    proof.differ(f"task {key}: progress went back")
+                progress[key] = e.data["progress_ppm"]
+            case "TaskAttemptFailed" | "TaskLeaseExpired" | "TaskSolutionRejected":
+                status = "failed" if e.data["final"] else "submitted"
+                progress.pop(key, None)
+            case "TaskValidated":
+                status = status if status == "rewarded" else "validated"
+            case "TaskRewarded":
+                status = "rewarded"
+            case _:
+                status = TASK_STATUS.get(e.kind, status)
+        found[key] = (e.envelope["version"], status)
+    return found
+
+
+def check_rewards(
+    proof: Proof,
+    validations: Iterable[LoggedEvent],
+    rewards: Iterable[LoggedEvent],
+    payouts: Iterable[dict[str, Any]],
+) -> dict[str, tuple[int, str]]:
+    """Rewards follow from accepted validations by formula 1, are paid once, and sum to zero.
+
+    Returns reward → (version, status).
+    """
+    accepted = {
+        e.envelope["aggregate_id"]: e.data
+        for e in validations
+        if e.kind == "ValidationDecided" and e.data["accepted"]
+    }
+    found: dict[str, tuple[int, str]] = {}
+    ledger: Counter[str] = Counter()
+    paid: dict[str, int] = {}
+    for e in rewards:
+        key = e.envelope["aggregate_id"]
+        entries = e.data.get("entries", [])
+        if sum(x["amount_micro"] for x in entries):
+            proof.differ(f"reward {key}: the entries of {e.kind} do not sum to zero")
+        for x in entries:
+            ledger[x["account"]] += x["amount_micro"]
+        status = {
+            "RewardCalculated": "calculated", "RewardWithheld": "withheld",
+            "RewardReleased": "calculated", "RewardPaid": "paid", "RewardReversed": "reversed",
+            "SlashCollected": "collected",
+        }[e.kind]  # fmt: skip
+        found[key] = (e.envelope["version"], status)
+        if e.kind == "RewardCalculated":
+            _check_amount(proof, key, e.data, accepted)
+        elif e.kind == "RewardPaid":
+            if key in paid:
+                proof.differ(f"reward {key}: paid twice")
+            paid[key] = e.data["amount_micro"]
+    if sum(ledger.values()):
+        proof.differ(f"the ledger sums to {sum(ledger.values())}, not to zero")
+    _check_payouts(proof, paid, payouts)
+    proof.rewards_paid, proof.paid_micro = len(paid), sum(paid.values())
+    return found
+
+
+def _check_amount(
+    proof: Proof, key: str, data: dict[str, Any], accepted: dict[str, dict[str, Any]]
+) -> None:
+    decided = accepted.get(data["validation_id"])
+    if decided is None:
+        proof.differ(f"reward {key}: its validation {data['validation_id']} accepted nothing")
+        return
+    right = decided["base_reward_micro"] * decided["score_ppm"] // 1_000_000
+    if data["amount_micro"] != right:
+        proof.differ(f"reward {key}: {data['amount_micro']} calculated, {right} is right")
+
+
+def _check_payouts(proof: Proof, paid: dict[str, int], payouts: Iterable[dict[str, Any]]) -> None:
+    sent: dict[str, int] = {}
+    for entry in payouts:
+        if entry["key"] in sent:
+            proof.differ(f"payout {entry['key']}: left twice")
+        sent[entry["key"]] = entry["amount_micro"]
+    for key in sorted(sent.keys() | paid.keys()):
+        if sent.get(key) != paid.get(key):
+            proof.differ(f"payout {key}: left {sent.get(key)}, booked {paid.get(key)}")
+
+
+def last_versions(events: Iterable[LoggedEvent]) -> dict[str, int]:
+    """Aggregate → its last version."""
+    found: dict[str, int] = {}
+    for e in events:
+        found[e.envelope["aggregate_id"]] = e.envelope["version"]
+    return found
+
+
+def compare(proof: Proof, what: str, expected: dict[str, Any], stored: dict[str, Any]) -> None:
+    """Key by key."""
+    proof.compared_keys += len(expected.keys() | stored.keys())
+    for key in sorted(expected.keys() | stored.keys()):
+        if expected.get(key) != stored.get(key):
+            proof.differ(f"{what} {key}: expected {expected.get(key)}, stored {stored.get(key)}")
+
+
+# -- the whole -----------------------------------------------------------------------------------
+
+
+def _of(log: dict[tuple[str, int], list[LoggedEvent]], component: str) -> list[LoggedEvent]:
+    marks = ("Barrier", "EpochOpened")
+    return [
+        e
+        for (topic, _), events in sorted(log.items())
+        if topic.endswith(f".{component}")
+        for e in events
+        if e.kind not in marks
+    ]
+
+
+def prove(
+    endpoints: Endpoints,
+    topology: Topology,
+    journals: list[Path],
+    payouts: list[Path],
+    progress: Callable[[str], None] = lambda _: None,
+) -> Proof:
+    """Compare everything. Raises: Unavailable: a part does not answer."""
+    proof = Proof()
+    logs = {}
+    for region, place in endpoints.regions.items():
+        logs[region] = read_log(place.kafka_bootstrap, topology)
+        progress(f"read the log of {region}")
+    log = next(iter(logs.values()))
+    proof.events = sum(len(events) for events in log.values())
+    check_copies(proof, logs)
+    check_journal(proof, log, read(journals))
+    tasks = fold_tasks(proof, _of(log, "tasks"))
+    proof.tasks_by_status = dict(Counter(status for _, status in tasks.values()))
+    fraud_kinds = ("FraudSuspected", "FraudConfirmed", "FraudCleared")
+    judged = _of(log, "validations")
+    cases = [e for e in judged if e.kind in fraud_kinds]
+    validations = [e for e in judged if e.kind not in fraud_kinds]
+    lines = [json.loads(x) for p in payouts if p.exists() for x in p.read_text().splitlines()]
+    rewards = check_rewards(proof, validations, _of(log, "rewards"), lines)
+    _note_fraud(proof, cases)
+    miners = last_versions(_of(log, "miners"))
+    for region, place in endpoints.regions.items():
+        conninfo = place.postgres_conninfo()
+        db = Projection(conninfo, current_generation(conninfo), "proof")
+        for component, expected in (("tasks", tasks), ("rewards", rewards)):
+            rows = db.query(f"select key, version, status from {{g}}.{component}")
+            compare(proof, f"{region} {component}", expected, {k: (v, s) for k, v, s in rows})
+        for component, versions in (
+            ("miners", miners),
+            ("validations", last_versions(validations)),
+            ("fraud", last_versions(cases)),
+        ):
+            stored = dict(db.query(f"select key, version from {{g}}.{component}"))
+            compare(proof, f"{region} {component}", versions, stored)
+        for kind, count in db.query("select kind, count(*) from {g}.problems group by 1"):
+            proof.differ(f"{region}: {count} problems of kind {kind} in the projection")
+        db.close()
+        progress(f"compared {region}")
+    return proof
+
+
+def _note_fraud(proof: Proof, cases: list[LoggedEvent]) -> None:
+    suspected: set[str] = set()
+    confirmed: set[str] = set()
+    for e in cases:
+        if e.kind == "FraudConfirmed":
+            confirmed.update(e.data["suspects"])
+        elif e.kind == "FraudSuspected":
+            suspected.update(e.data["suspects"])
+    proof.fraud_confirmed, proof.fraud_suspected = sorted(confirmed), sorted(suspected)
+
+
+def availability(entries: Iterable[dict[str, Any]], deadline_ms: int) -> dict[str, Any]:
+    """P1 and P2 from the journal: answers within the deadline by second, the longest gap."""
+    by_second: dict[int, list[int]] = defaultdict(lambda: [0, 0])
+    times: list[int] = []
+    errors: list[str] = []
+    refused: Counter[str] = Counter()
+    slowest = 0
+    for entry in entries:
+        if entry["outcome"] == "error":
+            errors.append(f"{entry['type']} {entry['key']}: {entry['code']}")
+            continue
+        if entry["outcome"] == "refused":
+            refused[f"{entry['type']}: {entry['code']}"] += 1
+        slot = by_second[entry["at_ms"] // 1000]
+        slot[0] += 1
+        slot[1] += entry["took_ms"] <= deadline_ms
+        times.append(entry["at_ms"])
+        slowest = max(slowest, entry["took_ms"])
+    times.sort()
+    gaps = [b - a for a, b in pairwise(times)]
+    total = sum(n for n, _ in by_second.values())
+    good = sum(n for _, n in by_second.values())
+    return {
+        "answered": total,
+        "deadline_ms": deadline_ms,
+        "share_within_deadline": good / total if total else 0.0,
+        "longest_gap_ms": max(gaps, default=0),
+        "slowest_answer_ms": slowest,
+        "errors_seen_by_clients": errors[:20],
+        "error_count": len(errors),
+        "refused": dict(refused),
+        "by_second": {str(s): v for s, v in sorted(by_second.items())},
+    }
