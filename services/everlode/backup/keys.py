@@ -23,31 +23,31 @@ class KeyRing:
     """The keys in one folder."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
+        self.folder = folder
 
     def create(self, name: str = DEFAULT_KEY) -> None:
         """Make a key-encryption key, and the signing key when there is none. Idempotent."""
-        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._new(f"{name}.kek", os.urandom(32))
-        if not (self._folder / "signing.key").exists():
+        if not (self.folder / "signing.key").exists():
             private = Ed25519PrivateKey.generate()
             self._new("signing.key", private.private_bytes_raw())
             self._new("signing.pub", private.public_key().public_bytes_raw())
 
     def names(self) -> list[str]:
         """Names of the key-encryption keys, sorted."""
-        return sorted(p.stem for p in self._folder.glob("*.kek"))
+        return sorted(p.stem for p in self.folder.glob("*.kek"))
 
     def _new(self, name: str, value: bytes) -> None:
         try:
-            descriptor = os.open(self._folder / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            descriptor = os.open(self.folder / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         except FileExistsError:
             return
         with os.fdopen(descriptor, "w") as file:
             file.write(value.hex() + "\n")
 
     def _read(self, name: str) -> bytes:
-        path = self._folder / name
+        path = self.folder / name
         try:
             if path.stat().st_mode & 0o077:
                 raise ConfigError(
@@ -56,7 +56,7 @@ class KeyRing:
             value = bytes.fromhex(path.read_text().strip())
         except FileNotFoundError:
             raise NotFound(
-                f"key {name} is not in {self._folder}",
+                f"key {name} is not in {self.folder}",
                 hint="everlode backup keys create, or name the folder with --keys",
             ) from None
         except ValueError:

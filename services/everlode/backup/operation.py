@@ -1,0 +1,171 @@
+"""A backup as an operation: leased, announced, verified.
+
+Order: (1) lease in the control log (one backup of a region at a time); (2) announced on the
+region's recovery stream; (3) the backup; (4) verified; (5) announced; (6) lease given back. A
+holder that died is known by its process id on this machine, and by age elsewhere: a lease older
+than the compaction lag holds no usable cut. Shell.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+
+import psutil
+
+from everlode.adapters.kafka_control import ControlFollower, ControlLog
+from everlode.adapters.s3 import ObjectStore
+from everlode.backup.create import Source, create_backup
+from everlode.backup.keys import DEFAULT_KEY, KeyRing
+from everlode.backup.manifest import Manifest, sha256_of
+from everlode.backup.verify import verify
+from everlode.errors import ConfigError, EverlodeError, Locked
+from everlode.events.control import BackupLeased, BackupReleased
+from everlode.events.recovery import BackupEnded, OperationStarted, OperationStep
+from everlode.sdk.clock import WallClock
+from everlode.sdk.signals import SignalWriter
+from everlode.stack.endpoints import Endpoints
+from everlode.topics import Topology
+
+LEASE_S = 15.0
+
+
+def _holder() -> str:
+    """host:pid:start of the process in ms."""
+    started = round(psutil.Process().create_time() * 1000)
+    return f"{socket.gethostname()}:{os.getpid()}:{started}:{time.time_ns() // 1_000_000}"
+
+
+def holder_is_gone(holder: str, now_ms: int, longest_ms: int) -> bool:
+    """Whether a lease's holder cannot be at work any more.
+
+    On this machine its process is looked for; elsewhere only age tells. Unreadable: not gone.
+    """
+    try:
+        host, pid, started, leased = holder.rsplit(":", 3)
+        age = now_ms - int(leased)
+        if age > longest_ms:
+            return True
+        if host != socket.gethostname():
+            return False
+        return round(psutil.Process(int(pid)).create_time() * 1000) != int(started)
+    except psutil.NoSuchProcess:
+        return True
+    except (ValueError, psutil.Error):
+        return False
+
+
+@contextmanager
+def leased(control: str, region: str, longest_ms: int) -> Iterator[str]:
+    """Hold the region's backup lease; gives the operation's id.
+
+    Raises: Locked: another backup of the region runs. Unavailable: no majority of the control log.
+    """
+    operation = f"backup-{region}-{uuid.uuid4()}"
+    log = ControlLog(control)
+    follower = ControlFollower(control).start()
+    try:
+        held = follower.state.backups.get(region)
+        now = time.time_ns() // 1_000_000
+        if held is not None and holder_is_gone(held.holder, now, longest_ms):
+            log.append(
+                region, BackupReleased(region=region, operation_id=held.operation_id),
+                node_id=operation,
+            )  # fmt: skip
+        mine = BackupLeased(region=region, operation_id=operation, holder=_holder())
+        at = log.append(region, mine, node_id=operation)
+        state = follower.wait_for(lambda s: s.position >= at, LEASE_S)
+        winner = state.backups.get(region)
+        if winner is None or winner.operation_id != operation:
+            by = winner.holder if winner else "somebody else"
+            raise Locked(
+                f"a backup of {region} runs already, held by {by}",
+                hint="wait for it; a holder that died is replaced by itself",
+            )
+        try:
+            yield operation
+        finally:
+            log.append(
+                region, BackupReleased(region=region, operation_id=operation), node_id=operation
+            )
+    finally:
+        follower.close()
+        log.close()
+
+
+def back_up(
+    region: str,
+    endpoints: Endpoints,
+    topology: Topology,
+    store: ObjectStore,
+    keys: KeyRing,
+    *,
+    key_id: str = DEFAULT_KEY,
+    check: bool = True,
+    progress: Callable[[str], None] = lambda _: None,
+) -> Manifest:
+    """Back a region up, from the lease to the last announcement.
+
+    Raises: ConfigError: no such region. Locked. Precondition; IntegrityError; Unavailable.
+    """
+    if region not in endpoints.regions:
+        raise ConfigError(f"region {region!r}", hint=f"there are: {', '.join(endpoints.regions)}")
+    if endpoints.control_bootstrap is None:
+        raise ConfigError("endpoints: there is no control cluster", hint="start a whole stack")
+    place = endpoints.regions[region]
+    source = Source(region, place.kafka_bootstrap, place.postgres_conninfo(), topology)
+    with leased(endpoints.control_bootstrap, region, topology.min_compaction_lag_ms) as operation:
+        stream = SignalWriter(place.kafka_bootstrap, place.origin, WallClock())
+        tell = partial(stream.signal, topic="recovery", key=operation, partition=0)
+        tell(
+            OperationStarted(
+                kind="backup", region=region, subject=region, scope_name="", scope_epoch=0,
+                evidence=(),
+            )
+        )  # fmt: skip
+        number = 0
+        before = time.monotonic()
+
+        def step(line: str) -> None:
+            nonlocal number, before
+            now = time.monotonic()
+            number += 1
+            tell(
+                OperationStep(
+                    kind="backup", number=number, step=line.partition(":")[0], outcome="done",
+                    detail=line, duration_ms=round((now - before) * 1000),
+                )
+            )  # fmt: skip
+            before = now
+            progress(line)
+
+        try:
+            manifest = create_backup(source, store, keys, key_id=key_id, progress=step)
+            if check:
+                verify(store, keys, region, manifest.backup_id, "decode", step)
+        except EverlodeError:
+            tell(
+                BackupEnded(
+                    backup_id=operation, backup_type="full-system", bytes=0, records=0,
+                    cut_stamp=0, manifest_sha256="", verified=False, success=False,
+                )
+            )  # fmt: skip
+            raise
+        else:
+            tell(
+                BackupEnded(
+                    backup_id=manifest.backup_id, backup_type="full-system",
+                    bytes=manifest.total_backup_size,
+                    records=sum(o.records for o in manifest.objects),
+                    cut_stamp=manifest.cut_stamp, manifest_sha256=sha256_of(manifest),
+                    verified=check, success=True,
+                )
+            )  # fmt: skip
+            return manifest
+        finally:
+            stream.close()

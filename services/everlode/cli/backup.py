@@ -1,0 +1,270 @@
+"""`everlode backup create | list | show | verify | keys`. Data to stdout, progress to stderr."""
+
+from __future__ import annotations
+
+import json
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple
+
+import typer
+
+from everlode.adapters.s3 import S3Store
+from everlode.backup.keys import DEFAULT_KEY, KeyRing
+from everlode.errors import ConfigError, IntegrityError
+from everlode.stack.endpoints import Endpoints
+from everlode.topics import Topology
+
+app = typer.Typer(no_args_is_help=True, help="Backups of a region, encrypted and signed, in S3.")
+keys_app = typer.Typer(no_args_is_help=True, help="Keys that open backups: keep copies elsewhere.")
+app.add_typer(keys_app, name="keys")
+
+Region = Annotated[str, typer.Option(help="Region, e.g. eu.")]
+Dir = Annotated[
+    Path | None,
+    typer.Option("--dir", envvar="EVERLODE_STACK_DIR", help="Folder of the stack.", metavar="D"),
+]
+Keys = Annotated[
+    Path | None,
+    typer.Option(
+        "--keys", envvar="EVERLODE_KEYS_DIR", help="Folder of keys; <stack>/keys without it."
+    ),
+]
+Bucket = Annotated[
+    str | None, typer.Option(envvar="EVERLODE_BUCKET", help="Bucket; the stack's first without it.")
+]
+Json = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
+
+
+class Place(NamedTuple):
+    """What the commands work on."""
+
+    folder: Path
+    endpoints: Endpoints
+    topology: Topology
+    store: S3Store
+    keys: KeyRing
+
+
+def open_place(folder: Path | None, keys: Path | None, bucket: str | None) -> Place:
+    """The stack, its store and the keys. Raises: ConfigError; NotFound: no stack there."""
+    from everlode.cli.stack import default_dir
+    from everlode.stack.supervisor import saved_topology
+
+    root = (folder or default_dir()).expanduser().absolute()
+    endpoints = Endpoints.load(root)
+    if endpoints.s3 is None:
+        raise ConfigError("this stack has no object store", hint="start it with one: EVERLODE_S3")
+    name = bucket or endpoints.s3.buckets[0]
+    store = S3Store(endpoints.s3.endpoint, endpoints.s3.keys(), name)
+    return Place(root, endpoints, saved_topology(root), store, key_ring(folder, keys))
+
+
+def key_ring(folder: Path | None, keys: Path | None) -> KeyRing:
+    """The folder of keys."""
+    from everlode.cli.stack import default_dir
+
+    return KeyRing(keys or (folder or default_dir()).expanduser().absolute() / "keys")
+
+
+def say(line: str) -> None:
+    """Progress, to stderr."""
+    typer.echo(line, err=True)
+
+
+def out(value: Any) -> None:
+    """One JSON document, to stdout."""
+    typer.echo(json.dumps(value, indent=2, sort_keys=True))
+
+
+def _time(ms: int) -> str:
+    return datetime.fromtimestamp(ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
+
+
+@app.callback()
+def _root() -> None:
+    """Backups."""
+
+
+@app.command()
+def create(
+    region: Region = "eu",
+    folder: Dir = None,
+    keys: Keys = None,
+    bucket: Bucket = None,
+    key_id: Annotated[
+        str, typer.Option("--key", help="Name of the key that wraps the data keys.")
+    ] = DEFAULT_KEY,
+    verify: Annotated[bool, typer.Option(help="Read it all back and decode it.")] = True,
+    as_json: Json = False,
+) -> None:
+    """Back a region up while it works.
+
+    Example: everlode backup create --region eu
+    """
+    from everlode.backup.operation import back_up
+
+    place = open_place(folder, keys, bucket)
+    manifest = back_up(
+        region, place.endpoints, place.topology, place.store, place.keys,
+        key_id=key_id, check=verify, progress=say,
+    )  # fmt: skip
+    if as_json:
+        out(manifest.model_dump(mode="json"))
+        return
+    typer.echo(
+        f"{manifest.backup_id}: {sum(o.records for o in manifest.objects)} records,"
+        f" {manifest.total_backup_size} bytes, cut {_time(manifest.cut_stamp >> 16)} UTC"
+    )
+
+
+@app.command("list")
+def list_(
+    region: Region = "eu",
+    folder: Dir = None,
+    keys: Keys = None,
+    bucket: Bucket = None,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Unfinished ones too: objects without a manifest.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """List the backups of a region, oldest first.
+
+    Example: everlode backup list --region eu --all
+    """
+    from everlode.backup.create import list_backups
+    from everlode.backup.verify import signed_manifest
+
+    place = open_place(folder, keys, bucket)
+    rows: list[dict[str, Any]] = []
+    for backup_id, finished in list_backups(place.store, region):
+        if not finished:
+            if everything:
+                rows.append({"backup_id": backup_id, "finished": False})
+            continue
+        try:
+            m = signed_manifest(place.store, place.keys, region, backup_id)
+        except IntegrityError as error:
+            rows.append({"backup_id": backup_id, "finished": True, "error": error.message})
+            continue
+        rows.append(
+            {
+                "backup_id": backup_id, "finished": True, "created_at_ms": m.created_at_ms,
+                "cut_stamp": m.cut_stamp, "bytes": m.total_backup_size,
+                "records": sum(o.records for o in m.objects), "write_once": m.write_once,
+                "parent_id": m.parent_id, "encryption_key_id": m.encryption_key_id,
+            }
+        )  # fmt: skip
+    if as_json:
+        out({"region": region, "backups": rows})
+        return
+    for row in rows:
+        if not row["finished"]:
+            typer.echo(f"{row['backup_id']}  unfinished: no manifest")
+        elif "error" in row:
+            typer.echo(f"{row['backup_id']}  NOT USABLE: {row['error']}")
+        else:
+            typer.echo(
+                f"{row['backup_id']}  {_time(row['created_at_ms'])} UTC"
+                f"  {row['records']:>8} records  {row['bytes']:>10} bytes"
+            )
+    if not rows:
+        say(f"no backups of {region}")
+
+
+@app.command()
+def show(
+    backup_id: Annotated[str, typer.Argument(help="An id, latest or oldest.")] = "latest",
+    region: Region = "eu",
+    folder: Dir = None,
+    keys: Keys = None,
+    bucket: Bucket = None,
+    as_json: Json = False,
+) -> None:
+    """Show what a backup holds; its signature is checked.
+
+    Example: everlode backup show latest --region eu
+    """
+    from everlode.backup.verify import signed_manifest
+
+    place = open_place(folder, keys, bucket)
+    m = signed_manifest(place.store, place.keys, region, backup_id)
+    if as_json:
+        out(m.model_dump(mode="json"))
+        return
+    typer.echo(f"backup      {m.backup_id} ({m.backup_type}) of {m.region}, by {m.tool}")
+    typer.echo(f"made        {_time(m.created_at_ms)} UTC in "
+               f"{m.completed_at_ms - m.created_at_ms} ms")  # fmt: skip
+    typer.echo(f"cut         {_time(m.cut_stamp >> 16)} UTC, stamp {m.cut_stamp}")
+    typer.echo(f"parent      {m.parent_id or 'none'}")
+    typer.echo(f"key         {m.encryption_key_id}")
+    typer.echo(f"write-once  {'yes' if m.write_once else 'NOT write-once: the store cannot'}")
+    for o in m.objects:
+        typer.echo(f"  {o.component}/{o.partition}: {o.records} records, {o.cipher_bytes} bytes")
+    for p in m.positions:
+        note = "" if p.status == "live" else f"  {p.status}"
+        typer.echo(f"  {p.topic}/{p.partition} up to seq {p.seq}{note}")
+    for problem in m.problems:
+        typer.echo(f"  {problem.kind} in {problem.topic}/{problem.partition}: {problem.key}")
+
+
+@app.command()
+def verify(
+    backup_id: Annotated[str, typer.Argument(help="An id, latest or oldest.")] = "latest",
+    region: Region = "eu",
+    level: Annotated[str, typer.Option(help="exists, hash or decode.")] = "decode",
+    folder: Dir = None,
+    keys: Keys = None,
+    bucket: Bucket = None,
+    as_json: Json = False,
+) -> None:
+    """Verify a backup; any mismatch names the object and ends with 13 (12: wrong key).
+
+    Example: everlode backup verify latest --region eu --level hash
+    """
+    from everlode.backup.verify import verify as check
+
+    place = open_place(folder, keys, bucket)
+    found = check(place.store, place.keys, region, backup_id, level, say)
+    if as_json:
+        out({"backup_id": found.manifest.backup_id, "level": found.level, "verified": True,
+             "objects": found.objects, "records": found.records})  # fmt: skip
+        return
+    typer.echo(f"{found.manifest.backup_id}: {found.objects} objects right ({found.level})")
+
+
+@keys_app.command("create")
+def keys_create(
+    name: Annotated[str, typer.Argument(help="Name of the key.")] = DEFAULT_KEY,
+    folder: Dir = None,
+    keys: Keys = None,
+    as_json: Json = False,
+) -> None:
+    """Make a key; an existing one is never replaced.
+
+    Example: everlode backup keys create backup-v2
+    """
+    ring = key_ring(folder, keys)
+    ring.create(name)
+    if as_json:
+        out({"keys": ring.names()})
+        return
+    typer.echo(f"{name} is in {ring.folder}; keep a copy elsewhere: without it no backup opens")
+
+
+@keys_app.command("list")
+def keys_list(folder: Dir = None, keys: Keys = None, as_json: Json = False) -> None:
+    """List the keys at hand.
+
+    Example: everlode backup keys list
+    """
+    ring = key_ring(folder, keys)
+    if as_json:
+        out({"folder": str(ring.folder), "keys": ring.names()})
+        return
+    for name in ring.names():
+        typer.echo(name)
+    if not ring.names():
+        say(f"no keys in {os.fspath(ring.folder)}: everlode backup keys create")
