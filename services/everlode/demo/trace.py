@@ -12,11 +12,14 @@ from __future__ import annotations
 
 import csv
 import random
+from collections import Counter
+from math import exp
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from everlode.errors import ConfigError
 
+T = TypeVar("T")
 NODE_COLUMNS = ("sn", "cpu_milli", "memory_mib", "gpu", "model")
 POD_COLUMNS = (
     "name", "cpu_milli", "memory_mib", "num_gpu", "gpu_milli", "gpu_spec", "qos", "pod_phase",
@@ -31,8 +34,17 @@ NODE_MIX = {
 }  # fmt: skip
 """Published mix of 1,213 nodes: (GPUs, model) → nodes."""
 GPU_MIX = {1: 6989, 0: 1088, 8: 44, 2: 16, 4: 15}
-SPAN_S = 12_900_000
-"""Length of the trace in seconds."""
+SHARE_MIX = {
+    1000: 3911, 810: 1078, 470: 750, 320: 328, 650: 253, 230: 140, 460: 128, 590: 75, 160: 74,
+    550: 72, 220: 62, 370: 47, 110: 24, 480: 19, 50: 7, 330: 7, 350: 6, 270: 4, 440: 2, 140: 1,
+    290: 1,
+}  # fmt: skip
+"""Published shares, in thousandths of a GPU, of the pods that ask for one."""
+QOS_MIX = {"LS": 4647, "BE": 3398, "Burstable": 100, "Guaranteed": 7}
+SPAN_S = (10_300_000, 12_900_000)
+"""Nine of ten pods were created in this part of the trace, in seconds from its zero."""
+LENGTH_S = (540, 1.88)
+"""Median length of a pod, and the standard deviation of its logarithm."""
 
 
 class Node(NamedTuple):
@@ -139,8 +151,23 @@ def load(folder: Path) -> Trace:
     )  # fmt: skip
     pods = [_pod(folder / "pods.csv", line, row) for line, row in _rows(folder / "pods.csv",
                                                                       POD_COLUMNS)]  # fmt: skip
+    for path, names in (
+        (at, [n.name for n in nodes]),
+        (folder / "pods.csv", [p.name for p in pods]),
+    ):
+        if len(set(names)) < len(names):
+            twice = next(name for name, count in Counter(names).items() if count > 1)
+            raise ConfigError(
+                f"{path}, column {'sn' if path == at else 'name'}: {twice!r} is there twice",
+                code="trace",
+                hint="names must be unique: remove one of the lines",
+            )
     if not nodes or not pods:
-        raise ConfigError(f"{folder}: the trace is empty", code="trace")
+        raise ConfigError(
+            f"{folder}: nodes.csv or pods.csv has no lines below its header",
+            code="trace",
+            hint="at least one node and one pod are needed",
+        )
     return Trace(str(folder.name), nodes, tuple(sorted(pods, key=lambda p: (p.created_s, p.name))))
 
 
@@ -154,7 +181,11 @@ def _pod(path: Path, line: int, row: dict[str, str]) -> Pod:
     created = _number(path, line, row, "creation_time")
     deleted = _number(path, line, row, "deletion_time")
     if deleted < created:
-        raise ConfigError(f"{path}, line {line}: deleted before it was created", code="trace")
+        raise ConfigError(
+            f"{path}, line {line}, column deletion_time: {deleted} is before the creation_time",
+            code="trace",
+            hint="mend or remove the line",
+        )
     return Pod(
         row["name"], _number(path, line, row, "cpu_milli"),
         _number(path, line, row, "memory_mib"), _number(path, line, row, "num_gpu"),
@@ -162,29 +193,38 @@ def _pod(path: Path, line: int, row: dict[str, str]) -> Pod:
     )  # fmt: skip
 
 
+def _deal(rng: random.Random, mix: dict[T, int], count: int) -> list[T]:
+    """`count` items in the mix's proportions, the greatest remainders rounded up, shuffled."""
+    total = sum(mix.values())
+    parts = {item: divmod(count * n, total) for item, n in mix.items()}
+    missing = count - sum(whole for whole, _ in parts.values())
+    extra = set(sorted(parts, key=lambda item: -parts[item][1])[:missing])
+    found = [item for item, (whole, _) in parts.items() for _ in range(whole + (item in extra))]
+    rng.shuffle(found)
+    return found
+
+
 def generate(seed: int, pods: int = 8152, nodes: int = 1213) -> Trace:
     """A workload with the trace's published proportions. Deterministic by seed."""
     rng = random.Random(seed)  # noqa: S311 - a workload, not a secret
-    mixes, weights = list(NODE_MIX), list(NODE_MIX.values())
-    made_nodes = []
-    for i in range(nodes):
-        gpus, model = rng.choices(mixes, weights)[0]
-        made_nodes.append(Node(f"gen-node-{i:04}", 64_000, 262_144, gpus, model))
+    made_nodes = tuple(
+        Node(f"gen-node-{i:04}", 64_000, 262_144, gpus, model)
+        for i, (gpus, model) in enumerate(_deal(rng, NODE_MIX, nodes))
+    )
+    phases, counts = _deal(rng, PHASES, pods), _deal(rng, GPU_MIX, pods)
+    shares, classes = _deal(rng, SHARE_MIX, pods), _deal(rng, QOS_MIX, pods)
     made = []
     for i in range(pods):
-        created = rng.randrange(SPAN_S)
-        gpus = rng.choices(list(GPU_MIX), list(GPU_MIX.values()))[0]
-        phase = rng.choices(list(PHASES), list(PHASES.values()))[0]
-        share = 1000 if gpus != 1 else rng.choice((160, 460, 590, 1000))
-        qos = rng.choices(("LS", "BE", "Burstable"), (57, 42, 1))[0]
-        length = max(30, int(rng.expovariate(1 / 7200)))
+        created = rng.randrange(*SPAN_S)
+        length = max(30, int(LENGTH_S[0] * exp(rng.gauss(0, LENGTH_S[1]))))
+        gpu_milli = shares[i] if counts[i] == 1 else 1000 * min(1, counts[i])
         made.append(
-            Pod(f"gen-pod-{i:04}", 6000, 16_384, gpus, share if gpus else 0, qos, phase, created,
-                created + length)
+            Pod(f"gen-pod-{i:04}", 6000, 16_384, counts[i], gpu_milli, classes[i], phases[i],
+                created, created + length)
         )  # fmt: skip
     return Trace(
         f"generated, seed {seed}",
-        tuple(made_nodes),
+        made_nodes,
         tuple(sorted(made, key=lambda p: (p.created_s, p.name))),
     )
 
@@ -192,7 +232,9 @@ def generate(seed: int, pods: int = 8152, nodes: int = 1213) -> Trace:
 def share_of(trace: Trace, share: float) -> Trace:
     """Every so many pods and nodes, evenly over the trace. Raises: ConfigError."""
     if not 0 < share <= 1:
-        raise ConfigError(f"--share {share}: above 0, at most 1 expected")
+        raise ConfigError(
+            f"--share {share}: above 0, at most 1 expected", hint="e.g. --share 0.1 for a tenth"
+        )
     if share == 1:
         return trace
 

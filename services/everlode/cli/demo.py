@@ -1,0 +1,88 @@
+"""`everlode demo`: the main job, start to finish."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from everlode.errors import IntegrityError
+
+app = typer.Typer(add_completion=False)
+
+
+def _say(step: str, text: str) -> None:
+    sys.stderr.write(f"[{step}] {text}\n")
+    sys.stderr.flush()
+
+
+@app.command()
+def demo(
+    trace: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder with nodes.csv and pods.csv; EVERLODE_TRACE without it, "
+            "else a generated workload."
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of everything that is drawn.")] = 1,
+    speed: Annotated[float, typer.Option(help="Pace of the work; 2 is twice as fast.")] = 1.0,
+    share: Annotated[float, typer.Option(help="Share of the workload, above 0 to 1.")] = 1.0,
+    kill_at: Annotated[
+        str,
+        typer.Option(
+            help="When the primary task manager is killed: before-first-assignment, "
+            "mid-run, during-backup or during-recovery."
+        ),
+    ] = "mid-run",
+    keep: Annotated[bool, typer.Option(help="Keep the stack's data and logs.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
+    report: Annotated[Path, typer.Option(help="Folder for report.json and report.html.")] = Path(
+        "everlode-report"
+    ),
+) -> None:
+    """Start a real three-region stack, work, fail, back up, destroy, recover, and prove it.
+
+    Exit code 13 when anything differs. Example: everlode demo --share 0.1 --report out
+    """
+    from everlode.demo import report as reports
+    from everlode.demo.run import Demo, Options
+
+    if speed <= 0:
+        raise typer.BadParameter("above 0 expected", param_hint="--speed")
+    found = trace or (Path(p) if (p := os.environ.get("EVERLODE_TRACE")) else None)
+    _interruptible()
+    run = Demo(Options(found, seed, speed, share, kill_at, keep), _say)
+    try:
+        outcome = run.run()
+    except BaseException:
+        sys.stderr.write(f"logs are in {run.root}\n")
+        raise
+    plain, page = reports.save(outcome.report, report)
+    if as_json:
+        sys.stdout.write(json.dumps(outcome.report, default=str) + "\n")
+    else:
+        table = Table(show_header=False, box=None)
+        for name, text in reports.summary(outcome.report):
+            table.add_row(name, text)
+        Console(soft_wrap=True).print(table)
+        sys.stdout.write(f"{plain}\n{page}\n")
+    if outcome.report["failures"]:
+        first = "; ".join(outcome.report["failures"][:5])
+        raise IntegrityError(f"not proved: {first}", hint=f"all of it is in {plain}")
+
+
+def _interruptible() -> None:
+    """SIGTERM ends the demo like Ctrl-C does: everything is stopped."""
+    import signal
+
+    def asked(_signal: int, _frame: object) -> None:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, asked)

@@ -1,0 +1,171 @@
+"""Gathers the report from what was measured; no figure comes from anywhere else. Shell."""
+
+from __future__ import annotations
+
+import platform
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import psutil
+
+from everlode.adapters.kafka import Reader
+from everlode.adapters.postgres import Projection, current_generation
+from everlode.avro.codec import Codec
+from everlode.backup.manifest import Manifest
+from everlode.demo.journal import read
+from everlode.demo.proof import Proof, availability
+from everlode.recovery.run import RecoveryResult
+from everlode.stack.endpoints import Endpoints
+from everlode.topics.names import fact_topic
+
+if TYPE_CHECKING:
+    from everlode.demo.run import Demo
+
+DEADLINE_MS = 15_000
+"""A command answered later than this is late (P1)."""
+VERDICTS = ("NodeSuspected", "NodeLost", "NodeDegraded", "NodeRecovered", "NodeFlapping",
+            "DetectorBlind")  # fmt: skip
+
+
+def _signals(endpoints: Endpoints, component: str) -> list[tuple[str, dict[str, Any]]]:
+    """All records of a signal topic of every origin: (type, values)."""
+    codec = Codec()
+    found = []
+    for place in endpoints.regions.values():
+        topic = (fact_topic(place.origin, component), 0)
+        reader = Reader(place.kafka_bootstrap, "report", wait_ms=20)
+        reader.assign({topic: 0})
+        for batch in reader.until(reader.ends([topic]), 30):
+            found += [codec.decode_dict(raw.value) for raw in batch]
+        reader.close()
+    return found
+
+
+def _folded(endpoints: Endpoints) -> dict[str, dict[str, int]]:
+    found = {}
+    for region, place in endpoints.regions.items():
+        conninfo = place.postgres_conninfo()
+        db = Projection(conninfo, current_generation(conninfo), "report")
+        found[region] = {name: int(v) for name, v in db.query("select * from {g}.counters")}
+        db.close()
+    return found
+
+
+def _failover(recovery_stream: list[tuple[str, dict[str, Any]]]) -> dict[str, Any]:
+    ended = [v for n, v in recovery_stream if n == "TaskManagerRecoveryEnded"]
+    promote = [v for n, v in recovery_stream if n == "OperationStep" and v["step"] == "promote"]
+    if not ended:
+        return {"ended": False}
+    last = ended[0]
+    keys = ("failed_node", "recovery_action", "new_primary", "migrated_tasks",
+            "estimated_recovery_ms", "actual_recovery_ms", "success")  # fmt: skip
+    return {
+        "ended": True,
+        "time_to_detect_ms": last["detect_ms"],
+        "time_to_promote_ms": promote[0]["duration_ms"] if promote else None,
+        **{k: last[k] for k in keys},
+    }
+
+
+def collect(
+    demo: Demo, endpoints: Endpoints, manifest: Manifest, recovery: RecoveryResult, proof: Proof
+) -> dict[str, Any]:
+    """The report as plain values."""
+    entries = list(read([demo.plan_file.journal(r) for r in endpoints.regions]))
+    folded = _folded(endpoints)
+    verdicts = Counter(n for n, _ in _signals(endpoints, "health") if n in VERDICTS)
+    stream = _signals(endpoints, "recovery")
+    cheats = demo.workload.dishonest() | demo.workload.colluders()
+    found = set(proof.fraud_confirmed)
+    planned = Counter(t.fate for t in demo.workload.tasks)
+    report = {
+        "workload": demo.workload.source,
+        "seed": demo.options.seed,
+        "speed": demo.options.speed,
+        "share": demo.options.share,
+        "kill_at": demo.options.kill_at,
+        "machine": {
+            "cores": psutil.cpu_count(), "memory_bytes": psutil.virtual_memory().total,
+            "python": platform.python_version(),
+        },
+        "object_store": endpoints.s3.server if endpoints.s3 else None,
+        "events": proof.events,
+        "acknowledged_events": proof.acknowledged,
+        "tasks": {
+            "planned": {"solve": planned["solve"], "fail": planned["fail"],
+                        "cancel": planned["cancel"]},
+            "ended": proof.tasks_by_status,
+        },
+        "rewards": {"paid": proof.rewards_paid, "paid_micro": proof.paid_micro},
+        "fraud": {
+            "planted_cheats": len(cheats),
+            "found": len(found & cheats),
+            "falsely_accused": sorted(found - cheats),
+            "suspected": len(proof.fraud_suspected),
+        },
+        "promises": {
+            "P1_mining_does_not_stop": availability(entries, DEADLINE_MS),
+            "P2_miners_do_not_notice": {
+                "exceptions_seen": sum(s.get("error_count", 0) for s in demo.statuses()),
+                "submissions_lost": len(proof.lost),
+            },
+            "P3_no_progress_lost": {
+                "acknowledged": proof.progress_acknowledged, "went_back": proof.progress_back,
+            },
+            "P4_rewards_right_and_once": {
+                "paid": proof.rewards_paid,
+                "wrong_or_twice": sum("reward" in d or "payout" in d for d in proof.differences),
+            },
+        },
+        "folded": folded,
+        "folded_live": sum(v.get("live", 0) for v in folded.values()),
+        "folded_bulk": sum(v.get("bulk", 0) + v.get("replay", 0) for v in folded.values()),
+        "verdicts": dict(verdicts),
+        "failover": _failover(stream),
+        "backup": {
+            "backup_id": manifest.backup_id, "records": sum(o.records for o in manifest.objects),
+            "bytes": manifest.total_backup_size, "write_once": manifest.write_once,
+        },
+        "recovery": {
+            **{k: v for k, v in recovery._asdict().items() if k != "components"},
+            "components": [c._asdict() for c in recovery.components],
+            "rto_ms_by_stage": {c.component: c.recovery_time_ms for c in recovery.components},
+        },
+        "proof": {
+            "compared_keys": proof.compared_keys,
+            "lost_events": proof.lost,
+            "differences": len(proof.differences),
+            "first_differences": proof.differences[:20],
+        },
+        "resources": {
+            "peak_resident_bytes": dict(demo.fleet.peak_bytes),
+            "processor_s": {k: round(v, 1) for k, v in demo.fleet.cpu_s.items()},
+        },
+        "times_s": {k: round(v, 2) for k, v in demo.times.items() if k.endswith("_s")},
+        "timeline": demo.timeline,
+    }  # fmt: skip
+    report["failures"] = failures(report)
+    return report
+
+
+def failures(report: dict[str, Any]) -> list[str]:
+    """What the report shows to be wrong; empty when the demo has proved its promises."""
+    found = []
+    proof, promises = report["proof"], report["promises"]
+    if proof["lost_events"]:
+        found.append(f"{len(proof['lost_events'])} acknowledged events are lost")
+    found += proof["first_differences"]
+    if promises["P2_miners_do_not_notice"]["exceptions_seen"]:
+        found.append(f"clients saw errors: {promises['P2_miners_do_not_notice']}")
+    if report["recovery"]["held"]:
+        found.append(f"the recovery is held: {report['recovery']['components']}")
+    for name in ("folded_live", "folded_bulk"):
+        if not report[name]:
+            found.append(f"{name} is zero")
+    if not report["verdicts"].get("NodeLost"):
+        found.append("the detector published no verdict of a lost node")
+    if not report["failover"]["ended"]:
+        found.append("the failover has not ended")
+    if not report["rewards"]["paid"]:
+        found.append("no reward was paid")
+    return found

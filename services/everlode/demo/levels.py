@@ -1,0 +1,80 @@
+"""Waits until every region's projection has applied what every log holds. Shell."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from everlode.adapters.kafka import Reader
+from everlode.adapters.postgres import Projection, current_generation
+from everlode.errors import Unavailable
+from everlode.projector.worker import fact_topics
+from everlode.stack.endpoints import Endpoints
+from everlode.topics import Topology
+from everlode.topics.names import region_of, split_fact_topic
+
+WRITERS = ("tm-1", "tm-2", "tm-3", "mr-1", "mr-2", "val-1", "val-2", "val-3", "rd-1", "rd-2")
+
+
+def _positions(endpoints: Endpoints, region: str) -> dict[tuple[str, int], int]:
+    conninfo = endpoints.regions[region].postgres_conninfo()
+    db = Projection(conninfo, current_generation(conninfo), "level")
+    try:
+        rows = db.query("select topic, part, seq from {g}.positions")
+    finally:
+        db.close()
+    return {(topic, part): seq for topic, part, seq in rows}
+
+
+def _last_seqs(endpoints: Endpoints, topology: Topology) -> dict[tuple[str, int], int]:
+    """The last `seq` of every partition, read in its home region."""
+    from everlode.avro.codec import Codec
+
+    codec = Codec()
+    found: dict[tuple[str, int], int] = {}
+    for topic in fact_topics(topology):
+        home = region_of(split_fact_topic(topic)[0])
+        reader = Reader(endpoints.regions[home].kafka_bootstrap, "level", wait_ms=20)
+        places = [(topic, p) for p in range(topology.partitions)]
+        ends = reader.ends(places)
+        reader.assign({place: max(0, end - 50) for place, end in ends.items()})
+        for batch in reader.until(ends, 30):
+            for raw in batch:
+                seq = codec.decode_fact(raw.value).envelope.seq
+                place = (raw.topic, raw.partition)
+                found[place] = max(found.get(place, 0), seq)
+        reader.close()
+    return found
+
+
+def await_level(
+    endpoints: Endpoints,
+    topology: Topology,
+    timeout_s: float,
+    stop: Callable[[str], None],
+    root: Path,
+) -> None:
+    """Stop the primaries (their barriers would go on for ever), then wait for all projections.
+
+    Raises: Unavailable: a projection is not level in time; names where it stands.
+    """
+    for region in topology.regions:
+        for name in WRITERS:
+            if (root / "logs" / f"{region}-{name}.log").exists():
+                stop(f"{region}-{name}")
+    wanted = _last_seqs(endpoints, topology)
+    deadline = time.monotonic() + timeout_s
+    behind: dict[str, str] = {"": "not asked yet"}
+    while behind and time.monotonic() < deadline:
+        behind = {}
+        for region in topology.regions:
+            have = _positions(endpoints, region)
+            late = {k: v for k, v in wanted.items() if have.get(k, 0) < v}
+            if late:
+                (topic, part), seq = next(iter(late.items()))
+                behind[region] = f"{topic}/{part} at {have.get((topic, part), 0)} of {seq}"
+        if behind:
+            time.sleep(0.3)
+    if behind:
+        raise Unavailable(f"projections are not level after {timeout_s:.0f} s: {behind}")

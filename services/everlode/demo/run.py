@@ -1,0 +1,399 @@
+"""The demo, start to finish: seven steps on real parts, to a report.
+
+up → work → failure → backup → disaster → recovery → proof. Whatever happens, every process that
+was started is stopped. Shell.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from everlode.adapters.kafka_admin import delete_topics
+from everlode.adapters.kafka_control import ControlFollower
+from everlode.adapters.s3 import S3Store
+from everlode.backup.create import Source, create_backup
+from everlode.backup.keys import KeyRing
+from everlode.backup.manifest import Manifest
+from everlode.control.scopes import SCOPE_OF
+from everlode.demo.collect import collect
+from everlode.demo.fleet import Fleet
+from everlode.demo.levels import await_level
+from everlode.demo.plan_file import PlanFile
+from everlode.demo.proof import prove
+from everlode.demo.workload import knots
+from everlode.errors import ConfigError, Locked, Unavailable
+from everlode.recovery.plan import RecoveryPlan
+from everlode.recovery.run import Recovery, RecoveryResult, Target
+from everlode.stack.endpoints import Endpoints
+from everlode.stack.native import NativeStack
+from everlode.topics import state_topics
+
+MOMENTS = ("before-first-assignment", "mid-run", "during-backup", "during-recovery")
+VICTIM = "eu-tm-1"
+RATE = 62.0
+"""Tasks a second at speed 1, clients and miners together."""
+START_GUESS_S = 14.0
+NODES = (
+    ("tm", "task-manager", 3), ("mr", "miner-registry", 2), ("rd", "reward-distributor", 2),
+)  # fmt: skip
+VALIDATORS = ((1, "automatic"), (2, "peer-review"), (3, "expert"))
+
+
+class Options(NamedTuple):
+    """What the user asked for."""
+
+    trace: Path | None
+    seed: int
+    speed: float
+    share: float
+    kill_at: str
+    keep: bool
+    root: Path | None = None
+
+
+class Outcome(NamedTuple):
+    """What came of it."""
+
+    report: dict[str, Any]
+    root: Path
+
+
+class Demo:
+    """One run. `say(step, text)` gets progress."""
+
+    def __init__(self, options: Options, say: Callable[[str, str], None]) -> None:
+        if options.kill_at not in MOMENTS:
+            raise ConfigError(
+                f"--kill-at {options.kill_at!r}", hint=f"one of: {', '.join(MOMENTS)}"
+            )
+        self._options = options
+        self._say = say
+        self.root = options.root or Path(tempfile.mkdtemp(prefix="everlode-demo-"))
+        self.root.mkdir(parents=True, exist_ok=True)
+        self._plan = PlanFile(
+            root=self.root, stack_dir=self.root / "stack", trace=options.trace,
+            share=options.share, seed=options.seed, regions=("eu", "us", "ap"),
+        )  # fmt: skip
+        self._topology = self._plan.topology()
+        self._stack = NativeStack(self._topology, self._plan.stack_dir)
+        self._workload = self._plan.workload()
+        self._fleet: Fleet | None = None
+        self._killed = threading.Event()
+        self.timeline: list[dict[str, Any]] = []
+        self.times: dict[str, float] = {}
+        self._began = time.monotonic()
+        self._stop_measuring = threading.Event()
+
+    # -- helpers -----------------------------------------------------------------------------
+
+    def _mark(self, step: str, text: str) -> None:
+        self.timeline.append(
+            {"at_s": round(time.monotonic() - self._began, 2), "step": step, "text": text}
+        )
+        self._say(step, text)
+
+    @property
+    def fleet(self) -> Fleet:
+        """The processes beside the stack."""
+        if self._fleet is None:
+            raise Unavailable("the demo has not started its processes")
+        return self._fleet
+
+    def _kill(self) -> None:
+        if not self._killed.is_set():
+            self._killed.set()
+            self.fleet.kill(VICTIM)
+            self.times["killed_wall_ms"] = time.time_ns() // 1_000_000
+            self._mark("failure", f"SIGKILL of {VICTIM}, the primary task manager of eu")
+
+    # -- the whole ---------------------------------------------------------------------------
+
+    def run(self) -> Outcome:
+        """Run all steps. Raises: Locked: another demo runs. EverlodeError of the failing step."""
+        lock = _only_one()
+        try:
+            endpoints = self._up()
+            self._work(endpoints)
+            if self._options.kill_at == "before-first-assignment":
+                self._kill()
+            self._start_actors()
+            if self._options.kill_at == "mid-run":
+                self._await_share(0.35)
+                self._kill()
+            self._await_share(0.55)
+            manifest = self._backup(endpoints)
+            self._await_share(0.72)
+            self._disaster(endpoints)
+            recovery = self._recover(endpoints)
+            self._await_share(1.0)
+            report = self._prove(endpoints, manifest, recovery)
+            return Outcome(report, self.root)
+        finally:
+            self._end()
+            lock.close()
+
+    def _end(self) -> None:
+        self._stop_measuring.set()
+        if self._fleet is not None:
+            self._fleet.end()
+        self._stack.down()
+        if not self._options.keep:
+            shutil.rmtree(self._plan.stack_dir, ignore_errors=True)
+
+    # -- 1. up -------------------------------------------------------------------------------
+
+    def _up(self) -> Endpoints:
+        self._mark("up", f"workload: {self._workload.source}, {len(self._workload.tasks)} tasks, "
+                   f"{len(self._workload.miners)} miners")  # fmt: skip
+        endpoints = self._stack.up(progress=lambda line: self._say("up", line))
+        self.times["stack_s"] = self._stack.timings_s["total"]
+        s3 = endpoints.s3
+        self._mark("up", f"stack ready in {self.times['stack_s']:.1f} s; S3 is "
+                   f"{s3.server if s3 else 'none'} ({s3.reason if s3 else ''})")  # fmt: skip
+        return endpoints
+
+    # -- 2. work -----------------------------------------------------------------------------
+
+    def _environment(self) -> dict[str, str]:
+        return {
+            "EVERLODE_STACK_DIR": str(self._plan.stack_dir),
+            "EVERLODE_TOPOLOGY": str(self._plan.topology_file),
+            "EVERLODE_CLOCK_FILE": str(self._plan.clock_file),
+            "EVERLODE_PAYOUT_DIR": str(self.root / "payouts"),
+            "EVERLODE_LEASE_S": str(3650 * 86_400),
+        }
+
+    def _work(self, endpoints: Endpoints) -> None:
+        self._plan.topology_file.write_text(self._topology.model_dump_json())
+        self._plan.save(self.root / "plan.json")
+        tasks = len(self._workload.tasks)
+        self.times["planned_work_s"] = max(12.0, tasks / RATE) / self._options.speed
+        start = time.time_ns() // 1_000_000 + int(START_GUESS_S * 1000)
+        points = knots(self._workload, start, int(self.times["planned_work_s"] * 1000))
+        self._plan.clock_file.write_text(json.dumps(points))
+        self._fleet = Fleet(self.root / "logs", self._environment())
+        threading.Thread(target=self._measure, name="measure", daemon=True).start()
+        began = time.monotonic()
+        for region in self._topology.regions:
+            self._start_region(region)
+        self._await_leaders(endpoints)
+        self.times["nodes_s"] = time.monotonic() - began
+        self._mark("work", f"all scopes have primaries after {self.times['nodes_s']:.1f} s")
+
+    def _start_region(self, region: str) -> None:
+        where = ("--region", region, "--node-id")
+        fleet = self.fleet
+        fleet.cli(f"{region}-co-1", "coordinator", "coordinator", "run", *where, f"{region}-co-1")
+        for short, kind, count in NODES:
+            for n in range(1, count + 1):
+                name = f"{region}-{short}-{n}"
+                priority = ("--priority", str(10 - n))
+                fleet.cli(name, kind, "node", "run", kind, *where, name, *priority)
+        for n, kind in VALIDATORS:
+            name = f"{region}-val-{n}"
+            more = ("--validator-kind", kind, "--priority", str(10 - n))
+            fleet.cli(name, "validator", "node", "run", "validator", *where, name, *more)
+        fleet.cli(f"{region}-det-1", "detector", "detector", "run", *where, f"{region}-det-1")
+        self._start_projector(region)
+
+    def _start_projector(self, region: str) -> None:
+        name = f"{region}-proj-1"
+        where = ("--region", region, "--node-id", name)
+        self.fleet.cli(name, "projector", "projector", "run", *where)
+
+    def _await_leaders(self, endpoints: Endpoints) -> None:
+        scopes = [
+            f"{scope}/{region}" for scope in SCOPE_OF.values() for region in self._topology.regions
+        ]
+        follower = ControlFollower(endpoints.control_bootstrap or "").start()
+        try:
+            follower.wait_for(
+                lambda s: all(x in s.scopes and s.scopes[x].renewed_at >= 0 for x in scopes), 90
+            )
+        finally:
+            follower.close()
+
+    def _measure(self) -> None:
+        while not self._stop_measuring.wait(1.0):
+            self.fleet.measure(self._stack.resident_bytes())
+
+    def _start_actors(self) -> None:
+        for region in self._topology.regions:
+            self.fleet.start(
+                f"actors-{region}", "actors", "everlode.demo.actors", region,
+                str(self.root / "plan.json"),
+            )  # fmt: skip
+        self.times["actors_at_s"] = time.monotonic() - self._began
+        self._mark("work", "clients, miners and reviewers begin")
+
+    def _statuses(self) -> list[dict[str, Any]]:
+        found = []
+        for region in self._topology.regions:
+            try:
+                found.append(json.loads(self._plan.status(region).read_text()))
+            except (OSError, ValueError):
+                found.append({"tasks": 1, "ended": 0})
+        return found
+
+    def _await_share(self, share: float) -> None:
+        """Wait until this share of the tasks has ended; at 1 until the actors have finished."""
+        wanted = self.times["planned_work_s"] * 4 + 180
+        deadline = time.monotonic() + wanted
+        told = 0.0
+        while True:
+            statuses = self._statuses()
+            ended = sum(s["ended"] for s in statuses)
+            total = sum(s["tasks"] for s in statuses)
+            finished = all(s.get("finished") for s in statuses)
+            if finished or (share < 1 and total > 3 and ended >= share * total):
+                break
+            self._check_alive()
+            if time.monotonic() > deadline:
+                raise Unavailable(
+                    f"the work stands still: {ended} of {total} tasks ended: {statuses}",
+                    hint=f"logs are in {self.root / 'logs'}",
+                )
+            if time.monotonic() - told > 5:
+                told = time.monotonic()
+                waiting = sum(s.get("waiting", 0) for s in statuses)
+                self._say("work", f"{ended} of {total} tasks ended, {waiting} commands wait")
+            time.sleep(0.25)
+
+    def _check_alive(self) -> None:
+        allowed = {VICTIM, "eu-proj-1"} | {n for n in self.fleet.dead() if n.startswith("actors")}
+        dead = [n for n in self.fleet.dead() if n not in allowed]
+        if dead:
+            log = self.root / "logs" / f"{dead[0]}.log"
+            tail = "\n".join(log.read_text().splitlines()[-8:])
+            raise Unavailable(f"{dead[0]} has ended by itself:\n{tail}", hint=f"see {log}")
+
+    # -- 4. backup ---------------------------------------------------------------------------
+
+    def _store(self, endpoints: Endpoints) -> S3Store:
+        if endpoints.s3 is None:
+            raise ConfigError("the stack has no object store")
+        return S3Store(endpoints.s3.endpoint, endpoints.s3.keys(), endpoints.s3.buckets[0])
+
+    def _backup(self, endpoints: Endpoints) -> Manifest:
+        began = time.monotonic()
+        keys = KeyRing(self.root / "keys")
+        keys.create()
+        place = endpoints.regions["eu"]
+
+        def progress(line: str) -> None:
+            if self._options.kill_at == "during-backup":
+                self._kill()
+            self._say("backup", line)
+
+        source = Source("eu", place.kafka_bootstrap, place.postgres_conninfo(), self._topology)
+        manifest = create_backup(source, self._store(endpoints), keys, progress=progress)
+        self.times["backup_s"] = time.monotonic() - began
+        records = sum(o.records for o in manifest.objects)
+        took, size = self.times["backup_s"], manifest.total_backup_size
+        self._mark("backup", f"{manifest.backup_id}: {records} records, {size} bytes, {took:.1f} s")
+        return manifest
+
+    # -- 5. disaster, 6. recovery ------------------------------------------------------------
+
+    def _disaster(self, endpoints: Endpoints) -> None:
+        self.times["disaster_wall_ms"] = time.time_ns() // 1_000_000
+        self._stack.wipe("eu/postgres")
+        self.fleet.kill("eu-proj-1")
+        names = [s.name for s in state_topics(self._topology, "eu", 1)]
+        delete_topics(endpoints.regions["eu"].kafka_bootstrap, names)
+        self._mark("disaster", "eu: PostgreSQL's data and the state topics are destroyed")
+
+    def _recover(self, endpoints: Endpoints) -> RecoveryResult:
+        began = time.monotonic()
+        self._stack.restart("eu/postgres")
+        place = endpoints.regions["eu"]
+        plan = RecoveryPlan(
+            plan_name="demo", disaster_type="database-corruption", target_region="eu"
+        )
+        target = Target(
+            "eu", place.origin, place.kafka_bootstrap, endpoints.control_bootstrap or "",
+            place.postgres_conninfo(), self._topology, self.root / "recovery",
+        )  # fmt: skip
+
+        def progress(line: str) -> None:
+            if self._options.kill_at == "during-recovery":
+                self._kill()
+            self._say("recovery", line)
+
+        keys = KeyRing(self.root / "keys")
+        result = Recovery(plan, target, self._store(endpoints), keys, progress).run()
+        self._start_projector("eu")
+        self.times["recovery_s"] = time.monotonic() - began
+        verdict = "held" if result.held else f"generation {result.generation} is current"
+        self._mark("recovery", f"{verdict} after {self.times['recovery_s']:.1f} s")
+        return result
+
+    # -- 7. proof ----------------------------------------------------------------------------
+
+    def _prove(
+        self, endpoints: Endpoints, manifest: Manifest, recovery: RecoveryResult
+    ) -> dict[str, Any]:
+        self.times["work_s"] = time.monotonic() - self._began - self.times["actors_at_s"]
+        self._mark("proof", "the work has ended; waiting until every projection is level")
+        began = time.monotonic()
+        await_level(endpoints, self._topology, 120, self.fleet.stop, self.root)
+        journals = [self._plan.journal(r) for r in self._topology.regions]
+        payouts = sorted((self.root / "payouts").glob("*.jsonl"))
+        proof = prove(
+            endpoints, self._topology, journals, payouts, lambda line: self._say("proof", line)
+        )
+        self.times["proof_s"] = time.monotonic() - began
+        self.times["total_s"] = time.monotonic() - self._began
+        verdict = f"{len(proof.differences)} differences, {len(proof.lost)} lost events"
+        self._mark("proof", f"{proof.compared_keys} keys compared: {verdict}")
+        return collect(self, endpoints, manifest, recovery, proof)
+
+    # -- for the report ----------------------------------------------------------------------
+
+    @property
+    def options(self) -> Options:
+        """What was asked for."""
+        return self._options
+
+    @property
+    def plan_file(self) -> PlanFile:
+        """Where things are."""
+        return self._plan
+
+    @property
+    def workload(self) -> Any:
+        """The plan of the work."""
+        return self._workload
+
+    def statuses(self) -> list[dict[str, Any]]:
+        """The actors' last words."""
+        return self._statuses()
+
+
+def _only_one() -> Any:
+    """Hold the user's demo lock. Raises: Locked: another demo runs."""
+    base = Path(os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir())
+    path = base / f"everlode-demo-{os.getuid()}.lock"
+    file = path.open("a+")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        file.seek(0)
+        holder = file.read().strip() or "unknown"
+        file.close()
+        raise Locked(
+            f"another demo runs (process {holder})", hint="wait for it, or stop it"
+        ) from None
+    file.truncate(0)
+    file.write(str(os.getpid()))
+    file.flush()
+    return file
