@@ -126,7 +126,7 @@ class Actors:
         command = c.SubmitTask(
             client_id=f"client-{task.region}", task_type=task.task_type,
             payload_uri=f"s3://inputs/{task.task_id}", payload_sha256=task.payload_sha256,
-            payload_bytes=1024, cpu_milli=task.cpu_milli, memory_mib=task.memory_mib,
+            payload_bytes=task.payload_bytes, cpu_milli=task.cpu_milli, memory_mib=task.memory_mib,
             gpus=task.gpus, gpu_milli=task.gpu_milli, base_reward_micro=task.reward_micro,
             max_attempts=MAX_ATTEMPTS, deadline_at=instant(task.created_ms) + DEADLINE,
             planted_sha256=planted_hash(task.task_id) if task.planted else None,
@@ -231,7 +231,7 @@ class Actors:
         elif plan.vice == "copier" and self._last_good:
             answer = self._last_good
         elif plan.vice == "hasty":
-            work_ms = 1
+            answer, work_ms = solution_hash(task.task_id, due.miner_id, good=False), 1
         if plan.vice == "honest" and not task.planted:
             self._last_good = answer
         return c.SubmitSolution(

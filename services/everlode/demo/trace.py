@@ -99,9 +99,11 @@ def _rows(path: Path, columns: tuple[str, ...]) -> list[tuple[int, dict[str, str
             reader = csv.DictReader(file)
             found = tuple(reader.fieldnames or ())
             if found != columns:
-                strange = sorted(set(found) ^ set(columns)) or list(found)
+                strange = [f"column {x!r} is unknown" for x in found if x not in columns]
+                strange += [f"column {x!r} is missing" for x in columns if x not in found]
+                strange += ["the columns are in another order"]
                 raise ConfigError(
-                    f"{path}: column {strange[0]!r} is unknown or missing",
+                    f"{path}, line 1: {strange[0]}",
                     code="trace",
                     hint=f"expected the header: {','.join(columns)}",
                 )
@@ -139,6 +141,17 @@ def _number(path: Path, line: int, row: dict[str, str], column: str) -> int:
     return value
 
 
+def _unique(path: Path, column: str, names: list[str]) -> None:
+    for name, count in Counter(names).items():
+        if count > 1 or not name:
+            what = "is there twice" if name else "is empty"
+            raise ConfigError(
+                f"{path}, column {column}: {name!r} {what}",
+                code="trace",
+                hint="every line needs a name of its own: mend or remove the line",
+            )
+
+
 def load(folder: Path) -> Trace:
     """Read a trace. Raises: ConfigError: names what is wrong, where, and what was expected."""
     at = folder / "nodes.csv"
@@ -151,17 +164,8 @@ def load(folder: Path) -> Trace:
     )  # fmt: skip
     pods = [_pod(folder / "pods.csv", line, row) for line, row in _rows(folder / "pods.csv",
                                                                       POD_COLUMNS)]  # fmt: skip
-    for path, names in (
-        (at, [n.name for n in nodes]),
-        (folder / "pods.csv", [p.name for p in pods]),
-    ):
-        if len(set(names)) < len(names):
-            twice = next(name for name, count in Counter(names).items() if count > 1)
-            raise ConfigError(
-                f"{path}, column {'sn' if path == at else 'name'}: {twice!r} is there twice",
-                code="trace",
-                hint="names must be unique: remove one of the lines",
-            )
+    _unique(at, "sn", [n.name for n in nodes])
+    _unique(folder / "pods.csv", "name", [p.name for p in pods])
     if not nodes or not pods:
         raise ConfigError(
             f"{folder}: nodes.csv or pods.csv has no lines below its header",

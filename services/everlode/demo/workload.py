@@ -2,9 +2,12 @@
 
 Pods of phase Running and Succeeded are solved at their deletion time, Failed ones fail then.
 Pending ones never found a node in the trace: here they ask for more GPUs than any miner has, wait,
-and are cancelled at their deletion time. What the trace lacks is drawn by seed: 2 % of the solved
-tasks are planted with a known answer, 3 % of the miners are dishonest (they hand in wrong work,
-copy another's, or claim impossible speed), 4 % of the reviewers vote for any dishonest work. Pure.
+and are cancelled at their deletion time. What the trace lacks is drawn by seed: 5 % of the solved
+tasks are planted with a known answer; 2 % of the miners hand in wrong work, 1 % copy another's, 1 %
+hand in rubbish at impossible speed; 10 % of the miners, as reviewers, vote for any dishonest work.
+There is at least one of each vice, and three colluders a region. Three miners of each region, among
+its largest, are always honest and take every type; no task asks for more GPUs than they have, so
+every task that should be solved can be, whoever is suspended. Pure.
 """
 
 from __future__ import annotations
@@ -15,10 +18,19 @@ from hashlib import sha256
 from typing import NamedTuple
 
 from everlode.demo.trace import Pod, Trace
+from everlode.errors import ConfigError
 from everlode.events.tasktypes import DEFAULT_TASK_TYPES
 
 ZERO = datetime(2023, 1, 1, tzinfo=UTC)
 """Event time of the trace's zero."""
+VICES = {"wrong": 0.02, "copier": 0.01, "hasty": 0.01}
+"""Vice → share of the miners."""
+COLLUDERS = 0.10
+PLANTED = 0.05
+RELIABLE = 3
+"""Miners of each region that are honest and take every type."""
+PAYLOAD_BYTES = (2**30, 2**36)
+"""Least and most input of a task: an eighth of its memory between them."""
 NEVER_FITS = 1000
 """GPUs that a task asks for which no miner can take."""
 DEADLINE = timedelta(days=3650)
@@ -57,6 +69,7 @@ class TaskPlan(NamedTuple):
     ended_ms: int
     planted: bool
     payload_sha256: str
+    payload_bytes: int
 
 
 class Workload(NamedTuple):
@@ -76,41 +89,86 @@ class Workload(NamedTuple):
         return frozenset(m.miner_id for m in self.miners if m.colludes)
 
 
+class _Cast(NamedTuple):
+    """Who plays what, by index of the node."""
+
+    reliable: frozenset[int]
+    vices: dict[int, str]
+    colluders: frozenset[int]
+    most_gpus: tuple[int, ...]
+    """By region: GPUs that its reliable miners have, all of them."""
+
+
 def plan(trace: Trace, seed: int, regions: tuple[str, ...]) -> Workload:
-    """The plan of a trace. Deterministic by trace, seed and regions."""
+    """The plan of a trace. Deterministic by trace, seed and regions.
+
+    Raises: ConfigError: too few nodes for the regions.
+    """
     rng = random.Random(f"everlode/{seed}")  # noqa: S311 - a workload, not a secret
-    miners = tuple(_miner(i, trace, regions, rng) for i in range(len(trace.nodes)))
-    tasks = tuple(_task(i, pod, regions, rng) for i, pod in enumerate(trace.pods))
+    cast = _cast(trace, len(regions), rng)
+    miners = tuple(_miner(i, trace, regions, cast, rng) for i in range(len(trace.nodes)))
+    tasks = tuple(_task(i, pod, regions, cast, rng) for i, pod in enumerate(trace.pods))
     return Workload(trace.source, seed, miners, tasks)
 
 
-def _miner(i: int, trace: Trace, regions: tuple[str, ...], rng: random.Random) -> MinerPlan:
+def _cast(trace: Trace, regions: int, rng: random.Random) -> _Cast:
+    least = regions * (RELIABLE + 4)
+    if len(trace.nodes) < least:
+        raise ConfigError(
+            f"the trace has {len(trace.nodes)} nodes; {least} are needed for {regions} regions",
+            code="trace",
+            hint="a trace with more nodes",
+        )
+    reliable: set[int] = set()
+    most = []
+    for region in range(regions):
+        here = range(region, len(trace.nodes), regions)
+        chosen = sorted(here, key=lambda i: (-trace.nodes[i].gpus, i))[:RELIABLE]
+        reliable.update(chosen)
+        most.append(min(trace.nodes[i].gpus for i in chosen))
+    others = [i for i in range(len(trace.nodes)) if i not in reliable]
+    rng.shuffle(others)
+    vices = {}
+    for vice, share in VICES.items():
+        for _ in range(max(1, round(share * len(trace.nodes)))):
+            vices[others.pop()] = vice
+    colluders: set[int] = set()
+    for region in range(regions):
+        here_honest = [i for i in others if i % regions == region]
+        wanted = max(3, round(COLLUDERS * len(trace.nodes) / regions))
+        colluders.update(here_honest[:wanted])
+    return _Cast(frozenset(reliable), vices, frozenset(colluders), tuple(most))
+
+
+def _miner(
+    i: int, trace: Trace, regions: tuple[str, ...], cast: _Cast, rng: random.Random
+) -> MinerPlan:
     node = trace.nodes[i]
-    draw = rng.random()
-    vice = "honest"
-    if draw < 0.03:
-        vice = ("wrong", "copier", "hasty")[int(draw * 100)]
     count = rng.randint(3, len(DEFAULT_TASK_TYPES))
-    specialties = tuple(sorted(rng.sample(DEFAULT_TASK_TYPES, count)))
+    some = tuple(sorted(rng.sample(DEFAULT_TASK_TYPES, count)))
     return MinerPlan(
         f"miner-{node.name}", regions[i % len(regions)], node.gpus, node.model, node.cpu_milli,
-        node.memory_mib, specialties, max(8, 8 * node.gpus), rng.randint(50, 500) * 1_000_000,
-        vice, rng.random() < 0.04,
+        node.memory_mib, tuple(sorted(DEFAULT_TASK_TYPES)) if i in cast.reliable else some,
+        max(8, 8 * node.gpus), rng.randint(50, 500) * 1_000_000,
+        cast.vices.get(i, "honest"), i in cast.colluders,
     )  # fmt: skip
 
 
-def _task(i: int, pod: Pod, regions: tuple[str, ...], rng: random.Random) -> TaskPlan:
+def _task(i: int, pod: Pod, regions: tuple[str, ...], cast: _Cast, rng: random.Random) -> TaskPlan:
     fate = {"Failed": "fail", "Pending": "cancel"}.get(pod.phase, "solve")
     hours = (pod.deleted_s - pod.created_s) / 3600
     reward = 100_000 + int(min(hours, 1000) * 10_000) * max(1, pod.gpus)
     created = ZERO + timedelta(seconds=pod.created_s)
     ended = ZERO + timedelta(seconds=max(pod.deleted_s, pod.created_s + 2))
+    gpus = min(pod.gpus, cast.most_gpus[i % len(regions)])
+    least, most = PAYLOAD_BYTES
     return TaskPlan(
         f"task-{pod.name}", regions[i % len(regions)], pod.task_type, fate,
-        NEVER_FITS if fate == "cancel" else pod.gpus, pod.gpu_milli, pod.cpu_milli,
+        NEVER_FITS if fate == "cancel" else gpus, pod.gpu_milli, pod.cpu_milli,
         pod.memory_mib, reward, round(created.timestamp() * 1000),
-        round(ended.timestamp() * 1000), fate == "solve" and rng.random() < 0.02,
+        round(ended.timestamp() * 1000), fate == "solve" and rng.random() < PLANTED,
         sha256(pod.name.encode()).hexdigest(),
+        min(most, max(least, pod.memory_mib * 2**20 // 8)),
     )  # fmt: skip
 
 
