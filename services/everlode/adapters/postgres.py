@@ -289,6 +289,30 @@ class Projection:
         with _translated("emptying a table"):
             self._db.execute(self._sql("truncate {g}.{c}", component))
 
+    def bury(self, component: str, partition: int, deleted: Iterable[tuple[str, int, str]]) -> None:
+        """Note restored deletions, (key, version, event id), so that nothing resurrects them."""
+        with _translated("noting deletions"), self._db.transaction(), self._db.cursor() as cursor:
+            cursor.executemany(
+                self._sql(
+                    "insert into {g}.{c} (key, epoch, version, stamp, topic, part, seq, event_id,"
+                    " status, home) values (%s, 0, %s, 0, '', %s, 0, %s, 'deleted', '')"
+                    " on conflict (key) do nothing",
+                    component,
+                ),
+                [(key, version, partition, event_id) for key, version, event_id in deleted],
+            )
+
+    def reopen(self, opened: Iterable[tuple[str, int, str, int]]) -> None:
+        """Restore (topic, partition, scope, epoch): what is below such an epoch is fenced."""
+        with _translated("noting epochs"), self._db.transaction(), self._db.cursor() as cursor:
+            cursor.executemany(
+                self._sql(
+                    "insert into {g}.opened as o values (%s, %s, %s, %s) on conflict"
+                    " (topic, part, scope) do update set epoch = greatest(o.epoch, excluded.epoch)"
+                ),
+                list(opened),
+            )
+
     def place(self, partition: int, positions: Mapping[str, Position]) -> None:
         """Set where restored topics stand; what they hold counts as published."""
         with _translated("setting positions"), self._db.transaction():

@@ -204,8 +204,6 @@ class CutReader:
                 continue
             for name, version, event_id in self._db.query(
                 "select key, version, event_id from {g}." + component + " where doc is null"
-                " and part = %s",
-                (partition,),
             ):
                 if (component, name) in found.states:
                     found.states[component, name] = Known(None, version, event_id)

@@ -48,29 +48,48 @@ def topic_states(
     return found
 
 
+_REACHED = (
+    " and {alias}.stamp <= greatest(%s, (select coalesce(min(stamp), 0) from {{g}}.positions"
+    " where seq > 0 and topic like %s))"
+)
+"""Only what is not newer than the facts that it refers to: the rest is still on its way."""
 _REFERENCES = {
     "validations": (
         "validations whose task is unknown",
+        "tasks",
         "select count(*) from {g}.validations v where v.task_id <> ''"
-        " and not exists (select 1 from {g}.tasks t where t.key = v.task_id)",
+        " and not exists (select 1 from {g}.tasks t where t.key = v.task_id)"
+        + _REACHED.format(alias="v"),
     ),
     "rewards": (
         "rewards whose validation is unknown",
+        "validations",
         "select count(*) from {g}.rewards r where r.validation_id <> ''"
-        " and not exists (select 1 from {g}.validations v where v.key = r.validation_id)",
+        " and not exists (select 1 from {g}.validations v where v.key = r.validation_id)"
+        + _REACHED.format(alias="r"),
     ),
     "fraud": (
         "cases whose validation is unknown",
+        "validations",
         "select count(*) from {g}.fraud f where f.validation_id is not null"
-        " and not exists (select 1 from {g}.validations v where v.key = f.validation_id)",
+        " and not exists (select 1 from {g}.validations v where v.key = f.validation_id)"
+        + _REACHED.format(alias="f"),
     ),
 }
 
 
 def gate_component(
-    conninfo: str, generation: int, component: str, bootstrap: str, partitions: int
+    conninfo: str,
+    generation: int,
+    component: str,
+    bootstrap: str,
+    partitions: int,
+    cut_stamp: int = 0,
 ) -> Gate:
-    """Check a component of a generation."""
+    """Check a component of a generation. `cut_stamp`: up to it every reference must hold.
+
+    Raises: Unavailable.
+    """
     db = Projection(conninfo, generation, "gate")
     reasons: list[str] = []
     rows = {
@@ -84,8 +103,8 @@ def gate_component(
             f"{len(differing)} keys differ between rows and state topic, e.g. {differing[:3]}"
         )
     if component in _REFERENCES:
-        what, text = _REFERENCES[component]
-        ((count,),) = db.query(text)
+        what, other, text = _REFERENCES[component]
+        ((count,),) = db.query(text, (cut_stamp, f"%.{other}"))
         if count:
             reasons.append(f"{count} {what}")
     if component == "rewards":

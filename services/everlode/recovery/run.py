@@ -3,71 +3,57 @@
 Steps, each in the journal before the next (a killed run resumes after the last one):
   1. manifest checked; every object fetched to staging and checked (must: before anything changes);
   2. the generation is made: state topics and tables, empty;
-  3. per component, by priority: states to table and topic, the tail of facts since the cut, gate;
+  3. per component, by priority: states to topic and table, the tail of facts since the cut, gate;
   4. the health gate: below it the recovery is held, never called a success;
-  5. switch: decision in the control log, pointer in PostgreSQL.
-Restored states count as published: they are written to the state topics before their rows are
-loaded, and again when the step is done again (readers keep the greatest version). Shell.
+  5. switch: decision in the control log, then the pointer in PostgreSQL.
+Fraud facts are on the validations' topics: fraud's states are restored with that stage and its
+tail folded there; the stage of fraud gates them. Shell.
 """
 
 from __future__ import annotations
 
+import re
+import shutil
 import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from everlode.adapters.kafka import Reader, Record, Writer
 from everlode.adapters.kafka_admin import ensure_topics
 from everlode.adapters.kafka_control import ControlLog
-from everlode.adapters.postgres import Projection, current_generation
+from everlode.adapters.kafka_places import topic_names
+from everlode.adapters.postgres import current_generation
 from everlode.adapters.s3 import ObjectStore
-from everlode.avro.codec import encode_state, state_from_dict
-from everlode.backup.container import read
 from everlode.backup.keys import KeyRing
 from everlode.backup.manifest import Manifest
 from everlode.backup.verify import fetch, signed_manifest
+from everlode.errors import Precondition, Unavailable
 from everlode.events.control import GenerationSwitched
-from everlode.events.stamp import millis_of
-from everlode.projection.fold import Known, Position
-from everlode.projection.tables import FACTS_OF
-from everlode.projector.worker import Home, PartitionWorker
-from everlode.recovery.gates import Gate, active_tasks, gate_component
+from everlode.events.types import AIComponent
+from everlode.recovery.gates import active_tasks, gate_component
 from everlode.recovery.journal import RecoveryJournal
 from everlode.recovery.plan import PRIORITIES, STATES_OF, RecoveryPlan
-from everlode.topics import Topology, state_topics
-from everlode.topics.names import fact_topic, state_topic
+from everlode.recovery.stages import Replayed, Stages, Target
+from everlode.topics import state_topics
 
-TAIL_MARGIN_MS = 120_000
-"""The tail is looked for from this long before the newest restored event."""
-
-
-class Target(NamedTuple):
-    """The region that is recovered."""
-
-    region: str
-    origin: str
-    bootstrap: str
-    control_bootstrap: str
-    conninfo: str
-    topology: Topology
-    staging: Path
+_STATE_TOPIC = re.compile(r"^state\.g(\d+)\.")
 
 
 class ComponentResult(NamedTuple):
-    """How one stage ended."""
+    """How one stage ended. Times in milliseconds; `lost` names the facts that are nowhere."""
 
-    component: str
+    component: AIComponent
     success: bool
     recovery_time_ms: int
     records_restored: int
     events_replayed: int
     data_loss_events: int
     reasons: tuple[str, ...]
+    data_loss_ms: int = 0
+    lost: tuple[str, ...] = ()
 
 
 class RecoveryResult(NamedTuple):
-    """How the recovery ended. `held`: a gate kept the services stopped."""
+    """How the recovery ended. `held`: a gate kept the old generation in place."""
 
     recovery_id: str
     plan_name: str
@@ -96,41 +82,63 @@ class Recovery:
         keys: KeyRing,
         progress: Callable[[str], None] = lambda _: None,
     ) -> None:
-        self._plan = plan
-        self._target = target
-        self._store = store
-        self._keys = keys
+        """Open the journal in the staging folder, or a killed run's.
+
+        Raises: Precondition: that run was of another plan. IntegrityError: the journal is damaged.
+        """
+        self._plan, self._target = plan, target
+        self._store, self._keys = store, keys
         self._progress = progress
-        target.staging.mkdir(parents=True, exist_ok=True)
+        target.staging.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.journal = RecoveryJournal(target.staging / "journal.jsonl")
+        began = self.journal.done.get("started")
+        asked = plan.model_dump(mode="json")
+        if began is None:
+            began = self.journal.note("started", plan=asked, region=target.region)
+        elif began["plan"] != asked:
+            raise Precondition(
+                f"{self.journal.path} is of another recovery: {began['plan']['plan_name']}",
+                hint="resume that one with its own plan, or name another folder with --staging",
+            )
+        self._began_ms = int(began["at_ms"])
+        self.recovery_id = f"recovery-{target.region}-{self._began_ms}"
 
     def run(self) -> RecoveryResult:
         """Run, or resume, to the end.
 
         Raises: IntegrityError, WrongKey, NotFound: before anything has changed. Unavailable: a part
-        does not answer; run again to resume.
+        does not answer, or no room; run again to resume.
         """
-        began = self.journal.done.get("started") or self.journal.note(
-            "started", plan=self._plan.plan_name, region=self._target.region
-        )
         manifest = self._fetch()
         generation = self._generation(manifest)
-        results = [self._stage(component, manifest, generation) for component in PRIORITIES]
-        db = self._database(generation)
+        work = Stages(self._target, manifest, generation)
+        results = tuple(
+            self._stage(component, work, manifest, generation) for component in PRIORITIES
+        )
+        db = work.database()
         tasks = active_tasks(db)
         health = sum(r.success for r in results) * 1_000_000 // len(results)
         held = health <= self._plan.health_gate_ppm or not all(r.success for r in results)
-        if not held:
-            self._switch(db, generation, str(began.get("at_ms")))
+        if not held and "switched" not in self.journal.done:
+            self._decide(generation)
+            db.switch()
+            self.journal.note("switched", generation=generation)
+            self._progress(f"switch: generation {generation} is current")
         db.close()
-        ended = self.journal.note("ended", held=held, health_ppm=health)
-        took_ms = ended["at_ms"] - began["at_ms"]
-        lost = [r for r in results if r.data_loss_events]
+        ended = self.journal.done.get("ended") or self.journal.note(
+            "ended", held=held, health_ppm=health
+        )
+        for path in self._target.staging.glob("*.plain"):
+            path.unlink()
+        took_ms = ended["at_ms"] - self._began_ms
+        loss_ms = max(r.data_loss_ms for r in results)
         return RecoveryResult(
-            f"recovery-{self._target.region}-{began['at_ms']}", self._plan.plan_name,
-            manifest.backup_id, generation, began["at_ms"], ended["at_ms"], not held, held, health,
-            tuple(results), tuple(f"{r.component}: {r.data_loss_events} events" for r in lost),
-            not lost, took_ms <= self._plan.recovery_time_objective_s * 1000, tasks,
+            self.recovery_id, self._plan.plan_name, manifest.backup_id, generation,
+            self._began_ms, ended["at_ms"], not held, held, health, results,
+            tuple(name for r in results for name in r.lost),
+            loss_ms <= self._plan.max_acceptable_data_loss_s * 1000
+            and (self._plan.max_acceptable_data_loss_s > 0 or not any(r.lost for r in results)),
+            took_ms <= self._plan.recovery_time_objective_s * 1000, tasks,
         )  # fmt: skip
 
     # -- 1. fetch ----------------------------------------------------------------------------
@@ -139,15 +147,32 @@ class Recovery:
         done = self.journal.done.get("fetched")
         wanted = done["backup_id"] if done else self._plan.backup
         manifest = signed_manifest(self._store, self._keys, self._target.region, wanted)
+        self._require_room(sum(o.plain_bytes + o.cipher_bytes for o in manifest.objects))
         for entry in manifest.objects:
             plain = self._target.staging / f"{entry.component}-{entry.partition}.plain"
             if done and plain.exists():
                 continue
-            fetch(self._store, self._keys, entry, self._target.staging)
-            self._progress(f"fetched {entry.key}: {entry.records} records")
+            try:
+                fetch(self._store, self._keys, entry, self._target.staging)
+            except OSError as error:
+                raise Unavailable(
+                    f"staging {self._target.staging}: {error.strerror}",
+                    code="no_room",
+                    hint="make room or name another folder with --staging, then run again",
+                ) from None
+            self._progress(f"fetch: {entry.key}, {entry.records} records")
         if not done:
             self.journal.note("fetched", backup_id=manifest.backup_id)
         return manifest
+
+    def _require_room(self, wanted: int) -> None:
+        free = shutil.disk_usage(self._target.staging).free
+        if free < wanted:
+            raise Unavailable(
+                f"staging {self._target.staging}: {free} bytes are free, {wanted} are needed",
+                code="no_room",
+                hint="make room, or name another folder with --staging",
+            )
 
     # -- 2. generation -----------------------------------------------------------------------
 
@@ -155,151 +180,98 @@ class Recovery:
         done = self.journal.done.get("generation")
         if done:
             return int(done["generation"])
-        current = current_generation(self._target.conninfo)
-        generation = max(current, manifest.generation) + 1
-        self.journal.note("generation-chosen", generation=generation)
+        chosen = self.journal.done.get("generation-chosen")
+        generation = int(chosen["generation"]) if chosen else self._next(manifest)
+        if not chosen:
+            self.journal.note("generation-chosen", generation=generation)
         topics = state_topics(self._target.topology, self._target.region, generation)
         ensure_topics(self._target.bootstrap, topics)
-        db = self._database(generation)
+        db = Stages(self._target, manifest, generation).database()
         db.drop()
         db.create()
         db.close()
         self.journal.note("generation", generation=generation)
-        self._progress(f"generation {generation} is made")
+        self._progress(f"generation: {generation} is made")
         return generation
 
-    def _database(self, generation: int) -> Projection:
-        return Projection(self._target.conninfo, generation, "recovery")
+    def _next(self, manifest: Manifest) -> int:
+        """Above every generation that PostgreSQL, the backup or a topic knows."""
+        found = [current_generation(self._target.conninfo), manifest.generation]
+        for name in topic_names(self._target.bootstrap):
+            match = _STATE_TOPIC.match(name)
+            if match:
+                found.append(int(match[1]))
+        return max(found) + 1
 
     # -- 3. stages ---------------------------------------------------------------------------
 
-    def _stage(self, component: str, manifest: Manifest, generation: int) -> ComponentResult:
+    def _stage(
+        self, component: AIComponent, work: Stages, manifest: Manifest, generation: int
+    ) -> ComponentResult:
         step = f"stage-{component}"
         done = self.journal.done.get(step)
         if done:
-            values = {k: done[k] for k in ComponentResult._fields if k != "reasons"}
-            return ComponentResult(**values, reasons=tuple(done["reasons"]))
+            values = {k: done[k] for k in ComponentResult._fields}
+            return ComponentResult(
+                **{**values, "reasons": tuple(done["reasons"]), "lost": tuple(done["lost"])}
+            )
         began = time.monotonic()
         states = STATES_OF[component]
-        restored = self._restore(states, manifest, generation)
-        replayed = lost = 0
-        if states != "fraud":  # its facts come with the validations'
-            if states == "validations":
-                self._restore("fraud", manifest, generation)  # one topic has both
-            replayed, lost = self._replay(states, manifest, generation)
-        gate = gate_component(self._target.conninfo, generation, states, self._target.bootstrap,
-                              self._target.topology.partitions)  # fmt: skip
-        took = round((time.monotonic() - began) * 1000)
+        restored = self._restored(states, work)
+        tail = Replayed()
+        if states == "validations":
+            self._restored("fraud", work)
+        if states != "fraud":
+            tail = self._replayed(states, work)
+        target = self._target
+        gate = gate_component(
+            target.conninfo, generation, states, target.bootstrap, manifest.partitions,
+            manifest.cut_stamp,
+        )  # fmt: skip
+        reasons = (*gate.reasons, *(f"lost: {name}" for name in tail.lost[:5]))
+        acceptable = tail.lost_ms <= self._plan.max_acceptable_data_loss_s * 1000
         result = ComponentResult(
-            component, gate.passed and not lost, took, restored, replayed, lost, gate.reasons
+            component, gate.passed and (not tail.lost or acceptable),
+            round((time.monotonic() - began) * 1000), restored, tail.folded, tail.lost_count,
+            reasons, tail.lost_ms, tuple(tail.lost),
+        )  # fmt: skip
+        if result.success:
+            self.journal.note(step, **result._asdict())
+        verdict = "passed" if result.success else f"failed: {'; '.join(reasons)}"
+        self._progress(
+            f"{component}: {restored} restored, {tail.folded} replayed"
+            f" in {result.recovery_time_ms} ms, gate {verdict}"
         )
-        self.journal.note(step, **result._asdict())
-        self._say(result, gate)
         return result
 
-    def _say(self, result: ComponentResult, gate: Gate) -> None:
-        verdict = "passed" if result.success else f"failed: {'; '.join(gate.reasons)}"
-        self._progress(
-            f"{result.component}: {result.records_restored} restored, {result.events_replayed} "
-            f"replayed in {result.recovery_time_ms} ms, gate {verdict}"
-        )
-
-    def _states(self, states: str, partition: int) -> Iterator[tuple[str, Known]]:
-        path = self._target.staging / f"{states}-{partition}.plain"
-        with path.open("rb") as file:
-            for value in read(file, path.name):
-                state = state_from_dict(states, value)
-                yield state.key, Known(state, state.version, "")
-
-    def _restore(self, states: str, manifest: Manifest, generation: int) -> int:
-        """States to the topic, then to the table, with their positions. Idempotent."""
+    def _restored(self, states: str, work: Stages) -> int:
         step = f"restored-{states}"
         done = self.journal.done.get(step)
-        if done:
-            return int(done["records"])
-        db = self._database(generation)
-        db.clear(states)
-        count = 0
-        for partition in range(manifest.partitions):
-            writer = Writer(
-                self._target.bootstrap,
-                f"projector.{self._target.region}.g{generation}.{partition}",
-            )
-            writer.open()
-            batch: list[Record] = []
-            for key, known in self._states(states, partition):
-                if known.state is None:
-                    continue
-                topic = state_topic(generation, states)
-                batch.append(Record(topic, partition, key, encode_state(known.state), []))
-                if len(batch) == 2000:
-                    writer.write(batch)
-                    batch = []
-            if batch:
-                writer.write(batch)
-            writer.abandon()
-            count += db.load(states, self._states(states, partition))
-            db.place(partition, self._positions(states, partition, manifest))
-        db.close()
-        self.journal.note(step, records=count)
-        return count
+        if done is None:
+            done = self.journal.note(step, records=work.restore(states))
+            self._progress(f"restore: {states}, {done['records']} records")
+        return int(done["records"])
 
-    def _positions(self, states: str, partition: int, manifest: Manifest) -> dict[str, Position]:
-        """Where the tail begins: by time, with a margin; repeats are known by their version."""
-        facts = FACTS_OF.get(states, states)
-        if states == "fraud":
-            return {}  # they stand with the validations, whose topic they share
-        found = {}
-        reader = Reader(self._target.bootstrap, "recovery-tail")
-        for p in manifest.positions:
-            if p.partition != partition or not p.topic.endswith(f".{facts}"):
-                continue
-            start = 0
-            if p.stamp:
-                at = millis_of(p.stamp) - TAIL_MARGIN_MS
-                start = reader.at_time([(p.topic, partition)], at)[p.topic, partition]
-            found[p.topic] = Position(p.seq, p.stamp, start)
-        reader.close()
+    def _replayed(self, states: str, work: Stages) -> Replayed:
+        """Replayed again by a resumed run, from where PostgreSQL stands."""
+        found = work.replay(states)
+        before = self.journal.done.get(f"replayed-{states}")
+        if before:
+            found.folded += before["folded"]
+            found.lost_ms = max(found.lost_ms, before["lost_ms"])
+        self.journal.note(f"replayed-{states}", folded=found.folded, lost_ms=found.lost_ms)
+        self._progress(f"replay: {states}, {found.folded} facts")
         return found
-
-    def _replay(self, states: str, manifest: Manifest, generation: int) -> tuple[int, int]:
-        """The tail of facts that are in the region's log; (events folded, events missing)."""
-        facts = FACTS_OF.get(states, states)
-        topics = [fact_topic(o, facts) for o in self._target.topology.origins]
-        home = Home(
-            self._target.region, self._target.bootstrap, self._target.conninfo, generation,
-            "recovery",
-        )  # fmt: skip
-        folded = missing = 0
-        for partition in range(manifest.partitions):
-            worker = PartitionWorker(home, partition, topics)
-            reader = Reader(self._target.bootstrap, "recovery-replay", wait_ms=50)
-            places = {(t, partition): worker.positions()[t].next_offset for t in topics}
-            reader.assign(places)
-            for batch in reader.until(reader.ends(places), 300):
-                outcome = worker.apply(batch, "replay")
-                folded += outcome.folded
-                missing += sum(
-                    max(0, p.found - p.expected) for p in outcome.problems if p.kind == "seq_gap"
-                )
-            reader.close()
-            worker.close()
-        return folded, missing
 
     # -- 5. switch ---------------------------------------------------------------------------
 
-    def _switch(self, db: Projection, generation: int, mark: str) -> None:
-        if "switched" in self.journal.done:
-            return
-        db.switch()
+    def _decide(self, generation: int) -> None:
         log = ControlLog(self._target.control_bootstrap)
         data = GenerationSwitched(
-            region=self._target.region, generation=generation, operation_id=f"recovery-{mark}"
+            region=self._target.region, generation=generation, operation_id=self.recovery_id
         )
         log.append(self._target.region, data, node_id="recovery")
         log.close()
-        self.journal.note("switched", generation=generation)
-        self._progress(f"switched to generation {generation}")
 
 
 __all__ = ["ComponentResult", "Recovery", "RecoveryResult", "Target"]

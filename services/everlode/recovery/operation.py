@@ -1,0 +1,116 @@
+"""A recovery as an operation: one at a time, run or resumed, announced, reported. Shell."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from everlode.adapters.s3 import ObjectStore
+from everlode.backup.keys import KeyRing
+from everlode.errors import ConfigError, Locked
+from everlode.events.recovery import (
+    ComponentRecoveryEnded,
+    OperationStarted,
+    RecoveryEnded,
+)
+from everlode.recovery.plan import RecoveryPlan
+from everlode.recovery.run import Recovery, RecoveryResult, Target
+from everlode.sdk.clock import WallClock
+from everlode.sdk.signals import SignalWriter
+from everlode.stack.endpoints import Endpoints
+from everlode.topics import Topology
+
+
+@contextmanager
+def _alone(work: Path, region: str) -> Iterator[None]:
+    """One recovery a work folder. Raises: Locked."""
+    work.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with (work / "lock").open("w") as held:
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise Locked(
+                f"a recovery of {region} runs already in {work}", hint="wait for it to end"
+            ) from None
+        yield
+
+
+def report_dict(result: RecoveryResult) -> dict[str, Any]:
+    """The report as plain values."""
+    return {**result._asdict(), "components": [c._asdict() for c in result.components]}
+
+
+def _instant(ms: int) -> datetime:
+    return datetime.fromtimestamp(ms / 1000, UTC)
+
+
+def recover(
+    plan: RecoveryPlan,
+    endpoints: Endpoints,
+    topology: Topology,
+    store: ObjectStore,
+    keys: KeyRing,
+    work: Path,
+    *,
+    progress: Callable[[str], None] = lambda _: None,
+) -> RecoveryResult:
+    """Run the plan, or resume a run whose journal is in `work`; a finished journal is put aside.
+
+    Raises: ConfigError: no such region. Locked. NotFound; IntegrityError; WrongKey: nothing has
+    changed. Unavailable: run it again to resume.
+    """
+    region = plan.target_region
+    if region not in endpoints.regions:
+        raise ConfigError(f"region {region!r}", hint=f"there are: {', '.join(endpoints.regions)}")
+    if endpoints.control_bootstrap is None:
+        raise ConfigError("endpoints: there is no control cluster", hint="start a whole stack")
+    place = endpoints.regions[region]
+    with _alone(work, region):
+        target = Target(
+            region, place.origin, place.kafka_bootstrap, endpoints.control_bootstrap,
+            place.postgres_conninfo(), topology, work / "run",
+        )  # fmt: skip
+        recovery = Recovery(plan, target, store, keys, progress)
+        stream = SignalWriter(place.kafka_bootstrap, place.origin, WallClock())
+        tell = partial(stream.signal, topic="recovery", key=recovery.recovery_id, partition=0)
+        try:
+            tell(
+                OperationStarted(
+                    kind="recovery", region=region, subject=plan.disaster_type, scope_name="",
+                    scope_epoch=0, evidence=(),
+                )
+            )  # fmt: skip
+            result = recovery.run()
+            for c in result.components:
+                tell(
+                    ComponentRecoveryEnded(
+                        component=c.component, success=c.success,
+                        recovery_time_ms=c.recovery_time_ms, records_restored=c.records_restored,
+                        events_replayed=c.events_replayed, data_loss_events=c.data_loss_events,
+                        data_loss_ms=c.data_loss_ms, lost_event_ids=c.lost[:10_000],
+                    )
+                )  # fmt: skip
+            tell(
+                RecoveryEnded(
+                    plan_name=result.plan_name, start_time=_instant(result.start_ms),
+                    end_time=_instant(result.end_ms), overall_success=result.overall_success,
+                    held=result.held, components=tuple(c.component for c in result.components),
+                    system_health_ppm=result.health_ppm,
+                    estimated_data_loss_ms=max(c.data_loss_ms for c in result.components),
+                    generation=result.generation,
+                )
+            )  # fmt: skip
+        finally:
+            stream.close()
+            recovery.journal.close()
+        report = json.dumps(report_dict(result), indent=2, sort_keys=True)
+        (work / f"{result.recovery_id}.json").write_text(report + "\n")
+        os.replace(work / "run", work / result.recovery_id)
+        return result
