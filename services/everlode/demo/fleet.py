@@ -62,7 +62,7 @@ class Fleet:
     def measure(self, stack: dict[str, int]) -> int:
         """Note memory and processor time by kind; returns the sum of resident bytes now."""
         now: dict[str, int] = defaultdict(int, stack)
-        for process in self._processes.values():
+        for process in list(self._processes.values()):
             if process.exit_status is None:
                 now[process.command.kind] += process.resident_bytes()
                 with contextlib.suppress(psutil.Error):

@@ -20,7 +20,8 @@ border-bottom:1px solid #eee;vertical-align:top}th{font-weight:600;width:22rem}
 <p class="{{ 'bad' if r.failures else 'ok' }}">{{ r.failures|length }} failures;
 {{ r.proof.compared_keys }} keys compared, {{ r.proof.differences }} differences,
 {{ r.proof.lost_events|length }} acknowledged events lost.</p>
-{% if r.failures %}<ul>{% for f in r.failures %}<li class="bad">{{ f }}</li>{% endfor %}</ul>{% endif %}
+{% if r.failures %}<ul>{% for f in r.failures %}<li class="bad">{{ f }}</li>{% endfor %}
+</ul>{% endif %}
 <h2>Timeline</h2>
 <svg viewBox="0 0 900 {{ 40 + marks|length * 18 }}" role="img" aria-label="timeline">
 <line x1="10" y1="14" x2="890" y2="14" stroke="#999"/>
