@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 
 import psutil
@@ -51,9 +52,13 @@ class Fleet:
         """SIGKILL and reap."""
         self._processes[name].kill9()
 
-    def stop(self, name: str) -> None:
-        """SIGTERM, then SIGKILL."""
-        self._processes[name].stop()
+    def stop(self, names: Sequence[str]) -> None:
+        """SIGTERM to all, then wait for each, then SIGKILL."""
+        running = [self._processes[n] for n in names if n in self._processes]
+        for process in running:
+            process.terminate()
+        for process in running:
+            process.stop()
 
     def dead(self) -> list[str]:
         """Processes that have ended by themselves or were killed."""

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Sequence
 
 from everlode.adapters.kafka import Reader
 from everlode.adapters.postgres import Projection, current_generation
@@ -65,17 +64,14 @@ def await_level(
     endpoints: Endpoints,
     topology: Topology,
     timeout_s: float,
-    stop: Callable[[str], None],
-    root: Path,
+    stop: Callable[[Sequence[str]], None],
 ) -> None:
     """Stop the primaries (their barriers would go on for ever), then wait for all projections.
 
     Raises: Unavailable: a projection is not level in time; names where it stands.
     """
-    for region in topology.regions:
-        for name in WRITERS:
-            if (root / "logs" / f"{region}-{name}.log").exists():
-                stop(f"{region}-{name}")
+    for names in (WATCHERS, WRITERS):
+        stop([f"{region}-{name}" for region in topology.regions for name in names])
     wanted = _last_seqs(endpoints, topology)
     deadline = time.monotonic() + timeout_s
     behind: dict[str, str] = {"": "not asked yet"}

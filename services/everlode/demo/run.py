@@ -345,7 +345,7 @@ class Demo:
         self.times["work_s"] = time.monotonic() - self._began - self.times["actors_at_s"]
         self._mark("proof", "the work has ended; waiting until every projection is level")
         began = time.monotonic()
-        await_level(endpoints, self._topology, 120, self.fleet.stop, self.root)
+        await_level(endpoints, self._topology, 120, self.fleet.stop)
         journals = [self._plan.journal(r) for r in self._topology.regions]
         payouts = sorted((self.root / "payouts").glob("*.jsonl"))
         proof = prove(
