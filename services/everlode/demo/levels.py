@@ -13,20 +13,8 @@ from everlode.stack.endpoints import Endpoints
 from everlode.topics import Topology
 from everlode.topics.names import region_of, split_fact_topic
 
-WRITERS = (
-    "co-1",
-    "det-1",
-    "tm-1",
-    "tm-2",
-    "tm-3",
-    "mr-1",
-    "mr-2",
-    "val-1",
-    "val-2",
-    "val-3",
-    "rd-1",
-    "rd-2",
-)
+WATCHERS = ("co-1", "det-1")
+WRITERS = ("tm-1", "tm-2", "tm-3", "mr-1", "mr-2", "val-1", "val-2", "val-3", "rd-1", "rd-2")
 
 
 def _positions(endpoints: Endpoints, region: str) -> dict[tuple[str, int], int]:
