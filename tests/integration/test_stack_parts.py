@@ -12,7 +12,7 @@ import pytest
 
 from everlode.errors import ConfigError, IntegrityError, Unavailable
 from everlode.stack.cache import cache_dir
-from everlode.stack.jars import Jar, provide_jars
+from everlode.stack.jars import Jar, lock_digest, provide_jars
 from everlode.stack.object_server import choose
 
 pytestmark = pytest.mark.timeout(60)
@@ -109,6 +109,15 @@ def test_jar_damaged_in_the_cache_is_refused_by_name(registry: Registry, tmp_pat
     with pytest.raises(IntegrityError, match=r"good\.jar: SHA-256") as caught:
         provide_jars(tmp_path, (jar("good"),), silent)
     assert str(path.parent) in caught.value.hint
+
+
+def test_what_a_killed_process_left_is_removed(registry: Registry, tmp_path: Path) -> None:
+    jars = (jar("good"),)
+    half = tmp_path / "jars" / f".{lock_digest(jars)}.abcd"
+    half.mkdir(parents=True)
+    (half / "good.jar").write_bytes(GOOD[:10])
+    provide_jars(tmp_path, jars, silent)
+    assert not half.exists()
 
 
 def test_two_processes_at_once_download_once(registry: Registry, tmp_path: Path) -> None:

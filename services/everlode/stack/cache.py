@@ -53,9 +53,12 @@ def provisioning_lock(cache: Path) -> Iterator[None]:
 def assembled(target: Path) -> Iterator[Path]:
     """A scratch folder that becomes `target` by one rename when the block ends well.
 
-    On any error the scratch folder is removed and `target` does not appear.
+    On any error the scratch folder is removed and `target` does not appear. Call it with the
+    provisioning lock held: what an earlier process left when it was killed is removed first.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
+    for left in target.parent.glob(f".{target.name}.*"):
+        shutil.rmtree(left, ignore_errors=True)
     scratch = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
     try:
         yield scratch

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -18,6 +19,7 @@ from typing import Literal, NamedTuple
 
 from everlode.errors import ConfigError, Unavailable
 from everlode.stack.cache import assembled, provisioning_lock, require_room
+from everlode.stack.privilege import child_setup
 
 MINIO_MODULE = "github.com/minio/minio"
 MINIO_VERSION = "v0.0.0-20260212201848-7aac2a2c5b7c"
@@ -122,7 +124,7 @@ def _usual_go() -> str | None:
 def _build(folder: Path, go: Path, progress: Progress) -> None:
     progress(f"building MinIO {MINIO_VERSION} with Go (once, 3 to 5 minutes)")
     with assembled(folder) as scratch, tempfile.TemporaryDirectory() as work:
-        env = os.environ | {"GOBIN": str(scratch), "GOFLAGS": "-buildvcs=false", "CGO_ENABLED": "0"}
+        env = os.environ | {"GOBIN": str(scratch), "GOFLAGS": "-buildvcs=false"}
         _run(
             [str(go), "install", f"{MINIO_MODULE}@{MINIO_VERSION}"],
             "MinIO cannot be built",
@@ -137,7 +139,14 @@ def _run(
     hint = "EVERLODE_S3=rclone runs without MinIO"
     try:
         done = subprocess.run(
-            argv, env=env, cwd=cwd, timeout=_BUILD_S, capture_output=True, text=True, check=False
+            argv,
+            env=env,
+            cwd=cwd,
+            timeout=_BUILD_S,
+            capture_output=True,
+            text=True,
+            check=False,
+            preexec_fn=child_setup(os.getpid(), signal.SIGKILL, None),
         )
     except (OSError, subprocess.TimeoutExpired) as exc:
         raise Unavailable(f"{failure}: {exc}", hint=hint) from exc
