@@ -1,0 +1,54 @@
+"""The main job, whole, on real parts: a small share of the workload, a SIGKILL at each moment."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+SECONDS = 240
+"""Far above what a run takes; a run that hangs ends here."""
+
+
+def demo(folder: Path, *arguments: str, trace: str | None) -> tuple[int, dict[str, Any], str]:
+    """Run the demo as its users do; its exit code, report and progress."""
+    env = {k: v for k, v in os.environ.items() if k != "EVERLODE_TRACE"}
+    if trace is not None:
+        env["EVERLODE_TRACE"] = trace
+    done = subprocess.run(
+        [sys.executable, "-m", "everlode.cli.main", "demo", "--json", "--report", str(folder),
+         "--share", "0.02", "--speed", "1", *arguments],
+        env=env, capture_output=True, text=True, timeout=SECONDS - 10, check=False,
+    )  # fmt: skip
+    report = json.loads(done.stdout) if done.stdout.strip() else {}
+    return done.returncode, report, done.stderr
+
+
+@pytest.mark.timeout(SECONDS)
+@pytest.mark.parametrize(
+    "moment", ["before-first-assignment", "mid-run", "during-backup", "during-recovery"]
+)
+def test_demo_with_a_killed_primary_loses_nothing(tmp_path: Path, moment: str) -> None:
+    """One moment runs on a generated workload, the others on the trace where there is one."""
+    trace = None if moment == "during-recovery" else os.environ.get("EVERLODE_TRACE")
+    code, report, progress = demo(tmp_path, "--kill-at", moment, trace=trace)
+    assert code == 0, progress[-3000:] + json.dumps(report.get("error", report.get("failures")))
+    assert report["failures"] == []
+    assert report["proof"]["lost_events"] == []
+    assert report["proof"]["differences"] == 0
+    assert report["proof"]["compared_keys"] > 100
+    assert report["kill_at"] == moment
+    assert report["failover"]["recovery_action"] == "secondary-promoted"
+    assert report["recovery"]["overall_success"] is True
+    assert report["rewards"]["paid"] == report["tasks"]["ended"]["rewarded"] > 0
+    ended = report["tasks"]["ended"]
+    assert ended["cancelled"] == report["tasks"]["planned"]["cancel"]
+    assert sum(ended.values()) == sum(report["tasks"]["planned"].values())
+    page = (tmp_path / "report.html").read_text()
+    assert "<svg" in page
+    assert "http" not in page.replace("http-equiv", ""), "the page loads nothing from elsewhere"
