@@ -131,13 +131,26 @@ class Reader:
         found = self._consumer.position([TopicPartition(t, p) for t, p in partitions])
         return {(f.topic, f.partition): f.offset for f in found}
 
-    def batch(self, most: int, timeout_s: float) -> list[Raw]:
-        """Up to `most` records, in order within each partition; waits at most `timeout_s`."""
-        return [
-            _raw(message)
-            for message in self._consumer.consume(most, timeout=timeout_s)
-            if message.error() is None
-        ]
+    def batch(self, most: int, timeout_s: float, linger_s: float | None = None) -> list[Raw]:
+        """Up to `most` records, in order within each partition.
+
+        Waits `timeout_s` for as many, or fewer; with `linger_s`, waits `timeout_s` for the first
+        record and then only `linger_s` for more.
+        """
+        if linger_s is None:
+            messages = self._consumer.consume(most, timeout=timeout_s)
+        else:
+            messages = self._consumer.consume(1, timeout=timeout_s)
+            if messages and most > 1:
+                messages += self._consumer.consume(most - 1, timeout=linger_s)
+        return [_raw(message) for message in messages if message.error() is None]
+
+    def cluster_id(self, timeout_s: float = 15) -> str:
+        """Id of the cluster. Raises: Unavailable."""
+        try:
+            return str(self._consumer.list_topics(timeout=timeout_s).cluster_id)
+        except KafkaException as error:
+            raise Unavailable(f"cluster id: {error.args[0].str()}") from None
 
     def until(self, ends: dict[tuple[str, int], int], timeout_s: float) -> Iterable[list[Raw]]:
         """Batches until each partition has been handed out up to its end.

@@ -86,6 +86,10 @@ class Batch:
         else:
             self._answers.append((header, name, "done" if count else "repeated", None))
 
+    def refuse(self, header: CommandHeader, name: str, error: Refusal) -> None:
+        """Stage the refusal of a command that is not even decided."""
+        self._answers.append((header, name, "refused", error))
+
     def owed(
         self, owed: Owed, source: Source | None, cause: Envelope | None = None
     ) -> EverlodeError | None:
@@ -134,7 +138,9 @@ class Batch:
         context = Context(owed.aggregate_id, self._component.home, owed.at, topology.task_types)
         events = decide(component, owed.command, state, context)
         stamp_cause = max(cause_stamp, state.stamp if state is not None else 0)
-        for number, event in enumerate(events):
+        # all stamps first: a refusal for clock skew must leave nothing staged
+        stamps = [self._log.next_stamp(stamp_cause) for _ in events]
+        for number, (event, stamp) in enumerate(zip(events, stamps, strict=True)):
             version += 1
             partition = self._log.partition_of(owed.aggregate_id)
             self._seqs[partition] += 1
@@ -146,7 +152,7 @@ class Batch:
                 scope=self._scope,
                 epoch=self._epoch,
                 seq=self._seqs[partition],
-                stamp=self._log.next_stamp(stamp_cause),
+                stamp=stamp,
                 occurred_at=owed.at,
                 command_id=owed.command_id,
                 correlation_id=correlation,
@@ -175,8 +181,8 @@ class Batch:
 
     def _mark(self, event: Event, now: datetime) -> None:
         for partition in range(self._log.partitions):
-            self._seqs[partition] += 1
             stamp = self._log.next_stamp()
+            self._seqs[partition] += 1
             envelope = Envelope(
                 event_id=f"{self._log.topic}/{partition}/{self._seqs[partition]}/{self._epoch}",
                 aggregate_id=self._node_id,

@@ -3,12 +3,13 @@
 A turn of a primary, in this order:
   1. the lease is good, else nothing is done;
   2. read a batch of commands and of facts to react to;
-  3. decide, and stage facts and answers;
+  3. decide, and stage facts and answers; dead letters are delivered (must: before 4);
   4. append facts and read positions in one transaction (must: before any answer);
   5. take the staged states over;
   6. answer (should: a lost answer is asked for again by the client).
 Promotion: fence the writer before, read to the end, fold, open the epoch in every partition, and
-only then take commands. After any indefinite error the log is opened anew. Shell: one thread.
+only then take commands. After any indefinite error the log is opened anew. A foreign record in
+its own topic stops the node. Shell: one thread.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from everlode.adapters.kafka import Raw, Reader, Record, Sender
 from everlode.avro.cloudevents import CONTENT_TYPE
 from everlode.avro.codec import Codec, encode_answer
 from everlode.control.scopes import scope_of
-from everlode.errors import ContractError, EverlodeError, FencedOut, IntegrityError, Unavailable
+from everlode.errors import ContractError, EverlodeError, FencedOut, Refusal, Unavailable
 from everlode.primary.batch import Batch, Source
 from everlode.primary.component import Component
 from everlode.sdk.agent import NodeAgent
@@ -33,8 +34,12 @@ from everlode.topics.names import command_topic, dead_letter_topic, reply_topic
 from everlode.topics.partition import partition_of
 
 BATCH = 500
+IDLE_S = 0.1
+LINGER_S = 0.01
+"""After the first record of a batch: fewer and larger transactions, a little later."""
 BARRIER_S = 1.0
 DUE_S = 0.2
+DEAD_LETTER_S = 5.0
 
 
 class Place(NamedTuple):
@@ -67,8 +72,9 @@ class Runtime:
             place.bootstrap, place.origin, component.name, place.partitions, component.folds.fold
         )
         group = f"primary.{component.name}.{place.region}"
-        self._inputs = Reader(place.bootstrap, group, wait_ms=20)
-        self._next: dict[tuple[str, int], int] = {}
+        self._inputs = Reader(place.bootstrap, group, wait_ms=100)
+        self._read: dict[tuple[str, int], int] = {}
+        """Where reading has come to; committed with the next facts."""
         self._commands = command_topic(place.region, component.name)
         self._seen = Reader(place.bootstrap, f"{group}.view", wait_ms=250)
         seen = [(t, p) for t in component.seen_topics() for p in range(place.partitions)]
@@ -76,6 +82,7 @@ class Runtime:
         self._seen.assign(dict.fromkeys(seen, 0))
         self._sender = Sender(place.bootstrap, linger_ms=2)
         self._codec = Codec()
+        self._buried = False
         self._epoch: int | None = None
         self._barrier_at = self._due_at = 0.0
         self._stop = threading.Event()
@@ -90,7 +97,11 @@ class Runtime:
         self._stop.set()
 
     def run(self) -> None:
-        """Run until `stop`. Raises: IntegrityError: the log holds what must not be there."""
+        """Run until `stop`.
+
+        Raises: IntegrityError: the log holds what must not be there. Refusal: this machine's
+        clock is wrong.
+        """
         while not self._stop.is_set():
             epoch = self._agent.leads(self.scope)
             try:
@@ -104,8 +115,6 @@ class Runtime:
                 self._say(f"{self.scope}: fenced out of epoch {self._epoch}")
                 self._step_down()
                 self._stop.wait(0.5)
-            except IntegrityError:
-                raise
             except Unavailable as error:
                 self._say(f"{self.scope}: {error.message}")
                 self._step_down()
@@ -133,7 +142,7 @@ class Runtime:
         """Fence, read to the end and fold, open the epoch everywhere, then take commands."""
         began = time.monotonic()
         self._step_down()
-        self._log.open()
+        self._log.open(self.scope, epoch)
         self._catch_view()
         batch = Batch(self.component, self._log, self.scope, epoch, self._agent.identity.node_id)
         batch.open_epoch(self._clock.event_now())
@@ -143,8 +152,8 @@ class Runtime:
             for t in (self._commands, *self.component.cause_topics())
             for p in range(self._place.partitions)
         ]
-        self._next = self._inputs.committed(wanted)
-        self._inputs.assign(self._next)
+        self._read = {}
+        self._inputs.assign(self._inputs.committed(wanted))
         self._epoch = epoch
         self._barrier_at = self._due_at = 0.0
         self._say(f"{self.scope}: leads epoch {epoch} after {time.monotonic() - began:.2f} s")
@@ -175,21 +184,23 @@ class Runtime:
         batch = Batch(self.component, self._log, self.scope, epoch, node)
         self.component.peek = batch.peek
         self._look(0.0)
-        raws = self._inputs.batch(BATCH, 0.03)
-        read = {(r.topic, r.partition): r.offset + 1 for r in raws}
-        for raw in raws:
+        for raw in self._inputs.batch(BATCH, IDLE_S, LINGER_S):
+            self._read[raw.topic, raw.partition] = raw.offset + 1
             if raw.topic == self._commands:
                 self._command(batch, raw)
             else:
                 self._react(batch, raw)
         self._timed(batch)
+        self._log.watch(self.scope, epoch)
         if self._agent.leads(self.scope) != epoch:
             raise Unavailable("the lease ran out before the commit")
-        if batch.facts or read:
-            group = self._inputs.group_metadata() if read else None
-            offsets = self._log.append(batch.facts, read, group)
-            batch.committed(offsets)
-            self._next.update(read)
+        if self._buried and self._sender.flush(DEAD_LETTER_S):
+            raise Unavailable("the dead letters are not delivered", code="dead_letters")
+        self._buried = False
+        if batch.facts:  # what led to no fact may be read again: it leads to none again
+            group = self._inputs.group_metadata() if self._read else None
+            batch.committed(self._log.append(batch.facts, self._read, group))
+            self._read = {}
         for answer in batch.answers(self._place.region, instant(self._clock.wall_ms())):
             topic = reply_topic(self._place.region)
             where = partition_of(answer.reply_to, self._place.partitions)
@@ -199,10 +210,13 @@ class Runtime:
     def _command(self, batch: Batch, raw: Raw) -> None:
         try:
             request = self._codec.decode_request(raw.value)
-            if raw.key != request.header.aggregate_id.encode():
-                raise ContractError("the key is not the aggregate's id", code="wrong_key")
         except ContractError as error:
             self._dead(raw, error)
+            return
+        if raw.key != request.header.aggregate_id.encode():
+            wrong = Refusal("the record's key is not the aggregate's id", code="wrong_key")
+            self._dead(raw, wrong)
+            batch.refuse(request.header, type(request.data).__name__, wrong)
             return
         source = Source(raw.topic, raw.partition, raw.offset)
         batch.command(request.header, request.data, source, self._clock.event_now())
@@ -240,3 +254,4 @@ class Runtime:
         ]
         key = (raw.key or b"").decode(errors="replace")
         self._sender.send(Record(topic, 0, key, raw.value, headers))
+        self._buried = True

@@ -1,8 +1,8 @@
 """MiningClient: commands, with their answers awaited.
 
 A command is answered when its fact is in the log. Until then it is sent again under the same id,
-so that it is carried out once however often it is sent; when its region is silent, the same
-command goes to another one. Shell: one thread a region, one for time.
+so that it is carried out once however often it is sent; when its region cannot be reached for a
+while, the same command goes to another one. Shell: one thread a region, one for time.
 """
 
 from __future__ import annotations
@@ -11,35 +11,43 @@ import asyncio
 import threading
 import time
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from datetime import datetime, timedelta
 from types import TracebackType
-from typing import Any
+from typing import Any, Concatenate, ParamSpec
 
-from everlode.errors import DeadlineExceeded, Refusal
+from everlode.errors import ConfigError, DeadlineExceeded, Refusal
 from everlode.events import commands as c
 from everlode.events.base import Command, CommandAnswered, CommandHeader
 from everlode.sdk.clock import Clock, WallClock
 from everlode.sdk.link import RegionLink
 from everlode.stack.endpoints import Endpoints
 
+P = ParamSpec("P")
+
 RESEND_S = 4.0
 """A command without an answer is sent again after this time, with the same id."""
-REGION_SILENT_S = 45.0
-"""After this time without any answer from a region, its commands go to the next one too."""
+GONE_AFTER_S = 20.0
+"""A region that has taken nothing for this time is gone: its commands go to another one."""
 
 
 class _Pending:
-    __slots__ = ("began", "command", "deadline", "future", "header", "sent_at", "tries")
+    __slots__ = ("command", "deadline", "future", "header", "region", "sent_at")
 
-    def __init__(self, header: CommandHeader, command: Command, timeout_s: float) -> None:
+    def __init__(
+        self, header: CommandHeader, command: Command, region: str, timeout_s: float
+    ) -> None:
         self.header = header
         self.command = command
+        self.region = region
         self.future: Future[CommandAnswered] = Future()
-        self.began = self.sent_at = time.monotonic()
-        self.deadline = self.began + timeout_s
-        self.tries = 1
+        self.sent_at = time.monotonic()
+        self.deadline = self.sent_at + timeout_s
+
+    def fail(self, error: Exception) -> None:
+        if self.future.set_running_or_notify_cancel():
+            self.future.set_exception(error)
 
 
 class MiningClient:
@@ -57,13 +65,21 @@ class MiningClient:
         partitions: int = 2,
         timeout_s: float = 60,
         window: int = 2000,
+        gone_after_s: float = GONE_AFTER_S,
         clock: Clock | None = None,
     ) -> None:
+        """Raises: ConfigError: the region is not in the endpoints."""
+        if region not in endpoints.regions:
+            raise ConfigError(
+                f"region {region!r} is not in the endpoints",
+                hint=f"there are: {', '.join(endpoints.regions)}",
+            )
         self.client_id = client_id
         self.region = region
         self._endpoints = endpoints
         self._partitions = partitions
         self._timeout_s = timeout_s
+        self._gone_after_s = gone_after_s
         self._clock = clock or WallClock()
         self._reply_to = f"{client_id}#{uuid.uuid4().hex[:12]}"
         self._pending: dict[str, _Pending] = {}
@@ -71,7 +87,7 @@ class MiningClient:
         self._places = threading.Semaphore(window)
         self._links: dict[str, RegionLink] = {}
         self._stop = threading.Event()
-        self._link(region).ready(timeout_s)
+        self._link(region).ready(min(timeout_s, 10))
         self._timer = threading.Thread(target=self._time, name="client-time", daemon=True)
         self._timer.start()
 
@@ -88,8 +104,11 @@ class MiningClient:
     ) -> Future[CommandAnswered]:
         """Send a command; the future gives its answer, also a refusal, or DeadlineExceeded.
 
-        The same `command_id` again is carried out once. Waits while the window is full.
+        The same `command_id` again is carried out once; while it waits, the same future is given.
+        Waits while the window is full. Raises: Refusal: the client is closed.
         """
+        if self._stop.is_set():
+            raise Refusal("the client is closed", code="closed")
         header = CommandHeader(
             command_id=command_id or str(uuid.uuid4()),
             aggregate_id=aggregate_id,
@@ -99,9 +118,12 @@ class MiningClient:
             correlation_id=aggregate_id,
         )
         self._places.acquire()
-        entry = _Pending(header, command, timeout_s or self._timeout_s)
+        entry = _Pending(header, command, self.region, timeout_s or self._timeout_s)
         with self._guard:
-            self._pending[header.command_id] = entry
+            waiting = self._pending.setdefault(header.command_id, entry)
+        if waiting is not entry:
+            self._places.release()
+            return waiting.future
         self._link(self.region).send(header, command)
         return entry.future
 
@@ -176,65 +198,145 @@ class MiningClient:
         )
         return self.call(self.client_id, command)
 
+    def deposit_stake(self, amount_micro: int, *, command_id: str | None = None) -> CommandAnswered:
+        """Add stake to this miner and wait. Give a `command_id` to repeat it safely.
+
+        Raises: Refusal; DeadlineExceeded.
+        """
+        command = c.DepositStake(amount_micro=amount_micro)
+        return self.call(self.client_id, command, command_id=command_id)
+
+    def report_progress(
+        self,
+        task_id: str,
+        attempt: int,
+        progress_ppm: int,
+        *,
+        checkpoint_uri: str | None = None,
+        lease: timedelta = timedelta(hours=1),
+    ) -> CommandAnswered:
+        """Report this miner's progress, which also prolongs its lease. Idempotent.
+
+        Raises: Refusal; DeadlineExceeded.
+        """
+        command = c.ReportProgress(
+            miner_id=self.client_id,
+            attempt=attempt,
+            progress_ppm=progress_ppm,
+            checkpoint_uri=checkpoint_uri,
+            lease_until=self._clock.event_now() + lease,
+        )
+        return self.call(task_id, command)
+
+    def submit_solution(
+        self, task_id: str, attempt: int, uri: str, sha256: str, size: int, *, work_ms: int
+    ) -> CommandAnswered:
+        """Hand in this miner's solution. Idempotent by task and attempt.
+
+        Raises: Refusal; DeadlineExceeded.
+        """
+        command = c.SubmitSolution(
+            miner_id=self.client_id,
+            attempt=attempt,
+            solution_id=f"s-{task_id}-{attempt}",
+            solution_uri=uri,
+            solution_sha256=sha256,
+            solution_bytes=size,
+            work_ms=work_ms,
+        )
+        return self.call(task_id, command)
+
+    def cast_vote(self, validation_id: str, accept: bool, score_ppm: int) -> CommandAnswered:
+        """Vote as a peer reviewer. Idempotent: a reviewer has one vote.
+
+        Raises: Refusal; DeadlineExceeded.
+        """
+        command = c.CastVote(
+            voter_id=self.client_id, voter_kind="peer-review", accept=accept, score_ppm=score_ppm
+        )
+        return self.call(validation_id, command)
+
     # -- inside ------------------------------------------------------------------------------
 
     def _link(self, region: str) -> RegionLink:
-        link = self._links.get(region)
-        if link is None:
-            bootstrap = self._endpoints.regions[region].kafka_bootstrap
-            link = RegionLink(region, bootstrap, self._partitions, self._reply_to, self._answered)
-            self._links[region] = link
+        with self._guard:
+            link = self._links.get(region)
+            if link is None:
+                bootstrap = self._endpoints.regions[region].kafka_bootstrap
+                link = RegionLink(
+                    region, bootstrap, self._partitions, self._reply_to, self._answered
+                )
+                self._links[region] = link
         return link
 
-    def _answered(self, answer: CommandAnswered) -> None:
+    def _answered(self, region: str, answer: CommandAnswered) -> None:
         with self._guard:
-            entry = self._pending.pop(answer.command_id, None)
-        if entry is not None:
-            self._places.release()
+            entry = self._pending.get(answer.command_id)
+            if entry is None:
+                return
+            lost = answer.outcome == "refused" and answer.code.startswith("no_")
+            if lost and region != self.region:
+                return  # its home knows it; ask until the deadline
+            del self._pending[answer.command_id]
+        self._places.release()
+        if entry.future.set_running_or_notify_cancel():
             entry.future.set_result(answer)
 
     def _time(self) -> None:
         while not self._stop.wait(0.25):
             now = time.monotonic()
             with self._guard:
-                late = [p for p in self._pending.values() if now >= p.deadline]
+                late = [
+                    p for p in self._pending.values() if now >= p.deadline or p.future.cancelled()
+                ]
                 for entry in late:
                     del self._pending[entry.header.command_id]
                 again = [p for p in self._pending.values() if now - p.sent_at >= RESEND_S]
             for entry in late:
                 self._places.release()
-                entry.future.set_exception(
+                entry.fail(
                     DeadlineExceeded(
                         f"no answer to {type(entry.command).__name__} "
                         f"{entry.header.command_id} in time",
                         hint="ask again with the same command_id: it is carried out once",
                     )
                 )
-            self._again(again, now)
+            for entry in again:
+                entry.sent_at = now
+                entry.region = self._reachable(entry.region)
+                self._link(entry.region).send(entry.header, entry.command)
 
-    def _again(self, entries: Iterable[_Pending], now: float) -> None:
-        home = self._link(self.region)
-        silent = now - home.heard_at > REGION_SILENT_S
-        others = [r for r in self._endpoints.regions if r != self.region] if silent else []
-        for entry in entries:
-            entry.sent_at = now
-            entry.tries += 1
-            home.send(entry.header, entry.command)
-            if others:
-                link = self._link(others[entry.tries % len(others)])
-                if link.ready(5):
-                    link.send(entry.header, entry.command)
+    def _reachable(self, region: str) -> str:
+        """The region itself, or, when it is gone, another that can be reached."""
+        if self._link(region).gone_for() < self._gone_after_s:
+            return region
+        for other in self._endpoints.regions:
+            link = self._link(other)
+            if other != region and link.ready(0.5) and link.gone_for() == 0:
+                return other
+        return region
 
     def waiting(self) -> int:
         """Commands that wait for their answers."""
         return len(self._pending)
 
     def close(self) -> None:
-        """Stop. Commands that still wait get no answer."""
+        """Stop. Commands that still wait fail with DeadlineExceeded: they may be carried out."""
         self._stop.set()
         self._timer.join(2)
         for link in self._links.values():
             link.close()
+        with self._guard:
+            left = list(self._pending.values())
+            self._pending.clear()
+        for entry in left:
+            self._places.release()
+            entry.fail(
+                DeadlineExceeded(
+                    f"the client was closed before the answer to {entry.header.command_id}",
+                    hint="ask again with the same command_id: it is carried out once",
+                )
+            )
 
     def __enter__(self) -> MiningClient:
         return self
@@ -249,19 +351,40 @@ class MiningClient:
 
 
 class AsyncMiningClient:
-    """`MiningClient` for asyncio: the same answers, awaited."""
+    """`MiningClient` for asyncio: the same answers, awaited. Use as an async context manager.
+
+    `client.run(MiningClient.submit_task, ...)` awaits any method of the synchronous client.
+    """
 
     def __init__(self, client: MiningClient) -> None:
-        self._client = client
+        self.sync = client
 
     async def call(self, aggregate_id: str, command: Command, **options: Any) -> CommandAnswered:
-        """As `MiningClient.call`. Raises: Refusal; DeadlineExceeded."""
-        future = await asyncio.to_thread(self._client.send, aggregate_id, command, **options)
+        """As `MiningClient.call`. A cancelled call is not repeated; it may be carried out.
+
+        Raises: Refusal; DeadlineExceeded.
+        """
+        future = await asyncio.to_thread(self.sync.send, aggregate_id, command, **options)
         answer = await asyncio.wrap_future(future)
         if answer.outcome == "refused":
             raise Refusal(answer.message, code=answer.code, hint=answer.hint)
         return answer
 
+    async def run(
+        self,
+        method: Callable[Concatenate[MiningClient, P], CommandAnswered],
+        *arguments: P.args,
+        **options: P.kwargs,
+    ) -> CommandAnswered:
+        """Await a method of `MiningClient`. Raises: as the method does."""
+        return await asyncio.to_thread(method, self.sync, *arguments, **options)
+
     async def aclose(self) -> None:
         """Stop."""
-        await asyncio.to_thread(self._client.close)
+        await asyncio.to_thread(self.sync.close)
+
+    async def __aenter__(self) -> AsyncMiningClient:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()

@@ -2,7 +2,8 @@
 
 Opening it fences the writer before, aborts what that left open, and reads every partition to its
 end, so that `seq`, `stamp` and the folds go on from what is really there. Appended means
-committed; after an indefinite error the log must be opened anew. Shell.
+committed; after an indefinite error the log must be opened anew. A record that appears while it is
+open and that its writer did not write is foreign: the writer stops. Shell.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ from typing import Any, NamedTuple
 from everlode.adapters.kafka import Raw, Reader, Record, Writer
 from everlode.avro.cloudevents import event_headers
 from everlode.avro.codec import Codec, encode_fact
-from everlode.errors import ContractError, IntegrityError
+from everlode.errors import ContractError, FencedOut, IntegrityError
+from everlode.events.barriers import EpochOpened
 from everlode.events.base import Envelope, Event, Fact
 from everlode.events.stamp import HybridClock
 from everlode.topics.names import fact_topic
@@ -50,6 +52,9 @@ class FactLog:
         self.partitions = partitions
         self.clock = HybridClock()
         self.seqs = [0] * partitions
+        self.epochs: dict[str, int] = {}
+        """Scope → highest epoch that was opened in any partition."""
+        self._mine: set[tuple[int, int]] = set()
         self._bootstrap = bootstrap
         self._transactional_id = f"{component}.{origin}"
         self._folded = folded
@@ -66,12 +71,15 @@ class FactLog:
             self._fold(raw)
         return len(batch)
 
-    def open(self, timeout_s: float = 60) -> None:
+    def open(self, scope: str, epoch: int, timeout_s: float = 60) -> None:
         """Become the one writer: fence, then read to the end.
 
-        Raises: Unavailable. IntegrityError: a partition holds what is not a fact.
+        Nobody else can commit after the fence, so what is read decides who is late. Raises:
+        FencedOut: a later epoch of `scope` was opened; the caller must not write. Unavailable.
+        IntegrityError: a partition holds what is not a fact.
         """
         self.abandon()
+        self._mine.clear()
         writer = Writer(self._bootstrap, self._transactional_id)
         writer.open()
         self._writer = writer
@@ -79,6 +87,33 @@ class FactLog:
         for batch in self._reader.until(self._reader.ends(self._next), timeout_s):
             for raw in batch:
                 self._fold(raw)
+        if self.epochs.get(scope, 0) > epoch:
+            self.abandon()
+            raise FencedOut(f"{scope}: epoch {self.epochs[scope]} is open, {epoch} is over")
+
+    def watch(self, scope: str, epoch: int, most: int = 5000) -> None:
+        """Look at what has been appended since `open`; never waits.
+
+        Raises: FencedOut: a later epoch of `scope` is open. IntegrityError: a record is neither
+        ours nor a successor's (code `foreign_write`).
+        """
+        for raw in self._reader.batch(most, 0.0):
+            at = (raw.partition, raw.offset)
+            if at in self._mine:
+                self._mine.discard(at)
+                continue
+            try:
+                envelope = self._codec.decode_fact(raw.value).envelope
+                successor = envelope.scope == scope and envelope.epoch > epoch
+            except ContractError:
+                successor = False
+            if successor:
+                raise FencedOut(f"{scope}: epoch {envelope.epoch} is open")
+            raise IntegrityError(
+                f"{raw.topic}/{raw.partition}@{raw.offset}: its one writer did not write it",
+                code="foreign_write",
+                hint="somebody else writes into this topic: find out who before going on",
+            )
 
     def _fold(self, raw: Raw) -> None:
         if raw.offset < self._next[raw.topic, raw.partition]:
@@ -94,6 +129,10 @@ class FactLog:
             ) from None
         self.seqs[raw.partition] = max(self.seqs[raw.partition], fact.envelope.seq)
         self.clock.observe(fact.envelope.stamp)
+        if isinstance(fact.data, EpochOpened):
+            for opened in fact.data.scopes:
+                known = self.epochs.get(opened.scope, 0)
+                self.epochs[opened.scope] = max(known, opened.epoch)
         self._folded(Placed(fact, raw.partition, raw.offset))
 
     def partition_of(self, key: str) -> int:
@@ -127,6 +166,7 @@ class FactLog:
         for (partition, envelope, _), offset in zip(facts, offsets, strict=True):
             at = (self.topic, partition)
             self._next[at] = max(self._next[at], offset + 1)
+            self._mine.add((partition, offset))
             self.seqs[partition] = max(self.seqs[partition], envelope.seq)
         return offsets
 
@@ -140,6 +180,7 @@ class FactLog:
         if self._writer is not None:
             self._writer.abandon()
             self._writer = None
+            self._reader.assign(self._next)  # what `watch` has read was not folded
 
     def close(self) -> None:
         """Leave."""

@@ -21,7 +21,7 @@ from everlode.topics.partition import partition_of
 
 
 class RegionLink:
-    """Sends commands to one region and hands its answers to `answered`, in its own thread."""
+    """Sends commands to one region; `answered(region, answer)` is called in its own thread."""
 
     def __init__(
         self,
@@ -29,19 +29,18 @@ class RegionLink:
         bootstrap: str,
         partitions: int,
         reply_to: str,
-        answered: Callable[[CommandAnswered], None],
+        answered: Callable[[str, CommandAnswered], None],
     ) -> None:
         self.region = region
         self.reply_to = reply_to
         self._partitions = partitions
         self._sender = Sender(bootstrap)
-        self._reader = Reader(bootstrap, f"client-{uuid.uuid4()}", wait_ms=50)
+        self._reader = Reader(bootstrap, f"client-{uuid.uuid4()}", wait_ms=200)
         self._answered = answered
         self._codec = Codec()
         self._stop = threading.Event()
         self._reading = threading.Event()
-        self.heard_at = time.monotonic()
-        """When an answer last came; monotonic seconds."""
+        self._failing_since: float | None = None
         self._thread = threading.Thread(target=self._run, name=f"answers-{region}", daemon=True)
         self._thread.start()
 
@@ -53,6 +52,14 @@ class RegionLink:
         """Queue a command; delivery is not waited for, the answer is the proof."""
         name = type(command).__name__
         key = header.aggregate_id
+        sent = time.monotonic()
+
+        def delivered(error: object, _: object) -> None:
+            if error is None:
+                self._failing_since = None
+            elif self._failing_since is None:
+                self._failing_since = sent
+
         self._sender.send(
             Record(
                 command_topic(self.region, command.component),
@@ -60,8 +67,14 @@ class RegionLink:
                 key,
                 encode_request(header, command),
                 command_headers(header, name),
-            )
+            ),
+            delivered,
         )
+
+    def gone_for(self) -> float:
+        """Seconds for which the region has taken nothing from us; 0 while it does."""
+        since = self._failing_since
+        return 0.0 if since is None else time.monotonic() - since
 
     def poll(self) -> None:
         """Serve the producer."""
@@ -79,13 +92,14 @@ class RegionLink:
             try:
                 ends = self._reader.ends([(topic, mine)], timeout_s=2)
             except EverlodeError:
+                self._sender.poll()  # so that what cannot be delivered is known
                 continue  # the region is away; the client's deadline decides
             self._reader.assign(ends)
             break
         self._reading.set()
         me = self.reply_to.encode()
         while not self._stop.is_set():
-            for raw in self._reader.batch(1000, 0.1):
+            for raw in self._reader.batch(1000, 0.2, 0.0):
                 if raw.key == me:
                     self._one(raw)
             self._sender.poll()
@@ -96,5 +110,4 @@ class RegionLink:
             answer = self._codec.decode_answer(raw.value)
         except ContractError:
             return  # not from a primary of ours; the command is asked again
-        self.heard_at = time.monotonic()
-        self._answered(answer)
+        self._answered(self.region, answer)

@@ -8,17 +8,23 @@ from __future__ import annotations
 
 import queue
 import threading
+import time
 import uuid
+from collections.abc import Callable
 from concurrent.futures import Future
 from datetime import datetime
 from typing import NamedTuple
 
-from everlode.errors import EverlodeError, FencedOut, Unavailable
-from everlode.events.base import Envelope, Event
+from everlode.errors import EverlodeError, FencedOut, Refusal, Unavailable
+from everlode.events.barriers import Barrier, EpochOpened
+from everlode.events.base import Envelope, Event, ScopeEpoch
 from everlode.sdk.clock import WallClock
 from everlode.sdk.facts import FactLog, Placed
 
 BATCH = 1000
+BARRIER_S = 1.0
+KEPT_ACKS = 100_000
+"""Facts whose Ack is remembered; a repeat of an older one is appended again."""
 
 
 class Ack(NamedTuple):
@@ -49,15 +55,17 @@ class _Item(NamedTuple):
     data: Event
     occurred_at: datetime
     correlation_id: str
-    future: Future[Ack]
+    future: Future[Ack] | None
 
 
 class EventProducer:
     """Appends facts of one component under one scope and epoch. Thread-safe.
 
-    `version` is counted per aggregate from what the log holds. At most `window` facts wait; then
-    `emit` waits (back-pressure). A second emit of an `event_id` that is in the log gives its
-    first Ack again. When fenced, everything that waits fails with FencedOut and stays failed.
+    Opening it fences who wrote before and opens the epoch in every partition. `version` is counted
+    per aggregate from what the log holds. At most `window` facts wait; then `emit` waits
+    (back-pressure). A second emit of an `event_id` that is in the log (or waits) gives its first
+    Ack again. With `leads` (a NodeAgent's, say) nothing is written unless it gives this epoch.
+    When fenced, everything that waits fails with FencedOut and stays failed.
     """
 
     def __init__(
@@ -69,17 +77,23 @@ class EventProducer:
         *,
         scope: str,
         epoch: int,
+        node_id: str = "event-producer",
+        leads: Callable[[str], int | None] | None = None,
         window: int = 10_000,
     ) -> None:
+        """Raises: FencedOut: a later epoch is open. Unavailable. IntegrityError."""
         self._versions: dict[str, int] = {}
         self._known: dict[str, Ack] = {}
-        self._log = FactLog(bootstrap, origin, component, partitions, self._folded)
-        self._log.open()
-        self._scope, self._epoch = scope, epoch
+        self._waiting: dict[str, Future[Ack]] = {}
+        self._scope, self._epoch, self._node_id = scope, epoch, node_id
+        self._leads = leads
         self._clock = WallClock()
+        self._log = FactLog(bootstrap, origin, component, partitions, self._folded)
+        self._open()
         self._queue: queue.Queue[_Item] = queue.Queue(window)
+        self._guard = threading.Lock()
         self._stop = threading.Event()
-        self._fenced: FencedOut | None = None
+        self._ended: EverlodeError | None = None
         self._thread = threading.Thread(target=self._run, name="event-producer", daemon=True)
         self._thread.start()
 
@@ -94,20 +108,27 @@ class EventProducer:
     ) -> Future[Ack]:
         """Queue a fact; the future gives its Ack, Unknown, or FencedOut.
 
-        Raises: FencedOut: the scope is another's.
+        Raises: FencedOut: the scope is another's. Refusal: closed. IntegrityError: the log is
+        damaged.
         """
-        if self._fenced is not None:
-            raise self._fenced
+        if self._ended is not None:
+            raise self._ended
+        if self._stop.is_set():
+            raise Refusal("the producer is closed", code="closed")
+        future: Future[Ack] = Future()
         item = _Item(
             event_id or str(uuid.uuid4()),
             key,
             data,
             occurred_at or self._clock.event_now(),
             correlation_id or key,
-            Future(),
+            future,
         )
-        self._queue.put(item)
-        return item.future
+        with self._guard:
+            waiting = self._waiting.setdefault(item.event_id, future)
+        if waiting is future:
+            self._queue.put(item)
+        return waiting
 
     def close(self) -> None:
         """Append what waits, then leave."""
@@ -118,6 +139,8 @@ class EventProducer:
 
     def _folded(self, placed: Placed) -> None:
         envelope = placed.fact.envelope
+        if isinstance(placed.fact.data, Barrier | EpochOpened):
+            return
         known = self._versions.get(envelope.aggregate_id, 0)
         self._versions[envelope.aggregate_id] = max(known, envelope.version)
         self._remember(envelope.event_id, placed.partition, placed.offset)
@@ -125,80 +148,126 @@ class EventProducer:
     def _remember(self, event_id: str, partition: int, offset: int) -> Ack:
         ack = Ack(event_id, self._log.topic, partition, offset)
         self._known[event_id] = ack
-        while len(self._known) > 100_000:
+        while len(self._known) > KEPT_ACKS:
             del self._known[next(iter(self._known))]
         return ack
 
+    def _open(self) -> None:
+        self._log.open(self._scope, self._epoch)
+        scopes = (ScopeEpoch(scope=self._scope, epoch=self._epoch),)
+        opened = EpochOpened(node_id=self._node_id, scopes=scopes)
+        self._log.append([self._mark(p, opened) for p in range(self._log.partitions)])
+
+    def _mark(self, partition: int, data: Event) -> tuple[int, Envelope, Event]:
+        seq = self._log.seqs[partition] + 1
+        event_id = f"{self._log.topic}/{partition}/{seq}/{self._epoch}"
+        item = _Item(event_id, self._node_id, data, self._clock.event_now(), self._node_id, None)
+        return partition, self._envelope(item, 0, seq), data
+
     def _run(self) -> None:
+        barrier_at = 0.0
         while not self._stop.is_set():
+            items = []
             try:
-                items = [self._queue.get(timeout=0.1)]
+                items.append(self._queue.get(timeout=0.1))
+                while len(items) < BATCH:
+                    items.append(self._queue.get_nowait())
             except queue.Empty:
-                continue
-            while len(items) < BATCH and not self._queue.empty():
-                items.append(self._queue.get_nowait())
-            self._batch(items)
+                pass
+            marks = time.monotonic() >= barrier_at
+            if marks:
+                barrier_at = time.monotonic() + BARRIER_S
+            if items or marks:
+                self._batch(items, marks)
             for _ in items:
                 self._queue.task_done()
 
-    def _batch(self, items: list[_Item]) -> None:
-        if self._fenced is not None:
-            for item in items:
-                item.future.set_exception(self._fenced)
-            return
-        fresh = [i for i in items if i.event_id not in self._known]
+    def _batch(self, items: list[_Item], marks: bool) -> None:
+        """One transaction: barriers when due, then the facts that are not in the log yet."""
+        fresh = []
         for item in items:
-            if item.event_id in self._known:
-                item.future.set_result(self._known[item.event_id])
+            known = self._known.get(item.event_id)
+            if known is not None:
+                self._settle(item, known)
+            else:
+                fresh.append(item)
         try:
-            facts = self._enveloped(fresh)
+            self._check()
+            facts, acked = self._enveloped(fresh, marks)
             offsets = self._log.append(facts) if facts else []
-        except FencedOut as error:
-            self._fenced = error
+        except Unavailable:
             for item in fresh:
-                item.future.set_exception(error)
-            return
-        except EverlodeError:
-            self._unknown(fresh)
-            return
-        for item, (partition, envelope, _), offset in zip(fresh, facts, offsets, strict=True):
-            self._versions[item.key] = envelope.version
-            item.future.set_result(self._remember(item.event_id, partition, offset))
+                self._settle(item, Unknown(item.event_id))
+            self._reopen()
+        except EverlodeError as error:
+            self._ended = error
+            for item in fresh:
+                self._settle(item, error)
+        else:
+            for (partition, envelope, _), offset, of in zip(facts, offsets, acked, strict=True):
+                if of is not None:
+                    self._versions[of.key] = envelope.version
+                    self._settle(of, self._remember(of.event_id, partition, offset))
 
-    def _enveloped(self, items: list[_Item]) -> list[tuple[int, Envelope, Event]]:
-        seqs = list(self._log.seqs)
+    def _check(self) -> None:
+        """Raises: EverlodeError: this producer may not write, or no more."""
+        if self._ended is not None:
+            raise self._ended
+        if self._leads is not None and self._leads(self._scope) != self._epoch:
+            raise FencedOut(f"{self._scope}: epoch {self._epoch} is not held now")
+        self._log.watch(self._scope, self._epoch)
+
+    def _settle(self, item: _Item, result: Ack | EverlodeError) -> None:
+        with self._guard:
+            self._waiting.pop(item.event_id, None)
+        if item.future is None or not item.future.set_running_or_notify_cancel():
+            return
+        if isinstance(result, Ack):
+            item.future.set_result(result)
+        else:
+            item.future.set_exception(result)
+
+    def _enveloped(
+        self, items: list[_Item], marks: bool
+    ) -> tuple[list[tuple[int, Envelope, Event]], list[_Item | None]]:
+        facts: list[tuple[int, Envelope, Event]] = []
+        acked: list[_Item | None] = []
+        if marks:
+            barrier = Barrier(writer_id=self._node_id)
+            facts = [self._mark(p, barrier) for p in range(self._log.partitions)]
+            acked = [None] * len(facts)
+        seqs = [seq + marks for seq in self._log.seqs]
         versions: dict[str, int] = {}
-        facts = []
         for item in items:
             partition = self._log.partition_of(item.key)
             seqs[partition] += 1
             version = versions.get(item.key, self._versions.get(item.key, 0)) + 1
             versions[item.key] = version
-            envelope = Envelope(
-                event_id=item.event_id,
-                aggregate_id=item.key,
-                version=version,
-                origin=self._log.origin,
-                scope=self._scope,
-                epoch=self._epoch,
-                seq=seqs[partition],
-                stamp=self._log.next_stamp(),
-                occurred_at=item.occurred_at,
-                correlation_id=item.correlation_id,
-            )
-            facts.append((partition, envelope, item.data))
-        return facts
+            facts.append((partition, self._envelope(item, version, seqs[partition]), item.data))
+            acked.append(item)
+        return facts, acked
 
-    def _unknown(self, items: list[_Item]) -> None:
-        """Say so to those that wait, and find out what really is in the log before going on."""
-        for item in items:
-            item.future.set_exception(Unknown(item.event_id))
+    def _envelope(self, item: _Item, version: int, seq: int) -> Envelope:
+        return Envelope(
+            event_id=item.event_id,
+            aggregate_id=item.key,
+            version=version,
+            origin=self._log.origin,
+            scope=self._scope,
+            epoch=self._epoch,
+            seq=seq,
+            stamp=self._log.next_stamp(),
+            occurred_at=item.occurred_at,
+            correlation_id=item.correlation_id,
+        )
+
+    def _reopen(self) -> None:
+        """Find out what really is in the log before going on."""
         while not self._stop.wait(0.5):
             try:
-                self._log.open()
-            except FencedOut as error:
-                self._fenced = error
-                return
+                self._open()
             except Unavailable:
                 continue
+            except EverlodeError as error:
+                self._ended = error
             return
