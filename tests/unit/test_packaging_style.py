@@ -22,6 +22,14 @@ def name(path: Path) -> str:
     return str(path.relative_to(ROOT))
 
 
+def lines_of(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+    """Lines without the docstring: saying more must not cost anything."""
+    first = function.body[0]
+    documented = ast.get_docstring(function) is not None
+    spared = (first.end_lineno or 0) - first.lineno + 1 if documented else 0
+    return (function.end_lineno or 0) - function.lineno + 1 - spared
+
+
 def functions(path: Path) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
@@ -39,7 +47,7 @@ def test_functions_are_at_most_70_lines(paths: list[Path]) -> None:
         f"{name(path)}:{function.lineno} {function.name}": length
         for path in paths
         for function in functions(path)
-        if (length := (function.end_lineno or 0) - function.lineno + 1) > FUNCTION_LINES
+        if (length := lines_of(function)) > FUNCTION_LINES
     }
     assert long == {}
 

@@ -67,6 +67,24 @@ def _failover(recovery_stream: list[tuple[str, dict[str, Any]]]) -> dict[str, An
     }
 
 
+def _promises(demo: Demo, entries: list[Any], proof: Proof) -> dict[str, Any]:
+    """What the network promises its users, as figures."""
+    return {
+        "P1_mining_does_not_stop": availability(entries, DEADLINE_MS),
+        "P2_miners_do_not_notice": {
+            "exceptions_seen": sum(s.get("error_count", 0) for s in demo.statuses()),
+            "submissions_lost": len(proof.lost),
+        },
+        "P3_no_progress_lost": {
+            "acknowledged": proof.progress_acknowledged, "went_back": proof.progress_back,
+        },
+        "P4_rewards_right_and_once": {
+            "paid": proof.rewards_paid,
+            "wrong_or_twice": sum("reward" in d or "payout" in d for d in proof.differences),
+        },
+    }  # fmt: skip
+
+
 def collect(
     demo: Demo, endpoints: Endpoints, manifest: Manifest, recovery: RecoveryResult, proof: Proof
 ) -> dict[str, Any]:
@@ -103,20 +121,7 @@ def collect(
             "falsely_accused": sorted(found - cheats),
             "suspected": len(proof.fraud_suspected),
         },
-        "promises": {
-            "P1_mining_does_not_stop": availability(entries, DEADLINE_MS),
-            "P2_miners_do_not_notice": {
-                "exceptions_seen": sum(s.get("error_count", 0) for s in demo.statuses()),
-                "submissions_lost": len(proof.lost),
-            },
-            "P3_no_progress_lost": {
-                "acknowledged": proof.progress_acknowledged, "went_back": proof.progress_back,
-            },
-            "P4_rewards_right_and_once": {
-                "paid": proof.rewards_paid,
-                "wrong_or_twice": sum("reward" in d or "payout" in d for d in proof.differences),
-            },
-        },
+        "promises": _promises(demo, entries, proof),
         "folded": folded,
         "folded_live": sum(v.get("live", 0) for v in folded.values()),
         "folded_bulk": sum(v.get("bulk", 0) + v.get("replay", 0) for v in folded.values()),
