@@ -15,7 +15,7 @@ import psycopg
 from psycopg import sql
 
 from everlode.avro.codec import Codec
-from everlode.errors import FencedOut, Unavailable
+from everlode.errors import FencedOut, NotFound, Unavailable
 from everlode.projection.fold import UNKNOWN, Incoming, Key, Known, Outcome, PartitionFold, Position
 from everlode.projection.tables import COMPONENTS, column_names, ddl, row, schema_of
 
@@ -341,9 +341,19 @@ class Projection:
             self._db.execute(self._sql("drop schema if exists {g} cascade"))
 
     def query(self, text: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-        """Rows of a query; `{g}` in it is this generation's schema. Raises: Unavailable."""
-        with _translated("a query"):
-            return self._db.execute(self._sql(text), values).fetchall()
+        """Rows of a query; `{g}` in it is this generation's schema.
+
+        Raises: NotFound: no projector has made the generation's tables yet. Unavailable.
+        """
+        try:
+            with _translated("a query"):
+                return self._db.execute(self._sql(text), values).fetchall()
+        except psycopg.errors.UndefinedTable:
+            raise NotFound(
+                f"there is no projection {self._g} in this database yet",
+                code="no_projection",
+                hint="everlode projector run makes it",
+            ) from None
 
     def _sql(self, text: str, component: str = "") -> sql.Composed:
         return sql.SQL(text).format(

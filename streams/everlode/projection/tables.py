@@ -65,6 +65,7 @@ COLUMNS: dict[str, tuple[tuple[str, str], ...]] = {
         ("judged", "integer"),
         ("requested_at", "timestamptz"),
         ("decided_at", "timestamptz"),
+        ("planted_wrong", "boolean"),
     ),
     "rewards": (
         ("task_id", "text"),
@@ -132,7 +133,7 @@ def _tail(state: State) -> tuple[Any, ...]:
             return (
                 state.task_id, state.miner_id, state.kind, state.accepted, state.score_ppm,
                 sum(j.upheld for j in state.judged), len(state.judged), state.requested_at,
-                state.decided_at,
+                state.decided_at, state.planted_sha256 not in (None, state.solution_sha256),
             )  # fmt: skip
         case RewardState():
             entries = json.dumps({e.account: e.amount_micro for e in state.entries})
