@@ -7,8 +7,11 @@ import re
 from pathlib import Path
 
 import pytest
+from pydantic import BaseModel
 
 from benchmarks._document import DOCUMENT, document
+from everlode.backup.manifest import Manifest
+from everlode.recovery.plan import RecoveryPlan
 from everlode.topics.partition import murmur2, partition_of
 
 ROOT = Path(__file__).parents[2]
@@ -67,3 +70,11 @@ def test_decisions_are_numbered_without_holes_and_say_the_four_things() -> None:
 
 def test_benchmarks_document_is_made_from_the_results() -> None:
     assert DOCUMENT.read_text() == document(), "run: python -m benchmarks._document"
+
+
+@pytest.mark.parametrize("model", [Manifest, RecoveryPlan])
+def test_format_names_every_field_of_manifest_and_plan(model: type[BaseModel]) -> None:
+    section = FORMAT.partition("## Backups")[2].partition("\n## ")[0]
+    cells = re.findall(r"^\| (`.+?`) \|", section, re.M)
+    named = {name for cell in cells for name in re.findall(r"`(\w+)`", cell)}
+    assert set(model.model_fields) - named == set()
