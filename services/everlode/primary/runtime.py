@@ -14,16 +14,20 @@ its own topic stops the node. Shell: one thread.
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections.abc import Callable
 from typing import NamedTuple
 
 from everlode.adapters.kafka import Raw, Reader, Record, Sender
+from everlode.avro import schemas
 from everlode.avro.cloudevents import CONTENT_TYPE
 from everlode.avro.codec import Codec, encode_answer
 from everlode.control.scopes import scope_of
 from everlode.errors import ContractError, EverlodeError, FencedOut, Refusal, Unavailable
+from everlode.events.catalogue import EVENTS
+from everlode.events.schemas import SchemaPublished
 from everlode.primary.batch import Batch, Source
 from everlode.primary.component import Component
 from everlode.sdk.agent import NodeAgent
@@ -156,7 +160,20 @@ class Runtime:
         self._inputs.assign(self._inputs.committed(wanted))
         self._epoch = epoch
         self._barrier_at = self._due_at = 0.0
+        self._announce()
         self._say(f"{self.scope}: leads epoch {epoch} after {time.monotonic() - began:.2f} s")
+
+    def _announce(self) -> None:
+        """Publish the schemas that this primary writes, so that older readers can learn them."""
+        for kind in EVENTS.values():
+            if kind.topic in (self.component.name, "*"):
+                mark = schemas.fingerprint(kind.name).hex()
+                data = SchemaPublished(
+                    fingerprint=mark,
+                    schema_name=f"{schemas.NAMESPACE}.{kind.name}",
+                    document=json.dumps(schemas.raw(kind.name)),
+                )
+                self._agent.signal(data, topic="schemas", key=mark, partition=0)
 
     def _catch_view(self) -> None:
         if self._seen_any:
