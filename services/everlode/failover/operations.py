@@ -7,6 +7,8 @@ as such. Shell.
 from __future__ import annotations
 
 import time
+from collections import Counter
+from collections.abc import Callable
 from statistics import fmean
 from typing import Any
 from uuid import uuid5
@@ -15,7 +17,7 @@ from everlode.control.fold import NodeState
 from everlode.events import recovery as r
 from everlode.events.base import Event, Evidence, Fact
 from everlode.events.stamp import millis_of
-from everlode.failover.planner import NAMESPACE, operation_id
+from everlode.failover.planner import NAMESPACE, Finish, operation_id
 from everlode.sdk.agent import NodeAgent
 
 KINDS = {
@@ -24,6 +26,7 @@ KINDS = {
     "validation": "validation-failover",
     "rewards": "reward-failover",
 }
+AGAIN_S = 10.0
 ENDED = (
     r.TaskManagerRecoveryEnded,
     r.RegistryRecoveryEnded,
@@ -35,28 +38,33 @@ ENDED = (
 class Operation:
     """One handling of one lost node."""
 
-    def __init__(self, node: NodeState) -> None:
-        self.id = operation_id(node)
+    def __init__(self, node: NodeState, op_id: str | None = None) -> None:
+        self.id = op_id or operation_id(node)
         self.node = node
+        self.lost_at = -1 if op_id else node.changed_at
+        """Control offset of the loss; -1: not known any more."""
         self.started_ms = time.time_ns() // 1_000_000
         self.detect_ms = 0
-        self.migrated: set[str] = set()
-        self.decided = False
-        self.steps = 0
-        self.seen: set[str] = set()
-        self.ended = False
+        self.verdict_id: str | None = None
+        self.verdict_ms: int | None = None
         self.estimate_ms: int | None = None
 
 
 class Journal:
     """Folds `<origin>.recovery` and appends to it."""
 
-    def __init__(self, agent: NodeAgent) -> None:
+    def __init__(self, agent: NodeAgent, say: Callable[[str], None]) -> None:
         self._agent = agent
+        self._tell = say
         self._known: set[str] = set()
+        """Events that have been read back."""
+        self._sent: dict[str, float] = {}
+        self._steps: Counter[str] = Counter()
         self.ended: set[str] = set()
         self.started: dict[str, int] = {}
         """Operation → wall milliseconds of its start."""
+        self.open: dict[str, r.OperationStarted] = {}
+        """Operations of failovers that have not ended."""
         self._history: dict[str, list[int]] = {}
 
     def saw(self, fact: Fact) -> None:
@@ -65,10 +73,15 @@ class Journal:
         if envelope.event_id in self._known:
             return
         self._known.add(envelope.event_id)
+        if isinstance(data, r.OperationStep) and envelope.event_id not in self._sent:
+            self._steps[envelope.aggregate_id] += 1
         if isinstance(data, r.OperationStarted):
             self.started.setdefault(envelope.aggregate_id, millis_of(envelope.stamp))
-        if isinstance(data, ENDED):
+            if data.kind in KINDS.values() and envelope.aggregate_id not in self.ended:
+                self.open[envelope.aggregate_id] = data
+        if isinstance(data, ENDED) and envelope.aggregate_id not in self.ended:
             self.ended.add(envelope.aggregate_id)
+            self.open.pop(envelope.aggregate_id, None)
             kind = type(data).__name__
             self._history.setdefault(kind, []).append(data.actual_recovery_ms)
 
@@ -83,35 +96,41 @@ class Journal:
         past = self._history.get(kind)
         return round(fmean(past)) if past else None
 
-    def _say(self, op: Operation, what: str, event: type[Event], /, **data: Any) -> None:
+    def _say(self, op: Operation, what: str, event: type[Event], /, **data: Any) -> bool:
+        """Publish once: again only when it has not been read back for long. True when sent."""
         event_id = str(uuid5(NAMESPACE, f"{op.id}/{what}"))
-        if event_id in self._known or what in op.seen:
-            return
-        op.seen.add(what)
-        self._agent.signal(
-            event.model_validate(data), topic="recovery", key=op.id, partition=0, event_id=event_id
-        )
+        now = time.monotonic()
+        if event_id in self._known or now - self._sent.get(event_id, -1e9) < AGAIN_S:
+            return False
+        self._sent[event_id] = now
+        made = event.model_validate(data)
+        self._agent.signal(made, topic="recovery", key=op.id, partition=0, event_id=event_id)
+        if isinstance(made, r.OperationStarted):
+            self.open[op.id] = made
+        self._tell(f"{op.node.node_id}: {what}")
+        return True
 
-    def start(self, op: Operation, evidence: tuple[Evidence, ...]) -> None:
+    def start(self, op: Operation, epoch: int, evidence: tuple[Evidence, ...]) -> None:
         """Publish the start, once."""
         node = op.node
         self._say(
             op, "started", r.OperationStarted,
             kind=KINDS[node.component], region=node.region, subject=node.node_id,
-            scope_name=f"{node.component}/{node.region}", scope_epoch=0, evidence=evidence,
+            scope_name=f"{node.component}/{node.region}", scope_epoch=epoch, evidence=evidence,
         )  # fmt: skip
 
     def step(self, op: Operation, step: str, detail: str, duration_ms: int) -> None:
         """Publish a step that is done, once by its name and detail."""
-        op.steps += 1
-        self._say(
-            op, f"step/{step}/{detail}", r.OperationStep, kind=KINDS[op.node.component],
-            number=op.steps, step=step, outcome="done", detail=detail, duration_ms=duration_ms,
+        what = f"step/{step}/{detail}"
+        number = self._steps[op.id] + 1
+        self._steps[op.id] += self._say(
+            op, what, r.OperationStep, kind=KINDS[op.node.component], number=number, step=step,
+            outcome="done", detail=detail, duration_ms=duration_ms,
         )  # fmt: skip
 
-    def end(self, op: Operation, action: str, new_primary: str | None, affected: int) -> None:
-        """Publish the end, once."""
-        op.ended = True
+    def end(self, op: Operation, step: Finish, migrated: int, affected: int) -> None:
+        """Publish the end, once. `affected`: what the node's last beat had under way."""
+        new_primary = step.new_primary
         node = op.node
         began = self.started.get(op.id, op.started_ms)
         took = max(0, time.time_ns() // 1_000_000 - began)
@@ -119,25 +138,26 @@ class Journal:
             case "task-manager":
                 self._say(
                     op, "ended", r.TaskManagerRecoveryEnded, failed_node=node.node_id,
-                    recovery_action=action, new_primary=new_primary, target_region=None,
-                    migrated_tasks=len(op.migrated), estimated_recovery_ms=op.estimate_ms,
-                    actual_recovery_ms=took, detect_ms=op.detect_ms, success=True,
+                    recovery_action=step.action, new_primary=new_primary, target_region=None,
+                    migrated_tasks=migrated, estimated_recovery_ms=op.estimate_ms,
+                    actual_recovery_ms=took, detect_ms=op.detect_ms, success=step.success,
                 )  # fmt: skip
             case "miner-registry":
                 self._say(
                     op, "ended", r.RegistryRecoveryEnded, failed_registry=node.node_id,
                     backup_registry=new_primary or "", affected_miners=affected,
-                    data_sync_completed=True, actual_recovery_ms=took, success=True,
+                    data_sync_completed=step.success, actual_recovery_ms=took, success=step.success,
                 )  # fmt: skip
             case "validation":
                 self._say(
                     op, "ended", r.ValidationRecoveryEnded, failed_validator=node.node_id,
                     validator_type=node.kind or "automatic", redistributed_tasks=affected,
-                    estimated_delay_ms=op.estimate_ms, actual_recovery_ms=took, success=True,
+                    estimated_delay_ms=op.estimate_ms, actual_recovery_ms=took,
+                    success=step.success,
                 )  # fmt: skip
             case _:
                 self._say(
                     op, "ended", r.RewardRecoveryEnded, failed_distributor=node.node_id,
                     new_primary=new_primary, pending_payouts=affected, actual_recovery_ms=took,
-                    success=True,
+                    success=step.success,
                 )  # fmt: skip

@@ -14,17 +14,21 @@ from uuid import UUID, uuid5
 
 from everlode.control.fold import ControlState, NodeState
 from everlode.control.scopes import COMPONENT_OF
+from everlode.events.nodes import NodeStatus
 
 NAMESPACE = UUID("3b8f7a52-7f0e-5a43-8a0e-9f4c2b6d1e03")
 MIGRATE_MOST = 200
 """Tasks that migrate in one step; the next step begins when these are answered."""
-PROMOTABLE = frozenset({"healthy", "rejoining", "joining"})
+PROMOTABLE = frozenset({NodeStatus.HEALTHY, NodeStatus.REJOINING, NodeStatus.JOINING})
+GONE = frozenset({NodeStatus.LOST, NodeStatus.FENCED})
+"""Statuses of a node whose scope and tasks go to others."""
 
 
 class Candidate(NamedTuple):
     """A node that might be promoted, and why not, if not."""
 
     node_id: str
+    status: str
     priority: int
     queue_size: int
     load_ppm: int
@@ -63,10 +67,11 @@ class Stuck(NamedTuple):
 
 
 class Finish(NamedTuple):
-    """Everything is done: publish the end."""
+    """Everything is done, or overtaken: publish the end."""
 
     action: str
     new_primary: str | None
+    success: bool
 
 
 Step = Decide | AwaitFence | Migrate | Stuck | Finish
@@ -77,7 +82,7 @@ class View(NamedTuple):
 
     control: ControlState
     node: NodeState
-    """The node that is lost."""
+    """The node that is lost; one that is back meanwhile ends the handling."""
     beats: Mapping[str, tuple[int, int]]
     """Node → (queue size, load in millionths) of its last beat; only of nodes that beat."""
     opened: Mapping[str, int]
@@ -93,7 +98,12 @@ class View(NamedTuple):
 
 def operation_id(node: NodeState) -> str:
     """Id of the handling of one loss of one node: the same for every coordinator."""
-    return str(uuid5(NAMESPACE, f"{node.node_id}/{node.joined_at}"))
+    return str(uuid5(NAMESPACE, f"{node.node_id}/{node.changed_at}"))
+
+
+def migrate_id(operation: str, task: str, node: str) -> str:
+    """Id of the command that moves a task to a node: sent again, it is carried out once."""
+    return str(uuid5(NAMESPACE, f"{operation}/migrate/{task}/{node}"))
 
 
 def candidates(view: View) -> list[Candidate]:
@@ -109,14 +119,24 @@ def candidates(view: View) -> list[Candidate]:
         elif beat is None:
             why = "it does not beat"
         queue, load = beat or (0, 0)
-        found.append(Candidate(node.node_id, node.priority, queue, load, why))
-    return sorted(found, key=lambda c: (c.excluded != "", -c.priority, c.load_ppm, c.node_id))
+        found.append(Candidate(node.node_id, node.status, node.priority, queue, load, why))
+    return sorted(
+        found,
+        key=lambda c: (
+            c.excluded != "", c.status != NodeStatus.HEALTHY, -c.priority, c.load_ppm, c.node_id,
+        ),
+    )  # fmt: skip
 
 
 def plan(view: View) -> Iterator[Step]:
     """The next steps, in order; the last is Finish when nothing is left to do."""
     scope = f"{view.node.component}/{view.node.region}"
     led = view.control.scopes.get(scope)
+    action = "secondary-promoted" if view.decided else "secondary-removed"
+    new_primary = led.primary if view.decided and led else None
+    if view.node.status not in GONE:
+        yield Finish(action, new_primary, view.decided)
+        return
     if led is not None and led.primary == view.node.node_id:
         best = next((c for c in candidates(view) if not c.excluded), None)
         if best is None:
@@ -130,8 +150,7 @@ def plan(view: View) -> Iterator[Step]:
     if COMPONENT_OF[view.node.component] == "tasks" and view.managed:
         yield _migration(view)
         return
-    action = "secondary-promoted" if view.decided else "secondary-removed"
-    yield Finish(action, led.primary if view.decided and led else None)
+    yield Finish(action, new_primary, True)
 
 
 def _migration(view: View) -> Step:

@@ -7,7 +7,8 @@ from datetime import timedelta
 
 from everlode.control.scopes import scope_of
 from everlode.errors import ConfigError, Unavailable
-from everlode.failover.coordinator import Coordinator
+from everlode.failover.coordinator import Coordinator, Place
+from everlode.failover.limits import Limits
 from everlode.nodes.build import agent_of, say, until_signal
 from everlode.sdk.agent import Identity
 from everlode.sdk.client import MiningClient
@@ -34,16 +35,13 @@ def run_coordinator(region: str, node_id: str, endpoints: Endpoints) -> None:
     stop = until_signal()
     agent.start()
     coordinator = Coordinator(
-        region,
-        place.origin,
-        place.kafka_bootstrap,
-        topology.partitions,
+        Place(region, place.origin, place.kafka_bootstrap, topology.partitions),
         agent,
         client,
         clock,
-        fence_after_ms=cfg.fence_after_ms,
-        max_concurrent=cfg.max_concurrent,
-        lease=timedelta(seconds=cfg.lease_s),
+        Limits(
+            cfg.fence_after_ms, cfg.renew_ms, cfg.max_concurrent, timedelta(seconds=cfg.lease_s)
+        ),
         say=lambda line: say(f"{node_id}: {line}"),
     )
     say(f"{node_id}: ready")

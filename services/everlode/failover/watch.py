@@ -7,36 +7,56 @@ task and a node. Pure, but for its own memory.
 from __future__ import annotations
 
 import time
-from collections import Counter
+from collections import Counter, deque
+from collections.abc import Sequence
+from typing import NamedTuple
 
 from everlode.events import tasks as t
 from everlode.events.barriers import EpochOpened
-from everlode.events.base import Fact
+from everlode.events.base import Evidence, Fact
 from everlode.events.heartbeats import NodeBeat
 
 FRESH_S = 3.0
+MOVED_MOST = 50_000
+"""Migrations from a node that are remembered."""
+
+
+class LastBeat(NamedTuple):
+    """The last beat of a node: where it stands, and when it was read (monotonic; 0: old news)."""
+
+    beat: NodeBeat
+    partition: int
+    offset: int
+    read_at: float
 
 
 class Beats:
-    """Last beat of each node, and when it was read (monotonic seconds)."""
+    """Last beat of each node."""
 
     def __init__(self) -> None:
-        self.last: dict[str, tuple[NodeBeat, float]] = {}
+        self.last: dict[str, LastBeat] = {}
 
-    def saw(self, fact: Fact, behind: bool) -> None:
+    def saw(self, fact: Fact, partition: int, offset: int, behind: bool) -> None:
         """`behind`: the record is old news, read while catching up."""
         if isinstance(fact.data, NodeBeat):
             at = 0.0 if behind else time.monotonic()
-            self.last[fact.envelope.aggregate_id] = (fact.data, at)
+            self.last[fact.envelope.aggregate_id] = LastBeat(fact.data, partition, offset, at)
 
     def fresh(self) -> dict[str, tuple[int, int]]:
         """Node → (queue size, load) of the nodes that beat now."""
         now = time.monotonic()
         return {
-            node: (beat.queue_size, beat.load_ppm)
-            for node, (beat, at) in self.last.items()
-            if now - at < FRESH_S
+            node: (last.beat.queue_size, last.beat.load_ppm)
+            for node, last in self.last.items()
+            if now - last.read_at < FRESH_S
         }
+
+    def since(self, node: str, evidence: Sequence[Evidence]) -> bool:
+        """True when the node has beaten after all that this evidence names: it is overtaken."""
+        last = self.last.get(node)
+        return last is not None and all(
+            last.partition == e.partition and last.offset > e.offset for e in evidence
+        )
 
 
 class ActiveTasks:
@@ -48,6 +68,7 @@ class ActiveTasks:
         self._opened: list[dict[str, int]] = [{} for _ in range(partitions)]
         self.opened_at: dict[tuple[str, int], int] = {}
         """(scope, epoch) → stamp of the last partition's EpochOpened."""
+        self._moved: dict[str, deque[tuple[str, str, str]]] = {}
 
     def saw(self, partition: int, fact: Fact) -> None:
         """Fold one record of the home region's task topic, in order within its partition."""
@@ -63,6 +84,8 @@ class ActiveTasks:
                 self._put(key, data.manager_node)
             case t.TaskMigrated():
                 self._put(key, data.to_node)
+                moved = self._moved.setdefault(data.from_node, deque(maxlen=MOVED_MOST))
+                moved.append((key, data.to_node, fact.envelope.command_id or ""))
             case t.TaskSolved() | t.TaskAttemptFailed() | t.TaskLeaseExpired() | t.TaskCancelled():
                 self._put(key, None)
 
@@ -81,3 +104,7 @@ class ActiveTasks:
     def of(self, node: str) -> tuple[str, ...]:
         """Tasks under way that a node manages, sorted."""
         return tuple(sorted(k for k, n in self.manager.items() if n == node))
+
+    def moved(self, node: str) -> tuple[tuple[str, str, str], ...]:
+        """Migrations from a node, oldest first: (task, to node, command id)."""
+        return tuple(self._moved.get(node, ()))

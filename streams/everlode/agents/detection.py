@@ -1,14 +1,20 @@
-"""The detection agent: heartbeats of one origin in, verdicts on `<origin>.health` out."""
+"""The detection agent: heartbeats of one origin in, verdicts on `<origin>.health` out.
+
+A partition that is taken over is folded from a minute before, so that a node which fell silent
+while no detector ran is known, and missed. Verdicts given before come again with the same ids.
+"""
 
 from __future__ import annotations
 
 import time
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
 import faust
+from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from everlode.agents.acks import each_batch
 from everlode.agents.app import make_app, raw_topic
@@ -16,12 +22,14 @@ from everlode.avro.cloudevents import event_headers
 from everlode.avro.codec import Codec, encode_fact
 from everlode.detection.detector import Detector, Verdict
 from everlode.errors import ContractError
-from everlode.events.base import Envelope
+from everlode.events.base import Envelope, Fact
 from everlode.events.health import DetectorStarted
 from everlode.events.stamp import HybridClock
 from everlode.topics.names import dead_letter_topic, fact_topic
 
 BATCH = 200
+WARM_MS = 60_000
+"""A detector starts this long before the first heartbeat that is its own to take."""
 
 
 class DetectionAgent:
@@ -33,11 +41,15 @@ class DetectionAgent:
         bootstrap: str,
         node_id: str,
         group: str,
-        published: Callable[[Verdict], None] = lambda _: None,
+        verdict: Callable[[Verdict], None] = lambda _: None,
     ) -> None:
         self.origin = origin
         self.node_id = node_id
         self.beats = 0
+        """Heartbeats, barriers and answers taken."""
+        self.verdicts = 0
+        """Verdicts published."""
+        self._bootstrap = bootstrap
         self.app: faust.App = make_app(group, bootstrap, broker_commit_interval=1.0)
         self._topic = fact_topic(origin, "heartbeats")
         self._health = fact_topic(origin, "health")
@@ -45,32 +57,72 @@ class DetectionAgent:
         self._codec = Codec()
         self._clock = HybridClock()
         self._detectors: dict[int, Detector] = {}
-        self._published = published
+        self._verdict = verdict
         self._seq = 0
         channel = raw_topic(self.app, self._topic)
         self.app.agent(channel, name=f"everlode.detection.{origin}")(self._agent)
+        self.app.on_partitions_revoked.connect(self._revoked)  # type: ignore[arg-type]
 
     async def _agent(self, stream: Any) -> None:
         await each_batch(self.app, stream, self._effect, most=BATCH, within_s=0.1)
+
+    async def _revoked(self, _app: Any, _revoked: Any, **_: Any) -> None:
+        """Another worker may go on with any of them: what is known here is old by then."""
+        self._detectors.clear()
 
     async def _effect(self, events: list[Any]) -> None:
         for event in events:
             message = event.message
             detector = self._detectors.get(message.partition)
             if detector is None:
-                detector = Detector(self._topic, message.partition)
+                detector = await self._take(message)
                 self._detectors[message.partition] = detector
-                started = DetectorStarted(partition=message.partition, from_offset=message.offset)
-                await self._publish(Verdict(str(uuid.uuid4()), self.node_id, started))
+            self.beats += 1
             try:
                 fact = self._codec.decode_fact(message.value)
             except ContractError as error:
                 await self._quarantine(message, error)
                 continue
-            self.beats += 1
-            for verdict in detector.observe(message.offset, fact):
-                await self._publish(verdict)
-                self._published(verdict)
+            await self._observe(detector, message.offset, fact)
+
+    async def _observe(self, detector: Detector, offset: int, fact: Fact) -> None:
+        for verdict in detector.observe(offset, fact):
+            await self._publish(verdict)
+            self.verdicts += 1
+            self._verdict(verdict)
+
+    async def _take(self, message: Any) -> Detector:
+        """A detector for the partition of `message`, folded up to it."""
+        detector = Detector(self._topic, message.partition)
+        consumer = AIOKafkaConsumer(
+            bootstrap_servers=self._bootstrap,
+            enable_auto_commit=False,
+            isolation_level="read_committed",
+            auto_offset_reset="earliest",
+        )
+        place = TopicPartition(self._topic, message.partition)
+        await consumer.start()
+        try:
+            consumer.assign([place])
+            since = max(0, round(message.timestamp * 1000) - WARM_MS)
+            found = (await consumer.offsets_for_times({place: since}))[place]
+            start = min(message.offset, found.offset if found is not None else message.offset)
+            started = DetectorStarted(partition=message.partition, from_offset=start)
+            await self._publish(Verdict(str(uuid.uuid4()), self.node_id, started))
+            consumer.seek(place, start)
+            while await consumer.position(place) < message.offset:
+                for records in (await consumer.getmany(place, timeout_ms=500)).values():
+                    await self._warm(detector, records, message.offset)
+        finally:
+            await consumer.stop()
+        return detector
+
+    async def _warm(self, detector: Detector, records: list[Any], end: int) -> None:
+        for record in records:
+            if record.offset < end:
+                with suppress(ContractError):  # quarantined when it came the first time
+                    fact = self._codec.decode_fact(record.value)
+                    await self._observe(detector, record.offset, fact)
 
     async def _publish(self, verdict: Verdict) -> None:
         """Written and acknowledged before the heartbeats are."""

@@ -47,6 +47,8 @@ class NodeState(NamedTuple):
     priority: int
     status: str
     joined_at: int
+    changed_at: int = -1
+    """Control offset at which it came to this status."""
 
 
 class Void(NamedTuple):
@@ -106,7 +108,7 @@ def apply(  # noqa: C901 - one case a record
         case e.NodeJoined():
             return _join(state, offset, data)
         case e.NodeStatusChanged():
-            return _status(state, data)
+            return _status(state, offset, fact)
         case e.IncarnationOpened():
             return _set(state, "origins", data.region, data.new_origin)
         case e.GenerationSwitched():
@@ -178,17 +180,23 @@ def _join(state: ControlState, offset: int, data: e.NodeJoined) -> ControlState:
     status = NodeStatus.REJOINING if gone else NodeStatus.HEALTHY
     node = NodeState(
         data.node_id, data.region, data.component, data.kind, data.endpoint, data.priority,
-        status.value, offset,
+        status.value, offset, offset,
     )  # fmt: skip
     return _set(state, "nodes", data.node_id, node)
 
 
-def _status(state: ControlState, data: e.NodeStatusChanged) -> ControlState:
-    """Moves that the table does not allow from the present status change nothing."""
+def _status(state: ControlState, offset: int, fact: Fact) -> ControlState:
+    """A move changes nothing when the table does not allow it, when the node is not in the status
+    that it starts from, or when its writer was no longer the region's coordinator.
+    """
+    data: e.NodeStatusChanged = fact.data  # type: ignore[assignment]
     node = state.nodes.get(data.node_id)
-    if node is None:
+    if node is None or node.status != data.from_status:
+        return state
+    if fact.envelope.epoch and fact.envelope.epoch < state.epoch(fact.envelope.scope):
         return state
     new = NodeStatus(data.to_status)
     if new not in TRANSITIONS[NodeStatus(node.status)]:
         return state
-    return _set(state, "nodes", data.node_id, node._replace(status=new.value))
+    changed = node._replace(status=new.value, changed_at=offset)
+    return _set(state, "nodes", data.node_id, changed)

@@ -1,18 +1,20 @@
 """The detector of one heartbeat partition.
 
-`observe(record)` takes the partition's records in order and gives verdicts; nothing else comes in,
-and time is the barriers' own. So whoever folds the partition from the same start gives the same
-verdicts, with the same ids. Pure, but for its own memory (one entry a node).
+`observe(record)` takes the partition's records in order and gives verdicts; nothing else comes in.
+Time is the barriers' own: a beat lies between the barrier before and the one after it, whatever
+its node's clock says. So whoever folds the partition from the same start gives the same verdicts,
+with the same ids. Invariants: a node is lost only when it is silent and its probe was refused, or
+by phi; nobody is lost by phi while most are silent, nor in the grace after a start or a pause.
+Pure, but for its own memory (one entry a node).
 """
 
 from __future__ import annotations
 
-from collections import deque
-from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 from uuid import UUID, uuid5
 
 from everlode.detection.phi import CONVICTED, phi
+from everlode.detection.track import FLAP_WINDOW_MS, FLAPS, Track
 from everlode.events.barriers import Barrier
 from everlode.events.base import Event, Evidence, Fact
 from everlode.events.health import (
@@ -27,15 +29,19 @@ from everlode.events.heartbeats import NodeBeat, ProbeAnswered
 from everlode.events.stamp import millis_of
 
 NAMESPACE = UUID("0f6c7b0e-44f1-5d7b-9a55-3f1d5f1c9d02")
+BARRIER_MS = 1_000
+"""Distance of barriers."""
 MISSED = 1.7
 """A silence of this many intervals is a missed beat."""
 GRACE_MS = 4_000
 """No verdicts for this long after the first barrier seen, or after barriers were silent."""
+ASK_AGAIN_MS = 2_500
+"""A node that stays silent is probed again after this time."""
+ALIVE_MS = 10_000
+"""A node that answered its probe is taken as lost only after this much more silence."""
 BLIND_SHARE, BLIND_LEAST = 0.55, 3
 IDLE_BEATS = 10
 """Beats without any work done while work waits, until a node is degraded."""
-FLAPS, FLAP_WINDOW_MS = 4, 60_000
-WINDOW = 32
 
 
 class Verdict(NamedTuple):
@@ -46,21 +52,6 @@ class Verdict(NamedTuple):
     data: Event
 
 
-@dataclass(slots=True)
-class Track:
-    """What is known of one node."""
-
-    beat: NodeBeat
-    at_ms: int
-    place: Evidence
-    intervals: deque[float] = field(default_factory=lambda: deque(maxlen=WINDOW))
-    status: str = "healthy"
-    idle: int = 0
-    refused: Evidence | None = None
-    changes: deque[int] = field(default_factory=lambda: deque(maxlen=FLAPS))
-    flapping: bool = False
-
-
 class Detector:
     """Folds one partition of one origin's heartbeats."""
 
@@ -68,12 +59,16 @@ class Detector:
         self.topic = topic
         self.partition = partition
         self.nodes: dict[str, Track] = {}
+        self._offset = -1
         self._quiet_until = -1
         self._barrier_ms = -1
         self._blind = False
 
     def observe(self, offset: int, fact: Fact) -> list[Verdict]:
-        """Verdicts that follow from the record at `offset`."""
+        """Verdicts that follow from the record at `offset`; a record seen before gives none."""
+        if offset <= self._offset:
+            return []
+        self._offset = offset
         data = fact.data
         if isinstance(data, NodeBeat):
             return self._beat(offset, fact, data)
@@ -94,20 +89,27 @@ class Detector:
         event_id = str(uuid5(NAMESPACE, f"{self.topic}/{self.partition}/{offset}/{said}/{node}"))
         return Verdict(event_id, node, kind.model_validate(data))
 
+    def _time(self, stamp: int) -> int:
+        """When a record came, by the barriers: its own time as far as their order allows it."""
+        at = millis_of(stamp)
+        if self._barrier_ms < 0:
+            return at
+        return min(max(at, self._barrier_ms), self._barrier_ms + BARRIER_MS)
+
+    # -- beats -------------------------------------------------------------------------------
+
     def _beat(self, offset: int, fact: Fact, beat: NodeBeat) -> list[Verdict]:
-        node, at = fact.envelope.aggregate_id, millis_of(fact.envelope.stamp)
+        node, at = fact.envelope.aggregate_id, self._time(fact.envelope.stamp)
         place = self._evidence(offset, "last beat")
         track = self.nodes.get(node)
         if track is None:
             self.nodes[node] = Track(beat, at, place)
             return []
-        if at <= track.at_ms:
-            return []  # late or repeated
         found: list[Verdict] = []
-        silence = at - track.at_ms
+        silence = max(0, at - track.at_ms)
         if track.status in ("suspected", "lost"):
             found = self._recovered(offset, node, track, silence)
-        else:
+        elif silence > 0:
             track.intervals.append(silence)
         worked = beat.work_done != track.beat.work_done or beat.queue_size == 0
         track.idle = 0 if worked else track.idle + 1
@@ -119,102 +121,125 @@ class Detector:
                     evidence=(place, self._evidence(track.place.offset, "an earlier beat")),
                 )
             )  # fmt: skip
-        track.beat, track.at_ms, track.place, track.refused = beat, at, place, None
-        track.status = "healthy"
+        track.came(beat, at, place)
         return found
 
     def _recovered(self, offset: int, node: str, track: Track, silence: int) -> list[Verdict]:
-        track.changes.append(offset)
-        track.intervals.clear()
         evidence = (self._evidence(offset, "it beats again"),)
+        component = track.beat.component
         found = [
             self._verdict(
-                offset, "recovered", node, NodeRecovered, component=track.beat.component,
+                offset, "recovered", node, NodeRecovered, component=component,
                 silence_ms=silence, evidence=evidence,
             )
         ]  # fmt: skip
-        if len(track.changes) == FLAPS and not track.flapping:
-            track.flapping = True
+        if track.returned(self._barrier_ms, silence):
             found.append(
                 self._verdict(
-                    offset, "flapping", node, NodeFlapping, component=track.beat.component,
+                    offset, "flapping", node, NodeFlapping, component=component,
                     changes=FLAPS, window_ms=FLAP_WINDOW_MS, evidence=evidence,
                 )
             )  # fmt: skip
         return found
 
+    # -- probes ------------------------------------------------------------------------------
+
     def _probe(self, offset: int, node: str, probe: ProbeAnswered) -> list[Verdict]:
+        """A refusal convicts at once, blind or not: it does not come through the log's silence."""
         track = self.nodes.get(node)
         if track is None or track.status != "suspected":
             return []
         if probe.endpoint != track.beat.endpoint:
             return []  # an answer about another incarnation of the node
-        if probe.answer == "refused":
-            track.refused = self._evidence(offset, "the probe was refused")
-            if not self._held():
-                return [self._lost(offset, node, track, "refused-and-silent", 0.0)]
-        return []
+        track.answer = probe.answer
+        track.answered = self._evidence(offset, f"the probe: {probe.answer}")
+        return self._judge(offset, node, track)
 
-    def _held(self) -> bool:
-        return self._blind or self._barrier_ms < self._quiet_until
+    # -- barriers ----------------------------------------------------------------------------
 
     def _barrier(self, offset: int, now: int) -> list[Verdict]:
         if self._barrier_ms < 0 or now - self._barrier_ms > GRACE_MS:
             self._quiet_until = now + GRACE_MS  # the start, or barriers were silent themselves
         self._barrier_ms = max(now, self._barrier_ms)
-        silent = [n for n, t in self.nodes.items() if self._silence(t) > MISSED * self._every(t)]
+        for track in self.nodes.values():
+            track.barrier(self._barrier_ms)
+        if self._barrier_ms < self._quiet_until:
+            return []
+        silent = [n for n, t in self.nodes.items() if self._missed(t)]
         fresh = [n for n in silent if self.nodes[n].status != "lost"]
-        alive = [n for n, t in self.nodes.items() if t.status != "lost"]
+        alive = sum(1 for t in self.nodes.values() if t.status != "lost")
         found: list[Verdict] = []
-        blind = len(fresh) >= BLIND_LEAST and len(fresh) > BLIND_SHARE * len(alive)
+        blind = len(fresh) >= BLIND_LEAST and len(fresh) > BLIND_SHARE * alive
         if blind and not self._blind:
             found.append(
                 self._verdict(
-                    offset, "blind", self.topic, DetectorBlind, silent=len(fresh),
-                    known=len(alive), evidence=(self._evidence(offset, "barrier"),),
+                    offset, "blind", self.topic, DetectorBlind, silent=len(fresh), known=alive,
+                    evidence=(self._evidence(offset, "barrier"),),
                 )
             )  # fmt: skip
         self._blind = blind
-        if self._held():
-            return found
-        for node in sorted(fresh):
-            found.extend(self._judge(offset, node, self.nodes[node]))
+        for node in sorted(silent):
+            track = self.nodes[node]
+            convicted = self._judge(offset, node, track)
+            found.extend(convicted or self._suspect(offset, node, track))
         return found
 
     def _silence(self, track: Track) -> int:
-        return self._barrier_ms - track.at_ms
+        return max(0, self._barrier_ms - track.at_ms)
 
-    @staticmethod
-    def _every(track: Track) -> int:
-        return max(1, track.beat.interval_ms)
+    def _missed(self, track: Track) -> bool:
+        return self._silence(track) > MISSED * track.every
+
+    def _suspect(self, offset: int, node: str, track: Track) -> list[Verdict]:
+        """The first missed beat, and now and then while the silence lasts: ask for a probe."""
+        if track.status == "lost" or self._barrier_ms - track.asked_ms < ASK_AGAIN_MS:
+            return []
+        rule = "still-silent" if track.status == "suspected" else "missed-beat"
+        track.status, track.asked_ms = "suspected", self._barrier_ms
+        return [
+            self._verdict(
+                offset, "missed", node, NodeSuspected, component=track.beat.component,
+                rule=rule, silence_ms=self._silence(track), phi=self._phi(track),
+                endpoint=track.beat.endpoint, actionable=False,
+                evidence=(track.place, self._evidence(offset, "barrier")),
+            )
+        ]  # fmt: skip
+
+    # -- conviction --------------------------------------------------------------------------
+
+    def _phi(self, track: Track) -> float:
+        silence = self._silence(track) - (ALIVE_MS if track.answer == "alive" else 0)
+        return phi(max(0, silence), tuple(track.intervals), track.every)
 
     def _judge(self, offset: int, node: str, track: Track) -> list[Verdict]:
-        """A silent node: suspected first; lost when a probe was refused, or by phi."""
+        """A suspected node is lost when its probe was refused, or by phi.
+
+        One that drains closes its endpoint on its way out: only phi convicts it. A verdict that
+        was withheld because the node flapped is given when it no longer does.
+        """
+        if track.status == "lost":
+            if not track.withheld or track.flapping:
+                return []
+            return [self._lost(offset, node, track, "phi", self._phi(track))]
         if track.status != "suspected":
-            track.status = "suspected"
-            return [self._suspected(offset, node, track)]
-        if track.refused is not None:
+            return []
+        if track.answer == "refused" and track.beat.status != "draining":
             return [self._lost(offset, node, track, "refused-and-silent", 0.0)]
-        level = phi(self._silence(track), tuple(track.intervals), self._every(track))
-        if level >= CONVICTED:
+        level = self._phi(track)
+        if level >= CONVICTED and not self._blind and self._barrier_ms >= self._quiet_until:
             return [self._lost(offset, node, track, "phi", level)]
         return []
 
-    def _suspected(self, offset: int, node: str, track: Track) -> Verdict:
-        return self._verdict(
-            offset, "missed", node, NodeSuspected, component=track.beat.component,
-            rule="missed-beat", silence_ms=self._silence(track), phi=0.0,
-            endpoint=track.beat.endpoint, actionable=False,
-            evidence=(track.place, self._evidence(offset, "barrier")),
-        )  # fmt: skip
-
     def _lost(self, offset: int, node: str, track: Track, rule: str, level: float) -> Verdict:
+        """A fenced node leads and manages nothing: its loss asks for no action."""
         track.status = "lost"
+        track.withheld = track.flapping and rule == "phi"
         evidence = [track.place, self._evidence(offset, "barrier or probe")]
-        if track.refused is not None:
-            evidence.append(track.refused)
+        if track.answered is not None:
+            evidence.append(track.answered)
         return self._verdict(
             offset, "lost", node, NodeLost, component=track.beat.component, rule=rule,
-            silence_ms=max(0, self._silence(track)), phi=level, actionable=not track.flapping,
+            silence_ms=self._silence(track), phi=level,
+            actionable=not track.withheld and track.beat.status != "fenced",
             evidence=tuple(evidence),
         )  # fmt: skip

@@ -1,0 +1,68 @@
+"""What a detector knows of one node. Pure, but for its own memory."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+
+from everlode.events.base import Evidence
+from everlode.events.heartbeats import NodeBeat
+
+WINDOW = 32
+"""Intervals between beats that are kept."""
+FLAPS, FLAP_WINDOW_MS = 4, 60_000
+"""A node that went silent and came back this often within this time is flapping."""
+FLAP_SILENCE = 3.0
+"""Shorter silences, in intervals, are hiccups and do not count as flaps."""
+
+
+@dataclass(slots=True)
+class Track:
+    """One node; times are milliseconds of the barriers."""
+
+    beat: NodeBeat
+    at_ms: int
+    """When the last beat came."""
+    place: Evidence
+    intervals: deque[float] = field(default_factory=lambda: deque(maxlen=WINDOW))
+    status: str = "healthy"
+    """healthy, suspected or lost."""
+    idle: int = 0
+    answer: str = ""
+    """Last answer to a probe in this silence; empty without one."""
+    answered: Evidence | None = None
+    asked_ms: int = -(10**9)
+    flaps: deque[int] = field(default_factory=lambda: deque(maxlen=FLAPS))
+    flapping: bool = False
+    withheld: bool = False
+    """It is lost, but as it was flapping nobody was told to act."""
+
+    @property
+    def every(self) -> int:
+        """Interval between beats that the node promises, ms."""
+        return max(1, self.beat.interval_ms)
+
+    def came(self, beat: NodeBeat, at_ms: int, place: Evidence) -> None:
+        """It beats."""
+        self.beat, self.at_ms, self.place = beat, at_ms, place
+        self.status, self.answer, self.answered = "healthy", "", None
+        self.asked_ms, self.withheld = -(10**9), False
+
+    def barrier(self, now_ms: int) -> None:
+        """A barrier came: what came before it is not later than it."""
+        self.at_ms = min(self.at_ms, now_ms)
+        while self.flaps and now_ms - self.flaps[0] > FLAP_WINDOW_MS:
+            self.flaps.popleft()
+        if len(self.flaps) < FLAPS:
+            self.flapping = False
+
+    def returned(self, now_ms: int, silence_ms: int) -> bool:
+        """It came back from a silence. True when that makes it flapping."""
+        self.intervals.clear()
+        if self.status != "lost" and silence_ms < FLAP_SILENCE * self.every:
+            return False
+        self.flaps.append(now_ms)
+        if len(self.flaps) < FLAPS or self.flapping:
+            return False
+        self.flapping = True
+        return True
