@@ -1,7 +1,7 @@
 """The proof: what was acknowledged against what is stored, by a code path of its own.
 
 It reads the journal of acknowledged answers, each region's fact logs, each region's PostgreSQL, and
-the payout journals; it folds the logs with rules written here, not with the projector's. It
+the payout journals; it folds the logs with rules of its own (`recount`), not the projector's. It
 answers with differences by key; an empty list is the proof.
 """
 
@@ -13,25 +13,17 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from everlode.adapters.kafka import Reader
 from everlode.adapters.postgres import Projection, current_generation
 from everlode.avro.codec import Codec
 from everlode.demo.journal import read
+from everlode.demo.recount import FRAUD, MARKS, Fields, LoggedEvent, differing, recount
 from everlode.stack.endpoints import Endpoints
 from everlode.topics import Topology
 
 COMPONENTS = ("tasks", "miners", "validations", "rewards")
-
-
-class LoggedEvent(NamedTuple):
-    """One fact as the proof reads it: type name and plain values."""
-
-    kind: str
-    envelope: dict[str, Any]
-    data: dict[str, Any]
-    partition: int
 
 
 @dataclass
@@ -111,61 +103,38 @@ def check_journal(
 ) -> None:
     """Every acknowledged fact is in the log, at its place."""
     places = {
-        e.envelope["event_id"]: (topic, partition, e.envelope["seq"])
+        e.envelope["event_id"]: (topic, partition, e)
         for (topic, partition), events in log.items()
         for e in events
     }
     seen: set[str] = set()
     for entry in entries:
-        for event_id, kind, topic, partition, seq, _ in entry["facts"]:
+        for number, (event_id, kind, topic, partition, seq, _) in enumerate(entry["facts"]):
             if event_id in seen:
                 continue
             seen.add(event_id)
             at = places.get(event_id)
             if at is None:
                 proof.lost.append(event_id)
-            elif at != (topic, partition, seq):
+                continue
+            found = (at[0], at[1], at[2].envelope["seq"])
+            if found != (topic, partition, seq) or at[2].kind != kind:
                 proof.differ(f"{kind} {event_id}: acknowledged at {topic}/{partition}:{seq}, "
-                             f"found at {at}")  # fmt: skip
+                             f"found {at[2].kind} at {found}")  # fmt: skip
+            if number == 0:
+                _check_content(proof, entry, at[2])
+            proof.progress_acknowledged += kind == "TaskProgressed"
     proof.acknowledged = len(seen)
 
 
-TASK_STATUS = {
-    "TaskSubmitted": "submitted",
-    "TaskAssigned": "assigned",
-    "TaskSolved": "solved",
-    "TaskCancelled": "cancelled",
-    "TaskDeleted": "deleted",
-}
-
-
-def fold_tasks(proof: Proof, events: Iterable[LoggedEvent]) -> dict[str, tuple[int, str]]:
-    """Task → (version, status), by this module's own reading of the events."""
-    found: dict[str, tuple[int, str]] = {}
-    progress: dict[str, int] = {}
-    for e in events:
-        key = e.envelope["aggregate_id"]
-        version, status = found.get(key, (0, ""))
-        if e.envelope["version"] != version + 1:
-            proof.differ(f"task {key}: version {e.envelope['version']} follows {version}")
-        match e.kind:
-            case "TaskProgressed":
-                proof.progress_acknowledged += 1
-                if e.data["progress_ppm"] < progress.get(key, 0):
-                    proof.progress_back += 1
-                    proof.differ(f"task {key}: progress went back")
-                progress[key] = e.data["progress_ppm"]
-            case "TaskAttemptFailed" | "TaskLeaseExpired" | "TaskSolutionRejected":
-                status = "failed" if e.data["final"] else "submitted"
-                progress.pop(key, None)
-            case "TaskValidated":
-                status = status if status == "rewarded" else "validated"
-            case "TaskRewarded":
-                status = "rewarded"
-            case _:
-                status = TASK_STATUS.get(e.kind, status)
-        found[key] = (e.envelope["version"], status)
-    return found
+def _check_content(proof: Proof, entry: dict[str, Any], event: LoggedEvent) -> None:
+    """What was asked for is what the command's first fact says, field by field."""
+    if event.envelope["aggregate_id"] != entry["key"]:
+        proof.differ(f"{entry['type']} {entry['key']}: its fact is about another key")
+    for name in entry["command"].keys() & event.data.keys():
+        if entry["command"][name] != json.loads(json.dumps(event.data[name], default=str)):
+            proof.differ(f"{entry['type']} {entry['key']}: {name} is {event.data[name]!r} in the "
+                         f"log, {entry['command'][name]!r} was asked for")  # fmt: skip
 
 
 def check_rewards(
@@ -173,19 +142,17 @@ def check_rewards(
     validations: Iterable[LoggedEvent],
     rewards: Iterable[LoggedEvent],
     payouts: Iterable[dict[str, Any]],
-) -> dict[str, tuple[int, str]]:
-    """Rewards follow from accepted validations by formula 1, are paid once, and sum to zero.
-
-    Returns reward → (version, status).
-    """
+) -> None:
+    """Rewards follow from accepted validations by formula 1, are paid once, and sum to zero."""
     accepted = {
         e.envelope["aggregate_id"]: e.data
         for e in validations
         if e.kind == "ValidationDecided" and e.data["accepted"]
     }
-    found: dict[str, tuple[int, str]] = {}
+    rewarded: set[str] = set()
     ledger: Counter[str] = Counter()
     paid: dict[str, int] = {}
+    tasks: Counter[str] = Counter()
     for e in rewards:
         key = e.envelope["aggregate_id"]
         entries = e.data.get("entries", [])
@@ -193,23 +160,22 @@ def check_rewards(
             proof.differ(f"reward {key}: the entries of {e.kind} do not sum to zero")
         for x in entries:
             ledger[x["account"]] += x["amount_micro"]
-        status = {
-            "RewardCalculated": "calculated", "RewardWithheld": "withheld",
-            "RewardReleased": "calculated", "RewardPaid": "paid", "RewardReversed": "reversed",
-            "SlashCollected": "collected",
-        }[e.kind]  # fmt: skip
-        found[key] = (e.envelope["version"], status)
         if e.kind == "RewardCalculated":
+            rewarded.add(e.data["validation_id"])
             _check_amount(proof, key, e.data, accepted)
         elif e.kind == "RewardPaid":
             if key in paid:
                 proof.differ(f"reward {key}: paid twice")
             paid[key] = e.data["amount_micro"]
+            tasks[e.data["task_id"]] += 1
+    for task in sorted(t for t, n in tasks.items() if n > 1):
+        proof.differ(f"reward of {task}: paid to {tasks[task]} miners")
+    for validation in sorted(accepted.keys() - rewarded):
+        proof.differ(f"reward of {validation}: accepted, but nothing was calculated")
     if sum(ledger.values()):
         proof.differ(f"the ledger sums to {sum(ledger.values())}, not to zero")
     _check_payouts(proof, paid, payouts)
     proof.rewards_paid, proof.paid_micro = len(paid), sum(paid.values())
-    return found
 
 
 def _check_amount(
@@ -219,6 +185,8 @@ def _check_amount(
     if decided is None:
         proof.differ(f"reward {key}: its validation {data['validation_id']} accepted nothing")
         return
+    if key != f"{decided['task_id']}|{decided['miner_id']}":
+        proof.differ(f"reward {key}: {decided['miner_id']} solved {decided['task_id']}")
     right = decided["base_reward_micro"] * decided["score_ppm"] // 1_000_000
     if data["amount_micro"] != right:
         proof.differ(f"reward {key}: {data['amount_micro']} calculated, {right} is right")
@@ -235,33 +203,28 @@ def _check_payouts(proof: Proof, paid: dict[str, int], payouts: Iterable[dict[st
             proof.differ(f"payout {key}: left {sent.get(key)}, booked {paid.get(key)}")
 
 
-def last_versions(events: Iterable[LoggedEvent]) -> dict[str, int]:
-    """Aggregate → its last version."""
-    found: dict[str, int] = {}
-    for e in events:
-        found[e.envelope["aggregate_id"]] = e.envelope["version"]
-    return found
-
-
-def compare(proof: Proof, what: str, expected: dict[str, Any], stored: dict[str, Any]) -> None:
-    """Key by key."""
+def compare(
+    proof: Proof, what: str, expected: dict[str, Fields], stored: dict[str, Fields]
+) -> None:
+    """Key by key, field by field; a difference names the first field that differs."""
     proof.compared_keys += len(expected.keys() | stored.keys())
     for key in sorted(expected.keys() | stored.keys()):
-        if expected.get(key) != stored.get(key):
-            proof.differ(f"{what} {key}: expected {expected.get(key)}, stored {stored.get(key)}")
+        if key not in stored or key not in expected:
+            proof.differ(f"{what} {key}: {'missing' if key in expected else 'not in the log'}")
+        elif problem := differing(expected[key], stored[key]):
+            proof.differ(f"{what} {key}: {problem}")
 
 
 # -- the whole -----------------------------------------------------------------------------------
 
 
 def _of(log: dict[tuple[str, int], list[LoggedEvent]], component: str) -> list[LoggedEvent]:
-    marks = ("Barrier", "EpochOpened")
     return [
         e
         for (topic, _), events in sorted(log.items())
         if topic.endswith(f".{component}")
         for e in events
-        if e.kind not in marks
+        if e.kind not in MARKS
     ]
 
 
@@ -282,34 +245,56 @@ def prove(
     proof.events = sum(len(events) for events in log.values())
     check_copies(proof, logs)
     check_journal(proof, log, read(journals))
-    tasks = fold_tasks(proof, _of(log, "tasks"))
-    proof.tasks_by_status = dict(Counter(status for _, status in tasks.values()))
-    fraud_kinds = ("FraudSuspected", "FraudConfirmed", "FraudCleared")
     judged = _of(log, "validations")
-    cases = [e for e in judged if e.kind in fraud_kinds]
-    validations = [e for e in judged if e.kind not in fraud_kinds]
+    cases = [e for e in judged if e.kind in FRAUD]
+    facts = {
+        "tasks": _of(log, "tasks"),
+        "miners": _of(log, "miners"),
+        "validations": [e for e in judged if e.kind not in FRAUD],
+        "rewards": _of(log, "rewards"),
+        "fraud": cases,
+    }
+    expected = {}
+    for component, events in facts.items():
+        counted = recount(component, events)
+        expected[component] = counted.found
+        for problem in counted.wrong:
+            proof.differ(problem)
+        proof.progress_back += sum("progress went back" in x for x in counted.wrong)
+    proof.tasks_by_status = dict(Counter(t["status"] for t in expected["tasks"].values()))
     lines = [json.loads(x) for p in payouts if p.exists() for x in p.read_text().splitlines()]
-    rewards = check_rewards(proof, validations, _of(log, "rewards"), lines)
+    check_rewards(proof, facts["validations"], facts["rewards"], lines)
     _note_fraud(proof, cases)
-    miners = last_versions(_of(log, "miners"))
     for region, place in endpoints.regions.items():
-        conninfo = place.postgres_conninfo()
-        db = Projection(conninfo, current_generation(conninfo), "proof")
-        for component, expected in (("tasks", tasks), ("rewards", rewards)):
-            rows = db.query(f"select key, version, status from {{g}}.{component}")
-            compare(proof, f"{region} {component}", expected, {k: (v, s) for k, v, s in rows})
-        for component, versions in (
-            ("miners", miners),
-            ("validations", last_versions(validations)),
-            ("fraud", last_versions(cases)),
-        ):
-            stored = dict(db.query(f"select key, version from {{g}}.{component}"))
-            compare(proof, f"{region} {component}", versions, stored)
-        for kind, count in db.query("select kind, count(*) from {g}.problems group by 1"):
-            proof.differ(f"{region}: {count} problems of kind {kind} in the projection")
-        db.close()
+        _check_region(proof, region, place.postgres_conninfo(), expected)
         progress(f"compared {region}")
     return proof
+
+
+def _check_region(
+    proof: Proof, region: str, conninfo: str, expected: dict[str, dict[str, Fields]]
+) -> None:
+    """Compare a region's projection: its columns, and the stored states that recovery restores."""
+    codec = Codec()
+    db = Projection(conninfo, current_generation(conninfo), "proof")
+    try:
+        for component, wanted in expected.items():
+            stored: dict[str, Fields] = {}
+            for key, version, status, doc in db.query(
+                f"select key, version, status, doc from {{g}}.{component}"
+            ):
+                fields = codec.decode_dict(bytes(doc))[1] if doc is not None else {}
+                if doc is not None and (fields["version"], fields["status"]) != (version, status):
+                    proof.differ(f"{region} {component} {key}: columns and state differ")
+                stored[key] = {**fields, "version": version, "status": status}
+            compare(proof, f"{region} {component}", wanted, stored)
+        for kind, count in db.query("select kind, count(*) from {g}.problems group by 1"):
+            proof.differ(f"{region}: {count} problems of kind {kind} in the projection")
+        total = db.query("select coalesce(sum(amount_micro), 0) from {g}.ledger")[0][0]
+        if total:
+            proof.differ(f"{region}: the projected ledger sums to {total}, not to zero")
+    finally:
+        db.close()
 
 
 def _note_fraud(proof: Proof, cases: list[LoggedEvent]) -> None:

@@ -1,0 +1,204 @@
+"""The proof's own reading of the facts: what each aggregate must look like in a projection.
+
+Rules written from docs/format.md and the schemas' docs, over plain values; nothing of
+`everlode.state` or `everlode.projection` is used. Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+Fields = dict[str, Any]
+"""Field of a state → its value; the fields are those of the Avro state record."""
+
+
+class LoggedEvent(NamedTuple):
+    """One fact as the proof reads it: type name and plain values."""
+
+    kind: str
+    envelope: dict[str, Any]
+    data: dict[str, Any]
+    partition: int
+
+
+class Recounted(NamedTuple):
+    """Aggregate → fields, and what cannot be."""
+
+    found: dict[str, Fields]
+    wrong: list[str]
+
+
+MARKS = ("Barrier", "EpochOpened")
+FRAUD = ("FraudSuspected", "FraudConfirmed", "FraudCleared")
+REWARD_STATUS = {
+    "RewardCalculated": "calculated", "RewardWithheld": "withheld", "RewardReleased": "calculated",
+    "RewardPaid": "paid", "RewardReversed": "reversed", "SlashCollected": "collected",
+}  # fmt: skip
+MINER_STATUS = {
+    "MinerRegistered": "active", "MinerReinstated": "active", "MinerSuspended": "suspended",
+    "MinerRetired": "retired",
+}  # fmt: skip
+
+
+def _task(state: Fields, event: LoggedEvent) -> str | None:
+    """Apply an event to a task. Returns what is wrong with it, if anything."""
+    data = event.data
+    match event.kind:
+        case "TaskSubmitted":
+            kept = ("client_id", "task_type", "payload_sha256", "base_reward_micro", "gpus")
+            state.update({name: data[name] for name in kept})
+            state.update(status="submitted", attempt=0, progress_ppm=0, reward_micro=0)
+        case "TaskProgressed":
+            if data["progress_ppm"] < state["progress_ppm"]:
+                return f"progress went back from {state['progress_ppm']} to {data['progress_ppm']}"
+            state["progress_ppm"] = data["progress_ppm"]
+        case "TaskSolved":
+            state.update(status="solved", solution_sha256=data["solution_sha256"])
+        case "TaskValidated" | "TaskRewarded" | "TaskCancelled" | "TaskDeleted":
+            return _task_ending(state, event)
+        case _:
+            _task_attempt(state, event)
+    return None
+
+
+def _task_attempt(state: Fields, event: LoggedEvent) -> None:
+    data = event.data
+    if event.kind == "TaskMigrated":
+        state.update(attempt=data["attempt"], manager_node=data["to_node"])
+    elif event.kind == "TaskAssigned":
+        kept = ("attempt", "miner_id", "manager_node")
+        state.update({name: data[name] for name in kept}, status="assigned", progress_ppm=0)
+    else:  # TaskAttemptFailed, TaskLeaseExpired, TaskSolutionRejected
+        state.update(status="failed" if data["final"] else "submitted", manager_node=None)
+
+
+def _task_ending(state: Fields, event: LoggedEvent) -> str | None:
+    data, before = event.data, state["status"]
+    if event.kind == "TaskValidated":
+        state.update(score_ppm=data["score_ppm"])
+        state["status"] = before if before == "rewarded" else "validated"
+    elif event.kind == "TaskRewarded":
+        state.update(status="rewarded", reward_micro=data["amount_micro"])
+        if before == "rewarded":
+            return "rewarded twice"
+    elif event.kind == "TaskCancelled":
+        state["status"] = "cancelled"
+    else:
+        state.clear()
+        state["status"] = "deleted"
+    return None
+
+
+def _miner(state: Fields, event: LoggedEvent) -> str | None:
+    data = event.data
+    match event.kind:
+        case "MinerRegistered":
+            state.update(
+                stake_free_micro=0, stake_locked_micro=0, stake_slashed_micro=0, accepted=0,
+                rejected=0, failed=0, expired=0, reputation_ppm=500_000, gpus=data["gpus"],
+            )  # fmt: skip
+        case "StakeDeposited":
+            state["stake_free_micro"] += data["amount_micro"]
+        case "StakeLocked":
+            state["stake_free_micro"] -= data["amount_micro"]
+            state["stake_locked_micro"] += data["amount_micro"]
+        case "StakeReleased":
+            state["stake_free_micro"] += data["amount_micro"]
+            state["stake_locked_micro"] -= data["amount_micro"]
+        case "StakeSlashed":
+            state["stake_free_micro"] -= data["amount_micro"] - data["from_locked_micro"]
+            state["stake_locked_micro"] -= data["from_locked_micro"]
+            state["stake_slashed_micro"] += data["amount_micro"]
+        case "ReputationChanged":
+            if data["reputation_ppm"] != state["reputation_ppm"] + data["delta_ppm"]:
+                return f"reputation {state['reputation_ppm']} moved by {data['delta_ppm']}"
+            state["reputation_ppm"] = data["reputation_ppm"]
+        case "PerformanceRecorded":
+            state[data["outcome"]] += 1
+    state["status"] = MINER_STATUS.get(event.kind, state.get("status"))
+    if min(state["stake_free_micro"], state["stake_locked_micro"]) < 0:
+        return "stake below zero"
+    return None
+
+
+def _validation(state: Fields, event: LoggedEvent) -> str | None:
+    data = event.data
+    match event.kind:
+        case "ValidationRequested":
+            kept = ("task_id", "miner_id", "kind", "solution_sha256")
+            state.update({name: data[name] for name in kept})
+            state.update(status="pending", accepted=None, score_ppm=0)
+        case "ValidationEscalated":
+            state["kind"] = data["to_kind"]
+        case "ValidationDecided":
+            if state["status"] == "decided":
+                return "decided twice"
+            state.update(status="decided", accepted=data["accepted"], score_ppm=data["score_ppm"])
+        case "VoteCast":
+            if data["voter_id"] == state["miner_id"]:
+                return f"{data['voter_id']} voted on its own solution"
+    return None
+
+
+def _reward(state: Fields, event: LoggedEvent) -> str | None:
+    data, before = event.data, state.get("status")
+    state["status"] = REWARD_STATUS[event.kind]
+    if event.kind in ("RewardCalculated", "SlashCollected"):
+        state.update(amount_micro=data["amount_micro"], miner_id=data["miner_id"])
+        return None if before is None else f"{event.kind} after {before}"
+    payable = ("calculated",) if event.kind == "RewardPaid" else ("calculated", "withheld")
+    if event.kind in ("RewardPaid", "RewardReversed"):
+        if before not in payable:
+            return f"{event.kind} after {before}"
+        if data["amount_micro"] != state["amount_micro"]:
+            return f"{data['amount_micro']} in {event.kind}, {state['amount_micro']} calculated"
+    if event.kind == "RewardPaid":
+        state["payout_ref"] = data["payout_ref"]
+    return None
+
+
+def _case(state: Fields, event: LoggedEvent) -> str | None:
+    status = {"FraudSuspected": "suspected", "FraudConfirmed": "confirmed"}
+    state.update(status=status.get(event.kind, "cleared"), rule=event.data["rule"])
+    if event.kind != "FraudCleared":
+        state["suspects"] = list(event.data["suspects"])
+    return None
+
+
+RULES = {
+    "tasks": _task, "miners": _miner, "validations": _validation, "rewards": _reward,
+    "fraud": _case,
+}  # fmt: skip
+
+
+def recount(component: str, events: Iterable[LoggedEvent]) -> Recounted:
+    """Fields of every aggregate after its events, which must be in order of each key.
+
+    `wrong` names what no lawful history has: a version out of turn, twice paid, twice decided,
+    progress or money that went the wrong way, a first event that cannot be one.
+    """
+    found: dict[str, Fields] = {}
+    wrong: list[str] = []
+    for event in events:
+        key, version = event.envelope["aggregate_id"], event.envelope["version"]
+        state = found.setdefault(key, {"version": 0})
+        if version != state["version"] + 1:
+            wrong.append(f"{component} {key}: version {version} follows {state['version']}")
+        try:
+            problem = RULES[component](state, event)
+        except KeyError as error:
+            problem = f"{event.kind} cannot follow what there is: no {error.args[0]}"
+        if problem is not None:
+            wrong.append(f"{component} {key}: {problem}")
+        state["version"] = version
+    return Recounted(found, wrong)
+
+
+def differing(expected: Fields, stored: Fields) -> str:
+    """The first field that differs, with both values; empty when none does."""
+    for name, value in expected.items():
+        have = stored.get(name)
+        if have != value:
+            return f"{name} is {have!r}, {value!r} is right"
+    return ""
