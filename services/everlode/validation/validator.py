@@ -7,6 +7,7 @@ expert decide what its reviewers have not decided in time. Shell: one thread.
 from __future__ import annotations
 
 import threading
+import time
 from typing import get_args
 from uuid import uuid5
 
@@ -22,6 +23,8 @@ from everlode.validation.service import ValidationComponent
 
 KINDS: tuple[str, ...] = get_args(ValidatorKind)
 TURN_S = 0.15
+REVIEW_S = 15.0
+"""Reviewers have at least this long on the wall, however fast event time runs in a replay."""
 
 
 class Validator:
@@ -43,6 +46,7 @@ class Validator:
         self._clock = clock
         self._judge = judge
         self._asked: dict[str, str] = {}
+        self._late_since: dict[str, float] = {}
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="validator", daemon=True)
         self.votes = 0
@@ -63,13 +67,17 @@ class Validator:
                     self._work(state)
             if self._kind == "expert":
                 self._audit()
+            for key in [k for k in self._late_since if k not in self._component.pending]:
+                del self._late_since[key]
             if len(self._asked) > 100_000:
                 self._asked.clear()  # votes are idempotent by their command id
 
     def _work(self, state: ValidationState) -> None:
         if self._kind == "peer-review":
             if self._clock.event_now() >= state.deadline_at:
-                self._once(state, "escalate", self._escalation(state))
+                since = self._late_since.setdefault(state.key, time.monotonic())
+                if time.monotonic() - since >= REVIEW_S:
+                    self._once(state, "escalate", self._escalation(state))
         elif not state.reviewers:
             self._once(state, self._kind, self._vote(state))
 
