@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 from pathlib import Path
@@ -78,3 +79,38 @@ def test_format_names_every_field_of_manifest_and_plan(model: type[BaseModel]) -
     cells = re.findall(r"^\| (`.+?`) \|", section, re.M)
     named = {name for cell in cells for name in re.findall(r"`(\w+)`", cell)}
     assert set(model.model_fields) - named == set()
+
+
+def test_glossary_explains_every_cluster_figure() -> None:
+    source = (ROOT / "streams/everlode/projection/queries.py").read_text()
+    figures = {
+        key.value
+        for function in ast.parse(source).body
+        if isinstance(function, ast.FunctionDef) and function.name.startswith("_")
+        for node in ast.walk(function)
+        if isinstance(node, ast.Dict)
+        for key in node.keys
+        if isinstance(key, ast.Constant)
+    }
+    table = (ROOT / "docs/glossary.md").read_text().partition("## Figures of the clusters")[2]
+    named = {
+        n
+        for cell in re.findall(r"^\| (`.+?`) \|", table, re.M)
+        for n in re.findall(r"`(\w+)`", cell)
+    }
+    assert "active_tasks" in figures
+    assert figures - named == set()
+
+
+def test_architecture_code_map_names_every_package_and_no_other() -> None:
+    text = (ROOT / "docs/architecture.md").read_text()
+    table = text.partition("## Code map")[2].partition("\n## ")[0]
+    cells = re.findall(r"^\| \| (.+?) \|", table, re.M)
+    named = {name for cell in cells for name in re.findall(r"`(\w+)`", cell)}
+    found = {
+        path.parent.name
+        for root in ("schemas", "streams", "services")
+        for path in (ROOT / root / "everlode").glob("*/__init__.py")
+    } | {"errors", "settings"}
+    assert found - named == set()
+    assert named - found == set()
