@@ -1,6 +1,8 @@
 """S3 by the `minio` client: a small port, capabilities probed by doing them, errors by HTTP code.
 
-Shell.
+Errors are mapped by HTTP status, because servers word them differently (rclone's reach the client
+as `InvalidResponseError`). What a server can do is found out by doing it, never by its name: some
+accept a request and ignore it. Shell.
 """
 
 from __future__ import annotations
@@ -8,14 +10,15 @@ from __future__ import annotations
 import io
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import urllib3
 from minio import Minio
-from minio.error import InvalidResponseError, MinioException, S3Error
+from minio.error import InvalidResponseError, MinioException, S3Error, ServerError
 
-from everlode.errors import ConfigError, NotFound, Precondition, Unavailable
+from everlode.errors import ConfigError, EverlodeError, NotFound, Precondition, Unavailable
 
 
 class Stored(NamedTuple):
@@ -29,6 +32,11 @@ class Capabilities(NamedTuple):
     """What the store really does, found by doing it."""
 
     conditional_put: bool
+    """A second put of a key with `only_new` is refused, and the first content stays."""
+    versioning: bool = False
+    """The bucket keeps older versions."""
+    object_lock: bool = False
+    """The bucket can hold objects against deletion."""
 
 
 class ObjectStore(Protocol):
@@ -41,13 +49,16 @@ class ObjectStore(Protocol):
         """
 
     def put_file(self, key: str, path: Path) -> None:
-        """Store a file. Raises: Unavailable."""
+        """Store a file under a new key. Raises: Unavailable; ConfigError."""
 
     def get(self, key: str) -> bytes:
         """Read an object whole. Raises: NotFound; Unavailable."""
 
     def get_file(self, key: str, path: Path) -> None:
-        """Read an object into a file. Raises: NotFound; Unavailable; OSError: no room."""
+        """Read an object into a file; nothing is left of it after an error.
+
+        Raises: NotFound; Unavailable; OSError: no room.
+        """
 
     def list(self, prefix: str) -> Iterator[Stored]:
         """Objects under a prefix, sorted by key. Raises: Unavailable."""
@@ -59,105 +70,164 @@ class ObjectStore(Protocol):
         """Probe the store by doing it. Raises: Unavailable."""
 
 
-class S3Store:
-    """One bucket."""
+_CHUNK = 1 << 20
 
-    def __init__(self, endpoint: str, keys: tuple[str, str], bucket: str) -> None:
+
+def _by_status(status: int, code: str, what: str) -> EverlodeError:
+    """The error that an HTTP status stands for."""
+    if status == 404:
+        return NotFound(f"{what} is not in the store")
+    if status in (409, 412):
+        return Precondition(f"{what} exists and is never overwritten", code="exists")
+    if status in (400, 401, 403):
+        return ConfigError(
+            f"the store refuses {what}: {code or status}",
+            code="s3_refused",
+            hint="check the access key, the secret key and the bucket's policy",
+        )
+    return Unavailable(f"{what}: the store answers {status} {code}".rstrip(), code="s3")
+
+
+@contextmanager
+def _translated(what: str) -> Iterator[None]:
+    try:
+        yield
+    except S3Error as error:
+        status = int(error.response.status) if error.response is not None else 0
+        raise _by_status(status, error.code or "", what) from None
+    except (InvalidResponseError, ServerError) as error:
+        status = int(getattr(error, "_code", 0) or getattr(error, "status_code", 0) or 0)
+        raise _by_status(status, "", what) from None
+    except (MinioException, urllib3.exceptions.HTTPError) as error:
+        raise Unavailable(
+            f"{what}: the store does not answer ({type(error).__name__})",
+            code="s3",
+            hint="is it running? everlode stack status",
+        ) from None
+
+
+class S3Store:
+    """One bucket. Thread-safe."""
+
+    def __init__(
+        self, endpoint: str, keys: tuple[str, str], bucket: str, *, timeout_s: float = 30.0
+    ) -> None:
+        """`endpoint` host:port, `keys` access and secret key. Connects at the first use."""
         self._http = urllib3.PoolManager(
-            timeout=urllib3.Timeout(connect=3.0, read=30.0), retries=urllib3.Retry(1)
+            timeout=urllib3.Timeout(connect=min(3.0, timeout_s), read=timeout_s),
+            retries=urllib3.Retry(1),
         )
         self._client = Minio(
             endpoint, access_key=keys[0], secret_key=keys[1], secure=False, http_client=self._http
         )
         self._bucket = bucket
+        self._known: Capabilities | None = None
         self.name = f"{endpoint}/{bucket}"
-
-    def _error(self, key: str, error: Exception) -> Exception:
-        code = getattr(error, "code", "")
-        if isinstance(error, InvalidResponseError):
-            code = "NoSuchKey" if "404" in str(error) else code
-        if code in ("NoSuchKey", "NoSuchBucket", "NotFound"):
-            return NotFound(f"{self._bucket}/{key} is not in the store")
-        if code in ("AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch"):
-            return ConfigError(f"the store refuses our keys for {self._bucket}: {code}")
-        return Unavailable(f"{self._bucket}/{key}: {type(error).__name__} {code}", code="s3")
 
     def put(self, key: str, data: bytes, *, only_new: bool = False) -> None:
         """See ObjectStore."""
-        try:
+        what = f"{self._bucket}/{key}"
+        with _translated(what):
             if not only_new:
                 self._client.put_object(self._bucket, key, io.BytesIO(data), len(data))
                 return
+            # minio's own put takes no If-None-Match: a plain PUT to a presigned URL does
             url = self._client.presigned_put_object(self._bucket, key)
-            answer = self._http.request("PUT", url, body=data, headers={"If-None-Match": "*"})
-        except (MinioException, urllib3.exceptions.HTTPError) as error:
-            raise self._error(key, error) from None
-        if answer.status == 412:
-            raise Precondition(f"{self._bucket}/{key} exists and is never overwritten")
-        if answer.status != 200:
-            raise Unavailable(f"{self._bucket}/{key}: HTTP {answer.status}", code="s3")
+            answer = self._http.request(
+                "PUT", url, body=data, headers={"If-None-Match": "*"}, redirect=False
+            )
+        if answer.status >= 300:
+            raise _by_status(answer.status, "", what)
 
     def put_file(self, key: str, path: Path) -> None:
         """See ObjectStore."""
-        try:
+        with _translated(f"{self._bucket}/{key}"):
             self._client.fput_object(self._bucket, key, str(path))
-        except (MinioException, urllib3.exceptions.HTTPError) as error:
-            raise self._error(key, error) from None
 
     def get(self, key: str) -> bytes:
         """See ObjectStore."""
-        try:
-            answer = self._client.get_object(self._bucket, key)
-        except (MinioException, urllib3.exceptions.HTTPError) as error:
-            raise self._error(key, error) from None
-        try:
-            return bytes(answer.data)
-        finally:
-            answer.close()
-            answer.release_conn()
+        return b"".join(self._stream(key))
 
     def get_file(self, key: str, path: Path) -> None:
         """See ObjectStore."""
         try:
-            answer = self._client.get_object(self._bucket, key)
-        except (MinioException, urllib3.exceptions.HTTPError) as error:
-            raise self._error(key, error) from None
-        try:
             with path.open("wb") as file:
-                for chunk in answer.stream(1 << 20):
+                for chunk in self._stream(key):
                     file.write(chunk)
+        except BaseException:
+            path.unlink(missing_ok=True)
+            raise
+
+    def _stream(self, key: str) -> Iterator[bytes]:
+        """The object's bytes; an answer that breaks off is an error."""
+        what = f"{self._bucket}/{key}"
+        with _translated(what):
+            answer: Any = self._client.get_object(self._bucket, key)
+        try:
+            with _translated(what):
+                yield from answer.stream(_CHUNK)
         finally:
             answer.close()
             answer.release_conn()
 
     def list(self, prefix: str) -> Iterator[Stored]:
         """See ObjectStore."""
-        try:
-            for item in self._client.list_objects(self._bucket, prefix, recursive=True):
-                yield Stored(item.object_name or "", item.size or 0)
-        except (MinioException, urllib3.exceptions.HTTPError) as error:
-            raise self._error(prefix, error) from None
+        with _translated(f"{self._bucket}/{prefix}"):
+            found = [
+                Stored(item.object_name or "", item.size or 0)
+                for item in self._client.list_objects(self._bucket, prefix, recursive=True)
+            ]
+        yield from sorted(found)
 
     def delete(self, key: str) -> None:
         """See ObjectStore."""
         try:
-            self._client.remove_object(self._bucket, key)
-        except S3Error as error:
-            if error.code not in ("NoSuchKey", "NotFound"):
-                raise self._error(key, error) from None
-        except (MinioException, urllib3.exceptions.HTTPError) as error:
-            raise self._error(key, error) from None
+            with _translated(f"{self._bucket}/{key}"):
+                self._client.remove_object(self._bucket, key)
+        except NotFound:
+            return
 
     def capabilities(self) -> Capabilities:
-        """See ObjectStore."""
+        """See ObjectStore. Probed once."""
+        if self._known is None:
+            versioning = self._versioning()
+            # a lock holds versions; rclone answers the question about it with a listing
+            self._known = Capabilities(self._conditional(), versioning, versioning and self._lock())
+        return self._known
+
+    def _conditional(self) -> bool:
         key = f"probe/{uuid.uuid4()}"
         self.put(key, b"1", only_new=True)
         try:
             self.put(key, b"2", only_new=True)
         except Precondition:
-            conditional = True
+            return self.get(key) == b"1"
         else:
-            conditional = False
+            return False
         finally:
             self.delete(key)
-        return Capabilities(conditional)
+
+    def _versioning(self) -> bool:
+        """Read back: some servers accept the setting and ignore it."""
+        try:
+            with _translated(f"{self._bucket}: versioning"):
+                return str(self._client.get_bucket_versioning(self._bucket).status) == "Enabled"
+        except Unavailable as error:
+            if "not answer" in error.message:
+                raise
+            return False
+        except EverlodeError:
+            return False
+
+    def _lock(self) -> bool:
+        """Read back, as above; a store that cannot answers with an error of its own kind."""
+        try:
+            with _translated(f"{self._bucket}: object lock"):
+                self._client.get_object_lock_config(self._bucket)
+        except Unavailable as error:
+            if "not answer" in error.message:
+                raise
+            return False
+        except (EverlodeError, ValueError, AttributeError):
+            return False
+        return True

@@ -1,0 +1,146 @@
+"""A region with lawful facts, for tests of backups: small stack and projector in-process.
+
+The facts are those of the simulated region (tests/simulation), spread over two partitions and
+stamped anew with wall time, so that any prefix of them is closed under causes.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+
+from everlode.adapters.kafka import Record, Writer
+from everlode.adapters.kafka_admin import delete_topics
+from everlode.adapters.postgres import Projection, current_generation
+from everlode.adapters.s3 import S3Store
+from everlode.avro.cloudevents import event_headers
+from everlode.avro.codec import encode_fact
+from everlode.backup.keys import KeyRing
+from everlode.events.barriers import Barrier
+from everlode.events.base import Envelope, Event, Fact
+from everlode.events.catalogue import FACT_COMPONENTS
+from everlode.events.stamp import stamp_at
+from everlode.projection.tables import COMPONENTS
+from everlode.projector.bulk import catch_up
+from everlode.projector.worker import Home, PartitionWorker, fact_topics
+from everlode.stack import NativeStack
+from everlode.topics import Topology, state_topics
+from everlode.topics.names import fact_topic
+from everlode.topics.partition import partition_of
+from tests.simulation.test_state_simulation import Region
+
+FIRST = datetime(2026, 1, 1, tzinfo=UTC)
+BARRIER = Barrier(writer_id="test")
+TOPOLOGY = Topology(regions=("eu",), control_replication=1, control_min_insync=1)
+Rows = dict[tuple[str, str], tuple[int, bytes | None]]
+
+
+def story(seed: int, tasks: int) -> list[tuple[str, Fact]]:
+    """(component, fact), causes before effects."""
+    region = Region(seed, 0.0)
+    region.run(tasks)
+    found = [(name, fact) for name, log in region.logs.items() for fact in log.facts]
+    return sorted(found, key=lambda item: (item[1].envelope.stamp, item[0]))
+
+
+class Backed:
+    """`eu` with an object store. Use as a context manager."""
+
+    def __init__(self, folder: Path, s3: str = "auto") -> None:
+        self.folder = folder
+        self.stack = NativeStack(TOPOLOGY, folder / "stack", mirrors=False, control_nodes=1, s3=s3)
+        self.keys = KeyRing(folder / "keys")
+        self.keys.create()
+        self._seqs: Counter[tuple[str, int]] = Counter()
+        self._stamp = 0
+
+    def __enter__(self) -> Backed:
+        self.endpoints = self.stack.up()
+        place = self.endpoints.regions["eu"]
+        self.bootstrap, self.conninfo = place.kafka_bootstrap, place.postgres_conninfo()
+        assert self.endpoints.s3 is not None
+        s3 = self.endpoints.s3
+        self.store = S3Store(s3.endpoint, s3.keys(), s3.buckets[0])
+        self._writers = {c: Writer(self.bootstrap, f"{c}.eu.1") for c in FACT_COMPONENTS}
+        for writer in self._writers.values():
+            writer.open()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for writer in self._writers.values():
+            writer.abandon()
+        self.stack.down()
+
+    def write(self, facts: list[tuple[str, Fact]], skip: set[int] | None = None) -> None:
+        """Append facts, then a barrier to every partition. `skip`: indices that get lost."""
+        records: dict[str, list[Record]] = {c: [] for c in FACT_COMPONENTS}
+        for number, (component, fact) in enumerate(facts):
+            partition = partition_of(fact.envelope.aggregate_id, TOPOLOGY.partitions)
+            record = self._record(component, partition, fact)
+            if number not in (skip or ()):
+                records[component].append(record)
+        for component, found in records.items():
+            for partition in range(TOPOLOGY.partitions):
+                found.append(self._record(component, partition, None))
+            self._writers[component].write(found)
+
+    def _record(self, component: str, partition: int, fact: Fact | None) -> Record:
+        at = (component, partition)
+        self._seqs[at] += 1
+        self._stamp = max(self._stamp + 1, stamp_at(time.time_ns() // 1_000_000))
+        topic = fact_topic("eu.1", component)
+        if fact is None:
+            envelope = Envelope(
+                event_id=f"{topic}/{partition}/{self._seqs[at]}/0", aggregate_id=topic, version=0,
+                origin="eu.1", scope="", epoch=0, seq=self._seqs[at], stamp=self._stamp,
+                occurred_at=FIRST, correlation_id=topic,
+            )  # fmt: skip
+            data: Event = BARRIER
+        else:
+            envelope = fact.envelope.model_copy(
+                update={"seq": self._seqs[at], "stamp": self._stamp, "origin": "eu.1"}
+            )
+            data = fact.data
+        return Record(
+            topic, partition, envelope.aggregate_id, encode_fact(envelope, data),
+            event_headers(envelope, type(data).__name__),
+        )  # fmt: skip
+
+    def project(self) -> int:
+        """Bring the current generation to the ends of the logs; returns the generation."""
+        generation = current_generation(self.conninfo)
+        home = Home("eu", self.bootstrap, self.conninfo, generation, "projector")
+        Projection(self.conninfo, generation, "projector").create()
+        topics = fact_topics(TOPOLOGY)
+        workers = {p: PartitionWorker(home, p, topics) for p in range(TOPOLOGY.partitions)}
+        catch_up(self.bootstrap, workers, topics)
+        for worker in workers.values():
+            worker.close()
+        return generation
+
+    def rows(self) -> Rows:
+        """Every row of the current generation: (version, state)."""
+        db = Projection(self.conninfo, current_generation(self.conninfo), "test")
+        found = {
+            (component, key): (version, None if doc is None else bytes(doc))
+            for component in COMPONENTS
+            for key, version, doc in db.query(f"select key, version, doc from {{g}}.{component}")
+        }
+        db.close()
+        return found
+
+    def disaster(self) -> None:
+        """PostgreSQL's data and the state topics are gone."""
+        generation = current_generation(self.conninfo)
+        self.stack.wipe("eu/postgres")
+        delete_topics(self.bootstrap, [s.name for s in state_topics(TOPOLOGY, "eu", generation)])
+        self.stack.restart("eu/postgres")
+        self.conninfo = self.endpoints.regions["eu"].postgres_conninfo()

@@ -1,0 +1,121 @@
+"""The store contract on MinIO and on rclone: what each can do is asserted, nothing is skipped."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from everlode.adapters.s3 import S3Store
+from everlode.adapters.s3_buckets import ensure_buckets
+from everlode.errors import ConfigError, NotFound, Unavailable
+from everlode.stack.cache import cache_dir
+from everlode.stack.object_server import choose
+from everlode.stack.object_store import command
+from everlode.stack.ports import HOST
+from everlode.stack.process import Process
+from tests.store_contract import StoreContract
+
+KEYS = ("test-access", "test-secret-key-0123456789")
+pytestmark = pytest.mark.timeout(600)  # MinIO may have to be built, once
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def serve(kind: str, folder: Path) -> Iterator[str]:
+    """A server with the buckets `plain` and `locked`; its host:port."""
+    server = choose(cache_dir(), kind, lambda _: None)
+    port = free_port()
+    process = Process(command(server, folder / "data", port, KEYS, folder / "s3.log"))
+    process.start()
+    endpoint = f"{HOST}:{port}"
+    try:
+        deadline = time.monotonic() + 30
+        ensure_buckets(endpoint, KEYS, ["plain"], lockable=False, deadline=deadline)
+        ensure_buckets(endpoint, KEYS, ["locked"], lockable=True, deadline=deadline)
+        yield endpoint
+    finally:
+        process.stop()
+
+
+@pytest.fixture(scope="module")
+def minio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    yield from serve("minio", tmp_path_factory.mktemp("minio"))
+
+
+@pytest.fixture(scope="module")
+def rclone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    yield from serve("rclone", tmp_path_factory.mktemp("rclone"))
+
+
+def emptied(endpoint: str, bucket: str) -> S3Store:
+    store = S3Store(endpoint, KEYS, bucket)
+    for item in list(store.list("")):
+        store.delete(item.key)
+    return store
+
+
+class TestMinio(StoreContract):
+    conditional = True
+
+    @pytest.fixture
+    def store(self, minio: str) -> S3Store:
+        return emptied(minio, "plain")
+
+
+class TestMinioWithLock(StoreContract):
+    conditional, versioning, object_lock = True, True, True
+
+    @pytest.fixture
+    def store(self, minio: str) -> S3Store:
+        return emptied(minio, "locked")
+
+
+class TestRclone(StoreContract):
+    conditional = False
+
+    @pytest.fixture
+    def store(self, rclone: str) -> S3Store:
+        return emptied(rclone, "plain")
+
+
+class TestRcloneAskedForALock(StoreContract):
+    """It accepts the request and does nothing: the probe must not believe it."""
+
+    conditional = False
+
+    @pytest.fixture
+    def store(self, rclone: str) -> S3Store:
+        return emptied(rclone, "locked")
+
+
+@pytest.mark.parametrize("kind", ["minio", "rclone"])
+def test_wrong_secret_is_a_configuration_error_without_the_secret(
+    kind: str, request: pytest.FixtureRequest
+) -> None:
+    store = S3Store(request.getfixturevalue(kind), (KEYS[0], "another-secret-0123"), "plain")
+    with pytest.raises(ConfigError) as caught:
+        store.get("a/one")
+    assert "another-secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", ["minio", "rclone"])
+def test_missing_bucket_is_not_found(kind: str, request: pytest.FixtureRequest) -> None:
+    store = S3Store(request.getfixturevalue(kind), KEYS, "no-such-bucket")
+    with pytest.raises(NotFound):
+        store.get("a/one")
+
+
+def test_no_server_is_unavailable_and_says_what_to_do() -> None:
+    store = S3Store(f"{HOST}:{free_port()}", KEYS, "plain", timeout_s=2)
+    with pytest.raises(Unavailable, match="does not answer") as caught:
+        store.capabilities()
+    assert "stack status" in caught.value.hint
