@@ -26,14 +26,16 @@ from everlode.stack.endpoints import Endpoints
 
 P = ParamSpec("P")
 
-RESEND_S = 4.0
-"""A command without an answer is sent again after this time, with the same id."""
+RESEND_S = 8.0
+"""A command without an answer is sent again after this time, with the same id; then after twice
+that, and so on: the log has kept it, so only a lost answer is made up for, and a busy primary is
+not given more to do."""
 GONE_AFTER_S = 20.0
 """A region that has taken nothing for this time is gone: its commands go to another one."""
 
 
 class _Pending:
-    __slots__ = ("command", "deadline", "future", "header", "region", "sent_at")
+    __slots__ = ("command", "deadline", "future", "header", "region", "sent_at", "wait_s")
 
     def __init__(
         self, header: CommandHeader, command: Command, region: str, timeout_s: float
@@ -43,6 +45,7 @@ class _Pending:
         self.region = region
         self.future: Future[CommandAnswered] = Future()
         self.sent_at = time.monotonic()
+        self.wait_s = RESEND_S
         self.deadline = self.sent_at + timeout_s
 
     def fail(self, error: Exception) -> None:
@@ -291,7 +294,7 @@ class MiningClient:
                 ]
                 for entry in late:
                     del self._pending[entry.header.command_id]
-                again = [p for p in self._pending.values() if now - p.sent_at >= RESEND_S]
+                again = [p for p in self._pending.values() if now - p.sent_at >= p.wait_s]
             for entry in late:
                 self._places.release()
                 entry.fail(
@@ -303,6 +306,7 @@ class MiningClient:
                 )
             for entry in again:
                 entry.sent_at = now
+                entry.wait_s *= 2
                 entry.region = self._reachable(entry.region)
                 self._link(entry.region).send(entry.header, entry.command)
 
