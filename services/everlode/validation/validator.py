@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import threading
 import time
-import time
 from typing import get_args
 from uuid import uuid5
 
@@ -24,8 +23,6 @@ from everlode.validation.service import ValidationComponent
 
 KINDS: tuple[str, ...] = get_args(ValidatorKind)
 TURN_S = 0.15
-GRACE_S = 45.0
-"""Reviewers have this long in wall time, however fast event time runs."""
 REVIEW_S = 15.0
 """Reviewers have at least this long on the wall, however fast event time runs in a replay."""
 
@@ -49,7 +46,6 @@ class Validator:
         self._clock = clock
         self._judge = judge
         self._asked: dict[str, str] = {}
-        self._since: dict[str, float] = {}
         self._late_since: dict[str, float] = {}
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="validator", daemon=True)
@@ -74,14 +70,11 @@ class Validator:
             for key in [k for k in self._late_since if k not in self._component.pending]:
                 del self._late_since[key]
             if len(self._asked) > 100_000:
-                self._since.clear()
                 self._asked.clear()  # votes are idempotent by their command id
 
     def _work(self, state: ValidationState) -> None:
         if self._kind == "peer-review":
-            since = self._since.setdefault(state.key, time.monotonic())
-            late = self._clock.event_now() >= state.deadline_at
-            if late and time.monotonic() - since >= GRACE_S:
+            if self._clock.event_now() >= state.deadline_at:
                 since = self._late_since.setdefault(state.key, time.monotonic())
                 if time.monotonic() - since >= REVIEW_S:
                     self._once(state, "escalate", self._escalation(state))
