@@ -276,7 +276,12 @@ def load_manifest(store: ObjectStore, region: str, backup_id: str) -> tuple[Mani
             hint="everlode backup list",
         )
     name = f"{region}/{backup_id}/{MANIFEST}"
-    return parse(store.get(name), name)
+    manifest, body, signature = parse(store.get(name), name)
+    if (manifest.region, manifest.backup_id) != (region, backup_id):
+        raise IntegrityError(
+            f"{name}: it is of {manifest.region}/{manifest.backup_id}", code="bad_manifest"
+        )
+    return manifest, body, signature
 
 
 def latest(store: ObjectStore, region: str) -> Manifest | None:

@@ -8,15 +8,17 @@ name as associated data. Shell.
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 from cryptography.exceptions import InvalidSignature, InvalidTag
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from everlode.errors import ConfigError, IntegrityError, NotFound, WrongKey
+from everlode.errors import ConfigError, IntegrityError, WrongKey
 
 DEFAULT_KEY = "backup-v1"
+_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 
 
 class KeyRing:
@@ -26,7 +28,11 @@ class KeyRing:
         self.folder = folder
 
     def create(self, name: str = DEFAULT_KEY) -> None:
-        """Make a key-encryption key, and the signing key when there is none. Idempotent."""
+        """Make a key-encryption key, and the signing key when there is none. Idempotent.
+
+        Raises: ConfigError: a bad name.
+        """
+        _check(name)
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._new(f"{name}.kek", os.urandom(32))
         if not (self.folder / "signing.key").exists():
@@ -55,7 +61,7 @@ class KeyRing:
                 )
             value = bytes.fromhex(path.read_text().strip())
         except FileNotFoundError:
-            raise NotFound(
+            raise WrongKey(
                 f"key {name} is not in {self.folder}",
                 hint="everlode backup keys create, or name the folder with --keys",
             ) from None
@@ -67,16 +73,19 @@ class KeyRing:
 
     def wrap(self, name: str, data_key: bytes, context: str) -> str:
         """A data key, wrapped for the manifest, in hex."""
+        _check(name)
         nonce = os.urandom(12)
         sealed = AESGCM(self._read(f"{name}.kek")).encrypt(nonce, data_key, context.encode())
         return (nonce + sealed).hex()
 
     def unwrap(self, name: str, wrapped: str, context: str) -> bytes:
-        """The data key again. Raises: WrongKey; NotFound."""
-        raw = bytes.fromhex(wrapped)
+        """The data key again. Raises: WrongKey: missing, or another one; ConfigError."""
+        _check(name)
+        kek = self._read(f"{name}.kek")
         try:
-            return AESGCM(self._read(f"{name}.kek")).decrypt(raw[:12], raw[12:], context.encode())
-        except InvalidTag:
+            raw = bytes.fromhex(wrapped)
+            return AESGCM(kek).decrypt(raw[:12], raw[12:], context.encode())
+        except (InvalidTag, ValueError):
             raise WrongKey(
                 f"key {name} does not open {context}",
                 hint="it is another key of this name: find the one that made the backup",
@@ -97,3 +106,9 @@ class KeyRing:
                 code="bad_signature",
                 hint="it was changed, or signed by another key (signing.pub)",
             ) from None
+
+
+def _check(name: str) -> None:
+    """A name is a file's: nothing else may be reached by it."""
+    if not _NAME.fullmatch(name):
+        raise ConfigError(f"key name {name!r}: expected a-z, 0-9 and -, at most 63 characters")

@@ -104,9 +104,21 @@ class Manifest(_Part):
 
 def canonical(value: Any) -> bytes:
     """Canonical JSON. Raises: TypeError: a value that the subset does not have."""
+    _check(value)
     return json.dumps(
         value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
     ).encode()
+
+
+def _check(value: Any) -> None:
+    if isinstance(value, float):
+        raise TypeError("no floats in canonical JSON")
+    if isinstance(value, dict):
+        for item in value.values():
+            _check(item)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            _check(item)
 
 
 def body_of(manifest: Manifest) -> bytes:
