@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import time
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
@@ -86,14 +86,14 @@ class PacedClock(WallClock):
 
     def wall_ms_of(self, event_ms: int) -> int:
         """First wall time at which event time is `event_ms` or later, in milliseconds."""
-        i = bisect_right(self._event, event_ms)
+        i = bisect_left(self._event, event_ms)
         if i == 0:
             return self._wall[0]
         if i == len(self._event):
             return self._wall[-1] + event_ms - self._event[-1]
         w0, w1 = self._wall[i - 1], self._wall[i]
         e0, e1 = self._event[i - 1], self._event[i]
-        return w0 + (w1 - w0) * (event_ms - e0) // (e1 - e0)
+        return w0 - (w1 - w0) * (e0 - event_ms) // (e1 - e0)  # rounded up
 
     def event_now(self) -> datetime:
         """See Clock."""

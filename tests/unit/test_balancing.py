@@ -1,0 +1,116 @@
+"""Who gets the work: only who fits, the less loaded of two, and always the same answer."""
+
+from __future__ import annotations
+
+from collections import Counter
+from functools import cache
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from everlode.balancing.assign import choose_manager, choose_miner, fits
+from everlode.events.states import MinerState, TaskState
+from everlode.state.dispatch import evolve_fact
+from tests.projecting import fact
+
+
+@cache
+def _miner() -> MinerState:
+    state = evolve_fact(None, fact("miners", "m", 1, 1), 0)
+    assert isinstance(state, MinerState)
+    return state
+
+
+@cache
+def _task() -> TaskState:
+    state = evolve_fact(None, fact("tasks", "t", 1, 1), 0)
+    assert isinstance(state, TaskState)
+    return state
+
+
+def miner(key: str, **changes: object) -> MinerState:
+    return _miner()._replace(key=key, max_concurrent=4, **changes)  # type: ignore[arg-type]
+
+
+def task(key: str = "t", **changes: object) -> TaskState:
+    return _task()._replace(key=key, **changes)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("changes", "running"),
+    [
+        ({"status": "suspended"}, 0),
+        ({"specialties": ("training",)}, 0),
+        ({"gpus": 1}, 0),
+        ({}, 4),
+    ],
+)
+def test_miner_that_does_not_fit_gets_nothing(changes: dict[str, object], running: int) -> None:
+    wanted = task(gpus=2)
+    assert fits(wanted, miner("a", gpus=2), 3)
+    other = miner("a", **{"gpus": 2, **changes})
+    assert not fits(wanted, other, running)
+    assert choose_miner(wanted, [other], {"a": running}) is None
+
+
+_miners = st.lists(
+    st.builds(
+        lambda status, kind, gpus, reputation: {
+            "status": status,
+            "specialties": (kind,),
+            "gpus": gpus,
+            "reputation_ppm": reputation,
+        },
+        st.sampled_from(["active", "active", "suspended"]),
+        st.sampled_from(["inference", "inference", "training"]),
+        st.integers(0, 2),
+        st.integers(0, 1_000_000),
+    ),
+    max_size=20,
+)
+
+
+@given(_miners, st.lists(st.integers(0, 4), min_size=20, max_size=20), st.text("xyz", max_size=5))
+def test_any_field_a_miner_is_chosen_when_one_fits_and_it_fits(
+    field: list[dict[str, object]], loads: list[int], name: str
+) -> None:
+    miners = [miner(f"m{i}", **changes) for i, changes in enumerate(field)]
+    running = {m.key: loads[i] for i, m in enumerate(miners)}
+    wanted = task(f"t{name}", gpus=1)
+    chosen = choose_miner(wanted, miners, running)
+    able = [m for m in miners if fits(wanted, m, running[m.key])]
+    assert (chosen in able) if able else chosen is None
+    assert choose_miner(wanted, miners, running) == chosen
+
+
+def test_of_two_the_less_loaded_then_the_better_known_is_chosen() -> None:
+    pair = [miner("a", reputation_ppm=1), miner("b", reputation_ppm=2)]
+    for n in range(50):
+        wanted = task(f"t{n}")
+        assert choose_miner(wanted, pair, {"b": 1}) == pair[0]
+        assert choose_miner(wanted, pair, {"a": 1, "b": 1}) == pair[1]
+
+
+def test_load_is_a_share_of_what_a_miner_can_take() -> None:
+    small, large = miner("a", reputation_ppm=9), miner("b", reputation_ppm=1)
+    large = large._replace(max_concurrent=100)
+    assert choose_miner(task(), [small, large], {"a": 1, "b": 20}) == large
+
+
+def test_many_tasks_are_spread_evenly_by_two_choices() -> None:
+    miners = [miner(f"m{i}")._replace(max_concurrent=1000) for i in range(20)]
+    running: Counter[str] = Counter()
+    for n in range(2000):
+        chosen = choose_miner(task(f"t{n}"), miners, running)
+        assert chosen is not None
+        running[chosen.key] += 1
+    assert max(running.values()) - min(running.values()) <= 10  # by one choice it is about 40
+
+
+@given(st.dictionaries(st.text("abc", min_size=1), st.integers(0, 5)), st.text("xyz"))
+def test_any_loads_the_manager_has_room(loads: dict[str, int], seed: str) -> None:
+    chosen = choose_manager(seed, loads, 5)
+    free = {node for node, load in loads.items() if load < 5}
+    assert (chosen in free) if free else chosen is None
+    assert choose_manager(seed, dict(reversed(loads.items())), 5) == chosen
