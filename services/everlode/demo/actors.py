@@ -75,7 +75,8 @@ class Actors:
         self._due: list[Due] = []
         self._order = 0
         self.status: dict[str, str] = {}
-        self._solutions: dict[str, str] = {}
+        self._open = set(self.tasks)
+        """Tasks that have not ended."""
         self._seen: deque[str] = deque(maxlen=8)
         """Honest solutions that the log has shown, for copiers; the oldest is well known."""
         self.counts: Counter[str] = Counter()
@@ -164,11 +165,14 @@ class Actors:
                 self._left(key, data.miner_id, "rewarded")
             case t.TaskCancelled():
                 self.status[key] = "cancelled"
+                self._open.discard(key)
 
     def _left(self, key: str, miner: str, status: str) -> None:
         self._running.get(miner, set()).discard(key)
         if self.status.get(key) not in ENDED:
             self.status[key] = status
+        if status in ENDED:
+            self._open.discard(key)
 
     def _work(self, task: TaskPlan, data: t.TaskAssigned, now_ms: int) -> None:
         end = max(task.ended_ms, now_ms + 1)
@@ -276,7 +280,7 @@ class Actors:
             if time.monotonic() - told > 0.5:
                 told = time.monotonic()
                 tell(status_file, self.report())
-            if all(self.status.get(k) in ENDED for k in self.tasks) and not self._client.waiting():
+            if not self._open and not self._client.waiting():
                 break
         tell(status_file, {**self.report(), "finished": True})
 

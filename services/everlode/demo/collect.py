@@ -143,8 +143,8 @@ def collect(
             "first_differences": proof.differences[:20],
         },
         "resources": {
-            "peak_resident_bytes": dict(demo.fleet.peak_bytes),
-            "processor_s": {k: round(v, 1) for k, v in demo.fleet.cpu_s.items()},
+            "peak_resident_bytes": dict(demo.fleet.meter.peak_bytes),
+            "processor_s": {k: round(v, 1) for k, v in demo.fleet.meter.cpu_s.items()},
         },
         "times_s": {k: round(v, 2) for k, v in demo.times.items() if k.endswith("_s")},
         "timeline": demo.timeline,

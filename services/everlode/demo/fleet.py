@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
 import psutil
 
+from everlode.demo.meter import Meter
 from everlode.stack.process import Command, Process
 
 
@@ -23,10 +23,7 @@ class Fleet:
         self._logs = logs
         self._env = env
         self._processes: dict[str, Process] = {}
-        self.peak_bytes: dict[str, int] = defaultdict(int)
-        """Greatest sum of resident memory of a kind of process at one moment."""
-        self.cpu_s: dict[str, float] = defaultdict(float)
-        self._cpu: dict[int, float] = {}
+        self.meter = Meter()
         logs.mkdir(parents=True, exist_ok=True)
 
     def start(self, name: str, kind: str, *arguments: str) -> None:
@@ -64,24 +61,10 @@ class Fleet:
         """Processes that have ended by themselves or were killed."""
         return sorted(n for n, p in self._processes.items() if p.exit_status is not None)
 
-    def measure(self, stack: dict[str, int]) -> int:
-        """Note memory and processor time by kind; returns the sum of resident bytes now."""
-        now: dict[str, int] = defaultdict(int, stack)
-        for process in list(self._processes.values()):
-            if process.exit_status is None:
-                now[process.command.kind] += process.resident_bytes()
-                with contextlib.suppress(psutil.Error):
-                    times = psutil.Process(process.pid).cpu_times()
-                    self._cpu_of(process.pid or 0, process.command.kind, times.user + times.system)
-        for kind, size in now.items():
-            self.peak_bytes[kind] = max(self.peak_bytes[kind], size)
-        total = sum(now.values())
-        self.peak_bytes["all together"] = max(self.peak_bytes["all together"], total)
-        return total
-
-    def _cpu_of(self, pid: int, kind: str, seconds: float) -> None:
-        self.cpu_s[kind] += max(0.0, seconds - self._cpu.get(pid, 0.0))
-        self._cpu[pid] = seconds
+    def kinds(self) -> dict[int, str]:
+        """Pid → kind of what runs."""
+        running = [p for p in list(self._processes.values()) if p.exit_status is None]
+        return {p.pid: p.command.kind for p in running if p.pid is not None}
 
     def end(self) -> None:
         """Stop everything. Idempotent."""

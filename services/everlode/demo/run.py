@@ -6,7 +6,6 @@ was started is stopped. Shell.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import shutil
@@ -27,10 +26,11 @@ from everlode.control.scopes import SCOPE_OF
 from everlode.demo.collect import collect
 from everlode.demo.fleet import Fleet
 from everlode.demo.levels import await_level
+from everlode.demo.only_one import only_one
 from everlode.demo.plan_file import PlanFile
 from everlode.demo.proof import prove
 from everlode.demo.workload import knots
-from everlode.errors import ConfigError, Locked, Unavailable
+from everlode.errors import ConfigError, Unavailable
 from everlode.recovery.plan import RecoveryPlan
 from everlode.recovery.run import Recovery, RecoveryResult, Target
 from everlode.stack.endpoints import Endpoints
@@ -119,7 +119,7 @@ class Demo:
 
     def run(self) -> Outcome:
         """Run all steps. Raises: Locked: another demo runs. EverlodeError of the failing step."""
-        lock = _only_one()
+        lock = only_one()
         try:
             endpoints = self._up()
             self._work(endpoints)
@@ -223,8 +223,13 @@ class Demo:
             follower.close()
 
     def _measure(self) -> None:
-        while not self._stop_measuring.wait(1.0):
-            self.fleet.measure(self._stack.resident_bytes())
+        turn = 0
+        stack: dict[int, str] = {}
+        while not self._stop_measuring.wait(2.0):
+            if turn % 5 == 0:  # asking the stack is dear
+                stack = {p.pid: p.kind for p in self._stack.processes() if p.pid is not None}
+            turn += 1
+            self.fleet.meter.measure({os.getpid(): "demo", **stack, **self.fleet.kinds()})
 
     def _start_actors(self) -> None:
         for region in self._topology.regions:
@@ -377,23 +382,3 @@ class Demo:
     def statuses(self) -> list[dict[str, Any]]:
         """The actors' last words."""
         return self._statuses()
-
-
-def _only_one() -> Any:
-    """Hold the user's demo lock. Raises: Locked: another demo runs."""
-    base = Path(os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir())
-    path = base / f"everlode-demo-{os.getuid()}.lock"
-    file = path.open("a+")
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        file.seek(0)
-        holder = file.read().strip() or "unknown"
-        file.close()
-        raise Locked(
-            f"another demo runs (process {holder})", hint="wait for it, or stop it"
-        ) from None
-    file.truncate(0)
-    file.write(str(os.getpid()))
-    file.flush()
-    return file

@@ -1,0 +1,88 @@
+"""Memory and processor time by kind of process, from one pass over /proc a measurement.
+
+A process counts for the nearest of its ancestors that has a kind. Memory is resident memory; of
+children only what they do not share. Shell: reads /proc (Linux).
+"""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+PAGE = os.sysconf("SC_PAGE_SIZE")
+TICKS = os.sysconf("SC_CLK_TCK")
+ALL = "all together"
+
+
+class Seen(NamedTuple):
+    """One process now. Times in seconds since it began, memory in bytes."""
+
+    parent: int
+    began: int
+    cpu_s: float
+    resident: int
+    shared: int
+
+
+def processes(root: Path = Path("/proc")) -> dict[int, Seen]:
+    """All processes of the machine; what ends meanwhile is left out."""
+    found = {}
+    for name in os.listdir(root):
+        if not name.isdigit():
+            continue
+        try:
+            stat = (root / name / "stat").read_text()
+            statm = (root / name / "statm").read_text().split()
+        except OSError:
+            continue
+        field = stat[stat.rindex(")") + 2 :].split()
+        found[int(name)] = Seen(
+            int(field[1]), int(field[19]), (int(field[11]) + int(field[12])) / TICKS,
+            int(statm[1]) * PAGE, int(statm[2]) * PAGE,
+        )  # fmt: skip
+    return found
+
+
+class Meter:
+    """Keeps the peaks of memory and the sums of processor time."""
+
+    def __init__(self) -> None:
+        self.peak_bytes: dict[str, int] = defaultdict(int)
+        """By kind: greatest sum of resident memory at one moment; `all together` too."""
+        self.cpu_s: dict[str, float] = defaultdict(float)
+        """By kind: processor time, of children and of what has ended too."""
+        self._spent: dict[tuple[int, int], float] = {}
+
+    def measure(self, kinds: Mapping[int, str], seen: dict[int, Seen] | None = None) -> int:
+        """Note what the processes `kinds` (pid → kind) and their children use.
+
+        Returns the sum of resident bytes now.
+        """
+        seen = processes() if seen is None else seen
+        now: dict[str, int] = defaultdict(int)
+        for pid, process in seen.items():
+            kind = self._kind(pid, kinds, seen)
+            if kind is None:
+                continue
+            own = process.resident - (0 if pid in kinds else process.shared)
+            now[kind] += max(0, own)
+            before = self._spent.get((pid, process.began), 0.0)
+            self._spent[pid, process.began] = process.cpu_s
+            self.cpu_s[kind] += max(0.0, process.cpu_s - before)
+        total = sum(now.values())
+        for kind, size in (*now.items(), (ALL, total)):
+            self.peak_bytes[kind] = max(self.peak_bytes[kind], size)
+        return total
+
+    @staticmethod
+    def _kind(pid: int, kinds: Mapping[int, str], seen: dict[int, Seen]) -> str | None:
+        for _ in range(32):
+            if pid in kinds:
+                return kinds[pid]
+            if pid not in seen or pid <= 1:
+                return None
+            pid = seen[pid].parent
+        return None
