@@ -161,26 +161,39 @@ class Projection:
         topics surely hold by now. Raises: FencedOut: another owns the partition. Unavailable.
         """
         with _translated("writing a batch"), self._db.transaction():
-            for topic, position in fold.positions.items():
-                old = before.get(topic) or Position()
-                done = self._db.execute(
-                    self._sql(
-                        "update {g}.positions set seq = %s, stamp = %s, next_offset = %s,"
-                        " published_seq = greatest(published_seq, %s) where topic = %s"
-                        " and part = %s and owner = %s and seq = %s"
-                    ),
-                    (
-                        position.seq, position.stamp, position.next_offset,
-                        published.get(topic, 0), topic, fold.partition, self.owner, old.seq,
-                    ),
-                )  # fmt: skip
-                if done.rowcount != 1:
-                    raise FencedOut(f"{topic}/{fold.partition} has another projector")
+            self._move(fold, before, published)
             for component, found in rows.items():
                 if found:
                     self._upsert(component, found)
             self._notes(fold.partition, outcome)
             self._count(counter, outcome.folded)
+
+    def _move(
+        self,
+        fold: PartitionFold,
+        before: Mapping[str, Position],
+        published: Mapping[str, int],
+    ) -> None:
+        """All positions, each from where its owner left it."""
+        start = Position()
+        moves = [
+            (topic, p.seq, p.stamp, p.next_offset, published.get(topic, 0),
+             before.get(topic, start).seq)
+            for topic, p in fold.positions.items()
+        ]  # fmt: skip
+        done = self._db.execute(
+            self._sql(
+                "update {g}.positions as p set seq = v.seq, stamp = v.stamp,"
+                " next_offset = v.next_offset,"
+                " published_seq = greatest(p.published_seq, v.published)"
+                " from unnest(%s::text[], %s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[],"
+                " %s::bigint[]) as v (topic, seq, stamp, next_offset, published, old_seq)"
+                " where p.topic = v.topic and p.part = %s and p.owner = %s and p.seq = v.old_seq"
+            ),
+            (*(list(column) for column in zip(*moves, strict=True)), fold.partition, self.owner),
+        )
+        if done.rowcount != len(moves):
+            raise FencedOut(f"partition {fold.partition} has another projector")
 
     def _upsert(self, component: str, rows: Sequence[tuple[Any, ...]]) -> None:
         """COPY into a temporary table, then upsert; each key once."""

@@ -26,6 +26,9 @@ from everlode.topics import Topology
 from everlode.topics.names import fact_topic, region_of
 
 SCHEMA_WAIT_S = 30.0
+SCHEMA_LOOK_S = 1.0
+"""A fingerprint that was waited for in vain is looked for again, but not waited for."""
+MOST_IN_VAIN = 10_000
 
 
 class Projector:
@@ -39,6 +42,7 @@ class Projector:
         self._workers: dict[int, PartitionWorker] = {}
         self._guard = threading.Lock()
         self._codec = Codec()
+        self._in_vain: set[bytes] = set()
         self._beats_db = Projection(home.conninfo, home.generation, home.node_id)
         self._beats_db.create()
 
@@ -80,12 +84,15 @@ class Projector:
         topics = [fact_topic(o, "schemas") for o in self.topology.origins]
         reader = Reader(self.home.bootstrap, f"schemas-{self.home.node_id}")
         reader.assign({(t, 0): 0 for t in topics})
-        deadline = time.monotonic() + SCHEMA_WAIT_S
+        wait_s = SCHEMA_LOOK_S if fingerprint in self._in_vain else SCHEMA_WAIT_S
+        deadline = time.monotonic() + wait_s
         found = False
         while not found and time.monotonic() < deadline:
             for raw in reader.batch(500, 0.5):
                 found = self._teach(raw, fingerprint) or found
         reader.close()
+        if not found and len(self._in_vain) < MOST_IN_VAIN:
+            self._in_vain.add(fingerprint)
         return found
 
     def _teach(self, raw: Raw, wanted: bytes) -> bool:

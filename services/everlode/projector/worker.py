@@ -98,7 +98,7 @@ class PartitionWorker:
         partition. Unavailable: nothing, or everything up to step 4, has happened.
         """
         batch = self._decoded(raws)
-        missing = self._fold.missing_before(batch)
+        missing = _before(self._fold.missing_before(batch), raws)
         if missing:
             batch = self._decoded(self._read_back(missing)) + batch
         return self._apply(batch, counter)
@@ -216,3 +216,13 @@ class PartitionWorker:
         """Leave."""
         self._writer.abandon()
         self._db.close()
+
+
+def _before(missing: dict[str, tuple[int, int]], raws: Sequence[Raw]) -> dict[str, tuple[int, int]]:
+    """What is missing before the records at hand, so that no dead letter is written twice."""
+    found = {}
+    for topic, (start, end) in missing.items():
+        first = min((r.offset for r in raws if r.topic == topic), default=end)
+        if start < min(first, end):
+            found[topic] = (start, min(first, end))
+    return found
