@@ -23,6 +23,7 @@ from everlode.failover.planner import (
     Stuck,
     View,
     candidates,
+    foresee,
     migrate_id,
     operation_id,
     plan,
@@ -236,6 +237,26 @@ def test_candidates_come_best_first_with_the_reason_of_each_exclusion() -> None:
         ("c", ""), ("b", ""), ("e", "it does not beat"), ("d", "it is lost"),
         ("a", "it is the lost node"),
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("lost", ["a", "b"])
+def test_dry_run_foresees_what_is_then_done(lost: str) -> None:
+    world = started({f"t{i:03}": "abc"[i % 3] for i in range(700)})
+    world.lose(lost)
+    foreseen = [type(s).__name__ for s in foresee(world.view(lost))]
+    before = dict(world.manager)
+    end = run(world, lost)
+    assert foreseen == world.order
+    world.manager = before
+    assert list(foresee(world.view(lost)))[-1] == end
+
+
+def test_dry_run_changes_nothing() -> None:
+    world = started({"t": "a"})
+    world.lose("a")
+    view = world.view("a")
+    list(foresee(view))
+    assert world.view("a") == view
 
 
 def test_many_tasks_move_in_batches() -> None:

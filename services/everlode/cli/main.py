@@ -22,6 +22,7 @@ NOUNS = {
     "demo": "everlode.cli.demo",
     "stack": "everlode.cli.stack",
     "status": "everlode.cli.status",
+    "scope": "everlode.cli.scope",
     "backup": "everlode.cli.backup",
     "recover": "everlode.cli.recover",
     "events": "everlode.cli.events",

@@ -129,7 +129,8 @@ class Handler:
                 self._used.add(heard.fact.envelope.event_id)
             self._note_back(control, node, epoch)
         elif heard is not None and self._counts(node, heard):
-            self._move(node, NodeStatus.LOST, heard.fact.envelope.event_id, epoch)
+            if self._move(node, NodeStatus.LOST, heard.fact.envelope.event_id, epoch):
+                self._used.add(heard.fact.envelope.event_id)
         elif self._cut_off(control, node):
             allowed = TRANSITIONS[NodeStatus(node.status)]
             new = NodeStatus.FENCED if NodeStatus.FENCED in allowed else NodeStatus.LOST
@@ -170,10 +171,13 @@ class Handler:
             return False
         return time.monotonic() - self._back.setdefault(key, time.monotonic()) >= BACK_S
 
-    def _move(self, node: NodeState, new: NodeStatus, reason: str, epoch: int) -> None:
+    def _move(self, node: NodeState, new: NodeStatus, reason: str, epoch: int) -> bool:
+        """Write a status into the control log. True when it is there; whether it counted, the
+        fold says: it does not when the node has moved on meanwhile.
+        """
         key = (node.node_id, node.changed_at, new.value)
         if time.monotonic() - self._written.get(key, -1e9) < AGAIN_S:
-            return
+            return False
         self._written[key] = time.monotonic()
         data = NodeStatusChanged.model_validate(
             {
@@ -187,6 +191,7 @@ class Handler:
         me, scope = self._agent.identity.node_id, f"coordinator/{self._region}"
         at = self._agent.log.append(node.node_id, data, node_id=me, scope=scope, epoch=epoch)
         self._say(f"{new}: {node.node_id}, noted at {at}: {reason}")
+        return True
 
     # -- 2. the next step of a loss --------------------------------------------------------------
 

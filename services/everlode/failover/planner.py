@@ -8,7 +8,10 @@ is based on; a node gets no more tasks than it can manage. Pure.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from types import MappingProxyType
 from typing import NamedTuple
 from uuid import UUID, uuid5
 
@@ -170,3 +173,31 @@ def _migration(view: View) -> Step:
     if not moves:
         return Stuck("no task manager has room for the tasks of the lost node")
     return Migrate(view.node.node_id, tuple(moves))
+
+
+def foresee(view: View) -> Iterator[Step]:
+    """All steps to the end, if each succeeds at once and nothing else happens: a dry run."""
+    scope = f"{view.node.component}/{view.node.region}"
+    while True:
+        step = next(plan(view))
+        yield step
+        match step:
+            case Decide():
+                view = _decided(view, step)
+            case AwaitFence():
+                view = view._replace(opened={**view.opened, scope: step.epoch})
+            case Migrate():
+                moved = dict(step.moves)
+                loads = Counter({**view.loads})
+                loads.update(moved.values())
+                left = tuple(t for t in view.managed if t not in moved)
+                view = view._replace(managed=left, loads=loads)
+            case Stuck() | Finish():
+                return
+
+
+def _decided(view: View, step: Decide) -> View:
+    led = view.control.scopes[step.scope]
+    after = led._replace(epoch=step.new_epoch, primary=step.primary)
+    scopes = MappingProxyType({**view.control.scopes, step.scope: after})
+    return view._replace(control=replace(view.control, scopes=scopes), decided=True)

@@ -1,0 +1,103 @@
+"""`everlode scope explain|history|plan`: who leads, since when and why, and who would follow."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from everlode.stack.endpoints import Endpoints
+
+app = typer.Typer(no_args_is_help=True, help="Who leads what, and why.")
+
+Scope = Annotated[str, typer.Argument(help="component/region, e.g. task-manager/eu.")]
+Folder = Annotated[
+    Path | None, typer.Option("--dir", envvar="EVERLODE_STACK_DIR", help="Folder of the stack.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
+
+
+@app.callback()
+def _root() -> None:
+    """Verbs follow."""
+
+
+def _endpoints(folder: Path | None) -> Endpoints:
+    from everlode.cli.stack import default_dir
+
+    return Endpoints.load((folder or default_dir()).expanduser().absolute())
+
+
+def _table(title: str, columns: Sequence[str], rows: Sequence[dict[str, Any]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left")
+    for name in columns:
+        table.add_column(name.replace("_", " "))
+    for row in rows:
+        table.add_row(*("" if row[name] is None else str(row[name]) for name in columns))
+    Console(highlight=False, soft_wrap=True).print(table)
+
+
+@app.command()
+def explain(scope: Scope, folder: Folder = None, as_json: AsJson = False) -> None:
+    """Show who leads a scope, and for every other node why it may or may not be promoted.
+
+    Example: everlode scope explain task-manager/eu
+    """
+    from everlode.failover.explain import explained, look
+
+    found = explained(look(_endpoints(folder), scope))
+    if as_json:
+        typer.echo(json.dumps(found, indent=2))
+        return
+    title = f"{scope}: epoch {found['epoch']}, primary {found['primary'] or 'none'}"
+    columns = ("node_id", "status", "priority", "queue_size", "load_ppm", "excluded")
+    _table(title, columns, found["candidates"])
+
+
+@app.command()
+def history(scope: Scope, folder: Folder = None, as_json: AsJson = False) -> None:
+    """Show every decision about a scope in the control log, also those that do not count.
+
+    Example: everlode scope history task-manager/eu --json
+    """
+    from everlode.failover.explain import look
+
+    found = look(_endpoints(folder), scope).decisions
+    if as_json:
+        typer.echo(json.dumps({"scope": scope, "decisions": found}, indent=2))
+        return
+    columns = ("offset", "at", "epoch", "primary", "reason", "failed_node", "decided_by", "void")
+    _table(scope, columns, found)
+
+
+@app.command()
+def plan(
+    scope: Scope,
+    node: Annotated[
+        str | None, typer.Option(help="Node that would be lost; the primary without it.")
+    ] = None,
+    folder: Folder = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show what the coordinator would do if a node were lost now. Changes nothing.
+
+    Example: everlode scope plan task-manager/eu --node eu-tm-2
+    """
+    from everlode.failover.explain import look, planned
+
+    steps = planned(look(_endpoints(folder), scope), node)
+    if as_json:
+        typer.echo(json.dumps({"scope": scope, "steps": steps}, indent=2))
+        return
+    for number, step in enumerate(steps, start=1):
+        moves = step.pop("moves", None)
+        name = step.pop("step")
+        said = ", ".join(f"{k} {v}" for k, v in step.items() if v is not None)
+        more = f", {len(moves)} tasks" if moves is not None else ""
+        typer.echo(f"{number}. {name}: {said}{more}")

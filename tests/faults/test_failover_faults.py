@@ -1,0 +1,351 @@
+"""Failover inside a region, on real parts and real processes: kills, stops, and who may write.
+
+Every test ends with the checkers: `two_primaries_in_epoch`, `epoch_regression` and `snapshot_gap`
+read the task facts from their beginning, `lost_write` compares them with what was answered.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+
+from everlode.adapters.kafka import Reader
+from everlode.adapters.kafka_control import ControlFollower, ControlLog
+from everlode.avro.codec import Codec
+from everlode.control.fold import ControlState
+from everlode.events import commands as c
+from everlode.events.barriers import EpochOpened
+from everlode.events.base import Fact
+from everlode.events.control import ScopeAssigned
+from everlode.events.health import NodeLost
+from everlode.events.recovery import OperationStep, TaskManagerRecoveryEnded
+from everlode.events.tasks import TaskAssigned, TaskMigrated, TaskSubmitted
+from everlode.sdk import MiningClient
+from everlode.stack import NativeStack
+
+pytestmark = pytest.mark.timeout(280)
+T = TypeVar("T")
+SCOPE = "task-manager/eu"
+FAST = {
+    "EVERLODE_RENEW_MS": "500",
+    "EVERLODE_CONTROL_ELECTION_MS": "1500",
+    "EVERLODE_FENCE_AFTER_MS": "4000",
+}
+
+
+class Network:
+    """One region and its processes. Stops every process that it started."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.stack = NativeStack.small(folder / "stack")
+        self.processes: dict[str, subprocess.Popen[bytes]] = {}
+
+    def __enter__(self) -> Network:
+        self.endpoints = self.stack.up()
+        (self.folder / "topology.json").write_text(
+            '{"regions": ["eu"], "control_replication": 1, "control_min_insync": 1}'
+        )
+        self.bootstrap = self.endpoints.regions["eu"].kafka_bootstrap
+        assert self.endpoints.control_bootstrap is not None
+        self.control = ControlFollower(self.endpoints.control_bootstrap).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.control.close()
+        for process in self.processes.values():
+            if process.poll() is None:
+                process.send_signal(signal.SIGCONT)
+                process.terminate()
+        for process in self.processes.values():
+            try:
+                process.wait(8)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait(8)
+        self.stack.down()
+
+    def start(self, node: str, *words: str) -> None:
+        command = [sys.executable, "-m", "everlode.cli.main", *words]
+        with (self.folder / f"{node}.log").open("ab") as log:
+            self.processes[node] = subprocess.Popen(
+                [*command, "--region", "eu", "--node-id", node],
+                env=self.env(),
+                stdout=log,
+                stderr=log,
+            )
+
+    def start_all(self, coordinator: bool = True) -> None:
+        """A detector, a registry, three task managers, and a coordinator."""
+        if coordinator:
+            self.start("eu-co-1", "coordinator", "run")
+        self.start("eu-det-1", "detector", "run")
+        self.start("eu-mr-1", "node", "run", "miner-registry")
+        for n in (1, 2, 3):
+            self.start(f"eu-tm-{n}", "node", "run", "task-manager", "--priority", str(10 - n))
+
+    def ask(self, *words: str) -> Any:
+        """What a command of the CLI answers."""
+        command = [sys.executable, "-m", "everlode.cli.main", *words, "--json"]
+        done = subprocess.run(command, env=self.env(), capture_output=True, timeout=60, check=False)
+        assert done.returncode == 0, (done.stdout, done.stderr)
+        return json.loads(done.stdout)
+
+    def env(self) -> dict[str, str]:
+        return {
+            **os.environ,
+            **FAST,
+            "EVERLODE_TOPOLOGY": str(self.folder / "topology.json"),
+            "EVERLODE_STACK_DIR": str(self.folder / "stack"),
+        }
+
+    def signal(self, node: str, number: signal.Signals) -> None:
+        self.processes[node].send_signal(number)
+        if number == signal.SIGKILL:
+            self.processes[node].wait(10)
+
+    def said(self, node: str) -> str:
+        return (self.folder / f"{node}.log").read_text()
+
+    def log(self, topic: str, partitions: int = 2) -> list[tuple[int, Fact]]:
+        """All facts of a topic: (partition, fact)."""
+        places = [(topic, p) for p in range(partitions)]
+        reader, codec = Reader(self.bootstrap, "checker"), Codec()
+        reader.assign(dict.fromkeys(places, 0))
+        found = [
+            (raw.partition, codec.decode_fact(raw.value))
+            for batch in reader.until(reader.ends(places), 30)
+            for raw in batch
+        ]
+        reader.close()
+        return found
+
+    def until(self, what: Callable[[ControlState], bool], seconds: float = 60) -> ControlState:
+        return self.control.wait_for(what, seconds)
+
+    def ended(self, node: str, seconds: float = 90) -> TaskManagerRecoveryEnded:
+        found = eventually(
+            lambda: [
+                f.data for _, f in self.log("eu.1.recovery", 1)
+                if isinstance(f.data, TaskManagerRecoveryEnded) and f.data.failed_node == node
+            ],
+            seconds,
+        )  # fmt: skip
+        assert len(found) == 1
+        return found[0]
+
+
+def eventually(what: Callable[[], T], seconds: float = 60, every: float = 0.3) -> T:
+    """The first truthy answer."""
+    end = time.monotonic() + seconds
+    while not (found := what()):
+        assert time.monotonic() < end, "it did not come"
+        time.sleep(every)
+    return found
+
+
+@pytest.fixture
+def network(tmp_path: Path) -> Iterator[Network]:
+    with Network(tmp_path) as made:
+        yield made
+
+
+def submit(client: MiningClient, names: list[str]) -> list[str]:
+    """Submit tasks without waiting for each, and wait for all answers."""
+    digest = hashlib.sha256(b"x").hexdigest()
+    command = c.SubmitTask(
+        client_id="c", task_type="inference", payload_uri="s3://x", payload_sha256=digest,
+        payload_bytes=1, cpu_milli=1, memory_mib=1, gpus=1, gpu_milli=1, base_reward_micro=1000,
+        max_attempts=3, deadline_at=client._clock.event_now().replace(year=2040),
+    )  # fmt: skip
+    answers = [client.send(name, command) for name in names]
+    assert {a.result(60).outcome for a in answers} == {"done"}
+    return names
+
+
+def with_tasks(network: Network, count: int = 30) -> tuple[MiningClient, list[str]]:
+    """A miner with room, and tasks that are all assigned; none is solved."""
+    network.until(lambda s: s.epoch(SCOPE) == 1 and s.epoch("miner-registry/eu") == 1)
+    with MiningClient(network.endpoints, "eu", "m1") as miner:
+        miner.register_miner(["inference"], endpoint="m1", max_concurrent=1000)
+        miner.deposit_stake(10**12)
+    client = MiningClient(network.endpoints, "eu", "c1")
+    names = submit(client, [f"t{i:03}" for i in range(count)])
+    eventually(lambda: len(managers(network)) == count)
+    return client, names
+
+
+def managers(network: Network) -> dict[str, str]:
+    """Task → node that manages it, by the log."""
+    found: dict[str, str] = {}
+    for _, fact in network.log("eu.1.tasks"):
+        if isinstance(fact.data, TaskAssigned):
+            found[fact.envelope.aggregate_id] = fact.data.manager_node
+        elif isinstance(fact.data, TaskMigrated):
+            found[fact.envelope.aggregate_id] = fact.data.to_node
+    return found
+
+
+def check(network: Network, answered: list[str]) -> None:
+    """The checkers, over the whole log of task facts."""
+    opened: dict[int, set[str]] = defaultdict(set)
+    epoch, seq = defaultdict[int, int](int), defaultdict[int, int](int)
+    for partition, (envelope, data) in network.log("eu.1.tasks"):
+        assert envelope.epoch >= epoch[partition], "epoch_regression"
+        assert envelope.seq == seq[partition] + 1, "snapshot_gap"
+        epoch[partition], seq[partition] = envelope.epoch, envelope.seq
+        if isinstance(data, EpochOpened):
+            opened[envelope.epoch].add(data.node_id)
+    assert all(len(nodes) == 1 for nodes in opened.values()), "two_primaries_in_epoch"
+    stored = {
+        f.envelope.aggregate_id
+        for _, f in network.log("eu.1.tasks")
+        if isinstance(f.data, TaskSubmitted)
+    }
+    assert set(answered) <= stored, "lost_write"
+
+
+def test_killed_primary_is_replaced_and_its_tasks_migrate(network: Network) -> None:
+    network.start_all()
+    client, names = with_tasks(network)
+    before = [t for t, node in managers(network).items() if node == "eu-tm-1"]
+    assert before, "vacuous: the primary managed nothing"
+    explained = network.ask("scope", "explain", SCOPE)
+    assert [(n["node_id"], n["excluded"]) for n in explained["candidates"]] == [
+        ("eu-tm-2", ""),
+        ("eu-tm-3", ""),
+        ("eu-tm-1", "it leads"),
+    ]
+    foreseen = network.ask("scope", "plan", SCOPE)["steps"]
+    assert [s["step"] for s in foreseen] == ["Decide", "AwaitFence", "Migrate", "Finish"]
+    assert sorted(t for t, _ in foreseen[2]["moves"]) == sorted(before)
+    network.signal("eu-tm-1", signal.SIGKILL)
+    names += submit(client, [f"during{i}" for i in range(20)])  # waits; no error
+    ended = network.ended("eu-tm-1")
+    assert (ended.recovery_action, ended.new_primary) == ("secondary-promoted", "eu-tm-2")
+    assert ended.success
+    assert ended.migrated_tasks == len(before)
+    assert ended.estimated_recovery_ms is None  # nothing was measured before
+    assert ended.detect_ms > 1_000
+    after = managers(network)
+    assert "eu-tm-1" not in after.values()
+    state = network.control.state
+    assert (state.epoch(SCOPE), state.scopes[SCOPE].primary) == (2, "eu-tm-2")
+    assert state.nodes["eu-tm-1"].status == "lost"
+    verdicts = [f for _, f in network.log("eu.1.health", 1) if isinstance(f.data, NodeLost)]
+    assert {f.envelope.aggregate_id for f in verdicts} == {"eu-tm-1"}
+    assert state.scopes[SCOPE].decision.verdict_id == verdicts[0].envelope.event_id
+
+    # a late decision, based on the epoch before, is void
+    assert network.endpoints.control_bootstrap is not None
+    late = ScopeAssigned(
+        scope_name=SCOPE, new_epoch=2, primary_node="eu-tm-1", region="eu", reason="forced",
+        based_on=1, based_on_epoch=1,
+    )  # fmt: skip
+    log = ControlLog(network.endpoints.control_bootstrap)
+    at = log.append(SCOPE, late, node_id="test", scope="coordinator/eu")
+    state = network.until(lambda s: s.position >= at)
+    assert state.scopes[SCOPE].primary == "eu-tm-2"
+    assert state.void[-1].offset == at
+
+    history = network.ask("scope", "history", SCOPE)["decisions"]
+    assert [(d["epoch"], d["primary"], d["void"] is None) for d in history] == [
+        (1, "eu-tm-1", True),
+        (2, "eu-tm-2", True),
+        (2, "eu-tm-1", False),
+    ]
+
+    # it comes back as a secondary, and is healthy after a while; a second loss is handled anew
+    network.start("eu-tm-1", "node", "run", "task-manager", "--priority", "9")
+    network.until(lambda s: s.nodes["eu-tm-1"].status == "healthy")
+    network.signal("eu-tm-2", signal.SIGKILL)
+    second = network.ended("eu-tm-2")
+    assert second.new_primary == "eu-tm-1"
+    assert second.estimated_recovery_ms == ended.actual_recovery_ms
+    names += submit(client, ["last"])
+    client.close()
+    check(network, names)
+
+
+def test_coordinator_killed_after_every_step_is_followed_by_another(network: Network) -> None:
+    """Each coordinator dies as soon as it has said what it did; the next one goes on."""
+    steps = [
+        "probe: eu-tm-1", "lost: eu-tm-1", "eu-tm-1: started", "decided: task-manager/eu epoch 2",
+        "step/decide", "step/promote", "step/migrate",
+    ]  # fmt: skip
+    network.start_all()
+    client, names = with_tasks(network, 200)
+    network.start("eu-co-2", "coordinator", "run")
+    eventually(lambda: "ready" in network.said("eu-co-2"))
+    network.signal("eu-tm-1", signal.SIGKILL)
+    killed = []
+    for number, _ in enumerate(steps, start=1):
+        this, following = f"eu-co-{number}", f"eu-co-{number + 2}"
+        line = eventually(
+            lambda this=this: next((s for s in steps if s in network.said(this)), ""),  # type: ignore[misc]
+            every=0.01,
+        )
+        network.signal(this, signal.SIGKILL)
+        killed.append(line)
+        if "eu-tm-1: ended" in network.said(this):
+            break
+        network.start(following, "coordinator", "run")
+    ended = network.ended("eu-tm-1")
+    assert len(killed) >= 4, f"vacuous: {killed}"
+    assert (ended.recovery_action, ended.new_primary) == ("secondary-promoted", "eu-tm-2")
+    assert network.control.state.epoch(SCOPE) == 2, "decided twice"
+    assert "eu-tm-1" not in managers(network).values()
+    recovery = [f for _, f in network.log("eu.1.recovery", 1)]
+    once = {(f.data.step, f.data.detail) for f in recovery if isinstance(f.data, OperationStep)}
+    assert {s for s, _ in once} == {"decide", "promote", "migrate"}
+    names += submit(client, ["last"])
+    client.close()
+    check(network, names)
+
+
+def test_primary_that_wakes_after_its_failover_is_fenced(network: Network) -> None:
+    network.start_all()
+    client, names = with_tasks(network)
+    network.signal("eu-tm-1", signal.SIGSTOP)
+    names += submit(client, [f"during{i}" for i in range(20)])
+    assert network.ended("eu-tm-1").new_primary == "eu-tm-2"
+    opened = len(network.log("eu.1.tasks"))
+    network.signal("eu-tm-1", signal.SIGCONT)
+    eventually(lambda: "steps down" in network.said("eu-tm-1"))
+    names += submit(client, [f"after{i}" for i in range(20)])
+    network.until(lambda s: s.nodes["eu-tm-1"].status == "healthy")  # taken back, as a secondary
+    state = network.control.state
+    assert (state.epoch(SCOPE), state.scopes[SCOPE].primary) == (2, "eu-tm-2")
+    after = network.log("eu.1.tasks")
+    assert len(after) > opened
+    client.close()
+    check(network, names)
+
+
+def test_primary_without_the_control_log_stops_and_goes_on_with_it(network: Network) -> None:
+    network.start_all()
+    client, names = with_tasks(network)
+    control = next(p.name for p in network.stack.processes() if p.kind == "control")
+    network.stack.pause(control)
+    eventually(lambda: "steps down" in network.said("eu-tm-1"), 30)
+    quiet = len(network.log("eu.1.tasks"))
+    late = client.send("late", c.CancelTask(reason="r"), timeout_s=90)
+    time.sleep(3)
+    assert len(network.log("eu.1.tasks")) == quiet, "it writes without a lease"
+    assert not late.done()
+    network.stack.resume(control)
+    assert late.result(90).outcome == "refused"  # answered at last: there is no such task
+    names += submit(client, ["last"])
+    client.close()
+    check(network, names)

@@ -1,0 +1,449 @@
+"""A coordinator is killed at every effect it has, before and after it; the next one ends the same.
+
+The handler is the real one; the logs are lists. Checked at the end: `two_decisions`,
+`moved_twice`, `moved_before_fence`, `lost_task`, `ended_twice`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import Future
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from everlode.control.fold import ControlState, apply
+from everlode.events import tasks as t
+from everlode.events.barriers import EpochOpened
+from everlode.events.base import Envelope, Event, Evidence, Fact, ScopeEpoch
+from everlode.events.commands import MigrateTask
+from everlode.events.control import LeaseRenewed, NodeJoined, NodeStatusChanged, ScopeAssigned
+from everlode.events.health import NodeLost
+from everlode.events.heartbeats import NodeBeat
+from everlode.events.recovery import (
+    OperationStarted,
+    OperationStep,
+    RewardRecoveryEnded,
+    TaskManagerRecoveryEnded,
+)
+from everlode.failover.handler import Handler
+from everlode.failover.limits import Limits
+from everlode.failover.watch import ActiveTasks, Beats
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+LIMITS = Limits(10_000, 2_000, 1_000, timedelta(hours=1))
+COMPONENTS = {"task-manager": "tm", "rewards": "rd"}
+
+
+class Killed(BaseException):
+    """SIGKILL."""
+
+
+def fact(key: str, data: Event, stamp: int = 1, command: str | None = None, **more: Any) -> Fact:
+    envelope = Envelope.model_validate(
+        {
+            "event_id": f"{stamp}", "aggregate_id": key, "version": 0, "origin": "eu.1",
+            "scope": "", "epoch": 0, "seq": 0, "stamp": stamp << 16, "occurred_at": NOW,
+            "command_id": command, "correlation_id": "c", **more,
+        }
+    )  # fmt: skip
+    return Fact(envelope, data)
+
+
+class Region:
+    """All logs of a region, and the primaries' side of a failover."""
+
+    def __init__(self, component: str, tasks: int) -> None:
+        self.component, self.scope = component, f"{component}/eu"
+        self.control = ControlState()
+        self.tasks: list[tuple[int, Fact]] = []
+        self.recovery: list[Fact] = []
+        self.health: list[Fact] = []
+        self.beats: list[tuple[str, NodeBeat, int]] = []
+        self.count = self.offset = self.clock = 0
+        self.kill_at = -1
+        self.short = COMPONENTS[component]
+        for n in (1, 2, 3):
+            self.write(
+                NodeJoined(
+                    node_id=f"{self.short}-{n}", region="eu", component=component, kind="",
+                    endpoint="127.0.0.1:1", priority=9 - n,
+                )
+            )  # fmt: skip
+            self.beat(f"{self.short}-{n}")
+        self.decide(self.scope, f"{self.short}-1", "bootstrap", None, None)
+        self.advance()
+        for n in range(tasks):
+            node = f"tm-{n % 3 + 1}"
+            data = t.TaskAssigned.model_validate(
+                {"attempt": 1, "miner_id": "m", "manager_node": node, "lease_until": NOW}
+                | (
+                    {"base_reward_micro": 1}
+                    if "base_reward_micro" in t.TaskAssigned.model_fields
+                    else {}
+                )
+            )
+            self.tasks.append((0, fact(f"t{n}", data)))
+
+    # -- effects -----------------------------------------------------------------------------
+
+    def effect(self) -> None:
+        self.count += 1
+        if self.count == self.kill_at:
+            raise Killed
+
+    def write(self, data: Event, scope: str = "coordinator/eu", epoch: int = 0) -> int:
+        at = self.control.position + 1
+        self.control = apply(self.control, at, fact("k", data, scope=scope, epoch=epoch))
+        return at
+
+    def append(self, key: str, data: Event, *, node_id: str, scope: str, epoch: int = 0) -> int:
+        self.effect()
+        at = self.write(data, scope, epoch)
+        self.effect()
+        return at
+
+    def signal(self, data: Event, *, topic: str, key: str, partition: int, event_id: str) -> None:
+        self.effect()
+        self.clock += 1
+        self.recovery.append(fact(key, data, self.clock, event_id=event_id))
+        self.effect()
+
+    def send(self, task: str, command: MigrateTask, *, command_id: str) -> Future[Any]:
+        """The primary: takes commands only in its own epoch, and each once."""
+        self.effect()
+        manager = self.managers()[task]
+        if self.opened() == self.control.epoch(self.scope) and manager == command.from_node:
+            self.clock += 1
+            moved = t.TaskMigrated(
+                attempt=2, miner_id="m", from_node=manager, to_node=command.to_node,
+                lease_until=NOW,
+            )  # fmt: skip
+            self.tasks.append((0, fact(task, moved, self.clock, command_id)))
+        done: Future[Any] = Future()
+        done.set_result(SimpleNamespace(outcome="done"))
+        self.effect()
+        return done
+
+    def decide(
+        self, scope: str, primary: str, reason: str, failed: str | None, verdict: str | None
+    ) -> None:
+        epoch = self.control.epoch(scope)
+        data = ScopeAssigned.model_validate(
+            {
+                "scope_name": scope, "new_epoch": epoch + 1, "primary_node": primary,
+                "region": "eu", "reason": reason, "failed_node": failed, "verdict_id": verdict,
+                "based_on": max(0, self.control.position), "based_on_epoch": epoch,
+            }
+        )  # fmt: skip
+        self.append(scope, data, node_id="co", scope="coordinator/eu")
+
+    # -- the world ---------------------------------------------------------------------------
+
+    def beat(self, node: str) -> None:
+        self.offset += 1
+        data = NodeBeat.model_validate(
+            {
+                "component": self.component, "kind": "", "role": "none", "held_epoch": 0,
+                "endpoint": "e", "status": "healthy", "load_ppm": 0, "current_tasks": 7,
+                "max_concurrent": 10, "work_done": 0, "queue_size": 0, "specialties": (),
+                "interval_ms": 1000,
+            }
+        )  # fmt: skip
+        self.beats.append((node, data, self.offset))
+
+    def lose(self, node: str) -> None:
+        self.dead = node
+        self.offset += 1
+        evidence = (Evidence(topic="h", partition=0, offset=self.offset, note="barrier"),)
+        verdict = NodeLost(
+            component=self.component, rule="refused-and-silent", silence_ms=2_000, phi=0.0,
+            actionable=True, evidence=evidence,
+        )  # fmt: skip
+        self.health.append(fact(node, verdict, 7))
+
+    def advance(self) -> None:
+        """The new primary opens its epoch and renews its lease."""
+        led = self.control.scopes[self.scope]
+        if led.epoch > self.opened():
+            opened = EpochOpened(
+                node_id=led.primary, scopes=(ScopeEpoch(scope=self.scope, epoch=led.epoch),)
+            )
+            self.clock += 1
+            for partition in (0, 1):
+                self.tasks.append((partition, fact("e", opened, self.clock)))
+            self.write(
+                LeaseRenewed(
+                    scope_name=self.scope, node_id=led.primary, held_epoch=led.epoch, nonce="n"
+                )
+            )
+
+    def opened(self) -> int:
+        return max(
+            (f.data.scopes[0].epoch for _, f in self.tasks if isinstance(f.data, EpochOpened)),
+            default=0,
+        )
+
+    def managers(self) -> dict[str, str]:
+        found: dict[str, str] = {}
+        for _, f in self.tasks:
+            if isinstance(f.data, t.TaskAssigned):
+                found[f.envelope.aggregate_id] = f.data.manager_node
+            elif isinstance(f.data, t.TaskMigrated):
+                found[f.envelope.aggregate_id] = f.data.to_node
+        return found
+
+
+class Process:
+    """A coordinator's process: what it has read, and its handler."""
+
+    def __init__(self, region: Region) -> None:
+        self.region = region
+        self.beats, self.tasks = Beats(), ActiveTasks(2)
+        self.read = [0, 0, 0, 0]
+        agent = cast("Any", SimpleNamespace(identity=SimpleNamespace(node_id="co"), log=region))
+        agent.signal = region.signal
+        self.agent = agent
+        self.handler = Handler(
+            "eu", agent, self.beats, self.tasks, lambda: cast("Any", region),
+            cast("Any", SimpleNamespace(event_now=lambda: NOW)), region.decide, LIMITS,
+            lambda _: None,
+        )  # fmt: skip
+
+    def turn(self) -> None:
+        r, done = self.region, self.read
+        for node, beat, offset in r.beats[done[0] :]:
+            self.beats.saw(fact(node, beat), 0, offset, behind=node == getattr(r, "dead", ""))
+        for partition, item in r.tasks[done[1] :]:
+            self.tasks.saw(partition, item)
+        for item in r.recovery[done[2] :]:
+            self.handler.journal.saw(item)
+        for item in r.health[done[3] :]:
+            assert isinstance(item.data, NodeLost)
+            self.handler.heard(item, item.data)
+        self.read = [len(r.beats), len(r.tasks), len(r.recovery), len(r.health)]
+        self.agent.control = r.control
+        self.handler.turn(1)
+
+
+def play(region: Region, kills: list[int]) -> None:
+    """Turns until nothing happens any more; each kill is an effect of the then living process."""
+    process, idle = Process(region), 0
+    for _ in range(300):
+        region.kill_at = region.count + kills[0] if kills and region.kill_at < 0 else region.kill_at
+        before = region.count
+        try:
+            process.turn()
+        except Killed:
+            kills = kills[1:]
+            region.kill_at = -1
+            process = Process(region)
+        region.advance()
+        idle = idle + 1 if region.count == before else 0
+        if idle == 3:
+            return
+    raise AssertionError("it goes on for ever")
+
+
+def check(region: Region, lost: str, tasks: int) -> None:
+    leader = lost.endswith("-1")
+    assert region.control.epoch(region.scope) == (2 if leader else 1), "two_decisions"
+    assert not region.control.void, "two_decisions"
+    assert region.control.nodes[lost].status == "lost"
+    moved = Counter(f.envelope.aggregate_id for _, f in region.tasks if _is_move(f))
+    assert set(moved.values()) <= {1}, "moved_twice"
+    managers = region.managers()
+    assert len(managers) == tasks, "lost_task"
+    assert lost not in managers.values()
+    if leader and moved:
+        kinds = [type(f.data).__name__ for _, f in region.tasks]
+        last_opened = len(kinds) - kinds[::-1].index("EpochOpened") - 1
+        assert last_opened < kinds.index("TaskMigrated"), "moved_before_fence"
+    events = {f.envelope.event_id: f.data for f in region.recovery}
+    ended = [d for d in events.values() if type(d).__name__.endswith("Ended")]
+    assert len(ended) == 1, "ended_twice"
+    assert sum(isinstance(d, OperationStarted) for d in events.values()) == 1
+    numbers = [d.number for d in events.values() if isinstance(d, OperationStep)]
+    assert all(b == a + 1 for a, b in pairwise([0, *numbers]))
+    end = ended[0]
+    if isinstance(end, TaskManagerRecoveryEnded):
+        assert end.migrated_tasks == sum(moved.values())
+        assert end.recovery_action == ("secondary-promoted" if leader else "secondary-removed")
+        assert end.new_primary == ("tm-2" if leader else None)
+        assert (end.detect_ms, end.success) == (2_000, True)
+    else:
+        assert isinstance(end, RewardRecoveryEnded)
+        assert end.new_primary == ("rd-2" if leader else None)
+
+
+def _is_move(item: Fact) -> bool:
+    return isinstance(item.data, t.TaskMigrated)
+
+
+def effects_of(component: str, lost: str, tasks: int) -> int:
+    region = Region(component, tasks)
+    region.lose(lost)
+    before = region.count
+    play(region, [])
+    check(region, lost, tasks)
+    return region.count - before
+
+
+@pytest.mark.parametrize(
+    ("component", "lost", "tasks"),
+    [("task-manager", "tm-1", 7), ("task-manager", "tm-3", 7), ("rewards", "rd-1", 0),
+     ("rewards", "rd-2", 0)],
+)  # fmt: skip
+def test_coordinator_killed_at_each_effect_is_followed_to_the_same_end(
+    component: str, lost: str, tasks: int
+) -> None:
+    effects = effects_of(component, lost, tasks)
+    assert effects >= 6, "vacuous"
+    for at in range(1, effects + 1):
+        region = Region(component, tasks)
+        region.lose(lost)
+        play(region, [at])
+        check(region, lost, tasks)
+
+
+@given(st.lists(st.integers(1, 12), max_size=12), st.sampled_from(["tm-1", "tm-2"]))
+def test_coordinators_killed_again_and_again_come_to_the_same_end(
+    kills: list[int], lost: str
+) -> None:
+    region = Region("task-manager", 9)
+    region.lose(lost)
+    play(region, kills)
+    check(region, lost, 9)
+
+
+def test_verdict_that_the_node_has_outlived_changes_nothing() -> None:
+    region = Region("task-manager", 3)
+    region.lose("tm-1")
+    region.dead = ""
+    region.beat("tm-1")
+    play(region, [])
+    assert region.control.nodes["tm-1"].status == "healthy"
+    assert region.recovery == []
+
+
+def test_task_given_to_a_lost_node_after_its_handling_moves_too() -> None:
+    """The primary may not have known yet that the node is lost."""
+    region = Region("task-manager", 6)
+    region.lose("tm-3")
+    play(region, [])
+    _, given_before = next(x for x in region.tasks if isinstance(x[1].data, t.TaskAssigned))
+    assert isinstance(given_before.data, t.TaskAssigned)
+    late = given_before.data.model_copy(update={"manager_node": "tm-3"})
+    region.tasks.append((0, fact("late", late)))
+    process = Process(region)
+    process.turn()
+    assert region.managers()["late"] != "tm-3"
+    ended = [f for f in region.recovery if isinstance(f.data, TaskManagerRecoveryEnded)]
+    assert len({f.envelope.event_id for f in ended}) == 1
+
+
+def test_node_that_came_back_meanwhile_ends_its_operation_without_success() -> None:
+    region = Region("task-manager", 3)
+    region.lose("tm-1")
+    Process(region).turn()  # notes the loss
+    region.kill_at = region.count + 3  # started, not decided
+    with pytest.raises(Killed):
+        Process(region).turn()
+    assert isinstance(region.recovery[0].data, OperationStarted)
+    joined = NodeJoined(
+        node_id="tm-1", region="eu", component="task-manager", kind="", endpoint="e", priority=8
+    )
+    region.write(joined)
+    region.dead = ""
+    region.beat("tm-1")
+    play(region, [])
+    ended = [f.data for f in region.recovery if isinstance(f.data, TaskManagerRecoveryEnded)]
+    assert [(e.success, e.new_primary) for e in ended] == [(False, None)]
+    assert region.control.epoch(region.scope) == 1
+
+
+def test_primary_that_does_not_renew_while_the_log_goes_on_is_fenced() -> None:
+    region = Region("task-manager", 3)
+    region.decide("coordinator/eu", "co", "bootstrap", None, None)
+
+    def tick(count: int) -> None:
+        for _ in range(count):
+            region.write(
+                LeaseRenewed(scope_name="coordinator/eu", node_id="co", held_epoch=1, nonce="n")
+            )
+
+    tick(LIMITS.silent_ticks)
+    process = Process(region)
+    process.turn()
+    assert region.control.nodes["tm-1"].status == "healthy"
+    tick(1)
+    process.turn()
+    assert region.control.nodes["tm-1"].status == "fenced"
+    process.turn()
+    assert region.control.scopes[region.scope].primary == "tm-2"
+
+
+def test_status_written_for_a_node_that_moved_on_is_not_repeated() -> None:
+    region = Region("task-manager", 0)
+    region.lose("tm-2")
+    process = Process(region)
+    process.turn()
+    region.write(
+        NodeStatusChanged(
+            node_id="tm-2", region="eu", from_status="lost", to_status="rejoining", reason="r"
+        )
+    )
+    at = region.control.position
+    process.turn()
+    process.turn()
+    assert region.control.nodes["tm-2"].status == "rejoining"
+    assert region.control.position == at
+
+
+def _move_again(region: Region) -> None:
+    region.tasks.append(next(x for x in region.tasks if _is_move(x[1])))
+
+
+def _move_before_the_fence(region: Region) -> None:
+    moved = next(x for x in region.tasks if _is_move(x[1]))
+    region.tasks.remove(moved)
+    region.tasks.insert(0, moved)
+
+
+def _decide_again(region: Region) -> None:
+    region.decide(region.scope, "tm-3", "node-lost", "tm-1", None)
+
+
+def _end_again(region: Region) -> None:
+    end = next(f for f in region.recovery if isinstance(f.data, TaskManagerRecoveryEnded))
+    region.recovery.append(fact("op", end.data, 9, event_id="another"))
+
+
+def _lose_a_task(region: Region) -> None:
+    region.tasks.pop(2)
+
+
+@pytest.mark.parametrize(
+    ("plant", "anomaly"),
+    [
+        (_move_again, "moved_twice"),
+        (_move_before_the_fence, "moved_before_fence"),
+        (_decide_again, "two_decisions"),
+        (_end_again, "ended_twice"),
+        (_lose_a_task, "lost_task"),
+    ],
+)
+def test_checker_finds_the_planted(plant: Callable[[Region], None], anomaly: str) -> None:
+    region = Region("task-manager", 7)
+    region.lose("tm-1")
+    play(region, [])
+    check(region, "tm-1", 7)
+    plant(region)
+    with pytest.raises(AssertionError, match=anomaly):
+        check(region, "tm-1", 7)
