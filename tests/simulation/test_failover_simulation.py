@@ -413,7 +413,8 @@ def _move_again(region: Region) -> None:
 def _move_before_the_fence(region: Region) -> None:
     moved = next(x for x in region.tasks if _is_move(x[1]))
     region.tasks.remove(moved)
-    region.tasks.insert(0, moved)
+    opened = max(n for n, x in enumerate(region.tasks) if isinstance(x[1].data, EpochOpened))
+    region.tasks.insert(opened, moved)
 
 
 def _decide_again(region: Region) -> None:
