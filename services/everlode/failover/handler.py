@@ -256,10 +256,14 @@ class Handler:
                     self._finish(op, step)
 
     def _promoted(self, op: Operation, view: View, scope: str) -> None:
-        """Note how long the promotion took: from the verdict to the epoch open everywhere."""
+        """Note the decision, if it was not yet, and the promotion.
+
+        Its time is from the verdict to the epoch that is open everywhere.
+        """
         led = view.control.scopes.get(scope)
         if not view.decided or led is None:
             return
+        self.journal.step(op, "decide", f"{led.primary} epoch {led.epoch}", 0)
         opened = self._tasks.opened_at.get((scope, led.epoch))
         took = 0 if opened is None else max(0, millis_of(opened) - (op.verdict_ms or 2**62))
         self.journal.step(op, "promote", f"{led.primary} epoch {led.epoch}", took)
