@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 from everlode.demo.journal import Journal
 from everlode.demo.workload import DEADLINE, MAX_ATTEMPTS, MinerPlan, TaskPlan, Workload
 from everlode.events import commands as c
+from everlode.events import rewards as r
 from everlode.events import tasks as t
 from everlode.events import validations as v
 from everlode.events.base import Command, CommandAnswered
@@ -33,7 +34,7 @@ from everlode.stack.endpoints import Endpoints
 from everlode.topics import Topology
 from everlode.topics.names import fact_topic
 
-ENDED = ("rewarded", "failed", "cancelled")
+ENDED = ("rewarded", "failed", "cancelled", "reversed")
 LEASE_MS = DEADLINE.days * 86_400_000
 
 
@@ -65,7 +66,7 @@ class Actors:
             endpoints, region, f"actors-{region}", partitions=topology.partitions, clock=clock,
             timeout_s=240, window=4000,
         )  # fmt: skip
-        topics = [fact_topic(place.origin, c) for c in ("tasks", "validations")]
+        topics = [fact_topic(place.origin, c) for c in ("tasks", "validations", "rewards")]
         self._consumer = EventConsumer(place.kafka_bootstrap, topics, topology.partitions)
         self._running: dict[str, set[str]] = {m: set() for m in self.miners}
         self._beacon = MinerBeacon(
@@ -147,9 +148,15 @@ class Actors:
             if data.kind == "peer-review":
                 self._review(key, data)
             return
-        task = self.tasks.get(key)
-        if task is None:
+        if isinstance(data, r.RewardReversed):  # then the task stays validated, for good
+            self._left(key.partition("|")[0], "", "reversed")
             return
+        task = self.tasks.get(key)
+        if task is not None:
+            self._saw_task(task, received)
+
+    def _saw_task(self, task: TaskPlan, received: Received) -> None:
+        data, key = received.fact.data, task.task_id
         match data:
             case t.TaskAssigned():
                 self.status[key] = "assigned"

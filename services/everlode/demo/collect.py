@@ -14,6 +14,7 @@ from everlode.avro.codec import Codec
 from everlode.backup.manifest import Manifest
 from everlode.demo.journal import read
 from everlode.demo.proof import Proof, availability
+from everlode.demo.workload import Workload
 from everlode.recovery.run import RecoveryResult
 from everlode.stack.endpoints import Endpoints
 from everlode.topics.names import fact_topic
@@ -93,8 +94,6 @@ def collect(
     folded = _folded(endpoints)
     verdicts = Counter(n for n, _ in _signals(endpoints, "health") if n in VERDICTS)
     stream = _signals(endpoints, "recovery")
-    cheats = demo.workload.dishonest() | demo.workload.colluders()
-    found = set(proof.fraud_confirmed)
     planned = Counter(t.fate for t in demo.workload.tasks)
     report = {
         "workload": demo.workload.source,
@@ -115,12 +114,7 @@ def collect(
             "ended": proof.tasks_by_status,
         },
         "rewards": {"paid": proof.rewards_paid, "paid_micro": proof.paid_micro},
-        "fraud": {
-            "planted_cheats": len(cheats),
-            "found": len(found & cheats),
-            "falsely_accused": sorted(found - cheats),
-            "suspected": len(proof.fraud_suspected),
-        },
+        "fraud": fraud(demo.workload, proof),
         "promises": _promises(demo, entries, proof),
         "folded": folded,
         "folded_live": sum(v.get("live", 0) for v in folded.values()),
@@ -153,24 +147,58 @@ def collect(
     return report
 
 
+def fraud(workload: Workload, proof: Proof) -> dict[str, Any]:
+    """Fraud found and falsely accused, against the planted truth, by vice.
+
+    `acted` are those that had an occasion: a solver that handed something in; a colluder that voted
+    for a dishonest miner's solution.
+    """
+    dishonest, confirmed = workload.dishonest(), set(proof.fraud_confirmed)
+    planted: dict[str, set[str]] = {}
+    for miner in workload.miners:
+        if miner.vice != "honest":
+            planted.setdefault(miner.vice, set()).add(miner.miner_id)
+        if miner.colludes:
+            planted.setdefault("colluder", set()).add(miner.miner_id)
+    acted = proof.solved_by & dishonest
+    acted |= {voter for voter, solver in proof.approvals if solver in dishonest}
+    cheats = set().union(*planted.values())
+    return {
+        "planted_cheats": len(cheats),
+        "acted": len(cheats & acted),
+        "found": len(confirmed & cheats),
+        "falsely_accused": sorted(confirmed - cheats),
+        "suspected": len(proof.fraud_suspected),
+        "falsely_suspected": len(set(proof.fraud_suspected) - cheats),
+        "by_vice": {
+            vice: {"planted": len(who), "acted": len(who & acted), "found": len(who & confirmed)}
+            for vice, who in sorted(planted.items())
+        },
+        "cases": proof.cases,
+    }
+
+
 def failures(report: dict[str, Any]) -> list[str]:
     """What the report shows to be wrong; empty when the demo has proved its promises."""
-    found = []
-    proof, promises = report["proof"], report["promises"]
-    if proof["lost_events"]:
-        found.append(f"{len(proof['lost_events'])} acknowledged events are lost")
-    found += proof["first_differences"]
-    if promises["P2_miners_do_not_notice"]["exceptions_seen"]:
-        found.append(f"clients saw errors: {promises['P2_miners_do_not_notice']}")
-    if report["recovery"]["held"]:
-        found.append(f"the recovery is held: {report['recovery']['components']}")
-    for name in ("folded_live", "folded_bulk"):
-        if not report[name]:
-            found.append(f"{name} is zero")
-    if not report["verdicts"].get("NodeLost"):
-        found.append("the detector published no verdict of a lost node")
-    if not report["failover"]["ended"]:
-        found.append("the failover has not ended")
-    if not report["rewards"]["paid"]:
-        found.append("no reward was paid")
-    return found
+    proof, recovery, failover = report["proof"], report["recovery"], report["failover"]
+    p2 = report["promises"]["P2_miners_do_not_notice"]
+    planned, ended = report["tasks"]["planned"], report["tasks"]["ended"]
+    still_open = sorted(set(ended) - {"rewarded", "validated", "failed", "cancelled"})
+    checks: list[tuple[Any, str]] = [
+        (proof["lost_events"], f"{len(proof['lost_events'])} acknowledged events are lost"),
+        (p2["exceptions_seen"], f"clients saw errors: {p2}"),
+        (recovery["held"], f"the recovery is held: {recovery['components']}"),
+        (recovery["lost_event_ids"], f"the recovery lost {recovery['lost_event_ids']}"),
+        (not report["folded_live"], "no event was folded live"),
+        (not report["folded_bulk"], "no event was folded in bulk"),
+        (not report["verdicts"].get("NodeLost"), "the detector gave no verdict of a lost node"),
+        (not failover["ended"], "the failover has not ended"),
+        (failover["ended"] and not failover["success"], f"the failover failed: {failover}"),
+        (still_open, f"tasks have not ended: {still_open}"),
+        (
+            sum(ended.values()) != sum(planned.values()),
+            f"tasks planned and in the log differ: {report['tasks']}",
+        ),
+        (not report["rewards"]["paid"], "no reward was paid"),
+    ]
+    return [*proof["first_differences"], *(text for bad, text in checks if bad)]

@@ -41,6 +41,12 @@ class Proof:
     tasks_by_status: dict[str, int] = field(default_factory=dict)
     fraud_confirmed: list[str] = field(default_factory=list)
     fraud_suspected: list[str] = field(default_factory=list)
+    solved_by: set[str] = field(default_factory=set)
+    """Miners that handed in a solution."""
+    approvals: set[tuple[str, str]] = field(default_factory=set)
+    """Reviewer and the miner whose solution it voted for."""
+    cases: dict[str, int] = field(default_factory=dict)
+    """Fraud cases by rule and status."""
     progress_acknowledged: int = 0
     progress_back: int = 0
 
@@ -265,6 +271,8 @@ def prove(
     lines = [json.loads(x) for p in payouts if p.exists() for x in p.read_text().splitlines()]
     check_rewards(proof, facts["validations"], facts["rewards"], lines)
     _note_fraud(proof, cases)
+    _note_acts(proof, facts["tasks"], facts["validations"])
+    proof.cases = dict(Counter(f"{c['rule']}, {c['status']}" for c in expected["fraud"].values()))
     for region, place in endpoints.regions.items():
         _check_region(proof, region, place.postgres_conninfo(), expected)
         progress(f"compared {region}")
@@ -306,6 +314,21 @@ def _note_fraud(proof: Proof, cases: list[LoggedEvent]) -> None:
         elif e.kind == "FraudSuspected":
             suspected.update(e.data["suspects"])
     proof.fraud_confirmed, proof.fraud_suspected = sorted(confirmed), sorted(suspected)
+
+
+def _note_acts(proof: Proof, tasks: list[LoggedEvent], judged: list[LoggedEvent]) -> None:
+    """Who had the occasion to cheat, and took it or not: solutions and votes."""
+    proof.solved_by = {e.data["miner_id"] for e in tasks if e.kind == "TaskSolved"}
+    solver = {
+        e.envelope["aggregate_id"]: e.data["miner_id"]
+        for e in judged
+        if e.kind == "ValidationRequested"
+    }
+    proof.approvals = {
+        (e.data["voter_id"], solver.get(e.envelope["aggregate_id"], ""))
+        for e in judged
+        if e.kind == "VoteCast" and e.data["accept"]
+    }
 
 
 def availability(entries: Iterable[dict[str, Any]], deadline_ms: int) -> dict[str, Any]:

@@ -113,7 +113,8 @@ def summary(report: dict[str, Any]) -> list[tuple[str, str]]:
         ("tasks", ", ".join(f"{v} {k}" for k, v in sorted(report["tasks"]["ended"].items()))),
         ("planned", ", ".join(f"{v} to {k}" for k, v in report["tasks"]["planned"].items())),
         ("rewards", f"{report['rewards']['paid']} paid"),
-        ("fraud", f"{fraud['found']} of {fraud['planted_cheats']} cheats found, "
+        ("fraud", f"{fraud['found']} found of {fraud['acted']} cheats that acted, of "
+                  f"{fraud['planted_cheats']} planted; "
                   f"{len(fraud['falsely_accused'])} falsely accused"),
         ("P1", f"{p1['share_within_deadline']:.2%} of {p1['answered']} answers within "
                f"{p1['deadline_ms'] / 1000:g} s; longest gap {p1['longest_gap_ms']} ms"),
