@@ -136,7 +136,7 @@ class ControlFollower:
         bootstrap: str,
         on_record: Callable[[int, Fact, ControlState], None] | None = None,
         *,
-        wait_ms: int = 200,
+        wait_ms: int = 300,
     ) -> None:
         self._consumer = Consumer(
             {

@@ -39,7 +39,7 @@ from everlode.topics.partition import partition_of
 
 BATCH = 500
 IDLE_S = 0.1
-LINGER_S = 0.01
+LINGER_S = 0.05
 """After the first record of a batch: fewer and larger transactions, a little later."""
 BARRIER_S = 1.0
 DUE_S = 0.2
