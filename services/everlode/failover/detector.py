@@ -33,5 +33,6 @@ def run_detector(region: str, node_id: str, endpoints: Endpoints) -> None:
     agent.start()
     say(f"{node_id}: ready")
     code = run_app(detection.app)
+    say(f"{node_id}: {detection.beats} records read, {detection.verdicts} verdicts published")
     agent.close()
     sys.exit(code)

@@ -1,0 +1,126 @@
+"""The control log's clients: append, follow, time out, halt. On librdkafka's mock broker."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import closing
+
+import pytest
+from confluent_kafka import Producer
+
+from everlode.adapters.kafka_control import ControlFollower, ControlLog
+from everlode.control.fold import ControlState
+from everlode.errors import IntegrityError, Unavailable
+from everlode.events.base import Fact
+from everlode.events.control import LeaseRenewed, NodeJoined, ScopeAssigned
+
+pytestmark = pytest.mark.timeout(60)
+SCOPE = "task-manager/eu"
+
+
+@pytest.fixture
+def broker() -> Iterator[str]:
+    """Bootstrap address of a broker that lives as long as the test."""
+    holder = Producer({"test.mock.num.brokers": 1, "log_level": 0})
+    found = holder.list_topics("control", timeout=10).brokers
+    yield ",".join(f"{b.host}:{b.port}" for b in found.values())
+    holder.flush(1)
+
+
+def joined(node: str) -> NodeJoined:
+    return NodeJoined(
+        node_id=node, region="eu", component="task-manager", kind="", endpoint="e", priority=1
+    )
+
+
+def assigned(node: str, epoch: int) -> ScopeAssigned:
+    return ScopeAssigned(
+        scope_name=SCOPE, new_epoch=epoch, primary_node=node, region="eu", reason="bootstrap",
+        based_on=0, based_on_epoch=epoch - 1,
+    )  # fmt: skip
+
+
+def test_appended_records_come_back_in_order_to_every_follower(broker: str) -> None:
+    with closing(ControlLog(broker)) as log:
+        offsets = [log.append("a", joined(n), node_id=n) for n in "abc"]
+        offsets.append(log.append(SCOPE, assigned("a", 1), node_id="co", scope="coordinator/eu"))
+        assert offsets == sorted(set(offsets))
+        seen: list[tuple[int, str]] = []
+
+        def saw(offset: int, fact: Fact, state: ControlState) -> None:
+            assert state.position == offset
+            seen.append((offset, type(fact.data).__name__))
+
+        with closing(ControlFollower(broker, saw, wait_ms=10).start()) as first:
+            assert [o for o, _ in seen] == offsets  # level when `start` returns
+            assert first.state.scopes[SCOPE].primary == "a"
+            with closing(ControlFollower(broker, wait_ms=10).start()) as second:
+                at = log.append(SCOPE, assigned("b", 1), node_id="co")
+                states = [f.wait_for(lambda s: s.position >= at, 20) for f in (first, second)]
+                assert states[0] == states[1]
+                assert states[0].scopes[SCOPE].primary == "a"
+                assert [v.offset for v in states[0].void] == [at]
+
+
+def test_wait_that_is_not_fulfilled_says_so(broker: str) -> None:
+    with (
+        closing(ControlLog(broker)) as log,
+        closing(ControlFollower(broker, wait_ms=10).start()) as follower,
+    ):
+        log.append("a", joined("a"), node_id="a")
+        with pytest.raises(Unavailable):
+            follower.wait_for(lambda s: s.epoch(SCOPE) > 0, 0.5)
+
+
+def test_append_without_a_broker_is_unavailable_with_the_way_out() -> None:
+    with closing(ControlLog("127.0.0.1:1")) as log, pytest.raises(Unavailable) as error:
+        log.append("a", joined("a"), node_id="a")
+    assert error.value.code == "control_unavailable"
+    assert "majority" in error.value.hint
+
+
+def test_follower_without_a_broker_is_unavailable() -> None:
+    with closing(ControlFollower("127.0.0.1:1")) as follower, pytest.raises(Unavailable):
+        follower.start(1)
+
+
+@pytest.mark.parametrize("damage", [b"\x00random bytes", None])
+def test_record_that_does_not_decode_halts_the_follower(broker: str, damage: bytes | None) -> None:
+    with closing(ControlLog(broker)) as log:
+        at = log.append("a", joined("a"), node_id="a")
+        with closing(ControlFollower(broker, wait_ms=10).start()) as follower:
+            writer = Producer({"bootstrap.servers": broker, "log_level": 0})
+            writer.produce("control", damage, partition=0)
+            assert writer.flush(10) == 0
+            log.append("b", joined("b"), node_id="b")
+            with pytest.raises(IntegrityError) as error:
+                follower.wait_for(lambda s: "b" in s.nodes, 20)
+            assert f"offset {at + 1}" in error.value.message
+            assert set(follower.state.nodes) == {"a"}  # it trusts nothing after the damage
+
+
+def test_append_async_tells_the_offset_and_many_writers_agree(broker: str) -> None:
+    with (
+        closing(ControlLog(broker)) as log,
+        closing(ControlFollower(broker, wait_ms=10).start()) as follower,
+    ):
+        offsets: list[int | None] = []
+
+        def write(node: str) -> None:
+            for epoch in range(1, 6):
+                log.append(SCOPE, assigned(node, epoch), node_id=node)
+
+        threads = [threading.Thread(target=write, args=(n,)) for n in "ab"]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(30)
+        renewal = LeaseRenewed(scope_name=SCOPE, node_id="a", held_epoch=5, nonce="n")
+        log.append_async(SCOPE, renewal, node_id="a", done=offsets.append)
+        log.close()  # waits for what is under way
+        assert offsets[0] is not None
+        at = offsets[0]
+        state = follower.wait_for(lambda s: s.position >= at, 20)
+        assert state.epoch(SCOPE) == 5
+        assert len(state.void) == 5
