@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
@@ -83,3 +84,27 @@ def test_wall_clock_is_in_utc_and_whole_milliseconds() -> None:
     assert now.tzinfo == UTC
     assert now.microsecond % 1000 == 0
     assert now > datetime(2024, 1, 1, tzinfo=UTC)
+
+
+def test_clock_that_stands_still_takes_a_new_start_from_its_file(tmp_path: Path) -> None:
+    file = tmp_path / "clock.json"
+    now = WallClock().wall_ms()
+    file.write_text(json.dumps([[now + 10_000_000, 5], [now + 20_000_000, 6]]))
+    clock = PacedClock.load(file)
+    assert millis(clock.event_now()) == 5
+    draft = tmp_path / "draft"
+    draft.write_text(json.dumps([[now - 10, 5], [now - 1, 900]]))
+    draft.replace(file)
+    deadline = time.monotonic() + 5
+    while millis(clock.event_now()) == 5 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert millis(clock.event_now()) >= 900
+
+
+def test_clock_that_has_begun_keeps_its_knots(tmp_path: Path) -> None:
+    file = tmp_path / "clock.json"
+    now = WallClock().wall_ms()
+    file.write_text(json.dumps([[now - 10_000, 5], [now - 9_000, 6]]))
+    clock = PacedClock.load(file)
+    file.write_text(json.dumps([[now + 10_000_000, 1], [now + 20_000_000, 2]]))
+    assert millis(clock.event_now()) >= 6

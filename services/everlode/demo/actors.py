@@ -76,6 +76,7 @@ class Actors:
         self._due: list[Due] = []
         self._order = 0
         self.status: dict[str, str] = {}
+        self._registered = False
         self._open = set(self.tasks)
         """Tasks that have not ended."""
         self._seen: deque[str] = deque(maxlen=8)
@@ -123,6 +124,7 @@ class Actors:
             self._send(m.miner_id, deposit, f"deposit/{m.miner_id}")
         while self._client.waiting():
             time.sleep(0.05)
+        self._registered = True
         self._beacon.start()
 
     def _submit(self, task: TaskPlan) -> None:
@@ -259,6 +261,7 @@ class Actors:
         """Where they stand."""
         by_status = Counter(self.status.values())
         return {
+            "registered": self._registered,
             "tasks": len(self.tasks),
             "submitted": len(self.status),
             "ended": sum(by_status[s] for s in ENDED),
@@ -318,8 +321,8 @@ def main() -> None:
         PacedClock.load(plan_file.clock_file), Journal(plan_file.journal(region)),
     )  # fmt: skip
     status = plan_file.status(region)
-    tell(status, {"registered": False, **actors.report()})
     actors.register()
+    tell(status, actors.report())
     actors.run(status, stop)
     actors.close()
 

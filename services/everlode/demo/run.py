@@ -41,7 +41,9 @@ MOMENTS = ("before-first-assignment", "mid-run", "during-backup", "during-recove
 VICTIM = "eu-tm-1"
 RATE = 62.0
 """Tasks a second at speed 1, clients and miners together."""
-START_GUESS_S = 14.0
+NOT_YET_S = 86_400.0
+READY_S = 2.0
+"""Actors wait this long after all of them are registered, so that all know the clock."""
 NODES = (
     ("tm", "task-manager", 3), ("mr", "miner-registry", 2), ("rd", "reward-distributor", 2),
 )  # fmt: skip
@@ -177,9 +179,7 @@ class Demo:
         self._plan.save(self.root / "plan.json")
         tasks = len(self._workload.tasks)
         self.times["planned_work_s"] = max(12.0, tasks / RATE) / self._options.speed
-        start = time.time_ns() // 1_000_000 + int(START_GUESS_S * 1000)
-        points = knots(self._workload, start, int(self.times["planned_work_s"] * 1000))
-        self._plan.clock_file.write_text(json.dumps(points))
+        self._set_clock(NOT_YET_S)
         self._fleet = Fleet(self.root / "logs", self._environment())
         threading.Thread(target=self._measure, name="measure", daemon=True).start()
         began = time.monotonic()
@@ -188,6 +188,14 @@ class Demo:
         self._await_leaders(endpoints)
         self.times["nodes_s"] = time.monotonic() - began
         self._mark("work", f"all scopes have primaries after {self.times['nodes_s']:.1f} s")
+
+    def _set_clock(self, begins_in_s: float) -> None:
+        """Let event time begin in so many seconds; until then it stands still at its beginning."""
+        start = time.time_ns() // 1_000_000 + int(begins_in_s * 1000)
+        points = knots(self._workload, start, int(self.times["planned_work_s"] * 1000))
+        draft = self._plan.clock_file.with_suffix(".tmp")
+        draft.write_text(json.dumps(points))
+        draft.replace(self._plan.clock_file)
 
     def _start_region(self, region: str) -> None:
         where = ("--region", region, "--node-id")
@@ -237,6 +245,13 @@ class Demo:
                 f"actors-{region}", "actors", "everlode.demo.actors", region,
                 str(self.root / "plan.json"),
             )  # fmt: skip
+        deadline = time.monotonic() + 90
+        while not all(s.get("registered") for s in self._statuses()):
+            self._check_alive()
+            if time.monotonic() > deadline:
+                raise Unavailable("miners are not registered after 90 s", hint="see the logs")
+            time.sleep(0.1)
+        self._set_clock(READY_S)
         self.times["actors_at_s"] = time.monotonic() - self._began
         self._mark("work", "clients, miners and reviewers begin")
 

@@ -16,6 +16,8 @@ from typing import Protocol
 
 from everlode.errors import ConfigError
 
+LOOK_MS = 250
+"""While it stands still, a clock looks at its file this often."""
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -55,46 +57,71 @@ class PacedClock(WallClock):
     """Event time by knots (wall_ms, event_ms), both strictly rising; straight lines between.
 
     Before the first knot event time stands still at it; after the last it goes on with wall time.
+    While it stands still, a clock that was loaded from a file looks whether that has changed: so
+    processes can be started first, and the start be named when all are ready.
     """
 
     def __init__(self, knots: list[tuple[int, int]]) -> None:
         rising = all(a[0] < b[0] and a[1] <= b[1] for a, b in pairwise(knots))
         if not knots or not rising:
             raise ConfigError("clock: knots must rise", hint="[[wall_ms, event_ms], ...]")
-        self._wall = [wall for wall, _ in knots]
-        self._event = [event for _, event in knots]
+        self._knots = ([wall for wall, _ in knots], [event for _, event in knots])
+        self._path: Path | None = None
+        self._written_ns = 0
+        self._looked_ms = 0
 
     @classmethod
     def load(cls, path: Path) -> PacedClock:
         """Read the knots from a JSON file. Raises: ConfigError."""
         try:
+            written_ns = path.stat().st_mtime_ns
             knots = [(int(a), int(b)) for a, b in json.loads(path.read_text())]
         except (OSError, ValueError, TypeError) as error:
             raise ConfigError(f"clock file {path}: {error}") from None
-        return cls(knots)
+        made = cls(knots)
+        made._path, made._written_ns = path, written_ns
+        return made
+
+    def _look_again(self, wall_ms: int) -> None:
+        """Take the file's knots when it was written anew; must be replaced in one step."""
+        if self._path is None or 0 <= wall_ms - self._looked_ms < LOOK_MS:
+            return
+        self._looked_ms = wall_ms
+        try:
+            written_ns = self._path.stat().st_mtime_ns
+        except OSError:
+            return  # the knots that are known stay
+        if written_ns != self._written_ns:
+            other = PacedClock.load(self._path)
+            self._knots, self._written_ns = other._knots, written_ns
 
     def event_ms_at(self, wall_ms: int) -> int:
         """Event time of a wall time, both in milliseconds."""
-        i = bisect_right(self._wall, wall_ms)
+        walls, events = self._knots
+        i = bisect_right(walls, wall_ms)
         if i == 0:
-            return self._event[0]
-        if i == len(self._wall):
-            return self._event[-1] + wall_ms - self._wall[-1]
-        w0, w1 = self._wall[i - 1], self._wall[i]
-        e0, e1 = self._event[i - 1], self._event[i]
+            return events[0]
+        if i == len(walls):
+            return events[-1] + wall_ms - walls[-1]
+        w0, w1 = walls[i - 1], walls[i]
+        e0, e1 = events[i - 1], events[i]
         return e0 + (e1 - e0) * (wall_ms - w0) // (w1 - w0)
 
     def wall_ms_of(self, event_ms: int) -> int:
         """First wall time at which event time is `event_ms` or later, in milliseconds."""
-        i = bisect_left(self._event, event_ms)
+        walls, events = self._knots
+        i = bisect_left(events, event_ms)
         if i == 0:
-            return self._wall[0]
-        if i == len(self._event):
-            return self._wall[-1] + event_ms - self._event[-1]
-        w0, w1 = self._wall[i - 1], self._wall[i]
-        e0, e1 = self._event[i - 1], self._event[i]
+            return walls[0]
+        if i == len(events):
+            return walls[-1] + event_ms - events[-1]
+        w0, w1 = walls[i - 1], walls[i]
+        e0, e1 = events[i - 1], events[i]
         return w0 - (w1 - w0) * (e0 - event_ms) // (e1 - e0)  # rounded up
 
     def event_now(self) -> datetime:
         """See Clock."""
-        return instant(self.event_ms_at(self.wall_ms()))
+        wall_ms = self.wall_ms()
+        if wall_ms < self._knots[0][0]:
+            self._look_again(wall_ms)
+        return instant(self.event_ms_at(wall_ms))
