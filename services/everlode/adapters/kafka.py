@@ -61,7 +61,13 @@ def _translated(error: KafkaException, what: str) -> Unavailable | FencedOut:
 class Reader:
     """Reads assigned partitions in batches. Not thread-safe."""
 
-    def __init__(self, bootstrap: str, group: str, *, wait_ms: int = 100) -> None:
+    def __init__(
+        self, bootstrap: str, group: str, *, wait_ms: int = 100, min_bytes: int = 1
+    ) -> None:
+        """The broker answers once it has `min_bytes`, or after `wait_ms`.
+
+        Whoever only follows asks for many, so that the broker is not asked for each record.
+        """
         self._consumer = Consumer(
             {
                 "bootstrap.servers": bootstrap,
@@ -70,7 +76,7 @@ class Reader:
                 "auto.offset.reset": "earliest",
                 "isolation.level": "read_committed",
                 "fetch.wait.max.ms": wait_ms,
-                "fetch.min.bytes": 1,
+                "fetch.min.bytes": min_bytes,
                 "queued.max.messages.kbytes": 8192,
                 "fetch.message.max.bytes": 2_000_000,
                 "reconnect.backoff.max.ms": 1000,

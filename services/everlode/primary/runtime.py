@@ -46,6 +46,10 @@ DUE_S = 0.2
 DEAD_LETTER_S = 5.0
 
 
+FEW = 65_536
+"""Bytes that what is only looked at comes in."""
+
+
 class Place(NamedTuple):
     """Where a runtime runs."""
 
@@ -80,7 +84,7 @@ class Runtime:
         self._read: dict[tuple[str, int], int] = {}
         """Where reading has come to; committed with the next facts."""
         self._commands = command_topic(place.region, component.name)
-        self._seen = Reader(place.bootstrap, f"{group}.view", wait_ms=250)
+        self._seen = Reader(place.bootstrap, f"{group}.view", wait_ms=250, min_bytes=FEW)
         seen = [(t, p) for t in component.seen_topics() for p in range(place.partitions)]
         self._seen_any = bool(seen)
         self._seen.assign(dict.fromkeys(seen, 0))

@@ -60,7 +60,9 @@ class FactLog:
         self._folded = folded
         self._codec = Codec()
         self._writer: Writer | None = None
-        self._reader = Reader(bootstrap, f"writer-{component}-{origin}", wait_ms=wait_ms)
+        self._reader = Reader(
+            bootstrap, f"writer-{component}-{origin}", wait_ms=wait_ms, min_bytes=65_536
+        )
         self._next = {(self.topic, p): 0 for p in range(partitions)}
         self._reader.assign(self._next)
 
