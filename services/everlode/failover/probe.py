@@ -11,16 +11,20 @@ PROBE_S = 1.0
 def probe(endpoint: str) -> tuple[str, int]:
     """Ask GET /livez; (alive | refused | no-answer, milliseconds it took)."""
     began = time.monotonic()
-    host, _, port = endpoint.rpartition(":")
-    answer = "no-answer"
-    connection = http.client.HTTPConnection(host, int(port or 0), timeout=PROBE_S)
     try:
-        connection.request("GET", "/livez")
-        answer = "alive" if connection.getresponse().status == 200 else "no-answer"
+        answer = _ask(endpoint)
     except ConnectionRefusedError:
         answer = "refused"
-    except (OSError, http.client.HTTPException, ValueError):
-        answer = "no-answer"
+    except (OSError, http.client.HTTPException, ValueError, OverflowError):
+        answer = "no-answer"  # also when a beat named what is no endpoint
+    return answer, round((time.monotonic() - began) * 1000)
+
+
+def _ask(endpoint: str) -> str:
+    host, _, port = endpoint.rpartition(":")
+    connection = http.client.HTTPConnection(host, int(port), timeout=PROBE_S)
+    try:
+        connection.request("GET", "/livez")
+        return "alive" if connection.getresponse().status == 200 else "no-answer"
     finally:
         connection.close()
-    return answer, round((time.monotonic() - began) * 1000)
