@@ -17,7 +17,7 @@ from typing import NamedTuple
 from everlode.adapters.kafka_control import ControlFollower, ControlLog
 from everlode.control.fold import ControlState
 from everlode.control.lease import Lease
-from everlode.errors import Unavailable
+from everlode.errors import EverlodeError, Unavailable
 from everlode.events.base import Event, Fact
 from everlode.events.control import LeaseRenewed, NodeJoined
 from everlode.events.heartbeats import NodeBeat
@@ -99,6 +99,11 @@ class NodeAgent:
     def log(self) -> ControlLog:
         """For appends of one's own."""
         return self._log
+
+    @property
+    def halted(self) -> EverlodeError | None:
+        """Why the control log is not followed any more; None while it is."""
+        return self._follower.error
 
     def start(self) -> NodeAgent:
         """Read the control log, join it, and begin to beat. Raises: Unavailable."""
