@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from everlode.avro.codec import Codec, encode_fact, encode_state
+from everlode.demo.promises import availability, during
 from everlode.demo.proof import (
     Proof,
-    availability,
     check_copies,
     check_journal,
     check_rewards,
@@ -425,3 +425,23 @@ def test_availability_counts_late_answers_gaps_and_errors() -> None:
     assert found["error_count"] == 1
     assert found["refused"] == {"SubmitTask: full": 1}
     assert found["by_second"] == {"1": [2, 1], "4": [1, 1]}
+
+
+def test_fault_is_felt_by_what_was_asked_in_its_window() -> None:
+    def answer(asked_ms: int, took_ms: int, region: str = "eu") -> dict[str, Any]:
+        return {"at_ms": asked_ms + took_ms, "took_ms": took_ms, "outcome": "done",
+                "region": region}  # fmt: skip
+
+    entries = [answer(900, 50), answer(1000, 4000), answer(1100, 100), answer(5500, 10),
+               answer(2000, 1, "us"), {**answer(1500, 9), "outcome": "error"}]  # fmt: skip
+    felt = during(entries, "eu", (1000, 6000), 1000)
+    assert (felt["asked"], felt["share_within_deadline"]) == (3, 2 / 3)
+    assert felt["longest_gap_ms"] == 5000 - 1200
+    assert (felt["took_p95_ms"], felt["exceptions"]) == (4000, 1)
+
+
+def test_fault_without_any_question_has_no_share() -> None:
+    felt = during([], "eu", (0, 10), 1)
+    assert (felt["share_within_deadline"], felt["took_p95_ms"], felt["longest_gap_ms"]) == (
+        None, None, 10,
+    )  # fmt: skip

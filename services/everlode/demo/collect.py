@@ -13,7 +13,8 @@ from everlode.adapters.postgres import Projection, current_generation
 from everlode.avro.codec import Codec
 from everlode.backup.manifest import Manifest
 from everlode.demo.journal import read
-from everlode.demo.proof import Proof, availability
+from everlode.demo.promises import availability, during
+from everlode.demo.proof import Proof
 from everlode.demo.workload import Workload
 from everlode.recovery.run import RecoveryResult
 from everlode.stack.endpoints import Endpoints
@@ -71,7 +72,13 @@ def _failover(recovery_stream: list[tuple[str, dict[str, Any]]]) -> dict[str, An
 def _promises(demo: Demo, entries: list[Any], proof: Proof) -> dict[str, Any]:
     """What the network promises its users, as figures."""
     return {
-        "P1_mining_does_not_stop": availability(entries, DEADLINE_MS),
+        "P1_mining_does_not_stop": {
+            **availability(entries, DEADLINE_MS),
+            "during": {
+                name: during(entries, "eu", window, DEADLINE_MS)
+                for name, window in demo.windows.items()
+            },
+        },
         "P2_miners_do_not_notice": {
             "exceptions_seen": sum(s.get("error_count", 0) for s in demo.statuses()),
             "submissions_lost": len(proof.lost),

@@ -8,10 +8,9 @@ answers with differences by key; an empty list is the proof.
 from __future__ import annotations
 
 import json
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -328,39 +327,4 @@ def _note_acts(proof: Proof, tasks: list[LoggedEvent], judged: list[LoggedEvent]
         (e.data["voter_id"], solver.get(e.envelope["aggregate_id"], ""))
         for e in judged
         if e.kind == "VoteCast" and e.data["accept"]
-    }
-
-
-def availability(entries: Iterable[dict[str, Any]], deadline_ms: int) -> dict[str, Any]:
-    """P1 and P2 from the journal: answers within the deadline by second, the longest gap."""
-    by_second: dict[int, list[int]] = defaultdict(lambda: [0, 0])
-    times: list[int] = []
-    errors: list[str] = []
-    refused: Counter[str] = Counter()
-    slowest = 0
-    for entry in entries:
-        if entry["outcome"] == "error":
-            errors.append(f"{entry['type']} {entry['key']}: {entry['code']}")
-            continue
-        if entry["outcome"] == "refused":
-            refused[f"{entry['type']}: {entry['code']}"] += 1
-        slot = by_second[entry["at_ms"] // 1000]
-        slot[0] += 1
-        slot[1] += entry["took_ms"] <= deadline_ms
-        times.append(entry["at_ms"])
-        slowest = max(slowest, entry["took_ms"])
-    times.sort()
-    gaps = [b - a for a, b in pairwise(times)]
-    total = sum(n for n, _ in by_second.values())
-    good = sum(n for _, n in by_second.values())
-    return {
-        "answered": total,
-        "deadline_ms": deadline_ms,
-        "share_within_deadline": good / total if total else 0.0,
-        "longest_gap_ms": max(gaps, default=0),
-        "slowest_answer_ms": slowest,
-        "errors_seen_by_clients": errors[:20],
-        "error_count": len(errors),
-        "refused": dict(refused),
-        "by_second": {str(s): v for s, v in sorted(by_second.items())},
     }

@@ -92,6 +92,9 @@ class Demo:
         self._killed = threading.Event()
         self.timeline: list[dict[str, Any]] = []
         self.times: dict[str, float] = {}
+        self.windows: dict[str, tuple[int, int]] = {}
+        """Faults: begin and end, milliseconds on the wall."""
+        self._disaster_ms = 0
         self._began = time.monotonic()
         self._stop_measuring = threading.Event()
 
@@ -114,7 +117,8 @@ class Demo:
         if not self._killed.is_set():
             self._killed.set()
             self.fleet.kill(VICTIM)
-            self.times["killed_wall_ms"] = time.time_ns() // 1_000_000
+            now_ms = time.time_ns() // 1_000_000
+            self.windows["30 s after the SIGKILL"] = (now_ms, now_ms + 30_000)
             self._mark("failure", f"SIGKILL of {VICTIM}, the primary task manager of eu")
 
     # -- the whole ---------------------------------------------------------------------------
@@ -325,7 +329,7 @@ class Demo:
     # -- 5. disaster, 6. recovery ------------------------------------------------------------
 
     def _disaster(self, endpoints: Endpoints) -> None:
-        self.times["disaster_wall_ms"] = time.time_ns() // 1_000_000
+        self._disaster_ms = time.time_ns() // 1_000_000
         self._stack.wipe("eu/postgres")
         self.fleet.kill("eu-proj-1")
         names = [s.name for s in state_topics(self._topology, "eu", 1)]
@@ -353,6 +357,8 @@ class Demo:
         result = Recovery(plan, target, self._store(endpoints), keys, progress).run()
         self._start_projector("eu")
         self.times["recovery_s"] = time.monotonic() - began
+        now_ms = time.time_ns() // 1_000_000
+        self.windows["from the disaster to the recovery"] = (self._disaster_ms, now_ms)
         verdict = "held" if result.held else f"generation {result.generation} is current"
         self._mark("recovery", f"{verdict} after {self.times['recovery_s']:.1f} s")
         return result

@@ -1,0 +1,80 @@
+"""What clients and miners felt, from the journal alone: promises P1 and P2.
+
+An answer is late when it took longer than the deadline. Times are milliseconds on the wall. Pure.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from itertools import pairwise
+from typing import Any
+
+Entries = Iterable[dict[str, Any]]
+
+
+def availability(entries: Entries, deadline_ms: int) -> dict[str, Any]:
+    """P1 and P2 from the journal: answers within the deadline by second, the longest gap."""
+    by_second: dict[int, list[int]] = defaultdict(lambda: [0, 0])
+    times: list[int] = []
+    errors: list[str] = []
+    refused: Counter[str] = Counter()
+    slowest = 0
+    for entry in entries:
+        if entry["outcome"] == "error":
+            errors.append(f"{entry['type']} {entry['key']}: {entry['code']}")
+            continue
+        if entry["outcome"] == "refused":
+            refused[f"{entry['type']}: {entry['code']}"] += 1
+        slot = by_second[entry["at_ms"] // 1000]
+        slot[0] += 1
+        slot[1] += entry["took_ms"] <= deadline_ms
+        times.append(entry["at_ms"])
+        slowest = max(slowest, entry["took_ms"])
+    times.sort()
+    gaps = [b - a for a, b in pairwise(times)]
+    total = sum(n for n, _ in by_second.values())
+    good = sum(n for _, n in by_second.values())
+    return {
+        "answered": total,
+        "deadline_ms": deadline_ms,
+        "share_within_deadline": good / total if total else 0.0,
+        "longest_gap_ms": max(gaps, default=0),
+        "slowest_answer_ms": slowest,
+        "errors_seen_by_clients": errors[:20],
+        "error_count": len(errors),
+        "refused": dict(refused),
+        "by_second": {str(s): v for s, v in sorted(by_second.items())},
+    }
+
+
+def during(
+    entries: Entries, region: str, window: tuple[int, int], deadline_ms: int
+) -> dict[str, Any]:
+    """What a region's clients and miners felt of a fault: of what they asked within `window`.
+
+    The gap is the longest time without any answer of the region, within the window.
+    """
+    began, ended = window
+    took, times = [], [began]
+    errors = 0
+    for entry in entries:
+        if entry["outcome"] == "error":
+            errors += began <= entry["at_ms"] - entry["took_ms"] <= ended
+            continue
+        if entry["region"] != region:
+            continue
+        if began <= entry["at_ms"] - entry["took_ms"] <= ended:
+            took.append(entry["took_ms"])
+        if began <= entry["at_ms"] <= ended:
+            times.append(entry["at_ms"])
+    took.sort()
+    times = [*sorted(times), ended]
+    return {
+        "window_ms": ended - began,
+        "asked": len(took),
+        "share_within_deadline": sum(t <= deadline_ms for t in took) / len(took) if took else None,
+        "longest_gap_ms": max(b - a for a, b in pairwise(times)),
+        "took_p95_ms": took[(len(took) * 95 + 99) // 100 - 1] if took else None,
+        "exceptions": errors,
+    }
