@@ -12,13 +12,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 
-from everlode.adapters.kafka import Record, Writer
+from everlode.adapters.kafka import Reader, Record, Writer
 from everlode.adapters.kafka_admin import delete_topics
 from everlode.adapters.postgres import Projection, current_generation
 from everlode.adapters.s3 import S3Store
 from everlode.avro.cloudevents import event_headers
-from everlode.avro.codec import encode_fact
+from everlode.avro.codec import Codec, encode_fact
+from everlode.backup.create import Source, create_backup
 from everlode.backup.keys import KeyRing
+from everlode.backup.manifest import Manifest
 from everlode.events.barriers import Barrier
 from everlode.events.base import Envelope, Event, Fact
 from everlode.events.catalogue import FACT_COMPONENTS
@@ -27,6 +29,7 @@ from everlode.projection.tables import COMPONENTS
 from everlode.projector.bulk import catch_up
 from everlode.projector.worker import Home, PartitionWorker, fact_topics
 from everlode.stack import NativeStack
+from everlode.state.dispatch import component_of_state
 from everlode.topics import Topology, state_topics
 from everlode.topics.names import fact_topic
 from everlode.topics.partition import partition_of
@@ -54,6 +57,9 @@ class Backed:
         self.stack = NativeStack(TOPOLOGY, folder / "stack", mirrors=False, control_nodes=1, s3=s3)
         self.keys = KeyRing(folder / "keys")
         self.keys.create()
+        self.codec = Codec()
+        self.written: list[tuple[str, Fact, int]] = []
+        """(component, fact as written, partition), barriers left out."""
         self._seqs: Counter[tuple[str, int]] = Counter()
         self._stamp = 0
 
@@ -109,16 +115,49 @@ class Backed:
                 update={"seq": self._seqs[at], "stamp": self._stamp, "origin": "eu.1"}
             )
             data = fact.data
+            self.written.append((component, Fact(envelope, data), partition))
         return Record(
             topic, partition, envelope.aggregate_id, encode_fact(envelope, data),
             event_headers(envelope, type(data).__name__),
         )  # fmt: skip
 
+    @staticmethod
+    def state_key(fact: Fact) -> tuple[str, str]:
+        """(state component, key) of what a fact changes."""
+        return component_of_state(type(fact.data)), fact.envelope.aggregate_id
+
+    @staticmethod
+    def renamed(fact: Fact, prefix: str) -> Fact:
+        """The same fact of another aggregate, for a story that is told twice."""
+        envelope = fact.envelope.model_copy(
+            update={
+                "aggregate_id": f"{prefix}-{fact.envelope.aggregate_id}",
+                "event_id": f"{prefix}-{fact.envelope.event_id}",
+            }
+        )
+        return Fact(envelope, fact.data)
+
+    def signals(self, component: str) -> list[Fact]:
+        """All signals of a one-partition topic, in order."""
+        reader = Reader(self.bootstrap, "test-signals")
+        place = {(fact_topic("eu.1", component), 0): 0}
+        reader.assign(place)
+        found = [raw for batch in reader.until(reader.ends(place), 30) for raw in batch]
+        reader.close()
+        return [self.codec.decode_fact(raw.value) for raw in found]
+
+    def create(self) -> Manifest:
+        """A backup without lease and announcement."""
+        source = Source("eu", self.bootstrap, self.conninfo, TOPOLOGY)
+        return create_backup(source, self.store, self.keys)
+
     def project(self) -> int:
         """Bring the current generation to the ends of the logs; returns the generation."""
         generation = current_generation(self.conninfo)
         home = Home("eu", self.bootstrap, self.conninfo, generation, "projector")
-        Projection(self.conninfo, generation, "projector").create()
+        db = Projection(self.conninfo, generation, "projector")
+        db.create()
+        db.close()
         topics = fact_topics(TOPOLOGY)
         workers = {p: PartitionWorker(home, p, topics) for p in range(TOPOLOGY.partitions)}
         catch_up(self.bootstrap, workers, topics)

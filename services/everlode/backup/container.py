@@ -9,6 +9,7 @@ import hashlib
 import os
 import tempfile
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -16,7 +17,7 @@ import fastavro
 
 from everlode.avro import schemas
 from everlode.backup.encryption import decrypt, encrypt
-from everlode.errors import IntegrityError
+from everlode.errors import IntegrityError, Unavailable
 
 DELETED = "deleted"
 """Component name of the objects that list deleted aggregates."""
@@ -43,6 +44,23 @@ class Sums(NamedTuple):
     plain_bytes: int
     cipher_bytes: int
     records: int
+
+
+@contextmanager
+def staging(prefix: str) -> Iterator[Path]:
+    """A folder of our own (mode 0700), removed at the end.
+
+    Raises: Unavailable: no room in it, or it cannot be written.
+    """
+    try:
+        with tempfile.TemporaryDirectory(prefix=prefix) as folder:
+            yield Path(folder)
+    except OSError as error:
+        raise Unavailable(
+            f"the staging folder in {tempfile.gettempdir()} cannot be used: {error.strerror}",
+            code="no_room",
+            hint="make room, or set TMPDIR to another folder",
+        ) from None
 
 
 def _hash(path: Path) -> str:

@@ -8,10 +8,8 @@ Shell.
 from __future__ import annotations
 
 import os
-import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,7 +18,7 @@ from everlode.adapters.postgres import Projection, current_generation
 from everlode.adapters.s3 import ObjectStore
 from everlode.avro import schemas
 from everlode.avro.codec import state_dict
-from everlode.backup.container import DELETED, DELETED_SCHEMA, Sums, seal, seal_file
+from everlode.backup.container import DELETED, DELETED_SCHEMA, Sums, seal, seal_file, staging
 from everlode.backup.cut import CutReader, PartitionCut
 from everlode.backup.keys import DEFAULT_KEY, KeyRing
 from everlode.backup.manifest import (
@@ -37,7 +35,7 @@ from everlode.backup.manifest import (
     parse,
     sha256_of,
 )
-from everlode.errors import IntegrityError, NotFound, Unavailable
+from everlode.errors import IntegrityError, NotFound
 from everlode.events.catalogue import FACT_COMPONENTS, STATES
 from everlode.events.stamp import millis_of
 from everlode.projection.fold import Known
@@ -47,6 +45,7 @@ from everlode.topics import Topology, catalogue
 from everlode.topics.names import fact_topic
 
 MANIFEST = "manifest.json"
+STAGING = "everlode-backup-"
 
 
 class Source(NamedTuple):
@@ -158,7 +157,7 @@ class _Sealer:
             "topics": [spec._asdict() for spec in catalogue(source.topology)],
             "schemas": {n: schemas.raw(n) for n in schemas.names()},
         }
-        with _staging() as folder:
+        with staging(STAGING) as folder:
             plain = folder / "config"
             plain.write_bytes(canonical(value))
             self._store_file(
@@ -168,7 +167,7 @@ class _Sealer:
     def _seal(
         self, component: str, partition: int, records: Iterable[dict[str, Any]], schema: Any
     ) -> None:
-        with _staging() as folder:
+        with staging(STAGING) as folder:
             self._store_file(
                 component, partition, "avro", folder,
                 lambda to, key, name: seal(records, schema, to, key, name),
@@ -180,14 +179,7 @@ class _Sealer:
     ) -> None:  # fmt: skip
         name = f"{self._prefix}/{component}-{partition}.{suffix}.enc"
         data_key, path = os.urandom(32), folder / "object"
-        try:
-            sums = make(path, data_key, name)
-        except OSError as error:
-            raise Unavailable(
-                f"{name}: the staging folder cannot be written: {error.strerror}",
-                code="no_room",
-                hint="make room, or set TMPDIR to another folder",
-            ) from None
+        sums = make(path, data_key, name)
         self._store.put_file(name, path)
         self.entries.append(
             ObjectEntry(
@@ -199,13 +191,6 @@ class _Sealer:
                 wrapped_key=self._keys.wrap(self._key_id, data_key, name),
             )
         )
-
-
-@contextmanager
-def _staging() -> Iterator[Path]:
-    """A folder of our own (mode 0700), removed at the end."""
-    with tempfile.TemporaryDirectory(prefix="everlode-backup-") as folder:
-        yield Path(folder)
 
 
 def _manifest(

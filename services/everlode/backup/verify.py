@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 from everlode.adapters.s3 import ObjectStore
-from everlode.backup.container import Sums, open_sealed, read
+from everlode.backup.container import Sums, open_sealed, read, staging
 from everlode.backup.create import load_manifest
 from everlode.backup.keys import KeyRing
 from everlode.backup.manifest import Manifest, ObjectEntry, checksum
@@ -79,7 +78,7 @@ def verify(
     manifest = signed_manifest(store, keys, region, backup_id)
     sizes = {o.key: o.size for o in store.list(f"{region}/{manifest.backup_id}/")}
     records = 0
-    with tempfile.TemporaryDirectory(prefix="everlode-verify-") as folder:
+    with staging("everlode-verify-") as folder:
         for entry in manifest.objects:
             if sizes.get(entry.key) != entry.cipher_bytes:
                 what = "is missing" if entry.key not in sizes else "has another size"
@@ -87,7 +86,7 @@ def verify(
             if level == "hash":
                 _hash_only(store, entry)
             elif level == "decode":
-                records += _decode(fetch(store, keys, entry, Path(folder)), entry)
+                records += _decode(fetch(store, keys, entry, folder), entry)
             progress(f"{entry.key}: {level}")
     return Verified(manifest, level, len(manifest.objects), records)
 
