@@ -106,14 +106,16 @@ class Region:
         self.control.close()
         self.stack.down()
 
-    def node(self, kind: str, node_id: str, *more: str, module: str | None = None) -> Node:
-        """Start a node; with `module` another program with the same arguments."""
+    def node(
+        self, kind: str, node_id: str, *more: str, module: str | None = None, die: str = ""
+    ) -> Node:
+        """Start a node; with `module` another program with the same arguments, and its fault."""
         arguments = [
             "-m", module or "everlode.cli.main", "node", "run", kind, "--region", "eu",
             "--node-id", node_id, "--dir", str(self.folder / "stack"), *more,
         ]  # fmt: skip
         log = self.folder / f"{node_id}-{len(self.nodes)}.log"
-        node = Node(arguments, log, self._env)
+        node = Node(arguments, log, {**self._env, "EVERLODE_TEST_DIE": die})
         self.nodes.append(node)
         return node
 
@@ -135,9 +137,11 @@ class Region:
         self.follower.wait_for(lambda s: s.position >= at, 20)
         return epoch + 1
 
-    def leader(self, kind: str, component: str, node_id: str, module: str | None = None) -> Node:
+    def leader(
+        self, kind: str, component: str, node_id: str, module: str | None = None, die: str = ""
+    ) -> Node:
         """Start a node, make it primary, and wait until it leads."""
-        node = self.node(kind, node_id, module=module)
+        node = self.node(kind, node_id, module=module, die=die)
         node.wait_for("ready")
         epoch = self.assign(component, node_id)
         node.wait_for(f"leads epoch {epoch}")

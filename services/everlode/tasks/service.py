@@ -108,29 +108,41 @@ class TaskComponent(Component):
         } or {self._node_id: self.by_manager[self._node_id]}
         running = Counter(self.by_miner)
         count = 0
+        full: set[tuple[str, int]] = set()
         for key in list(self._waiting):
             if count >= ASSIGN_MOST:
                 break
             task = self.folds.get("tasks", key)
-            if not isinstance(task, TaskState):
+            if not isinstance(task, TaskState) or (task.task_type, task.gpus) in full:
                 continue
-            owed = self._assignment(task, now, running, healthy)
+            owed = self._assignment(task, now, running, healthy, full)
             if owed is not None:
                 count += 1
                 yield owed
 
     def _assignment(
-        self, task: TaskState, now: datetime, running: Counter[str], healthy: dict[str, int]
+        self,
+        task: TaskState,
+        now: datetime,
+        running: Counter[str],
+        healthy: dict[str, int],
+        full: set[tuple[str, int]],
     ) -> Owed | None:
+        """`full` gets the kinds of task for which no miner is free now."""
         candidates = self._candidates(task.task_type)
         if all(task.gpus > m.gpus for m in candidates):
             self._waiting.pop(task.key, None)  # no miner can ever take it, as they are now
             self._stuck[task.key] = None
             return None
         at = max(now, task.submitted_at)
+        if at >= task.deadline_at:
+            return None
         miner = choose_miner(task, candidates, running)
+        if miner is None:
+            full.add((task.task_type, task.gpus))
+            return None
         manager = choose_manager(task.key, healthy, self._max)
-        if miner is None or manager is None or at >= task.deadline_at:
+        if manager is None:
             return None
         running[miner.key] += 1
         healthy[manager] += 1

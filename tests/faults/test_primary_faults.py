@@ -1,0 +1,190 @@
+"""A primary that dies or sleeps at the worst moment: everything once, and one writer an epoch."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Iterator
+
+import pytest
+from confluent_kafka import Producer
+
+from everlode.adapters.kafka import Record, Sender
+from everlode.avro.cloudevents import event_headers
+from everlode.avro.codec import Codec, encode_fact
+from everlode.errors import Refusal
+from everlode.events import commands as c
+from everlode.events.barriers import EpochOpened
+from everlode.events.base import Fact
+from everlode.events.miners import StakeDeposited
+from everlode.sdk import MiningClient
+from everlode.topics.names import command_topic, dead_letter_topic, fact_topic
+from everlode.topics.partition import partition_of
+from tests.region import PARTITIONS, Region, until
+
+pytestmark = pytest.mark.timeout(180)
+DYING = "tests.dying_node"
+
+
+@pytest.fixture(scope="module")
+def region(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Region]:
+    with Region(tmp_path_factory.mktemp("region")) as made:
+        yield made
+
+
+def register(client: MiningClient) -> None:
+    client.register_miner(["inference"], endpoint="127.0.0.1:1")
+
+
+def deposits(region: Region, miner: str) -> list[Fact]:
+    return [
+        fact
+        for fact in region.facts("miners")
+        if isinstance(fact.data, StakeDeposited) and fact.envelope.aggregate_id == miner
+    ]
+
+
+def seqs_are_dense(region: Region, component: str) -> bool:
+    """True when each partition's `seq` goes up by one, from one."""
+    facts = region.facts(component)
+    for partition in range(PARTITIONS):
+        found = [
+            f.envelope.seq
+            for f in facts
+            if f.envelope.event_id.startswith(f"{fact_topic('eu.1', component)}/{partition}/")
+            or (f.envelope.version and partition_of(f.envelope.aggregate_id, PARTITIONS)
+                == partition)
+        ]  # fmt: skip
+        if found != list(range(1, len(found) + 1)):
+            return False
+    return True
+
+
+@pytest.mark.parametrize("stage", ["staged", "written", "committed", "answered"])
+def test_primary_killed_at_a_stage_its_successor_answers_and_nothing_happens_twice(
+    region: Region, stage: str
+) -> None:
+    first, second = f"eu-mr-{stage}-1", f"eu-mr-{stage}-2"
+    dying = region.leader("miner-registry", "miners", first, module=DYING, die=stage)
+    heir = region.node("miner-registry", second)
+    heir.wait_for("ready")
+    with region.client(f"m-{stage}") as client:
+        register(client)
+        waiting = client.send(f"m-{stage}", c.DepositStake(amount_micro=7), command_id=f"c-{stage}")
+        until(lambda: dying.process.poll() is not None, 20, "it dies")
+        assert dying.process.returncode == -signal.SIGKILL
+        assert waiting.done() == (stage == "answered")
+        epoch = region.assign("miners", second)
+        heir.wait_for(f"leads epoch {epoch}")
+        answer = waiting.result(60)
+        assert (answer.outcome in {"done", "repeated"}, len(answer.facts)) == (True, 1)
+        again = client.call(f"m-{stage}", c.DepositStake(amount_micro=7), command_id=f"c-{stage}")
+        assert (again.outcome, again.facts) == ("repeated", answer.facts)
+    (fact,) = deposits(region, f"m-{stage}")
+    assert fact.envelope.event_id == answer.facts[0].event_id
+    assert seqs_are_dense(region, "miners")
+    heir.kill()
+
+
+@pytest.mark.parametrize("program", ["honest", "stubborn"])
+def test_woken_old_primary_has_no_effect(region: Region, program: str) -> None:
+    first, second = f"eu-mr-{program}-1", f"eu-mr-{program}-2"
+    old = (
+        region.leader("miner-registry", "miners", first)
+        if program == "honest"
+        else region.leader("miner-registry", "miners", first, module=DYING, die="stubborn")
+    )
+    heir = region.node("miner-registry", second)
+    heir.wait_for("ready")
+    miner = f"m-{program}"
+    with region.client(miner) as client:
+        register(client)
+        old.signal(signal.SIGSTOP)
+        waiting = client.send(miner, c.DepositStake(amount_micro=1))
+        epoch = region.assign("miners", second)
+        heir.wait_for(f"leads epoch {epoch}")
+        assert waiting.result(60).node_id == second
+        old.signal(signal.SIGCONT)
+        old.wait_for("fenced" if program == "stubborn" else "steps down")
+        assert client.call(miner, c.DepositStake(amount_micro=1)).node_id == second
+    time.sleep(1)
+    codec = Codec()
+    epochs: dict[int, list[int]] = {p: [] for p in range(PARTITIONS)}
+    openers: dict[int, set[str]] = {}
+    for raw in region.records("eu.1.miners"):
+        fact = codec.decode_fact(raw.value)
+        epochs[raw.partition].append(fact.envelope.epoch)
+        if isinstance(fact.data, EpochOpened):
+            openers.setdefault(fact.envelope.epoch, set()).add(fact.data.node_id)
+    for found in epochs.values():
+        assert found == sorted(found)  # nothing of an old epoch after the fence
+        assert found[-1] == epoch
+    assert all(len(names) == 1 for names in openers.values())  # two_primaries_in_epoch
+    old.kill()
+    heir.kill()
+
+
+def test_commands_answered_once_however_often_they_are_sent(region: Region) -> None:
+    node = region.leader("miner-registry", "miners", "eu-mr-often")
+    with region.client("m-often") as client, region.client("other") as other:
+        register(client)
+        deposit = c.DepositStake(amount_micro=5)
+        futures = [client.send("m-often", deposit, command_id="once") for _ in range(20)]
+        futures += [other.send("m-often", deposit, command_id="once")]
+        assert {f.result(30).facts[0].event_id for f in futures} == {
+            deposits(region, "m-often")[0].envelope.event_id
+        }
+        with pytest.raises(Refusal) as refused:
+            client.call("nobody", deposit)
+        assert refused.value.code == "no_miner"
+        assert client.call("m-often", c.DepositStake(amount_micro=5)).outcome == "done"
+    assert len(deposits(region, "m-often")) == 2
+    node.kill()
+
+
+def test_poison_goes_to_the_dead_letters_and_the_stream_goes_on(region: Region) -> None:
+    node = region.leader("miner-registry", "miners", "eu-mr-poison")
+    topic = command_topic("eu", "miners")
+    poison = {
+        b"random": b"\x01\x02\x03 not avro",
+        b"cut": b"\xc3\x01" + bytes(8),
+        b"empty": b"",
+    }
+    raw = Producer({"bootstrap.servers": region.bootstrap, "acks": "all"})
+    with region.client("m-poison") as client:
+        register(client)
+        before = len(region.records(dead_letter_topic("primary", topic), 1))
+        for key, value in poison.items():
+            raw.produce(topic, value, key, partition=0)
+        raw.produce(topic, b"null key", None, partition=1)
+        assert raw.flush(20) == 0
+        assert client.call("m-poison", c.DepositStake(amount_micro=1)).outcome == "done"
+        until(
+            lambda: len(region.records(dead_letter_topic("primary", topic), 1)) == before + 4,
+            20,
+            "four dead letters",
+        )
+    letters = region.records(dead_letter_topic("primary", topic), 1)[before:]
+    for letter in letters:
+        headers = dict(letter.headers)
+        assert headers["dlt-topic"] == topic.encode()
+        assert {"dlt-partition", "dlt-offset", "dlt-code", "dlt-message"} <= set(headers)
+    assert sorted(x.value or b"" for x in letters) == sorted([*poison.values(), b"null key"])
+    node.kill()
+
+
+def test_foreign_write_stops_the_primary_which_says_so(region: Region) -> None:
+    node = region.leader("miner-registry", "miners", "eu-mr-foreign")
+    with region.client("m-foreign") as client:
+        register(client)
+    last = next(f for f in reversed(region.facts("miners")) if f.envelope.version)
+    forged = last.envelope.model_copy(update={"event_id": "forged", "version": 99})
+    where = partition_of(forged.aggregate_id, PARTITIONS)
+    sender = Sender(region.bootstrap)
+    data = StakeDeposited(amount_micro=10**9)
+    headers = event_headers(forged, "StakeDeposited")
+    body = encode_fact(forged, data)
+    sender.send(Record(fact_topic("eu.1", "miners"), where, forged.aggregate_id, body, headers))
+    assert sender.flush(10) == 0
+    assert node.process.wait(30) == 13
+    assert node.said("did not write it")
