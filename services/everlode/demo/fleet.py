@@ -16,6 +16,12 @@ from everlode.demo.meter import Meter
 from everlode.stack.process import Command, Process
 
 
+NODES = (
+    ("tm", "task-manager", 3), ("mr", "miner-registry", 2), ("rd", "reward-distributor", 2),
+)  # fmt: skip
+VALIDATORS = ((1, "automatic"), (2, "peer-review"), (3, "expert"))
+
+
 class Fleet:
     """Starts, kills and stops processes by name."""
 
@@ -39,6 +45,27 @@ class Fleet:
     def cli(self, name: str, kind: str, *arguments: str) -> None:
         """Start a process by the command line of `everlode`."""
         self.start(name, kind, "everlode.cli.main", *arguments)
+
+    def start_region(self, region: str) -> None:
+        """Everything of a region but its actors. The lower its number, the sooner a node leads."""
+        where = ("--region", region, "--node-id")
+        self.cli(f"{region}-co-1", "coordinator", "coordinator", "run", *where, f"{region}-co-1")
+        for short, kind, count in NODES:
+            for n in range(1, count + 1):
+                name = f"{region}-{short}-{n}"
+                priority = ("--priority", str(10 - n))
+                self.cli(name, kind, "node", "run", kind, *where, name, *priority)
+        for n, kind in VALIDATORS:
+            name = f"{region}-val-{n}"
+            more = ("--validator-kind", kind, "--priority", str(10 - n))
+            self.cli(name, "validator", "node", "run", "validator", *where, name, *more)
+        self.cli(f"{region}-det-1", "detector", "detector", "run", *where, f"{region}-det-1")
+        self.start_projector(region)
+
+    def start_projector(self, region: str) -> None:
+        """The projector of a region."""
+        name = f"{region}-proj-1"
+        self.cli(name, "projector", "projector", "run", "--region", region, "--node-id", name)
 
     def alive(self, name: str) -> bool:
         """True while the process runs."""

@@ -44,10 +44,6 @@ RATE = 62.0
 NOT_YET_S = 86_400.0
 READY_S = 2.0
 """Actors wait this long after all of them are registered, so that all know the clock."""
-NODES = (
-    ("tm", "task-manager", 3), ("mr", "miner-registry", 2), ("rd", "reward-distributor", 2),
-)  # fmt: skip
-VALIDATORS = ((1, "automatic"), (2, "peer-review"), (3, "expert"))
 
 
 class Options(NamedTuple):
@@ -188,7 +184,7 @@ class Demo:
         threading.Thread(target=self._measure, name="measure", daemon=True).start()
         began = time.monotonic()
         for region in self._topology.regions:
-            self._start_region(region)
+            self.fleet.start_region(region)
         self._await_leaders(endpoints)
         self.times["nodes_s"] = time.monotonic() - began
         self._mark("work", f"all scopes have primaries after {self.times['nodes_s']:.1f} s")
@@ -200,27 +196,6 @@ class Demo:
         draft = self._plan.clock_file.with_suffix(".tmp")
         draft.write_text(json.dumps(points))
         draft.replace(self._plan.clock_file)
-
-    def _start_region(self, region: str) -> None:
-        where = ("--region", region, "--node-id")
-        fleet = self.fleet
-        fleet.cli(f"{region}-co-1", "coordinator", "coordinator", "run", *where, f"{region}-co-1")
-        for short, kind, count in NODES:
-            for n in range(1, count + 1):
-                name = f"{region}-{short}-{n}"
-                priority = ("--priority", str(10 - n))
-                fleet.cli(name, kind, "node", "run", kind, *where, name, *priority)
-        for n, kind in VALIDATORS:
-            name = f"{region}-val-{n}"
-            more = ("--validator-kind", kind, "--priority", str(10 - n))
-            fleet.cli(name, "validator", "node", "run", "validator", *where, name, *more)
-        fleet.cli(f"{region}-det-1", "detector", "detector", "run", *where, f"{region}-det-1")
-        self._start_projector(region)
-
-    def _start_projector(self, region: str) -> None:
-        name = f"{region}-proj-1"
-        where = ("--region", region, "--node-id", name)
-        self.fleet.cli(name, "projector", "projector", "run", *where)
 
     def _await_leaders(self, endpoints: Endpoints) -> None:
         scopes = [
@@ -355,7 +330,7 @@ class Demo:
 
         keys = KeyRing(self.root / "keys")
         result = Recovery(plan, target, self._store(endpoints), keys, progress).run()
-        self._start_projector("eu")
+        self.fleet.start_projector("eu")
         self.times["recovery_s"] = time.monotonic() - began
         now_ms = time.time_ns() // 1_000_000
         self.windows["from the disaster to the recovery"] = (self._disaster_ms, now_ms)
