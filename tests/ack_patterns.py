@@ -1,0 +1,104 @@
+"""`python -m tests.ack_patterns PATTERN BOOTSTRAP TOPIC`: a Faust worker that fails at record 50.
+
+Ways to acknowledge, of which all but two commit past the failure. The group is the pattern's name.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import faust
+from mode import CrashingSupervisor
+
+from everlode.agents.acks import each_batch
+from everlode.agents.app import make_app, raw_topic
+
+FAILS_AT = 50
+QUIET_S = 4.0
+Agent = Callable[[Any], Awaitable[None]]
+
+
+class Failed(Exception):
+    """The effect of record 50 failed."""
+
+
+class Worker:
+    """One app, one pattern."""
+
+    def __init__(self, pattern: str, bootstrap: str, topic: str) -> None:
+        self.app: faust.App = make_app(pattern, bootstrap, broker_commit_interval=0.3)
+        self.seen_at = 0.0
+        options: dict[str, Any] = {}
+        if pattern == "crashing_supervisor":
+            options["supervisor_strategy"] = CrashingSupervisor
+        if pattern == "concurrency":
+            options["concurrency"] = 4
+        agent: Agent = getattr(self, "plain" if options.get("supervisor_strategy") else pattern)
+        self.app.agent(raw_topic(self.app, topic), name=f"{pattern}.agent", **options)(agent)
+
+    def at(self, event: Any) -> int:
+        """The record's number; notes that there was one."""
+        self.seen_at = time.monotonic()
+        return int(event.value)
+
+    async def plain(self, stream: Any) -> None:
+        async for event in stream.events():
+            if self.at(event) == FAILS_AT:
+                raise Failed
+
+    async def noack_ack(self, stream: Any) -> None:
+        async for event in stream.noack().events():
+            if self.at(event) != FAILS_AT:
+                event.ack()
+
+    async def concurrency(self, stream: Any) -> None:
+        async for event in stream.noack().events():
+            if self.at(event) == FAILS_AT:
+                await asyncio.sleep(3600)
+            event.ack()
+
+    async def take_raise(self, stream: Any) -> None:
+        async for values in stream.take(20, within=1):
+            self.seen_at = time.monotonic()
+            if str(FAILS_AT).encode() in values:
+                raise Failed
+
+    async def take_crash(self, stream: Any) -> None:
+        async for values in stream.take(20, within=1):
+            self.seen_at = time.monotonic()
+            if str(FAILS_AT).encode() in values:
+                await self.app.crash(Failed())
+                return
+
+    async def noack_crash(self, stream: Any) -> None:
+        async for event in stream.noack().events():
+            if self.at(event) == FAILS_AT:
+                await self.app.crash(Failed())
+                return
+            event.ack()
+
+    async def each_batch(self, stream: Any) -> None:
+        """The one that everything here uses."""
+        await each_batch(self.app, stream, self.effect, most=20, within_s=1)
+
+    async def effect(self, events: list[Any]) -> None:
+        if FAILS_AT in [self.at(event) for event in events]:
+            raise Failed
+
+    async def run(self) -> None:
+        """Until nothing has been seen for a while, as a worker that is told to stop then."""
+        await self.app.start()
+        began = time.monotonic()
+        while time.monotonic() - began < 60:
+            await asyncio.sleep(0.1)
+            if self.seen_at and time.monotonic() - self.seen_at > QUIET_S:
+                break
+        await self.app.stop()
+
+
+if __name__ == "__main__":
+    asyncio.run(Worker(*sys.argv[1:4]).run())

@@ -1,0 +1,266 @@
+"""What does not belong on a fact topic: kept, named, and the stream goes on. On real parts."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+
+import pytest
+
+from everlode.adapters.kafka import Raw, Record, Writer
+from everlode.avro.codec import Codec
+from everlode.errors import FencedOut, Unavailable
+from everlode.events.barriers import Barrier, EpochOpened
+from everlode.events.base import Fact, ScopeEpoch
+from everlode.events.catalogue import FACT_COMPONENTS
+from everlode.projector.bulk import catch_up
+from everlode.projector.worker import PartitionWorker, fact_topics
+from everlode.topics.names import fact_topic
+from tests.projected import TOPOLOGY, Lab, histories
+
+pytestmark = pytest.mark.timeout(180)
+HISTORY = histories()
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    with Lab(tmp_path_factory.mktemp("lab")) as found:
+        yield found
+
+
+def renamed(component: str, case: str) -> list[Fact]:
+    """The component's history as one of another key."""
+    return [
+        fact._replace(
+            envelope=fact.envelope.model_copy(
+                update={
+                    "aggregate_id": f"{fact.envelope.aggregate_id}~{case}",
+                    "event_id": f"{fact.envelope.event_id}~{case}",
+                }
+            )
+        )
+        for fact in HISTORY[component]
+    ]
+
+
+def key_of(facts: list[Fact]) -> str:
+    return facts[0].envelope.aggregate_id
+
+
+@pytest.mark.parametrize("component", FACT_COMPONENTS)
+@pytest.mark.parametrize(
+    ("case", "code"),
+    [
+        ("random_bytes", "not_avro"),
+        ("truncated", "broken"),
+        ("unknown_schema", "unknown_schema"),
+        ("null_key", "null_key"),
+        ("wrong_key", "wrong_key"),
+        ("null_value", "not_avro"),
+    ],
+)
+def test_poison_becomes_a_dead_letter_with_provenance_and_the_stream_goes_on(
+    lab: Lab, component: str, case: str, code: str
+) -> None:
+    facts = renamed(component, case)
+    first, second = (lab.fact(component, f) for f in facts[:2])
+    key, good = first
+    bad: tuple[str | None, bytes | None] = {
+        "random_bytes": ("x", random.Random(1).randbytes(200)),
+        "truncated": (key, good[:-3]),
+        "unknown_schema": (key, good[:2] + b"\x00" * 8 + good[10:]),
+        "null_key": (None, good),
+        "wrong_key": ("another", good),
+        "null_value": (key, None),
+    }[case]
+    before = len(lab.dead(component))
+    lab.append(component, first, bad, second)
+    lab.project()
+    assert lab.version(component, key) == 2
+    dead = lab.dead(component)
+    assert len(dead) == before + 1
+    letter = dead[-1]
+    headers = dict(letter.headers)
+    topic = fact_topic("eu.1", component)
+    assert headers["dlt-code"] == code.encode()
+    assert headers["dlt-topic"] == topic.encode()
+    assert headers["dlt-partition"] == b"0"
+    assert headers["dlt-consumer"] == b"projector"
+    assert letter.value == bad[1]
+    at = int(headers["dlt-offset"])
+    [original] = [r for r in lab.records(topic) if r.offset == at]
+    assert (original.key, original.value) == (
+        None if bad[0] is None else bad[0].encode(), bad[1],
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("component", FACT_COMPONENTS)
+def test_fact_on_another_components_topic_is_a_dead_letter(lab: Lab, component: str) -> None:
+    other = FACT_COMPONENTS[(FACT_COMPONENTS.index(component) + 1) % len(FACT_COMPONENTS)]
+    stray = lab.fact(component, renamed(other, "stray")[0])
+    lab.seqs[component, 0] -= 1
+    lab.append(component, stray)
+    lab.project()
+    assert dict(lab.dead(component)[-1].headers)["dlt-code"] == b"wrong_topic"
+    assert lab.version(other, stray[0]) == 0
+
+
+@pytest.mark.parametrize("component", FACT_COMPONENTS)
+def test_version_gap_stops_the_key_alone_and_is_filled(lab: Lab, component: str) -> None:
+    facts, others = renamed(component, "gap"), renamed(component, "besides")
+    missing = lab.fact(component, facts[0])
+    lab.append(component, lab.fact(component, facts[1]), lab.fact(component, others[0]))
+    lab.project()
+    gap = next(p for p in lab.problems(component) if p[:2] == ("version_gap", key_of(facts)))
+    assert gap[3:] == (1, 2)
+    assert lab.version(component, key_of(facts)) == 0
+    assert lab.version(component, key_of(others)) == 1
+    lab.append(component, missing)
+    lab.project()
+    assert lab.version(component, key_of(facts)) == 2
+    assert lab.query("select count(*) from {g}.parked") == [(0,)]
+
+
+@pytest.mark.parametrize("component", FACT_COMPONENTS)
+def test_seq_gap_is_recorded(lab: Lab, component: str) -> None:
+    facts = renamed(component, "seq")
+    lab.append(component, lab.fact(component, facts[0], skip=3))
+    lab.project()
+    seq = lab.seqs[component, 0]
+    event_id = facts[0].envelope.event_id
+    assert ("seq_gap", "", event_id, seq - 3, seq) in lab.problems(component)
+    assert lab.version(component, key_of(facts)) == 1
+
+
+@pytest.mark.parametrize("component", FACT_COMPONENTS)
+def test_same_version_with_another_id_is_a_conflict(lab: Lab, component: str) -> None:
+    facts = renamed(component, "conflict")
+    first = lab.fact(component, facts[0])
+    lab.append(component, first, lab.fact(component, facts[0], event_id=f"forged-{component}"))
+    lab.project()
+    assert ("conflict", first[0], f"forged-{component}", 1, 1) in lab.problems(component)
+    assert lab.query(f"select event_id from {{g}}.{component} where key = '{first[0]}'") == [
+        (facts[0].envelope.event_id,)
+    ]
+
+
+@pytest.mark.parametrize("component", FACT_COMPONENTS)
+def test_lower_epoch_after_the_next_one_opened_is_fenced(lab: Lab, component: str) -> None:
+    facts = renamed(component, "fenced")
+    scope = f"scope-of/{component}"
+    opened = EpochOpened(node_id="n", scopes=(ScopeEpoch(scope=scope, epoch=3),))
+    lab.append(
+        component,
+        lab.fact(component, facts[0], epoch=2, scope=scope),
+        lab.mark(component, opened),
+        lab.fact(component, facts[1], epoch=2, scope=scope, event_id=f"late-{component}"),
+        lab.fact(component, facts[1], epoch=3, scope=scope),
+    )
+    lab.project()
+    assert ("fenced", key_of(facts), f"late-{component}", 3, 2) in lab.problems(component)
+    assert lab.version(component, key_of(facts)) == 2
+
+
+def test_state_topic_holds_what_the_rows_hold(lab: Lab) -> None:
+    """The last record of each key on the state topics is the row's state."""
+    lab.project()
+    codec = Codec()
+    for component in FACT_COMPONENTS:
+        last = {r.key: r.value for r in lab.published(component)}
+        rows = lab.query(f"select key, version, doc from {{g}}.{component}")
+        assert len(rows) == len(last) > 0
+        for key, version, doc in rows:
+            assert last[key.encode()] == bytes(doc)
+            assert codec.decode_state(bytes(doc)).version == version
+
+
+def _one_more(lab: Lab, case: str) -> tuple[list[Fact], list[Raw]]:
+    """A task's facts, the first two in the log and folded, and the next two as they were read."""
+    facts = renamed("tasks", case)
+    lab.append("tasks", *(lab.fact("tasks", f) for f in facts[:2]))
+    lab.project()
+    lab.append("tasks", *(lab.fact("tasks", f) for f in facts[2:4]))
+    return facts, lab.records(fact_topic("eu.1", "tasks"))[-2:]
+
+
+def test_database_killed_and_back_loses_nothing(lab: Lab) -> None:
+    facts, raws = _one_more(lab, "database")
+    worker = lab.worker()
+    lab.stack.kill("eu/postgres")
+    with pytest.raises(Unavailable):
+        worker.apply(raws, "live")
+    with pytest.raises(Unavailable):
+        lab.worker()
+    lab.stack.restart("eu/postgres")
+    lab.project()
+    assert lab.version("tasks", key_of(facts)) == 4
+
+
+def test_projector_stalled_before_its_rows_changes_nothing_once_replaced(lab: Lab) -> None:
+    """state_regression, first place: it was stopped before step 4."""
+    facts, raws = _one_more(lab, "before-rows")
+    stalled = lab.worker(node_id="old")
+    lab.worker(node_id="new").apply(raws, "live")
+    published = len(lab.published("tasks"))
+    with pytest.raises(FencedOut):
+        stalled.apply(raws[:1], "live")
+    assert lab.version("tasks", key_of(facts)) == 4
+    assert len(lab.published("tasks")) == published
+
+
+def test_projector_stalled_between_rows_and_states_never_takes_a_state_back(lab: Lab) -> None:
+    """state_regression, second place: rows are in, it was stopped before step 5."""
+    facts, raws = _one_more(lab, "between")
+    stalled = lab.worker(node_id="old")
+    kept: list[list[Record]] = []
+
+    class Stopped(Exception):
+        pass
+
+    def stop(records: list[Record], *_: object) -> list[int]:
+        kept.append(records)
+        raise Stopped
+
+    writer: Writer = stalled._writer
+    stalled._writer = type("Stalled", (), {"write": staticmethod(stop)})()
+    with pytest.raises(Stopped):
+        stalled.apply(raws[:1], "live")
+    assert lab.version("tasks", key_of(facts)) == 3
+    successor = lab.worker(node_id="new")
+    assert _versions(lab, key_of(facts))[-1] == 3  # published by who took over
+    successor.apply(raws[1:], "live")
+    with pytest.raises(FencedOut):
+        writer.write(kept[0])
+    versions = _versions(lab, key_of(facts))
+    assert versions == sorted(versions)
+    assert versions[-1] == 4
+
+
+def _versions(lab: Lab, key: str) -> list[int]:
+    codec = Codec()
+    found = [r.value for r in lab.published("tasks") if r.key == key.encode()]
+    return [codec.decode_state(value).version for value in found if value is not None]
+
+
+def test_records_that_were_not_handed_out_are_read_back(lab: Lab) -> None:
+    """The group's offset ran ahead of PostgreSQL's: what is between is read by `seq`."""
+    facts, raws = _one_more(lab, "ahead")
+    lab.worker().apply(raws[1:], "live")
+    assert lab.version("tasks", key_of(facts)) == 4
+    assert not [p for p in lab.problems("tasks") if p[1] == key_of(facts)]
+
+
+def test_barriers_alone_move_the_positions(lab: Lab) -> None:
+    lab.append("tasks", lab.mark("tasks", Barrier(writer_id="w")))
+    lab.project()
+    [(seq,)] = lab.query("select seq from {g}.positions where topic = 'eu.1.tasks' and part = 0")
+    assert seq == lab.seqs["tasks", 0]
+
+
+def test_new_generation_from_the_log_equals_the_old_one(lab: Lab) -> None:
+    text = "select key, version, event_id, status, doc from {g}.%s order by key"
+    before = {c: lab.query(text % c) for c in FACT_COMPONENTS}
+    lab.make(2)
+    workers = {p: PartitionWorker(lab.home(), p, fact_topics(TOPOLOGY)) for p in range(2)}
+    catch_up(lab.bootstrap, workers, fact_topics(TOPOLOGY))
+    assert {c: lab.query(text % c) for c in FACT_COMPONENTS} == before

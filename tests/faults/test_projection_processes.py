@@ -1,0 +1,191 @@
+"""Projectors as processes: killed at their work, stopped over a rebalance and woken."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+
+import pytest
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin._config import AlterConfigOpType, ConfigEntry, ConfigResource
+
+from everlode.avro.codec import Codec
+from everlode.events.base import Fact
+from everlode.events.catalogue import FACT_COMPONENTS
+from everlode.topics.names import fact_topic, state_topic
+from everlode.topics.partition import partition_of
+from tests.backed import story
+from tests.projected import TOPOLOGY, Lab
+from tests.region import Node, until
+
+pytestmark = pytest.mark.timeout(240)
+
+
+class Projectors:
+    """A lab with projector processes."""
+
+    def __init__(self, lab: Lab) -> None:
+        self.lab = lab
+        self.nodes: list[Node] = []
+        self.versions: dict[tuple[str, str], int] = {}
+        """(topic's component, key) → last version written."""
+        topology = lab.folder / "topology.yaml"
+        topology.write_text("regions: [eu]\ncontrol_replication: 1\ncontrol_min_insync: 1\n")
+        self._env = {"EVERLODE_TOPOLOGY": str(topology)}
+
+    def start(self, node_id: str) -> Node:
+        arguments = [
+            "-m", "everlode.cli.main", "projector", "run", "--region", "eu",
+            "--node-id", node_id, "--dir", str(self.lab.folder / "stack"),
+        ]  # fmt: skip
+        log = self.lab.folder / f"{node_id}-{len(self.nodes)}.log"
+        self.nodes.append(Node(arguments, log, self._env))
+        return self.nodes[-1]
+
+    def close(self) -> None:
+        for node in self.nodes:
+            if node.process.poll() is None:
+                node.signal(signal.SIGCONT)
+                node.kill()
+
+    def write(self, facts: list[tuple[str, Fact]], name: str) -> None:
+        """Append facts under new names."""
+        for component, fact in facts:
+            key = f"{fact.envelope.aggregate_id}~{name}"
+            partition = partition_of(key, TOPOLOGY.partitions)
+            _, value = self.lab.fact(
+                component, fact, partition=partition, aggregate_id=key,
+                event_id=f"{fact.envelope.event_id}~{name}",
+            )  # fmt: skip
+            self.lab.put(fact_topic("eu.1", component), key, value, partition)
+            self.versions[component, key] = fact.envelope.version
+        self.lab.flush()
+
+    def found(self) -> dict[tuple[str, str], int]:
+        """(component, key) → version, as the rows have it."""
+        rows: dict[tuple[str, str], int] = {}
+        for component in (*FACT_COMPONENTS, "fraud"):
+            topic = "validations" if component == "fraud" else component
+            for key, version in self.lab.query(f"select key, version from {{g}}.{component}"):
+                rows[topic, key] = version
+        return rows
+
+    def done(self) -> bool:
+        return self.found() == self.versions
+
+    def applied(self) -> int:
+        return int(self.lab.query("select coalesce(sum(seq), 0) from {g}.positions")[0][0])
+
+    def state_versions(self, component: str) -> dict[str, list[int]]:
+        """Key → versions on the state topic, in log order."""
+        codec = Codec()
+        found: dict[str, list[int]] = {}
+        for raw in self.lab.published(component):
+            assert raw.key is not None
+            state = codec.decode_state(raw.value)
+            found.setdefault(raw.key.decode(), []).append(state.version)
+        return found
+
+
+@pytest.fixture
+def projectors(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Projectors]:
+    with Lab(tmp_path_factory.mktemp("projectors"), control=True) as lab:
+        made = Projectors(lab)
+        yield made
+        made.close()
+
+
+def check_states(projectors: Projectors) -> None:
+    """No state topic ever went back, and each ends at its row."""
+    rows = projectors.found()
+    for component in (*FACT_COMPONENTS, "fraud"):
+        topic = "validations" if component == "fraud" else component
+        for key, versions in projectors.state_versions(component).items():
+            assert versions == sorted(versions), (component, key, versions)
+            assert versions[-1] == rows[topic, key]
+
+
+def test_projector_killed_at_any_moment_of_bulk_and_live_loses_nothing(
+    projectors: Projectors,
+) -> None:
+    facts = story(3, 25)
+    for copy in range(10):
+        projectors.write(facts, str(copy))
+    written = sum(projectors.lab.seqs.values())
+    for share in (0, 3):
+        node = projectors.start("eu-proj-1")
+        until(
+            lambda: projectors.applied() > written * share // 10,  # noqa: B023
+            60,
+            "the projector works",
+        )
+        node.kill()
+    node = projectors.start("eu-proj-1")
+    node.wait_for("ready", 60)
+    until(projectors.done, 60, "all rows are there")
+    before = projectors.applied()
+    for copy in range(10, 13):
+        projectors.write(facts, str(copy))
+    until(lambda: projectors.applied() > before, 60, "live facts come in")
+    node.kill()
+    projectors.start("eu-proj-1").wait_for("ready", 60)
+    until(projectors.done, 60, "all rows are there after the last kill")
+    assert projectors.lab.query("select * from {g}.problems") == []
+    check_states(projectors)
+
+
+def test_projector_stopped_over_a_rebalance_and_woken_takes_no_state_back(
+    projectors: Projectors,
+) -> None:
+    """state_regression, with a forced compaction at the end."""
+    facts = story(4, 8)
+    third = len(facts) // 3
+    first = projectors.start("eu-proj-1")
+    first.wait_for("ready", 60)
+    projectors.write(facts[:third], "x")
+    until(projectors.done, 60, "the first projector works")
+    first.signal(signal.SIGSTOP)
+    projectors.write(facts[third : 2 * third], "x")
+    second = projectors.start("eu-proj-2")
+    second.wait_for("ready", 60)
+    until(projectors.done, 90, "the second one has taken over")
+    first.signal(signal.SIGCONT)
+    projectors.write(facts[2 * third :], "x")
+    until(projectors.done, 90, "work goes on")
+    check_states(projectors)
+    before = projectors.state_versions("tasks")
+    compact(projectors, "tasks")
+    after = projectors.state_versions("tasks")
+    assert {k: v[-1] for k, v in before.items()}.items() <= {
+        k: v[-1] for k, v in after.items()
+    }.items()
+    check_states(projectors)
+
+
+def compact(projectors: Projectors, component: str) -> None:
+    """Make the broker compact a state topic now, and wait until it has."""
+    topic = state_topic(projectors.lab.generation, component)
+    changes = {
+        "segment.ms": "500", "min.compaction.lag.ms": "0", "min.cleanable.dirty.ratio": "0.001",
+    }  # fmt: skip
+    entries = [
+        ConfigEntry(name, value, incremental_operation=AlterConfigOpType.SET)
+        for name, value in changes.items()
+    ]
+    resource = ConfigResource(ConfigResource.Type.TOPIC, topic, incremental_configs=entries)
+    admin = AdminClient({"bootstrap.servers": projectors.lab.bootstrap})
+    for future in admin.incremental_alter_configs([resource]).values():
+        future.result(20)
+    count = sum(len(v) for v in projectors.state_versions(component).values())
+    turn = 0
+
+    def compacted() -> bool:
+        nonlocal turn
+        turn += 1
+        projectors.write(story(9, 2), f"roll-{turn}")  # rolls the segment that is being written
+        until(projectors.done, 60, "the rolling facts are in")
+        versions = projectors.state_versions(component)
+        old = sum(len(v) for key, v in versions.items() if key.endswith("~x"))
+        return old < count
+
+    until(compacted, 60, f"{topic} is compacted")

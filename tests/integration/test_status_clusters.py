@@ -1,0 +1,292 @@
+"""The clusters' figures, against a recount of the facts that shares no code with the folds."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from statistics import fmean
+from typing import Any
+
+import pytest
+
+from everlode.adapters.postgres import Projection
+from everlode.cli.main import run
+from everlode.control.fold import ControlState, NodeState, ScopeState
+from everlode.events.base import Fact
+from everlode.events.catalogue import FACT_COMPONENTS
+from everlode.events.control import ScopeAssigned
+from everlode.events.stamp import stamp_at
+from everlode.projection.queries import KINDS, Asked, cluster
+from everlode.topics.names import fact_topic
+from everlode.topics.partition import partition_of
+from tests.backed import story
+from tests.projected import TOPOLOGY, Lab
+
+pytestmark = pytest.mark.timeout(180)
+NOW_MS = 1_790_000_000_000
+HOUR = timedelta(hours=1)
+Told = list[tuple[str, Fact]]
+
+
+@pytest.fixture(scope="module")
+def told() -> Told:
+    """A region's facts, with event times spread over forty hours, so that windows cut."""
+    facts = story(5, 30)
+    first = facts[0][1].envelope.occurred_at
+    step = 40 * HOUR / len(facts)
+    moved = []
+    for n, (component, fact) in enumerate(facts):
+        at = first + timedelta(seconds=round((step * n).total_seconds()))
+        envelope = fact.envelope.model_copy(update={"occurred_at": at})
+        moved.append((component, Fact(envelope, fact.data)))
+    return moved
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory, told: Told) -> Iterator[Lab]:
+    with Lab(tmp_path_factory.mktemp("status")) as found:
+        for component, fact in told:
+            partition = partition_of(fact.envelope.aggregate_id, TOPOLOGY.partitions)
+            key, value = found.fact(component, fact, partition=partition, scope="x/eu")
+            found.put(fact_topic("eu.1", component), key, value, partition)
+        found.flush()
+        found.project()
+        yield found
+
+
+def asked(lab: Lab, control: ControlState | None = None) -> Iterator[Asked]:
+    db = Projection(lab.conninfo, lab.generation, "test")
+    yield Asked(db.query, "eu", "eu.1", NOW_MS, control)
+    db.close()
+
+
+@pytest.fixture
+def figures(lab: Lab) -> Iterator[dict[str, dict[str, Any]]]:
+    for it in asked(lab):
+        yield {kind: cluster(kind, it) for kind in KINDS}
+
+
+class Recount:
+    """What the facts say, counted by hand."""
+
+    def __init__(self, told: Told) -> None:
+        self.kinds: dict[str, list[tuple[str, str, datetime, Any]]] = {
+            c: [
+                (type(f.data).__name__, f.envelope.aggregate_id, f.envelope.occurred_at, f.data)
+                for component, f in told
+                if component == c
+            ]
+            for c in FACT_COMPONENTS
+        }
+        self.now = max(f.envelope.occurred_at for _, f in told)
+
+    def times(self, component: str, *names: str) -> dict[str, datetime]:
+        return {key: at for name, key, at, _ in self.kinds[component] if name in names}
+
+    def lately(self, times: dict[str, datetime]) -> dict[str, datetime]:
+        return {k: at for k, at in times.items() if self.now - 24 * HOUR < at <= self.now}
+
+    def mean_s(self, begun: dict[str, datetime], ended: dict[str, datetime]) -> float | None:
+        found = [(at - begun[k]).total_seconds() for k, at in self.lately(ended).items()]
+        return fmean(found) if found else None
+
+
+def test_task_figures_equal_a_recount(told: Told, figures: dict[str, dict[str, Any]]) -> None:
+    count = Recount(told)
+    events = count.kinds["tasks"]
+    last = {key: (name, data) for name, key, _, data in events}
+    rewarded = count.times("tasks", "TaskRewarded")
+    final = {
+        key: at
+        for name, key, at, data in events
+        if name in ("TaskAttemptFailed", "TaskLeaseExpired", "TaskSolutionRejected") and data.final
+    }
+    ended = len(count.lately(rewarded)), len(count.lately(final))
+    pending = [
+        k for k, (name, data) in last.items()
+        if name == "TaskSubmitted" or (k not in final and getattr(data, "final", None) is False)
+    ]  # fmt: skip
+    active = set(last) - set(rewarded) - set(final) - set(pending)
+    found = figures["task-manager"]
+    assert found["completed_tasks_24h"] == ended[0]
+    assert 0 < ended[0] < len(rewarded)  # the window cuts
+    assert found["failure_rate"] == pytest.approx(ended[1] / sum(ended))
+    submitted = count.times("tasks", "TaskSubmitted")
+    assert found["average_completion_time"] == pytest.approx(count.mean_s(submitted, rewarded))
+    assert (found["active_tasks"], found["pending_tasks"]) == (len(active), len(pending))
+
+
+def test_registry_figures_equal_a_recount(told: Told, figures: dict[str, dict[str, Any]]) -> None:
+    events = Recount(told).kinds["miners"]
+    status: dict[str, str] = {}
+    reputation: dict[str, int] = {}
+    special: dict[str, tuple[str, ...]] = {}
+    for name, key, _, data in events:
+        if name == "MinerRegistered":
+            special[key], reputation[key] = data.specialties, 500_000
+        if name == "ReputationChanged":
+            reputation[key] += data.delta_ppm
+        status[key] = {"MinerSuspended": "suspended", "MinerReinstated": "active"}.get(
+            name, status.get(key, "active")
+        )
+    found = figures["miner-registry"]
+    assert found["total_registered_miners"] == len(status) > 0
+    assert found["active_miners"] == sum(s == "active" for s in status.values())
+    assert found["average_miner_reputation"] == pytest.approx(fmean(reputation.values()) / 1e6)
+    assert found["miners_by_specialization"] == Counter(t for s in special.values() for t in s)
+
+
+def test_validation_figures_equal_a_recount(told: Told, figures: dict[str, dict[str, Any]]) -> None:
+    count = Recount(told)
+    events = count.kinds["validations"]
+    requested = count.times("validations", "ValidationRequested")
+    decided = count.times("validations", "ValidationDecided")
+    judged = [data.upheld for name, _, _, data in events if name == "ValidationAudited"]
+    asked_for = {k: d for name, k, _, d in events if name == "ValidationRequested"}
+    wrong = [
+        asked_for[k].miner_id
+        for k in decided
+        if asked_for[k].planted_sha256 not in (None, asked_for[k].solution_sha256)
+    ]
+    last = {key: data for name, key, _, data in events if name.startswith("Fraud")}
+    guilty = {m for d in last.values() if type(d).__name__ == "FraudConfirmed" for m in d.suspects}
+    found = figures["validation"]
+    assert found["validation_queue_size"] == len(requested) - len(decided)
+    assert found["average_validation_time"] == pytest.approx(count.mean_s(requested, decided))
+    assert found["decisions_judged"] == len(judged) > 0
+    assert found["validation_accuracy"] == pytest.approx(sum(judged) / len(judged))
+    assert found["planted_answers_wrong"] == len(wrong) > 0
+    caught = sum(m in guilty for m in wrong)
+    assert found["fraud_detection_rate"] == pytest.approx(caught / len(wrong))
+
+
+def test_reward_figures_equal_a_recount(told: Told, figures: dict[str, dict[str, Any]]) -> None:
+    count = Recount(told)
+    events = count.kinds["rewards"]
+    last = {key: name for name, key, _, _ in events}
+    amounts = {k: d.amount_micro for name, k, _, d in events if name == "RewardCalculated"}
+    paid = count.lately(count.times("rewards", "RewardPaid"))
+    waits = [k for k, name in last.items() if name in ("RewardCalculated", "RewardReleased")]
+    found = figures["rewards"]
+    assert found["pending_payouts"] == len(waits)
+    assert found["pending_payouts_micro"] == sum(amounts[k] for k in waits)
+    assert found["withheld_payouts"] == sum(name == "RewardWithheld" for name in last.values())
+    assert (found["paid_24h"], found["paid_24h_micro"]) == (
+        len(paid), sum(amounts[k] for k in paid),
+    )  # fmt: skip
+    calculated = count.times("rewards", "RewardCalculated")
+    assert found["average_payout_time"] == pytest.approx(count.mean_s(calculated, paid))
+    assert found["ledger_balance_micro"] == 0
+
+
+def test_event_clock_is_the_latest_event_time(
+    told: Told, figures: dict[str, dict[str, Any]]
+) -> None:
+    shown = {
+        f.envelope.occurred_at for c, f in told
+        if type(f.data).__name__ in ("TaskRewarded", "ValidationDecided", "RewardPaid")
+    }  # fmt: skip
+    assert {f["event_clock"] for f in figures.values()} == {max(shown)}
+
+
+BEAT_MS = NOW_MS - 1000
+
+
+def _beat(node: str, kind: str, role: str, epoch: int, at_ms: int, **more: Any) -> tuple[Any, ...]:
+    at = datetime.fromisoformat("2026-01-02T00:00:00+00:00")
+    return (
+        node, "eu", kind, more.get("which", ""), role, epoch, "e", "healthy", 500_000, 2, 4, 9, 1,
+        ["inference"], stamp_at(at_ms), at,
+    )  # fmt: skip
+
+
+def test_nodes_primary_and_health_come_from_beats_and_the_control_log(lab: Lab) -> None:
+    db = Projection(lab.conninfo, lab.generation, "test")
+    beats = [
+        _beat("eu-tm-1", "task-manager", "primary", 1, NOW_MS - 60_000),
+        _beat("eu-tm-2", "task-manager", "primary", 2, BEAT_MS),
+        _beat("eu-tm-3", "task-manager", "secondary", 0, NOW_MS - 6_500),
+        *(
+            _beat(f"eu-val-{n}", "validation", "secondary", 0, BEAT_MS, which=which)
+            for n, which in enumerate(("automatic", "peer-review", "expert"))
+        ),
+    ]
+    db.nodes({row[0]: row for row in beats})
+    db.close()
+    for it in asked(lab):
+        found = cluster("task-manager", it)
+        validators = cluster("validation", it)
+    assert found["primary_node"]["node_id"] == "eu-tm-2"
+    assert found["primary_node"]["health_score"] == 1.0
+    assert found["primary_node"]["current_load"] == 0.5
+    scores = {n["node_id"]: n["health_score"] for n in found["secondary_nodes"]}
+    assert scores == {"eu-tm-1": 0.0, "eu-tm-3": 0.5}
+    for name, node in (
+        ("automatic_validators", 0), ("peer_review_coordinators", 1), ("expert_validators", 2),
+    ):  # fmt: skip
+        assert [n["node_id"] for n in validators[name]] == [f"eu-val-{node}"]
+    decision = ScopeAssigned(
+        scope_name="task-manager/eu", new_epoch=3, primary_node="eu-tm-3", region="eu",
+        reason="forced", based_on=0, based_on_epoch=2,
+    )  # fmt: skip
+    scope = ScopeState("task-manager/eu", 3, "eu-tm-3", "eu", 5, decision, -1)
+    lost = NodeState("eu-tm-2", "eu", "task-manager", "", "e", 0, "lost", 1)
+    control = ControlState(5, {"task-manager/eu": scope}, {"eu-tm-2": lost})
+    for it in asked(lab, control):
+        found = cluster("task-manager", it)
+    assert found["primary_node"]["node_id"] == "eu-tm-3"
+    status = {n["node_id"]: (n["status"], n["health_score"]) for n in found["secondary_nodes"]}
+    assert status["eu-tm-2"] == ("lost", 0.0)
+
+
+def test_nothing_to_compute_from_is_unknown_never_one(lab: Lab) -> None:
+    for it in asked(lab):
+        nowhere = it._replace(region="us", origin="us.1")
+        tasks, validation = cluster("task-manager", nowhere), cluster("validation", nowhere)
+        registry, rewards = cluster("miner-registry", nowhere), cluster("rewards", nowhere)
+    assert tasks["average_completion_time"] is tasks["failure_rate"] is None
+    assert tasks["primary_node"] is tasks["last_sync_timestamp"] is None
+    assert validation["validation_accuracy"] is validation["fraud_detection_rate"] is None
+    assert registry["average_miner_reputation"] is registry["registry_sync_lag"] is None
+    assert rewards["average_payout_time"] is None
+    assert (tasks["active_tasks"], rewards["pending_payouts"]) == (0, 0)
+
+
+def test_command_prints_every_cluster_as_json(lab: Lab, capsys: pytest.CaptureFixture[str]) -> None:
+    began = time.time()
+    where = ["--dir", str(lab.folder / "stack"), "--json"]
+    assert run(["status", "clusters", *where]) == 0
+    body = json.loads(capsys.readouterr().out)
+    assert [f["kind"] for f in body["clusters"]] == list(KINDS)
+    assert body["unreachable"] == {}
+    assert {f["region_id"] for f in body["clusters"]} == {"eu"}
+    lag = next(f for f in body["clusters"] if f["kind"] == "miner-registry")["registry_sync_lag"]
+    assert lag > began - 1_000_000  # the test's facts are stamped in 1970
+    assert run(["status", "clusters", "rewards", "eu", "--dir", str(lab.folder / "stack")]) == 0
+    assert "pending_payouts" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("words", "code"), [(["nothing"], 10), (["rewards", "mars"], 10)])
+def test_command_names_what_it_does_not_know(
+    lab: Lab, capsys: pytest.CaptureFixture[str], words: list[str], code: int
+) -> None:
+    where = ["--dir", str(lab.folder / "stack"), "--json"]
+    assert run(["status", "clusters", *words, *where]) == code
+    error = json.loads(capsys.readouterr().out)["error"]
+    assert words[-1] in error["message"]
+    assert "there are:" in error["hint"]
+
+
+def test_database_that_does_not_answer_is_said_and_degraded(
+    lab: Lab, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lab.stack.stop("eu/postgres")
+    try:
+        code = run(["status", "clusters", "--dir", str(lab.folder / "stack"), "--json"])
+    finally:
+        lab.stack.restart("eu/postgres")
+    body = json.loads(capsys.readouterr().out)
+    assert (code, body["clusters"], list(body["unreachable"])) == (20, [], ["eu"])
