@@ -88,28 +88,37 @@ def _reward(version: int) -> Event:
 _MAKE = {"tasks": _task, "miners": _miner, "validations": _validation, "rewards": _reward}
 
 
-def envelope(component: str, key: str, version: int, seq: int, epoch: int = 1) -> Envelope:
+def envelope(
+    component: str, key: str, version: int, seq: int, epoch: int = 1, origin: str = ORIGIN
+) -> Envelope:
     """The envelope of a fact of its scope's primary."""
     return Envelope(
-        event_id=f"{key}/{version}", aggregate_id=key, version=version, origin=ORIGIN,
+        event_id=f"{key}/{version}", aggregate_id=key, version=version, origin=origin,
         scope=SCOPE[component], epoch=epoch, seq=seq, stamp=seq << 16,
         occurred_at=BEGAN + timedelta(seconds=seq), correlation_id="c",
     )  # fmt: skip
 
 
 def fact(
-    component: str, key: str, version: int, seq: int, *, epoch: int = 1, event_id: str = ""
+    component: str,
+    key: str,
+    version: int,
+    seq: int,
+    *,
+    epoch: int = 1,
+    event_id: str = "",
+    origin: str = ORIGIN,
 ) -> Fact:
     """Fact number `version` of an aggregate's lawful history; ids are derived, or `event_id`."""
-    head = envelope(component, key, version, seq, epoch)
+    head = envelope(component, key, version, seq, epoch, origin)
     if event_id:
         head = head.model_copy(update={"event_id": event_id})
     return Fact(head, _MAKE[component](version))
 
 
-def opened(component: str, seq: int, epoch: int) -> Fact:
+def opened(component: str, seq: int, epoch: int, origin: str = ORIGIN) -> Fact:
     """The mark with which a new primary opens its epoch."""
-    head = envelope(component, "p", 0, seq, epoch)
+    head = envelope(component, "p", 0, seq, epoch, origin)
     data = EpochOpened(node_id="n", scopes=(ScopeEpoch(scope=SCOPE[component], epoch=epoch),))
     return Fact(head, data)
 
