@@ -15,7 +15,6 @@ import psutil
 from everlode.demo.meter import Meter
 from everlode.stack.process import Command, Process
 
-
 NODES = (
     ("tm", "task-manager", 3), ("mr", "miner-registry", 2), ("rd", "reward-distributor", 2),
 )  # fmt: skip
