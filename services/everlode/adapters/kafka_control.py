@@ -171,18 +171,27 @@ class ControlFollower:
 
         Raises: Unavailable: the log cannot be read within `timeout_s`.
         """
-        try:  # before the thread: the client is for one thread at a time
-            _, high = self._consumer.get_watermark_offsets(
-                TopicPartition(CONTROL_TOPIC, 0), timeout=timeout_s
-            )
-        except KafkaException as error:
-            raise Unavailable(
-                f"the control log cannot be read: {error.args[0].str()}",
-                code="control_unavailable",
-            ) from None
+        deadline = time.monotonic() + timeout_s
+        high = self._end(deadline)  # before the thread: the client is for one thread at a time
         self._thread.start()
-        self.wait_for(lambda s: s.position >= high - 1, timeout_s)
+        self.wait_for(lambda s: s.position >= high - 1, deadline - time.monotonic())
         return self
+
+    def _end(self, deadline: float) -> int:
+        """End of the log as of now; an election is waited for. Raises: Unavailable."""
+        partition = TopicPartition(CONTROL_TOPIC, 0)
+        while True:
+            try:
+                _, high = self._consumer.get_watermark_offsets(partition, timeout=5)
+            except KafkaException as error:
+                if time.monotonic() > deadline:
+                    raise Unavailable(
+                        f"the control log cannot be read: {error.args[0].str()}",
+                        code="control_unavailable",
+                    ) from None
+                time.sleep(0.2)
+            else:
+                return high
 
     def wait_for(self, predicate: Callable[[ControlState], bool], timeout_s: float) -> ControlState:
         """Wait until the fold satisfies `predicate`; returns that state.

@@ -203,9 +203,16 @@ class Demo:
         ]
         follower = ControlFollower(endpoints.control_bootstrap or "").start()
         try:
-            follower.wait_for(
-                lambda s: all(x in s.scopes and s.scopes[x].renewed_at >= 0 for x in scopes), 90
-            )
+            deadline = time.monotonic() + 120
+            while missing := [
+                x
+                for x in scopes
+                if x not in follower.state.scopes or follower.state.scopes[x].renewed_at < 0
+            ]:
+                self._check_alive()
+                if time.monotonic() > deadline:
+                    raise Unavailable(f"no primary leads {missing[0]} after 120 s")
+                time.sleep(0.2)
         finally:
             follower.close()
 
