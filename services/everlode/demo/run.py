@@ -275,7 +275,14 @@ class Demo:
             time.sleep(0.25)
 
     def _check_alive(self) -> None:
-        allowed = {VICTIM, "eu-proj-1"} | {n for n in self.fleet.dead() if n.startswith("actors")}
+        """Raises: Unavailable: a process has ended that was neither killed by us nor finished."""
+        allowed = {
+            f"actors-{region}"
+            for region, status in zip(self._topology.regions, self._statuses(), strict=True)
+            if status.get("finished")
+        }
+        if self._killed.is_set():
+            allowed.add(VICTIM)
         dead = [n for n in self.fleet.dead() if n not in allowed]
         if dead:
             log = self.root / "logs" / f"{dead[0]}.log"
