@@ -1,0 +1,138 @@
+"""The report: one page that loads nothing, escapes everything; what must hold fails the run."""
+
+from __future__ import annotations
+
+import copy
+import json
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from everlode.demo.collect import failures, fraud
+from everlode.demo.proof import Proof
+from everlode.demo.report import html, save, summary
+from everlode.demo.trace import generate, share_of
+from everlode.demo.workload import plan
+
+P1 = {"answered": 10, "deadline_ms": 15_000, "share_within_deadline": 1.0, "longest_gap_ms": 5,
+      "slowest_answer_ms": 7, "errors_seen_by_clients": [], "error_count": 0, "refused": {},
+      "by_second": {"1": [4, 4], "2": [6, 3]}, "during": {}}  # fmt: skip
+GOOD: dict[str, Any] = {
+    "workload": "generated <script>alert(1)</script>", "seed": 1, "speed": 1.0, "share": 0.1,
+    "kill_at": "mid-run", "events": 100, "acknowledged_events": 50, "failures": [],
+    "tasks": {"planned": {"solve": 2, "fail": 1, "cancel": 1},
+              "ended": {"rewarded": 2, "failed": 1, "cancelled": 1}},
+    "rewards": {"paid": 2, "paid_micro": 5},
+    "fraud": {"planted_cheats": 3, "acted": 2, "found": 1, "falsely_accused": [], "suspected": 1},
+    "promises": {
+        "P1_mining_does_not_stop": P1,
+        "P2_miners_do_not_notice": {"exceptions_seen": 0, "submissions_lost": 0},
+        "P3_no_progress_lost": {"acknowledged": 3, "went_back": 0},
+        "P4_rewards_right_and_once": {"paid": 2, "wrong_or_twice": 0},
+    },
+    "folded": {"eu": {"live": 1}}, "folded_live": 1, "folded_bulk": 1,
+    "verdicts": {"NodeLost": 1},
+    "failover": {"ended": True, "success": True, "time_to_detect_ms": 2000,
+                 "time_to_promote_ms": 100, "migrated_tasks": 4},
+    "backup": {"backup_id": "b", "records": 3},
+    "recovery": {"held": False, "lost_event_ids": [], "components": [],
+                 "rto_ms_by_stage": {"m": 1}},
+    "proof": {"compared_keys": 9, "lost_events": [], "differences": 0, "first_differences": []},
+    "resources": {"peak_resident_bytes": {"all together": 5_000_000_000}, "processor_s": {}},
+    "times_s": {"total_s": 10.0},
+    "timeline": [{"at_s": 0.0, "step": "up", "text": "a & b"},
+                 {"at_s": 9.0, "step": "failure", "text": "<b>"}],
+}  # fmt: skip
+
+
+class Loads(HTMLParser):
+    """Collects tags, and whatever a page would load or run."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.loads: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.loads += [f"{tag} {k}" for k, _ in attrs if k in ("src", "href", "srcset", "data")]
+
+
+def test_page_loads_nothing_and_escapes_what_it_shows() -> None:
+    page = Loads()
+    page.feed(html(GOOD))
+    assert page.loads == []
+    assert not {"script", "link", "iframe", "img", "b"} & set(page.tags)
+    assert page.tags.count("circle") == 2
+    assert page.tags.count("rect") == 2
+
+
+def test_page_says_proved_only_without_failures() -> None:
+    assert "Everlode: proved" in html(GOOD)
+    assert "Everlode: not proved" in html({**GOOD, "failures": ["reward t|m: paid twice"]})
+
+
+def test_report_is_saved_as_json_and_page(tmp_path: Path) -> None:
+    plain, page = save(GOOD, tmp_path / "new" / "folder")
+    assert json.loads(plain.read_text()) == GOOD
+    assert page.read_text().startswith("<!doctype html>")
+
+
+def test_summary_has_every_promise() -> None:
+    shown = dict(summary(GOOD))
+    assert {"P1", "P2", "P3", "P4", "RPO", "RTO", "failover", "fraud", "proof"} <= shown.keys()
+    assert shown["RPO"] == "lost events: none"
+
+
+def test_good_report_has_no_failures() -> None:
+    assert failures(GOOD) == []
+
+
+WRONG: dict[str, tuple[tuple[str, ...], Any]] = {
+    "lost": (("proof", "lost_events"), ["e1"]),
+    "difference": (("proof", "first_differences"), ["eu tasks t: missing"]),
+    "error seen": (("promises", "P2_miners_do_not_notice", "exceptions_seen"), 1),
+    "held": (("recovery", "held"), True),
+    "recovery lost": (("recovery", "lost_event_ids"), ["e1"]),
+    "nothing live": (("folded_live",), 0),
+    "nothing in bulk": (("folded_bulk",), 0),
+    "no verdict": (("verdicts",), {}),
+    "no failover": (("failover",), {"ended": False}),
+    "failover failed": (("failover", "success"), False),
+    "open task": (("tasks", "ended"), {"rewarded": 2, "assigned": 1, "cancelled": 1}),
+    "missing task": (("tasks", "ended"), {"rewarded": 2, "cancelled": 1}),
+    "no reward": (("rewards", "paid"), 0),
+}
+
+
+@pytest.mark.parametrize(("path", "value"), WRONG.values(), ids=WRONG.keys())
+def test_report_with_one_thing_wrong_fails(path: tuple[str, ...], value: Any) -> None:
+    report = copy.deepcopy(GOOD)
+    at = report
+    for name in path[:-1]:
+        at = at[name]
+    at[path[-1]] = value
+    assert len(failures(report)) == 1
+
+
+def test_fraud_is_counted_against_the_planted_truth_and_who_acted() -> None:
+    workload = plan(share_of(generate(1), 0.05), 1, ("eu", "us", "ap"))
+    wrong, copier = (
+        next(m.miner_id for m in workload.miners if m.vice == v) for v in ("wrong", "copier")
+    )
+    colluder = next(m.miner_id for m in workload.miners if m.colludes)
+    honest = next(m.miner_id for m in workload.miners if m.vice == "honest" and not m.colludes)
+    proof = Proof(
+        fraud_confirmed=sorted([copier, honest]),
+        fraud_suspected=sorted([copier, honest, wrong]),
+        solved_by={copier, wrong, honest},
+        approvals={(colluder, wrong), (honest, honest)},
+        cases={"copied-solution, confirmed": 2},
+    )
+    found = fraud(workload, proof)
+    assert (found["acted"], found["found"], found["falsely_accused"]) == (3, 1, [honest])
+    assert (found["suspected"], found["falsely_suspected"]) == (3, 1)
+    assert found["by_vice"]["copier"]["found"] == 1
+    assert found["by_vice"]["colluder"]["acted"] == 1
