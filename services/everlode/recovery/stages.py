@@ -131,28 +131,29 @@ class Stages:
     # -- where the tail begins -----------------------------------------------------------------
 
     def _positions(self, states: str, partition: int) -> dict[str, Position]:
-        found = {}
-        for at in self._manifest.positions:
-            if at.partition == partition and at.topic.endswith(f".{FACTS_OF.get(states, states)}"):
-                found[at.topic] = Position(at.seq, at.stamp, self._tail(at))
-        return found
-
-    def _tail(self, at: CutPosition) -> int:
-        """Offset, in this cluster, of the first fact after the cut's `seq`."""
-        place = (at.topic, at.partition)
+        suffix = f".{FACTS_OF.get(states, states)}"
         reader = Reader(self._target.bootstrap, "recovery-tail", wait_ms=50)
         try:
-            if not at.seq:
-                return 0
-            for margin in (*MARGINS_MS, None):
-                since = 0 if margin is None else max(0, millis_of(at.stamp) - margin)
-                start = reader.at_time([place], since)[place] if since else 0
-                found, reaches = self._after(reader, place, start, at.seq)
-                if reaches or margin is None:
-                    return found
-            return 0
+            return {
+                at.topic: Position(at.seq, at.stamp, self._tail(reader, at))
+                for at in self._manifest.positions
+                if at.partition == partition and at.topic.endswith(suffix)
+            }
         finally:
             reader.close()
+
+    def _tail(self, reader: Reader, at: CutPosition) -> int:
+        """Offset, in this cluster, of the first fact after the cut's `seq`."""
+        place = (at.topic, at.partition)
+        if not at.seq:
+            return 0
+        for margin in MARGINS_MS:
+            since = max(0, millis_of(at.stamp) - margin)
+            start = reader.at_time([place], since)[place]
+            found, reaches = self._after(reader, place, start, at.seq)
+            if reaches:
+                return found
+        return self._after(reader, place, 0, at.seq)[0]
 
     def _after(
         self, reader: Reader, place: tuple[str, int], start: int, seq: int
