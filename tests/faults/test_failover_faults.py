@@ -87,14 +87,15 @@ class Network:
                 stderr=log,
             )
 
-    def start_all(self, coordinator: bool = True) -> None:
-        """A detector, a registry, three task managers, and a coordinator."""
-        if coordinator:
-            self.start("eu-co-1", "coordinator", "run")
+    def start_all(self) -> None:
+        """A detector, a registry, three task managers; when all have joined, a coordinator."""
         self.start("eu-det-1", "detector", "run")
         self.start("eu-mr-1", "node", "run", "miner-registry")
         for n in (1, 2, 3):
             self.start(f"eu-tm-{n}", "node", "run", "task-manager", "--priority", str(10 - n))
+        self.until(lambda s: len(s.nodes) == 5)
+        time.sleep(1)  # the first beat comes a second after
+        self.start("eu-co-1", "coordinator", "run")
 
     def ask(self, *words: str) -> Any:
         """What a command of the CLI answers."""
