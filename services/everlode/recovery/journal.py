@@ -22,13 +22,17 @@ class RecoveryJournal:
         self.path = path
         self.done: dict[str, dict[str, Any]] = {}
         if path.exists():
-            for number, line in enumerate(path.read_text().splitlines(keepends=True), 1):
+            whole, _, torn = path.read_bytes().rpartition(b"\n")
+            if torn:  # killed while writing it: the step is done again
+                os.truncate(path, len(whole) + 1 if whole else 0)
+            for number, line in enumerate(whole.decode(errors="replace").splitlines(), 1):
                 self._read(number, line)
         self._file = path.open("a", encoding="utf-8")
+        folder = os.open(path.parent, os.O_RDONLY)
+        os.fsync(folder)  # the file's name too
+        os.close(folder)
 
     def _read(self, number: int, line: str) -> None:
-        if not line.endswith("\n"):
-            return  # killed while writing it: the step is done again
         try:
             entry = json.loads(line)
             self.done[entry["step"]] = entry
