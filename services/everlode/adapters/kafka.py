@@ -15,12 +15,15 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Produ
 
 from everlode.errors import FencedOut, Unavailable
 
+_MOVING = {KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE}
 Headers = list[tuple[str, bytes]]
 _FENCED = {
     KafkaError._FENCED,
     KafkaError.INVALID_PRODUCER_EPOCH,
     KafkaError.PRODUCER_FENCED,
 }
+_PASSING = {KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE}
+"""A partition's leader is changing, or has just been made."""
 
 
 class Raw(NamedTuple):
@@ -107,15 +110,34 @@ class Reader:
     ) -> dict[tuple[str, int], int]:
         """Offsets after the last committed record of each partition. Raises: Unavailable."""
         result = {}
+        deadline = time.monotonic() + timeout_s
         for topic, partition in partitions:
-            try:
-                _, high = self._consumer.get_watermark_offsets(
-                    TopicPartition(topic, partition), timeout=timeout_s
-                )
-            except KafkaException as error:
-                raise Unavailable(f"end of {topic}/{partition}: {error.args[0].str()}") from None
-            result[topic, partition] = high
+            while (topic, partition) not in result:
+                try:
+                    _, high = self._consumer.get_watermark_offsets(
+                        TopicPartition(topic, partition), timeout=timeout_s
+                    )
+                    result[topic, partition] = high
+                except KafkaException as error:
+                    if error.args[0].code() not in _PASSING or time.monotonic() > deadline:
+                        raise Unavailable(
+                            f"end of {topic}/{partition}: {error.args[0].str()}"
+                        ) from None
+                    time.sleep(0.1)
         return result
+
+    def _end(self, topic: str, partition: int, timeout_s: float) -> int:
+        """Asks again while the partition's leader moves, or is not known yet."""
+        deadline = time.monotonic() + timeout_s
+        while True:
+            try:
+                at = TopicPartition(topic, partition)
+                return int(self._consumer.get_watermark_offsets(at, timeout=timeout_s)[1])
+            except KafkaException as error:
+                cause = error.args[0]
+                if cause.code() not in _MOVING or time.monotonic() > deadline:
+                    raise Unavailable(f"end of {topic}/{partition}: {cause.str()}") from None
+            time.sleep(0.1)
 
     def at_time(
         self, partitions: Iterable[tuple[str, int]], wall_ms: int, timeout_s: float = 15

@@ -7,7 +7,7 @@ stopped and has lost its partition changes nothing. Shell.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -16,6 +16,7 @@ from psycopg import sql
 
 from everlode.avro.codec import Codec
 from everlode.errors import FencedOut, NotFound, Unavailable
+from everlode.events.base import Fact
 from everlode.projection.fold import UNKNOWN, Incoming, Key, Known, Outcome, PartitionFold, Position
 from everlode.projection.tables import COMPONENTS, column_names, ddl, row, schema_of
 
@@ -63,11 +64,17 @@ class Projection:
 
     # -- taking partitions over ----------------------------------------------------------------
 
-    def take(self, partition: int, topics: Sequence[str]) -> Taken:
+    def take(
+        self,
+        partition: int,
+        topics: Sequence[str],
+        decode: Callable[[bytes], Fact] | None = None,
+    ) -> Taken:
         """Become the owner of a partition number; whoever owned it writes no more.
 
-        Raises: Unavailable.
+        `decode` is for records that wait; it may know newer schemas. Raises: Unavailable.
         """
+        decode = decode or self._codec.decode_fact
         with _translated("taking a partition"), self._db.transaction():
             for topic in topics:
                 self._db.execute(
@@ -99,7 +106,7 @@ class Projection:
             {t: Position(s, st, o) for t, s, st, o, _ in rows},
             {t: p for t, _, _, _, p in rows},
             {(t, s): e for t, s, e in opened},
-            [Incoming(t, o, self._codec.decode_fact(v), v) for t, o, v in parked],
+            [Incoming(t, o, decode(bytes(v)), bytes(v)) for t, o, v in parked],
         )
 
     def unpublished(

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import sys
 import threading
-import time
 from typing import Any
 
-from everlode.adapters.kafka import Raw, Reader
+from everlode.adapters.kafka import Raw
 from everlode.adapters.kafka_group import commit_group, group_members
 from everlode.adapters.postgres import Projection, current_generation
 from everlode.agents.app import run_app
@@ -15,20 +14,15 @@ from everlode.agents.projection import Message, ProjectionAgents
 from everlode.avro.codec import Codec
 from everlode.errors import ConfigError, ContractError
 from everlode.events.heartbeats import NodeBeat
-from everlode.events.schemas import SchemaPublished
 from everlode.nodes.build import agent_of, say
 from everlode.projector.bulk import catch_up
+from everlode.projector.learn import learner
 from everlode.projector.worker import Home, PartitionWorker, fact_topics
 from everlode.sdk.agent import Identity, Load
 from everlode.settings import settings
 from everlode.stack.endpoints import Endpoints
 from everlode.topics import Topology
 from everlode.topics.names import fact_topic, region_of
-
-SCHEMA_WAIT_S = 30.0
-SCHEMA_LOOK_S = 1.0
-"""A fingerprint that was waited for in vain is looked for again, but not waited for."""
-MOST_IN_VAIN = 10_000
 
 
 class Projector:
@@ -42,7 +36,7 @@ class Projector:
         self._workers: dict[int, PartitionWorker] = {}
         self._guard = threading.Lock()
         self._codec = Codec()
-        self._in_vain: set[bytes] = set()
+        self._learn = learner(home.bootstrap, topology.origins, home.node_id)
         self._beats_db = Projection(home.conninfo, home.generation, home.node_id)
         self._beats_db.create()
 
@@ -78,33 +72,6 @@ class Projector:
                 )  # fmt: skip
         if rows:
             self._beats_db.nodes(rows)
-
-    def _learn(self, fingerprint: bytes) -> bool:
-        """Wait for a writer's schema on the `.schemas` topics; true when it came."""
-        topics = [fact_topic(o, "schemas") for o in self.topology.origins]
-        reader = Reader(self.home.bootstrap, f"schemas-{self.home.node_id}")
-        reader.assign({(t, 0): 0 for t in topics})
-        wait_s = SCHEMA_LOOK_S if fingerprint in self._in_vain else SCHEMA_WAIT_S
-        deadline = time.monotonic() + wait_s
-        found = False
-        while not found and time.monotonic() < deadline:
-            for raw in reader.batch(500, 0.5):
-                found = self._teach(raw, fingerprint) or found
-        reader.close()
-        if not found and len(self._in_vain) < MOST_IN_VAIN:
-            self._in_vain.add(fingerprint)
-        return found
-
-    def _teach(self, raw: Raw, wanted: bytes) -> bool:
-        try:
-            data = self._codec.decode_fact(raw.value).data
-            if not isinstance(data, SchemaPublished):
-                return False
-            for worker in self._workers.values():
-                worker.codec.learn(data.document)
-            return self._codec.learn(data.document) == wanted
-        except ContractError:
-            return False
 
 
 def run_projector(region: str, node_id: str, endpoints: Endpoints) -> None:

@@ -15,7 +15,7 @@ at 5 by the transactional id, so a state topic never goes back. Shell; one threa
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from everlode.adapters.kafka import Raw, Reader, Record, Sender, Writer
@@ -26,6 +26,7 @@ from everlode.events.base import Fact
 from everlode.events.catalogue import EVENTS, FACT_COMPONENTS
 from everlode.projection.fold import Incoming, Key, Known, Outcome, PartitionFold, Position
 from everlode.projection.tables import row
+from everlode.projector.learn import Learn, never
 from everlode.topics import Topology
 from everlode.topics.names import dead_letter_topic, fact_topic, split_fact_topic, state_topic
 
@@ -56,12 +57,11 @@ class PartitionWorker:
         home: Home,
         partition: int,
         topics: Sequence[str],
-        learn: Callable[[bytes], bool] = lambda _: False,
+        learn: Learn = never,
     ) -> None:
         """Take the partition over and publish what was left unpublished.
 
-        `learn(fingerprint)` waits for an unknown schema; false when it did not come.
-        Raises: Unavailable.
+        `learn` waits for an unknown schema. Raises: Unavailable.
         """
         self.partition = partition
         self.codec = Codec()
@@ -72,7 +72,7 @@ class PartitionWorker:
         self._writer = Writer(
             home.bootstrap, f"projector.{home.region}.g{home.generation}.{partition}"
         )
-        taken = self._db.take(partition, topics)
+        taken = self._db.take(partition, topics, self._decode_parked)
         self._writer.open()
         self._fold = PartitionFold(partition, taken.positions, taken.opened, taken.parked)
         self._published: dict[str, int] = {}
@@ -165,12 +165,7 @@ class PartitionWorker:
 
     def _decode(self, raw: Raw) -> Fact:
         """Raises: ContractError: the record does not belong where it is."""
-        try:
-            fact = self.codec.decode_fact(raw.value)
-        except UnknownSchema as error:
-            if not self._learn(error.fingerprint):
-                raise
-            fact = self.codec.decode_fact(raw.value)
+        fact = self._decode_value(raw.value)
         name = type(fact.data).__name__
         topic = EVENTS[name].topic
         if topic not in ("*", split_fact_topic(raw.topic)[1]):
@@ -182,6 +177,21 @@ class PartitionWorker:
         if topic != "*" and fact.envelope.version < 1:
             raise ContractError("a fact without a version", code="invalid")
         return fact
+
+    def _decode_value(self, value: bytes | None) -> Fact:
+        try:
+            return self.codec.decode_fact(value)
+        except UnknownSchema as error:
+            if not self._learn(self.codec, error.fingerprint):
+                raise
+            return self.codec.decode_fact(value)
+
+    def _decode_parked(self, value: bytes) -> Fact:
+        """Decode what an owner before us could: its schema must come again."""
+        try:
+            return self._decode_value(value)
+        except UnknownSchema as error:
+            raise Unavailable(f"a record that waits: {error.message}", hint=error.hint) from None
 
     def _quarantine(self, raw: Raw, error: ContractError) -> None:
         """Keep it on the dead-letter topic, with where it came from; then go on."""
