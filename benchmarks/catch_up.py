@@ -63,8 +63,7 @@ def ours(lab: Lab, count: int) -> float:
     workers = {p: lab.worker(p) for p in range(TOPOLOGY.partitions)}
     done = catch_up(lab.bootstrap, workers, TOPICS)
     seconds = time.perf_counter() - began
-    for worker in workers.values():
-        worker.close()
+    lab.leave()
     assert done == count
     [(folded,)] = lab.query("select value from {g}.counters where name = 'bulk'")
     assert folded == count, (folded, count)

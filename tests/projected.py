@@ -47,6 +47,7 @@ class Lab:
         self.stack = NativeStack.small(folder / "stack", control=control)
         self.seqs: Counter[tuple[str, int]] = Counter()
         self.generation = 1
+        self._workers: list[PartitionWorker] = []
 
     def __enter__(self) -> Lab:
         self.endpoints = self.stack.up()
@@ -62,6 +63,7 @@ class Lab:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self.leave()
         self.stack.down()
 
     def make(self, generation: int) -> None:
@@ -121,14 +123,22 @@ class Lab:
 
     def worker(self, partition: int = 0, node_id: str = "projector") -> PartitionWorker:
         """Take a partition over."""
-        return PartitionWorker(self.home(node_id), partition, fact_topics(TOPOLOGY))
+        found = PartitionWorker(self.home(node_id), partition, fact_topics(TOPOLOGY))
+        self._workers.append(found)
+        return found
+
+    def leave(self) -> None:
+        """Close all workers there are."""
+        for worker in self._workers:
+            worker.close()
+        self._workers.clear()
 
     def project(self) -> None:
         """A projector that begins, folds to the end and leaves."""
+        self.leave()
         workers = {p: self.worker(p) for p in range(TOPOLOGY.partitions)}
         catch_up(self.bootstrap, workers, fact_topics(TOPOLOGY))
-        for worker in workers.values():
-            worker.close()
+        self.leave()
 
     # -- looking -------------------------------------------------------------------------------
 

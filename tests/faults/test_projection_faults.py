@@ -13,19 +13,23 @@ from everlode.errors import FencedOut, Unavailable
 from everlode.events.barriers import Barrier, EpochOpened
 from everlode.events.base import Fact, ScopeEpoch
 from everlode.events.catalogue import FACT_COMPONENTS
-from everlode.projector.bulk import catch_up
-from everlode.projector.worker import PartitionWorker, fact_topics
 from everlode.topics.names import fact_topic
-from tests.projected import TOPOLOGY, Lab, histories
+from tests.projected import Lab, histories
 
 pytestmark = pytest.mark.timeout(180)
 HISTORY = histories()
 
 
 @pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     with Lab(tmp_path_factory.mktemp("lab")) as found:
         yield found
+
+
+@pytest.fixture
+def lab(running: Lab) -> Iterator[Lab]:
+    yield running
+    running.leave()
 
 
 def renamed(component: str, case: str) -> list[Fact]:
@@ -229,6 +233,7 @@ def test_projector_stalled_between_rows_and_states_never_takes_a_state_back(lab:
     successor = lab.worker(node_id="new")
     assert _versions(lab, key_of(facts))[-1] == 3  # published by who took over
     successor.apply(raws[1:], "live")
+    stalled._writer = writer
     with pytest.raises(FencedOut):
         writer.write(kept[0])
     versions = _versions(lab, key_of(facts))
@@ -261,6 +266,5 @@ def test_new_generation_from_the_log_equals_the_old_one(lab: Lab) -> None:
     text = "select key, version, event_id, status, doc from {g}.%s order by key"
     before = {c: lab.query(text % c) for c in FACT_COMPONENTS}
     lab.make(2)
-    workers = {p: PartitionWorker(lab.home(), p, fact_topics(TOPOLOGY)) for p in range(2)}
-    catch_up(lab.bootstrap, workers, fact_topics(TOPOLOGY))
+    lab.project()
     assert {c: lab.query(text % c) for c in FACT_COMPONENTS} == before

@@ -22,8 +22,6 @@ _FENCED = {
     KafkaError.INVALID_PRODUCER_EPOCH,
     KafkaError.PRODUCER_FENCED,
 }
-_PASSING = {KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE}
-"""A partition's leader is changing, or has just been made."""
 
 
 class Raw(NamedTuple):
@@ -109,22 +107,7 @@ class Reader:
         self, partitions: Iterable[tuple[str, int]], timeout_s: float = 15
     ) -> dict[tuple[str, int], int]:
         """Offsets after the last committed record of each partition. Raises: Unavailable."""
-        result = {}
-        deadline = time.monotonic() + timeout_s
-        for topic, partition in partitions:
-            while (topic, partition) not in result:
-                try:
-                    _, high = self._consumer.get_watermark_offsets(
-                        TopicPartition(topic, partition), timeout=timeout_s
-                    )
-                    result[topic, partition] = high
-                except KafkaException as error:
-                    if error.args[0].code() not in _PASSING or time.monotonic() > deadline:
-                        raise Unavailable(
-                            f"end of {topic}/{partition}: {error.args[0].str()}"
-                        ) from None
-                    time.sleep(0.1)
-        return result
+        return {(t, p): self._end(t, p, timeout_s) for t, p in partitions}
 
     def _end(self, topic: str, partition: int, timeout_s: float) -> int:
         """Asks again while the partition's leader moves, or is not known yet."""
@@ -180,15 +163,17 @@ class Reader:
         except KafkaException as error:
             raise Unavailable(f"cluster id: {error.args[0].str()}") from None
 
-    def until(self, ends: dict[tuple[str, int], int], timeout_s: float) -> Iterable[list[Raw]]:
-        """Batches until each partition has been handed out up to its end.
+    def until(
+        self, ends: dict[tuple[str, int], int], timeout_s: float, most: int = 2000
+    ) -> Iterable[list[Raw]]:
+        """Batches of at most `most` until each partition has been handed out up to its end.
 
         Raises: Unavailable: not within `timeout_s`.
         """
         deadline = time.monotonic() + timeout_s
         todo = {key: end for key, end in ends.items() if end > 0}
         while todo:
-            batch = self.batch(2000, 0.2)
+            batch = self.batch(most, 0.2)
             if batch:
                 yield batch
             for key, position in self.positions(todo).items():
