@@ -111,12 +111,15 @@ def back_up(
 ) -> Manifest:
     """Back a region up, from the lease to the last announcement.
 
-    Raises: ConfigError: no such region. Locked. Precondition; IntegrityError; Unavailable.
+    Raises: ConfigError: no such region. WrongKey: no such key. Locked. Precondition;
+    IntegrityError; Unavailable.
     """
     if region not in endpoints.regions:
         raise ConfigError(f"region {region!r}", hint=f"there are: {', '.join(endpoints.regions)}")
     if endpoints.control_bootstrap is None:
         raise ConfigError("endpoints: there is no control cluster", hint="start a whole stack")
+    keys.wrap(key_id, bytes(32), "probe")  # before anything is begun: are the keys there?
+    keys.sign(b"probe")
     place = endpoints.regions[region]
     source = Source(region, place.kafka_bootstrap, place.postgres_conninfo(), topology)
     with leased(endpoints.control_bootstrap, region, topology.min_compaction_lag_ms) as operation:
