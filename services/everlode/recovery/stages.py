@@ -28,6 +28,8 @@ from everlode.topics.names import fact_topic, state_topic
 
 MARGINS_MS = (15_000, 600_000)
 """The tail's beginning is looked for this long before the cut, then from the log's start."""
+REPLAY = 10_000
+"""Facts folded at once: the more, the more of one key end in one row and one state."""
 BATCH = 2000
 _T = TypeVar("_T")
 
@@ -193,7 +195,7 @@ class Stages:
                 places = {(t, partition): worker.positions()[t].next_offset for t in topics}
                 ends = {k: e for k, e in reader.ends(places).items() if e > places[k]}
                 reader.assign({k: places[k] for k in ends})
-                for batch in reader.until(ends, 300):
+                for batch in reader.until(ends, 300, REPLAY):
                     self._apply(worker, batch, total)
             finally:
                 reader.close()
