@@ -25,7 +25,6 @@ NOUNS = {
     "scope": "everlode.cli.scope",
     "backup": "everlode.cli.backup",
     "recover": "everlode.cli.recover",
-    "events": "everlode.cli.events",
     "node": "everlode.cli.run:node",
     "projector": "everlode.cli.run:projector",
     "detector": "everlode.cli.run:detector",
