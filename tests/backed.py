@@ -29,6 +29,7 @@ from everlode.projection.tables import COMPONENTS
 from everlode.projector.bulk import catch_up
 from everlode.projector.worker import Home, PartitionWorker, fact_topics
 from everlode.stack import NativeStack
+from everlode.stack.supervisor import save_options
 from everlode.state.dispatch import component_of_state
 from everlode.topics import Topology, state_topics
 from everlode.topics.names import fact_topic
@@ -65,6 +66,7 @@ class Backed:
 
     def __enter__(self) -> Backed:
         self.endpoints = self.stack.up()
+        save_options(self.stack.data_dir, TOPOLOGY)  # as `everlode stack up` does
         place = self.endpoints.regions["eu"]
         self.bootstrap, self.conninfo = place.kafka_bootstrap, place.postgres_conninfo()
         assert self.endpoints.s3 is not None
@@ -85,7 +87,13 @@ class Backed:
             writer.abandon()
         self.stack.down()
 
-    def write(self, facts: list[tuple[str, Fact]], skip: set[int] | None = None) -> None:
+    def write(
+        self,
+        facts: list[tuple[str, Fact]],
+        skip: set[int] | None = None,
+        *,
+        barriers: bool = True,
+    ) -> None:
         """Append facts, then a barrier to every partition. `skip`: indices that get lost."""
         records: dict[str, list[Record]] = {c: [] for c in FACT_COMPONENTS}
         for number, (component, fact) in enumerate(facts):
@@ -94,8 +102,8 @@ class Backed:
             if number not in (skip or ()):
                 records[component].append(record)
         for component, found in records.items():
-            for partition in range(TOPOLOGY.partitions):
-                found.append(self._record(component, partition, None))
+            if barriers:
+                found += [self._record(component, p, None) for p in range(TOPOLOGY.partitions)]
             self._writers[component].write(found)
 
     def _record(self, component: str, partition: int, fact: Fact | None) -> Record:

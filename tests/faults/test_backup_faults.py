@@ -1,0 +1,127 @@
+"""Backups and recoveries that are killed, or find no room: nothing is lost, and they go on."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from everlode.adapters.postgres import current_generation
+from everlode.backup.create import list_backups
+from everlode.backup.operation import back_up
+from everlode.backup.verify import verify
+from everlode.errors import Unavailable
+from everlode.recovery.operation import recover
+from everlode.recovery.plan import RecoveryPlan
+from tests.backed import TOPOLOGY, Backed, story
+
+pytestmark = pytest.mark.timeout(280)
+FACTS = story(seed=2, tasks=30)
+PLAN = RecoveryPlan(plan_name="recover-eu", disaster_type="database-corruption", target_region="eu")
+
+
+@pytest.fixture(scope="module")
+def region(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Backed]:
+    with Backed(tmp_path_factory.mktemp("faulty")) as found:
+        found.write(FACTS[: len(FACTS) // 2])
+        found.project()
+        yield found
+
+
+def start(region: Backed, *arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [
+            sys.executable, "-m", "everlode.cli.main", *arguments,
+            "--dir", str(region.folder / "stack"), "--keys", str(region.keys.folder),
+        ],
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
+def killed_at(process: subprocess.Popen[str], line: str) -> None:
+    """SIGKILL once the process has said `line`; a fault that did not bite fails."""
+    assert process.stderr is not None
+    said = []
+    for found in process.stderr:
+        said.append(found)
+        if found.startswith(line):
+            process.kill()
+            break
+    process.stderr.close()
+    assert process.wait(60) == -9, said
+
+
+def test_backup_that_is_killed_is_none_and_the_next_one_goes_on(region: Backed) -> None:
+    before = [b for b, done in list_backups(region.store, "eu") if done]
+    killed_at(start(region, "backup", "create"), "rewards/0")
+    left = [b for b, done in list_backups(region.store, "eu") if not done]
+    assert len(left) == 1
+    assert [b for b, done in list_backups(region.store, "eu") if done] == before
+    manifest = back_up("eu", region.endpoints, TOPOLOGY, region.store, region.keys)
+    assert manifest.backup_id != left[0]
+    assert verify(region.store, region.keys, "eu", "latest").manifest == manifest
+
+
+def test_recovery_that_is_killed_again_and_again_ends_right(region: Backed, tmp_path: Path) -> None:
+    region.create()
+    region.write(FACTS[len(FACTS) // 2 :])
+    region.project()
+    expected = region.rows()
+    region.disaster()
+    work = tmp_path / "work"
+    for moment in ("fetch:", "generation:", "restore: tasks", "replay: validations", "switch:"):
+        arguments = ("recover", "run", "--region", "eu", "--staging", str(work))
+        killed_at(start(region, *arguments), moment)
+    result = recover(PLAN, region.endpoints, TOPOLOGY, region.store, region.keys, work)
+    assert (result.held, result.lost_event_ids) == (False, ())
+    assert current_generation(region.conninfo) == result.generation
+    assert region.rows() == expected
+    assert region.create().generation == result.generation  # no state topic went back
+
+
+@contextmanager
+def small_disk(folder: Path, size: str) -> Iterator[Path]:
+    """A file system of its own with hardly any room."""
+    if os.geteuid() != 0:
+        pytest.skip("mounting a small tmpfs needs root")
+    folder.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", folder], check=True)
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", folder], check=True)
+
+
+def test_no_room_for_a_backup_names_the_folder_and_leaves_no_backup(
+    region: Backed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = [b for b, done in list_backups(region.store, "eu") if done]
+    with small_disk(tmp_path / "full", "16k") as full:
+        monkeypatch.setattr("tempfile.tempdir", str(full))
+        with pytest.raises(Unavailable, match="full") as caught:
+            back_up("eu", region.endpoints, TOPOLOGY, region.store, region.keys)
+        assert caught.value.code == "no_room"
+        assert "TMPDIR" in caught.value.hint
+        assert list(full.iterdir()) == []
+    assert [b for b, done in list_backups(region.store, "eu") if done] == before
+
+
+def test_no_room_for_a_recovery_changes_nothing_and_is_resumed(
+    region: Backed, tmp_path: Path
+) -> None:
+    region.create()
+    before = current_generation(region.conninfo), region.rows()
+    with small_disk(tmp_path / "full", "32k") as full:
+        with pytest.raises(Unavailable) as caught:
+            recover(PLAN, region.endpoints, TOPOLOGY, region.store, region.keys, full / "work")
+        assert caught.value.code == "no_room"
+        assert (current_generation(region.conninfo), region.rows()) == before
+        subprocess.run(["mount", "-o", "remount,size=64m", full], check=True)
+        result = recover(PLAN, region.endpoints, TOPOLOGY, region.store, region.keys, full / "work")
+        assert not result.held
+    assert region.rows() == before[1]

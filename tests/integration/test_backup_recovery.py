@@ -1,0 +1,331 @@
+"""A region is backed up while it works, destroyed, and comes back equal, key by key."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from everlode.adapters.kafka import Record, Writer
+from everlode.adapters.kafka_admin import ensure_topics
+from everlode.adapters.postgres import Projection, current_generation
+from everlode.avro.codec import encode_state
+from everlode.backup.container import DELETED, read
+from everlode.backup.create import list_backups
+from everlode.backup.keys import KeyRing
+from everlode.backup.manifest import Manifest
+from everlode.backup.operation import back_up, holder_is_gone, leased
+from everlode.backup.verify import fetch, verify
+from everlode.cli.main import run as cli
+from everlode.errors import IntegrityError, Locked, NotFound, Unavailable, WrongKey
+from everlode.projection.tables import COMPONENTS
+from everlode.projector.bulk import catch_up
+from everlode.projector.worker import Home, PartitionWorker, fact_topics
+from everlode.recovery.operation import recover
+from everlode.recovery.plan import RecoveryPlan
+from everlode.recovery.run import RecoveryResult
+from everlode.state.dispatch import evolve_fact
+from everlode.topics import state_topics
+from everlode.topics.names import state_topic
+from tests.backed import TOPOLOGY, Backed, Rows, story
+
+pytestmark = pytest.mark.timeout(280)
+PLAN = RecoveryPlan(plan_name="test", disaster_type="database-corruption", target_region="eu")
+FACTS = story(seed=1, tasks=40)
+
+
+@pytest.fixture(scope="module")
+def region(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Backed]:
+    with Backed(tmp_path_factory.mktemp("backed")) as found:
+        found.write(FACTS[: len(FACTS) // 3], barriers=False)  # so that the cut is in their midst
+        found.project()
+        yield found
+
+
+@pytest.fixture(scope="module")
+def backup(region: Backed) -> Manifest:
+    return back_up("eu", region.endpoints, TOPOLOGY, region.store, region.keys)
+
+
+def recovered(region: Backed, work: Path, plan: RecoveryPlan = PLAN) -> RecoveryResult:
+    return recover(plan, region.endpoints, TOPOLOGY, region.store, region.keys, work)
+
+
+def from_scratch(region: Backed, generation: int) -> Rows:
+    """What a projector makes of the whole log, in a generation of its own."""
+    ensure_topics(region.bootstrap, state_topics(TOPOLOGY, "eu", generation))
+    db = Projection(region.conninfo, generation, "oracle")
+    db.create()
+    topics = fact_topics(TOPOLOGY)
+    home = Home("eu", region.bootstrap, region.conninfo, generation, "oracle")
+    workers = {p: PartitionWorker(home, p, topics) for p in range(TOPOLOGY.partitions)}
+    catch_up(region.bootstrap, workers, topics)
+    rows = {
+        (c, key): (version, None if doc is None else bytes(doc))
+        for c in COMPONENTS
+        for key, version, doc in db.query(f"select key, version, doc from {{g}}.{c}")
+    }
+    for worker in workers.values():
+        worker.close()
+    db.drop()
+    db.close()
+    return rows
+
+
+def contents(region: Backed, manifest: Manifest, folder: Path) -> dict[tuple[str, str], Any]:
+    """(component, key) → state as plain values, out of the objects."""
+    found = {}
+    for entry in manifest.objects:
+        if entry.component in COMPONENTS:
+            with fetch(region.store, region.keys, entry, folder).open("rb") as file:
+                for value in read(file, entry.key):
+                    found[entry.component, value["key"]] = value
+    return found
+
+
+def test_backup_is_exactly_the_fold_of_every_partition_up_to_its_seq(
+    region: Backed, backup: Manifest, tmp_path: Path
+) -> None:
+    upto = {(p.topic, p.partition): p.seq for p in backup.positions}
+    states: dict[tuple[str, str], Any] = {}
+    beyond = 0
+    for component, fact, partition in region.written:
+        if fact.envelope.seq <= upto[f"eu.1.{component}", partition]:
+            assert fact.envelope.stamp <= backup.cut_stamp
+            key = region.state_key(fact)
+            states[key] = evolve_fact(states.get(key), fact, partition)
+        else:
+            assert fact.envelope.stamp > backup.cut_stamp
+            beyond += 1
+    assert beyond > 0
+    found = contents(region, backup, tmp_path)
+    assert found.keys() == states.keys()
+    assert {k: v["version"] for k, v in found.items()} == {k: s.version for k, s in states.items()}
+    assert {k: v["status"] for k, v in found.items()} == {k: s.status for k, s in states.items()}
+
+
+def test_manifest_names_all_that_a_recovery_needs(region: Backed, backup: Manifest) -> None:
+    components = {o.component for o in backup.objects}
+    assert components == {*COMPONENTS, DELETED, "config"}
+    sizes = [o.cipher_bytes for o in backup.objects]
+    assert backup.total_backup_size == sum(sizes)
+    assert backup.write_once is region.store.capabilities().conditional_put
+    stored = {o.key: o.size for o in region.store.list(f"eu/{backup.backup_id}/")}
+    assert {o.key: o.cipher_bytes for o in backup.objects}.items() <= stored.items()
+    assert verify(region.store, region.keys, "eu", backup.backup_id).records > 0
+
+
+def test_backup_is_announced_on_the_recovery_stream(region: Backed, backup: Manifest) -> None:
+    events = region.signals("recovery")
+    names = [type(f.data).__name__ for f in events]
+    assert names[0] == "OperationStarted"
+    assert "OperationStep" in names
+    ended = [f.data for f in events if type(f.data).__name__ == "BackupEnded"]
+    assert [e.backup_id for e in ended] == [backup.backup_id]  # type: ignore[attr-defined]
+
+
+def test_one_backup_of_a_region_at_a_time(region: Backed) -> None:
+    control = region.endpoints.control_bootstrap
+    assert control is not None
+    with leased(control, "eu", 1_800_000):
+        with pytest.raises(Locked, match="runs already") as caught:
+            back_up("eu", region.endpoints, TOPOLOGY, region.store, region.keys)
+        assert caught.value.exit_code == 11
+    with leased(control, "eu", 1_800_000):
+        pass
+
+
+def test_holder_is_known_to_be_gone_by_process_or_age() -> None:
+    assert not holder_is_gone("elsewhere:1:2:1000", 2_000, 5_000)
+    assert holder_is_gone("elsewhere:1:2:1000", 9_000, 5_000)
+    assert not holder_is_gone("unreadable", 9_000, 5_000)
+
+
+def test_destroyed_region_comes_back_equal_and_goes_on(
+    region: Backed, backup: Manifest, tmp_path: Path
+) -> None:
+    third = len(FACTS) // 3
+    region.write(FACTS[third : 2 * third])
+    region.disaster()
+    before = current_generation(region.conninfo)
+    result = recovered(region, tmp_path / "work")
+    assert (result.held, result.lost_event_ids) == (False, ())
+    assert result.rpo_met
+    assert [c.component for c in result.components] == [
+        "miner-registry", "task-manager", "validation-system", "reward-distribution",
+        "fraud-detection",
+    ]  # fmt: skip
+    assert sum(c.records_restored for c in result.components) > 0
+    assert sum(c.events_replayed for c in result.components) > 0
+    assert current_generation(region.conninfo) == result.generation > before
+    region.write(FACTS[2 * third :])
+    region.project()
+    assert region.rows() == from_scratch(region, 50)
+    report = json.loads(next((tmp_path / "work").glob("recovery-*.json")).read_text())
+    assert report["backup_id"] == backup.backup_id
+    again = back_up("eu", region.endpoints, TOPOLOGY, region.store, region.keys)
+    assert again.parent_id == backup.backup_id
+    names = [type(f.data).__name__ for f in region.signals("recovery")]
+    assert names.count("ComponentRecoveryEnded") == 5
+    assert names.count("RecoveryEnded") == 1
+
+
+def test_state_topic_that_went_back_is_refused_by_the_backup(region: Backed) -> None:
+    """state_regression: a stalled projector's old record, put there past every fence."""
+    generation = current_generation(region.conninfo)
+    db = Projection(region.conninfo, generation, "test")
+    ((key, partition, doc),) = db.query(
+        "select key, part, doc from {g}.tasks where version > 1 order by key limit 1"
+    )
+    db.close()
+    state = region.codec.decode_state(bytes(doc))
+    topic = state_topic(generation, "tasks")
+    writer = Writer(region.bootstrap, "a-stranger")
+    writer.open()
+    old = state._replace(version=1)
+    now = Record(topic, partition, key, encode_state(state), [])
+    writer.write([now, Record(topic, partition, key, encode_state(old), [])])
+    with pytest.raises(IntegrityError, match=f"{key} goes back") as caught:
+        region.create()
+    assert caught.value.code == "state_regression"
+    work = region.folder / "regression"
+    assert not recovered(region, work).held  # the way out: a new generation
+    assert region.create().generation > generation
+
+
+# -- damage: found before anything changes ---------------------------------------------------
+
+
+def unchanged(region: Backed) -> tuple[int, Rows]:
+    return current_generation(region.conninfo), region.rows()
+
+
+@pytest.mark.parametrize("damage", ["missing", "truncated", "bit", "manifest"])
+def test_damaged_backup_is_refused_by_name_and_nothing_changes(
+    region: Backed, tmp_path: Path, damage: str
+) -> None:
+    manifest = region.create()
+    name = next(o.key for o in manifest.objects if o.component == "rewards")
+    if damage == "manifest":
+        name = f"eu/{manifest.backup_id}/manifest.json"
+    data = bytearray(region.store.get(name))
+    if damage == "missing":
+        region.store.delete(name)
+    elif damage == "truncated":
+        region.store.put(name, bytes(data[:-1]))
+    else:
+        data[len(data) // 2] ^= 1
+        region.store.put(name, bytes(data))
+    before = unchanged(region)
+    named = name if damage != "manifest" else manifest.backup_id
+    try:
+        with pytest.raises(IntegrityError) as caught:
+            recovered(region, tmp_path / "work")
+        assert named in caught.value.message or damage == "manifest"
+        assert caught.value.exit_code == 13
+        with pytest.raises(IntegrityError):
+            verify(region.store, region.keys, "eu", manifest.backup_id)
+        assert unchanged(region) == before
+    finally:
+        for item in list(region.store.list(f"eu/{manifest.backup_id}/")):
+            region.store.delete(item.key)
+
+
+def test_wrong_key_is_refused_and_nothing_changes(region: Backed, tmp_path: Path) -> None:
+    region.create()
+    other = KeyRing(tmp_path / "keys")
+    other.create()
+    for name in ("signing.key", "signing.pub"):
+        (other.folder / name).write_bytes((region.keys.folder / name).read_bytes())
+    before = unchanged(region)
+    with pytest.raises(WrongKey) as caught:
+        recover(PLAN, region.endpoints, TOPOLOGY, region.store, other, tmp_path / "work")
+    assert caught.value.exit_code == 12
+    assert unchanged(region) == before
+
+
+def test_facts_that_are_nowhere_are_named_and_hold_the_recovery(
+    region: Backed, tmp_path: Path
+) -> None:
+    """snapshot_gap: the log lost records after the cut."""
+    region.create()
+    more = [(c, f) for c, f in story(seed=7, tasks=6)]
+    renamed = [(c, region.renamed(f, "x")) for c, f in more]
+    lost = {next(n for n, (c, _) in enumerate(renamed) if c == "tasks")}
+    region.write(renamed, skip=lost)
+    before = current_generation(region.conninfo)
+    result = recovered(region, tmp_path / "work")
+    assert result.held
+    assert not result.overall_success
+    assert len(result.lost_event_ids) == 1
+    assert result.lost_event_ids[0].startswith("eu.1.tasks/")
+    tasks = next(c for c in result.components if c.component == "task-manager")
+    assert not tasks.success
+    assert tasks.data_loss_events == 1
+    assert any("parked" in reason for reason in tasks.reasons)
+    assert current_generation(region.conninfo) == before
+
+
+# -- the command -----------------------------------------------------------------------------
+
+
+def command(region: Backed, *arguments: str) -> int:
+    where = ["--dir", str(region.folder / "stack"), "--keys", str(region.keys.folder)]
+    return cli([*arguments, *where])
+
+
+def test_commands_tell_people_and_machines(
+    region: Backed, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    region.create()
+    capsys.readouterr()
+    assert command(region, "backup", "list", "--json") == 0
+    rows = json.loads(capsys.readouterr().out)["backups"]
+    assert [r["backup_id"] for r in rows] == [b for b, _ in list_backups(region.store, "eu")]
+    assert command(region, "backup", "show", "latest", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["backup_id"] == rows[-1]["backup_id"]
+    assert command(region, "backup", "verify", "latest", "--level", "hash") == 0
+    assert command(region, "backup", "show", "20000101T000000-000000") == 10
+    assert command(region, "backup", "verify", "latest", "--level", "deep") == 2
+    assert command(region, "recover", "plan", "--json") == 0
+    out = capsys.readouterr().out
+    assert json.loads(out[out.index("{") :])["stages"][0]["component"] == "miner-registry"
+    plan = tmp_path / "plan.yaml"
+    plan.write_text("plan_name: x\ndisaster_type: flood\ntarget_region: eu\n")
+    assert command(region, "recover", "plan", str(plan)) == 2
+    assert "disaster_type" in capsys.readouterr().err
+    plan.write_text("plan_name: x\ndisaster_type: cyber-attack\ntarget_region: mars\n")
+    assert command(region, "recover", "plan", str(plan)) == 10
+
+
+def test_unfinished_backup_is_listed_as_such_only_when_asked(
+    region: Backed, capsys: pytest.CaptureFixture[str]
+) -> None:
+    region.store.put("eu/20990101T000000-ffffff/tasks-0.avro.enc", b"left over")
+    try:
+        assert command(region, "backup", "list") == 0
+        assert "20990101" not in capsys.readouterr().out
+        assert command(region, "backup", "list", "--all") == 0
+        assert "unfinished" in capsys.readouterr().out
+        assert command(region, "backup", "show", "20990101T000000-ffffff") == 10
+        region.create()  # and a later one is not disturbed
+    finally:
+        region.store.delete("eu/20990101T000000-ffffff/tasks-0.avro.enc")
+
+
+def test_store_that_is_down_is_unavailable_and_the_lease_is_given_back(region: Backed) -> None:
+    region.stack.kill("s3")
+    try:
+        with pytest.raises(Unavailable):
+            back_up("eu", region.endpoints, TOPOLOGY, region.store, region.keys)
+    finally:
+        region.stack.restart("s3")
+    assert back_up("eu", region.endpoints, TOPOLOGY, region.store, region.keys).objects
+
+
+def test_no_backup_is_not_found(region: Backed) -> None:
+    with pytest.raises(NotFound):
+        verify(region.store, region.keys, "us", "latest")
