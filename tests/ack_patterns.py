@@ -6,7 +6,10 @@ Ways to acknowledge, of which all but two commit past the failure. The group is 
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import sys
+import threading
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -15,10 +18,12 @@ import faust
 from mode import CrashingSupervisor
 
 from everlode.agents.acks import each_batch
-from everlode.agents.app import make_app, raw_topic
+from everlode.agents.app import make_app, raw_topic, run_app
 
 FAILS_AT = 50
 QUIET_S = 4.0
+PACE_S = 0.02
+"""Slow enough for several commits before the failure."""
 Agent = Callable[[Any], Awaitable[None]]
 
 
@@ -43,6 +48,7 @@ class Worker:
     def at(self, event: Any) -> int:
         """The record's number; notes that there was one."""
         self.seen_at = time.monotonic()
+        time.sleep(PACE_S)
         return int(event.value)
 
     async def plain(self, stream: Any) -> None:
@@ -64,18 +70,21 @@ class Worker:
     async def take_raise(self, stream: Any) -> None:
         async for values in stream.take(20, within=1):
             self.seen_at = time.monotonic()
+            await asyncio.sleep(20 * PACE_S)
             if str(FAILS_AT).encode() in values:
                 raise Failed
 
     async def take_crash(self, stream: Any) -> None:
         async for values in stream.take(20, within=1):
             self.seen_at = time.monotonic()
+            await asyncio.sleep(20 * PACE_S)
             if str(FAILS_AT).encode() in values:
                 await self.app.crash(Failed())
                 return
 
     async def noack_crash(self, stream: Any) -> None:
         async for event in stream.noack().events():
+            await asyncio.sleep(0)
             if self.at(event) == FAILS_AT:
                 await self.app.crash(Failed())
                 return
@@ -89,16 +98,19 @@ class Worker:
         if FAILS_AT in [self.at(event) for event in events]:
             raise Failed
 
-    async def run(self) -> None:
-        """Until nothing has been seen for a while, as a worker that is told to stop then."""
-        await self.app.start()
+    def run(self) -> None:
+        """As a worker runs, until it crashes or nothing has been seen for a while."""
+        threading.Thread(target=self.stop_when_quiet, daemon=True).start()
+        run_app(self.app)
+
+    def stop_when_quiet(self) -> None:
         began = time.monotonic()
         while time.monotonic() - began < 60:
-            await asyncio.sleep(0.1)
+            time.sleep(0.1)
             if self.seen_at and time.monotonic() - self.seen_at > QUIET_S:
                 break
-        await self.app.stop()
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
 if __name__ == "__main__":
-    asyncio.run(Worker(*sys.argv[1:4]).run())
+    Worker(*sys.argv[1:4]).run()

