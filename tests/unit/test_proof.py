@@ -14,10 +14,12 @@ from everlode.avro.codec import Codec, encode_fact, encode_state
 from everlode.demo.promises import availability, during
 from everlode.demo.proof import (
     Proof,
-    check_copies,
+    check_copy,
+    check_dense,
     check_journal,
     check_rewards,
     compare,
+    decoded,
 )
 from everlode.demo.recount import Fields, LoggedEvent, recount
 from everlode.events import miners as m
@@ -388,27 +390,44 @@ def test_acknowledged_event_at_another_place_is_found() -> None:
 # -- copies and promises -------------------------------------------------------------------------
 
 
-def test_regions_with_the_same_records_do_not_differ() -> None:
+def bytes_of(component: str) -> dict[tuple[str, int], list[bytes]]:
+    found = [encode_fact(fact.envelope, fact.data) for fact in facts_of(component)]
+    return {(f"eu.1.{component}", 0): found}
+
+
+def copies(log: dict[tuple[str, int], list[bytes]]) -> list[str]:
     proof = Proof()
-    check_copies(proof, {"eu": log_of("tasks"), "us": log_of("tasks")})
-    assert proof.differences == []
+    check_copy(proof, ("eu", "us"), bytes_of("tasks"), log)
+    return proof.differences
+
+
+def test_regions_with_the_same_records_do_not_differ() -> None:
+    assert copies(bytes_of("tasks")) == []
+
+
+def test_log_is_decoded_as_it_was_written() -> None:
+    assert decoded(bytes_of("tasks")) == log_of("tasks")
 
 
 @pytest.mark.parametrize("number", [0, 3, 6])
 def test_record_that_a_region_lacks_is_found_at_its_place(number: int) -> None:
-    less = log_of("tasks")
+    less = bytes_of("tasks")
     del less["eu.1.tasks", 0][number]
-    proof = Proof()
-    check_copies(proof, {"eu": log_of("tasks"), "us": less})
-    assert f"they differ from number {number}" in proof.differences[0]
+    assert f"they differ from number {number}" in copies(less)[0]
+
+
+def test_record_with_one_byte_changed_is_found() -> None:
+    other = bytes_of("tasks")
+    other["eu.1.tasks", 0][2] = other["eu.1.tasks", 0][2][:-1] + b"\x00"
+    assert "they differ from number 2" in copies(other)[0]
 
 
 def test_hole_in_seq_is_found_though_all_regions_share_it() -> None:
     less = log_of("tasks")
     del less["eu.1.tasks", 0][2]
     proof = Proof()
-    check_copies(proof, {"eu": less, "us": copy.deepcopy(less)})
-    assert proof.differences == ["eu.1.tasks/0: seq is not dense in eu"]
+    check_dense(proof, less)
+    assert proof.differences == ["eu.1.tasks/0: seq is not dense"]
 
 
 def test_availability_counts_late_answers_gaps_and_errors() -> None:

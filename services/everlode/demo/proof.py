@@ -22,6 +22,9 @@ from everlode.demo.recount import FRAUD, MARKS, Fields, LoggedEvent, differing, 
 from everlode.stack.endpoints import Endpoints
 from everlode.topics import Topology
 
+Place = tuple[str, int]
+"""Topic and partition."""
+Log = dict[Place, list[LoggedEvent]]
 COMPONENTS = ("tasks", "miners", "validations", "rewards")
 
 
@@ -57,53 +60,67 @@ class Proof:
 # -- reading -------------------------------------------------------------------------------------
 
 
-def read_log(bootstrap: str, topology: Topology) -> dict[tuple[str, int], list[LoggedEvent]]:
-    """All facts (marks too) of all origins in one region's cluster, by topic and partition."""
-    codec = Codec()
+def read_log(bootstrap: str, topology: Topology) -> dict[Place, list[bytes]]:
+    """All facts (marks too) of all origins in one region's cluster, as bytes, by partition."""
     topics = [f"{o}.{c}" for o in topology.origins for c in COMPONENTS]
-    places = {(t, p): 0 for t in topics for p in range(topology.partitions)}
-    found: dict[tuple[str, int], list[LoggedEvent]] = {place: [] for place in places}
+    found: dict[Place, list[bytes]] = {
+        (t, p): [] for t in topics for p in range(topology.partitions)
+    }
     reader = Reader(bootstrap, "proof", wait_ms=20)
+    places = dict.fromkeys(found, 0)
     reader.assign(places)
     for batch in reader.until(reader.ends(places), 180):
         for raw in batch:
-            name, value = codec.decode_dict(raw.value)
-            envelope = value.pop("envelope")
-            found[raw.topic, raw.partition].append(
-                LoggedEvent(name, envelope, value, raw.partition)
-            )
+            found[raw.topic, raw.partition].append(raw.value or b"")
     reader.close()
+    return found
+
+
+def decoded(log: dict[Place, list[bytes]]) -> Log:
+    """The facts as plain values. Raises: ContractError: bytes do not fit."""
+    codec = Codec()
+    found: Log = {}
+    for place, values in log.items():
+        events = found[place] = []
+        for raw in values:
+            name, value = codec.decode_dict(raw)
+            envelope = value.pop("envelope")
+            events.append(LoggedEvent(name, envelope, value, place[1]))
     return found
 
 
 # -- checks, pure --------------------------------------------------------------------------------
 
 
-def check_copies(proof: Proof, logs: dict[str, dict[tuple[str, int], list[LoggedEvent]]]) -> None:
-    """Every region holds the same sequence of every partition: same ids, `seq` without a gap."""
-    regions = sorted(logs)
-    first = logs[regions[0]]
-    for place in sorted(first):
-        ids = [e.envelope["event_id"] for e in first[place]]
-        seqs = [e.envelope["seq"] for e in first[place]]
+def check_copy(
+    proof: Proof, regions: tuple[str, str], log: dict[Place, list[bytes]],
+    copy: dict[Place, list[bytes]],
+) -> None:  # fmt: skip
+    """Both regions hold the same bytes in the same order, in every partition."""
+    for place in sorted(log):
+        have, other = log[place], copy[place]
+        if have != other:
+            at = next(
+                (i for i, (a, b) in enumerate(zip(have, other, strict=False)) if a != b),
+                min(len(have), len(other)),
+            )
+            proof.differ(
+                f"{place[0]}/{place[1]}: {regions[0]} has {len(have)} records, {regions[1]} has "
+                f"{len(other)}; they differ from number {at}"
+            )
+
+
+def check_dense(proof: Proof, log: Log) -> None:
+    """`seq` goes from 1 without a gap, in every partition."""
+    for (topic, partition), events in sorted(log.items()):
+        seqs = [e.envelope["seq"] for e in events]
         if seqs != list(range(1, len(seqs) + 1)):
-            proof.differ(f"{place[0]}/{place[1]}: seq is not dense in {regions[0]}")
-        for other in regions[1:]:
-            copy = [e.envelope["event_id"] for e in logs[other][place]]
-            if copy != ids:
-                at = next(
-                    (i for i, (a, b) in enumerate(zip(ids, copy, strict=False)) if a != b),
-                    min(len(ids), len(copy)),
-                )
-                proof.differ(
-                    f"{place[0]}/{place[1]}: {regions[0]} has {len(ids)} records, {other} has "
-                    f"{len(copy)}; they differ from number {at}"
-                )
+            proof.differ(f"{topic}/{partition}: seq is not dense")
 
 
 def check_journal(
     proof: Proof,
-    log: dict[tuple[str, int], list[LoggedEvent]],
+    log: Log,
     entries: Iterable[dict[str, Any]],
 ) -> None:
     """Every acknowledged fact is in the log, at its place."""
@@ -223,7 +240,7 @@ def compare(
 # -- the whole -----------------------------------------------------------------------------------
 
 
-def _of(log: dict[tuple[str, int], list[LoggedEvent]], component: str) -> list[LoggedEvent]:
+def _of(log: Log, component: str) -> list[LoggedEvent]:
     return [
         e
         for (topic, _), events in sorted(log.items())
@@ -242,13 +259,16 @@ def prove(
 ) -> Proof:
     """Compare everything. Raises: Unavailable: a part does not answer."""
     proof = Proof()
-    logs = {}
-    for region, place in endpoints.regions.items():
-        logs[region] = read_log(place.kafka_bootstrap, topology)
-        progress(f"read the log of {region}")
-    log = next(iter(logs.values()))
+    first, *others = endpoints.regions
+    raw = read_log(endpoints.regions[first].kafka_bootstrap, topology)
+    for region in others:
+        copy = read_log(endpoints.regions[region].kafka_bootstrap, topology)
+        check_copy(proof, (first, region), raw, copy)
+        progress(f"compared the log of {region} with that of {first}")
+    log = decoded(raw)
+    del raw
     proof.events = sum(len(events) for events in log.values())
-    check_copies(proof, logs)
+    check_dense(proof, log)
     check_journal(proof, log, read(journals))
     judged = _of(log, "validations")
     cases = [e for e in judged if e.kind in FRAUD]

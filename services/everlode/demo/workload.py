@@ -2,7 +2,7 @@
 
 Pods of phase Running and Succeeded are solved at their deletion time, Failed ones fail then.
 Pending ones never found a node in the trace: here they ask for more GPUs than any miner has, wait,
-and are cancelled at their deletion time. What the trace lacks is drawn by seed: 5 % of the solved
+and are cancelled at their deletion time. What the trace lacks is drawn by seed: 10 % of the solved
 tasks are planted with a known answer; 2 % of the miners hand in wrong work, 1 % copy another's, 1 %
 hand in rubbish at impossible speed; 10 % of the miners, as reviewers, vote for any dishonest work.
 There is at least one of each vice, and three colluders a region. Three miners of each region, among
@@ -26,7 +26,7 @@ ZERO = datetime(2023, 1, 1, tzinfo=UTC)
 VICES = {"wrong": 0.02, "copier": 0.01, "hasty": 0.01}
 """Vice → share of the miners."""
 COLLUDERS = 0.10
-PLANTED = 0.05
+PLANTED = 0.10
 RELIABLE = 3
 """Miners of each region that are honest and take every type."""
 PAYLOAD_BYTES = (2**30, 2**36)
