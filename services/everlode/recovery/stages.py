@@ -22,6 +22,7 @@ from everlode.errors import ContractError, IntegrityError
 from everlode.events.stamp import millis_of
 from everlode.projection.fold import Known, Position
 from everlode.projection.tables import FACTS_OF
+from everlode.projector.learn import learner
 from everlode.projector.worker import Home, PartitionWorker
 from everlode.topics import Topology
 from everlode.topics.names import fact_topic, state_topic
@@ -187,9 +188,10 @@ class Stages:
         target = self._target
         topics = [fact_topic(o, facts) for o in target.topology.origins]
         home = Home(target.region, target.bootstrap, target.conninfo, self._generation, "recovery")
+        learn = learner(target.bootstrap, target.topology.origins, "recovery")
         total = Replayed()
         for partition in range(self._manifest.partitions):
-            worker = PartitionWorker(home, partition, topics)
+            worker = PartitionWorker(home, partition, topics, learn)
             reader = Reader(target.bootstrap, "recovery-replay", wait_ms=50)
             try:
                 places = {(t, partition): worker.positions()[t].next_offset for t in topics}
