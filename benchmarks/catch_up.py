@@ -3,8 +3,8 @@
 Ours: the projector's bulk path as it runs (decode, check, fold, COPY, state topics), full
 envelopes, a new generation each round. Against, in `catch_up.limit`: the slower of reading the same
 records and only decoding them with fastavro, and COPYing them into a table as they are. Against, in
-`catch_up.faust`: the same fold in a Faust agent that writes the states to a Table (in memory, with its
-changelog), and reads them from a dict beside it, which is quicker than it would be.
+`catch_up.faust`: the same fold in a Faust agent that writes the states to a Table (in memory,
+with a changelog) and reads them from a dict beside it, which is quicker.
 """
 
 from __future__ import annotations

@@ -2,24 +2,39 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 
-from confluent_kafka import Consumer, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from everlode.errors import Unavailable
 
+_COMING = {
+    KafkaError.COORDINATOR_NOT_AVAILABLE,
+    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+    KafkaError.NOT_COORDINATOR,
+}
 
-def group_members(bootstrap: str, group: str) -> int:
-    """Live members of a group; 0 for one that nobody has used. Raises: Unavailable."""
+
+def group_members(bootstrap: str, group: str, timeout_s: float = 30) -> int:
+    """Live members of a group; 0 for one that nobody has used.
+
+    On a new broker nobody coordinates groups yet: asks again. Raises: Unavailable.
+    """
     admin = AdminClient({"bootstrap.servers": bootstrap, "log_level": 0})
-    try:
-        found = admin.describe_consumer_groups([group], request_timeout=15)[group].result()
-    except KafkaException as error:
-        if error.args[0].name() == "GROUP_ID_NOT_FOUND":
-            return 0
-        raise Unavailable(f"group {group}: {error.args[0].str()}") from None
-    return len(found.members)
+    deadline = time.monotonic() + timeout_s
+    while True:
+        try:
+            found = admin.describe_consumer_groups([group], request_timeout=15)[group].result()
+            return len(found.members)
+        except KafkaException as error:
+            cause = error.args[0]
+            if cause.name() == "GROUP_ID_NOT_FOUND":
+                return 0
+            if cause.code() not in _COMING or time.monotonic() > deadline:
+                raise Unavailable(f"group {group}: {cause.name()} {cause.str()}") from None
+        time.sleep(0.2)
 
 
 def commit_group(bootstrap: str, group: str, offsets: Mapping[tuple[str, int], int]) -> None:
