@@ -62,7 +62,8 @@ def demo(
     try:
         outcome = run.run()
     except BaseException:
-        sys.stderr.write(f"logs are in {run.root}\n")
+        if run.root.exists():
+            sys.stderr.write(f"logs are in {run.root}\n")
         raise
     plain, page = reports.save(outcome.report, report)
     if as_json:
@@ -75,7 +76,9 @@ def demo(
         sys.stdout.write(f"{plain}\n{page}\n")
     if outcome.report["failures"]:
         first = "; ".join(outcome.report["failures"][:5])
-        raise IntegrityError(f"not proved: {first}", hint=f"all of it is in {plain}")
+        raise IntegrityError(
+            f"not proved: {first}", hint=f"all of it is in {plain}, logs are in {run.root}"
+        )
 
 
 def _interruptible() -> None:

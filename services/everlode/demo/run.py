@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import shutil
 import tempfile
 import threading
@@ -75,8 +76,8 @@ class Demo:
             )
         self._options = options
         self._say = say
-        self.root = options.root or Path(tempfile.mkdtemp(prefix="everlode-demo-"))
-        self.root.mkdir(parents=True, exist_ok=True)
+        name = f"everlode-demo-{secrets.token_hex(4)}"
+        self.root = options.root or Path(tempfile.gettempdir()) / name
         self._plan = PlanFile(
             root=self.root, stack_dir=self.root / "stack", trace=options.trace,
             share=options.share, seed=options.seed, regions=("eu", "us", "ap"),
@@ -93,6 +94,7 @@ class Demo:
         self._disaster_ms = 0
         self._began = time.monotonic()
         self._stop_measuring = threading.Event()
+        self._proved = False
 
     # -- helpers -----------------------------------------------------------------------------
 
@@ -123,6 +125,7 @@ class Demo:
         """Run all steps. Raises: Locked: another demo runs. EverlodeError of the failing step."""
         lock = only_one()
         try:
+            self.root.mkdir(mode=0o700, parents=True, exist_ok=self._options.root is not None)
             endpoints = self._up()
             self._work(endpoints)
             if self._options.kill_at == "before-first-assignment":
@@ -138,6 +141,7 @@ class Demo:
             recovery = self._recover(endpoints)
             self._await_share(1.0)
             report = self._prove(endpoints, manifest, recovery)
+            self._proved = not report["failures"]
             return Outcome(report, self.root)
         finally:
             self._end()
@@ -148,8 +152,8 @@ class Demo:
         if self._fleet is not None:
             self._fleet.end()
         self._stack.down()
-        if not self._options.keep:
-            shutil.rmtree(self._plan.stack_dir, ignore_errors=True)
+        if not self._options.keep:  # what went wrong is looked for in the logs
+            shutil.rmtree(self.root if self._proved else self._plan.stack_dir, ignore_errors=True)
 
     # -- 1. up -------------------------------------------------------------------------------
 
