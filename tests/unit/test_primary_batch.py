@@ -1,0 +1,156 @@
+"""One batch of a primary: what is refused leaves nothing, what is repeated happens once."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from everlode.errors import Unavailable
+from everlode.events import commands as c
+from everlode.events.base import Command, CommandHeader, Envelope
+from everlode.events.stamp import MAX_AHEAD_MS, HybridClock, stamp_at
+from everlode.miners.service import MinerComponent
+from everlode.primary.batch import FUTURE, Batch, Source
+from everlode.primary.component import Owed
+from everlode.topics import Topology
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+WALL_MS = 1_000_000
+REGISTER = c.RegisterMiner(
+    operator_id="o", endpoint="e", specialties=("inference",), gpus=1, gpu_model="x", cpu_milli=1,
+    memory_mib=1, max_concurrent=1,
+)  # fmt: skip
+DEPOSIT = c.DepositStake(amount_micro=5)
+
+
+class Log:
+    """As much of a fact log as a batch needs."""
+
+    def __init__(self) -> None:
+        self.origin, self.topic, self.partitions, self.seqs = "eu.1", "eu.1.miners", 2, [0, 0]
+        self.clock = HybridClock()
+
+    def partition_of(self, key: str) -> int:
+        return len(key) % 2
+
+    def next_stamp(self, cause: int = 0) -> int:
+        self.clock.observe(cause)
+        return self.clock.next(WALL_MS)
+
+
+def batch_of(component: MinerComponent, log: Log) -> Batch:
+    stands_in: Any = log
+    return Batch(component, stands_in, "miner-registry/eu", 3, "eu-mr-1")
+
+
+def give(
+    batch: Batch, command: Command, command_id: str, key: str = "m", at: datetime = NOW
+) -> None:
+    header = CommandHeader(
+        command_id=command_id, aggregate_id=key, issued_by="x", reply_to="r", issued_at=at,
+        correlation_id="s",
+    )  # fmt: skip
+    batch.command(header, command, Source("eu.commands.miners", 0, 7), NOW)
+
+
+def outcomes(batch: Batch) -> list[tuple[str, str, int]]:
+    return [(a.outcome, a.code, len(a.facts)) for a in batch.answers("eu", NOW)]
+
+
+def made() -> tuple[MinerComponent, Log, Batch]:
+    component, log = MinerComponent("eu", Topology()), Log()
+    return component, log, batch_of(component, log)
+
+
+def commit(batch: Batch, log: Log) -> None:
+    for partition, envelope, _ in batch.facts:
+        log.seqs[partition] = envelope.seq
+    batch.committed(list(range(len(batch.facts))))
+
+
+def test_batch_repeat_in_the_same_batch_is_carried_out_once() -> None:
+    _, log, batch = made()
+    give(batch, REGISTER, "a")
+    give(batch, DEPOSIT, "b")
+    give(batch, DEPOSIT, "b")
+    assert len(batch.facts) == 2
+    commit(batch, log)
+    assert outcomes(batch) == [("done", "", 1), ("done", "", 1), ("repeated", "", 1)]
+
+
+def test_batch_repeat_after_the_commit_is_answered_with_the_first_facts() -> None:
+    component, log, first = made()
+    give(first, REGISTER, "a")
+    commit(first, log)
+    again = batch_of(component, log)
+    give(again, REGISTER, "a")
+    assert again.facts == []
+    (answer,) = again.answers("eu", NOW)
+    assert [f.event_id for f in answer.facts] == [first.facts[0][1].event_id]
+
+
+def test_batch_that_is_thrown_away_leaves_nothing_and_its_repeat_has_the_same_ids() -> None:
+    component, log, lost = made()
+    give(lost, REGISTER, "a")
+    again = batch_of(component, log)
+    give(again, REGISTER, "a")
+    ids = [[e.event_id for _, e, _ in b.facts] for b in (lost, again)]
+    assert ids[0] == ids[1]
+    assert again.facts[0][1].version == again.facts[0][1].seq == 1
+
+
+@pytest.mark.parametrize(
+    ("command", "key", "at", "code"),
+    [
+        (DEPOSIT, "unknown", NOW, "no_miner"),
+        (REGISTER, "m", NOW + FUTURE + timedelta(seconds=1), "from_the_future"),
+        (c.CancelTask(reason="x"), "m", NOW, "wrong_component"),
+    ],
+)
+def test_batch_refusal_is_answered_and_stages_nothing(
+    command: Command, key: str, at: datetime, code: str
+) -> None:
+    _, _, batch = made()
+    give(batch, command, "a", key, at)
+    assert batch.facts == []
+    assert outcomes(batch) == [("refused", code, 0)]
+
+
+def test_batch_with_a_clock_that_is_behind_stages_nothing_and_leaves_no_gap_in_seq() -> None:
+    _, log, batch = made()
+    give(batch, REGISTER, "a")
+    before = log.clock.last
+    log.clock.observe(stamp_at(WALL_MS + MAX_AHEAD_MS + 1))
+    give(batch, DEPOSIT, "b")
+    assert outcomes(batch)[1][:2] == ("refused", "clock_skew")
+    log.clock.last = before
+    give(batch, DEPOSIT, "d")
+    assert [(e.version, e.seq) for _, e, _ in batch.facts] == [(1, 1), (2, 2)]
+
+
+def test_batch_reaction_whose_cause_is_from_the_future_is_tried_later() -> None:
+    _, log, batch = made()
+    give(batch, REGISTER, "a")
+    cause = Envelope(
+        event_id="e", aggregate_id="t", version=1, origin="us.1", scope="task-manager/us", epoch=1,
+        seq=1, stamp=stamp_at(WALL_MS + MAX_AHEAD_MS + 1), occurred_at=NOW, correlation_id="s",
+    )  # fmt: skip
+    with pytest.raises(Unavailable):
+        batch.owed(Owed("r", "m", DEPOSIT, NOW), None, cause)
+    assert len(batch.facts) == 1
+    assert log.seqs == [0, 0]
+
+
+def test_batch_marks_are_in_every_partition_with_dense_seqs() -> None:
+    _, _, batch = made()
+    batch.open_epoch(NOW)
+    give(batch, REGISTER, "a")
+    batch.barrier(NOW)
+    seqs: dict[int, list[int]] = {0: [], 1: []}
+    for partition, envelope, _ in batch.facts:
+        seqs[partition].append(envelope.seq)
+    assert seqs == {0: [1, 2], 1: [1, 2, 3]}
+    stamps = [e.stamp for _, e, _ in batch.facts]
+    assert stamps == sorted(set(stamps))
