@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 from everlode.adapters.kafka import Reader
 from everlode.adapters.postgres import Projection, current_generation
-from everlode.errors import Unavailable
+from everlode.errors import NotFound, Unavailable
 from everlode.projector.worker import fact_topics
 from everlode.stack.endpoints import Endpoints
 from everlode.topics import Topology
@@ -46,6 +46,28 @@ def _last_seqs(endpoints: Endpoints, topology: Topology) -> dict[tuple[str, int]
                 found[place] = max(found.get(place, 0), seq)
         reader.close()
     return found
+
+
+def await_projectors(endpoints: Endpoints, timeout_s: float, check: Callable[[], None]) -> None:
+    """Wait until every region's projector has applied something of every component.
+
+    `check` raises when a process has died. Raises: Unavailable: a projector does not begin.
+    """
+    deadline = time.monotonic() + timeout_s
+    waiting = list(endpoints.regions)
+    while waiting:
+        check()
+        waiting = [r for r in waiting if not _begun(endpoints, r)]
+        if waiting and time.monotonic() > deadline:
+            raise Unavailable(f"the projector of {waiting[0]} applies nothing")
+        time.sleep(0.3 if waiting else 0)
+
+
+def _begun(endpoints: Endpoints, region: str) -> bool:
+    try:
+        return any(seq > 0 for seq in _positions(endpoints, region).values())
+    except (Unavailable, NotFound):
+        return False
 
 
 def await_level(

@@ -26,7 +26,7 @@ from everlode.backup.manifest import Manifest
 from everlode.control.scopes import SCOPE_OF
 from everlode.demo.collect import collect
 from everlode.demo.fleet import Fleet
-from everlode.demo.levels import await_level
+from everlode.demo.levels import await_level, await_projectors
 from everlode.demo.only_one import only_one
 from everlode.demo.plan_file import PlanFile
 from everlode.demo.proof import prove
@@ -190,6 +190,7 @@ class Demo:
         for region in self._topology.regions:
             self.fleet.start_region(region)
         self._await_leaders(endpoints)
+        await_projectors(endpoints, 120, self._check_alive)
         self.times["nodes_s"] = time.monotonic() - began
         self._mark("work", f"all scopes have primaries after {self.times['nodes_s']:.1f} s")
 
