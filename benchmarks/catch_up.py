@@ -110,13 +110,10 @@ def faust_table(bootstrap: str, count: int) -> float:
 
     name = f"bench-{time.time_ns()}"
     app = make_app(
-        name, bootstrap, topic_allow_declare=True,
+        name, bootstrap, topic_allow_declare=True, value_serializer="raw",
         topic_partitions=TOPOLOGY.partitions, topic_replication_factor=1,
     )  # fmt: skip
-    table = app.Table(
-        "states", partitions=TOPOLOGY.partitions, key_type=bytes, value_type=bytes,
-        key_serializer="raw", value_serializer="raw",
-    )  # fmt: skip
+    table = app.Table("states", partitions=TOPOLOGY.partitions, key_type=bytes, value_type=bytes)
     codec = Codec()
     states: dict[tuple[str, str], Any] = {}
     seen, began, ended = 0, 0.0, 0.0
