@@ -20,9 +20,9 @@ from typing import Any, NamedTuple
 from everlode.adapters.kafka_admin import delete_topics
 from everlode.adapters.kafka_control import ControlFollower
 from everlode.adapters.s3 import S3Store
-from everlode.backup.create import Source, create_backup
 from everlode.backup.keys import KeyRing
 from everlode.backup.manifest import Manifest
+from everlode.backup.operation import back_up
 from everlode.control.scopes import SCOPE_OF
 from everlode.demo.collect import collect
 from everlode.demo.fleet import Fleet
@@ -32,8 +32,9 @@ from everlode.demo.plan_file import PlanFile
 from everlode.demo.proof import prove
 from everlode.demo.workload import knots
 from everlode.errors import ConfigError, Unavailable
+from everlode.recovery.operation import recover
 from everlode.recovery.plan import RecoveryPlan
-from everlode.recovery.run import Recovery, RecoveryResult, Target
+from everlode.recovery.run import RecoveryResult
 from everlode.stack.endpoints import Endpoints
 from everlode.stack.native import NativeStack
 from everlode.topics import state_topics
@@ -305,15 +306,15 @@ class Demo:
         began = time.monotonic()
         keys = KeyRing(self.root / "keys")
         keys.create()
-        place = endpoints.regions["eu"]
 
         def progress(line: str) -> None:
             if self._options.kill_at == "during-backup":
                 self._kill()
             self._say("backup", line)
 
-        source = Source("eu", place.kafka_bootstrap, place.postgres_conninfo(), self._topology)
-        manifest = create_backup(source, self._store(endpoints), keys, progress=progress)
+        manifest = back_up(
+            "eu", endpoints, self._topology, self._store(endpoints), keys, progress=progress
+        )
         self.times["backup_s"] = time.monotonic() - began
         records = sum(o.records for o in manifest.objects)
         took, size = self.times["backup_s"], manifest.total_backup_size
@@ -333,14 +334,9 @@ class Demo:
     def _recover(self, endpoints: Endpoints) -> RecoveryResult:
         began = time.monotonic()
         self._stack.restart("eu/postgres")
-        place = endpoints.regions["eu"]
         plan = RecoveryPlan(
             plan_name="demo", disaster_type="database-corruption", target_region="eu"
         )
-        target = Target(
-            "eu", place.origin, place.kafka_bootstrap, endpoints.control_bootstrap or "",
-            place.postgres_conninfo(), self._topology, self.root / "recovery",
-        )  # fmt: skip
 
         def progress(line: str) -> None:
             if self._options.kill_at == "during-recovery":
@@ -348,7 +344,10 @@ class Demo:
             self._say("recovery", line)
 
         keys = KeyRing(self.root / "keys")
-        result = Recovery(plan, target, self._store(endpoints), keys, progress).run()
+        result = recover(
+            plan, endpoints, self._topology, self._store(endpoints), keys,
+            self.root / "recovery", progress=progress,
+        )  # fmt: skip
         self.fleet.start_projector("eu")
         self.times["recovery_s"] = time.monotonic() - began
         now_ms = time.time_ns() // 1_000_000
