@@ -21,6 +21,7 @@ SETTINGS = {
     "linger.ms": 2,
     "compression.type": "lz4",
     "queue.buffering.max.messages": 1_000_000,
+    "log_level": 0,
 }
 
 
@@ -38,7 +39,7 @@ class Counter:
 
 def serializing_producer(bootstrap: str, topic: str, facts: Sequence[Fact]) -> float:
     """Events a second: a registry in memory, the schema of ours, envelope and all."""
-    registry = SchemaRegistryClient({"url": "mock://emit"})
+    registry = SchemaRegistryClient.new_client({"url": "mock://emit"})
     schema = json.dumps(schemas.raw("TaskProgressed"))
 
     def to_dict(fact: Fact, _: Any) -> dict[str, Any]:

@@ -7,6 +7,7 @@ transactions; the peer serialises the same model and waits for the same acknowle
 
 from __future__ import annotations
 
+import shutil
 import statistics
 import sys
 import tempfile
@@ -106,6 +107,7 @@ def main() -> None:
             for name, measure in measures[number:] + measures[:number]:
                 rates[name].append(measure())
                 print(f"{name}: {rates[name][-1]:,.0f}/s", file=sys.stderr)
+    shutil.rmtree(folder)
     raw = statistics.median(rates["raw"])
     write(
         "emit",
