@@ -1,0 +1,137 @@
+"""The SDK on a broker: facts once, positions, a region that is gone, asyncio."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Iterator
+
+import pytest
+
+from everlode.errors import DeadlineExceeded, FencedOut, Refusal
+from everlode.events import commands as c
+from everlode.events.miners import MinerSuspended
+from everlode.sdk import (
+    AsyncMiningClient,
+    Endpoints,
+    EventConsumer,
+    EventProducer,
+    MiningClient,
+)
+from tests.region import PARTITIONS, Region
+
+pytestmark = pytest.mark.timeout(180)
+TOPIC = "eu.1.rewards"
+FACT = MinerSuspended(reason="any event will do")
+
+
+@pytest.fixture(scope="module")
+def region(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Region]:
+    with Region(tmp_path_factory.mktemp("region")) as made:
+        yield made
+
+
+def producer(region: Region, epoch: int) -> EventProducer:
+    return EventProducer(
+        region.bootstrap, "eu.1", "rewards", PARTITIONS, scope="rewards/eu", epoch=epoch
+    )
+
+
+def test_event_producer_appends_each_event_id_once_with_dense_versions(region: Region) -> None:
+    first = producer(region, 1)
+    futures = [first.emit(f"k{n % 3}", FACT, event_id=f"e{n}") for n in range(30)]
+    twice = first.emit("k0", FACT, event_id="e0")
+    acks = [f.result(30) for f in futures]
+    assert twice.result(30) == acks[0]
+    first.close()
+    second = producer(region, 2)  # goes on from what the log holds
+    assert second.emit("k0", FACT, event_id="e0").result(30) == acks[0]
+    last = second.emit("k0", FACT, event_id="e30").result(30)
+    second.close()
+    places = {(r.partition, r.offset) for r in region.records(TOPIC)}
+    assert {(a.partition, a.offset) for a in [*acks, last]} <= places
+    facts = [f for f in region.facts("rewards") if f.envelope.version]
+    assert len(facts) == 31
+    versions = [f.envelope.version for f in facts if f.envelope.aggregate_id == "k0"]
+    assert versions == list(range(1, 12))
+
+
+def test_event_producer_of_an_old_epoch_is_fenced_and_cannot_come_back(region: Region) -> None:
+    old = producer(region, 3)
+    old.emit("k", FACT).result(30)
+    new = producer(region, 4)
+    with pytest.raises(FencedOut):
+        old.emit("k", FACT, event_id="late").result(30)
+    with pytest.raises(FencedOut):
+        old.emit("k", FACT)
+    with pytest.raises(FencedOut):
+        producer(region, 3)
+    old.close()
+    new.close()
+    assert all(f.envelope.event_id != "late" for f in region.facts("rewards"))
+
+
+def test_event_consumer_goes_on_from_its_position_without_loss_or_repeat(region: Region) -> None:
+    made = producer(region, 5)
+    for future in [made.emit(f"p{n}", FACT) for n in range(200)]:
+        future.result(30)
+    made.close()
+    whole = EventConsumer(region.bootstrap, [TOPIC], PARTITIONS)
+    expected = len(region.records(TOPIC))
+    seen: list[tuple[int, int]] = []
+    while len(seen) < expected // 2:
+        seen += [(r.partition, r.offset) for r in whole.batch(50)]
+    position = whole.position
+    whole.close()
+    rest = EventConsumer(region.bootstrap, [TOPIC], PARTITIONS, position=position)
+    while len(seen) < expected:
+        seen += [(r.partition, r.offset) for r in rest.batch(50)]
+    assert rest.batch(50, 0.5) == []
+    rest.close()
+    assert sorted(seen) == [(r.partition, r.offset) for r in region.records(TOPIC)]
+    with pytest.raises(Refusal, match="not a position"):
+        EventConsumer(region.bootstrap, [TOPIC], PARTITIONS, position="nonsense")
+
+
+def test_client_goes_to_another_region_when_its_own_is_gone(region: Region) -> None:
+    node = region.leader("miner-registry", "miners", "eu-mr-gone")
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        dead = f"127.0.0.1:{unused.getsockname()[1]}"
+    eu = region.endpoints.regions["eu"]
+    away = eu.model_copy(update={"kafka_bootstrap": dead, "origin": "us.1"})
+    endpoints = Endpoints(regions={"us": away, "eu": eu}, control_bootstrap=None, s3=None)
+    with MiningClient(endpoints, "us", "m-gone", gone_after_s=1, timeout_s=60) as client:
+        answer = client.register_miner(["inference"], endpoint="x")
+        assert (answer.outcome, answer.region) == ("done", "eu")
+        # what only the lost home knows is asked for until the deadline, not refused
+        waiting = client.send("at-home-in-us", c.DepositStake(amount_micro=1), timeout_s=16)
+        with pytest.raises(DeadlineExceeded):
+            waiting.result(30)
+    node.kill()
+
+
+def test_async_client_answers_and_survives_a_cancelled_call(region: Region) -> None:
+    node = region.leader("miner-registry", "miners", "eu-mr-async")
+
+    async def story() -> list[str]:
+        async with AsyncMiningClient(region.client("m-async")) as client:
+            await client.run(MiningClient.register_miner, ["inference"], endpoint="x")
+            call = client.call("m-async", c.DepositStake(amount_micro=1))
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(call, 0.001)
+            calls = [client.call("m-async", c.DepositStake(amount_micro=n)) for n in (1, 2, 3)]
+            return [answer.outcome for answer in await asyncio.gather(*calls)]
+
+    assert asyncio.run(story()) == ["done", "done", "done"]
+    node.kill()
+
+
+def test_client_closed_fails_what_waits_and_takes_no_more(region: Region) -> None:
+    client = region.client("m-closed")  # nobody leads the tasks: no answer can come
+    waiting = client.send("t", c.CancelTask(reason="x"))
+    client.close()
+    with pytest.raises(DeadlineExceeded):
+        waiting.result(5)
+    with pytest.raises(Refusal, match="closed"):
+        client.send("t", c.CancelTask(reason="x"))
