@@ -91,6 +91,10 @@ def test_event_consumer_goes_on_from_its_position_without_loss_or_repeat(region:
     assert sorted(seen) == [(r.partition, r.offset) for r in region.records(TOPIC)]
     with pytest.raises(Refusal, match="not a position"):
         EventConsumer(region.bootstrap, [TOPIC], PARTITIONS, position="nonsense")
+    control = region.endpoints.control_bootstrap
+    assert control is not None
+    with pytest.raises(Refusal, match="another cluster"):
+        EventConsumer(control, ["control"], 1, position=position)
 
 
 def test_client_goes_to_another_region_when_its_own_is_gone(region: Region) -> None:

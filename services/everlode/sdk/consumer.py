@@ -1,7 +1,8 @@
 """EventConsumer: typed facts from one region's cluster, resumable by an opaque position.
 
-A position is valid in the cluster it was taken in only. Order: as in the log within a partition.
-At least once: after a crash, what was read since the last saved position comes again. Shell.
+A position names the cluster that it was taken in, and is refused in another. Order: as in the log
+within a partition. At least once: after a crash, what was read since the last saved position comes
+again. Shell.
 """
 
 from __future__ import annotations
@@ -44,24 +45,41 @@ class EventConsumer:
     ) -> None:
         """`damaged` is told of records that do not decode; without it they raise.
 
-        Raises: Refusal: the position is not one of ours. Unavailable.
+        Raises: Refusal: the position is not one of ours, or of another cluster. Unavailable.
         """
         self._reader = Reader(bootstrap, f"consumer-{uuid.uuid4()}", wait_ms=wait_ms)
         self._codec = Codec()
         self._damaged = damaged
         wanted = [(t, p) for t in topics for p in range(partitions)]
+        self._cluster: str | None = None
         self._next = dict.fromkeys(wanted, 0)
         if from_end:
             self._next.update(self._reader.ends(wanted))
         if position is not None:
-            self._next.update(_parse(position))
+            cluster, places = _parse(position)
+            if cluster != self._cluster_id():
+                raise Refusal(
+                    "the position is of another cluster: offsets differ there",
+                    code="bad_position",
+                    hint="go on in the cluster where it was taken, or begin anew",
+                )
+            self._next.update(places)
         self._reader.assign(self._next)
 
     @property
     def position(self) -> str:
-        """Where to go on after the last batch that was handed out."""
+        """Where to go on after the last batch that was handed out.
+
+        Raises: Unavailable: the cluster's id is not known yet, and it does not answer.
+        """
         items = [[t, p, o] for (t, p), o in sorted(self._next.items())]
-        return base64.urlsafe_b64encode(json.dumps(items).encode()).decode()
+        text = json.dumps([self._cluster_id(), items])
+        return base64.urlsafe_b64encode(text.encode()).decode()
+
+    def _cluster_id(self) -> str:
+        if self._cluster is None:
+            self._cluster = self._reader.cluster_id()
+        return self._cluster
 
     def batch(self, most: int = 1000, timeout_s: float = 0.2) -> list[Received]:
         """Up to `most` facts; may be empty. Raises: ContractError: damaged, and nobody is told."""
@@ -92,9 +110,9 @@ class EventConsumer:
         self._reader.close()
 
 
-def _parse(position: str) -> dict[tuple[str, int], int]:
+def _parse(position: str) -> tuple[str, dict[tuple[str, int], int]]:
     try:
-        items = json.loads(base64.urlsafe_b64decode(position.encode()))
-        return {(str(t), int(p)): int(o) for t, p, o in items}
+        cluster, items = json.loads(base64.urlsafe_b64decode(position.encode()))
+        return str(cluster), {(str(t), int(p)): int(o) for t, p, o in items}
     except (ValueError, TypeError) as error:
         raise Refusal(f"not a position: {error}", code="bad_position") from None
