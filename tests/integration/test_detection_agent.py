@@ -1,0 +1,151 @@
+"""The detection agent: Faust from heartbeats to verdicts, and a second one after it is killed.
+
+On a real broker; the agent runs in a process of its own, which is killed.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from datetime import UTC, datetime
+
+import pytest
+from confluent_kafka import Producer
+
+from everlode.adapters.kafka import Raw, Reader
+from everlode.adapters.kafka_admin import ensure_topics
+from everlode.avro.codec import Codec, encode_fact
+from everlode.events.barriers import Barrier
+from everlode.events.base import Envelope, Event, Fact
+from everlode.events.health import DetectorStarted, NodeLost, NodeSuspected
+from everlode.events.heartbeats import NodeBeat, ProbeAnswered
+from everlode.stack import NativeStack
+from everlode.topics import Topology, catalogue
+
+pytestmark = pytest.mark.timeout(110)
+BEATS, HEALTH, DEAD = "detect.1.heartbeats", "detect.1.health", "dlt.detector.detect.1.heartbeats"
+AGENT = """
+import sys
+from everlode.agents.app import run_app
+from everlode.agents.detection import DetectionAgent
+sys.exit(run_app(DetectionAgent("detect.1", sys.argv[1], "det", "detector.test").app))
+"""
+
+
+@pytest.fixture
+def broker(everlode_small_stack: NativeStack) -> str:
+    """A broker with the topics of an origin that is used here only."""
+    endpoints = everlode_small_stack.endpoints
+    assert endpoints is not None
+    bootstrap = endpoints.regions["eu"].kafka_bootstrap
+    topology = Topology(regions=("detect",), control_replication=1, control_min_insync=1)
+    wanted = [spec for spec in catalogue(topology) if spec.name in (BEATS, HEALTH, DEAD)]
+    assert ensure_topics(bootstrap, wanted)
+    return bootstrap
+
+
+class Partition:
+    """Writes records into partition 1; their seconds are stamps, not time that passes."""
+
+    def __init__(self, broker: str) -> None:
+        self._producer = Producer({"bootstrap.servers": broker, "log_level": 0})
+
+    def raw(self, value: bytes) -> None:
+        self._producer.produce(BEATS, value, b"k", partition=1)
+
+    def say(self, key: str, second: float, data: Event) -> None:
+        envelope = Envelope(
+            event_id=f"{key}{second}", aggregate_id=key, version=0, origin="detect.1", scope="",
+            epoch=0, seq=1, stamp=int(1_800_000_000_000 + second * 1000) << 16,
+            occurred_at=datetime(2026, 1, 1, tzinfo=UTC), correlation_id="c",
+        )  # fmt: skip
+        self.raw(encode_fact(envelope, data))
+
+    def seconds(self, first: int, last: int, nodes: str) -> None:
+        """A barrier and a beat of each node in every second."""
+        for second in range(first, last):
+            self.say("co", second, Barrier(writer_id="co"))
+            for node in nodes:
+                beat = NodeBeat.model_validate(
+                    {
+                        "component": "task-manager", "kind": "", "role": "secondary",
+                        "held_epoch": 0, "endpoint": f"{node}:1", "status": "healthy",
+                        "load_ppm": 0, "current_tasks": 0, "max_concurrent": 1, "work_done": 0,
+                        "queue_size": 0, "specialties": (), "interval_ms": 1000,
+                    }
+                )  # fmt: skip
+                self.say(node, second + 0.5, beat)
+
+    def refused(self, node: str, second: float) -> None:
+        answer = ProbeAnswered(endpoint=f"{node}:1", answer="refused", elapsed_ms=1)
+        self.say(node, second, answer)
+
+    def flush(self) -> None:
+        assert self._producer.flush(10) == 0
+
+
+def read(broker: str, topic: str, partitions: int) -> list[Raw]:
+    reader = Reader(broker, "test", wait_ms=10)
+    places = [(topic, p) for p in range(partitions)]
+    reader.assign(dict.fromkeys(places, 0))
+    found = [raw for batch in reader.until(reader.ends(places), 20) for raw in batch]
+    reader.close()
+    return found
+
+
+def verdicts(broker: str) -> list[Fact]:
+    return [Codec().decode_fact(raw.value) for raw in read(broker, HEALTH, 1)]
+
+
+def until(broker: str, kind: type[Event], count: int) -> list[Fact]:
+    end = time.monotonic() + 40
+    while True:
+        found = verdicts(broker)
+        if sum(isinstance(f.data, kind) for f in found) >= count:
+            return found
+        assert time.monotonic() < end, [f.data for f in found]
+        time.sleep(0.2)
+
+
+def test_agent_publishes_verdicts_and_its_successor_repeats_them_with_the_same_ids(
+    broker: str,
+) -> None:
+    partition = Partition(broker)
+    partition.seconds(0, 10, "abc")
+    partition.raw(b"\xc3\x01 what is this")
+    partition.seconds(10, 14, "bc")
+    partition.refused("a", 13.9)
+    partition.flush()
+    command = [sys.executable, "-c", AGENT, broker]
+    first = subprocess.Popen(command, stderr=subprocess.PIPE)
+    second = None
+    try:
+        one = until(broker, NodeLost, 1)
+        assert [type(f.data) for f in one] == [DetectorStarted, NodeSuspected, NodeLost]
+        dead = read(broker, DEAD, 1)
+        assert [raw.value for raw in dead] == [b"\xc3\x01 what is this"]
+        headers = dict(dead[0].headers)
+        assert (headers["dlt-topic"], headers["dlt-partition"]) == (BEATS.encode(), b"1")
+        time.sleep(2)  # its offsets are committed each second
+        first.kill()
+        first.wait(10)
+        partition.seconds(14, 15, "bc")  # b falls silent while no detector runs
+        partition.seconds(15, 19, "c")
+        partition.refused("b", 18.9)
+        partition.flush()
+        second = subprocess.Popen(command, stderr=subprocess.PIPE)
+        two = until(broker, DetectorStarted, 2)
+        two = until(broker, NodeLost, 2 + sum(f.data == one[-1].data for f in two[len(one) :]))
+    finally:
+        for process in (first, second):
+            if process is not None:
+                process.kill()
+                process.communicate(timeout=10)
+    started = [f.data for f in two if isinstance(f.data, DetectorStarted)]
+    assert [s.partition for s in started] == [1, 1]
+    assert started[1].from_offset == 0  # a minute before, not where the first one had come to
+    lost = {
+        f.envelope.event_id: f.envelope.aggregate_id for f in two if isinstance(f.data, NodeLost)
+    }
+    assert sorted(lost.values()) == ["a", "b"]  # what was said again has the same id
