@@ -32,7 +32,7 @@ MAX_PARTS = 10_000
 
 def problems(reader: Schema, writer: Schema) -> list[str]:
     """Why `reader` cannot read what `writer` wrote; empty when it can. Whole schemas."""
-    return list(_resolve(reader, writer, "", _named(reader), _named(writer), set()))
+    return list(_Pair(reader, writer).resolve(reader, writer, "", set()))
 
 
 def _full_name(schema: Mapping[str, Any]) -> str:
@@ -40,22 +40,31 @@ def _full_name(schema: Mapping[str, Any]) -> str:
     return name if "." in name else f"{schema.get('namespace', '')}.{name}"
 
 
-def _named(schema: Schema) -> dict[str, Schema]:
-    """Named records of a whole schema by full name."""
-    found: dict[str, Schema] = {}
+def _inside(schema: Schema) -> list[Schema]:
+    """The schemas that stand directly within a schema; names are not followed."""
+    if isinstance(schema, list):
+        return schema
+    if not isinstance(schema, dict):
+        return []
+    inner = [field["type"] for field in schema.get("fields", ())]
+    inner += [schema[key] for key in ("items", "values") if key in schema]
+    return inner + ([schema["type"]] if isinstance(schema["type"], dict | list) else [])
+
+
+def _complex(schema: Schema) -> Iterator[Mapping[str, Any]]:
+    """Every schema that is written as an object, within a schema and itself."""
     todo = [schema]
     while todo:
         item = todo.pop()
-        if isinstance(item, list):
-            todo.extend(item)
-        elif isinstance(item, dict):
-            if item["type"] in ("record", "enum", "fixed"):
-                found[_full_name(item)] = item
-            todo.extend(field["type"] for field in item.get("fields", ()))
-            todo.extend(item[key] for key in ("items", "values") if key in item)
-            if isinstance(item["type"], dict | list):
-                todo.append(item["type"])
-    return found
+        todo.extend(_inside(item))
+        if isinstance(item, dict):
+            yield item
+
+
+def _named(schema: Schema) -> dict[str, Schema]:
+    """Named records of a whole schema by full name."""
+    kinds = ("record", "enum", "fixed")
+    return {_full_name(item): item for item in _complex(schema) if item["type"] in kinds}
 
 
 def _open(schema: Schema, names: dict[str, Schema]) -> tuple[str, Schema]:
@@ -72,84 +81,72 @@ def _open(schema: Schema, names: dict[str, Schema]) -> tuple[str, Schema]:
     return kind, schema
 
 
-def _resolve(
-    reader: Schema,
-    writer: Schema,
-    path: str,
-    reader_names: dict[str, Schema],
-    writer_names: dict[str, Schema],
-    seen: set[tuple[str, str]],
-) -> Iterator[str]:
-    r_kind, r = _open(reader, reader_names)
-    w_kind, w = _open(writer, writer_names)
-    args = (reader_names, writer_names, seen)
-    here = path or "the schema"
-    if r_kind == "union" or w_kind == "union":
-        yield from _unions(reader, writer, path, *args)
-    elif r_kind != w_kind:
-        yield f"{here}: {w_kind} is read as {r_kind}"
-    elif r_kind == "record":
-        yield from _records(r, w, path, *args)
-    elif r_kind in ("array", "map"):
-        key = "items" if r_kind == "array" else "values"
-        yield from _resolve(r[key], w[key], f"{path}[]", *args)
-    elif r_kind == "enum":
-        gone = sorted(set(w["symbols"]) - set(r["symbols"]))
-        if gone and "default" not in r:
-            yield f"{here}: symbols {', '.join(gone)} are not known to the reader"
-    elif r_kind == "fixed" and r["size"] != w["size"]:
-        yield f"{here}: {w['size']} bytes are read as {r['size']}"
-    elif r.get("logicalType") != w.get("logicalType"):
-        yield f"{here}: logicalType {w.get('logicalType')} is read as {r.get('logicalType')}"
+class _Pair:
+    """Two whole schemas, walked side by side. `seen` has the pairs of records met on the way."""
 
+    def __init__(self, reader: Schema, writer: Schema) -> None:
+        self._reader_names, self._writer_names = _named(reader), _named(writer)
 
-def _unions(
-    reader: Schema,
-    writer: Schema,
-    path: str,
-    reader_names: dict[str, Schema],
-    writer_names: dict[str, Schema],
-    seen: set[tuple[str, str]],
-) -> Iterator[str]:
-    """Every branch that may have been written must fit a branch of the reader."""
-    for w in writer if isinstance(writer, list) else [writer]:
-        tries = [
-            list(_resolve(r, w, path, reader_names, writer_names, set(seen)))
-            for r in (reader if isinstance(reader, list) else [reader])
-        ]
-        if all(tries):
-            kind, _ = _open(w, writer_names)
-            yield from (
-                min(tries, key=len)
-                if len(tries) == 1
-                else [f"{path or 'the schema'}: the branch {kind} fits none of the reader's"]
-            )
+    def resolve(
+        self, reader: Schema, writer: Schema, path: str, seen: set[tuple[str, str]]
+    ) -> Iterator[str]:
+        """What keeps this part from being read, with its path."""
+        r_kind, r = _open(reader, self._reader_names)
+        w_kind, w = _open(writer, self._writer_names)
+        here = path or "the schema"
+        if r_kind == "union" or w_kind == "union":
+            yield from self._unions(reader, writer, path, seen)
+        elif r_kind != w_kind:
+            yield f"{here}: {w_kind} is read as {r_kind}"
+        elif r_kind == "record":
+            yield from self._records(r, w, path, seen)
+        elif r_kind in ("array", "map"):
+            key = "items" if r_kind == "array" else "values"
+            yield from self.resolve(r[key], w[key], f"{path}[]", seen)
+        elif r_kind == "enum":
+            gone = sorted(set(w["symbols"]) - set(r["symbols"]))
+            if gone and "default" not in r:
+                yield f"{here}: symbols {', '.join(gone)} are not known to the reader"
+        elif r_kind == "fixed" and r["size"] != w["size"]:
+            yield f"{here}: {w['size']} bytes are read as {r['size']}"
+        elif r.get("logicalType") != w.get("logicalType"):
+            yield f"{here}: logicalType {w.get('logicalType')} is read as {r.get('logicalType')}"
 
+    def _unions(
+        self, reader: Schema, writer: Schema, path: str, seen: set[tuple[str, str]]
+    ) -> Iterator[str]:
+        """Every branch that may have been written must fit a branch of the reader."""
+        for w in writer if isinstance(writer, list) else [writer]:
+            tries = [
+                list(self.resolve(r, w, path, set(seen)))
+                for r in (reader if isinstance(reader, list) else [reader])
+            ]
+            if all(tries):
+                kind, _ = _open(w, self._writer_names)
+                yield from (
+                    min(tries, key=len)
+                    if len(tries) == 1
+                    else [f"{path or 'the schema'}: the branch {kind} fits none of the reader's"]
+                )
 
-def _records(
-    reader: Schema,
-    writer: Schema,
-    path: str,
-    reader_names: dict[str, Schema],
-    writer_names: dict[str, Schema],
-    seen: set[tuple[str, str]],
-) -> Iterator[str]:
-    names = (_full_name(reader), _full_name(writer))
-    if names[0] != names[1]:
-        yield f"{path or 'the schema'}: {names[1]} is read as {names[0]}"
-        return
-    if names in seen:
-        return
-    seen.add(names)
-    written = {field["name"]: field for field in writer["fields"]}
-    for field in reader["fields"]:
-        where = f"{path}.{field['name']}".lstrip(".")
-        old = written.get(field["name"])
-        if old is None:
-            if "default" not in field:
+    def _records(
+        self, reader: Schema, writer: Schema, path: str, seen: set[tuple[str, str]]
+    ) -> Iterator[str]:
+        names = (_full_name(reader), _full_name(writer))
+        if names[0] != names[1]:
+            yield f"{path or 'the schema'}: {names[1]} is read as {names[0]}"
+            return
+        if names in seen:
+            return
+        seen.add(names)
+        written = {field["name"]: field for field in writer["fields"]}
+        for field in reader["fields"]:
+            where = f"{path}.{field['name']}".lstrip(".")
+            old = written.get(field["name"])
+            if old is not None:
+                yield from self.resolve(field["type"], old["type"], where, seen)
+            elif "default" not in field:
                 yield f"{where}: has no default and is not written"
-            continue
-        yield from _resolve(field["type"], old["type"], where, reader_names, writer_names, seen)
 
 
 def endless(schema: Schema) -> list[str]:
@@ -163,18 +160,8 @@ def endless(schema: Schema) -> list[str]:
         lines = [f"it unfolds to {parts} parts; at most {MAX_PARTS} are allowed"]
     if lines:
         return lines
-    todo = [schema]
-    while todo:
-        item = todo.pop()
-        if isinstance(item, list):
-            todo.extend(item)
-        elif isinstance(item, dict):
-            todo.extend(field["type"] for field in item.get("fields", ()))
-            todo.extend(item[key] for key in ("items", "values") if key in item)
-            todo.extend([item["type"]] if isinstance(item["type"], dict | list) else [])
-            if item["type"] == "array" and _may_be_empty(item["items"], names):
-                lines.append("an array's items take no bytes")
-    return lines
+    arrays = (item["items"] for item in _complex(schema) if item["type"] == "array")
+    return ["an array's items take no bytes" for items in arrays if _may_be_empty(items, names)]
 
 
 def _parts(schema: Schema, names: dict[str, Schema], known: dict[str, int]) -> int:
@@ -194,20 +181,18 @@ def _parts(schema: Schema, names: dict[str, Schema], known: dict[str, int]) -> i
 
 
 def _children(schema: Schema, names: dict[str, Schema]) -> Iterator[str]:
-    """Names that a record's content refers to, itself not looked into."""
-    for field in schema.get("fields", ()):
-        todo = [field["type"]]
-        while todo:
-            item = todo.pop()
-            if isinstance(item, list):
-                todo.extend(item)
-            elif isinstance(item, str):
-                yield from [item] if item in names else []
-            elif "name" in item:
-                yield _full_name(item)
-            else:
-                todo.extend(item[key] for key in ("items", "values") if key in item)
-                todo.extend([item["type"]] if not isinstance(item["type"], str) else [])
+    """Names that a record's content refers to, themselves not looked into."""
+    todo = [field["type"] for field in schema.get("fields", ())]
+    while todo:
+        item = todo.pop()
+        if isinstance(item, str):
+            yield from [item] if item in names else []
+        elif isinstance(item, dict) and "name" in item:
+            yield _full_name(item)
+        else:
+            todo.extend(_inside(item))
+            if isinstance(item, dict) and isinstance(item["type"], str):
+                todo.append(item["type"])
 
 
 def _reaches(name: str, names: dict[str, Schema]) -> bool:

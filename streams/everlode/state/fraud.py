@@ -11,15 +11,16 @@ from typing import Any, assert_never
 
 from everlode.events import commands as c
 from everlode.events import validations as e
-from everlode.events.base import Command, Event, Fact
+from everlode.events.base import Event, Fact
 from everlode.events.states import FraudState
 from everlode.state.shape import (
     Context,
+    Decide,
     Table,
-    check,
+    deciding,
+    folding,
     head,
     home_of,
-    lost_history,
     missing,
     refuse,
     rule,
@@ -39,16 +40,6 @@ def case_id(rule_name: str, subject: str) -> str:
     return f"case-{rule_name}-{subject}"
 
 
-def decide(command: Command, state: FraudState | None, ctx: Context) -> tuple[Event, ...]:
-    """Events that `command` causes; none when it changes nothing.
-
-    Raises:
-        Refusal: the command breaks a rule; NotFound when there is no such case.
-    """
-    events = _decide(command, state, ctx)  # type: ignore[arg-type]
-    return check(TRANSITIONS, events, state.status if state else None)
-
-
 def _decide(command: FraudCommand, state: FraudState | None, ctx: Context) -> tuple[Event, ...]:
     match command:
         case c.OpenFraudCase():
@@ -59,6 +50,10 @@ def _decide(command: FraudCommand, state: FraudState | None, ctx: Context) -> tu
             return _resolve(command, state)
         case _:
             assert_never(command)
+
+
+decide: Decide[FraudState] = deciding(TRANSITIONS, _decide)
+"""Events that a command causes on a case: see `shape.deciding`."""
 
 
 def _open(command: c.OpenFraudCase, state: FraudState | None) -> tuple[Event, ...]:
@@ -154,13 +149,5 @@ FOLDS: dict[type[Event], Callable[[Any, Fact, int], FraudState]] = {
 }
 
 
-def evolve(state: FraudState | None, fact: Fact, partition: int) -> FraudState | None:
-    """The case after `fact`.
-
-    Raises:
-        IntegrityError: the fact cannot follow this state (code `lost_history`).
-    """
-    fold = FOLDS.get(type(fact.data))
-    if fold is None or (state is None and fold is not _on_suspected):
-        raise lost_history(fact, state)
-    return fold(state, fact, partition)
+evolve = folding(FOLDS, (e.FraudSuspected,), again=(e.FraudSuspected,))
+"""The case after a fact: see `shape.folding`."""

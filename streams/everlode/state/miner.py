@@ -13,17 +13,18 @@ from typing import Any, assert_never
 
 from everlode.events import commands as c
 from everlode.events import miners as e
-from everlode.events.base import Command, Event, Fact
+from everlode.events.base import Event, Fact
 from everlode.events.states import MinerState, Performance
 from everlode.events.types import PPM
 from everlode.state.formulas import REPUTATION_START, reputation_after
 from everlode.state.shape import (
     Context,
+    Decide,
     Table,
-    check,
+    deciding,
+    folding,
     head,
     home_of,
-    lost_history,
     missing,
     refuse,
     rule,
@@ -59,16 +60,6 @@ TRANSITIONS: Table = {
     e.MinerReinstated: rule(["suspended"], "active"),
     e.MinerRetired: rule(_HERE, "retired"),
 }
-
-
-def decide(command: Command, state: MinerState | None, ctx: Context) -> tuple[Event, ...]:
-    """Events that `command` causes; none when it changes nothing.
-
-    Raises:
-        Refusal: the command breaks a rule; NotFound when there is no such miner.
-    """
-    events = _decide(command, state, ctx)  # type: ignore[arg-type]
-    return check(TRANSITIONS, events, state.status if state else None)
 
 
 def _decide(  # noqa: C901 - one case a command
@@ -110,6 +101,10 @@ def _decide(  # noqa: C901 - one case a command
             return (e.MinerRetired(reason=command.reason),)
         case _:
             assert_never(command)
+
+
+decide: Decide[MinerState] = deciding(TRANSITIONS, _decide)
+"""Events that a command causes on a miner: see `shape.deciding`."""
 
 
 def _here(state: MinerState) -> None:
@@ -343,16 +338,8 @@ FOLDS: dict[type[Event], Callable[[Any, Fact, int], MinerState]] = {
 """Total over the facts of `.miners`; a test compares it with the catalogue."""
 
 
-def evolve(state: MinerState | None, fact: Fact, partition: int) -> MinerState | None:
-    """The miner after `fact`.
-
-    Raises:
-        IntegrityError: the fact cannot follow this state (code `lost_history`).
-    """
-    fold = FOLDS.get(type(fact.data))
-    if fold is None or (state is None) != (fold is _on_registered):
-        raise lost_history(fact, state)
-    return fold(state, fact, partition)
+evolve = folding(FOLDS, (e.MinerRegistered,))
+"""The miner after a fact: see `shape.folding`."""
 
 
 def average_score_ppm(state: MinerState) -> int | None:

@@ -11,16 +11,17 @@ from typing import Any, assert_never
 
 from everlode.events import commands as c
 from everlode.events import rewards as e
-from everlode.events.base import Command, Event, Fact, LedgerEntry
+from everlode.events.base import Event, Fact, LedgerEntry
 from everlode.events.states import RewardState
 from everlode.state.formulas import REWARD_FORMULA, reward_of
 from everlode.state.shape import (
     Context,
+    Decide,
     Table,
-    check,
+    deciding,
+    folding,
     head,
     home_of,
-    lost_history,
     missing,
     refuse,
     rule,
@@ -63,16 +64,6 @@ def posting(source: str, target: str, amount_micro: int) -> tuple[LedgerEntry, L
     )
 
 
-def decide(command: Command, state: RewardState | None, ctx: Context) -> tuple[Event, ...]:
-    """Events that `command` causes; none when it changes nothing.
-
-    Raises:
-        Refusal: the command breaks a rule; NotFound when there is no such reward.
-    """
-    events = _decide(command, state, ctx)  # type: ignore[arg-type]
-    return check(TRANSITIONS, events, state.status if state else None)
-
-
 def _decide(command: RewardCommand, state: RewardState | None, ctx: Context) -> tuple[Event, ...]:
     if isinstance(command, c.CalculateReward):
         return _calculate(command, state, ctx)
@@ -91,6 +82,10 @@ def _decide(command: RewardCommand, state: RewardState | None, ctx: Context) -> 
             return _reverse(command, state)
         case _:
             assert_never(command)
+
+
+decide: Decide[RewardState] = deciding(TRANSITIONS, _decide)
+"""Events that a command causes on a reward: see `shape.deciding`."""
 
 
 def _calculate(
@@ -267,16 +262,5 @@ FOLDS: dict[type[Event], Callable[[Any, Fact, int], RewardState]] = {
     e.SlashCollected: _on_collected,
 }
 """Total over the facts of `.rewards`; a test compares it with the catalogue."""
-_FIRST = (_on_calculated, _on_collected)
-
-
-def evolve(state: RewardState | None, fact: Fact, partition: int) -> RewardState | None:
-    """The reward after `fact`.
-
-    Raises:
-        IntegrityError: the fact cannot follow this state (code `lost_history`).
-    """
-    fold = FOLDS.get(type(fact.data))
-    if fold is None or (state is None) != (fold in _FIRST):
-        raise lost_history(fact, state)
-    return fold(state, fact, partition)
+evolve = folding(FOLDS, (e.RewardCalculated, e.SlashCollected))
+"""The reward after a fact: see `shape.folding`."""

@@ -6,12 +6,12 @@ seq); a decision reads no clock, no ids and no randomness. Pure.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Any, NamedTuple, TypeVar
 
 from everlode.errors import IntegrityError, NotFound, Refusal
-from everlode.events.base import Envelope, Event, Fact
+from everlode.events.base import Command, Envelope, Event, Fact
 from everlode.events.states import (
     FraudState,
     MinerState,
@@ -63,18 +63,53 @@ def rule(sources: Iterable[str | None], target: str | None = None) -> Transition
 Table = Mapping[type[Event], Transition]
 
 
-def check(table: Table, events: tuple[Event, ...], status: str | None) -> tuple[Event, ...]:
-    """Return `events` if the table allows them one after another from `status`.
+Decide = Callable[[Command, S | None, Context], tuple[Event, ...]]
+Evolve = Callable[[S | None, Fact, int], S | None]
+Folds = Mapping[type[Event], Callable[[Any, Fact, int], S | None]]
 
-    Raises:
-        IntegrityError: a decision broke its own table.
+
+def deciding(
+    table: Table, rules: Callable[[Any, S | None, Context], tuple[Event, ...]]
+) -> Decide[S]:
+    """The decision of an aggregate: what `rules` give, held against the transition table.
+
+    It returns no events when the command changes nothing, and raises
+        Refusal: the command breaks a rule; NotFound when there is no such aggregate.
+        IntegrityError: the rules broke the table (code `transition`).
     """
-    for event in events:
-        row = table[type(event)]
-        if status not in row.sources:
-            raise IntegrityError(f"{type(event).__name__} from {status}", code="transition")
-        status = row.target or status
-    return events
+
+    def decide(command: Command, state: S | None, ctx: Context) -> tuple[Event, ...]:
+        events = rules(command, state, ctx)
+        status: str | None = state.status if state is not None else None
+        for event in events:
+            row = table[type(event)]
+            if status not in row.sources:
+                raise IntegrityError(f"{type(event).__name__} from {status}", code="transition")
+            status = row.target or status
+        return events
+
+    return decide
+
+
+def folding(
+    folds: Folds[S], first: Iterable[type[Event]], again: Iterable[type[Event]] = ()
+) -> Evolve[S]:
+    """The fold of an aggregate: by event type, history without holes.
+
+    Events of the types `first` begin an aggregate, and no other does; those of them that are in
+    `again` may come later too. It returns the state after the fact, None after a deletion, and
+    raises IntegrityError when the fact cannot follow the state (code `lost_history`).
+    """
+    begins = {folds[cls] for cls in first}
+    follows = {fold for cls, fold in folds.items() if fold not in begins or cls in tuple(again)}
+
+    def evolve(state: S | None, fact: Fact, partition: int) -> S | None:
+        fold = folds.get(type(fact.data))
+        if fold is None or fold not in (begins if state is None else follows):
+            raise lost_history(fact, state)
+        return fold(state, fact, partition)
+
+    return evolve
 
 
 def head(envelope: Envelope, partition: int) -> tuple[str, int, int, int, int, str, int, int]:

@@ -13,19 +13,20 @@ from typing import assert_never
 
 from everlode.events import commands as c
 from everlode.events import tasks as e
-from everlode.events.base import Command, Event, Fact
+from everlode.events.base import Event
 from everlode.events.states import TaskState
 from everlode.events.tasktypes import check_task_type
 from everlode.state.shape import (
     Context,
+    Decide,
     Table,
-    check,
-    lost_history,
+    deciding,
+    folding,
     missing,
     refuse,
     rule,
 )
-from everlode.state.taskfolds import FOLDS, on_submitted
+from everlode.state.taskfolds import FOLDS
 
 TaskCommand = (
     c.SubmitTask
@@ -62,16 +63,6 @@ def used_attempts(state: TaskState) -> int:
     return state.attempt - state.migrations
 
 
-def decide(command: Command, state: TaskState | None, ctx: Context) -> tuple[Event, ...]:
-    """Events that `command` causes; none when it changes nothing.
-
-    Raises:
-        Refusal: the command breaks a rule; NotFound when there is no such task.
-    """
-    events = _decide(command, state, ctx)  # type: ignore[arg-type]
-    return check(TRANSITIONS, events, state.status if state else None)
-
-
 def _decide(  # noqa: C901 - one case a command
     command: TaskCommand, state: TaskState | None, ctx: Context
 ) -> tuple[Event, ...]:
@@ -106,6 +97,10 @@ def _decide(  # noqa: C901 - one case a command
             return _rewarded(command, state)
         case _:
             assert_never(command)
+
+
+decide: Decide[TaskState] = deciding(TRANSITIONS, _decide)
+"""Events that a command causes on a task: see `shape.deciding`."""
 
 
 def _submit(command: c.SubmitTask, state: TaskState | None, ctx: Context) -> tuple[Event, ...]:
@@ -291,13 +286,5 @@ def _rewarded(command: c.RecordReward, state: TaskState) -> tuple[Event, ...]:
     return (e.TaskRewarded(**command.__dict__),)
 
 
-def evolve(state: TaskState | None, fact: Fact, partition: int) -> TaskState | None:
-    """The task after `fact`; None when it was deleted.
-
-    Raises:
-        IntegrityError: the fact cannot follow this state (code `lost_history`).
-    """
-    fold = FOLDS.get(type(fact.data))
-    if fold is None or (state is None) != (fold is on_submitted):
-        raise lost_history(fact, state)
-    return fold(state, fact, partition)
+evolve = folding(FOLDS, (e.TaskSubmitted,))
+"""The task after a fact; None when it was deleted: see `shape.folding`."""

@@ -11,7 +11,7 @@ from everlode.events.states import TaskState
 from everlode.state.shape import head, home_of, step
 
 
-def on_submitted(_: TaskState | None, fact: Fact, partition: int) -> TaskState:
+def _on_submitted(_: TaskState | None, fact: Fact, partition: int) -> TaskState:
     data: e.TaskSubmitted = fact.data  # type: ignore[assignment]
     return TaskState(
         *head(fact.envelope, partition),
@@ -185,7 +185,7 @@ def _on_deleted(_state: TaskState, _fact: Fact, _partition: int) -> None:
 
 
 FOLDS: dict[type[Event], Callable[[Any, Fact, int], TaskState | None]] = {
-    e.TaskSubmitted: on_submitted,
+    e.TaskSubmitted: _on_submitted,
     e.TaskAssigned: _on_assigned,
     e.TaskProgressed: _on_progressed,
     e.TaskSolved: _on_solved,

@@ -17,15 +17,16 @@ from typing import Any, NamedTuple, assert_never
 
 from everlode.events import commands as c
 from everlode.events import validations as e
-from everlode.events.base import Command, Event, Fact
+from everlode.events.base import Event, Fact
 from everlode.events.states import Judgement, ValidationState, Vote
 from everlode.state.shape import (
     Context,
+    Decide,
     Table,
-    check,
+    deciding,
+    folding,
     head,
     home_of,
-    lost_history,
     missing,
     refuse,
     rule,
@@ -111,16 +112,6 @@ def vote_wanted(fact: Fact) -> VoteWanted | None:
     return None
 
 
-def decide(command: Command, state: ValidationState | None, ctx: Context) -> tuple[Event, ...]:
-    """Events that `command` causes; none when it changes nothing.
-
-    Raises:
-        Refusal: the command breaks a rule; NotFound when there is no such validation.
-    """
-    events = _decide(command, state, ctx)  # type: ignore[arg-type]
-    return check(TRANSITIONS, events, state.status if state else None)
-
-
 def _decide(
     command: ValidationCommand, state: ValidationState | None, ctx: Context
 ) -> tuple[Event, ...]:
@@ -137,6 +128,10 @@ def _decide(
             return _defer(command, state)
         case _:
             assert_never(command)
+
+
+decide: Decide[ValidationState] = deciding(TRANSITIONS, _decide)
+"""Events that a command causes on a validation: see `shape.deciding`."""
 
 
 def _check_panel(kind: str, quorum: int, reviewers: tuple[str, ...], solver: str) -> None:
@@ -350,13 +345,5 @@ FOLDS: dict[type[Event], Callable[[Any, Fact, int], ValidationState]] = {
 """With fraud.FOLDS total over the facts of `.validations`; a test compares with the catalogue."""
 
 
-def evolve(state: ValidationState | None, fact: Fact, partition: int) -> ValidationState | None:
-    """The validation after `fact`.
-
-    Raises:
-        IntegrityError: the fact cannot follow this state (code `lost_history`).
-    """
-    fold = FOLDS.get(type(fact.data))
-    if fold is None or (state is None) != (fold is _on_requested):
-        raise lost_history(fact, state)
-    return fold(state, fact, partition)
+evolve = folding(FOLDS, (e.ValidationRequested,))
+"""The validation after a fact: see `shape.folding`."""
