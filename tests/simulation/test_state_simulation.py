@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from random import Random
 from typing import Any
 
@@ -38,9 +38,8 @@ from everlode.tasks.service import TaskComponent
 from everlode.topics import Topology
 from everlode.topics.names import split_fact_topic
 from everlode.validation.service import ValidationComponent
+from tests.state_commands import DEADLINE, NOW, register, solution, submit
 
-START = datetime(2026, 1, 1, tzinfo=UTC)
-DEADLINE = START + timedelta(days=30)
 TOPOLOGY = Topology(partitions=1)
 MINERS = tuple(f"m{n}" for n in range(12))
 LIARS = frozenset(MINERS[:5])
@@ -98,7 +97,7 @@ class Region:
         self.tasks: dict[str, c.SubmitTask] = {}
         self.positions: Counter[tuple[str, str]] = Counter()
         self.sink = Sink(self.random)
-        self.now = START
+        self.now = NOW
         self.acted: Counter[str] = Counter()
         self.seen: Counter[str] = Counter()
         self.epochs: Counter[str] = Counter()
@@ -220,22 +219,14 @@ class Region:
             )
             return
         good = data.miner_id not in LIARS
-        solution = solution_hash(key, data.miner_id, good)
+        found = solution_hash(key, data.miner_id, good)
         if good and self.tasks[key].planted_sha256 is not None:
-            solution = self.tasks[key].planted_sha256 or solution
+            found = self.tasks[key].planted_sha256 or found
         if not good and self.random.random() < 0.3:
-            solution = "c" * 64
+            found = "c" * 64
         self.send(
             key,
-            c.SubmitSolution(
-                miner_id=data.miner_id,
-                attempt=data.attempt,
-                solution_id=f"{key}-{data.attempt}",
-                solution_uri="u",
-                solution_sha256=solution,
-                solution_bytes=1,
-                work_ms=1000,
-            ),
+            solution(data.miner_id, data.attempt, f"{key}-{data.attempt}", found),
         )
 
     def vote(self, validation_id: str, voter: str, kind: str) -> c.CastVote:
@@ -260,10 +251,15 @@ class Region:
     def run(self, tasks: int) -> None:
         """All tasks in, and on until nothing moves."""
         for miner in MINERS:
-            self.send(miner, REGISTER)
+            self.send(miner, register(specialties=TOPOLOGY.task_types))
         for n in range(tasks):
             kind = self.random.choice(TOPOLOGY.task_types)
-            self.tasks[f"t{n}"] = submit(f"t{n}", kind, planted=n % 5 == 0)
+            self.tasks[f"t{n}"] = submit(
+                task_type=kind,
+                payload_sha256=solution_hash(f"t{n}", "input"),
+                planted_sha256=solution_hash(f"t{n}", "planted") if n % 5 == 0 else None,
+                base_reward_micro=1_000_003,
+            )
             self.send(f"t{n}", self.tasks[f"t{n}"])
         quiet = 0
         while quiet < 60:
@@ -277,36 +273,6 @@ class Region:
     def all(self, component: str) -> dict[str, Any]:
         name = "validations" if component == "fraud" else component
         return self.nodes[name].folds.states[component]
-
-
-REGISTER = c.RegisterMiner(
-    operator_id="o",
-    endpoint="e",
-    specialties=TOPOLOGY.task_types,
-    gpus=1,
-    gpu_model="A",
-    cpu_milli=1,
-    memory_mib=1,
-    max_concurrent=9,
-)
-
-
-def submit(key: str, task_type: str, planted: bool) -> c.SubmitTask:
-    return c.SubmitTask(
-        client_id="c",
-        task_type=task_type,
-        payload_uri="u",
-        payload_sha256=solution_hash(key, "input"),
-        planted_sha256=solution_hash(key, "planted") if planted else None,
-        payload_bytes=1,
-        cpu_milli=1,
-        memory_mib=1,
-        gpus=1,
-        gpu_milli=1,
-        base_reward_micro=1_000_003,
-        max_attempts=3,
-        deadline_at=DEADLINE,
-    )
 
 
 def check_logs(region: Region) -> None:

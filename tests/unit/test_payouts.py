@@ -20,6 +20,7 @@ from everlode.rewards.service import RewardComponent
 from everlode.rewards.sink import JournalSink
 from everlode.state.view import Where
 from everlode.topics import Topology
+from tests.state_commands import fact_of
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 WALL_MS = 1_000_000
@@ -106,19 +107,8 @@ class Node:
 
 
 def cause(data: Event, key: str, stamp: int = 5) -> Fact:
-    envelope = Envelope(
-        event_id=f"e-{type(data).__name__}",
-        aggregate_id=key,
-        version=1,
-        origin="eu.1",
-        scope="validation/eu",
-        epoch=1,
-        seq=1,
-        stamp=stamp,
-        occurred_at=NOW,
-        correlation_id="story",
-    )
-    return Fact(envelope, data)
+    name = f"e-{type(data).__name__}"
+    return fact_of(data, key, event_id=name, stamp=stamp, at=NOW, correlation_id="story")
 
 
 def suspected(stamp: int = 5) -> Fact:

@@ -19,7 +19,7 @@ from everlode.events import commands as c
 from everlode.events import miners as me
 from everlode.events import rewards as re
 from everlode.events import tasks as te
-from everlode.events.base import Command, Envelope, Event, Evidence, Fact
+from everlode.events.base import Command, Event, Evidence, Fact
 from everlode.events.catalogue import COMMANDS as CATALOGUE
 from everlode.events.catalogue import EVENTS
 from everlode.events.states import (
@@ -31,6 +31,7 @@ from everlode.events.states import (
     ValidationState,
 )
 from everlode.state import dispatch, fraud, miner, reward, task, validation
+from tests.state_commands import fact_of
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 HASHES = ("a" * 64, "b" * 64, "c" * 64)
@@ -226,19 +227,14 @@ class World:
     def append(self, component: str, key: str, event: Event) -> Fact:
         before = self.states.get((component, key))
         n = len(self.log) + 1
-        envelope = Envelope(
-            event_id=f"e{n}",
-            aggregate_id=key,
+        fact = fact_of(
+            event,
+            key,
+            n,
             version=1 + (before.version if before else 0),
-            origin="eu.1",
             scope=SCOPES[component],
-            epoch=1,
-            seq=n,
-            stamp=n,
-            occurred_at=self.now,
-            correlation_id="c",
+            at=self.now,
         )
-        fact = Fact(envelope, event)
         after = dispatch.evolve(component, before, fact, 0)
         self.check_step(component, before, fact, after)
         self.states[component, key] = after

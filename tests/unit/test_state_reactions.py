@@ -2,179 +2,26 @@
 
 from __future__ import annotations
 
-import hashlib
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from everlode.errors import Refusal
 from everlode.events import commands as c
 from everlode.events import validations as ve
-from everlode.events.base import Command, Envelope, Fact
-from everlode.events.states import FraudState, RewardState, State, ValidationState, Vote
+from everlode.events.base import Fact
+from everlode.events.states import RewardState, ValidationState, Vote
 from everlode.events.tasks import TaskSolved
-from everlode.state import dispatch, fraudrules
-from everlode.state.fraud import case_id
+from everlode.state import fraudrules
 from everlode.state.judging import choose_reviewers
 from everlode.state.reactions import command_id, react
-from everlode.state.reward import reward_id, slash_id
+from everlode.state.reward import slash_id
 from everlode.state.validation import vote_wanted
-from everlode.state.view import HomeView, Planted, Where
-
-NOW = datetime(2026, 1, 1, tzinfo=UTC)
-DEADLINE = NOW + timedelta(days=9)
-COMPONENTS = ("tasks", "miners", "validations", "rewards")
-MINERS = tuple("abcdefgh")
-WHERE = Where("eu.1.tasks", 1, 42)
-
-
-def sha(text: str) -> str:
-    return (text * 64)[:64]
-
-
-class Home:
-    """Four primaries of one region, who read each other's facts; `shuffle` mixes the order."""
-
-    def __init__(self, shuffle: Any = None, repeat: bool = False) -> None:
-        self.folds: dict[str, dict[str, State]] = {name: {} for name in (*COMPONENTS, "fraud")}
-        self.views = {name: HomeView("eu", self.folds) for name in COMPONENTS}
-        self.facts: list[tuple[str, Fact]] = []
-        self.done: set[str] = set()
-        self.queue: list[tuple[str, Fact]] = []
-        self.now = NOW
-        self.shuffle = shuffle
-        self.repeat = repeat
-        for miner in MINERS:
-            self.send("miners", miner, REGISTER)
-            self.send("miners", miner, c.DepositStake(amount_micro=10_000_000))
-
-    def send(self, component: str, key: str, command: Command, at: datetime | None = None) -> None:
-        """A command, and all that follows from it."""
-        self.now += timedelta(seconds=1)
-        self.carry_out(component, key, command, at or self.now)
-        while self.queue:
-            at_index = self.shuffle.randrange(len(self.queue)) if self.shuffle else 0
-            target, fact = self.queue.pop(at_index)
-            for reaction in react(target, fact, self.views[target], WHERE):
-                identity = command_id(fact.envelope.event_id, reaction)
-                for _ in range(2 if self.repeat else 1):
-                    if identity not in self.done or self.repeat:
-                        self.done.add(identity)
-                        self.react_to(target, reaction.aggregate_id, reaction.command, fact)
-
-    def react_to(self, component: str, key: str, command: Command, cause: Fact) -> None:
-        try:
-            self.carry_out(component, key, command, cause.envelope.occurred_at)
-        except Refusal as error:
-            if error.code not in LAWFUL_REFUSALS:
-                raise
-
-    def carry_out(self, component: str, key: str, command: Command, at: datetime) -> None:
-        name = dispatch.component_of_command(command)
-        state = self.folds[name].get(key)
-        ctx = dispatch.Context(key, "eu", at)
-        for event in dispatch.decide(component, command, state, ctx):
-            n = len(self.facts) + 1
-            envelope = Envelope(
-                event_id=f"e{n}",
-                aggregate_id=key,
-                version=1 + (state.version if state else 0),
-                origin="eu.1",
-                scope=f"{component}/eu",
-                epoch=1,
-                seq=n,
-                stamp=n,
-                occurred_at=at,
-                correlation_id="c",
-            )
-            fact = Fact(envelope, event)
-            state = dispatch.evolve_fact(state, fact, 0)
-            assert state is not None
-            self.folds[name][key] = state
-            self.facts.append((component, fact))
-            for view in self.views.values():
-                view.changed(state)
-            if component == "miners":
-                self.views["validations"].miner_fact(fact)
-            self.queue.extend((target, fact) for target in COMPONENTS)
-
-    def work(self, task: str, miner: str, task_type: str, **more: Any) -> None:
-        """A task is submitted, assigned and solved."""
-        given = {"payload": task, "solution": f"{task}s", "planted": None, "size": 1000, **more}
-        self.send(
-            "tasks",
-            task,
-            c.SubmitTask(
-                client_id="c",
-                task_type=task_type,
-                payload_uri="u",
-                payload_sha256=sha_of(given["payload"]),
-                payload_bytes=given["size"],
-                cpu_milli=1,
-                memory_mib=1,
-                gpus=1,
-                gpu_milli=1,
-                base_reward_micro=1_000_000,
-                max_attempts=3,
-                deadline_at=DEADLINE,
-                planted_sha256=given["planted"] and sha_of(given["planted"]),
-            ),
-        )
-        self.send(
-            "tasks", task, c.AssignTask(miner_id=miner, manager_node="n", lease_until=DEADLINE)
-        )
-        self.send(
-            "tasks",
-            task,
-            c.SubmitSolution(
-                miner_id=miner,
-                attempt=1,
-                solution_id=f"{task}-1",
-                solution_uri="u",
-                solution_sha256=sha_of(given["solution"]),
-                solution_bytes=1,
-                work_ms=100,
-            ),
-        )
-
-    def vote(self, task: str, who: str, kind: str, accept: bool, score: int = 900_000) -> None:
-        vote = c.CastVote(voter_id=who, voter_kind=kind, accept=accept, score_ppm=score)  # type: ignore[arg-type]
-        self.send("validations", f"v-{task}-1", vote)
-
-    def pay(self, task: str, miner: str) -> None:
-        self.send("rewards", reward_id(task, miner), c.PayReward(payout_ref="p"))
-
-    def state(self, component: str, key: str) -> Any:
-        return self.folds[component].get(key)
-
-    def review(self, task: str) -> ValidationState:
-        found: ValidationState = self.state("validations", f"v-{task}-1")
-        return found
-
-    def case(self, rule: str, subject: str) -> FraudState | None:
-        found: FraudState | None = self.state("fraud", case_id(rule, subject))
-        return found
-
-
-REGISTER = c.RegisterMiner(
-    operator_id="o",
-    endpoint="e",
-    specialties=(),
-    gpus=1,
-    gpu_model="A",
-    cpu_milli=1,
-    memory_mib=1,
-    max_concurrent=2,
-)
-LAWFUL_REFUSALS = {"no_reward", "not_payable", "too_late", "already_calculated", "not_validated"}
-
-
-def sha_of(text: str) -> str:
-
-    return hashlib.sha256(text.encode()).hexdigest()
+from everlode.state.view import HomeView, Planted
+from tests.state_commands import NOW, fact_of, sha256_of, solution, submit
+from tests.state_home import COMPONENTS, MINERS, WHERE, Home
 
 
 def test_good_solution_goes_all_the_way_to_its_reward() -> None:
@@ -290,10 +137,10 @@ def test_same_solution_with_a_good_reason_is_no_copy(
 def test_two_copies_of_one_batch_are_found_at_the_decision() -> None:
     home = Home()
     home.work("t1", "a", "inference", solution="same")
-    seen = home.views["validations"]._by_solution.pop(sha_of("same"))
+    seen = home.views["validations"]._by_solution.pop(sha256_of("same"))
     home.work("t2", "b", "inference", solution="same")  # the first is not seen yet
     assert home.folds["fraud"] == {}
-    home.views["validations"]._by_solution[sha_of("same")].extend(seen)
+    home.views["validations"]._by_solution[sha256_of("same")].extend(seen)
     home.vote("t2", "auto", "automatic", True)
     case = home.case("copied-solution", "t2-1")
     assert case is not None
@@ -393,23 +240,6 @@ def test_failed_expired_and_cancelled_work_frees_the_stake() -> None:
     assert miner.stake_free_micro == 10_000_000
 
 
-def submit() -> c.SubmitTask:
-    return c.SubmitTask(
-        client_id="c",
-        task_type="inference",
-        payload_uri="u",
-        payload_sha256=sha("a"),
-        payload_bytes=1,
-        cpu_milli=1,
-        memory_mib=1,
-        gpus=1,
-        gpu_milli=1,
-        base_reward_micro=1_000_000,
-        max_attempts=3,
-        deadline_at=DEADLINE,
-    )
-
-
 def busy(home: Home) -> Home:
     """All kinds of ends, honest and not."""
     home.work("t1", "a", "inference", solution="same")
@@ -499,22 +329,6 @@ def test_command_id_differs_by_event_rule_and_aggregate() -> None:
     assert len(ids) == len({(e, r.rule, r.aggregate_id) for _, e, r in found}) == len(found)
 
 
-def fact_of(data: Any, key: str = "v") -> Fact:
-    envelope = Envelope(
-        event_id="e",
-        aggregate_id=key,
-        version=1,
-        origin="eu.1",
-        scope="validation/eu",
-        epoch=1,
-        seq=1,
-        stamp=1,
-        occurred_at=NOW,
-        correlation_id="c",
-    )
-    return Fact(envelope, data)
-
-
 def test_votes_are_asked_of_those_who_can_decide() -> None:
     home = busy(Home())
     wanted = [vote_wanted(fact) for component, fact in home.facts if component == "validations"]
@@ -547,9 +361,9 @@ def test_decision_under_suspicion_is_shown_to_experts() -> None:
     home = Home()
     view = home.views["validations"]
     home.work("t1", "a", "inference", solution="same")
-    seen = view._by_solution.pop(sha_of("same"))
+    seen = view._by_solution.pop(sha256_of("same"))
     home.work("t2", "b", "inference", solution="same")
-    view._by_solution[sha_of("same")].extend(seen)
+    view._by_solution[sha256_of("same")].extend(seen)
     home.vote("t2", "auto", "automatic", True)
     assert view.audits_due() == ["v-t2-1"]
     assert view.open_cases("v-t2-1") == ["case-copied-solution-t2-1"]
@@ -616,15 +430,9 @@ def test_largest_close_group_is_accused() -> None:
 
 def test_speed_rule_needs_no_clock() -> None:
     solved = TaskSolved(
-        attempt=1,
-        miner_id="m",
-        solution_id="s",
-        solution_uri="u",
-        solution_sha256=sha("a"),
-        solution_bytes=1,
-        work_ms=0,
+        **solution("m", 1, "s", sha256_of("a"), work_ms=0).__dict__,
         task_type="inference",
-        payload_sha256=sha("b"),
+        payload_sha256=sha256_of("b"),
         payload_bytes=0,
         base_reward_micro=1,
     )

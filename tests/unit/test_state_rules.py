@@ -14,12 +14,13 @@ from everlode.events import rewards as re
 from everlode.events import tasks as te
 from everlode.events import validations as ve
 from everlode.events.barriers import Barrier
-from everlode.events.base import Command, Envelope, Event, Evidence, Fact
+from everlode.events.base import Command, Event, Evidence, Fact
 from everlode.events.states import MinerState, RewardState, TaskState, ValidationState
 from everlode.state import dispatch
 from everlode.state.formulas import penalty_of, reputation_after, reward_of, stake_of
 from everlode.state.miner import average_score_ppm, locks_after
 from everlode.state.task import used_attempts
+from tests.state_commands import fact_of
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 LATER = NOW + timedelta(hours=1)
@@ -48,19 +49,7 @@ class Aggregate:
 
     def fold(self, event: Event) -> None:
         n = len(self.facts) + 1
-        envelope = Envelope(
-            event_id=f"e{n}",
-            aggregate_id=self.key,
-            version=n,
-            origin="us.1",
-            scope="any/eu",
-            epoch=3,
-            seq=n,
-            stamp=n,
-            occurred_at=self.now,
-            correlation_id="c",
-        )
-        fact = Fact(envelope, event)
+        fact = fact_of(event, self.key, n, version=n, origin="us.1", epoch=3, at=self.now)
         self.facts.append(fact)
         self.state = dispatch.evolve_fact(self.state, fact, 1)
 
