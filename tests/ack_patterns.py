@@ -22,6 +22,7 @@ from everlode.agents.app import make_app, raw_topic, run_app
 
 FAILS_AT = 50
 QUIET_S = 4.0
+SOON_S = 1.0
 PACE_S = 0.02
 """Slow enough for several commits before the failure."""
 Agent = Callable[[Any], Awaitable[None]]
@@ -79,8 +80,12 @@ class Worker:
             self.seen_at = time.monotonic()
             await asyncio.sleep(20 * PACE_S)
             if str(FAILS_AT).encode() in values:
-                await self.app.crash(Failed())
+                asyncio.get_running_loop().call_later(SOON_S, self.crash)
                 return
+
+    def crash(self) -> None:
+        """After a commit: whether Faust commits before it stops is a race, either may win."""
+        self.crashing = asyncio.ensure_future(self.app.crash(Failed()))
 
     async def noack_crash(self, stream: Any) -> None:
         async for event in stream.noack().events():
@@ -99,16 +104,16 @@ class Worker:
             raise Failed
 
     def run(self) -> None:
-        """As a worker runs, until it crashes or nothing has been seen for a while."""
+        """As a worker runs, until it crashes or nothing has been seen for a while.
+
+        `run_app` ends a worker that hangs at its end.
+        """
         threading.Thread(target=self.stop_when_quiet, daemon=True).start()
         run_app(self.app)
 
     def stop_when_quiet(self) -> None:
-        began = time.monotonic()
-        while time.monotonic() - began < 60:
+        while not self.seen_at or time.monotonic() - self.seen_at < QUIET_S:
             time.sleep(0.1)
-            if self.seen_at and time.monotonic() - self.seen_at > QUIET_S:
-                break
         os.kill(os.getpid(), signal.SIGTERM)
 
 

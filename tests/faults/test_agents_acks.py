@@ -45,6 +45,7 @@ def committed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, in
             finally:
                 for worker in workers:
                     worker.kill()
+                    worker.wait()
         found = {}
         for name in (*LOSING, *HOLDING):
             reader = Reader(lab.bootstrap, name)

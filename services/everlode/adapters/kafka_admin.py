@@ -115,7 +115,7 @@ def ensure_topics(bootstrap: str, specs: Sequence[TopicSpec]) -> tuple[str, ...]
         )
         for name, future in created.items():
             _created(name, future)
-    _await_leaders(client, bootstrap, specs)
+    _await_leaders(bootstrap, specs)
     drifts = diff_topics(bootstrap, specs)
     if drifts:
         first = drifts[0]
@@ -217,16 +217,21 @@ def _configs(client: AdminClient, bootstrap: str, names: list[str]) -> dict[str,
         raise _unavailable(bootstrap, exc) from exc
 
 
-def _await_leaders(client: AdminClient, bootstrap: str, specs: Sequence[TopicSpec]) -> None:
+def _await_leaders(bootstrap: str, specs: Sequence[TopicSpec]) -> None:
+    """Until every node of the cluster knows a leader of each partition.
+
+    Asked node by node: a node that has not heard of a new topic yet says that there is none.
+    """
     deadline = time.monotonic() + _REQUEST_S
-    waiting: list[str] = []
-    while time.monotonic() < deadline:
-        present = _metadata(client, bootstrap)
-        waiting = [s.name for s in specs if not _led(present.get(s.name), s.partitions)]
-        if not waiting:
-            return
-        time.sleep(0.05)
-    raise DeadlineExceeded(f"{bootstrap}: topic {waiting[0]} has no leader in time")
+    for server in bootstrap.split(","):
+        while True:
+            present = _metadata(admin_client(server), server)
+            waiting = [s.name for s in specs if not _led(present.get(s.name), s.partitions)]
+            if not waiting:
+                break
+            if time.monotonic() > deadline:
+                raise DeadlineExceeded(f"{server}: topic {waiting[0]} has no leader in time")
+            time.sleep(0.05)
 
 
 def _led(topic: Any, partitions: int) -> bool:

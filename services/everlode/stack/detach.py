@@ -51,8 +51,13 @@ def start_detached(
             child.terminate()
             child.wait()
         raise
+    _forget_ended()
     _left_running.append(child)
     return Endpoints.load(folder)
+
+
+def _forget_ended() -> None:
+    _left_running[:] = [child for child in _left_running if child.poll() is None]
 
 
 def _follow(
@@ -101,6 +106,7 @@ def stop_detached(folder: Path, timeout: float) -> int | None:
     for child in _left_running:
         if child.pid == pid:
             child.wait(timeout)
+    _forget_ended()
     deadline = time.monotonic() + timeout
     while holder(folder) is not None or any(p.alive for p in read_record(folder)):
         if time.monotonic() > deadline:

@@ -7,13 +7,19 @@ detects a dead worker in seconds. Shell.
 
 from __future__ import annotations
 
+import os
+import sys
 import tempfile
+import threading
 from pathlib import Path
 from typing import Any
 
 import faust
 from aiokafka import AIOKafkaConsumer
 from faust.transport.drivers import aiokafka as driver
+
+STOP_S = 15.0
+"""Seconds that Faust gets to stop in good order."""
 
 
 class _CommittedThread(driver.AIOKafkaConsumerThread):
@@ -71,10 +77,28 @@ def raw_topic(app: faust.App, *names: str) -> Any:
 
 
 def run_app(app: faust.App) -> int:
-    """Run the app in this thread until SIGTERM, SIGINT or a crash; returns the exit code."""
+    """Run the app in this thread until SIGTERM, SIGINT or a crash; returns the exit code.
+
+    Faust's own end can hang on a client that waits for an answer. What stopped and is still there
+    after STOP_S ends at once, with 1: nothing unacknowledged is lost by that.
+    """
     worker = faust.Worker(app, loglevel="warn", quiet=True)
+    ended = threading.Event()
+    threading.Thread(target=_end_hanging, args=(app, worker, ended), daemon=True).start()
     try:
         worker.execute_from_commandline()
     except SystemExit as stop:
         return int(stop.code or 0) if not isinstance(stop.code, str) else 1
+    finally:
+        ended.set()
     return 0
+
+
+def _end_hanging(app: faust.App, worker: faust.Worker, ended: threading.Event) -> None:
+    while not (app.should_stop or worker.should_stop):
+        if ended.wait(0.5):
+            return
+    if not ended.wait(STOP_S):
+        print(f"{app.conf.id}: did not stop within {STOP_S} s", file=sys.stderr)  # noqa: T201
+        sys.stderr.flush()
+        os._exit(1)
