@@ -16,9 +16,11 @@ from everlode.sdk import (
     Endpoints,
     EventConsumer,
     EventProducer,
+    Identity,
     MiningClient,
+    NodeAgent,
 )
-from tests.region import PARTITIONS, Region
+from tests.region import PARTITIONS, Region, until
 
 pytestmark = pytest.mark.timeout(180)
 TOPIC = "eu.1.rewards"
@@ -95,6 +97,37 @@ def test_event_consumer_goes_on_from_its_position_without_loss_or_repeat(region:
     assert control is not None
     with pytest.raises(Refusal, match="another cluster"):
         EventConsumer(control, ["control"], 1, position=position)
+
+
+def test_agent_cut_off_from_the_real_control_log_fences_itself_and_returns(region: Region) -> None:
+    seen: list[tuple[str, int]] = []
+    control = region.endpoints.control_bootstrap
+    assert control is not None
+    agent = NodeAgent(
+        Identity("eu-vd-cut", "eu", "eu.1", "validation"),
+        bootstrap=region.bootstrap,
+        control_bootstrap=control,
+        partitions=PARTITIONS,
+        scopes=("validation/eu",),
+        on_role=lambda change: seen.append((change.role, change.epoch)),
+        renew_ms=500,
+        fence_after_ms=2_500,
+    ).start()
+    name = next(p.name for p in region.stack.processes() if p.kind == "control")
+    try:
+        epoch = region.assign("validations", "eu-vd-cut")
+        until(lambda: agent.leads("validation/eu") == epoch, 20, "leads")
+        region.stack.pause(name)
+        until(lambda: ("fenced", epoch) in seen[2:], 20, f"fences itself: {seen}")
+        assert agent.leads("validation/eu") is None
+        region.stack.resume(name)
+        until(lambda: agent.leads("validation/eu") == epoch, 30, "leads again")
+    finally:
+        region.stack.resume(name)
+        agent.close()
+    roles = [("secondary", 0), *[("fenced", epoch), ("primary", epoch)] * 2, ("fenced", epoch)]
+    assert seen == roles
+    assert agent.failed is None
 
 
 def test_client_goes_to_another_region_when_its_own_is_gone(region: Region) -> None:

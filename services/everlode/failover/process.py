@@ -46,8 +46,8 @@ def run_coordinator(region: str, node_id: str, endpoints: Endpoints) -> None:
     )
     say(f"{node_id}: ready")
     while not stop.is_set():
-        if agent.halted is not None:
-            raise agent.halted
+        if agent.failed is not None:
+            raise agent.failed
         try:
             coordinator.turn()
         except Unavailable as error:

@@ -111,6 +111,8 @@ class Runtime:
         clock is wrong.
         """
         while not self._stop.is_set():
+            if self._agent.failed is not None:
+                raise self._agent.failed  # it can never lead again: end, and be started anew
             epoch = self._agent.leads(self.scope)
             try:
                 if epoch is None:

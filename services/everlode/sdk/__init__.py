@@ -1,6 +1,7 @@
 """The SDK: commands (MiningClient), facts (EventProducer, EventConsumer), nodes (NodeAgent)."""
 
-from everlode.sdk.agent import Identity, Load, NodeAgent
+from everlode.control.roles import Role, RoleChange
+from everlode.sdk.agent import AsyncNodeAgent, Identity, Load, NodeAgent
 from everlode.sdk.client import AsyncMiningClient, MiningClient
 from everlode.sdk.consumer import EventConsumer, Received
 from everlode.sdk.producer import Ack, EventProducer, Unknown
@@ -9,6 +10,7 @@ from everlode.stack.endpoints import Endpoints
 __all__ = [
     "Ack",
     "AsyncMiningClient",
+    "AsyncNodeAgent",
     "Endpoints",
     "EventConsumer",
     "EventProducer",
@@ -17,5 +19,7 @@ __all__ = [
     "MiningClient",
     "NodeAgent",
     "Received",
+    "Role",
+    "RoleChange",
     "Unknown",
 ]

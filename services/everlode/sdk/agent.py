@@ -2,22 +2,27 @@
 
 A node may act for a scope only while `leads(scope)` gives an epoch: the folded control log names
 it primary, and its lease (renewed through the log, read back) is good. A restarted process starts
-fenced. Shell: one thread for beats and renewals, one for the control log.
+fenced. `on_role` is told of each change once, in order, in a thread of its own, so that a slow
+callback delays neither beats nor renewals; `leads` may be ahead of it, and decides. An error in a
+callback fences the node for good: see `NodeAgent.failed`. Shell: one thread for beats and
+renewals, one for the control log, one for callbacks.
 """
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import threading
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from everlode.adapters.kafka_control import ControlFollower, ControlLog
 from everlode.control.fold import ControlState
-from everlode.control.lease import Lease
-from everlode.errors import EverlodeError, Unavailable
+from everlode.control.roles import RoleChange, Roles
+from everlode.errors import Refusal, Unavailable
 from everlode.events.base import Event, Fact
 from everlode.events.control import LeaseRenewed, NodeJoined
 from everlode.events.heartbeats import NodeBeat
@@ -26,6 +31,10 @@ from everlode.sdk.clock import Clock, WallClock
 from everlode.sdk.probe import ProbeEndpoint
 from everlode.sdk.signals import SignalWriter
 from everlode.topics.partition import partition_of
+
+LOG = logging.getLogger(__name__)
+CLOSE_S = 10.0
+"""A callback that is under way at the end is waited for this long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +65,12 @@ def mono_ms() -> int:
 
 
 class NodeAgent:
-    """One node. `load` is asked before each beat; `on_control` gets every control record."""
+    """One node. `load` is asked before each beat; `on_role` is told of each change of role.
+
+    A scope that the node was chosen for is `fenced` first, and `primary` once its lease is good;
+    it is `fenced` again when the lease runs out, and `primary` again, in the same epoch, when a
+    renewal gets through. Other nodes' epochs are told as `secondary`.
+    """
 
     def __init__(
         self,
@@ -67,7 +81,7 @@ class NodeAgent:
         partitions: int,
         scopes: tuple[str, ...] = (),
         load: Callable[[], Load] = Load,
-        on_control: Callable[[int, Fact, ControlState], None] | None = None,
+        on_role: Callable[[RoleChange], None] | None = None,
         clock: Clock | None = None,
         beat_ms: int = 1000,
         renew_ms: int = 2000,
@@ -76,19 +90,21 @@ class NodeAgent:
         self.identity = identity
         self._scopes = scopes
         self._load = load
-        self._on_control = on_control
+        self._on_role = on_role
         self._clock = clock or WallClock()
         self._beat_ms, self._renew_ms = beat_ms, renew_ms
         self._partition = partition_of(identity.node_id, partitions)
         self._signals = SignalWriter(bootstrap, identity.origin, self._clock)
         self._log = ControlLog(control_bootstrap)
-        self._leases = {scope: Lease(fence_after_ms) for scope in scopes}
-        self._held: dict[str, int] = {}
-        self._guard = threading.Lock()
+        self._roles = Roles(identity.node_id, scopes, fence_after_ms)
+        self._failed: Exception | None = None
+        self._changed = threading.Condition()
+        """Guards the roles, and wakes who tells of them."""
         self._probe = ProbeEndpoint()
         self._stop = threading.Event()
         self._follower = ControlFollower(control_bootstrap, self._control)
         self._thread = threading.Thread(target=self._run, name="agent", daemon=True)
+        self._teller = threading.Thread(target=self._tell, name="agent-roles", daemon=True)
 
     @property
     def control(self) -> ControlState:
@@ -101,9 +117,19 @@ class NodeAgent:
         return self._log
 
     @property
-    def halted(self) -> EverlodeError | None:
-        """Why the control log is not followed any more; None while it is."""
-        return self._follower.error
+    def failed(self) -> Exception | None:
+        """Why this node has fenced itself for good, and neither beats nor answers probes; or None.
+
+        The first error of a callback (`load` too), which is logged as well, or of the control log.
+        The node is then found lost and replaced; end the process, and start it again.
+        """
+        return self._failed or self._follower.error
+
+    def listen(self, on_role: Callable[[RoleChange], None]) -> None:
+        """Set `on_role`. Raises: Refusal: there is one, or the agent has been started."""
+        if self._on_role is not None or self._thread.ident is not None:
+            raise Refusal("on_role is set before the start, once", code="listening")
+        self._on_role = on_role
 
     def start(self) -> NodeAgent:
         """Read the control log, join it, and begin to beat. Raises: Unavailable."""
@@ -126,73 +152,102 @@ class NodeAgent:
         else:
             raise Unavailable("the control log takes no records", code="control_unavailable")
         self._follower.wait_for(lambda s: s.position >= at, 30)
+        with self._changed:
+            self._roles.level(mono_ms())
+        self._renew()
         self._thread.start()
+        self._teller.start()
         return self
 
     def leads(self, scope: str) -> int | None:
-        """Epoch in which this node may act for `scope` right now, or None. Never blocks."""
-        found = self._follower.state.scopes.get(scope)
-        if found is None or found.primary != self.identity.node_id:
+        """Epoch in which this node may act for `scope` right now, or None. Never waits long."""
+        if self._follower.error is not None:
             return None
-        if self._follower.error is not None or self._held.get(scope) != found.epoch:
-            return None
-        return found.epoch if self._leases[scope].good(mono_ms()) else None
+        with self._changed:
+            epoch = self._roles.leads(scope, mono_ms())
+        return epoch if epoch == self._follower.state.epoch(scope) else None
 
-    def _control(self, offset: int, fact: Fact, state: ControlState) -> None:
-        data = fact.data
+    def _control(self, _offset: int, fact: Fact, state: ControlState) -> None:
+        with self._changed:
+            gained = self._roles.saw(fact.data, state, mono_ms())
+            self._changed.notify_all()
+        if gained:
+            self._renew()
+
+    def _renew(self) -> None:
+        """Ask for more time in every scope that is held; nothing before the log is level."""
         me = self.identity.node_id
-        if isinstance(data, LeaseRenewed) and data.node_id == me:
-            lease = self._leases.get(data.scope_name)
-            if lease is not None and self._held.get(data.scope_name) == data.held_epoch:
-                with self._guard:
-                    lease.read_back(data.nonce)
-        for scope in self._scopes:
-            found = state.scopes.get(scope)
-            mine = found.epoch if found and found.primary == me else None
-            if mine != self._held.get(scope):
-                self._change(scope, mine)
-        if self._on_control is not None:
-            self._on_control(offset, fact, state)
-
-    def _change(self, scope: str, epoch: int | None) -> None:
-        """Gained in a new epoch, or lost: either way the lease begins anew."""
-        with self._guard:
-            self._leases[scope].lost()
-            if epoch is None:
-                self._held.pop(scope, None)
-            else:
-                self._held[scope] = epoch
-        if epoch is not None:
-            self._renew(scope, epoch)
-
-    def _renew(self, scope: str, epoch: int) -> None:
-        nonce = uuid.uuid4().hex
-        with self._guard:
-            self._leases[scope].sent(nonce, mono_ms())
-        me = self.identity.node_id
-        data = LeaseRenewed(scope_name=scope, node_id=me, held_epoch=epoch, nonce=nonce)
-        self._log.append_async(scope, data, node_id=me, scope=scope, epoch=epoch)
+        with self._changed:
+            held = self._roles.renewable()
+        for scope, epoch in held.items():
+            nonce = uuid.uuid4().hex
+            with self._changed:
+                self._roles.sent(scope, nonce, mono_ms())
+            data = LeaseRenewed(scope_name=scope, node_id=me, held_epoch=epoch, nonce=nonce)
+            self._log.append_async(scope, data, node_id=me, scope=scope, epoch=epoch)
 
     def _run(self) -> None:
+        """Beats and renewals."""
         renew_at = 0
-        while not self._stop.wait(self._beat_ms / 1000):
-            self.signal(self._beat())
-            self._log.poll()
-            if mono_ms() >= renew_at:
-                renew_at = mono_ms() + self._renew_ms
-                for scope, epoch in list(self._held.items()):
-                    self._renew(scope, epoch)
+        try:
+            while not self._stop.wait(self._beat_ms / 1000):
+                if self._follower.error is not None:
+                    raise self._follower.error
+                self.signal(self._beat())
+                self._log.poll()
+                if mono_ms() >= renew_at:
+                    renew_at = mono_ms() + self._renew_ms
+                    self._renew()
+        except Exception as error:  # noqa: BLE001 - whatever it is, the node must not lead on
+            self._fail(error)
+
+    def _tell(self) -> None:
+        """Callbacks: woken by each control record, and when a lease ends."""
+        while True:
+            with self._changed:
+                changes = self._roles.changes(mono_ms())
+                if not changes:
+                    if self._roles.ended:
+                        return
+                    left = self._roles.next_ms(mono_ms())
+                    self._changed.wait(None if left is None else left / 1000)
+                    continue
+            for change in changes:
+                self._told(change)
+
+    def _told(self, change: RoleChange) -> None:
+        if self._on_role is None:
+            return
+        try:
+            self._on_role(change)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the node must not lead on
+            self._fail(error)
+
+    def _fail(self, error: Exception) -> None:
+        """Fence this node for good, and let it be found lost: nobody else would replace it."""
+        LOG.error("%s fences itself: %r", self.identity.node_id, error, exc_info=error)
+        self._failed = self._failed or error
+        self._end()
+
+    def _end(self) -> None:
+        self._stop.set()
+        with self._changed:
+            self._roles.end(mono_ms())
+            self._changed.notify_all()
+        self._probe.close()
 
     def _beat(self) -> NodeBeat:
         load, me = self._load(), self.identity
-        scope = next(iter(self._held), None)
+        with self._changed:
+            held = dict(self._roles.held)
+        scope = next(iter(held), None)
         share = load.current_tasks * PPM // me.max_concurrent if me.max_concurrent else 0
         return NodeBeat.model_validate(
             {
                 "component": me.component,
                 "kind": me.kind,
                 "role": "primary" if scope else "secondary" if self._scopes else "none",
-                "held_epoch": self._held.get(scope or "", 0),
+                "held_epoch": held.get(scope or "", 0),
                 "endpoint": self._probe.endpoint,
                 "status": "healthy",
                 "load_ppm": min(PPM, share),
@@ -224,11 +279,41 @@ class NodeAgent:
         )
 
     def close(self) -> None:
-        """Stop beating; the scope is not given back."""
-        self._stop.set()
-        if self._thread.is_alive():
-            self._thread.join(3)
+        """Fence oneself, tell `on_role`, stop beating; the scope is not given back."""
+        self._end()
+        for thread in (self._thread, self._teller):
+            if thread.is_alive() and thread is not threading.current_thread():
+                thread.join(CLOSE_S)
         self._follower.close()
         self._signals.close()
         self._log.close()
-        self._probe.close()
+
+
+class AsyncNodeAgent:
+    """`NodeAgent` for asyncio: `on_role` is a coroutine function, awaited in the running loop.
+
+    Use as an async context manager: it starts and closes the agent. The next change of role is
+    told when the callback has ended; an error in it fences the node, as in `NodeAgent`.
+    """
+
+    def __init__(self, agent: NodeAgent, on_role: Callable[[RoleChange], Awaitable[None]]) -> None:
+        """`agent` is not started yet, and has no `on_role` of its own."""
+        self.sync = agent
+        self._on_role = on_role
+
+    def leads(self, scope: str) -> int | None:
+        """As `NodeAgent.leads`."""
+        return self.sync.leads(scope)
+
+    async def __aenter__(self) -> AsyncNodeAgent:
+        loop = asyncio.get_running_loop()
+
+        async def told(change: RoleChange) -> None:
+            await self._on_role(change)
+
+        self.sync.listen(lambda c: asyncio.run_coroutine_threadsafe(told(c), loop).result())
+        await asyncio.to_thread(self.sync.start)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await asyncio.to_thread(self.sync.close)
