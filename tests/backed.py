@@ -11,6 +11,7 @@ from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
+from typing import Self
 
 from everlode.adapters.kafka import Reader, Record, Writer
 from everlode.adapters.kafka_admin import delete_topics
@@ -64,7 +65,7 @@ class Backed:
         self._seqs: Counter[tuple[str, int]] = Counter()
         self._stamp = 0
 
-    def __enter__(self) -> Backed:
+    def __enter__(self) -> Self:
         self.endpoints = self.stack.up()
         save_options(self.stack.data_dir, TOPOLOGY)  # as `everlode stack up` does
         place = self.endpoints.regions["eu"]

@@ -1,4 +1,4 @@
-"""Projectors as processes: killed at their work, stopped over a rebalance and woken."""
+"""Projectors as processes, killed at any moment of their work."""
 
 from __future__ import annotations
 
@@ -6,13 +6,11 @@ import signal
 from collections.abc import Iterator
 
 import pytest
-from confluent_kafka.admin import AdminClient
-from confluent_kafka.admin._config import AlterConfigOpType, ConfigEntry, ConfigResource
 
 from everlode.avro.codec import Codec
 from everlode.events.base import Fact
 from everlode.events.catalogue import FACT_COMPONENTS
-from everlode.topics.names import fact_topic, state_topic
+from everlode.topics.names import fact_topic
 from everlode.topics.partition import partition_of
 from tests.backed import story
 from tests.projected import TOPOLOGY, Lab
@@ -132,60 +130,3 @@ def test_projector_killed_at_any_moment_of_bulk_and_live_loses_nothing(
     until(projectors.done, 60, "all rows are there after the last kill")
     assert projectors.lab.query("select * from {g}.problems") == []
     check_states(projectors)
-
-
-def test_projector_stopped_over_a_rebalance_and_woken_takes_no_state_back(
-    projectors: Projectors,
-) -> None:
-    """state_regression, with a forced compaction at the end."""
-    facts = story(4, 8)
-    third = len(facts) // 3
-    first = projectors.start("eu-proj-1")
-    first.wait_for("ready", 60)
-    projectors.write(facts[:third], "x")
-    until(projectors.done, 60, "the first projector works")
-    first.signal(signal.SIGSTOP)
-    projectors.write(facts[third : 2 * third], "x")
-    second = projectors.start("eu-proj-2")
-    second.wait_for("ready", 60)
-    until(projectors.done, 90, "the second one has taken over")
-    first.signal(signal.SIGCONT)
-    projectors.write(facts[2 * third :], "x")
-    until(projectors.done, 90, "work goes on")
-    check_states(projectors)
-    before = projectors.state_versions("tasks")
-    compact(projectors, "tasks")
-    after = projectors.state_versions("tasks")
-    assert {k: v[-1] for k, v in before.items()}.items() <= {
-        k: v[-1] for k, v in after.items()
-    }.items()
-    check_states(projectors)
-
-
-def compact(projectors: Projectors, component: str) -> None:
-    """Make the broker compact a state topic now, and wait until it has."""
-    topic = state_topic(projectors.lab.generation, component)
-    changes = {
-        "segment.ms": "500", "min.compaction.lag.ms": "0", "min.cleanable.dirty.ratio": "0.001",
-    }  # fmt: skip
-    entries = [
-        ConfigEntry(name, value, incremental_operation=AlterConfigOpType.SET)
-        for name, value in changes.items()
-    ]
-    resource = ConfigResource(ConfigResource.Type.TOPIC, topic, incremental_configs=entries)
-    admin = AdminClient({"bootstrap.servers": projectors.lab.bootstrap})
-    for future in admin.incremental_alter_configs([resource]).values():
-        future.result(20)
-    count = sum(len(v) for v in projectors.state_versions(component).values())
-    turn = 0
-
-    def compacted() -> bool:
-        nonlocal turn
-        turn += 1
-        projectors.write(story(9, 2), f"roll-{turn}")  # rolls the segment that is being written
-        until(projectors.done, 60, "the rolling facts are in")
-        versions = projectors.state_versions(component)
-        old = sum(len(v) for key, v in versions.items() if key.endswith("~x"))
-        return old < count
-
-    until(compacted, 60, f"{topic} is compacted")

@@ -1,0 +1,198 @@
+"""state_regression: a projector that slept over a takeover takes nothing back, to the last copy.
+
+SIGSTOP, rebalance, SIGCONT, forced compaction, backup, restore: what comes back is the fold of
+every fact by the proof's own rules, which share nothing with the projector.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin._config import AlterConfigOpType, ConfigEntry, ConfigResource
+
+from everlode.adapters.kafka import Reader
+from everlode.adapters.postgres import current_generation
+from everlode.backup.operation import back_up
+from everlode.demo.recount import LoggedEvent, differing, recount
+from everlode.events.base import Fact
+from everlode.projection.tables import COMPONENTS
+from everlode.recovery.operation import recover
+from everlode.recovery.plan import RecoveryPlan
+from everlode.topics.names import state_topic
+from tests.backed import TOPOLOGY, Backed, story
+from tests.region import Node, until
+
+pytestmark = pytest.mark.timeout(280)
+PLAN = RecoveryPlan(plan_name="test", disaster_type="database-corruption", target_region="eu")
+
+
+class Watched(Backed):
+    """A region with projectors as processes."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.nodes: list[Node] = []
+
+    def start(self, node_id: str) -> Node:
+        topology = self.folder / "topology.yaml"
+        topology.write_text("regions: [eu]\ncontrol_replication: 1\ncontrol_min_insync: 1\n")
+        arguments = [
+            "-m", "everlode.cli.main", "projector", "run", "--region", "eu",
+            "--node-id", node_id, "--dir", str(self.folder / "stack"),
+        ]  # fmt: skip
+        log = self.folder / f"{node_id}-{len(self.nodes)}.log"
+        self.nodes.append(Node(arguments, log, {"EVERLODE_TOPOLOGY": str(topology)}))
+        self.nodes[-1].wait_for("ready", 60)
+        return self.nodes[-1]
+
+    def kill_all(self) -> None:
+        for node in self.nodes:
+            if node.process.poll() is None:
+                node.signal(signal.SIGCONT)
+                node.kill()
+
+    def counted(self) -> dict[tuple[str, str], int]:
+        """(state component, key) → version that the facts written so far lead to."""
+        return {self.state_key(f): f.envelope.version for _, f, _ in self.written}
+
+    def done(self) -> bool:
+        return {key: version for key, (version, _) in self.rows().items()} == self.counted()
+
+    def state_versions(self) -> dict[tuple[str, str], list[int]]:
+        """(component, key) → versions on the state topic, in log order."""
+        generation = current_generation(self.conninfo)
+        found: dict[tuple[str, str], list[int]] = defaultdict(list)
+        for component in COMPONENTS:
+            places = {(state_topic(generation, component), p): 0 for p in (0, 1)}
+            reader = Reader(self.bootstrap, "test-states")
+            reader.assign(places)
+            for batch in reader.until(reader.ends(places), 30):
+                for raw in batch:
+                    assert raw.key is not None
+                    state = self.codec.decode_state(raw.value)
+                    found[component, raw.key.decode()].append(state.version)
+            reader.close()
+        return found
+
+    def check_states(self) -> None:
+        """No state topic went back, and each key ends at its row."""
+        found = self.state_versions()
+        for key, versions in found.items():
+            assert versions == sorted(versions), ("state_regression", key, versions)
+        assert {k: v[-1] for k, v in found.items()} == {k: v for k, (v, _) in self.rows().items()}
+
+    def differences(self) -> list[str]:
+        """Where the rows are not what the proof's own rules make of the facts written."""
+        logged: dict[str, list[LoggedEvent]] = {c: [] for c in COMPONENTS}
+        for _, fact, partition in self.written:
+            logged[self.state_key(fact)[0]].append(_plain(fact, partition))
+        rows = self.rows()
+        found = []
+        seen = set()
+        for component, events in logged.items():
+            counted = recount(component, events)
+            found += counted.wrong
+            for key, fields in counted.found.items():
+                seen.add((component, key))
+                _, doc = rows.get((component, key), (0, None))
+                state = self.codec.decode_state(doc)._asdict() if doc else {}
+                state = {k: list(v) if isinstance(v, tuple) else v for k, v in state.items()}
+                if problem := differing(fields, state):
+                    found.append(f"{component} {key}: {problem}")
+        return found + [f"nobody wrote {key}" for key in rows.keys() - seen]
+
+
+def _plain(fact: Fact, partition: int) -> LoggedEvent:
+    """A fact as plain values."""
+    data = fact.data.model_dump()
+    data = {k: list(v) if isinstance(v, tuple) else v for k, v in data.items()}
+    return LoggedEvent(type(fact.data).__name__, fact.envelope.model_dump(), data, partition)
+
+
+@pytest.fixture
+def region(tmp_path: Path) -> Iterator[Watched]:
+    with Watched(tmp_path) as found:
+        yield found
+        found.kill_all()
+
+
+def compact(region: Watched) -> None:
+    """Make the broker compact the state topics now, and wait until it has compacted each.
+
+    New facts roll the segments that are being written.
+    """
+    generation = current_generation(region.conninfo)
+    admin = AdminClient({"bootstrap.servers": region.bootstrap})
+    changes = {
+        "segment.ms": "500", "min.compaction.lag.ms": "0", "min.cleanable.dirty.ratio": "0.001",
+    }  # fmt: skip
+    resources = [
+        ConfigResource(
+            ConfigResource.Type.TOPIC,
+            state_topic(generation, component),
+            incremental_configs=[
+                ConfigEntry(name, value, incremental_operation=AlterConfigOpType.SET)
+                for name, value in changes.items()
+            ],
+        )
+        for component in COMPONENTS
+    ]
+    for future in admin.incremental_alter_configs(resources).values():
+        future.result(20)
+    before = region.state_versions()
+    wanted = {key[0] for key, versions in before.items() if len(versions) > 1}
+    assert {"tasks", "miners", "validations"} <= wanted
+    turn = 0
+
+    def compacted() -> bool:
+        nonlocal turn
+        turn += 1
+        more = [(c, region.renamed(f, f"roll{turn}")) for c, f in story(9, 2)]
+        region.write(more)
+        until(region.done, 60, "the rolling facts are in")
+        now = region.state_versions()
+        shorter = {key[0] for key, old in before.items() if len(now[key]) < len(old)}
+        return wanted <= shorter
+
+    until(compacted, 90, "every state topic is compacted")
+
+
+def test_projector_stopped_over_a_rebalance_and_woken_takes_no_state_back(
+    region: Watched, tmp_path: Path
+) -> None:
+    facts = story(4, 12)
+    quarter = len(facts) // 4
+    first = region.start("eu-proj-1")
+    region.write(facts[:quarter])
+    until(region.done, 60, "the first projector works")
+    first.signal(signal.SIGSTOP)
+    region.write(facts[quarter : 2 * quarter])
+    region.start("eu-proj-2")
+    until(region.done, 90, "the second one has taken over")
+    first.signal(signal.SIGCONT)
+    region.write(facts[2 * quarter : 3 * quarter])
+    until(region.done, 90, "work goes on")
+    region.check_states()
+    compact(region)
+    region.check_states()
+    manifest = back_up("eu", region.endpoints, TOPOLOGY, region.store, region.keys)
+    region.write(facts[3 * quarter :])  # the tail, which the recovery replays
+    until(region.done, 60, "the tail is in")
+    assert region.differences() == []
+    region.kill_all()
+    region.disaster()
+    result = recover(PLAN, region.endpoints, TOPOLOGY, region.store, region.keys, tmp_path / "w")
+    assert (result.held, result.lost_event_ids) == (False, ())
+    assert current_generation(region.conninfo) == result.generation > manifest.generation
+    assert sum(c.events_replayed for c in result.components) > 0
+    region.project()
+    assert region.differences() == []
+    region.check_states()
+    # the checker sees what it is for: one fact less, and the rows are not its fold
+    region.written.pop(next(n for n, (c, _, _) in enumerate(region.written) if c == "tasks"))
+    assert region.differences() != []
