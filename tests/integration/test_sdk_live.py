@@ -8,10 +8,14 @@ from collections.abc import Iterator
 
 import pytest
 
-from everlode.errors import DeadlineExceeded, FencedOut, Refusal
+from everlode.adapters.kafka import Record, Sender
+from everlode.errors import ContractError, DeadlineExceeded, FencedOut, Refusal
 from everlode.events import commands as c
 from everlode.events.miners import MinerSuspended
 from everlode.sdk import (
+    Ack,
+    AsyncEventConsumer,
+    AsyncEventProducer,
     AsyncMiningClient,
     Endpoints,
     EventConsumer,
@@ -19,11 +23,14 @@ from everlode.sdk import (
     Identity,
     MiningClient,
     NodeAgent,
+    Received,
 )
 from tests.region import PARTITIONS, Region, until
 
 pytestmark = pytest.mark.timeout(180)
 TOPIC = "eu.1.rewards"
+DAMAGED = "eu.1.receipts"
+"""A topic of the catalogue that nothing in this region writes."""
 FACT = MinerSuspended(reason="any event will do")
 
 
@@ -33,10 +40,15 @@ def region(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Region]:
         yield made
 
 
-def producer(region: Region, epoch: int) -> EventProducer:
+def producer(region: Region, epoch: int, window: int = 10_000) -> EventProducer:
     return EventProducer(
-        region.bootstrap, "eu.1", "rewards", PARTITIONS, scope="rewards/eu", epoch=epoch
-    )
+        region.bootstrap, "eu.1", "rewards", PARTITIONS,
+        scope="rewards/eu", epoch=epoch, window=window,
+    )  # fmt: skip
+
+
+def consumer(region: Region, position: str | None = None) -> EventConsumer:
+    return EventConsumer(region.bootstrap, [TOPIC], PARTITIONS, position=position)
 
 
 def test_event_producer_appends_each_event_id_once_with_dense_versions(region: Region) -> None:
@@ -162,6 +174,71 @@ def test_async_client_answers_and_survives_a_cancelled_call(region: Region) -> N
 
     assert asyncio.run(story()) == ["done", "done", "done"]
     node.kill()
+
+
+def test_async_producer_appends_in_order_and_async_consumer_goes_on_from_a_position(
+    region: Region,
+) -> None:
+    async def story() -> tuple[list[Ack], list[Received]]:
+        opened = AsyncEventProducer(lambda: producer(region, 8, window=7))
+        async with opened as made:
+            cancelled = asyncio.ensure_future(made.emit("a", FACT, event_id="never-mind"))
+            await asyncio.sleep(0)
+            cancelled.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await cancelled
+            acks = await asyncio.gather(*(made.emit("a", FACT) for _ in range(50)))
+        seen: list[Received] = []
+        async with AsyncEventConsumer(lambda: consumer(region)) as first:
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(first.batch(10, 5.0), 0.001)
+            async for received in first:
+                seen.append(received)
+                if received.fact.envelope.event_id == acks[20].event_id:
+                    break
+            position = await first.position()
+        async with AsyncEventConsumer(lambda: consumer(region, position)) as rest:
+            while len(seen) < len(region.records(TOPIC)):
+                seen += await rest.batch()
+        return acks, seen
+
+    acks, seen = asyncio.run(story())
+    places = [(r.partition, r.offset) for r in seen]
+    assert sorted(places) == [(r.partition, r.offset) for r in region.records(TOPIC)]
+    order = {r.fact.envelope.event_id: r.fact.envelope.version for r in seen}
+    assert "never-mind" in order
+    assert [order[a.event_id] for a in acks] == sorted(order[a.event_id] for a in acks)
+
+
+def test_consumer_stays_at_a_damaged_record_unless_somebody_is_told(region: Region) -> None:
+    made = producer(region, 9)
+    facts = [made.emit("d", FACT).result(30) for _ in range(2)]
+    made.close()
+    at = facts[0].partition
+    sender = Sender(region.bootstrap)
+    sender.send(Record(DAMAGED, 0, "k", region.records(TOPIC)[0].value, []))
+    sender.send(Record(DAMAGED, 0, "k", b"junk", []))
+    sender.send(Record(DAMAGED, 0, "k", region.records(TOPIC)[at].value, []))
+    assert sender.flush(10) == 0
+    strict = EventConsumer(region.bootstrap, [DAMAGED], 1)
+    found: list[Received] = []
+    while not found:
+        found += strict.batch()
+    for _ in range(2):
+        with pytest.raises(ContractError):
+            until(lambda: strict.batch() != [], 20, "the damage")
+    position = strict.position
+    strict.close()
+    told: list[int] = []
+    lenient = EventConsumer(
+        region.bootstrap, [DAMAGED], 1, position=position,
+        damaged=lambda raw, _: told.append(raw.offset),
+    )  # fmt: skip
+    while len(found) < 2:
+        found += lenient.batch()
+    lenient.close()
+    assert told == [1]
+    assert [r.offset for r in found] == [0, 2]
 
 
 def test_client_closed_fails_what_waits_and_takes_no_more(region: Region) -> None:

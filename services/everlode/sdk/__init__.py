@@ -1,14 +1,25 @@
-"""The SDK: commands (MiningClient), facts (EventProducer, EventConsumer), nodes (NodeAgent)."""
+"""The SDK: commands (MiningClient), facts (EventProducer, EventConsumer), nodes (NodeAgent).
+
+Each has a form for asyncio, by the same name with Async before it.
+"""
 
 from everlode.control.roles import Role, RoleChange
-from everlode.sdk.agent import AsyncNodeAgent, Identity, Load, NodeAgent
-from everlode.sdk.client import AsyncMiningClient, MiningClient
+from everlode.sdk.agent import Identity, Load, NodeAgent
+from everlode.sdk.aio import (
+    AsyncEventConsumer,
+    AsyncEventProducer,
+    AsyncMiningClient,
+    AsyncNodeAgent,
+)
+from everlode.sdk.client import MiningClient
 from everlode.sdk.consumer import EventConsumer, Received
 from everlode.sdk.producer import Ack, EventProducer, Unknown
 from everlode.stack.endpoints import Endpoints
 
 __all__ = [
     "Ack",
+    "AsyncEventConsumer",
+    "AsyncEventProducer",
     "AsyncMiningClient",
     "AsyncNodeAgent",
     "Endpoints",

@@ -10,12 +10,11 @@ renewals, one for the control log, one for callbacks.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import threading
 import time
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -287,33 +286,3 @@ class NodeAgent:
         self._follower.close()
         self._signals.close()
         self._log.close()
-
-
-class AsyncNodeAgent:
-    """`NodeAgent` for asyncio: `on_role` is a coroutine function, awaited in the running loop.
-
-    Use as an async context manager: it starts and closes the agent. The next change of role is
-    told when the callback has ended; an error in it fences the node, as in `NodeAgent`.
-    """
-
-    def __init__(self, agent: NodeAgent, on_role: Callable[[RoleChange], Awaitable[None]]) -> None:
-        """`agent` is not started yet, and has no `on_role` of its own."""
-        self.sync = agent
-        self._on_role = on_role
-
-    def leads(self, scope: str) -> int | None:
-        """As `NodeAgent.leads`."""
-        return self.sync.leads(scope)
-
-    async def __aenter__(self) -> AsyncNodeAgent:
-        loop = asyncio.get_running_loop()
-
-        async def told(change: RoleChange) -> None:
-            await self._on_role(change)
-
-        self.sync.listen(lambda c: asyncio.run_coroutine_threadsafe(told(c), loop).result())
-        await asyncio.to_thread(self.sync.start)
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await asyncio.to_thread(self.sync.close)

@@ -7,15 +7,14 @@ while, the same command goes to another one. Shell: one thread a region, one for
 
 from __future__ import annotations
 
-import asyncio
 import threading
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future
 from datetime import datetime, timedelta
 from types import TracebackType
-from typing import Any, Concatenate, ParamSpec
+from typing import Any
 
 from everlode.errors import ConfigError, DeadlineExceeded, Refusal
 from everlode.events import commands as c
@@ -23,8 +22,6 @@ from everlode.events.base import Command, CommandAnswered, CommandHeader
 from everlode.sdk.clock import Clock, WallClock
 from everlode.sdk.link import RegionLink
 from everlode.stack.endpoints import Endpoints
-
-P = ParamSpec("P")
 
 RESEND_S = 8.0
 """A command without an answer is sent again after this time, with the same id; then after twice
@@ -352,43 +349,3 @@ class MiningClient:
         trace: TracebackType | None,
     ) -> None:
         self.close()
-
-
-class AsyncMiningClient:
-    """`MiningClient` for asyncio: the same answers, awaited. Use as an async context manager.
-
-    `client.run(MiningClient.submit_task, ...)` awaits any method of the synchronous client.
-    """
-
-    def __init__(self, client: MiningClient) -> None:
-        self.sync = client
-
-    async def call(self, aggregate_id: str, command: Command, **options: Any) -> CommandAnswered:
-        """As `MiningClient.call`. A cancelled call is not repeated; it may be carried out.
-
-        Raises: Refusal; DeadlineExceeded.
-        """
-        future = await asyncio.to_thread(self.sync.send, aggregate_id, command, **options)
-        answer = await asyncio.wrap_future(future)
-        if answer.outcome == "refused":
-            raise Refusal(answer.message, code=answer.code, hint=answer.hint)
-        return answer
-
-    async def run(
-        self,
-        method: Callable[Concatenate[MiningClient, P], CommandAnswered],
-        *arguments: P.args,
-        **options: P.kwargs,
-    ) -> CommandAnswered:
-        """Await a method of `MiningClient`. Raises: as the method does."""
-        return await asyncio.to_thread(method, self.sync, *arguments, **options)
-
-    async def aclose(self) -> None:
-        """Stop."""
-        await asyncio.to_thread(self.sync.close)
-
-    async def __aenter__(self) -> AsyncMiningClient:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.aclose()

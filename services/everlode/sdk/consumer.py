@@ -7,11 +7,11 @@ again. Shell.
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import json
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from everlode.adapters.kafka import Raw, Reader
@@ -49,6 +49,7 @@ class EventConsumer:
         """
         self._reader = Reader(bootstrap, f"consumer-{uuid.uuid4()}", wait_ms=wait_ms)
         self._codec = Codec()
+        self._read: deque[Raw] = deque()
         self._damaged = damaged
         wanted = [(t, p) for t in topics for p in range(partitions)]
         self._cluster: str | None = None
@@ -68,7 +69,7 @@ class EventConsumer:
 
     @property
     def position(self) -> str:
-        """Where to go on after the last batch that was handed out.
+        """Where to go on after the last fact that was handed out.
 
         Raises: Unavailable: the cluster's id is not known yet, and it does not answer.
         """
@@ -82,28 +83,44 @@ class EventConsumer:
         return self._cluster
 
     def batch(self, most: int = 1000, timeout_s: float = 0.2) -> list[Received]:
-        """Up to `most` facts; may be empty. Raises: ContractError: damaged, and nobody is told."""
-        found = []
-        for raw in self._reader.batch(most, timeout_s):
-            self._next[raw.topic, raw.partition] = raw.offset + 1
+        """Up to `most` facts; may be empty. Raises: ContractError: see `taken`."""
+        self.fill(most, timeout_s)
+        return self.taken(most)
+
+    def fill(self, most: int = 1000, timeout_s: float = 0.2) -> None:
+        """Read ahead, when nothing that was read waits to be taken; the position stays."""
+        if not self._read:
+            self._read.extend(self._reader.batch(most, timeout_s))
+
+    def taken(self, most: int = 1000) -> list[Received]:
+        """Up to `most` facts of what was read ahead; never waits.
+
+        Raises: ContractError: the next record is damaged, and there is no `damaged` to be told;
+        it stays the next one.
+        """
+        found: list[Received] = []
+        while self._read and len(found) < most:
+            raw = self._read[0]
             try:
                 fact = self._codec.decode_fact(raw.value)
             except ContractError as error:
-                if self._damaged is None:
+                if self._damaged is None and not found:
                     raise
+                if self._damaged is None:
+                    break  # hand out what stands before it first
                 self._damaged(raw, error)
-                continue
-            found.append(Received(raw.topic, raw.partition, raw.offset, fact))
+            else:
+                found.append(Received(raw.topic, raw.partition, raw.offset, fact))
+            self._read.popleft()
+            self._next[raw.topic, raw.partition] = raw.offset + 1
         return found
 
     def __iter__(self) -> Iterator[Received]:
+        """Facts, one by one, for ever; the position follows each. Raises: ContractError."""
         while True:
-            yield from self.batch()
-
-    async def __aiter__(self) -> AsyncIterator[Received]:
-        while True:
-            for received in await asyncio.to_thread(self.batch):
-                yield received
+            self.fill()
+            while found := self.taken(1):
+                yield found[0]
 
     def close(self) -> None:
         """Leave."""

@@ -82,6 +82,7 @@ class EventProducer:
         window: int = 10_000,
     ) -> None:
         """Raises: FencedOut: a later epoch is open. Unavailable. IntegrityError."""
+        self.window = window
         self._versions: dict[str, int] = {}
         self._known: dict[str, Ack] = {}
         self._waiting: dict[str, Future[Ack]] = {}
