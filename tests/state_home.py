@@ -42,7 +42,13 @@ class Home:
         """A command, and all that follows from it."""
         self.now += timedelta(seconds=1)
         self.carry_out(component, key, command, at or self.now)
-        while self.queue:
+        self.drain()
+
+    def drain(self, most: int = 1_000_000) -> None:
+        """The primaries read what they have not read, `most` facts of it."""
+        for _ in range(most):
+            if not self.queue:
+                return
             at_index = self.shuffle.randrange(len(self.queue)) if self.shuffle else 0
             target, fact = self.queue.pop(at_index)
             for reaction in react(target, fact, self.views[target], WHERE):
@@ -79,7 +85,14 @@ class Home:
 
     def work(self, task: str, miner: str, task_type: str, **more: Any) -> None:
         """A task is submitted, assigned and solved."""
-        given = {"payload": task, "solution": f"{task}s", "planted": None, "size": 1000, **more}
+        given = {"solution": f"{task}s", **more}
+        self.begin(task, miner, task_type, **more)
+        self.solve(task, miner, given["solution"])
+        self.drain()
+
+    def begin(self, task: str, miner: str, task_type: str, **more: Any) -> None:
+        """A task is submitted and assigned."""
+        given = {"payload": task, "planted": None, "size": 1000, **more}
         self.send(
             "tasks",
             task,
@@ -94,11 +107,36 @@ class Home:
         self.send(
             "tasks", task, c.AssignTask(miner_id=miner, manager_node="n", lease_until=DEADLINE)
         )
-        self.send(
-            "tasks",
-            task,
-            solution(miner, 1, f"{task}-1", sha256_of(given["solution"]), work_ms=100),
-        )
+
+    def solve(self, task: str, miner: str, answer: str) -> None:
+        """It is solved; nobody has read that yet."""
+        self.now += timedelta(seconds=1)
+        done = solution(miner, 1, f"{task}-1", sha256_of(answer), work_ms=100)
+        self.carry_out("tasks", task, done, self.now)
+
+    def hasty_vote(self, task: str, good: bool) -> None:
+        """Somebody who may votes the truth; nobody has read that yet."""
+        key = f"v-{task}-1"
+        state: ValidationState | None = self.state("validations", key)
+        if state is not None and state.status == "pending":
+            voter = (*state.reviewers, f"node-{state.kind}")[0]
+            vote = c.CastVote.model_validate(
+                {"voter_id": voter, "voter_kind": state.kind, "accept": good, "score_ppm": 1}
+            )
+            if voter not in {v.voter_id for v in state.votes}:
+                self.carry_out("validations", key, vote, self.now)
+
+    def judge(self, task: str, good: bool) -> None:
+        """Whoever is asked votes the truth, until nobody is."""
+        for _ in range(3):
+            state: ValidationState | None = self.state("validations", f"v-{task}-1")
+            if state is None:
+                return
+            if state.status == "pending":
+                for voter in state.reviewers or (f"node-{state.kind}",):
+                    self.vote(task, voter, state.kind, good)
+            elif state.key in self.views["validations"].audits_due():
+                self.vote(task, "node-expert", "expert", good)
 
     def vote(self, task: str, who: str, kind: str, accept: bool, score: int = 900_000) -> None:
         vote = c.CastVote(voter_id=who, voter_kind=kind, accept=accept, score_ppm=score)  # type: ignore[arg-type]

@@ -191,7 +191,7 @@ class Dice:
                 values[name] = self.random.randrange(3_000_000)
             elif kind.model_fields[name].annotation is bool:
                 values[name] = self.one(True, True, False)
-            elif kind.model_fields[name].annotation is int:
+            elif kind.model_fields[name].annotation is int or name.endswith("_stamp"):
                 values[name] = self.random.randrange(10)
             else:
                 values[name] = self.one("r1", "r2")

@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from everlode.events import commands as c
 from everlode.events import validations as ve
 from everlode.events.base import Fact
-from everlode.events.states import RewardState, ValidationState, Vote
+from everlode.events.states import FraudState, RewardState, ValidationState, Vote
 from everlode.events.tasks import TaskSolved
 from everlode.state import fraudrules
+from everlode.state.fraud import case_id
 from everlode.state.judging import choose_reviewers
 from everlode.state.reactions import command_id, react
 from everlode.state.reward import slash_id
@@ -132,6 +133,46 @@ def test_same_solution_with_a_good_reason_is_no_copy(
     home.work("t1", "a", "inference", solution="same", payload="t1")
     home.work("t2", miner, "inference", solution="same", payload=payload, planted=planted)
     assert home.folds["fraud"] == {}
+
+
+def like_solutions(shuffle: Any) -> Home:
+    """Five like solutions, two of them by their maker, read and judged in any order."""
+    home = Home(shuffle)
+    makers = {"t1": "a", "t2": "b", "t3": "c", "t4": "a", "t5": "d"}
+    for task, miner in makers.items():
+        home.begin(task, miner, "training" if task == "t3" else "inference")
+    for task, miner in makers.items():  # in this order in the log, before any is read
+        home.solve(task, miner, "same")
+    while home.queue:
+        home.drain(shuffle.randrange(1, 5))
+        task = shuffle.choice(sorted(makers))
+        if shuffle.random() < 0.5:
+            home.hasty_vote(task, makers[task] == "a")
+    for task in makers:
+        home.judge(task, good=makers[task] == "a")
+    return home
+
+
+@given(st.randoms(use_true_random=False))
+def test_of_two_like_solutions_the_later_one_is_the_copy_whichever_is_read_first(
+    random: Any,
+) -> None:
+    home = like_solutions(random)
+    found = {
+        case.key: (case.status, case.suspects)
+        for case in home.folds["fraud"].values()
+        if isinstance(case, FraudState)
+    }
+    confirmed = {"t2": "b", "t3": "c", "t5": "d"}
+    assert found == {
+        # like b's earlier one too, but an expert finds it good
+        case_id("copied-solution", "t4-1"): ("cleared", ("a",)),
+        **{
+            case_id("copied-solution", f"{task}-1"): ("confirmed", (miner,))
+            for task, miner in confirmed.items()
+        },
+    }
+    assert home.state("miners", "a").status == "active"
 
 
 def test_two_copies_of_one_batch_are_found_at_the_decision() -> None:
@@ -264,7 +305,7 @@ def summary(home: Home) -> dict[tuple[str, str], dict[str, Any]]:
     for component, states in home.folds.items():
         for key, state in states.items():
             fields = state._asdict()
-            for name in ("seq", "stamp", "version", "recent", "reputation_ppm"):
+            for name in ("seq", "stamp", "solved_stamp", "version", "recent", "reputation_ppm"):
                 fields.pop(name, None)
             found[component, key] = fields
     return found

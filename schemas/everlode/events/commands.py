@@ -259,6 +259,7 @@ class RequestValidation(Command):
     quorum: Count
     reviewers: Items[Text]
     deadline_at: Instant
+    solved_stamp: Count | None = None
 
 
 class CastVote(Command):

@@ -161,6 +161,7 @@ class ValidationState(NamedTuple):
     judged: tuple[Judgement, ...]
     requested_at: datetime
     decided_at: datetime | None
+    solved_stamp: int | None = None
 
 
 class RewardState(NamedTuple):

@@ -36,6 +36,7 @@ class ValidationRequested(Event):
     quorum: Count
     reviewers: Items[Text]
     deadline_at: Instant
+    solved_stamp: Count | None = None
 
 
 class VoteCast(Event):

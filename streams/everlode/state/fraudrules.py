@@ -1,6 +1,6 @@
 """The fraud rules: pure functions of what is judged and a little that was seen before.
 
-- copied-solution: the same solution as another miner's, for another input;
+- copied-solution: the same solution as another miner's earlier one, for another input;
 - impossible-speed: less time than it takes to read the input once;
 - wrong-planted-answer: a wrong answer to a planted known task; confirmed at the second;
 - colluding-votes: reviewers outvoted a truth that an expert found, with all but equal scores.
@@ -10,7 +10,7 @@ A rule suspects; what confirms or clears is an expert's decision or the planted 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from everlode.events.states import ValidationState, Vote
@@ -37,23 +37,54 @@ class Sign(NamedTuple):
     note: str
 
 
-def copied_solution(
-    solved: TaskSolved | ValidationState, task_id: str, seen: Sequence[ValidationState]
-) -> list[Sign]:
-    """The same solution from another miner for another input, seen before.
+class HandedIn(NamedTuple):
+    """A solution as it was handed in; the order is that of the tasks' log."""
 
-    The right answer to a planted task is no copy, however often it is given.
+    stamp: int
+    solution_id: str
+    solution_sha256: str
+    payload_sha256: str
+    planted_sha256: str | None
+    miner_id: str
+    task_id: str
+    validation_id: str
+
+
+def handed_in(state: ValidationState) -> HandedIn:
+    """The solution that a validation is about."""
+    return HandedIn(
+        state.solved_stamp or 0,
+        state.solution_id,
+        state.solution_sha256,
+        state.payload_sha256,
+        state.planted_sha256,
+        state.miner_id,
+        state.task_id,
+        state.key,
+    )
+
+
+def copied_solution(one: HandedIn, others: Iterable[HandedIn]) -> list[Sign]:
+    """The same solution as another miner's for another input, which was handed in before.
+
+    Before is by stamp: in whatever order the two are read, the later one is the copy. The right
+    answer to a planted task is no copy, however often it is given.
     """
-    if solved.solution_sha256 == solved.planted_sha256:
+    if one.solution_sha256 == one.planted_sha256:
         return []
-    for other in seen:
-        if other.solution_id == solved.solution_id:
-            break  # seen in order: what follows came after this one
-        same_input = other.payload_sha256 == solved.payload_sha256
-        if other.miner_id != solved.miner_id and not same_input:
-            note = f"{task_id}: the same solution as {other.key} by {other.miner_id}"
-            return [Sign("copied-solution", (solved.miner_id,), 900_000, note)]
-    return []
+    earlier = [
+        other
+        for other in others
+        if other[:2] < one[:2]
+        and other.solution_sha256 == one.solution_sha256
+        and other.miner_id != one.miner_id
+        and other.payload_sha256 != one.payload_sha256
+    ]
+    if not earlier:
+        return []
+    first = min(earlier)
+    note = f"{one.task_id}: the same solution as {first.validation_id} by {first.miner_id}"
+    return [Sign("copied-solution", (one.miner_id,), 900_000, note)]
 
 
 def impossible_speed(solved: TaskSolved, task_id: str) -> list[Sign]:

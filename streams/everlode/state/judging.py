@@ -19,9 +19,11 @@ from everlode.events.types import ValidatorKind
 from everlode.state.formulas import penalty_of
 from everlode.state.fraud import case_id
 from everlode.state.fraudrules import (
+    HandedIn,
     Sign,
     colluding_votes,
     copied_solution,
+    handed_in,
     impossible_speed,
     planted_verdict,
     wrong_planted_answer,
@@ -60,10 +62,18 @@ def on_solved(fact: Fact, data: TaskSolved, view: View, where: Where | None) -> 
     """Ask for a validation of the right kind; open a case for each sign of fraud."""
     task = fact.envelope.aggregate_id
     key = validation_id(data.solution_id)
-    signs = [
-        *copied_solution(data, task, view.same_solution(data.solution_sha256)),
-        *impossible_speed(data, task),
-    ]
+    one = HandedIn(
+        fact.envelope.stamp,
+        data.solution_id,
+        data.solution_sha256,
+        data.payload_sha256,
+        data.planted_sha256,
+        data.miner_id,
+        task,
+        key,
+    )
+    others = view.same_solution(data.solution_sha256)
+    signs = [*copied_solution(one, map(handed_in, others)), *impossible_speed(data, task)]
     kind: ValidatorKind
     reviewers: tuple[str, ...] = ()
     if signs:
@@ -87,9 +97,31 @@ def on_solved(fact: Fact, data: TaskSolved, view: View, where: Where | None) -> 
         quorum=PEER_QUORUM if kind == "peer-review" else 1,
         reviewers=reviewers,
         deadline_at=deadline(kind, fact.envelope.occurred_at),
+        solved_stamp=fact.envelope.stamp,
     )
     cases = [_opened(sign, data.solution_id, task, key, where) for sign in signs]
-    return ((key, request, "task-solved"), *cases)
+    return ((key, request, "task-solved"), *cases, *_later_copies(fact, one, others, view, where))
+
+
+def _later_copies(
+    fact: Fact, one: HandedIn, others: Sequence[ValidationState], view: View, where: Where | None
+) -> Found:
+    """Copies of this solution that were read before it: suspected now, judged by an expert."""
+    found: list[tuple[str, Command, str]] = []
+    for other in others:
+        for sign in copied_solution(handed_in(other), [one]):
+            if view.case(case_id(sign.rule, other.solution_id)) is not None:
+                continue
+            found.append(_opened(sign, other.solution_id, other.task_id, other.key, where))
+            judged = c.EscalateValidation(
+                to_kind="expert",
+                reason="suspected",
+                quorum=1,
+                reviewers=(),
+                deadline_at=deadline("expert", fact.envelope.occurred_at),
+            )
+            found.append((other.key, judged, "escalate-copy"))
+    return tuple(found)
 
 
 def on_decided(
@@ -102,7 +134,8 @@ def on_decided(
     found: list[tuple[str, Command, str]] = []
     cases = {key: case for key in view.open_cases(state.key) if (case := view.case(key))}
     suspected = {case.rule: case.severity_ppm for case in cases.values()}
-    for sign in copied_solution(state, state.task_id, view.same_solution(state.solution_sha256)):
+    others = map(handed_in, view.same_solution(state.solution_sha256))
+    for sign in copied_solution(handed_in(state), others):
         if view.case(case_id(sign.rule, state.solution_id)) is None:
             found.append(_opened(sign, state.solution_id, state.task_id, state.key, where))
             suspected[sign.rule] = sign.severity_ppm

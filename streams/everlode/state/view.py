@@ -66,7 +66,7 @@ class View(Protocol):
         """The region's active miners, sorted (validation primary only)."""
 
     def same_solution(self, solution_sha256: str) -> Sequence[ValidationState]:
-        """Validations of solutions with this SHA-256, first seen first."""
+        """Validations of solutions with this SHA-256, first handed in first."""
 
     def planted(self, miner_id: str) -> Planted:
         """Decided answers of a miner to planted tasks."""
@@ -176,7 +176,7 @@ class HomeView:
         """See View."""
         keys = self._by_solution.get(solution_sha256, ())
         found = [state for key in keys if (state := self.validation(key)) is not None]
-        return sorted(found, key=lambda s: (s.requested_at, s.key))
+        return sorted(found, key=lambda s: (s.solved_stamp or 0, s.key))
 
     def planted(self, miner_id: str) -> Planted:
         """See View."""
