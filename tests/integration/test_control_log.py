@@ -5,15 +5,17 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import closing
+from datetime import UTC, datetime
 
 import pytest
-from confluent_kafka import Producer
 
 from everlode.adapters.kafka_control import ControlFollower, ControlLog
+from everlode.avro.codec import encode_fact
 from everlode.control.fold import ControlState
 from everlode.errors import IntegrityError, Unavailable
-from everlode.events.base import Fact
+from everlode.events.base import Envelope, Fact
 from everlode.events.control import LeaseRenewed, NodeJoined, ScopeAssigned
+from tests.poison import BYTES, KEYS, append, mock_broker, spoil
 
 pytestmark = pytest.mark.timeout(60)
 SCOPE = "task-manager/eu"
@@ -22,10 +24,8 @@ SCOPE = "task-manager/eu"
 @pytest.fixture
 def broker() -> Iterator[str]:
     """Bootstrap address of a broker that lives as long as the test."""
-    holder = Producer({"test.mock.num.brokers": 1, "log_level": 0})
-    found = holder.list_topics("control", timeout=10).brokers
-    yield ",".join(f"{b.host}:{b.port}" for b in found.values())
-    holder.flush(1)
+    with mock_broker() as found:
+        yield found
 
 
 def joined(node: str) -> NodeJoined:
@@ -85,18 +85,22 @@ def test_follower_without_a_broker_is_unavailable() -> None:
         follower.start(1)
 
 
-@pytest.mark.parametrize("damage", [b"\x00random bytes", None])
-def test_record_that_does_not_decode_halts_the_follower(broker: str, damage: bytes | None) -> None:
+@pytest.mark.parametrize("damage", [*BYTES, *KEYS])
+def test_record_that_does_not_belong_halts_the_follower(broker: str, damage: str) -> None:
+    envelope = Envelope(
+        event_id="e", aggregate_id="c", version=0, origin="control", scope="", epoch=0, seq=0,
+        stamp=1, occurred_at=datetime(2026, 1, 1, tzinfo=UTC), correlation_id="c",
+    )  # fmt: skip
     with closing(ControlLog(broker)) as log:
         at = log.append("a", joined("a"), node_id="a")
         with closing(ControlFollower(broker, wait_ms=10).start()) as follower:
-            writer = Producer({"bootstrap.servers": broker, "log_level": 0})
-            writer.produce("control", damage, partition=0)
-            assert writer.flush(10) == 0
+            append(broker, "control", [spoil(damage, "c", encode_fact(envelope, joined("c")))])
             log.append("b", joined("b"), node_id="b")
             with pytest.raises(IntegrityError) as error:
                 follower.wait_for(lambda s: "b" in s.nodes, 20)
             assert f"offset {at + 1}" in error.value.message
+            assert (error.value.code, error.value.exit_code) == ("control_damaged", 13)
+            assert "find out" in error.value.hint
             assert set(follower.state.nodes) == {"a"}  # it trusts nothing after the damage
 
 

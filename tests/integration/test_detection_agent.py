@@ -22,9 +22,11 @@ from everlode.events.health import DetectorStarted, NodeLost, NodeSuspected
 from everlode.events.heartbeats import NodeBeat, ProbeAnswered
 from everlode.stack import NativeStack
 from everlode.topics import Topology, catalogue
+from tests.poison import BYTES, KEYS, spoil
 
 pytestmark = pytest.mark.timeout(110)
 BEATS, HEALTH, DEAD = "detect.1.heartbeats", "detect.1.health", "dlt.detector.detect.1.heartbeats"
+POISON = {**BYTES, **KEYS}
 AGENT = """
 import sys
 from everlode.agents.app import run_app
@@ -45,37 +47,58 @@ def broker(everlode_small_stack: NativeStack) -> str:
     return bootstrap
 
 
+def head(key: str, second: float) -> Envelope:
+    return Envelope(
+        event_id=f"{key}{second}", aggregate_id=key, version=0, origin="detect.1", scope="",
+        epoch=0, seq=1, stamp=int(1_800_000_000_000 + second * 1000) << 16,
+        occurred_at=datetime(2026, 1, 1, tzinfo=UTC), correlation_id="c",
+    )  # fmt: skip
+
+
+def beat(node: str) -> NodeBeat:
+    return NodeBeat.model_validate(
+        {
+            "component": "task-manager", "kind": "", "role": "secondary",
+            "held_epoch": 0, "endpoint": f"{node}:1", "status": "healthy",
+            "load_ppm": 0, "current_tasks": 0, "max_concurrent": 1, "work_done": 0,
+            "queue_size": 0, "specialties": (), "interval_ms": 1000,
+        }
+    )  # fmt: skip
+
+
 class Partition:
     """Writes records into partition 1; their seconds are stamps, not time that passes."""
 
     def __init__(self, broker: str) -> None:
         self._producer = Producer({"bootstrap.servers": broker, "log_level": 0})
 
-    def raw(self, value: bytes) -> None:
-        self._producer.produce(BEATS, value, b"k", partition=1)
+    def raw(self, key: bytes | None, value: bytes | None) -> None:
+        self._producer.produce(BEATS, value, key, partition=1)
 
     def say(self, key: str, second: float, data: Event) -> None:
-        envelope = Envelope(
-            event_id=f"{key}{second}", aggregate_id=key, version=0, origin="detect.1", scope="",
-            epoch=0, seq=1, stamp=int(1_800_000_000_000 + second * 1000) << 16,
-            occurred_at=datetime(2026, 1, 1, tzinfo=UTC), correlation_id="c",
+        envelope = head(key, second)
+        self.raw(key.encode(), encode_fact(envelope, data))
+
+    def poison(self, second: float) -> list[tuple[bytes | None, bytes | None]]:
+        """A beat of a, spoiled in every way, and another topic's event."""
+        envelope = head("a", second)
+        good = encode_fact(envelope, beat("a"))
+        stray = NodeSuspected(
+            component="task-manager", rule="phi", silence_ms=1, phi=1.0,
+            endpoint="a:1", actionable=True, evidence=(),
         )  # fmt: skip
-        self.raw(encode_fact(envelope, data))
+        bad = [spoil(damage, "a", good) for damage in POISON]
+        bad.append((b"a", encode_fact(envelope, stray)))
+        for pair in bad:
+            self.raw(*pair)
+        return bad
 
     def seconds(self, first: int, last: int, nodes: str) -> None:
         """A barrier and a beat of each node in every second."""
         for second in range(first, last):
             self.say("co", second, Barrier(writer_id="co"))
             for node in nodes:
-                beat = NodeBeat.model_validate(
-                    {
-                        "component": "task-manager", "kind": "", "role": "secondary",
-                        "held_epoch": 0, "endpoint": f"{node}:1", "status": "healthy",
-                        "load_ppm": 0, "current_tasks": 0, "max_concurrent": 1, "work_done": 0,
-                        "queue_size": 0, "specialties": (), "interval_ms": 1000,
-                    }
-                )  # fmt: skip
-                self.say(node, second + 0.5, beat)
+                self.say(node, second + 0.5, beat(node))
 
     def refused(self, node: str, second: float) -> None:
         answer = ProbeAnswered(endpoint=f"{node}:1", answer="refused", elapsed_ms=1)
@@ -113,7 +136,7 @@ def test_agent_publishes_verdicts_and_its_successor_repeats_them_with_the_same_i
 ) -> None:
     partition = Partition(broker)
     partition.seconds(0, 10, "abc")
-    partition.raw(b"\xc3\x01 what is this")
+    poison = partition.poison(9.9)
     partition.seconds(10, 14, "bc")
     partition.refused("a", 13.9)
     partition.flush()
@@ -124,9 +147,13 @@ def test_agent_publishes_verdicts_and_its_successor_repeats_them_with_the_same_i
         one = until(broker, NodeLost, 1)
         assert [type(f.data) for f in one] == [DetectorStarted, NodeSuspected, NodeLost]
         dead = read(broker, DEAD, 1)
-        assert [raw.value for raw in dead] == [b"\xc3\x01 what is this"]
-        headers = dict(dead[0].headers)
-        assert (headers["dlt-topic"], headers["dlt-partition"]) == (BEATS.encode(), b"1")
+        assert [raw.value for raw in dead] == [value for _, value in poison]
+        letters = [dict(raw.headers) for raw in dead]
+        codes = [*POISON.values(), "wrong_topic"]
+        assert [letter["dlt-code"].decode() for letter in letters] == codes
+        for letter in letters:
+            assert (letter["dlt-topic"], letter["dlt-partition"]) == (BEATS.encode(), b"1")
+            assert letter["dlt-consumer"] == b"detector"
         time.sleep(2)  # its offsets are committed each second
         first.kill()
         first.wait(10)

@@ -11,7 +11,8 @@ import pytest
 from everlode.adapters.kafka import Record, Sender
 from everlode.errors import ContractError, DeadlineExceeded, FencedOut, Refusal
 from everlode.events import commands as c
-from everlode.events.miners import MinerSuspended
+from everlode.events.miners import MinerRetired
+from everlode.events.rewards import RewardWithheld
 from everlode.sdk import (
     Ack,
     AsyncEventConsumer,
@@ -31,7 +32,7 @@ pytestmark = pytest.mark.timeout(180)
 TOPIC = "eu.1.rewards"
 DAMAGED = "eu.1.receipts"
 """A topic of the catalogue that nothing in this region writes."""
-FACT = MinerSuspended(reason="any event will do")
+FACT = RewardWithheld(case_id="c", reason="any event of the topic will do")
 
 
 @pytest.fixture(scope="module")
@@ -68,6 +69,14 @@ def test_event_producer_appends_each_event_id_once_with_dense_versions(region: R
     assert len(facts) == 31
     versions = [f.envelope.version for f in facts if f.envelope.aggregate_id == "k0"]
     assert versions == list(range(1, 12))
+
+
+def test_event_producer_refuses_what_belongs_on_another_topic(region: Region) -> None:
+    made = producer(region, 2)
+    with pytest.raises(Refusal, match="MinerRetired does not belong") as caught:
+        made.emit("k0", MinerRetired(reason="r"))
+    assert (caught.value.code, bool(caught.value.hint)) == ("wrong_topic", True)
+    made.close()
 
 
 def test_event_producer_of_an_old_epoch_is_fenced_and_cannot_come_back(region: Region) -> None:

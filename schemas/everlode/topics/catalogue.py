@@ -24,8 +24,12 @@ ONE_PARTITION = frozenset({"health", "recovery", "receipts", "schemas"})
 DEAD_LETTER_CONSUMERS = {
     "projector": (*FACT_COMPONENTS, "heartbeats"),
     "detector": ("heartbeats",),
+    "coordinator": ("health", "recovery"),
 }
-"""Consumer → components whose topics it reads; primaries have theirs for commands."""
+"""Consumer → components whose topics it reads; primaries have theirs for commands.
+
+A coordinator reads those of its own region only.
+"""
 
 
 class TopicSpec(NamedTuple):
@@ -156,6 +160,8 @@ def _region(topology: Topology, region: str) -> list[TopicSpec]:
                 )
             )
         for consumer, components in DEAD_LETTER_CONSUMERS.items():
+            if consumer == "coordinator" and not home:
+                continue
             for component in components:
                 name = dead_letter_topic(consumer, fact_topic(origin, component))
                 specs.append(_spec(topology, region, name, 1, consumer))

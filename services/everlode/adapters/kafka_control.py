@@ -233,6 +233,8 @@ class ControlFollower:
         offset = message.offset() or 0
         try:
             fact = self._codec.decode_fact(message.value())
+            if message.key() != fact.envelope.aggregate_id.encode():
+                raise ContractError("the key is not the aggregate's id", code="wrong_key")
         except ContractError as error:
             raise IntegrityError(
                 f"control log, offset {offset}: {error.message}",

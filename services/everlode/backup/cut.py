@@ -21,17 +21,19 @@ from everlode.adapters.postgres import Projection
 from everlode.avro.codec import Codec
 from everlode.errors import ContractError, IntegrityError, Precondition
 from everlode.events.barriers import Barrier, EpochOpened
-from everlode.events.catalogue import STATE_COMPONENTS
+from everlode.events.catalogue import STATE_COMPONENTS, STATES
 from everlode.events.stamp import millis_of
 from everlode.events.states import State
 from everlode.projection.fold import UNKNOWN, Incoming, Key, Known, Outcome, PartitionFold, Position
 from everlode.topics.names import state_topic
+from everlode.topics.place import check_place
 
 STALE_MS = 30_000
 """A partition further behind the newest than this is stale: T does not wait for it."""
 WINDOWS_MS = (30_000, 600_000, 1 << 62)
 """How far before T the facts are read; further when that does not reach."""
 READ_S = 120.0
+NEW_GENERATION = "do not back this generation up: build a new one with everlode recover"
 
 
 class Applied(NamedTuple):
@@ -95,9 +97,10 @@ def newest(
     """Keep the newest state per key with stamp ≤ `stamp`, from one state partition. Pure.
 
     A tombstone counts wherever it stands: a deletion is for good. Raises: IntegrityError: a key
-    went back.
+    went back, or has two states of one version.
     """
     last: dict[str, tuple[int, int]] = {}
+    states: dict[str, State] = {}
     for name, state in records:
         key = (component, name)
         if state is None:
@@ -112,9 +115,15 @@ def newest(
             raise IntegrityError(
                 f"{where}: {name} goes back from (epoch, version) {before} to {now}",
                 code="state_regression",
-                hint="do not back this generation up: build a new one with everlode recover",
+                hint=NEW_GENERATION,
             )
-        last[name] = now
+        if now == before and name in states and states[name] != state:
+            raise IntegrityError(
+                f"{where}: {name} has two states of (epoch, version) {now}",
+                code="state_conflict",
+                hint=NEW_GENERATION,
+            )
+        last[name], states[name] = now, state
         if state.stamp <= stamp:
             into.states[key] = Known(state, state.version, "")
             into.jumps.pop(key, None)
@@ -173,25 +182,33 @@ class CutReader:
     def _states(self, partition: int) -> Found:
         into = Found({}, {})
         for component in STATE_COMPONENTS:
-            topic = state_topic(self._db.generation, component)
-            where = f"{topic}/{partition}"
-            newest(component, self._records(topic, partition), self.chosen.stamp, where, into)
+            where = f"{state_topic(self._db.generation, component)}/{partition}"
+            records = self._records(component, partition)
+            newest(component, records, self.chosen.stamp, where, into)
         return into
 
-    def _records(self, topic: str, partition: int) -> Iterator[tuple[str, State | None]]:
+    def _records(self, component: str, partition: int) -> Iterator[tuple[str, State | None]]:
+        topic = state_topic(self._db.generation, component)
         reader = Reader(self._bootstrap, "backup", wait_ms=50)
         try:
             place = {(topic, partition): 0}
             reader.assign(place)
             for batch in reader.until(reader.ends(place), READ_S):
                 for raw in batch:
-                    name = (raw.key or b"").decode()
+                    name = (raw.key or b"").decode(errors="replace")
                     try:
+                        if raw.key is None:
+                            raise ContractError("the record has no key", code="null_key")
                         state = None if raw.value is None else self._codec.decode_state(raw.value)
+                        if state is not None and state.key != name:
+                            raise ContractError(f"key {name!r} with the state of {state.key!r}")
+                        if state is not None and not isinstance(state, STATES[component]):
+                            raise ContractError(f"{type(state).__name__} does not belong here")
                     except ContractError as error:
                         raise IntegrityError(
                             f"{topic}/{partition}@{raw.offset}: {error.message}",
                             code="foreign_record",
+                            hint=NEW_GENERATION,
                         ) from None
                     yield name, state
         finally:
@@ -279,6 +296,7 @@ class CutReader:
                 for raw in batch:
                     try:
                         fact = self._codec.decode_fact(raw.value)
+                        check_place(raw.topic, raw.key, fact)
                     except ContractError:
                         continue  # the projector quarantined it
                     yield Incoming(raw.topic, raw.offset, fact, raw.value or b"")

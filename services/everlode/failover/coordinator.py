@@ -17,7 +17,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple
 
-from everlode.adapters.kafka import Raw, Reader
+from everlode.adapters.kafka import Raw, Reader, Record, Sender
 from everlode.avro.codec import Codec
 from everlode.control.fold import ControlState
 from everlode.control.scopes import COMPONENT_OF, scope_of
@@ -33,8 +33,10 @@ from everlode.failover.watch import ActiveTasks, Beats
 from everlode.sdk.agent import NodeAgent
 from everlode.sdk.client import MiningClient
 from everlode.sdk.clock import Clock
-from everlode.topics.names import fact_topic
+from everlode.topics.catalogue import DEAD_LETTER_CONSUMERS
+from everlode.topics.names import dead_letter_topic, fact_topic
 from everlode.topics.partition import partition_of
+from everlode.topics.place import check_place, provenance
 
 BARRIER_S = 1.0
 BOOTSTRAP_WAIT_S = 1.5
@@ -86,7 +88,9 @@ class Coordinator:
             c: fact_topic(place.origin, c) for c in ("heartbeats", "tasks", "health", "recovery")
         }
         self._reader = Reader(place.bootstrap, f"coordinator-{agent.identity.node_id}", wait_ms=50)
-        one = ("health", "recovery")
+        one = DEAD_LETTER_CONSUMERS["coordinator"]
+        self._alone = {self._topics[c] for c in one}
+        self._sender = Sender(place.bootstrap)
         places = [
             (t, p)
             for c, t in self._topics.items()
@@ -138,6 +142,7 @@ class Coordinator:
         """Leave."""
         self._pool.shutdown(wait=False, cancel_futures=True)
         self.handler.close()
+        self._sender.flush(2)
         self._reader.close()
 
     def _read(self) -> None:
@@ -154,11 +159,14 @@ class Coordinator:
             self._behind = set()  # an open transaction of a dead primary ends what can be read
 
     def _one(self, raw: Raw) -> None:
+        behind = raw.offset < self._ends.get((raw.topic, raw.partition), 0)
         try:
             fact = self._codec.decode_fact(raw.value)
-        except ContractError:
-            return  # the projection quarantines it
-        behind = raw.offset < self._ends.get((raw.topic, raw.partition), 0)
+            check_place(raw.topic, raw.key, fact)
+        except ContractError as error:
+            if not behind and raw.topic in self._alone:
+                self._dead(raw, error)
+            return  # of the others, the projector and the detector keep it
         if raw.topic == self._topics["heartbeats"]:
             self.beats.saw(fact, raw.partition, raw.offset, behind)
         elif raw.topic == self._topics["tasks"]:
@@ -169,6 +177,16 @@ class Coordinator:
             self.handler.heard(fact, fact.data)
         elif isinstance(fact.data, NodeSuspected) and not behind:
             self._suspect(fact.envelope.aggregate_id, fact.data)
+
+    def _dead(self, raw: Raw, error: ContractError) -> None:
+        """Keep what nobody else would, once: the leading coordinator does."""
+        self._say(f"{raw.topic}/{raw.partition}@{raw.offset} is left out: {error.message}")
+        if self._agent.leads(self.scope) is None:
+            return
+        found = provenance("coordinator", raw.topic, raw.partition, raw.offset, error)
+        key = (raw.key or b"").decode(errors="replace")
+        topic = dead_letter_topic("coordinator", raw.topic)
+        self._sender.send(Record(topic, 0, key, raw.value, [*raw.headers, *found]))
 
     # -- decisions ---------------------------------------------------------------------------
 

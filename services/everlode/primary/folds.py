@@ -9,12 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
+from everlode.errors import IntegrityError
 from everlode.events.barriers import Barrier, EpochOpened
 from everlode.events.base import Fact, FactRef
 from everlode.events.states import State
 from everlode.sdk.facts import Placed
 from everlode.state.dispatch import component_of_state, evolve_fact
 
+FIND_OUT = "facts are missing, or somebody else writes here: find out before going on"
 KEPT_ANSWERS = 50_000
 """Commands whose answer is remembered; a repeat that is older is decided again, to no effect."""
 
@@ -37,6 +39,15 @@ class Answered(NamedTuple):
         return FactRef(topic=topic, **self._asdict())
 
 
+def _damaged(placed: Placed, what: str, code: str) -> IntegrityError:
+    envelope = placed.fact.envelope
+    return IntegrityError(
+        f"partition {placed.partition}@{placed.offset}, event {envelope.event_id}: {what}",
+        code=code,
+        hint=FIND_OUT,
+    )
+
+
 class Folds:
     """States by state component and key. `changed(old, new)` after each step."""
 
@@ -44,6 +55,8 @@ class Folds:
         self.states: dict[str, dict[str, State]] = {name: {} for name in components}
         self.versions: dict[Key, int] = {}
         """Last version of deleted aggregates, whose states are gone."""
+        self._last: dict[Key, str] = {}
+        """Event of the last version."""
         self.answers: dict[str, list[Answered]] = {}
         self.folded = 0
         """Facts folded since the start."""
@@ -59,13 +72,22 @@ class Folds:
         return state.version if state is not None else self.versions.get((component, key), 0)
 
     def fold(self, placed: Placed) -> None:
-        """Fold one fact of the own topic; repeats change nothing. Raises: IntegrityError."""
+        """Fold one fact of the own topic; repeats change nothing.
+
+        Raises: IntegrityError: a version is missing before it (`version_gap`), or it is another
+        fact than the one of its version (`conflict`); whoever folds must not lead.
+        """
         fact = placed.fact
         if isinstance(fact.data, Barrier | EpochOpened):
             return
         component = component_of_state(type(fact.data))
         key = fact.envelope.aggregate_id
-        if fact.envelope.version <= self.version(component, key):
+        known, version = self.version(component, key), fact.envelope.version
+        if version > known + 1:
+            raise _damaged(placed, f"{key} goes from version {known} to {version}", "version_gap")
+        if version == known and self._last.get((component, key)) != fact.envelope.event_id:
+            raise _damaged(placed, f"another fact is version {known} of {key}", "conflict")
+        if version <= known:
             return
         old = self.states[component].get(key)
         self.put(component, key, evolve_fact(old, fact, placed.partition), fact)
@@ -79,6 +101,7 @@ class Folds:
             self.versions[component, key] = last.envelope.version
         else:
             self.states[component][key] = new
+        self._last[component, key] = last.envelope.event_id
         self.folded += 1
         self._changed(old, new)
 

@@ -36,6 +36,7 @@ from everlode.sdk.facts import FactLog
 from everlode.state.view import Where
 from everlode.topics.names import command_topic, dead_letter_topic, reply_topic
 from everlode.topics.partition import partition_of
+from everlode.topics.place import check_place, provenance
 
 BATCH = 500
 IDLE_S = 0.1
@@ -196,6 +197,7 @@ class Runtime:
         for raw in batch:
             try:
                 fact = self._codec.decode_fact(raw.value)
+                check_place(raw.topic, raw.key, fact)
             except ContractError:
                 continue  # its own fold quarantines it; a look needs no more
             self.component.saw(fact)
@@ -247,6 +249,7 @@ class Runtime:
     def _react(self, batch: Batch, raw: Raw) -> None:
         try:
             fact = self._codec.decode_fact(raw.value)
+            check_place(raw.topic, raw.key, fact)
         except ContractError:
             return  # the projection quarantines it; it can cause nothing
         source = Source(raw.topic, raw.partition, fact.envelope.seq)
@@ -267,14 +270,8 @@ class Runtime:
     def _dead(self, raw: Raw, error: EverlodeError) -> None:
         """Keep what does not fit, with where it came from, and go on."""
         topic = dead_letter_topic("primary", self._commands)
-        headers = [
-            *raw.headers,
-            ("dlt-topic", raw.topic.encode()),
-            ("dlt-partition", str(raw.partition).encode()),
-            ("dlt-offset", str(raw.offset).encode()),
-            ("dlt-code", error.code.encode()),
-            ("dlt-message", error.message.encode()),
-        ]
+        found = provenance("primary", raw.topic, raw.partition, raw.offset, error)
+        headers = [*raw.headers, *found]
         key = (raw.key or b"").decode(errors="replace")
         self._sender.send(Record(topic, 0, key, raw.value, headers))
         self._buried = True

@@ -23,6 +23,7 @@ from everlode.settings import settings
 from everlode.stack.endpoints import Endpoints
 from everlode.topics import Topology
 from everlode.topics.names import fact_topic, region_of
+from everlode.topics.place import check_place
 
 
 class Projector:
@@ -60,6 +61,7 @@ class Projector:
         for message in messages:
             try:
                 fact = self._codec.decode_fact(message.value)
+                check_place(message.topic, message.key, fact)
             except ContractError:
                 continue  # the detector quarantines it
             envelope, data = fact

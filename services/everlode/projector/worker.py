@@ -23,12 +23,13 @@ from everlode.adapters.postgres import Projection
 from everlode.avro.codec import Codec, UnknownSchema
 from everlode.errors import ContractError, Unavailable
 from everlode.events.base import Fact
-from everlode.events.catalogue import EVENTS, FACT_COMPONENTS
+from everlode.events.catalogue import FACT_COMPONENTS
 from everlode.projection.fold import Incoming, Key, Known, Outcome, PartitionFold, Position
 from everlode.projection.tables import row
 from everlode.projector.learn import Learn, never
 from everlode.topics import Topology
-from everlode.topics.names import dead_letter_topic, fact_topic, split_fact_topic, state_topic
+from everlode.topics.names import dead_letter_topic, fact_topic, state_topic
+from everlode.topics.place import check_place, provenance
 
 CACHED = 60_000
 """States kept in memory, a partition number."""
@@ -166,16 +167,7 @@ class PartitionWorker:
     def _decode(self, raw: Raw) -> Fact:
         """Raises: ContractError: the record does not belong where it is."""
         fact = self._decode_value(raw.value)
-        name = type(fact.data).__name__
-        topic = EVENTS[name].topic
-        if topic not in ("*", split_fact_topic(raw.topic)[1]):
-            raise ContractError(f"{name} does not belong on {raw.topic}", code="wrong_topic")
-        if raw.key is None:
-            raise ContractError("the record has no key", code="null_key")
-        if raw.key != fact.envelope.aggregate_id.encode():
-            raise ContractError("the key is not the aggregate's id", code="wrong_key")
-        if topic != "*" and fact.envelope.version < 1:
-            raise ContractError("a fact without a version", code="invalid")
+        check_place(raw.topic, raw.key, fact)
         return fact
 
     def _decode_value(self, value: bytes | None) -> Fact:
@@ -196,15 +188,8 @@ class PartitionWorker:
     def _quarantine(self, raw: Raw, error: ContractError) -> None:
         """Keep it on the dead-letter topic, with where it came from; then go on."""
         topic = dead_letter_topic("projector", raw.topic)
-        headers = [
-            *raw.headers,
-            ("dlt-consumer", b"projector"),
-            ("dlt-topic", raw.topic.encode()),
-            ("dlt-partition", str(raw.partition).encode()),
-            ("dlt-offset", str(raw.offset).encode()),
-            ("dlt-code", error.code.encode()),
-            ("dlt-message", error.message.encode()),
-        ]
+        found = provenance("projector", raw.topic, raw.partition, raw.offset, error)
+        headers = [*raw.headers, *found]
         key = (raw.key or b"").decode(errors="replace")
         self._dead.send(Record(topic, 0, key, raw.value, headers))
         if self._dead.flush(10):

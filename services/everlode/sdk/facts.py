@@ -21,6 +21,7 @@ from everlode.events.base import Envelope, Event, Fact
 from everlode.events.stamp import HybridClock
 from everlode.topics.names import fact_topic
 from everlode.topics.partition import partition_of
+from everlode.topics.place import check_place
 
 
 class Placed(NamedTuple):
@@ -121,15 +122,24 @@ class FactLog:
         if raw.offset < self._next[raw.topic, raw.partition]:
             return
         self._next[raw.topic, raw.partition] = raw.offset + 1
+        where = f"{raw.topic}/{raw.partition}@{raw.offset}"
         try:
             fact = self._codec.decode_fact(raw.value)
+            check_place(raw.topic, raw.key, fact)
         except ContractError as error:
             raise IntegrityError(
-                f"{raw.topic}/{raw.partition}@{raw.offset}: {error.message}",
+                f"{where}: {error.message}",
                 code="foreign_record",
                 hint="somebody else wrote into a fact topic; find out who",
             ) from None
-        self.seqs[raw.partition] = max(self.seqs[raw.partition], fact.envelope.seq)
+        last, seq = self.seqs[raw.partition], fact.envelope.seq
+        if last and seq != last + 1:  # the log's beginning may have gone by its retention
+            raise IntegrityError(
+                f"{where}: seq {seq} follows {last}",
+                code="seq_gap",
+                hint="facts are missing, or somebody else writes here: find out before going on",
+            )
+        self.seqs[raw.partition] = seq
         self.clock.observe(fact.envelope.stamp)
         if isinstance(fact.data, EpochOpened):
             for opened in fact.data.scopes:

@@ -18,6 +18,7 @@ from typing import NamedTuple
 from everlode.errors import EverlodeError, FencedOut, Refusal, Unavailable
 from everlode.events.barriers import Barrier, EpochOpened
 from everlode.events.base import Envelope, Event, ScopeEpoch
+from everlode.events.catalogue import EVENTS
 from everlode.sdk.clock import WallClock
 from everlode.sdk.facts import FactLog, Placed
 
@@ -86,6 +87,7 @@ class EventProducer:
         self._versions: dict[str, int] = {}
         self._known: dict[str, Ack] = {}
         self._waiting: dict[str, Future[Ack]] = {}
+        self._component = component
         self._scope, self._epoch, self._node_id = scope, epoch, node_id
         self._leads = leads
         self._clock = WallClock()
@@ -109,13 +111,21 @@ class EventProducer:
     ) -> Future[Ack]:
         """Queue a fact; the future gives its Ack, Unknown, or FencedOut.
 
-        Raises: FencedOut: the scope is another's. Refusal: closed. IntegrityError: the log is
+        Raises: FencedOut: the scope is another's. Refusal: closed, or an event of another topic.
+        IntegrityError: the log is
         damaged.
         """
         if self._ended is not None:
             raise self._ended
         if self._stop.is_set():
             raise Refusal("the producer is closed", code="closed")
+        belongs = EVENTS[type(data).__name__].topic
+        if belongs != self._component:
+            raise Refusal(
+                f"{type(data).__name__} does not belong on {self._log.topic}",
+                code="wrong_topic",
+                hint=f"it is appended by the holder of {belongs}",
+            )
         future: Future[Ack] = Future()
         item = _Item(
             event_id or str(uuid.uuid4()),

@@ -26,6 +26,7 @@ from everlode.events.base import Envelope, Fact
 from everlode.events.health import DetectorStarted
 from everlode.events.stamp import HybridClock
 from everlode.topics.names import dead_letter_topic, fact_topic
+from everlode.topics.place import check_place, provenance
 
 BATCH = 200
 WARM_MS = 60_000
@@ -79,7 +80,7 @@ class DetectionAgent:
                 self._detectors[message.partition] = detector
             self.beats += 1
             try:
-                fact = self._codec.decode_fact(message.value)
+                fact = self._decoded(message)
             except ContractError as error:
                 await self._quarantine(message, error)
                 continue
@@ -121,8 +122,12 @@ class DetectionAgent:
         for record in records:
             if record.offset < end:
                 with suppress(ContractError):  # quarantined when it came the first time
-                    fact = self._codec.decode_fact(record.value)
-                    await self._observe(detector, record.offset, fact)
+                    await self._observe(detector, record.offset, self._decoded(record))
+
+    def _decoded(self, record: Any) -> Fact:
+        fact = self._codec.decode_fact(record.value)
+        check_place(self._topic, record.key, fact)
+        return fact
 
     async def _publish(self, verdict: Verdict) -> None:
         """Written and acknowledged before the heartbeats are."""
@@ -148,13 +153,7 @@ class DetectionAgent:
         )
 
     async def _quarantine(self, message: Any, error: ContractError) -> None:
-        headers = [
-            ("dlt-topic", self._topic.encode()),
-            ("dlt-partition", str(message.partition).encode()),
-            ("dlt-offset", str(message.offset).encode()),
-            ("dlt-code", error.code.encode()),
-            ("dlt-message", error.message.encode()),
-        ]
+        headers = provenance("detector", self._topic, message.partition, message.offset, error)
         await self._send(self._dead, message.key, message.value, headers)
 
     async def _send(self, topic: str, key: Any, value: Any, headers: Any) -> None:

@@ -1,0 +1,40 @@
+"""Whether a decoded record belongs where it was found, and what a dead letter says of it. Pure."""
+
+from __future__ import annotations
+
+from everlode.errors import ContractError, EverlodeError
+from everlode.events.base import Fact
+from everlode.events.catalogue import EVENTS, FACT_COMPONENTS
+from everlode.topics.names import split_fact_topic
+
+
+def check_place(topic: str, key: bytes | None, fact: Fact) -> None:
+    """Every reader of facts and signals asks this, so that all of them leave out the same.
+
+    Raises: ContractError: not of this topic (`wrong_topic`), no key (`null_key`), another's key
+    (`wrong_key`), or a fact without a version (`invalid`).
+    """
+    name = type(fact.data).__name__
+    home = EVENTS[name].topic
+    if home not in ("*", split_fact_topic(topic)[1]):
+        raise ContractError(f"{name} does not belong on {topic}", code="wrong_topic")
+    if key is None:
+        raise ContractError("the record has no key", code="null_key")
+    if key != fact.envelope.aggregate_id.encode():
+        raise ContractError("the key is not the aggregate's id", code="wrong_key")
+    if home in FACT_COMPONENTS and fact.envelope.version < 1:
+        raise ContractError("a fact without a version", code="invalid")
+
+
+def provenance(
+    consumer: str, topic: str, partition: int, offset: int, error: EverlodeError
+) -> list[tuple[str, bytes]]:
+    """Headers of a dead letter: who could not take it, where it stands, and why."""
+    return [
+        ("dlt-consumer", consumer.encode()),
+        ("dlt-topic", topic.encode()),
+        ("dlt-partition", str(partition).encode()),
+        ("dlt-offset", str(offset).encode()),
+        ("dlt-code", error.code.encode()),
+        ("dlt-message", error.message.encode()),
+    ]
