@@ -1,4 +1,4 @@
-"""Projectors as processes, killed at any moment of their work."""
+"""Projectors as processes: killed at any moment of their work, and over rebalances."""
 
 from __future__ import annotations
 
@@ -128,5 +128,52 @@ def test_projector_killed_at_any_moment_of_bulk_and_live_loses_nothing(
     node.kill()
     projectors.start("eu-proj-1").wait_for("ready", 60)
     until(projectors.done, 60, "all rows are there after the last kill")
+    assert projectors.lab.query("select * from {g}.problems") == []
+    check_states(projectors)
+
+
+def owners(projectors: Projectors) -> dict[int, str]:
+    """Partition number → node that owns it."""
+    rows = projectors.lab.query(
+        "select distinct part, split_part(owner, '/', 1) from {g}.positions"
+    )
+    assert len(rows) == TOPOLOGY.partitions, rows
+    return dict(rows)
+
+
+def test_partition_lost_and_given_back_is_taken_over_again(projectors: Projectors) -> None:
+    """Two projectors; the second comes, leaves, comes again, sleeps over a session, is woken."""
+    first = projectors.start("eu-proj-1")
+    first.wait_for("ready", 60)
+
+    def work(when: str) -> None:
+        name = when.replace(" ", "-")
+        projectors.write(story(5, 3), name)
+        until(projectors.done, 60, f"all rows are there {when}")
+
+    def shared(second: str) -> None:
+        both = {"eu-proj-1", second}
+        until(lambda: set(owners(projectors).values()) == both, 60, f"{both} share the work")
+
+    def alone() -> None:
+        until(lambda: set(owners(projectors).values()) == {"eu-proj-1"}, 60, "the first has all")
+
+    work("alone")
+    second = projectors.start("eu-proj-2")
+    shared("eu-proj-2")
+    work("shared")
+    second.signal(signal.SIGTERM)
+    alone()
+    work("after the second left")
+    second = projectors.start("eu-proj-3")
+    shared("eu-proj-3")
+    second.signal(signal.SIGSTOP)
+    alone()
+    work("while the second sleeps")
+    second.signal(signal.SIGCONT)
+    shared("eu-proj-3")
+    work("after it was woken")
+    assert first.process.poll() is None
+    assert second.process.poll() is None
     assert projectors.lab.query("select * from {g}.problems") == []
     check_states(projectors)

@@ -73,8 +73,9 @@ def test_unknown_schema_is_waited_for_and_quarantined_only_when_it_does_not_come
     publish(world, schema)
     projector = Projector(world.home("one"), world.topology)
     raws = world.records(topic)
+    projector.held.assigned({0})
     projector.apply(0, [Message(*raw) for raw in raws])
-    world.workers.append(projector.worker(0))
+    world.workers.append(projector.held.worker(0))
     projector._beats_db.close()
     (letter,) = world.dead("miners")
     assert dict(letter.headers)["dlt-code"] == b"unknown_schema"

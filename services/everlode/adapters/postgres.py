@@ -109,6 +109,11 @@ class Projection:
             [Incoming(t, o, decode(bytes(v)), bytes(v)) for t, o, v in parked],
         )
 
+    def owns(self, partition: int) -> bool:
+        """True while every position of the number has this owner. Raises: Unavailable."""
+        text = "select count(*) from {g}.positions where part = %s and owner <> %s"
+        return not self.query(text, (partition, self.owner))[0][0]
+
     def unpublished(
         self, partition: int, published: Mapping[str, int]
     ) -> Iterator[tuple[str, str, bytes | None]]:

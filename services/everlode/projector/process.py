@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import sys
-import threading
+from collections.abc import Mapping
 from typing import Any
 
 from everlode.adapters.kafka import Raw
 from everlode.adapters.kafka_group import commit_group, group_members
 from everlode.adapters.postgres import Projection, current_generation
 from everlode.agents.app import run_app
-from everlode.agents.projection import Message, ProjectionAgents
+from everlode.agents.projection import Effects, Message, ProjectionAgents
 from everlode.avro.codec import Codec
-from everlode.errors import ConfigError, ContractError
+from everlode.errors import ConfigError, ContractError, FencedOut
 from everlode.events.heartbeats import NodeBeat
 from everlode.nodes.build import agent_of, say
 from everlode.projector.bulk import catch_up
+from everlode.projector.held import Held
 from everlode.projector.learn import learner
 from everlode.projector.worker import Home, PartitionWorker, fact_topics
 from everlode.sdk.agent import Identity, Load
@@ -27,33 +28,30 @@ from everlode.topics.place import check_place
 
 
 class Projector:
-    """The workers of one process, by partition number."""
+    """What the agents of one process do."""
 
     def __init__(self, home: Home, topology: Topology) -> None:
         self.home = home
         self.topology = topology
         self.topics = fact_topics(topology)
         self.applied = 0
-        self._workers: dict[int, PartitionWorker] = {}
-        self._guard = threading.Lock()
+        self.held = Held(self._take, self.catch_up, lambda line: say(f"{home.node_id}: {line}"))
         self._codec = Codec()
         self._learn = learner(home.bootstrap, topology.origins, home.node_id)
         self._beats_db = Projection(home.conninfo, home.generation, home.node_id)
         self._beats_db.create()
 
-    def worker(self, partition: int) -> PartitionWorker:
-        """The worker of a partition number; takes it over the first time."""
-        with self._guard:
-            found = self._workers.get(partition)
-            if found is None:
-                found = PartitionWorker(self.home, partition, self.topics, self._learn)
-                self._workers[partition] = found
-            return found
+    def _take(self, partition: int) -> PartitionWorker:
+        return PartitionWorker(self.home, partition, self.topics, self._learn)
+
+    def catch_up(self, workers: Mapping[int, PartitionWorker]) -> int:
+        """Bring workers to the ends of their logs in bulk; returns how many records."""
+        return catch_up(self.home.bootstrap, workers, self.topics)
 
     def apply(self, partition: int, messages: list[Message]) -> None:
         """Apply live records."""
-        self.worker(partition).apply([Raw(*m) for m in messages], "live")
-        self.applied += len(messages)
+        raws = [Raw(*m) for m in messages]
+        self.applied += self.held.apply(partition, raws, "live")
 
     def beats(self, messages: list[Message]) -> None:
         """Note the last beat of each node."""
@@ -77,7 +75,7 @@ class Projector:
 
 
 def run_projector(region: str, node_id: str, endpoints: Endpoints) -> None:
-    """Run a projector until SIGTERM, or until another has taken its partitions.
+    """Run a projector until SIGTERM.
 
     Raises: ConfigError: unknown region. Unavailable: PostgreSQL or Kafka does not answer.
     """
@@ -100,23 +98,37 @@ def run_projector(region: str, node_id: str, endpoints: Endpoints) -> None:
     agent.start()
     group = f"projector.{region}.g{generation}"
     if not group_members(place.kafka_bootstrap, group):
-        workers = {p: projector.worker(p) for p in range(topology.partitions)}
-        count = catch_up(place.kafka_bootstrap, workers, projector.topics)
-        say(f"{node_id}: caught up, {count} records in bulk, generation {generation}")
-        commit_group(
-            place.kafka_bootstrap,
-            group,
-            {
-                (topic, p): position.next_offset
-                for p, worker in workers.items()
-                for topic, position in worker.positions().items()
-            },
-        )
+        _begin(projector, group)
     heartbeats = [fact_topic(o, "heartbeats") for o in topology.origins]
     agents = ProjectionAgents(
-        group, place.kafka_bootstrap, projector.topics, heartbeats, projector.apply, projector.beats
+        group,
+        place.kafka_bootstrap,
+        projector.topics,
+        heartbeats,
+        Effects(projector.apply, projector.beats, projector.held.assigned, projector.held.settle),
     )
     say(f"{node_id}: ready")
     code = run_app(agents.app)
     agent.close()
     sys.exit(code)
+
+
+def _begin(projector: Projector, group: str) -> None:
+    """Catch up in bulk as the first of the group, which then starts where that ended."""
+    home = projector.home
+    workers = {p: projector.held.worker(p) for p in range(projector.topology.partitions)}
+    try:
+        count = projector.catch_up(workers)
+    except FencedOut:  # one that was started at the same time does it
+        say(f"{home.node_id}: another projector catches up")
+        return
+    say(f"{home.node_id}: caught up, {count} records in bulk, generation {home.generation}")
+    commit_group(
+        home.bootstrap,
+        group,
+        {
+            (topic, p): position.next_offset
+            for p, worker in workers.items()
+            for topic, position in worker.positions().items()
+        },
+    )

@@ -14,6 +14,7 @@ at 5 by the transactional id, so a state topic never goes back. Shell; one threa
 
 from __future__ import annotations
 
+import uuid
 from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -68,7 +69,7 @@ class PartitionWorker:
         self.codec = Codec()
         self._home = home
         self._learn = learn
-        owner = f"{home.node_id}/{partition}"
+        owner = f"{home.node_id}/{partition}/{uuid.uuid4().hex[:8]}"  # of this takeover alone
         self._db = Projection(home.conninfo, home.generation, owner)
         self._writer = Writer(
             home.bootstrap, f"projector.{home.region}.g{home.generation}.{partition}"
@@ -92,12 +93,19 @@ class PartitionWorker:
         """Where the partition number stands, a topic each."""
         return self._fold.positions
 
+    def owns(self) -> bool:
+        """True while nobody has taken the partition over. Raises: Unavailable."""
+        return self._db.owns(self.partition)
+
     def apply(self, raws: Sequence[Raw], counter: str) -> Outcome:
         """Apply records of this partition number, in order; returns once they are published.
 
-        `counter` names how they came (live or bulk). Raises: FencedOut: another took the
+        `counter` names how they came (live or bulk). Records before the position have been
+        applied or quarantined, and are passed over. Raises: FencedOut: another took the
         partition. Unavailable: nothing, or everything up to step 4, has happened.
         """
+        at = self._fold.positions
+        raws = [r for r in raws if r.topic not in at or r.offset >= at[r.topic].next_offset]
         batch = self._decoded(raws)
         missing = _before(self._fold.missing_before(batch), raws)
         if missing:

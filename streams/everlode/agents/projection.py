@@ -32,8 +32,17 @@ class Message(NamedTuple):
     timestamp_ms: int
 
 
-Apply = Callable[[int, list[Message]], None]
-"""Applies messages of one partition number; called in a thread, raises to stop the app."""
+class Effects(NamedTuple):
+    """What the agents do. All but `assigned` are called in a thread, and raise to stop the app."""
+
+    apply: Callable[[int, list[Message]], None]
+    """Applies messages of one partition number."""
+    beats: Callable[[list[Message]], None]
+    """Notes heartbeats."""
+    assigned: Callable[[set[int]], set[int]]
+    """Called with the partition numbers held after a rebalance; returns those to settle."""
+    settle: Callable[[int], None]
+    """Takes a number over, or gives it up; never while `apply` has messages of it."""
 
 
 def _message(event: Any) -> Message:
@@ -53,15 +62,31 @@ class ProjectionAgents:
         bootstrap: str,
         facts: Sequence[str],
         heartbeats: Sequence[str],
-        apply: Apply,
-        beats: Callable[[list[Message]], None],
+        effects: Effects,
     ) -> None:
         self.app: faust.App = make_app(group, bootstrap)
-        self._apply = apply
-        self._beats = beats
+        self._effects = effects
+        self._fact_topics = frozenset(facts)
+        self._settling: set[asyncio.Task[None]] = set()
         self._locks: dict[int, asyncio.Lock] = {}
         self.app.agent(raw_topic(self.app, *facts), name=f"{group}.facts")(self._facts)
         self.app.agent(raw_topic(self.app, *heartbeats), name=f"{group}.beats")(self._heartbeats)
+        self.app.on_partitions_assigned.connect(self._assigned)  # type: ignore[arg-type]
+
+    async def _assigned(self, _app: Any, assigned: Any, **_: Any) -> None:
+        """Settle what changed beside the rebalance, which must not wait for a catch-up."""
+        numbers = {tp.partition for tp in assigned if tp.topic in self._fact_topics}
+        for partition in sorted(self._effects.assigned(numbers)):
+            task = asyncio.create_task(self._settle(partition))
+            self._settling.add(task)
+            task.add_done_callback(self._settling.discard)
+
+    async def _settle(self, partition: int) -> None:
+        try:
+            async with self._locks.setdefault(partition, asyncio.Lock()):
+                await asyncio.to_thread(self._effects.settle, partition)
+        except Exception as error:  # noqa: BLE001 - without its partition it must not go on
+            await self.app.crash(error)
 
     async def _facts(self, stream: Any) -> None:
         await each_batch(self.app, stream, self._fold, most=BATCH, within_s=WITHIN_S)
@@ -81,7 +106,7 @@ class ProjectionAgents:
 
     async def _one(self, partition: int, found: list[Message]) -> None:
         async with self._locks.setdefault(partition, asyncio.Lock()):
-            await asyncio.to_thread(self._apply, partition, found)
+            await asyncio.to_thread(self._effects.apply, partition, found)
 
     async def _note(self, events: list[Any]) -> None:
-        await asyncio.to_thread(self._beats, [_message(e) for e in events])
+        await asyncio.to_thread(self._effects.beats, [_message(e) for e in events])

@@ -1,0 +1,109 @@
+"""The partition numbers that a projector holds, over rebalances.
+
+A number that was lost and comes back is taken over as if it were new: a new owner in PostgreSQL,
+new transactions, positions read again, nothing kept in memory, and a catch-up to the log's end. A
+worker whose ownership PostgreSQL still confirms is kept. Records of a number that is not held are
+let go: whoever holds it reads them by its own position. Shell; calls for one number come one after
+another, those for different ones may overlap.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+
+from everlode.adapters.kafka import Raw
+from everlode.errors import FencedOut
+from everlode.projector.worker import PartitionWorker
+
+RETAKE_S = 20.0
+"""A number that another took and that is still assigned here is taken back after this long.
+
+Longer than a session, so that who was stopped and woken first learns that the group went on.
+"""
+
+
+class Held:
+    """Workers by partition number."""
+
+    def __init__(
+        self,
+        make: Callable[[int], PartitionWorker],
+        catch_up: Callable[[Mapping[int, PartitionWorker]], int],
+        say: Callable[[str], None] = lambda _: None,
+        *,
+        now_s: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`make` takes a number over; `catch_up` brings workers to the ends of their logs."""
+        self._make = make
+        self._catch_up = catch_up
+        self._say = say
+        self._now_s = now_s
+        self._guard = threading.Lock()
+        self._workers: dict[int, PartitionWorker] = {}
+        self._assigned: frozenset[int] = frozenset()
+        self._lost: dict[int, float] = {}
+        """Number → when another was found to own it."""
+
+    def worker(self, partition: int) -> PartitionWorker:
+        """The worker of a number; takes it over the first time. Raises: Unavailable."""
+        with self._guard:
+            found = self._workers.get(partition)
+        if found is None:
+            found = self._make(partition)
+            with self._guard:
+                self._workers[partition] = found
+        return found
+
+    def assigned(self, numbers: Collection[int]) -> set[int]:
+        """Hold these and no others from now on; returns the numbers to `settle`. Never waits."""
+        with self._guard:
+            self._assigned = frozenset(numbers)
+            self._lost.clear()
+            return set(numbers) | set(self._workers)
+
+    def settle(self, partition: int) -> None:
+        """Take over what is held now, give up what is not. Idempotent. Raises: Unavailable."""
+        self._lost.pop(partition, None)
+        found = self._workers.get(partition)
+        if found is not None and (partition not in self._assigned or not found.owns()):
+            self._drop(partition)
+            found = None
+        if found is None and partition in self._assigned:
+            try:
+                count = self._catch_up({partition: self.worker(partition)})
+            except FencedOut:
+                self._gone(partition)
+            else:
+                self._say(f"partition {partition} taken over, {count} records read")
+
+    def apply(self, partition: int, raws: Sequence[Raw], counter: str) -> int:
+        """Apply records of a number in order; returns how many, 0 when it is not held.
+
+        Raises: Unavailable.
+        """
+        if partition not in self._assigned:
+            return 0
+        since = self._lost.get(partition)
+        if since is not None and self._now_s() - since < RETAKE_S:
+            return 0
+        try:
+            if since is not None:
+                self.settle(partition)
+            self.worker(partition).apply(raws, counter)
+        except FencedOut:
+            self._gone(partition)
+            return 0
+        return len(raws)
+
+    def _gone(self, partition: int) -> None:
+        self._say(f"partition {partition} has another projector")
+        self._lost[partition] = self._now_s()
+        self._drop(partition)
+
+    def _drop(self, partition: int) -> None:
+        with self._guard:
+            found = self._workers.pop(partition, None)
+        if found is not None:
+            found.close()
