@@ -11,6 +11,7 @@ from everlode.errors import Unavailable
 from everlode.events import commands as c
 from everlode.events.base import Command, CommandHeader, Envelope
 from everlode.events.stamp import MAX_AHEAD_MS, HybridClock, stamp_at
+from everlode.events.states import MinerState
 from everlode.miners.service import MinerComponent
 from everlode.primary.batch import FUTURE, Batch, Source
 from everlode.primary.component import Owed
@@ -68,6 +69,25 @@ def commit(batch: Batch, log: Log) -> None:
     for partition, envelope, _ in batch.facts:
         log.seqs[partition] = envelope.seq
     batch.committed(list(range(len(batch.facts))))
+
+
+def test_batch_repeated_deposit_is_known_when_its_answer_is_forgotten() -> None:
+    component, log, batch = made()
+    give(batch, REGISTER, "a")
+    give(batch, DEPOSIT, "b")
+    commit(batch, log)
+    component.folds.answers.clear()
+    for amount in (5, 6):
+        late = batch_of(component, log)
+        give(late, c.DepositStake(amount_micro=amount), "b")
+        assert outcomes(late) == [("repeated", "", 0)]
+        assert late.facts == []
+    other = batch_of(component, log)
+    give(other, DEPOSIT, "c")
+    commit(other, log)
+    state = component.folds.get("miners", "m")
+    assert isinstance(state, MinerState)
+    assert (state.stake_free_micro, len(state.deposits)) == (10, 2)
 
 
 def test_batch_repeat_in_the_same_batch_is_carried_out_once() -> None:

@@ -99,7 +99,8 @@ def test_state_and_schema_agree_field_by_field(name: str) -> None:
     assert [f["name"] for f in fields] == list(hints)
     for field in fields:
         assert field["type"] == avro_type(hints[field["name"]]), field["name"]
-        assert isinstance(field["type"], list) == ("default" in field), field["name"]
+        nullable, default = isinstance(field["type"], list), field.get("default", "none")
+        assert default in ((None,) if nullable else ("none", [])), field["name"]
 
 
 @pytest.mark.parametrize("component", sorted(STATES))

@@ -211,11 +211,15 @@ class World:
         self.log: list[tuple[str, Fact]] = []
         self.sent: list[tuple[Sent, datetime]] = []
         self.now = START
+        self.command_id = ""
 
-    def send(self, component: str, key: str, command: Command) -> tuple[Fact, ...]:
+    def send(
+        self, component: str, key: str, command: Command, command_id: str = ""
+    ) -> tuple[Fact, ...]:
         state = self.states.get((component, key))
         self.sent.append(((component, key, command), self.now))
-        ctx = dispatch.Context(key, "eu", self.now)
+        self.command_id = command_id or f"c{len(self.sent)}"
+        ctx = dispatch.Context(key, "eu", self.now, command_id=self.command_id)
         try:
             events = dispatch.decide(component, command, state, ctx)
         except Refusal:
@@ -234,6 +238,7 @@ class World:
             version=1 + (before.version if before else 0),
             scope=SCOPES[component],
             at=self.now,
+            command_id=self.command_id or None,
         )
         after = dispatch.evolve(component, before, fact, 0)
         self.check_step(component, before, fact, after)
@@ -401,11 +406,23 @@ def test_state_and_tail_give_the_full_replay(seed: int, length: int, cut: int) -
 
 @given(SEEDS, st.integers(1, 120))
 def test_command_repeated_at_once_changes_nothing(seed: int, length: int) -> None:
-    """All but a deposit, which only its command id tells from another."""
     world = play(seed, length)
     (component, key, command), world.now = world.sent[-1]
-    if not isinstance(command, c.DepositStake):
-        assert world.send(component, key, command) == ()
+    assert world.send(component, key, command, world.command_id) == ()
+
+
+@given(SEEDS, LENGTHS)
+def test_deposits_sent_again_at_any_time_add_nothing(seed: int, length: int) -> None:
+    world = play(seed, length, "miners")
+    deposits = [
+        (fact.envelope.command_id or "", fact.envelope.aggregate_id, fact.data.amount_micro)
+        for _, fact in world.log
+        if isinstance(fact.data, me.StakeDeposited)
+    ]
+    assert len({name for name, _, _ in deposits}) == len(deposits)
+    for name, key, amount in deposits:
+        assert world.send("miners", key, c.DepositStake(amount_micro=amount), name) == ()
+        assert world.send("miners", key, c.DepositStake(amount_micro=amount + 1), name) == ()
 
 
 @given(SEEDS, LENGTHS)

@@ -18,7 +18,7 @@ from everlode.events.base import Command, Event, Evidence, Fact
 from everlode.events.states import MinerState, RewardState, TaskState, ValidationState
 from everlode.state import dispatch
 from everlode.state.formulas import penalty_of, reputation_after, reward_of, stake_of
-from everlode.state.miner import average_score_ppm, locks_after
+from everlode.state.miner import MOST_DEPOSITS, average_score_ppm, locks_after
 from everlode.state.task import used_attempts
 from tests.state_commands import fact_of
 
@@ -382,6 +382,13 @@ def test_suspended_and_retired_miners() -> None:
     for command in (REGISTER, lock(1), c.DepositStake(amount_micro=1), c.SuspendMiner(reason="r")):
         assert miner.refused(command) == "retired"
     assert miner.do(outcome("accepted"))  # late news still count
+
+
+def test_miner_deposits_so_often_and_no_more() -> None:
+    miner = a_miner()
+    marks = tuple(f"{n:016x}" for n in range(MOST_DEPOSITS - len(miner.state.deposits)))
+    miner.state = miner.state._replace(deposits=(*miner.state.deposits, *marks))
+    assert miner.refused(c.DepositStake(amount_micro=1)) == "too_many_deposits"
 
 
 def test_miner_that_breaks_a_rule_is_refused() -> None:

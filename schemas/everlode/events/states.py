@@ -126,6 +126,7 @@ class MinerState(NamedTuple):
     recent: tuple[Performance, ...]
     registered_at: datetime
     reason: str | None
+    deposits: tuple[str, ...] = ()
 
 
 class ValidationState(NamedTuple):

@@ -135,7 +135,13 @@ class Batch:
         if state is None and version:
             raise NotFound(f"{owed.aggregate_id} was deleted", code="deleted")
         topology = self._component.topology
-        context = Context(owed.aggregate_id, self._component.home, owed.at, topology.task_types)
+        context = Context(
+            owed.aggregate_id,
+            self._component.home,
+            owed.at,
+            topology.task_types,
+            owed.command_id,
+        )
         events = decide(component, owed.command, state, context)
         stamp_cause = max(cause_stamp, state.stamp if state is not None else 0)
         # all stamps first: a refusal for clock skew must leave nothing staged

@@ -1,14 +1,15 @@
 """The miner: registration, stake, reputation, performance; active, suspended or retired.
 
 Invariants: free, locked and slashed stake change only by events that name the amount, and
-locked stake is the sum of the locks; a fraud case takes stake once; reputation stays in 0 to
-1000000. Commands come from several topics whose order among each other is not given: an outcome
-may come before the lock that it ends, and then the lock is not made. Pure.
+locked stake is the sum of the locks; a deposit is booked once, a fraud case takes stake once;
+reputation stays in 0 to 1000000. Commands come from several topics whose order among each other
+is not given: an outcome may come before the lock that it ends, and then the lock is not made. Pure.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from hashlib import blake2b
 from typing import Any, assert_never
 
 from everlode.events import commands as c
@@ -45,6 +46,8 @@ MinerCommand = (
 )
 RECENT = 32
 """Finished pieces of work that the fold keeps."""
+MOST_DEPOSITS = 4096
+"""Deposits of one miner; each leaves 16 characters in its state, so that none is taken twice."""
 _HERE = ("active", "suspended")
 _ANY = ("active", "suspended", "retired")
 TRANSITIONS: Table = {
@@ -73,10 +76,7 @@ def _decide(  # noqa: C901 - one case a command
         case c.UpdateMiner():
             return _update(command, state)
         case c.DepositStake():
-            _here(state)
-            if command.amount_micro == 0:
-                raise refuse("bad_amount", "a deposit is above zero")
-            return (e.StakeDeposited(amount_micro=command.amount_micro),)
+            return _deposit(command, state, ctx)
         case c.LockStake():
             return _lock(command, state, ctx)
         case c.ReleaseStake():
@@ -131,6 +131,23 @@ def _update(command: c.UpdateMiner, state: MinerState) -> tuple[Event, ...]:
     if have == (command.endpoint, command.specialties, command.max_concurrent):
         return ()
     return (e.MinerUpdated(**command.__dict__),)
+
+
+def deposit_mark(command_id: str) -> str:
+    """What the fold keeps of a deposit: the first 8 bytes of BLAKE2b of its command id, in hex."""
+    return blake2b(command_id.encode(), digest_size=8).hexdigest()
+
+
+def _deposit(command: c.DepositStake, state: MinerState, ctx: Context) -> tuple[Event, ...]:
+    """Money: a repeat is known for good, not only while the primary remembers the command."""
+    if ctx.command_id and deposit_mark(ctx.command_id) in state.deposits:
+        return ()
+    _here(state)
+    if command.amount_micro == 0:
+        raise refuse("bad_amount", "a deposit is above zero")
+    if len(state.deposits) >= MOST_DEPOSITS:
+        raise refuse("too_many_deposits", f"miner {state.key} has deposited {MOST_DEPOSITS} times")
+    return (e.StakeDeposited(amount_micro=command.amount_micro),)
 
 
 def _lock(command: c.LockStake, state: MinerState, ctx: Context) -> tuple[Event, ...]:
@@ -242,8 +259,14 @@ def _on_updated(state: MinerState, fact: Fact, partition: int) -> MinerState:
 
 def _on_deposited(state: MinerState, fact: Fact, partition: int) -> MinerState:
     data: e.StakeDeposited = fact.data  # type: ignore[assignment]
-    free = state.stake_free_micro + data.amount_micro
-    return step(state, fact.envelope, partition, stake_free_micro=free)
+    mark = deposit_mark(fact.envelope.command_id or fact.envelope.event_id)
+    return step(
+        state,
+        fact.envelope,
+        partition,
+        stake_free_micro=state.stake_free_micro + data.amount_micro,
+        deposits=tuple(sorted({*state.deposits, mark})),
+    )
 
 
 def _on_locked(state: MinerState, fact: Fact, partition: int) -> MinerState:

@@ -21,7 +21,7 @@ from everlode.events.states import (
 )
 from everlode.events.tasktypes import DEFAULT_TASK_TYPES
 
-FOLD_VERSION = 2
+FOLD_VERSION = 3
 """Raised whenever `evolve` gives another state for the same facts."""
 
 S = TypeVar("S", TaskState, MinerState, ValidationState, RewardState, FraudState)
@@ -36,13 +36,15 @@ class Context(NamedTuple):
     """What a decision may know besides the command and the state.
 
     `home` is the region whose scope takes the command, `at` the event time of the command
-    (its `issued_at`, or the causing fact's `occurred_at`).
+    (its `issued_at`, or the causing fact's `occurred_at`), `command_id` its idempotency key; empty
+    means that nobody will repeat it.
     """
 
     aggregate_id: str
     home: str
     at: datetime
     task_types: tuple[str, ...] = DEFAULT_TASK_TYPES
+    command_id: str = ""
 
 
 class Transition(NamedTuple):
