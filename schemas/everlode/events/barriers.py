@@ -5,7 +5,10 @@ The Avro schema of the same name documents each field and its unit. Pure.
 
 from __future__ import annotations
 
-from everlode.events.base import Event, ScopeEpoch
+from datetime import datetime
+from typing import NamedTuple
+
+from everlode.events.base import Envelope, Event, ScopeEpoch
 from everlode.events.types import (
     Id,
     Items,
@@ -23,3 +26,28 @@ class EpochOpened(Event):
 
     node_id: Id
     scopes: Items[ScopeEpoch]
+
+
+class Marker(NamedTuple):
+    """Makes the envelopes of the marks of a fact topic's one writer, under its scope and epoch."""
+
+    topic: str
+    origin: str
+    scope: str
+    epoch: int
+    writer_id: str
+
+    def envelope(self, partition: int, seq: int, stamp: int, at: datetime) -> Envelope:
+        """The envelope of the mark that is record `seq` of a partition."""
+        return Envelope(
+            event_id=f"{self.topic}/{partition}/{seq}/{self.epoch}",
+            aggregate_id=self.writer_id,
+            version=0,
+            origin=self.origin,
+            scope=self.scope,
+            epoch=self.epoch,
+            seq=seq,
+            stamp=stamp,
+            occurred_at=at,
+            correlation_id=self.writer_id,
+        )

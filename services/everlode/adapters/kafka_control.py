@@ -11,24 +11,24 @@ import threading
 import time
 import uuid
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
-from everlode.avro.cloudevents import event_headers
-from everlode.avro.codec import Codec, encode_fact
+from everlode.avro.codec import Codec
+from everlode.avro.signals import Head, Now, SignalMaker
 from everlode.control.fold import ControlState, apply
 from everlode.errors import ContractError, EverlodeError, IntegrityError, Unavailable
-from everlode.events.base import Envelope, Event, Fact
-from everlode.events.stamp import HybridClock
+from everlode.events.base import Event, Fact
 from everlode.topics.names import CONTROL_TOPIC
 
 APPEND_TIMEOUT_MS = 8_000
+_MS = timedelta(milliseconds=1)
 
 
-def _now() -> datetime:
-    now = datetime.now(UTC)
-    return now.replace(microsecond=now.microsecond // 1000 * 1000)
+def _now() -> Now:
+    wall_ms = time.time_ns() // 1_000_000
+    return Now(wall_ms, datetime.fromtimestamp(wall_ms // 1000, UTC) + wall_ms % 1000 * _MS)
 
 
 class ControlLog:
@@ -47,7 +47,7 @@ class ControlLog:
                 "log_level": 0,
             }
         )
-        self._clock = HybridClock()
+        self._maker = SignalMaker("control")
         self._guard = threading.Lock()
 
     def append_async(
@@ -67,19 +67,7 @@ class ControlLog:
         """
         event_id = str(uuid.uuid4())
         with self._guard:
-            stamp = self._clock.next(time.time_ns() // 1_000_000)
-        envelope = Envelope(
-            event_id=event_id,
-            aggregate_id=key,
-            version=0,
-            origin="control",
-            scope=scope,
-            epoch=epoch,
-            seq=0,
-            stamp=stamp,
-            occurred_at=_now(),
-            correlation_id=node_id,
-        )
+            made = self._maker.make(Head(key, event_id, scope, epoch, node_id), data, _now())
 
         def delivered(error: KafkaError | None, message: Message) -> None:
             if done is not None:
@@ -88,8 +76,8 @@ class ControlLog:
         self._producer.produce(
             CONTROL_TOPIC,
             key=key.encode(),
-            value=encode_fact(envelope, data),
-            headers=[*event_headers(envelope, type(data).__name__)],
+            value=made.value,
+            headers=[*made.headers],
             partition=0,
             on_delivery=delivered,
         )

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from uuid import uuid5
 
 from everlode.errors import EverlodeError, NotFound, Refusal, Unavailable
-from everlode.events.barriers import Barrier, EpochOpened
+from everlode.events.barriers import Barrier, EpochOpened, Marker
 from everlode.events.base import (
     Command,
     CommandAnswered,
@@ -186,21 +186,12 @@ class Batch:
         self._mark(Barrier(writer_id=self._node_id), now)
 
     def _mark(self, event: Event, now: datetime) -> None:
+        log = self._log
+        marker = Marker(log.topic, log.origin, self._scope, self._epoch, self._node_id)
         for partition in range(self._log.partitions):
             stamp = self._log.next_stamp()
             self._seqs[partition] += 1
-            envelope = Envelope(
-                event_id=f"{self._log.topic}/{partition}/{self._seqs[partition]}/{self._epoch}",
-                aggregate_id=self._node_id,
-                version=0,
-                origin=self._log.origin,
-                scope=self._scope,
-                epoch=self._epoch,
-                seq=self._seqs[partition],
-                stamp=stamp,
-                occurred_at=now,
-                correlation_id=self._node_id,
-            )
+            envelope = marker.envelope(partition, self._seqs[partition], stamp, now)
             self.facts.append((partition, envelope, event))
 
     # -- after the commit --------------------------------------------------------------------

@@ -4,17 +4,11 @@ from __future__ import annotations
 
 import threading
 import time
-import uuid
 from collections.abc import Callable, Sequence
 
-from everlode.adapters.kafka import Record, Sender
-from everlode.avro.cloudevents import event_headers
-from everlode.avro.codec import encode_fact
-from everlode.events.base import Envelope
 from everlode.events.heartbeats import MinerBeat
-from everlode.events.stamp import HybridClock
 from everlode.sdk.clock import Clock
-from everlode.topics.names import fact_topic
+from everlode.sdk.signals import SignalWriter
 from everlode.topics.partition import partition_of
 
 INTERVAL_MS = 15_000
@@ -32,13 +26,10 @@ class MinerBeacon:
         running: Callable[[str], Sequence[str]],
         clock: Clock,
     ) -> None:
-        self._topic = fact_topic(origin, "heartbeats")
-        self._origin, self._partitions = origin, partitions
+        self._partitions = partitions
         self._miners = list(miners)
         self._running = running
-        self._clock = clock
-        self._stamps = HybridClock()
-        self._sender = Sender(bootstrap, linger_ms=100)
+        self._signals = SignalWriter(bootstrap, origin, clock, linger_ms=100)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="beacon", daemon=True)
         self.sent = 0
@@ -51,7 +42,7 @@ class MinerBeacon:
         """End."""
         self._stop.set()
         self._thread.join(3)
-        self._sender.flush(2)
+        self._signals.close(2)
 
     def _run(self) -> None:
         due = time.monotonic()
@@ -67,21 +58,6 @@ class MinerBeacon:
         self.sent += 1
         running = tuple(sorted(self._running(miner)))[:64]
         beat = MinerBeat(running=running, work_done=self.sent, interval_ms=INTERVAL_MS)
-        envelope = Envelope(
-            event_id=str(uuid.uuid4()),
-            aggregate_id=miner,
-            version=0,
-            origin=self._origin,
-            scope="",
-            epoch=0,
-            seq=self.sent,
-            stamp=self._stamps.next(self._clock.wall_ms()),
-            occurred_at=self._clock.event_now(),
-            correlation_id=miner,
+        self._signals.signal(
+            beat, topic="heartbeats", key=miner, partition=partition_of(miner, self._partitions)
         )
-        self._sender.send(
-            Record(
-                self._topic, partition_of(miner, self._partitions), miner,
-                encode_fact(envelope, beat), event_headers(envelope, "MinerBeat"),
-            )
-        )  # fmt: skip

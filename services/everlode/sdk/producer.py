@@ -16,7 +16,7 @@ from datetime import datetime
 from typing import NamedTuple
 
 from everlode.errors import EverlodeError, FencedOut, Refusal, Unavailable
-from everlode.events.barriers import Barrier, EpochOpened
+from everlode.events.barriers import Barrier, EpochOpened, Marker
 from everlode.events.base import Envelope, Event, ScopeEpoch
 from everlode.events.catalogue import EVENTS
 from everlode.sdk.clock import WallClock
@@ -56,7 +56,7 @@ class _Item(NamedTuple):
     data: Event
     occurred_at: datetime
     correlation_id: str
-    future: Future[Ack] | None
+    future: Future[Ack]
 
 
 class EventProducer:
@@ -92,6 +92,7 @@ class EventProducer:
         self._leads = leads
         self._clock = WallClock()
         self._log = FactLog(bootstrap, origin, component, partitions, self._folded)
+        self._marker = Marker(self._log.topic, origin, scope, epoch, node_id)
         self._open()
         self._queue: queue.Queue[_Item] = queue.Queue(window)
         self._guard = threading.Lock()
@@ -171,9 +172,8 @@ class EventProducer:
 
     def _mark(self, partition: int, data: Event) -> tuple[int, Envelope, Event]:
         seq = self._log.seqs[partition] + 1
-        event_id = f"{self._log.topic}/{partition}/{seq}/{self._epoch}"
-        item = _Item(event_id, self._node_id, data, self._clock.event_now(), self._node_id, None)
-        return partition, self._envelope(item, 0, seq), data
+        stamp, now = self._log.next_stamp(), self._clock.event_now()
+        return partition, self._marker.envelope(partition, seq, stamp, now), data
 
     def _run(self) -> None:
         barrier_at = 0.0
@@ -231,7 +231,7 @@ class EventProducer:
     def _settle(self, item: _Item, result: Ack | EverlodeError) -> None:
         with self._guard:
             self._waiting.pop(item.event_id, None)
-        if item.future is None or not item.future.set_running_or_notify_cancel():
+        if not item.future.set_running_or_notify_cancel():
             return
         if isinstance(result, Ack):
             item.future.set_result(result)

@@ -18,13 +18,12 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from everlode.agents.acks import each_batch
 from everlode.agents.app import make_app, raw_topic
-from everlode.avro.cloudevents import event_headers
-from everlode.avro.codec import Codec, encode_fact
+from everlode.avro.codec import Codec
+from everlode.avro.signals import Head, Now, SignalMaker
 from everlode.detection.detector import Detector, Verdict
 from everlode.errors import ContractError
-from everlode.events.base import Envelope, Fact
+from everlode.events.base import Fact
 from everlode.events.health import DetectorStarted
-from everlode.events.stamp import HybridClock
 from everlode.topics.names import dead_letter_topic, fact_topic
 from everlode.topics.place import check_place, provenance
 
@@ -56,10 +55,9 @@ class DetectionAgent:
         self._health = fact_topic(origin, "health")
         self._dead = dead_letter_topic("detector", self._topic)
         self._codec = Codec()
-        self._clock = HybridClock()
+        self._maker = SignalMaker(origin)
         self._detectors: dict[int, Detector] = {}
         self._verdict = verdict
-        self._seq = 0
         channel = raw_topic(self.app, self._topic)
         self.app.agent(channel, name=f"everlode.detection.{origin}")(self._agent)
         self.app.on_partitions_revoked.connect(self._revoked)  # type: ignore[arg-type]
@@ -131,26 +129,12 @@ class DetectionAgent:
 
     async def _publish(self, verdict: Verdict) -> None:
         """Written and acknowledged before the heartbeats are."""
-        self._seq += 1
+        wall_ms = time.time_ns() // 1_000_000
         now = datetime.now(UTC)
-        envelope = Envelope(
-            event_id=verdict.event_id,
-            aggregate_id=verdict.node_id,
-            version=0,
-            origin=self.origin,
-            scope="",
-            epoch=0,
-            seq=self._seq,
-            stamp=self._clock.next(time.time_ns() // 1_000_000),
-            occurred_at=now.replace(microsecond=now.microsecond // 1000 * 1000),
-            correlation_id=verdict.node_id,
-        )
-        await self._send(
-            self._health,
-            verdict.node_id.encode(),
-            encode_fact(envelope, verdict.data),
-            event_headers(envelope, type(verdict.data).__name__),
-        )
+        at = now.replace(microsecond=now.microsecond // 1000 * 1000)
+        head = Head(verdict.node_id, verdict.event_id)
+        made = self._maker.make(head, verdict.data, Now(wall_ms, at))
+        await self._send(self._health, verdict.node_id.encode(), made.value, made.headers)
 
     async def _quarantine(self, message: Any, error: ContractError) -> None:
         headers = provenance("detector", self._topic, message.partition, message.offset, error)

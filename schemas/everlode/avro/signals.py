@@ -1,0 +1,69 @@
+"""Signals: events that are of no aggregate's history, made ready to be sent.
+
+Heartbeats, verdicts, recovery events, decisions: whoever writes them makes them here, so that all
+carry the same envelope. Invariants: version 0; `seq` counts this maker's signals and their stamps
+rise, both in the order of the calls. Wall time and ids are inputs. Pure but for its counts.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import NamedTuple
+
+from everlode.avro.cloudevents import Headers, event_headers
+from everlode.avro.codec import encode_fact
+from everlode.events.base import Envelope, Event
+from everlode.events.stamp import HybridClock
+
+
+class Now(NamedTuple):
+    """When a signal is made: the machine's wall time, and event time (both clocks, see Clock)."""
+
+    wall_ms: int
+    at: datetime
+
+
+class Head(NamedTuple):
+    """What a signal is about, and under which scope and epoch its writer speaks."""
+
+    key: str
+    event_id: str
+    scope: str = ""
+    epoch: int = 0
+    correlation_id: str = ""
+    """Empty: the key."""
+
+
+class Signal(NamedTuple):
+    """A signal as it goes out."""
+
+    envelope: Envelope
+    value: bytes
+    headers: Headers
+
+
+class SignalMaker:
+    """Makes the signals of one origin. Not thread-safe."""
+
+    def __init__(self, origin: str) -> None:
+        self._origin = origin
+        self._stamps = HybridClock()
+        self._seq = 0
+
+    def make(self, head: Head, data: Event, now: Now) -> Signal:
+        """The next signal. Raises: ContractError: it is too large."""
+        self._seq += 1
+        envelope = Envelope(
+            event_id=head.event_id,
+            aggregate_id=head.key,
+            version=0,
+            origin=self._origin,
+            scope=head.scope,
+            epoch=head.epoch,
+            seq=self._seq,
+            stamp=self._stamps.next(now.wall_ms),
+            occurred_at=now.at,
+            correlation_id=head.correlation_id or head.key,
+        )
+        headers = event_headers(envelope, type(data).__name__)
+        return Signal(envelope, encode_fact(envelope, data), headers)
