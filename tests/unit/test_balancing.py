@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from functools import cache
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -30,7 +31,8 @@ def _task() -> TaskState:
 
 
 def miner(key: str, **changes: object) -> MinerState:
-    return _miner()._replace(key=key, max_concurrent=4, **changes)  # type: ignore[arg-type]
+    given: dict[str, Any] = {"max_concurrent": 4, "stake_free_micro": 10**9, **changes}
+    return _miner()._replace(key=key, **given)
 
 
 def task(key: str = "t", **changes: object) -> TaskState:
@@ -48,10 +50,20 @@ def task(key: str = "t", **changes: object) -> TaskState:
 )
 def test_miner_that_does_not_fit_gets_nothing(changes: dict[str, object], running: int) -> None:
     wanted = task(gpus=2)
-    assert fits(wanted, miner("a", gpus=2), 3)
+    assert fits(wanted, miner("a", gpus=2), 3, 0)
     other = miner("a", **{"gpus": 2, **changes})
-    assert not fits(wanted, other, running)
-    assert choose_miner(wanted, [other], {"a": running}) is None
+    assert not fits(wanted, other, running, 0)
+    assert choose_miner(wanted, [other], {"a": running}, {}) is None
+
+
+def test_miner_gets_only_what_its_free_stake_covers() -> None:
+    wanted = task(base_reward_micro=1_000_000)  # locks 200000
+    pair = [miner("a", stake_free_micro=199_999), miner("b", stake_free_micro=400_000)]
+    assert choose_miner(wanted, pair, {}, {}) == pair[1]
+    assert choose_miner(wanted, pair, {}, {"b": 200_000}) == pair[1]
+    assert choose_miner(wanted, pair, {}, {"b": 200_001}) is None
+    free = task(base_reward_micro=0)
+    assert fits(free, miner("a", stake_free_micro=0), 0, 5)
 
 
 _miners = st.lists(
@@ -78,31 +90,31 @@ def test_any_field_a_miner_is_chosen_when_one_fits_and_it_fits(
     miners = [miner(f"m{i}", **changes) for i, changes in enumerate(field)]
     running = {m.key: loads[i] for i, m in enumerate(miners)}
     wanted = task(f"t{name}", gpus=1)
-    chosen = choose_miner(wanted, miners, running)
-    able = [m for m in miners if fits(wanted, m, running[m.key])]
+    chosen = choose_miner(wanted, miners, running, {})
+    able = [m for m in miners if fits(wanted, m, running[m.key], 0)]
     assert (chosen in able) if able else chosen is None
-    assert choose_miner(wanted, miners, running) == chosen
+    assert choose_miner(wanted, miners, running, {}) == chosen
 
 
 def test_of_two_the_less_loaded_then_the_better_known_is_chosen() -> None:
     pair = [miner("a", reputation_ppm=1), miner("b", reputation_ppm=2)]
     for n in range(50):
         wanted = task(f"t{n}")
-        assert choose_miner(wanted, pair, {"b": 1}) == pair[0]
-        assert choose_miner(wanted, pair, {"a": 1, "b": 1}) == pair[1]
+        assert choose_miner(wanted, pair, {"b": 1}, {}) == pair[0]
+        assert choose_miner(wanted, pair, {"a": 1, "b": 1}, {}) == pair[1]
 
 
 def test_load_is_a_share_of_what_a_miner_can_take() -> None:
     small, large = miner("a", reputation_ppm=9), miner("b", reputation_ppm=1)
     large = large._replace(max_concurrent=100)
-    assert choose_miner(task(), [small, large], {"a": 1, "b": 20}) == large
+    assert choose_miner(task(), [small, large], {"a": 1, "b": 20}, {}) == large
 
 
 def test_many_tasks_are_spread_evenly_by_two_choices() -> None:
     miners = [miner(f"m{i}")._replace(max_concurrent=1000) for i in range(20)]
     running: Counter[str] = Counter()
     for n in range(2000):
-        chosen = choose_miner(task(f"t{n}"), miners, running)
+        chosen = choose_miner(task(f"t{n}"), miners, running, {})
         assert chosen is not None
         running[chosen.key] += 1
     assert max(running.values()) - min(running.values()) <= 10  # by one choice it is about 40

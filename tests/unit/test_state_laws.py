@@ -82,7 +82,7 @@ class Dice:
         status = state.status if state else None
         lawful: dict[str | None, tuple[type[Command], ...]] = {
             None: (c.SubmitTask,),
-            "submitted": (c.AssignTask, c.AssignTask, c.AssignTask, c.CancelTask),
+            "submitted": (*[c.AssignTask] * 6, c.CancelTask, c.ExpireTask),
             "assigned": (
                 *(c.ReportProgress, c.ReportProgress, c.SubmitSolution, c.SubmitSolution),
                 *(c.ReportFailure, c.ExpireLease, c.MigrateTask, c.CancelTask),

@@ -19,7 +19,7 @@ from everlode.events.states import MinerState, RewardState, TaskState, Validatio
 from everlode.state import dispatch
 from everlode.state.formulas import penalty_of, reputation_after, reward_of, stake_of
 from everlode.state.miner import MOST_DEPOSITS, average_score_ppm, locks_after
-from everlode.state.task import used_attempts
+from everlode.state.task import OVERDUE, used_attempts
 from tests.state_commands import fact_of
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -209,6 +209,20 @@ def test_permanent_failure_ends_the_task_at_once() -> None:
     task.do(c.ReportFailure(miner_id="m1", attempt=1, reason="bad input", permanent=True))
     assert (task.state.status, task.state.reason) == ("failed", "bad input")
     assert task.state.ended_at == NOW
+
+
+def test_task_that_waits_past_its_deadline_is_cancelled_and_no_other_is() -> None:
+    task = a_task()
+    assert task.refused(c.ExpireTask()) == "deadline_ahead"
+    task.do(assign())
+    task.now = DEADLINE
+    assert task.do(c.ExpireTask()) == []  # its lease ends the attempt first
+    task.do(c.ReportFailure(miner_id="m1", attempt=1, reason="oom", permanent=False))
+    assert task.do(c.ExpireTask()) == ["TaskCancelled"]
+    assert (task.state.status, task.state.reason) == ("cancelled", OVERDUE)
+    assert task.state.ended_at == DEADLINE
+    assert task.do(c.ExpireTask()) == []
+    assert task.do(c.CancelTask(reason="client")) == []
 
 
 def test_lease_expires_only_after_its_event_time() -> None:

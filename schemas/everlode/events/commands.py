@@ -97,6 +97,12 @@ class ExpireLease(Command):
     attempt: Count
 
 
+class ExpireTask(Command):
+    """End a task that waits past its deadline."""
+
+    component: ClassVar[str] = "tasks"
+
+
 class MigrateTask(Command):
     """Give the task to another managing node."""
 

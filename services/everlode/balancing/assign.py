@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from hashlib import blake2b
 
 from everlode.events.states import MinerState, TaskState
+from everlode.state.formulas import stake_of
 
 DRAWS = 12
 """Draws before the whole list is looked through."""
@@ -19,13 +20,17 @@ def _draw(seed: str, turn: int, size: int) -> int:
     return int.from_bytes(blake2b(f"{seed}/{turn}".encode(), digest_size=8).digest(), "big") % size
 
 
-def fits(task: TaskState, miner: MinerState, running: int) -> bool:
-    """True when the miner may take the task now."""
+def fits(task: TaskState, miner: MinerState, running: int, promised_micro: int) -> bool:
+    """True when the miner may take the task now.
+
+    `promised_micro` is the part of its free stake that other assignments are about to lock.
+    """
     return (
         miner.status == "active"
         and task.task_type in miner.specialties
         and task.gpus <= miner.gpus
         and running < miner.max_concurrent
+        and stake_of(task.base_reward_micro) <= max(0, miner.stake_free_micro - promised_micro)
     )
 
 
@@ -38,25 +43,33 @@ def _better(a: MinerState, b: MinerState, running: Mapping[str, int]) -> MinerSt
 
 
 def choose_miner(
-    task: TaskState, candidates: Sequence[MinerState], running: Mapping[str, int]
+    task: TaskState,
+    candidates: Sequence[MinerState],
+    running: Mapping[str, int],
+    promised_micro: Mapping[str, int],
 ) -> MinerState | None:
     """A miner for `task` among `candidates`, or None when none of them fits now.
 
-    `running` is the number of tasks that each miner works on.
+    `running` is the number of tasks that each miner works on, `promised_micro` the free stake
+    that its other assignments are about to lock.
     """
     if not candidates:
         return None
+
+    def able(miner: MinerState) -> bool:
+        return fits(task, miner, running.get(miner.key, 0), promised_micro.get(miner.key, 0))
+
     seed = f"{task.key}/{task.attempt}"
     found: list[MinerState] = []
     for turn in range(DRAWS):
         miner = candidates[_draw(seed, turn, len(candidates))]
-        if fits(task, miner, running.get(miner.key, 0)) and miner not in found:
+        if able(miner) and miner not in found:
             found.append(miner)
             if len(found) == 2:
                 return _better(found[0], found[1], running)
     if found:
         return found[0]
-    return next((m for m in candidates if fits(task, m, running.get(m.key, 0))), None)
+    return next(filter(able, candidates), None)
 
 
 def choose_manager(seed: str, loads: Mapping[str, int], max_concurrent: int) -> str | None:

@@ -5,23 +5,51 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from datetime import datetime, timedelta
+from heapq import heappop, heappush
 from uuid import uuid5
 
 from everlode.balancing.assign import choose_manager, choose_miner
 from everlode.control.fold import ControlState
 from everlode.errors import IntegrityError
 from everlode.events.base import Fact
-from everlode.events.commands import AssignTask, ExpireLease
+from everlode.events.commands import AssignTask, ExpireLease, ExpireTask
 from everlode.events.miners import MinerRegistered, MinerUpdated
 from everlode.events.states import MinerState, State, TaskState
 from everlode.primary.component import Component, Owed
 from everlode.sdk.agent import Load
 from everlode.state.dispatch import evolve
+from everlode.state.formulas import stake_of
 from everlode.state.reactions import NAMESPACE
 from everlode.topics import Topology
 
 ASSIGN_MOST = 400
 """Assignments in one turn."""
+
+
+class _Turn:
+    """Assignments of one turn: what each miner and manager has by now, and what nobody can take."""
+
+    def __init__(
+        self, running: Counter[str], promised: Counter[str], managed: dict[str, int]
+    ) -> None:
+        self.running, self.promised, self.managed = running, promised, managed
+        self._full: dict[tuple[str, int], int] = {}
+        """(type, GPUs) → the least stake for which no miner is free now."""
+
+    def is_full(self, task: TaskState) -> bool:
+        """True when no miner was free for a task that asks for no more."""
+        least = self._full.get((task.task_type, task.gpus))
+        return least is not None and stake_of(task.base_reward_micro) >= least
+
+    def nobody_for(self, task: TaskState) -> None:
+        """No miner is free for this task."""
+        self._full[task.task_type, task.gpus] = stake_of(task.base_reward_micro)
+
+    def take(self, task: TaskState, miner: str, manager: str) -> None:
+        """The task goes to them."""
+        self.running[miner] += 1
+        self.promised[miner] += stake_of(task.base_reward_micro)
+        self.managed[manager] += 1
 
 
 class TaskComponent(Component):
@@ -41,10 +69,14 @@ class TaskComponent(Component):
         self._waiting: dict[str, None] = {}
         self._stuck: dict[str, None] = {}
         self._running: dict[str, TaskState] = {}
+        self._deadlines: list[tuple[datetime, str]] = []
+        self._overdue: dict[str, None] = {}
         self.by_miner: Counter[str] = Counter()
         self.by_manager: Counter[str] = Counter()
         self._miners: dict[str, MinerState] = {}
         self._by_type: dict[str, list[MinerState]] = {}
+        self._places: dict[str, list[tuple[list[MinerState], int]]] = {}
+        """Where each miner stands in these lists."""
         self._stale = True
         super().__init__(home, topology)
 
@@ -60,6 +92,7 @@ class TaskComponent(Component):
             elif old.status == "submitted":
                 self._waiting.pop(old.key, None)
                 self._stuck.pop(old.key, None)
+                self._overdue.pop(old.key, None)
         if isinstance(new, TaskState):
             if new.status == "assigned":
                 self.by_miner[new.miner_id or ""] += 1
@@ -67,6 +100,7 @@ class TaskComponent(Component):
                 self._running[new.key] = new
             elif new.status == "submitted":
                 self._waiting[new.key] = None
+                heappush(self._deadlines, (new.deadline_at, new.key))
 
     def saw(self, fact: Fact) -> None:
         """See Component."""
@@ -83,15 +117,20 @@ class TaskComponent(Component):
             offer = (MinerRegistered, MinerUpdated)
             if isinstance(fact.data, offer) or old is None or old.status != new.status:
                 self._stale = True
+            for candidates, place in self._places.get(key, ()):
+                candidates[place] = new
 
     def _candidates(self, task_type: str) -> list[MinerState]:
         if self._stale:
             self._stale = False
-            self._by_type = {}
+            self._by_type, self._places = {}, {}
             for miner in self._miners.values():
                 if miner.status == "active":
                     for name in miner.specialties:
-                        self._by_type.setdefault(name, []).append(miner)
+                        candidates = self._by_type.setdefault(name, [])
+                        place = (candidates, len(candidates))
+                        self._places.setdefault(miner.key, []).append(place)
+                        candidates.append(miner)
             self._waiting.update(self._stuck)
             self._stuck.clear()
         return self._by_type.get(task_type, [])
@@ -99,36 +138,37 @@ class TaskComponent(Component):
     # -- what is due -------------------------------------------------------------------------
 
     def due(self, now: datetime, control: ControlState) -> Iterable[Owed]:
-        """Assignments of waiting tasks, oldest first, and ends of leases that ran out."""
+        """Assignments of waiting tasks, oldest first, and ends of leases and tasks by time."""
         yield from self._expired(now)
+        yield from self._past_deadline(now)
         healthy = {
             n.node_id: self.by_manager[n.node_id]
             for n in control.nodes_of(self.home, "task-manager")
             if n.status in ("healthy", "degraded", "rejoining")
         } or {self._node_id: self.by_manager[self._node_id]}
-        running = Counter(self.by_miner)
+        turn = _Turn(Counter(self.by_miner), self._promised(), healthy)
         count = 0
-        full: set[tuple[str, int]] = set()
         for key in list(self._waiting):
             if count >= ASSIGN_MOST:
                 break
             task = self.folds.get("tasks", key)
-            if not isinstance(task, TaskState) or (task.task_type, task.gpus) in full:
+            if not isinstance(task, TaskState) or turn.is_full(task):
                 continue
-            owed = self._assignment(task, now, running, healthy, full)
+            owed = self._assignment(task, now, turn)
             if owed is not None:
                 count += 1
                 yield owed
 
-    def _assignment(
-        self,
-        task: TaskState,
-        now: datetime,
-        running: Counter[str],
-        healthy: dict[str, int],
-        full: set[tuple[str, int]],
-    ) -> Owed | None:
-        """`full` gets the kinds of task for which no miner is free now."""
+    def _promised(self) -> Counter[str]:
+        """Miner → stake of its assignments that its registry has not locked yet."""
+        promised: Counter[str] = Counter()
+        for task in self._running.values():
+            miner = self._miners.get(task.miner_id or "")
+            if miner is not None and task.key not in miner.locks:
+                promised[miner.key] += stake_of(task.base_reward_micro)
+        return promised
+
+    def _assignment(self, task: TaskState, now: datetime, turn: _Turn) -> Owed | None:
         candidates = self._candidates(task.task_type)
         if all(task.gpus > m.gpus for m in candidates):
             self._waiting.pop(task.key, None)  # no miner can ever take it, as they are now
@@ -137,15 +177,14 @@ class TaskComponent(Component):
         at = max(now, task.submitted_at)
         if at >= task.deadline_at:
             return None
-        miner = choose_miner(task, candidates, running)
+        miner = choose_miner(task, candidates, turn.running, turn.promised)
         if miner is None:
-            full.add((task.task_type, task.gpus))
+            turn.nobody_for(task)
             return None
-        manager = choose_manager(task.key, healthy, self._max)
+        manager = choose_manager(task.key, turn.managed, self._max)
         if manager is None:
             return None
-        running[miner.key] += 1
-        healthy[manager] += 1
+        turn.take(task, miner.key, manager)
         command = AssignTask(
             miner_id=miner.key,
             manager_node=manager,
@@ -161,6 +200,23 @@ class TaskComponent(Component):
                 yield Owed(
                     str(uuid5(NAMESPACE, name)), task.key, ExpireLease(attempt=task.attempt), now
                 )
+
+    def _past_deadline(self, now: datetime) -> Iterable[Owed]:
+        """Ends of tasks that still wait at their deadline.
+
+        Id and event time come from the state, so they are the same whoever leads.
+        """
+        while self._deadlines and self._deadlines[0][0] <= now:
+            _, key = heappop(self._deadlines)
+            task = self.folds.get("tasks", key)
+            if isinstance(task, TaskState) and task.status == "submitted":
+                self._overdue[key] = None
+        for key in list(self._overdue):
+            task = self.folds.get("tasks", key)
+            if isinstance(task, TaskState):
+                name = f"overdue/{key}/{task.version}"
+                at = max(task.deadline_at, task.solved_at or task.deadline_at)
+                yield Owed(str(uuid5(NAMESPACE, name)), key, ExpireTask(), at)
 
     def load(self) -> Load:
         """See Component: the tasks that this node manages."""

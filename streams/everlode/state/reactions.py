@@ -18,8 +18,8 @@ happens once, whoever is primary. Facts that concern another home give nothing. 
 | rewards | FraudSuspected; FraudCleared; FraudConfirmed | Withhold; Release; ReverseReward |
 | rewards | StakeSlashed | CollectSlash |
 
-Not here, because they need more than facts: assignments and leases (timers of the task primary),
-votes (validator nodes and reviewers), payouts (the payout sink, then `PayReward`).
+Not here, because they need more than facts: assignments, leases and deadlines (timers of the task
+primary), votes (validator nodes and reviewers), payouts (the payout sink, then `PayReward`).
 """
 
 from __future__ import annotations

@@ -2,7 +2,8 @@
 
 Invariants: progress never goes back within an assignment; reports are taken from the present
 miner with an attempt from `attempt_floor` to `attempt`; a migration raises the attempt, not the
-floor, and uses none up; an ended task changes no more, but for being deleted. The payout may be
+floor, and uses none up; an ended task changes no more, but for being deleted; a task that waits
+past its deadline is cancelled by the primary. The payout may be
 known before the validation that caused it (they come on different topics), so a solved task may
 be rewarded first and validated then. Pure.
 """
@@ -35,12 +36,15 @@ TaskCommand = (
     | c.SubmitSolution
     | c.ReportFailure
     | c.ExpireLease
+    | c.ExpireTask
     | c.MigrateTask
     | c.CancelTask
     | c.DeleteTask
     | c.RecordValidation
     | c.RecordReward
 )
+OVERDUE = "deadline_passed"
+"""Reason of the cancellation of a task that still waits at its deadline."""
 ENDED = frozenset({"rewarded", "failed", "cancelled"})
 TRANSITIONS: Table = {
     e.TaskSubmitted: rule([None], "submitted"),
@@ -83,6 +87,8 @@ def _decide(  # noqa: C901 - one case a command
             return _fail(command, state)
         case c.ExpireLease():
             return _expire(command, state, ctx)
+        case c.ExpireTask():
+            return _overdue(state, ctx)
         case c.MigrateTask():
             return _migrate(command, state)
         case c.CancelTask():
@@ -223,6 +229,15 @@ def _expire(command: c.ExpireLease, state: TaskState, ctx: Context) -> tuple[Eve
             final=used_attempts(state) >= state.max_attempts,
         ),
     )
+
+
+def _overdue(state: TaskState, ctx: Context) -> tuple[Event, ...]:
+    """Only what waits ends here: an assignment is ended by its lease, a solution by its judges."""
+    if state.status != "submitted":
+        return ()
+    if ctx.at < state.deadline_at:
+        raise refuse("deadline_ahead", f"the deadline of task {state.key} has not passed")
+    return (e.TaskCancelled(reason=OVERDUE),)
 
 
 def _migrate(command: c.MigrateTask, state: TaskState) -> tuple[Event, ...]:

@@ -1,0 +1,145 @@
+"""What a task primary owes by time: ends at the deadline, assignments that stakes cover."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from everlode.control.fold import ControlState
+from everlode.events import commands as c
+from everlode.events import miners as me
+from everlode.events.base import Event
+from everlode.events.states import TaskState
+from everlode.primary.component import Owed
+from everlode.sdk.facts import Placed
+from everlode.state import dispatch
+from everlode.tasks.service import TaskComponent
+from everlode.topics import Topology
+from tests.state_commands import NOW, fact_of, register, submit
+
+SOON = NOW + timedelta(hours=1)
+MINUTE = timedelta(minutes=1)
+
+
+class Node:
+    """A task primary on its own, and the registry that it sees."""
+
+    def __init__(self) -> None:
+        self.component = TaskComponent("eu", Topology(), "eu-tm-1", timedelta(minutes=10), 99)
+        self.count = 0
+        self.miners: dict[str, int] = {}
+
+    def event(self, key: str, data: Event, at: datetime = NOW) -> None:
+        """An own fact."""
+        self.count += 1
+        state = self.component.folds.get("tasks", key)
+        version = 1 + (state.version if state else 0)
+        fact = fact_of(data, key, self.count, version=version, scope="task-manager/eu", at=at)
+        self.component.folds.fold(Placed(fact, 0, self.count))
+
+    def do(self, key: str, command: Any, at: datetime = NOW) -> None:
+        """A command, decided and folded."""
+        state = self.component.folds.get("tasks", key)
+        for data in dispatch.decide("tasks", command, state, dispatch.Context(key, "eu", at)):
+            self.event(key, data, at)
+
+    def carry_out(self, owed: Owed) -> None:
+        """What it owes is done."""
+        self.do(owed.aggregate_id, owed.command, owed.at)
+
+    def miner(self, key: str, data: Event) -> None:
+        """A fact of the registry."""
+        version = self.miners[key] = self.miners.get(key, 0) + 1
+        self.component.saw(fact_of(data, key, version, version=version, scope="miner-registry/eu"))
+
+    def rich(self, key: str, stake: int = 10**9) -> None:
+        """A miner with a stake."""
+        self.miner(key, me.MinerRegistered(**register().__dict__))
+        self.miner(key, me.StakeDeposited(amount_micro=stake))
+
+    def due(self, now: datetime) -> list[Owed]:
+        """What it owes."""
+        return list(self.component.due(now, ControlState()))
+
+    def ends(self, now: datetime) -> list[Owed]:
+        """Tasks that it ends."""
+        return [owed for owed in self.due(now) if isinstance(owed.command, c.ExpireTask)]
+
+    def assigned(self, now: datetime = NOW) -> dict[str, str]:
+        """Task → miner of what it assigns now; carried out."""
+        found = {}
+        for owed in self.due(now):
+            assert isinstance(owed.command, c.AssignTask)
+            found[owed.aggregate_id] = owed.command.miner_id
+            self.carry_out(owed)
+        return found
+
+
+def test_task_that_nobody_took_is_ended_once_at_its_deadline_whoever_leads() -> None:
+    first, second = Node(), Node()
+    for node in (first, second):
+        node.do("late", submit(deadline_at=SOON))
+        node.do("never", submit(deadline_at=SOON, gpus=999))
+        node.do("early", submit(deadline_at=SOON + timedelta(days=1)))
+        assert node.ends(SOON - MINUTE) == []
+    owed = first.ends(SOON)
+    assert {o.aggregate_id for o in owed} == {"late", "never"}
+    assert {o.at for o in owed} == {SOON}
+    assert first.ends(SOON + MINUTE) == owed  # again until it is in the log
+    assert second.ends(SOON + 9 * MINUTE) == owed  # a successor owes the same
+    for each in owed:
+        first.carry_out(each)
+    assert first.ends(SOON + MINUTE) == []
+    state = first.component.folds.get("tasks", "late")
+    assert isinstance(state, TaskState)
+    assert (state.status, state.reason, state.ended_at) == ("cancelled", "deadline_passed", SOON)
+
+
+def test_assigned_task_is_ended_after_its_lease_not_under_its_miner() -> None:
+    node = Node()
+    node.rich("m")
+    node.do("t", submit(deadline_at=SOON))
+    assert node.assigned(SOON - MINUTE) == {"t": "m"}
+    assert node.due(SOON) == []
+    (expired,) = node.due(SOON + MINUTE)
+    assert isinstance(expired.command, c.ExpireLease)
+    node.carry_out(expired)
+    (ended,) = node.due(SOON + MINUTE)
+    node.carry_out(ended)
+    state = node.component.folds.get("tasks", "t")
+    assert isinstance(state, TaskState)
+    assert (state.status, node.due(SOON + MINUTE)) == ("cancelled", [])
+
+
+def test_miner_gets_no_more_tasks_at_once_than_its_free_stake_covers() -> None:
+    node = Node()
+    node.rich("m", stake=500_000)
+    for n in range(4):
+        node.do(f"t{n}", submit())  # locks 200000 each
+    assert node.assigned() == {"t0": "m", "t1": "m"}
+    assert node.assigned() == {}  # promised, though the registry has locked nothing yet
+    node.miner("m", me.StakeLocked(task_id="t0", amount_micro=200_000))
+    node.miner("m", me.StakeLocked(task_id="t1", amount_micro=200_000))
+    assert node.assigned() == {}
+    node.do("cheap", submit(base_reward_micro=500_000))
+    assert node.assigned() == {"cheap": "m"}
+    node.miner("m", me.StakeDeposited(amount_micro=200_000))
+    assert node.assigned() == {"t2": "m"}
+
+
+def test_newer_state_of_a_miner_counts_at_once() -> None:
+    node = Node()
+    for key in ("a", "b"):
+        node.rich(key, stake=10**9)
+    node.do("first", submit())
+    assert len(node.assigned()) == 1  # the candidates are listed now
+    node.miner("a", me.StakeSlashed(case_id="c", amount_micro=10**9, from_locked_micro=0))
+    for n in range(5):
+        node.do(f"t{n}", submit())
+    assert set(node.assigned().values()) == {"b"}
+    better = me.ReputationChanged(
+        delta_ppm=1, reputation_ppm=900_000, reason="accepted", subject_id="s"
+    )
+    node.miner("a", better)
+    candidates = node.component._candidates("inference")
+    assert {m.key: m.reputation_ppm for m in candidates} == {"a": 900_000, "b": 500_000}
