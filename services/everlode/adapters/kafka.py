@@ -8,14 +8,24 @@ KIP-890) and must be thrown away. Shell.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, cast
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
+from confluent_kafka import (
+    OFFSET_END,
+    Consumer,
+    KafkaError,
+    KafkaException,
+    Message,
+    Producer,
+    TopicPartition,
+)
 
 from everlode.errors import FencedOut, Unavailable
 
 _MOVING = {KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE}
+TAIL_S = 0.03
+"""How long a reader to the end waits for more after a batch's first record."""
 Headers = list[tuple[str, bytes]]
 _FENCED = {
     KafkaError._FENCED,
@@ -85,7 +95,7 @@ class Reader:
             }
         )
 
-    def assign(self, positions: dict[tuple[str, int], int]) -> None:
+    def assign(self, positions: Mapping[tuple[str, int], int]) -> None:
         """Read exactly these partitions, each from its offset."""
         self._consumer.assign([TopicPartition(t, p, o) for (t, p), o in positions.items()])
 
@@ -106,36 +116,46 @@ class Reader:
     def ends(
         self, partitions: Iterable[tuple[str, int]], timeout_s: float = 15
     ) -> dict[tuple[str, int], int]:
-        """Offsets after the last committed record of each partition. Raises: Unavailable."""
-        return {(t, p): self._end(t, p, timeout_s) for t, p in partitions}
+        """Offsets after the last committed record of each partition, asked for in one request.
 
-    def _end(self, topic: str, partition: int, timeout_s: float) -> int:
-        """Asks again while the partition's leader moves, or is not known yet."""
-        deadline = time.monotonic() + timeout_s
-        while True:
-            try:
-                at = TopicPartition(topic, partition)
-                return int(self._consumer.get_watermark_offsets(at, timeout=timeout_s)[1])
-            except KafkaException as error:
-                cause = error.args[0]
-                if cause.code() not in _MOVING or time.monotonic() > deadline:
-                    raise Unavailable(f"end of {topic}/{partition}: {cause.str()}") from None
-            time.sleep(0.1)
+        Ask before `assign`: behind a fetch that waits for records the answer waits too. Raises:
+        Unavailable.
+        """
+        return self._offsets(dict.fromkeys(partitions, OFFSET_END), timeout_s)
 
     def at_time(
-        self, partitions: Iterable[tuple[str, int]], wall_ms: int, timeout_s: float = 15
+        self, times_ms: Mapping[tuple[str, int], int], timeout_s: float = 15
     ) -> dict[tuple[str, int], int]:
-        """Offsets of the first records from `wall_ms` on; the end where there is none.
+        """Offsets of the first records from a time on; the end where there is none.
 
         Raises: Unavailable.
         """
-        asked = [TopicPartition(t, p, wall_ms) for t, p in partitions]
-        try:
-            found = self._consumer.offsets_for_times(asked, timeout=timeout_s)
-        except KafkaException as error:
-            raise Unavailable(f"offsets by time: {error.args[0].str()}") from None
-        late = self.ends([(f.topic, f.partition) for f in found if f.offset < 0], timeout_s)
-        return {(f.topic, f.partition): late.get((f.topic, f.partition), f.offset) for f in found}
+        found = self._offsets({k: max(0, ms) for k, ms in times_ms.items()}, timeout_s)
+        late = self.ends([k for k, offset in found.items() if offset < 0], timeout_s)
+        return found | late
+
+    def _offsets(
+        self, asked: Mapping[tuple[str, int], int], timeout_s: float
+    ) -> dict[tuple[str, int], int]:
+        """Asks again while a partition's leader moves, or is not known yet."""
+        deadline = time.monotonic() + timeout_s
+        found: dict[tuple[str, int], int] = {}
+        while left := [TopicPartition(*k, asked[k]) for k in asked if k not in found]:
+            try:
+                answers = self._consumer.offsets_for_times(left, timeout=timeout_s)
+            except KafkaException as error:
+                answers, cause = [], error.args[0]
+            for answer in answers:
+                if answer.error is None:
+                    found[answer.topic, answer.partition] = answer.offset
+                else:
+                    cause = answer.error
+            if len(found) < len(asked):
+                if cause.code() not in _MOVING or time.monotonic() > deadline:
+                    where = f"{left[0].topic}/{left[0].partition}"
+                    raise Unavailable(f"offsets of {where}: {cause.str()}")
+                time.sleep(0.1)
+        return found
 
     def positions(self, partitions: Iterable[tuple[str, int]]) -> dict[tuple[str, int], int]:
         """Offsets of the next records to be handed out; below zero where none was yet."""
@@ -163,9 +183,29 @@ class Reader:
         except KafkaException as error:
             raise Unavailable(f"cluster id: {error.args[0].str()}") from None
 
+    def to_ends(
+        self,
+        starts: Mapping[tuple[str, int], int],
+        timeout_s: float,
+        most: int = 2000,
+        *,
+        go_on: bool = False,
+    ) -> Iterator[list[Raw]]:
+        """Batches from these offsets to the partitions' ends as of now.
+
+        With `go_on` all of them stay assigned, to read what comes later; else none does. Raises:
+        Unavailable: not within `timeout_s`.
+        """
+        self.assign({})
+        todo = {k: end for k, end in self.ends(starts).items() if end > starts[k]}
+        self.assign({k: at for k, at in starts.items() if go_on or k in todo})
+        yield from self.until(todo, timeout_s, most)
+        if not go_on:
+            self.assign({})
+
     def until(
         self, ends: dict[tuple[str, int], int], timeout_s: float, most: int = 2000
-    ) -> Iterable[list[Raw]]:
+    ) -> Iterator[list[Raw]]:
         """Batches of at most `most` until each partition has been handed out up to its end.
 
         Raises: Unavailable: not within `timeout_s`.
@@ -173,7 +213,7 @@ class Reader:
         deadline = time.monotonic() + timeout_s
         todo = {key: end for key, end in ends.items() if end > 0}
         while todo:
-            batch = self.batch(most, 0.2)
+            batch = self.batch(most, 0.2, TAIL_S)
             if batch:
                 yield batch
             for key, position in self.positions(todo).items():

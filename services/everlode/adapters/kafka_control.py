@@ -124,7 +124,7 @@ class ControlFollower:
         bootstrap: str,
         on_record: Callable[[int, Fact, ControlState], None] | None = None,
         *,
-        wait_ms: int = 300,
+        wait_ms: int = 400,
     ) -> None:
         self._consumer = Consumer(
             {
@@ -206,8 +206,10 @@ class ControlFollower:
     def _run(self) -> None:
         try:
             while not self._stop.is_set():
-                for message in self._consumer.consume(500, timeout=0.5):
-                    self._one(message)
+                # one at first: asked for many, the client waits out its time for as many
+                for most, timeout in ((1, 0.5), (500, 0.0)):
+                    for message in self._consumer.consume(most, timeout=timeout):
+                        self._one(message)
         except EverlodeError as error:
             with self._changed:
                 self.error = error

@@ -80,10 +80,14 @@ class Projection:
                 self._db.execute(
                     self._sql(
                         "insert into {g}.positions values (%s, %s, 0, 0, 0, 0, %s)"
-                        " on conflict (topic, part) do update set owner = excluded.owner"
+                        " on conflict (topic, part) do nothing"
                     ),
                     (topic, partition, self.owner),
                 )
+            self._db.execute(  # of all its topics, those of another stage of a recovery too
+                self._sql("update {g}.positions set owner = %s where part = %s"),
+                (self.owner, partition),
+            )
             rows = self._db.execute(
                 self._sql(
                     "select topic, seq, stamp, next_offset, published_seq from {g}.positions"

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterable
+from contextlib import closing
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -89,14 +90,15 @@ def create_backup(
     db = Projection(source.conninfo, generation, "backup")
     try:
         reader = CutReader(source.bootstrap, db, _fact_topics(source.topology), progress)
-        positions: list[CutPosition] = []
-        opened: list[tuple[str, int, str, int]] = []
-        for partition in range(source.topology.partitions):
-            part = reader.partition(partition)
-            sealer.part(part, progress)
-            positions += _positions(part, reader)
-            opened += [(t, partition, s, e) for (t, s), e in sorted(part.opened.items())]
-        problems = reader.problems()
+        with closing(reader):
+            positions: list[CutPosition] = []
+            opened: list[tuple[str, int, str, int]] = []
+            for partition in range(source.topology.partitions):
+                part = reader.partition(partition)
+                sealer.part(part, progress)
+                positions += _positions(part, reader)
+                opened += [(t, partition, s, e) for (t, s), e in sorted(part.opened.items())]
+            problems = reader.problems()
     finally:
         db.close()
     sealer.config(source)

@@ -15,8 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from everlode.adapters.kafka import Reader
-from everlode.adapters.kafka_places import Places
+from everlode.adapters.kafka import Raw, Reader
 from everlode.adapters.postgres import Projection
 from everlode.avro.codec import Codec
 from everlode.errors import ContractError, IntegrityError, Precondition
@@ -144,7 +143,6 @@ class CutReader:
         progress: Callable[[str], None] = lambda _: None,
     ) -> None:
         """`topics`: all fact topics. Chooses the stamp. Raises: Precondition; Unavailable."""
-        self._bootstrap = bootstrap
         self._db = projection
         self._topics = topics
         self._codec = Codec()
@@ -154,6 +152,11 @@ class CutReader:
         )
         self.applied = {(t, p): Applied(t, p, q, s) for t, p, q, s in rows if t in topics}
         self.chosen = choose(self.applied.values())
+        self._reader = Reader(bootstrap, "backup", wait_ms=50)
+
+    def close(self) -> None:
+        """Leave."""
+        self._reader.close()
 
     def problems(self) -> list[tuple[str, str, int, str]]:
         """(kind, topic, partition, key) of what the projector could not fold."""
@@ -189,30 +192,28 @@ class CutReader:
 
     def _records(self, component: str, partition: int) -> Iterator[tuple[str, State | None]]:
         topic = state_topic(self._db.generation, component)
-        reader = Reader(self._bootstrap, "backup", wait_ms=50)
-        try:
-            place = {(topic, partition): 0}
-            reader.assign(place)
-            for batch in reader.until(reader.ends(place), READ_S):
-                for raw in batch:
-                    name = (raw.key or b"").decode(errors="replace")
-                    try:
-                        if raw.key is None:
-                            raise ContractError("the record has no key", code="null_key")
-                        state = None if raw.value is None else self._codec.decode_state(raw.value)
-                        if state is not None and state.key != name:
-                            raise ContractError(f"key {name!r} with the state of {state.key!r}")
-                        if state is not None and not isinstance(state, STATES[component]):
-                            raise ContractError(f"{type(state).__name__} does not belong here")
-                    except ContractError as error:
-                        raise IntegrityError(
-                            f"{topic}/{partition}@{raw.offset}: {error.message}",
-                            code="foreign_record",
-                            hint=NEW_GENERATION,
-                        ) from None
-                    yield name, state
-        finally:
-            reader.close()
+        for batch in self._reader.to_ends({(topic, partition): 0}, READ_S):
+            for raw in batch:
+                try:
+                    yield self._record(component, raw)
+                except ContractError as error:
+                    raise IntegrityError(
+                        f"{topic}/{partition}@{raw.offset}: {error.message}",
+                        code="foreign_record",
+                        hint=NEW_GENERATION,
+                    ) from None
+
+    def _record(self, component: str, raw: Raw) -> tuple[str, State | None]:
+        """A state record's key and state. Raises: ContractError: it does not belong here."""
+        if raw.key is None:
+            raise ContractError("the record has no key", code="null_key")
+        name = raw.key.decode(errors="replace")
+        state = None if raw.value is None else self._codec.decode_state(raw.value)
+        if state is not None and state.key != name:
+            raise ContractError(f"key {name!r} with the state of {state.key!r}")
+        if state is not None and not isinstance(state, STATES[component]):
+            raise ContractError(f"{type(state).__name__} does not belong here")
+        return name, state
 
     def _deleted(self, partition: int, found: Found) -> None:
         """Tombstones carry no version: take it from the projection's rows."""
@@ -284,25 +285,15 @@ class CutReader:
         )
 
     def _facts(self, partition: int, since_ms: int) -> Iterator[Incoming]:
-        places = Places(self._bootstrap)
-        reader = Reader(self._bootstrap, "backup", wait_ms=50)
-        try:
-            keys = [(t, partition) for t in self._topics]
-            starts = places.at(dict.fromkeys(keys, min(since_ms, (1 << 62))))
-            reader.assign(starts)
-            ends = {k: e for k, e in reader.ends(keys).items() if e > starts[k]}
-            reader.assign({k: starts[k] for k in ends})
-            for batch in reader.until(ends, READ_S):
-                for raw in batch:
-                    try:
-                        fact = self._codec.decode_fact(raw.value)
-                        check_place(raw.topic, raw.key, fact)
-                    except ContractError:
-                        continue  # the projector quarantined it
-                    yield Incoming(raw.topic, raw.offset, fact, raw.value or b"")
-        finally:
-            reader.close()
-            places.close()
+        starts = self._reader.at_time({(t, partition): since_ms for t in self._topics})
+        for batch in self._reader.to_ends(starts, READ_S):
+            for raw in batch:
+                try:
+                    fact = self._codec.decode_fact(raw.value)
+                    check_place(raw.topic, raw.key, fact)
+                except ContractError:
+                    continue  # the projector quarantined it
+                yield Incoming(raw.topic, raw.offset, fact, raw.value or b"")
 
     def _positions(self, partition: int, folded: Mapping[str, Position]) -> dict[str, Position]:
         """Where each topic stands at T: as folded, or as applied where nothing came after."""

@@ -36,8 +36,7 @@ def _signals(endpoints: Endpoints, component: str) -> list[tuple[str, dict[str, 
     for place in endpoints.regions.values():
         topic = (fact_topic(place.origin, component), 0)
         reader = Reader(place.kafka_bootstrap, "report", wait_ms=20)
-        reader.assign({topic: 0})
-        for batch in reader.until(reader.ends([topic]), 30):
+        for batch in reader.to_ends({topic: 0}, 30):
             found += [codec.decode_dict(raw.value) for raw in batch]
         reader.close()
     return found

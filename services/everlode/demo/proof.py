@@ -67,9 +67,7 @@ def read_log(bootstrap: str, topology: Topology) -> dict[Place, list[bytes]]:
         (t, p): [] for t in topics for p in range(topology.partitions)
     }
     reader = Reader(bootstrap, "proof", wait_ms=20)
-    places = dict.fromkeys(found, 0)
-    reader.assign(places)
-    for batch in reader.until(reader.ends(places), 180):
+    for batch in reader.to_ends(dict.fromkeys(found, 0), 180, 10_000):
         for raw in batch:
             found[raw.topic, raw.partition].append(raw.value or b"")
     reader.close()

@@ -48,6 +48,8 @@ OWN_S = 3.0
 LEVEL_S = 3.0
 """Nothing more to read for this long: all has been read that can be."""
 HEARTBEATS_KEPT = 20_000
+FEW = 65_536
+"""Bytes that beats come in: the broker is not asked for each of them."""
 
 
 class Place(NamedTuple):
@@ -87,7 +89,8 @@ class Coordinator:
         self._topics = {
             c: fact_topic(place.origin, c) for c in ("heartbeats", "tasks", "health", "recovery")
         }
-        self._reader = Reader(place.bootstrap, f"coordinator-{agent.identity.node_id}", wait_ms=50)
+        name = f"coordinator-{agent.identity.node_id}"
+        self._reader = Reader(place.bootstrap, name, wait_ms=200, min_bytes=FEW)
         one = DEAD_LETTER_CONSUMERS["coordinator"]
         self._alone = {self._topics[c] for c in one}
         self._sender = Sender(place.bootstrap)

@@ -81,11 +81,11 @@ class Runtime:
             place.bootstrap, place.origin, component.name, place.partitions, component.folds.fold
         )
         group = f"primary.{component.name}.{place.region}"
-        self._inputs = Reader(place.bootstrap, group, wait_ms=100)
+        self._inputs = Reader(place.bootstrap, group, wait_ms=500)
         self._read: dict[tuple[str, int], int] = {}
         """Where reading has come to; committed with the next facts."""
         self._commands = command_topic(place.region, component.name)
-        self._seen = Reader(place.bootstrap, f"{group}.view", wait_ms=250, min_bytes=FEW)
+        self._seen = Reader(place.bootstrap, f"{group}.view", wait_ms=500, min_bytes=FEW)
         seen = [(t, p) for t in component.seen_topics() for p in range(place.partitions)]
         self._seen_any = bool(seen)
         self._seen.assign(dict.fromkeys(seen, 0))
@@ -186,7 +186,8 @@ class Runtime:
         if self._seen_any:
             topics = self.component.seen_topics()
             seen = [(t, p) for t in topics for p in range(self._place.partitions)]
-            for batch in self._seen.until(self._seen.ends(seen), 30):
+            starts = {at: max(0, next_) for at, next_ in self._seen.positions(seen).items()}
+            for batch in self._seen.to_ends(starts, 30, go_on=True):
                 self._saw(batch)
 
     def _look(self, timeout_s: float) -> None:
@@ -264,7 +265,8 @@ class Runtime:
             for owed in self.component.due(self._clock.event_now(), self._agent.control):
                 batch.owed(owed, None)
         if now >= self._barrier_at:
-            self._barrier_at = now + BARRIER_S
+            # at the same moment in every primary of a machine: who reads several topics wakes once
+            self._barrier_at = now - now % BARRIER_S + BARRIER_S
             batch.barrier(self._clock.event_now())
 
     def _dead(self, raw: Raw, error: EverlodeError) -> None:

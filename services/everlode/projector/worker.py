@@ -60,10 +60,12 @@ class PartitionWorker:
         partition: int,
         topics: Sequence[str],
         learn: Learn = never,
+        writer: Writer | None = None,
     ) -> None:
         """Take the partition over and publish what was left unpublished.
 
-        `learn` waits for an unknown schema. Raises: Unavailable.
+        `learn` waits for an unknown schema. `writer`: this partition's, when the caller has opened
+        it already, and throws it away itself. Raises: Unavailable.
         """
         self.partition = partition
         self.codec = Codec()
@@ -71,11 +73,12 @@ class PartitionWorker:
         self._learn = learn
         owner = f"{home.node_id}/{partition}/{uuid.uuid4().hex[:8]}"  # of this takeover alone
         self._db = Projection(home.conninfo, home.generation, owner)
-        self._writer = Writer(
-            home.bootstrap, f"projector.{home.region}.g{home.generation}.{partition}"
-        )
+        name = f"projector.{home.region}.g{home.generation}.{partition}"
+        self._writer = writer or Writer(home.bootstrap, name)
+        self._lent = writer is not None
         taken = self._db.take(partition, topics, self._decode_parked)
-        self._writer.open()
+        if not self._lent:
+            self._writer.open()
         self._fold = PartitionFold(partition, taken.positions, taken.opened, taken.parked)
         self._published: dict[str, int] = {}
         self._cache: OrderedDict[Key, Known] = OrderedDict()
@@ -217,7 +220,8 @@ class PartitionWorker:
 
     def close(self) -> None:
         """Leave."""
-        self._writer.abandon()
+        if not self._lent:
+            self._writer.abandon()
         self._db.close()
 
 

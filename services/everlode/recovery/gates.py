@@ -34,10 +34,8 @@ def topic_states(
     """Newest record of each key in a state topic; deleted keys are absent."""
     topic = state_topic(generation, component)
     reader = Reader(bootstrap, "gate", wait_ms=50)
-    places = {(topic, p): 0 for p in range(partitions)}
-    reader.assign(places)
     found: dict[str, bytes] = {}
-    for batch in reader.until(reader.ends(places), 120):
+    for batch in reader.to_ends({(topic, p): 0 for p in range(partitions)}, 120, 10_000):
         for raw in batch:
             key = (raw.key or b"").decode()
             if raw.value is None:

@@ -16,6 +16,7 @@ import re
 import shutil
 import time
 from collections.abc import Callable
+from contextlib import closing
 from typing import Any, NamedTuple
 
 from everlode.adapters.kafka_admin import ensure_topics
@@ -112,9 +113,10 @@ class Recovery:
         manifest = self._fetch()
         generation = self._generation(manifest)
         work = Stages(self._target, manifest, generation)
-        results = tuple(
-            self._stage(component, work, manifest, generation) for component in PRIORITIES
-        )
+        with closing(work):
+            results = tuple(
+                self._stage(component, work, manifest, generation) for component in PRIORITIES
+            )
         db = work.database()
         tasks = active_tasks(db)
         health = sum(r.success for r in results) * 1_000_000 // len(results)

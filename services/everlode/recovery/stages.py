@@ -8,7 +8,7 @@ again; once a replay has begun, nothing is restored again (a state topic must no
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -20,8 +20,9 @@ from everlode.backup.container import DELETED, read
 from everlode.backup.manifest import CutPosition, Manifest
 from everlode.errors import ContractError, IntegrityError
 from everlode.events.stamp import millis_of
-from everlode.projection.fold import Known, Position
+from everlode.projection.fold import Known, Outcome, Position
 from everlode.projection.tables import FACTS_OF
+from everlode.projector.bulk import catch_up
 from everlode.projector.learn import learner
 from everlode.projector.worker import Home, PartitionWorker
 from everlode.topics import Topology
@@ -29,8 +30,8 @@ from everlode.topics.names import fact_topic, state_topic
 
 MARGINS_MS = (15_000, 600_000)
 """The tail's beginning is looked for this long before the cut, then from the log's start."""
-REPLAY = 10_000
-"""Facts folded at once: the more, the more of one key end in one row and one state."""
+Place = tuple[str, int]
+"""Topic and partition."""
 BATCH = 2000
 _T = TypeVar("_T")
 
@@ -65,6 +66,25 @@ class Stages:
     def __init__(self, target: Target, manifest: Manifest, generation: int) -> None:
         self._target, self._manifest, self._generation = target, manifest, generation
         self._codec = Codec()
+        self._writers: dict[int, Writer] = {}
+
+    def writer(self, partition: int) -> Writer:
+        """The one writer of a partition number's states; taking it over is dear, so once."""
+        found = self._writers.get(partition)
+        if found is None:
+            target = self._target
+            found = Writer(
+                target.bootstrap, f"projector.{target.region}.g{self._generation}.{partition}"
+            )
+            found.open()
+            self._writers[partition] = found
+        return found
+
+    def close(self) -> None:
+        """Leave: a projector takes the writers over."""
+        for writer in self._writers.values():
+            writer.abandon()
+        self._writers.clear()
 
     def database(self) -> Projection:
         """A connection to the generation. Raises: Unavailable."""
@@ -86,20 +106,16 @@ class Stages:
                 self._publish(states, partition, gone)
                 count += db.load(states, self._states(states, partition))
                 db.bury(states, partition, gone)
-                if states != "fraud":  # stands with the validations, whose topics it shares
-                    db.place(partition, self._positions(states, partition))
             facts = FACTS_OF.get(states, states)
+            if states != "fraud":  # stands with the validations, whose topics it shares
+                for partition, positions in self._positions(facts).items():
+                    db.place(partition, positions)
             db.reopen(o for o in self._manifest.opened if o[0].endswith(f".{facts}"))
         finally:
             db.close()
         return count
 
     def _publish(self, states: str, partition: int, gone: list[tuple[str, int, str]]) -> None:
-        writer = Writer(
-            self._target.bootstrap,
-            f"projector.{self._target.region}.g{self._generation}.{partition}",
-        )
-        writer.open()
         topic = state_topic(self._generation, states)
 
         def records() -> Iterator[Record]:
@@ -110,8 +126,7 @@ class Stages:
                 yield Record(topic, partition, key, None, [])
 
         for batch in _batches(records(), BATCH):
-            writer.write(batch)
-        writer.abandon()
+            self.writer(partition).write(batch)
 
     def _staged(self, component: str, partition: int) -> Iterator[dict[str, Any]]:
         path = self._target.staging / f"{component}-{partition}.plain"
@@ -133,49 +148,60 @@ class Stages:
 
     # -- where the tail begins -----------------------------------------------------------------
 
-    def _positions(self, states: str, partition: int) -> dict[str, Position]:
-        suffix = f".{FACTS_OF.get(states, states)}"
+    def _positions(self, facts: str) -> dict[int, dict[str, Position]]:
+        """Partition → topic → where the tail begins in this cluster, of one component's facts."""
+        ats = {
+            (at.topic, at.partition): at
+            for at in self._manifest.positions
+            if at.topic.endswith(f".{facts}")
+        }
+        begins = {place: 0 for place, at in ats.items() if not at.seq}
         reader = Reader(self._target.bootstrap, "recovery-tail", wait_ms=50)
         try:
-            return {
-                at.topic: Position(at.seq, at.stamp, self._tail(reader, at))
-                for at in self._manifest.positions
-                if at.partition == partition and at.topic.endswith(suffix)
-            }
+            for margin in (*MARGINS_MS, None):
+                left = {place: at for place, at in ats.items() if place not in begins}
+                if left:
+                    begins |= self._after(reader, left, margin)
         finally:
             reader.close()
-
-    def _tail(self, reader: Reader, at: CutPosition) -> int:
-        """Offset, in this cluster, of the first fact after the cut's `seq`."""
-        place = (at.topic, at.partition)
-        if not at.seq:
-            return 0
-        for margin in MARGINS_MS:
-            since = max(0, millis_of(at.stamp) - margin)
-            start = reader.at_time([place], since)[place]
-            found, reaches = self._after(reader, place, start, at.seq)
-            if reaches:
-                return found
-        return self._after(reader, place, 0, at.seq)[0]
+        found: dict[int, dict[str, Position]] = {p: {} for p in range(self._manifest.partitions)}
+        for (topic, partition), at in ats.items():
+            position = Position(at.seq, at.stamp, begins[topic, partition])
+            found[partition][topic] = position
+        return found
 
     def _after(
-        self, reader: Reader, place: tuple[str, int], start: int, seq: int
-    ) -> tuple[int, bool]:
-        """(offset of the first fact above `seq`, whether nothing between can be missing)."""
-        end = reader.ends([place])[place]
-        reader.assign({place: start})
-        first = True
-        if start < end:
-            for batch in reader.until({place: end}, 60):
-                for raw in batch:
-                    try:
-                        found = self._codec.decode_fact(raw.value).envelope.seq
-                    except ContractError:
-                        continue
-                    if found > seq:
-                        return raw.offset, not first or found == seq + 1
-                    first = False
-        return end, not first
+        self, reader: Reader, ats: Mapping[Place, CutPosition], margin_ms: int | None
+    ) -> dict[Place, int]:
+        """Offsets of the first facts above the cut's `seq`, read from so long before the cut.
+
+        Places of which that is not long enough are left out; with None, from the log's start,
+        none is.
+        """
+        if margin_ms is None:
+            starts = dict.fromkeys(ats, 0)
+        else:
+            since = {k: millis_of(at.stamp) - margin_ms for k, at in ats.items()}
+            starts = reader.at_time(since)
+        ends = reader.ends(ats)
+        found: dict[Place, int] = {}
+        reached: set[Place] = set()
+        """Places where nothing between the cut and what is read can be missing."""
+        for batch in reader.to_ends(starts, 120):
+            for raw in batch:
+                place = (raw.topic, raw.partition)
+                if place in found:
+                    continue
+                try:
+                    seq = self._codec.decode_fact(raw.value).envelope.seq
+                except ContractError:
+                    continue
+                if seq <= ats[place].seq or seq == ats[place].seq + 1:
+                    reached.add(place)
+                if seq > ats[place].seq:
+                    found[place] = raw.offset
+        begins = {place: found.get(place, ends[place]) for place in ats}
+        return begins if margin_ms is None else {k: begins[k] for k in reached}
 
     # -- replay --------------------------------------------------------------------------------
 
@@ -190,17 +216,14 @@ class Stages:
         home = Home(target.region, target.bootstrap, target.conninfo, self._generation, "recovery")
         learn = learner(target.bootstrap, target.topology.origins, "recovery")
         total = Replayed()
-        for partition in range(self._manifest.partitions):
-            worker = PartitionWorker(home, partition, topics, learn)
-            reader = Reader(target.bootstrap, "recovery-replay", wait_ms=50)
-            try:
-                places = {(t, partition): worker.positions()[t].next_offset for t in topics}
-                ends = {k: e for k, e in reader.ends(places).items() if e > places[k]}
-                reader.assign({k: places[k] for k in ends})
-                for batch in reader.until(ends, 300, REPLAY):
-                    self._apply(worker, batch, total)
-            finally:
-                reader.close()
+        workers = {
+            p: _Counting(PartitionWorker(home, p, topics, learn, self.writer(p)), total)
+            for p in range(self._manifest.partitions)
+        }
+        try:
+            catch_up(target.bootstrap, workers, topics, counter="replay")
+        finally:
+            for worker in workers.values():
                 worker.close()
         self._holes(facts, total)
         return total
@@ -217,15 +240,26 @@ class Stages:
             total.lost.append(f"{topic}/{partition} seq {expected}..{found - 1}")
         db.close()
 
-    def _apply(self, worker: PartitionWorker, batch: list[Raw], total: Replayed) -> None:
-        before = {t: p.stamp for t, p in worker.positions().items()}
-        outcome = worker.apply(batch, "replay")
-        total.folded += outcome.folded
+
+class _Counting:
+    """A partition's worker; notes what its batches folded, and what they found missing."""
+
+    def __init__(self, worker: PartitionWorker, total: Replayed) -> None:
+        self._worker, self._total = worker, total
+        self.positions = worker.positions
+        self.close = worker.close
+
+    def apply(self, raws: Sequence[Raw], counter: str) -> Outcome:
+        """As the worker does."""
+        before = {t: p.stamp for t, p in self._worker.positions().items()}
+        outcome = self._worker.apply(raws, counter)
+        self._total.folded += outcome.folded
         for p in outcome.problems:
-            if p.kind != "seq_gap":
-                continue
-            span = millis_of(worker.positions()[p.topic].stamp) - millis_of(before[p.topic])
-            total.lost_ms = max(total.lost_ms, span)
+            if p.kind == "seq_gap":
+                now = self._worker.positions()[p.topic].stamp
+                span = millis_of(now) - millis_of(before[p.topic])
+                self._total.lost_ms = max(self._total.lost_ms, span)
+        return outcome
 
 
 def _batches(items: Iterator[_T], size: int) -> Iterator[list[_T]]:

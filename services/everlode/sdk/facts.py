@@ -46,7 +46,7 @@ class FactLog:
         partitions: int,
         folded: Callable[[Placed], None],
         *,
-        wait_ms: int = 250,
+        wait_ms: int = 500,
     ) -> None:
         self.topic = fact_topic(origin, component)
         self.origin = origin
@@ -86,8 +86,7 @@ class FactLog:
         writer = Writer(self._bootstrap, self._transactional_id)
         writer.open()
         self._writer = writer
-        self._reader.assign(self._next)
-        for batch in self._reader.until(self._reader.ends(self._next), timeout_s):
+        for batch in self._reader.to_ends(self._next, timeout_s, go_on=True):
             for raw in batch:
                 self._fold(raw)
         if self.epochs.get(scope, 0) > epoch:

@@ -146,6 +146,8 @@ def mirror_settings(
             f"{name}.consumer.max.poll.records": 10_000,
             f"{name}.consumer.fetch.max.bytes": 16 * 2**20,
             f"{name}.consumer.max.partition.fetch.bytes": 4 * 2**20,
-            f"{name}.consumer.fetch.max.wait.ms": 100,
+            # each batch becomes a transaction at the target: few of them while little happens
+            f"{name}.consumer.fetch.min.bytes": 32 * 2**10,
+            f"{name}.consumer.fetch.max.wait.ms": 250,
         }
     return settings

@@ -18,6 +18,8 @@ import faust
 from aiokafka import AIOKafkaConsumer
 from faust.transport.drivers import aiokafka as driver
 
+FETCH_BYTES = 32_768
+FETCH_WAIT_MS = 250
 STOP_S = 15.0
 """Seconds that Faust gets to stop in good order."""
 
@@ -26,7 +28,9 @@ class _CommittedThread(driver.AIOKafkaConsumerThread):
     def _create_worker_consumer(self, transport: Any) -> AIOKafkaConsumer:
         consumer = super()._create_worker_consumer(transport)
         consumer._isolation_level = "read_committed"
-        consumer._fetch_max_wait_ms = 200
+        # batches are made at the broker: each answer costs this process a turn of its loop
+        consumer._fetch_min_bytes = FETCH_BYTES
+        consumer._fetch_max_wait_ms = FETCH_WAIT_MS
         return consumer
 
 

@@ -17,7 +17,7 @@ from everlode.agents.acks import each_batch
 from everlode.agents.app import make_app, raw_topic
 
 BATCH = 1000
-WITHIN_S = 0.35
+WITHIN_S = 0.2
 
 
 class Message(NamedTuple):
