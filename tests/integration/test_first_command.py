@@ -1,4 +1,4 @@
-"""The README's first command, as it stands there, on a stack of its own."""
+"""What the README says a user runs and writes, as it stands there, on one stack."""
 
 from __future__ import annotations
 
@@ -8,54 +8,133 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
 
+from everlode.adapters.kafka_control import ControlFollower, ControlLog
+from everlode.events.control import ScopeAssigned
+from everlode.sdk import Endpoints
 from everlode.stack import NativeStack
+from tests.region import until
 
-README = (Path(__file__).parents[2] / "README.md").read_text()
-SECTION = README.partition("## A first command")[2].partition("\n## ")[0]
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text()
 EVERLODE = [sys.executable, "-m", "everlode.cli.main"]
+SCOPE = "validation/eu"
+pytestmark = pytest.mark.timeout(300)
 
 
-@contextmanager
-def running(line: str, folder: Path) -> Iterator[None]:
-    """One of the README's processes in the background; stopped at the end."""
+def section(title: str) -> str:
+    """A section of the README."""
+    return README.partition(f"\n## {title}\n")[2].partition("\n## ")[0]
+
+
+FIRST, EXAMPLES = section("A first command, from a miner"), section("What users write")
+
+
+def command(line: str) -> list[str]:
+    """A line of the README as it is run here."""
     program, *arguments = shlex.split(line.removesuffix("&"))
-    assert program == "everlode"
-    with (folder / f"{arguments[0]}.log").open("wb") as log:
-        process = subprocess.Popen([*EVERLODE, *arguments], cwd=folder, stdout=log, stderr=log)
-    try:
-        yield
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait(30)
+    if program == "everlode":
+        return [*EVERLODE, *arguments]
+    assert program == "python"
+    return [sys.executable, str(ROOT / arguments[0]), *arguments[1:]]
 
 
-@pytest.mark.timeout(300)
-def test_readme_first_command_is_answered(tmp_path: Path) -> None:
-    background = [line.strip() for line in SECTION.splitlines() if line.endswith(" &")]
+class Desk:
+    """A folder with a stack in it, and the processes that were started there."""
+
+    def __init__(self, folder: Path, ending: ExitStack) -> None:
+        self.folder = folder
+        self._ending = ending
+
+    def start(self, line: str) -> subprocess.Popen[bytes]:
+        """A line of the README in the background; ended with the stack."""
+        words = shlex.split(line.removesuffix("&"))
+        log = self._ending.enter_context((self.folder / f"{'-'.join(words[-2:])}.log").open("wb"))
+        process = subprocess.Popen(command(line), cwd=self.folder, stdout=log, stderr=log)
+
+        def end() -> None:
+            process.send_signal(signal.SIGTERM)
+            process.wait(30)
+
+        self._ending.callback(end)
+        return process
+
+    def run(self, arguments: list[str]) -> list[str]:
+        """Run to the end, well; lines of its output."""
+        done = subprocess.run(
+            arguments, cwd=self.folder, capture_output=True, text=True, timeout=120, check=False
+        )
+        logs = {path.name: path.read_text() for path in self.folder.glob("*.log")}
+        assert done.returncode == 0, (done.stdout, done.stderr, logs)
+        return done.stdout.splitlines()
+
+
+@pytest.fixture(scope="module")
+def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
+    """The stack and the processes of the README's first command."""
+    folder = tmp_path_factory.mktemp("readme")
+    background = [line.strip() for line in FIRST.splitlines() if line.endswith(" &")]
     assert len(background) == 2
-    found = re.search(r"```python\n(.+?)```", SECTION, re.S)
+    with ExitStack() as ending:
+        ending.enter_context(NativeStack(data_dir=folder / "stack", s3=None)).up()
+        made = Desk(folder, ending)
+        for line in background:
+            made.start(line)
+        yield made
+
+
+def test_readme_first_command_is_answered(desk: Desk) -> None:
+    found = re.search(r"```python\n(.+?)```", FIRST, re.S)
     assert found is not None
     program = found[1]
     promised = re.findall(r"^# (.+)$", program, re.M)
     statements = [line for line in program.splitlines() if line.strip() and line[0] != "#"]
     assert len(statements) < 10
-    with ExitStack() as stack:
-        stack.enter_context(NativeStack(data_dir=tmp_path / "stack", s3=None)).up()
-        for line in background:
-            stack.enter_context(running(line, tmp_path))
-        done = subprocess.run(
-            [sys.executable, "-c", program],
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
-    logs = {path.name: path.read_text() for path in tmp_path.glob("*.log")}
-    assert done.returncode == 0, (done.stderr, logs)
-    assert done.stdout.splitlines() == promised
+    assert desk.run([sys.executable, "-c", program]) == promised
+
+
+def assign(desk: Desk, node_id: str) -> None:
+    """Decide that a node leads the validations, as a coordinator does after a verdict."""
+    control = Endpoints.load(desk.folder / "stack").control_bootstrap
+    assert control is not None
+    with closing(ControlLog(control)) as log, closing(ControlFollower(control).start()) as follower:
+        state = follower.state
+        decision = ScopeAssigned(
+            scope_name=SCOPE, new_epoch=state.epoch(SCOPE) + 1, primary_node=node_id, region="eu",
+            reason="forced", based_on=state.position, based_on_epoch=state.epoch(SCOPE),
+        )  # fmt: skip
+        at = log.append(SCOPE, decision, node_id="test", scope="coordinator/eu")
+        state = follower.wait_for(lambda s: s.position >= at, 20)
+        assert state.scopes[SCOPE].primary == node_id
+
+
+def test_examples_pay_a_miner_and_go_on_after_every_end(desk: Desk) -> None:
+    lines = [line.strip() for line in EXAMPLES.splitlines() if line.startswith("    ")]
+    assert [line.endswith("&") for line in lines] == [True, True, True, True, False]
+    assert {p.name for p in (ROOT / "examples").glob("*.py")} == set(
+        re.findall(r"python examples/(\S+)", EXAMPLES)
+    )
+    processes = {line.split()[1]: desk.start(line) for line in lines[:-1]}
+    first = desk.run(command(lines[-1]))
+    assert first[0] == "task-1 done"
+    assert first[1].endswith("TaskSubmitted")
+    assert first[-1].endswith("TaskRewarded")
+    assert len(first) == len(set(first))
+    again = desk.run(command(lines[-1]))  # it has saved how far it was: the end comes again only
+    assert again == ["task-1 repeated", first[-1]]
+    second = desk.start(lines[2].replace("eu-vd-1", "eu-vd-2"))
+    log = desk.folder / "eu-eu-vd-2.log"
+    until(lambda: "secondary" in log.read_text(), 40, "the second validator follows")
+    for name in ("examples/validator.py", "examples/miner.py"):
+        processes[name].kill()
+        processes[name].wait(10)
+    assign(desk, "eu-vd-2")
+    desk.start(lines[3])  # the same miner, which reads all from the beginning
+    third = desk.run(command(lines[-1].replace("task-1", "task-2")))
+    assert third[-1].endswith("TaskRewarded")
+    assert f"{SCOPE}: primary in epoch 2" in log.read_text()
+    assert second.poll() is None

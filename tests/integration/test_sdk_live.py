@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
 from everlode.adapters.kafka import Record, Sender
 from everlode.errors import ContractError, DeadlineExceeded, FencedOut, Refusal
 from everlode.events import commands as c
+from everlode.events.base import Fact
 from everlode.events.miners import MinerRetired
 from everlode.events.rewards import RewardWithheld
 from everlode.sdk import (
@@ -41,10 +43,10 @@ def region(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Region]:
         yield made
 
 
-def producer(region: Region, epoch: int, window: int = 10_000) -> EventProducer:
+def producer(region: Region, epoch: int, **options: Any) -> EventProducer:
     return EventProducer(
         region.bootstrap, "eu.1", "rewards", PARTITIONS,
-        scope="rewards/eu", epoch=epoch, window=window,
+        scope="rewards/eu", epoch=epoch, **options,
     )  # fmt: skip
 
 
@@ -77,6 +79,36 @@ def test_event_producer_refuses_what_belongs_on_another_topic(region: Region) ->
         made.emit("k0", MinerRetired(reason="r"))
     assert (caught.value.code, bool(caught.value.hint)) == ("wrong_topic", True)
     made.close()
+
+
+def test_event_producer_folds_its_log_and_names_causes(region: Region) -> None:
+    folded: list[Fact] = []
+    with producer(region, 2, folded=folded.append) as made:
+        before = [f.envelope.event_id for f in folded]
+        assert sorted(before) == sorted(
+            f.envelope.event_id for f in region.facts("rewards") if f.envelope.version
+        )
+        made.emit("cause", FACT, event_id="the-cause").result(30)
+        cause = folded[-1].envelope
+        made.emit("effect", FACT, event_id="the-effect", cause=cause).result(30)
+    effect = next(f for f in region.facts("rewards") if f.envelope.event_id == "the-effect")
+    assert folded[-1] == effect
+    assert (effect.envelope.causation_id, effect.envelope.correlation_id) == ("the-cause", "cause")
+    assert effect.envelope.stamp > cause.stamp
+
+
+def test_event_producer_whose_fold_fails_appends_no_more_and_says_why(region: Region) -> None:
+    def fold(fact: Fact) -> None:
+        if fact.envelope.event_id == "too-much":
+            raise ValueError("the user's own mistake")
+
+    with producer(region, 2, folded=fold) as made:
+        made.emit("k", FACT, event_id="too-much").result(30)  # it is in the log
+        with pytest.raises(ValueError, match="own mistake"):
+            made.emit("k", FACT, event_id="after-it").result(30)
+        with pytest.raises(ValueError, match="own mistake"):
+            made.emit("k", FACT)
+    assert all(f.envelope.event_id != "after-it" for f in region.facts("rewards"))
 
 
 def test_event_producer_of_an_old_epoch_is_fenced_and_cannot_come_back(region: Region) -> None:

@@ -82,18 +82,15 @@ def agent_of(
     identity: Identity, endpoints: Endpoints, topology: Topology, cfg: Settings, **more: object
 ) -> NodeAgent:
     """A NodeAgent with the settings' timings. Raises: ConfigError: no control cluster."""
-    if endpoints.control_bootstrap is None:
-        raise ConfigError("endpoints: there is no control cluster", hint="start a whole stack")
-    return NodeAgent(
+    return NodeAgent.of(
         identity,
-        bootstrap=endpoints.regions[identity.region].kafka_bootstrap,
-        control_bootstrap=endpoints.control_bootstrap,
+        endpoints,
         partitions=topology.partitions,
         clock=cfg.clock(),
         beat_ms=cfg.beat_ms,
         renew_ms=cfg.renew_ms,
         fence_after_ms=cfg.fence_after_ms,
-        **more,  # type: ignore[arg-type]
+        **more,
     )
 
 

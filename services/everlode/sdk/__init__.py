@@ -11,6 +11,7 @@ from everlode.sdk.aio import (
     AsyncMiningClient,
     AsyncNodeAgent,
 )
+from everlode.sdk.beacon import MinerBeacon
 from everlode.sdk.client import MiningClient
 from everlode.sdk.consumer import EventConsumer, Received
 from everlode.sdk.producer import Ack, EventProducer, Unknown
@@ -27,6 +28,7 @@ __all__ = [
     "EventProducer",
     "Identity",
     "Load",
+    "MinerBeacon",
     "MiningClient",
     "NodeAgent",
     "Received",

@@ -16,12 +16,12 @@ import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from everlode.adapters.kafka_control import ControlFollower, ControlLog
 from everlode.control.fold import ControlState
 from everlode.control.roles import RoleChange, Roles
-from everlode.errors import Refusal, Unavailable
+from everlode.errors import ConfigError, Refusal, Unavailable
 from everlode.events.base import Event, Fact
 from everlode.events.control import LeaseRenewed, NodeJoined
 from everlode.events.heartbeats import NodeBeat
@@ -29,6 +29,7 @@ from everlode.events.types import PPM
 from everlode.sdk.clock import Clock, WallClock
 from everlode.sdk.probe import ProbeEndpoint
 from everlode.sdk.signals import SignalWriter
+from everlode.stack.endpoints import Endpoints
 from everlode.topics.partition import partition_of
 
 LOG = logging.getLogger(__name__)
@@ -65,6 +66,8 @@ def mono_ms() -> int:
 
 class NodeAgent:
     """One node. `load` is asked before each beat; `on_role` is told of each change of role.
+
+    Use as a context manager, or `start` and `close` it.
 
     A scope that the node was chosen for is `fenced` first, and `primary` once its lease is good;
     it is `fenced` again when the lease runs out, and `primary` again, in the same epoch, when a
@@ -104,6 +107,18 @@ class NodeAgent:
         self._follower = ControlFollower(control_bootstrap, self._control)
         self._thread = threading.Thread(target=self._run, name="agent", daemon=True)
         self._teller = threading.Thread(target=self._tell, name="agent-roles", daemon=True)
+
+    @classmethod
+    def of(cls, identity: Identity, endpoints: Endpoints, **options: Any) -> NodeAgent:
+        """A node on a stack; `options` as above. Raises: ConfigError: it has no control cluster."""
+        if endpoints.control_bootstrap is None:
+            raise ConfigError("endpoints: there is no control cluster", hint="start a whole stack")
+        return cls(
+            identity,
+            bootstrap=endpoints.regions[identity.region].kafka_bootstrap,
+            control_bootstrap=endpoints.control_bootstrap,
+            **options,
+        )
 
     @property
     def control(self) -> ControlState:
@@ -286,3 +301,9 @@ class NodeAgent:
         self._follower.close()
         self._signals.close()
         self._log.close()
+
+    def __enter__(self) -> NodeAgent:
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from everlode.events.heartbeats import MinerBeat
-from everlode.sdk.clock import Clock
+from everlode.sdk.clock import Clock, WallClock
 from everlode.sdk.signals import SignalWriter
 from everlode.topics.partition import partition_of
 
@@ -24,12 +24,12 @@ class MinerBeacon:
         partitions: int,
         miners: Sequence[str],
         running: Callable[[str], Sequence[str]],
-        clock: Clock,
+        clock: Clock | None = None,
     ) -> None:
         self._partitions = partitions
         self._miners = list(miners)
         self._running = running
-        self._signals = SignalWriter(bootstrap, origin, clock, linger_ms=100)
+        self._signals = SignalWriter(bootstrap, origin, clock or WallClock(), linger_ms=100)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="beacon", daemon=True)
         self.sent = 0
@@ -43,6 +43,13 @@ class MinerBeacon:
         self._stop.set()
         self._thread.join(3)
         self._signals.close(2)
+
+    def __enter__(self) -> MinerBeacon:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def _run(self) -> None:
         due = time.monotonic()

@@ -30,7 +30,10 @@ class Received(NamedTuple):
 
 
 class EventConsumer:
-    """Reads topics from a position (or their beginning, or end). Not thread-safe."""
+    """Reads topics from a position (or their beginning, or end). Not thread-safe.
+
+    Use as a context manager, or `close` it.
+    """
 
     def __init__(
         self,
@@ -125,6 +128,12 @@ class EventConsumer:
     def close(self) -> None:
         """Leave."""
         self._reader.close()
+
+    def __enter__(self) -> EventConsumer:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
 
 def _parse(position: str) -> tuple[str, dict[tuple[str, int], int]]:

@@ -17,13 +17,14 @@ from typing import NamedTuple
 
 from everlode.errors import EverlodeError, FencedOut, Refusal, Unavailable
 from everlode.events.barriers import Barrier, EpochOpened, Marker
-from everlode.events.base import Envelope, Event, ScopeEpoch
+from everlode.events.base import Envelope, Event, Fact, ScopeEpoch
 from everlode.events.catalogue import EVENTS
 from everlode.sdk.clock import WallClock
 from everlode.sdk.facts import FactLog, Placed
 
 BATCH = 1000
 BARRIER_S = 1.0
+CLOSE_S = 15.0
 KEPT_ACKS = 100_000
 """Facts whose Ack is remembered; a repeat of an older one is appended again."""
 
@@ -56,6 +57,7 @@ class _Item(NamedTuple):
     data: Event
     occurred_at: datetime
     correlation_id: str
+    cause: Envelope | None
     future: Future[Ack]
 
 
@@ -66,7 +68,9 @@ class EventProducer:
     per aggregate from what the log holds. At most `window` facts wait; then `emit` waits
     (back-pressure). A second emit of an `event_id` that is in the log (or waits) gives its first
     Ack again. With `leads` (a NodeAgent's, say) nothing is written unless it gives this epoch.
-    When fenced, everything that waits fails with FencedOut and stays failed.
+    `folded` is told of each fact in the log, marks left out, in order within a partition: of those
+    before while the producer opens, then of each that it appended, in its own thread. When fenced,
+    or when `folded` fails, everything that waits fails, and stays failed. Use as a context manager.
     """
 
     def __init__(
@@ -80,6 +84,7 @@ class EventProducer:
         epoch: int,
         node_id: str = "event-producer",
         leads: Callable[[str], int | None] | None = None,
+        folded: Callable[[Fact], None] = lambda _: None,
         window: int = 10_000,
     ) -> None:
         """Raises: FencedOut: a later epoch is open. Unavailable. IntegrityError."""
@@ -90,6 +95,7 @@ class EventProducer:
         self._component = component
         self._scope, self._epoch, self._node_id = scope, epoch, node_id
         self._leads = leads
+        self._tell = folded
         self._clock = WallClock()
         self._log = FactLog(bootstrap, origin, component, partitions, self._folded)
         self._marker = Marker(self._log.topic, origin, scope, epoch, node_id)
@@ -97,7 +103,7 @@ class EventProducer:
         self._queue: queue.Queue[_Item] = queue.Queue(window)
         self._guard = threading.Lock()
         self._stop = threading.Event()
-        self._ended: EverlodeError | None = None
+        self._ended: Exception | None = None
         self._thread = threading.Thread(target=self._run, name="event-producer", daemon=True)
         self._thread.start()
 
@@ -109,12 +115,15 @@ class EventProducer:
         event_id: str | None = None,
         occurred_at: datetime | None = None,
         correlation_id: str | None = None,
+        cause: Envelope | None = None,
     ) -> Future[Ack]:
         """Queue a fact; the future gives its Ack, Unknown, or FencedOut.
 
-        Raises: FencedOut: the scope is another's. Refusal: closed, or an event of another topic.
-        IntegrityError: the log is
-        damaged.
+        `cause` is the fact that asked for it: its stamp stays below this one's, and it is named
+        as the causation. Derive the `event_id` from its id, and the fact is appended once,
+        however often and by whichever primary it is emitted. Raises: FencedOut: the scope is
+        another's. Refusal: closed, or an event of another topic. IntegrityError: the log is
+        damaged. What `folded` raised.
         """
         if self._ended is not None:
             raise self._ended
@@ -133,7 +142,8 @@ class EventProducer:
             key,
             data,
             occurred_at or self._clock.event_now(),
-            correlation_id or key,
+            correlation_id or (cause.correlation_id if cause else key),
+            cause,
             future,
         )
         with self._guard:
@@ -143,11 +153,22 @@ class EventProducer:
         return waiting
 
     def close(self) -> None:
-        """Append what waits, then leave."""
-        self._queue.join()
+        """Append what waits, then leave. What cannot be appended in 15 s fails with Unknown."""
+        deadline = time.monotonic() + CLOSE_S
+        while self._queue.unfinished_tasks and time.monotonic() < deadline:
+            time.sleep(0.01)
         self._stop.set()
-        self._thread.join(15)
+        self._thread.join(CLOSE_S)
         self._log.close()
+        for event_id, future in list(self._waiting.items()):
+            if future.set_running_or_notify_cancel():
+                future.set_exception(Unknown(event_id))
+
+    def __enter__(self) -> EventProducer:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def _folded(self, placed: Placed) -> None:
         envelope = placed.fact.envelope
@@ -156,6 +177,7 @@ class EventProducer:
         known = self._versions.get(envelope.aggregate_id, 0)
         self._versions[envelope.aggregate_id] = max(known, envelope.version)
         self._remember(envelope.event_id, placed.partition, placed.offset)
+        self._tell(placed.fact)
 
     def _remember(self, event_id: str, partition: int, offset: int) -> Ack:
         ack = Ack(event_id, self._log.topic, partition, offset)
@@ -188,8 +210,14 @@ class EventProducer:
             marks = time.monotonic() >= barrier_at
             if marks:
                 barrier_at = time.monotonic() + BARRIER_S
-            if items or marks:
-                self._batch(items, marks)
+            try:
+                if items or marks:
+                    self._batch(items, marks)
+            except Exception as error:  # noqa: BLE001 - the user's `folded`: it must not go on
+                self._ended = error
+            if self._ended is not None:
+                for item in items:
+                    self._settle(item, self._ended)
             for _ in items:
                 self._queue.task_done()
 
@@ -212,13 +240,12 @@ class EventProducer:
             self._reopen()
         except EverlodeError as error:
             self._ended = error
-            for item in fresh:
-                self._settle(item, error)
         else:
-            for (partition, envelope, _), offset, of in zip(facts, offsets, acked, strict=True):
+            for (partition, envelope, data), offset, of in zip(facts, offsets, acked, strict=True):
                 if of is not None:
                     self._versions[of.key] = envelope.version
                     self._settle(of, self._remember(of.event_id, partition, offset))
+                    self._tell(Fact(envelope, data))
 
     def _check(self) -> None:
         """Raises: EverlodeError: this producer may not write, or no more."""
@@ -228,9 +255,12 @@ class EventProducer:
             raise FencedOut(f"{self._scope}: epoch {self._epoch} is not held now")
         self._log.watch(self._scope, self._epoch)
 
-    def _settle(self, item: _Item, result: Ack | EverlodeError) -> None:
+    def _settle(self, item: _Item, result: Ack | Exception) -> None:
+        """Give the item its result, unless it has one."""
         with self._guard:
-            self._waiting.pop(item.event_id, None)
+            if self._waiting.get(item.event_id) is not item.future:
+                return
+            del self._waiting[item.event_id]
         if not item.future.set_running_or_notify_cancel():
             return
         if isinstance(result, Ack):
@@ -267,9 +297,10 @@ class EventProducer:
             scope=self._scope,
             epoch=self._epoch,
             seq=seq,
-            stamp=self._log.next_stamp(),
+            stamp=self._log.next_stamp(item.cause.stamp if item.cause else 0),
             occurred_at=item.occurred_at,
             correlation_id=item.correlation_id,
+            causation_id=item.cause.event_id if item.cause else None,
         )
 
     def _reopen(self) -> None:

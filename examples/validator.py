@@ -1,0 +1,150 @@
+"""A validation service of one's own, in the place of Everlode's: it holds the region's scope.
+
+    python examples/validator.py STACK REGION NODE_ID
+
+Start two: one becomes primary, the other takes over when it dies. The primary reads solved tasks,
+checks the work by doing it again, and appends its judgement; the task managers and the reward
+distributors take it from there. A judgement's id is derived from the solution's event, so it is
+given once, whoever is primary.
+"""
+
+from __future__ import annotations
+
+import queue
+import sys
+from collections.abc import Iterator
+from concurrent.futures import Future
+from contextlib import suppress
+from datetime import timedelta
+from hashlib import sha256
+from uuid import NAMESPACE_OID, uuid5
+
+from everlode.errors import FencedOut, Unavailable
+from everlode.events.base import Envelope, Fact
+from everlode.events.tasks import TaskSolved
+from everlode.events.validations import ValidationDecided, ValidationRequested
+from everlode.sdk import (
+    Ack,
+    Endpoints,
+    EventConsumer,
+    EventProducer,
+    Identity,
+    NodeAgent,
+    Role,
+    RoleChange,
+)
+
+PARTITIONS = 2
+"""Of the topology."""
+
+
+def judgement(solved: TaskSolved, at: Envelope) -> tuple[ValidationRequested, ValidationDecided]:
+    """The two facts of a validation: what was asked, and what was found."""
+    good = solved.solution_sha256 == sha256(solved.payload_sha256.encode()).hexdigest()
+    asked = ValidationRequested(
+        task_id=at.aggregate_id,
+        task_type=solved.task_type,
+        payload_sha256=solved.payload_sha256,
+        solution_id=solved.solution_id,
+        solution_sha256=solved.solution_sha256,
+        miner_id=solved.miner_id,
+        work_ms=solved.work_ms,
+        base_reward_micro=solved.base_reward_micro,
+        kind="automatic",
+        quorum=1,
+        reviewers=(),
+        deadline_at=at.occurred_at + timedelta(minutes=10),
+        solved_stamp=at.stamp,
+    )
+    decided = ValidationDecided(
+        task_id=at.aggregate_id,
+        task_type=solved.task_type,
+        solution_id=solved.solution_id,
+        miner_id=solved.miner_id,
+        kind="automatic",
+        accepted=good,
+        score_ppm=1_000_000 if good else 0,
+        votes_for=int(good),
+        votes_against=int(not good),
+        work_ms=solved.work_ms,
+        base_reward_micro=solved.base_reward_micro,
+    )
+    return asked, decided
+
+
+class Service:
+    """One node of the service."""
+
+    def __init__(self, stack: str, region: str, node_id: str) -> None:
+        endpoints = Endpoints.load(stack)
+        self.place = endpoints.regions[region]
+        self.scope = f"validation/{region}"
+        self.roles: queue.SimpleQueue[RoleChange] = queue.SimpleQueue()
+        self.judged: set[str] = set()
+        """Ids of the solutions that the log has a decision on."""
+        self.agent = NodeAgent.of(
+            Identity(node_id, region, self.place.origin, "validation", kind="automatic"),
+            endpoints,
+            partitions=PARTITIONS,
+            scopes=(self.scope,),
+            on_role=self.roles.put,
+        )
+
+    def run(self) -> None:
+        """Follow the roles for ever; work while primary."""
+        with self.agent:
+            while self.agent.failed is None:
+                with suppress(queue.Empty):
+                    self.play(self.roles.get(timeout=1))
+            raise self.agent.failed
+
+    def play(self, change: RoleChange) -> None:
+        """Take a role; what a primary leaves half done, it begins anew while it leads."""
+        print(f"{change.scope}: {change.role} in epoch {change.epoch}", flush=True)
+        while change.role is Role.PRIMARY and self.agent.leads(self.scope) == change.epoch:
+            try:
+                self.lead(change.epoch)
+            except (FencedOut, Unavailable) as error:
+                print(error.message, flush=True)
+
+    def lead(self, epoch: int) -> None:
+        """Judge what is solved until the scope is lost or the lease runs out."""
+        kafka, origin = self.place.kafka_bootstrap, self.place.origin
+        with (
+            EventProducer(
+                kafka,
+                origin,
+                "validations",
+                PARTITIONS,
+                scope=self.scope,
+                epoch=epoch,
+                node_id=self.agent.identity.node_id,
+                leads=self.agent.leads,
+                folded=self.fold,
+            ) as facts,
+            EventConsumer(kafka, [f"{origin}.tasks"], PARTITIONS) as log,
+        ):
+            while self.agent.leads(self.scope) == epoch:
+                solved = [r.fact for r in log.batch() if isinstance(r.fact.data, TaskSolved)]
+                for ack in [ack for fact in solved for ack in self.judge(facts, fact)]:
+                    ack.result()
+
+    def judge(self, facts: EventProducer, cause: Fact) -> Iterator[Future[Ack]]:
+        """Append the judgement of a solution, unless the log has it."""
+        solved = cause.data
+        if not isinstance(solved, TaskSolved) or solved.solution_id in self.judged:
+            return
+        for data in judgement(solved, cause.envelope):
+            name = f"{cause.envelope.event_id}/{type(data).__name__}"
+            event_id = str(uuid5(NAMESPACE_OID, name))
+            key = f"v-{solved.solution_id}"
+            yield facts.emit(key, data, event_id=event_id, cause=cause.envelope)
+
+    def fold(self, fact: Fact) -> None:
+        """What this service knows comes from its own log."""
+        if isinstance(fact.data, ValidationDecided):
+            self.judged.add(fact.data.solution_id)
+
+
+if __name__ == "__main__":
+    Service(*sys.argv[1:4]).run()
