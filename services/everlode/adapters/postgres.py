@@ -70,7 +70,7 @@ class Projection:
         topics: Sequence[str],
         decode: Callable[[bytes], Fact] | None = None,
     ) -> Taken:
-        """Become the owner of a partition number; whoever owned it writes no more.
+        """Become the owner of a partition number, of all its topics; who owned it writes no more.
 
         `decode` is for records that wait; it may know newer schemas. Raises: Unavailable.
         """
