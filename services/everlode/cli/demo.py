@@ -82,10 +82,17 @@ def demo(
 
 
 def _interruptible() -> None:
-    """SIGTERM ends the demo like Ctrl-C does: everything is stopped."""
+    """SIGTERM ends the demo like Ctrl-C does: everything is stopped. Asked again: it goes on."""
     import signal
 
+    already = False
+
     def asked(_signal: int, _frame: object) -> None:
-        raise KeyboardInterrupt
+        nonlocal already
+        if not already:
+            already = True
+            sys.stderr.write("stopping everything\n")
+            raise KeyboardInterrupt
 
     signal.signal(signal.SIGTERM, asked)
+    signal.signal(signal.SIGINT, asked)

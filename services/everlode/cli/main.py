@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import json
 import sys
+import traceback
 from collections.abc import Sequence
 
 import typer
@@ -31,6 +32,9 @@ NOUNS = {
     "coordinator": "everlode.cli.run:coordinator",
 }
 """Noun → module (and attribute, `app` without one) of its typer app."""
+
+
+INTERRUPTED = 130
 
 
 class LazyGroup(TyperGroup):
@@ -76,6 +80,15 @@ def _fail(error: EverlodeError, as_json: bool) -> int:
     return error.exit_code
 
 
+def _interrupted(as_json: bool) -> int:
+    if as_json:
+        body = {"code": "interrupted", "message": "interrupted", "hint": "run it again"}
+        sys.stdout.write(json.dumps({"error": body}) + "\n")
+    else:
+        sys.stderr.write("interrupted\n")
+    return INTERRUPTED
+
+
 def run(arguments: Sequence[str]) -> int:
     """Run the command line and return its exit code."""
     as_json = "--json" in arguments
@@ -88,8 +101,7 @@ def run(arguments: Sequence[str]) -> int:
     except typer.Exit as stop:
         return int(stop.exit_code)
     except (typer.Abort, KeyboardInterrupt):
-        sys.stderr.write("interrupted\n")
-        return 130
+        return _interrupted(as_json)
     except ClickException as error:
         if as_json:
             body = {"code": "usage", "message": error.format_message(), "hint": "--help"}
@@ -97,6 +109,19 @@ def run(arguments: Sequence[str]) -> int:
         else:
             error.show()
         return 2
+    except Exception as error:
+        if not as_json:
+            raise
+        traceback.print_exc()
+        body = {
+            "code": "internal",
+            "message": f"{type(error).__name__}: {error}",
+            "hint": "an error of everlode itself: report it with what is on standard error",
+        }
+        sys.stdout.write(json.dumps({"error": body}) + "\n")
+        return 1
+    if result == INTERRUPTED:  # how typer gives a KeyboardInterrupt back
+        return _interrupted(as_json)
     return result if isinstance(result, int) else 0
 
 

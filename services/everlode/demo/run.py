@@ -152,7 +152,7 @@ class Demo:
         self._stop_measuring.set()
         if self._fleet is not None:
             self._fleet.end()
-        self._stack.down()
+        self._stack.down(at_once=not self._options.keep)
         if not self._options.keep:  # what went wrong is looked for in the logs
             shutil.rmtree(self.root if self._proved else self._plan.stack_dir, ignore_errors=True)
 

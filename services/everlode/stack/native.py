@@ -135,8 +135,11 @@ class NativeStack:
         progress(f"ready in {self.timings_s['total']:.1f} s")
         return self.endpoints
 
-    def down(self) -> None:
-        """Stop everything and wait for it; data stay. Idempotent; a fork of ours does nothing."""
+    def down(self, *, at_once: bool = False) -> None:
+        """Stop everything and wait for it; data stay. Idempotent; a fork of ours does nothing.
+
+        `at_once`: by SIGKILL, for who will not need the data.
+        """
         if os.getpid() != self._owner:
             return
         with self._guard:
@@ -144,7 +147,7 @@ class NativeStack:
             for group in kinds:
                 members = [p for p in self._processes.values() if p.command.kind in group]
                 for process in members:
-                    process.terminate()
+                    process.kill9() if at_once else process.terminate()
                 for process in members:
                     process.stop()
             if self._processes:

@@ -200,6 +200,9 @@ class Process:
         """SIGKILL it and its children, and reap them: a crash."""
         family = self._family()
         self._signal(signal.SIGKILL)
+        for child in family:
+            with contextlib.suppress(psutil.Error):
+                child.kill()
         if self._popen is not None:
             self._popen.wait()
         _end(family)
