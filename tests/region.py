@@ -110,9 +110,17 @@ class Region:
         self, kind: str, node_id: str, *more: str, module: str | None = None, die: str = ""
     ) -> Node:
         """Start a node; with `module` another program with the same arguments, and its fault."""
+        words = ("node", "run", kind, *more)
+        return self._start(words, node_id, module or "everlode.cli.main", die)
+
+    def coordinator(self, node_id: str) -> Node:
+        """Start a coordinator."""
+        return self._start(("coordinator", "run"), node_id, "everlode.cli.main", "")
+
+    def _start(self, words: tuple[str, ...], node_id: str, module: str, die: str) -> Node:
         arguments = [
-            "-m", module or "everlode.cli.main", "node", "run", kind, "--region", "eu",
-            "--node-id", node_id, "--dir", str(self.folder / "stack"), *more,
+            "-m", module, *words, "--region", "eu", "--node-id", node_id,
+            "--dir", str(self.folder / "stack"),
         ]  # fmt: skip
         log = self.folder / f"{node_id}-{len(self.nodes)}.log"
         node = Node(arguments, log, {**self._env, "EVERLODE_TEST_DIE": die})

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from everlode.adapters.postgres import current_generation
+from everlode.avro.codec import encode_fact
+from everlode.backup.container import read
 from everlode.backup.create import list_backups
 from everlode.backup.operation import back_up
-from everlode.backup.verify import verify
+from everlode.backup.verify import fetch, verify
 from everlode.errors import Unavailable
+from everlode.events.catalogue import FACT_COMPONENTS
+from everlode.projection.tables import COMPONENTS
 from everlode.recovery.operation import recover
 from everlode.recovery.plan import RecoveryPlan
 from tests.backed import TOPOLOGY, Backed, story
+from tests.disks import small_disk
+from tests.poison import BYTES, KEYS, append, spoil
 
 pytestmark = pytest.mark.timeout(280)
 FACTS = story(seed=2, tasks=30)
@@ -84,17 +88,37 @@ def test_recovery_that_is_killed_again_and_again_ends_right(region: Backed, tmp_
     assert region.create().generation == result.generation  # no state topic went back
 
 
-@contextmanager
-def small_disk(folder: Path, size: str) -> Iterator[Path]:
-    """A file system of its own with hardly any room."""
-    if os.geteuid() != 0:
-        pytest.skip("mounting a small tmpfs needs root")
-    folder.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", folder], check=True)
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", folder], check=True)
+def test_backup_holds_what_the_projector_folded_whatever_else_is_in_the_log(
+    region: Backed, tmp_path: Path
+) -> None:
+    """Records that are dead letters for one are no facts for the other."""
+    more = [(c, region.renamed(f, "poison")) for c, f in story(seed=5, tasks=3)]
+    region.write(more)
+    bad = 0
+    for component in FACT_COMPONENTS:
+        topic = f"eu.1.{component}"
+        _, last, partition = next(w for w in reversed(region.written) if w[0] == component)
+        envelope = last.envelope.model_copy(
+            update={"version": last.envelope.version + 1, "event_id": f"poison-{component}"}
+        )
+        value = encode_fact(envelope, last.data)
+        pairs = [spoil(d, envelope.aggregate_id, value) for d in (*BYTES, *KEYS)]
+        stray = next(f.data for c, f in more if c != component)
+        pairs.append((envelope.aggregate_id.encode(), encode_fact(envelope, stray)))
+        append(region.bootstrap, topic, pairs, partition)
+        bad += len(pairs)
+    region.write([])
+    region.project()
+    manifest = region.create()
+    rows = {key: version for key, (version, doc) in region.rows().items() if doc is not None}
+    found = {}
+    for entry in manifest.objects:
+        if entry.component in COMPONENTS:
+            with fetch(region.store, region.keys, entry, tmp_path).open("rb") as file:
+                for item in read(file, entry.key):
+                    found[entry.component, item["key"]] = item["version"]
+    assert found == rows
+    assert bad == 28
 
 
 def test_no_room_for_a_backup_names_the_folder_and_leaves_no_backup(

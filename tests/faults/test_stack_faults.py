@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,6 +30,7 @@ from everlode.stack.doctor import examine
 from everlode.stack.lock import holder, read_record
 from everlode.stack.supervisor import save_options
 from everlode.topics import Topology, state_topics
+from tests.disks import small_disk
 
 pytestmark = pytest.mark.timeout(120)
 ONE = Topology(regions=("eu",), control_replication=1, control_min_insync=1)
@@ -188,6 +190,32 @@ def test_fixed_port_in_use_is_refused_by_name_and_nothing_is_left(tmp_path: Path
     assert holder(tmp_path) is None
 
 
+def test_up_on_a_port_in_use_or_a_full_disk_gives_its_error_and_leaves_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_options(tmp_path, ONE, mirrors=False, control_nodes=0, s3=None)
+    others = set(family(os.getpid()))
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        asked = ("up", "--dir", str(tmp_path), "--json", "--port", f"eu/kafka={port}")
+        code, out = command(capsys, *asked)
+    error = json.loads(out)["error"]
+    assert (code, error["code"]) == (2, "port_in_use")
+    assert f"port {port} for eu/kafka" in error["message"]
+    assert "ss -ltnp" in error["hint"]
+    with small_disk(tmp_path / "full", "1m") as full:
+        code, out = command(capsys, "up", "--dir", str(full), "--json", "--regions", "eu")
+        error = json.loads(out)["error"]
+        assert (code, error["code"]) == (1, "no_room")
+        assert str(full) in error["message"]
+        assert "--dir" in error["hint"]
+        assert holder(full) is None
+    assert holder(tmp_path) is None
+    assert none_alive([pid for pid in family(os.getpid()) if pid not in others], 1.0)
+
+
 def test_kept_port_in_use_is_replaced(tmp_path: Path) -> None:
     with one_region(tmp_path) as stack:
         before = stack.up().regions["eu"].kafka_bootstrap
@@ -223,6 +251,30 @@ def test_broker_that_dies_in_up_is_named_with_its_log_and_the_rest_is_stopped(
     assert "eu-kafka.log" in caught.value.hint
     assert holder(tmp_path) is None
     assert none_alive([pid for pid in family(os.getpid()) if pid not in others], 1.0)
+
+
+@pytest.mark.parametrize("name", ["eu/kafka", "eu/postgres"])
+def test_part_killed_in_up_is_named_and_the_rest_is_stopped(tmp_path: Path, name: str) -> None:
+    """The other one is ready, or as good as, and is stopped too."""
+    others = set(family(os.getpid()))
+    stack = one_region(tmp_path)
+    killed = threading.Event()
+
+    def kill(_: str) -> None:
+        for status in stack.processes():
+            if status.name == name and status.pid is not None and not killed.is_set():
+                killed.set()
+                os.kill(status.pid, signal.SIGKILL)
+
+    with pytest.raises(Unavailable, match=f"{name} ended with status -9") as caught:
+        stack.up(kill)
+    assert killed.is_set()
+    assert (caught.value.code, caught.value.exit_code) == ("died", 1)
+    assert name.replace("/", "-") in caught.value.hint
+    assert holder(tmp_path) is None
+    assert none_alive([pid for pid in family(os.getpid()) if pid not in others], 1.0)
+    with one_region(tmp_path) as again:  # and nothing stands in the way of the next one
+        again.up()
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from everlode.backup.manifest import Manifest
 from everlode.backup.operation import back_up, holder_is_gone, leased
 from everlode.backup.verify import fetch, verify
 from everlode.cli.main import run as cli
-from everlode.errors import IntegrityError, Locked, NotFound, Unavailable, WrongKey
+from everlode.errors import IntegrityError, Locked, NotFound, Unavailable
 from everlode.projection.tables import COMPONENTS
 from everlode.projector.bulk import catch_up
 from everlode.projector.worker import Home, PartitionWorker, fact_topics
@@ -203,9 +203,21 @@ def unchanged(region: Backed) -> tuple[int, Rows]:
     return current_generation(region.conninfo), region.rows()
 
 
-@pytest.mark.parametrize("damage", ["missing", "truncated", "bit", "manifest"])
+@pytest.mark.parametrize(
+    ("damage", "codes"),
+    [
+        ("missing", {"object_missing"}),
+        ("truncated", {"object_changed"}),
+        ("bit", {"object_changed"}),
+        ("manifest", {"bad_manifest", "bad_signature"}),
+    ],
+)
 def test_damaged_backup_is_refused_by_name_and_nothing_changes(
-    region: Backed, tmp_path: Path, damage: str
+    region: Backed,
+    tmp_path: Path,
+    damage: str,
+    codes: set[str],
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     manifest = region.create()
     name = next(o.key for o in manifest.objects if o.component == "rewards")
@@ -220,30 +232,38 @@ def test_damaged_backup_is_refused_by_name_and_nothing_changes(
         data[len(data) // 2] ^= 1
         region.store.put(name, bytes(data))
     before = unchanged(region)
-    named = name if damage != "manifest" else manifest.backup_id
+    run = ("recover", "run", "--staging", str(tmp_path / "work"))
     try:
-        with pytest.raises(IntegrityError) as caught:
-            recovered(region, tmp_path / "work")
-        assert named in caught.value.message or damage == "manifest"
-        assert caught.value.exit_code == 13
-        with pytest.raises(IntegrityError):
-            verify(region.store, region.keys, "eu", manifest.backup_id)
+        for words in (run, ("backup", "verify", manifest.backup_id)):
+            capsys.readouterr()
+            assert command(region, *words, "--json") == 13
+            error = json.loads(capsys.readouterr().out)["error"]
+            assert name in error["message"]
+            assert error["code"] in codes
+            assert "everlode backup list" in error["hint"]
         assert unchanged(region) == before
     finally:
         for item in list(region.store.list(f"eu/{manifest.backup_id}/")):
             region.store.delete(item.key)
 
 
-def test_wrong_key_is_refused_and_nothing_changes(region: Backed, tmp_path: Path) -> None:
+def test_wrong_key_is_refused_and_nothing_changes(
+    region: Backed, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     region.create()
     other = KeyRing(tmp_path / "keys")
     other.create()
     for name in ("signing.key", "signing.pub"):
         (other.folder / name).write_bytes((region.keys.folder / name).read_bytes())
     before = unchanged(region)
-    with pytest.raises(WrongKey) as caught:
-        recover(PLAN, region.endpoints, TOPOLOGY, region.store, other, tmp_path / "work")
-    assert caught.value.exit_code == 12
+    place = ("--dir", str(region.folder / "stack"), "--json", "--staging", str(tmp_path / "work"))
+    capsys.readouterr()
+    for folder, named in ((other.folder, "backup-v1"), (tmp_path / "none", "signing.pub")):
+        assert cli(["recover", "run", *place, "--keys", str(folder)]) == 12
+        error = json.loads(capsys.readouterr().out)["error"]
+        assert error["code"] == "wrong_key"
+        assert named in error["message"]
+        assert error["hint"]
     assert unchanged(region) == before
 
 

@@ -5,11 +5,15 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import typer
+from typer._click.core import Command
+from typer.core import TyperGroup
 
-from everlode.cli.main import NOUNS, run
+from everlode.cli.main import NOUNS, app, run
 
 
 def test_cli_unknown_verb_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:
@@ -58,3 +62,77 @@ def test_cli_every_noun_that_is_listed_has_help(
 ) -> None:
     assert run([noun, "--help"]) == 0
     assert "everlode" in capsys.readouterr().out
+
+
+Words = tuple[str, ...]
+
+
+def leaves(
+    command: Command, path: tuple[str, ...] = ()
+) -> Iterator[tuple[tuple[str, ...], Command]]:
+    """Every command that does something, and the words that lead to it."""
+    if isinstance(command, TyperGroup):
+        with typer.Context(command) as context:
+            for name in command.list_commands(context):
+                found = command.get_command(context, name)
+                assert found is not None
+                yield from leaves(found, (*path, name))
+    else:
+        yield path, command
+
+
+LEAVES = {" ".join(path): command for path, command in leaves(typer.main.get_command(app))}
+
+
+def test_cli_has_all_commands_of_the_catalogue() -> None:
+    assert {
+        "demo", "stack up", "stack down", "stack status", "stack logs", "stack doctor",
+        "status clusters", "scope explain", "scope history", "scope plan", "backup create",
+        "backup list", "backup show", "backup verify", "backup keys create", "backup keys list",
+        "recover plan", "recover run", "node run", "projector run", "detector run",
+        "coordinator run",
+    } <= LEAVES.keys()  # fmt: skip
+
+
+@pytest.mark.parametrize("words", LEAVES)
+def test_cli_every_command_has_an_example_and_json(
+    words: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert run([*words.split(), "--help"]) == 0
+    shown = capsys.readouterr().out
+    assert f"Example: everlode {words}" in shown
+    assert "--json" in shown
+    assert run([*words.split(), "--no-such-option", "--json"]) == 2
+    error = json.loads(capsys.readouterr().out)["error"]
+    assert "--no-such-option" in error["message"]
+    assert error["hint"]
+
+
+def test_cli_error_of_its_own_is_json_too_with_its_trace_beside(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError("a mistake")
+
+    monkeypatch.setattr("everlode.cli.stack.read_state", broken)
+    assert run(["stack", "status", "--dir", "/", "--json"]) == 1
+    out, err = capsys.readouterr()
+    error = json.loads(out)["error"]
+    assert (error["code"], error["message"]) == ("internal", "ZeroDivisionError: a mistake")
+    assert "Traceback" in err
+
+
+@pytest.mark.parametrize("words", ["stack down", "stack logs"])
+def test_cli_interrupted_is_130_and_says_so(
+    words: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("everlode.cli.stack._folder", interrupted)
+    assert run(words.split()) == 130
+    assert "interrupted" in capsys.readouterr().err
+    assert run([*words.split(), "--json"]) == 130
+    assert json.loads(capsys.readouterr().out)["error"]["code"] == "interrupted"

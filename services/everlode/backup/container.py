@@ -111,7 +111,10 @@ def open_sealed(source: Path, target: Path, key: bytes, name: str, sums: Sums) -
         with source.open("rb") as sealed, target.open("wb") as plain:
             decrypt(sealed, plain, key, name.encode(), name)
         if _hash(target) != sums.plain_sha256:
-            raise IntegrityError(f"{name}: the content differs from the manifest")
+            raise IntegrityError(
+                f"{name}: the content differs from the manifest",
+                hint="use another backup: everlode backup list",
+            )
     except BaseException:
         target.unlink(missing_ok=True)
         raise

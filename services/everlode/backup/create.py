@@ -266,7 +266,9 @@ def load_manifest(store: ObjectStore, region: str, backup_id: str) -> tuple[Mani
     manifest, body, signature = parse(store.get(name), name)
     if (manifest.region, manifest.backup_id) != (region, backup_id):
         raise IntegrityError(
-            f"{name}: it is of {manifest.region}/{manifest.backup_id}", code="bad_manifest"
+            f"{name}: it is of {manifest.region}/{manifest.backup_id}",
+            code="bad_manifest",
+            hint="it was copied there: use another backup: everlode backup list",
         )
     return manifest, body, signature
 

@@ -155,5 +155,9 @@ def parse(data: bytes, name: str) -> tuple[Manifest, bytes, str]:
         manifest = Manifest.model_validate_json(body)
     except (ValueError, KeyError, TypeError, ValidationError) as error:
         kind = type(error).__name__
-        raise IntegrityError(f"{name}: not a manifest ({kind})", code="bad_manifest") from None
+        raise IntegrityError(
+            f"{name}: not a manifest ({kind})",
+            code="bad_manifest",
+            hint="it was changed: use another backup: everlode backup list",
+        ) from None
     return manifest, body, signature

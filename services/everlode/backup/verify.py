@@ -12,8 +12,9 @@ from everlode.backup.container import Sums, open_sealed, read, staging
 from everlode.backup.create import load_manifest
 from everlode.backup.keys import KeyRing
 from everlode.backup.manifest import Manifest, ObjectEntry, checksum
-from everlode.errors import ConfigError, IntegrityError, NotFound
+from everlode.errors import ConfigError, IntegrityError, NotFound, WrongKey
 
+ANOTHER = "use another backup: everlode backup list"
 LEVELS = ("exists", "hash", "decode")
 
 
@@ -37,9 +38,16 @@ def sums_of(entry: ObjectEntry) -> Sums:
 def signed_manifest(store: ObjectStore, keys: KeyRing, region: str, backup_id: str) -> Manifest:
     """A manifest whose signature and checksum are right. Raises: NotFound; IntegrityError."""
     manifest, body, signature = load_manifest(store, region, backup_id)
-    keys.check(body, signature)
+    name = f"{region}/{manifest.backup_id}/manifest.json"
+    try:
+        keys.check(body, signature)
+    except WrongKey:
+        raise
+    except IntegrityError as error:
+        hint = f"{error.hint}; {ANOTHER}"
+        raise IntegrityError(f"{name}: {error.message}", code=error.code, hint=hint) from None
     if checksum(manifest.objects) != manifest.integrity_checksum:
-        raise IntegrityError(f"backup {manifest.backup_id}: the checksum of its objects differs")
+        raise IntegrityError(f"{name}: the checksum of its objects differs", hint=ANOTHER)
     return manifest
 
 
@@ -56,7 +64,7 @@ def fetch(store: ObjectStore, keys: KeyRing, entry: ObjectEntry, folder: Path) -
         raise IntegrityError(
             f"{entry.key}: the object is missing",
             code="object_missing",
-            hint="use another backup: everlode backup list",
+            hint=ANOTHER,
         ) from None
     open_sealed(sealed, plain, keys.unwrap(entry.key_id, entry.wrapped_key, entry.key),
                 entry.key, sums_of(entry))  # fmt: skip
@@ -82,7 +90,8 @@ def verify(
         for entry in manifest.objects:
             if sizes.get(entry.key) != entry.cipher_bytes:
                 what = "is missing" if entry.key not in sizes else "has another size"
-                raise IntegrityError(f"{entry.key}: the object {what}", code="object_missing")
+                code = "object_missing" if entry.key not in sizes else "object_changed"
+                raise IntegrityError(f"{entry.key}: the object {what}", code=code, hint=ANOTHER)
             if level == "hash":
                 _hash_only(store, entry)
             elif level == "decode":
@@ -93,7 +102,9 @@ def verify(
 
 def _hash_only(store: ObjectStore, entry: ObjectEntry) -> None:
     if hashlib.sha256(store.get(entry.key)).hexdigest() != entry.cipher_sha256:
-        raise IntegrityError(f"{entry.key}: its bytes differ from the manifest")
+        raise IntegrityError(
+            f"{entry.key}: its bytes differ from the manifest", code="object_changed", hint=ANOTHER
+        )
 
 
 def _decode(plain: Path, entry: ObjectEntry) -> int:
@@ -102,6 +113,8 @@ def _decode(plain: Path, entry: ObjectEntry) -> int:
     with plain.open("rb") as file:
         count = sum(1 for _ in read(file, entry.key))
     if count != entry.records:
-        raise IntegrityError(f"{entry.key}: {count} records, the manifest says {entry.records}")
+        raise IntegrityError(
+            f"{entry.key}: {count} records, the manifest says {entry.records}", hint=ANOTHER
+        )
     plain.unlink()
     return count

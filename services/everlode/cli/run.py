@@ -17,6 +17,10 @@ Where = Annotated[
     Path | None, typer.Option("--dir", help="Folder of the stack; EVERLODE_STACK_DIR without it.")
 ]
 
+Json = Annotated[
+    bool, typer.Option("--json", help="An error that ends it as JSON, on standard output.")
+]
+
 
 def load_endpoints(folder: Path | None) -> Endpoints:
     """Endpoints of the stack in `folder`. Raises: ConfigError; NotFound."""
@@ -54,6 +58,7 @@ def run_node(
         str, typer.Option(help="For validators: automatic, peer-review or expert.")
     ] = "automatic",
     priority: Annotated[int, typer.Option(help="Preference at promotion; higher first.")] = 0,
+    as_json: Json = False,
 ) -> None:
     """Run one node.
 
@@ -67,7 +72,9 @@ def run_node(
 
 
 @projector.command("run")
-def run_projector(region: Region, node_id: NodeId, folder: Where = None) -> None:
+def run_projector(
+    region: Region, node_id: NodeId, folder: Where = None, as_json: Json = False
+) -> None:
     """Run one projector.
 
     Example: everlode projector run --region eu --node-id eu-proj-1 --dir STACK
@@ -78,7 +85,9 @@ def run_projector(region: Region, node_id: NodeId, folder: Where = None) -> None
 
 
 @detector.command("run")
-def run_detector(region: Region, node_id: NodeId, folder: Where = None) -> None:
+def run_detector(
+    region: Region, node_id: NodeId, folder: Where = None, as_json: Json = False
+) -> None:
     """Run one detector.
 
     Example: everlode detector run --region eu --node-id eu-det-1 --dir STACK
@@ -89,7 +98,9 @@ def run_detector(region: Region, node_id: NodeId, folder: Where = None) -> None:
 
 
 @coordinator.command("run")
-def run_coordinator(region: Region, node_id: NodeId, folder: Where = None) -> None:
+def run_coordinator(
+    region: Region, node_id: NodeId, folder: Where = None, as_json: Json = False
+) -> None:
     """Run one coordinator; a second one of the region stands by.
 
     Example: everlode coordinator run --region eu --node-id eu-co-1 --dir STACK

@@ -62,18 +62,21 @@ class Stage(NamedTuple):
     bytes: int
 
 
+WAY_OUT = "mend the file, or leave it out: then the latest backup of --region is used"
+
+
 def load_plan(path: Path) -> RecoveryPlan:
     """Read a plan. Raises: ConfigError: names the file and the setting."""
     try:
         return RecoveryPlan.model_validate(yaml.safe_load(path.read_text()))
     except OSError as error:
-        raise ConfigError(f"plan {path}: {error.strerror}") from None
-    except yaml.YAMLError:
-        raise ConfigError(f"plan {path}: not YAML") from None
+        raise ConfigError(f"plan {path}: {error.strerror}", hint=WAY_OUT) from None
+    except (yaml.YAMLError, UnicodeDecodeError):
+        raise ConfigError(f"plan {path}: not YAML", hint=WAY_OUT) from None
     except ValidationError as error:
         item = error.errors(include_input=False, include_url=False)[0]
         where = ".".join(str(p) for p in item["loc"]) or "the whole file"
-        raise ConfigError(f"plan {path}: {where}: {item['msg']}") from None
+        raise ConfigError(f"plan {path}: {where}: {item['msg']}", hint=WAY_OUT) from None
 
 
 def stages(manifest: Manifest) -> tuple[Stage, ...]:

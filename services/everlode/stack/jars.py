@@ -92,8 +92,12 @@ def provide_jars(cache: Path, jars: tuple[Jar, ...], progress: Progress) -> tupl
             require_room(cache, total * 2, "Kafka's jars")
             progress(f"downloading {len(jars)} jars of Kafka, {total // 2**20} MiB (once)")
             with assembled(folder) as scratch, ThreadPoolExecutor(8) as pool:
-                for task in [pool.submit(_fetch, jar, scratch) for jar in jars]:
-                    task.result()
+                try:
+                    for task in [pool.submit(_fetch, jar, scratch) for jar in jars]:
+                        task.result()
+                except BaseException:
+                    pool.shutdown(cancel_futures=True)  # the rest need not come
+                    raise
     return tuple(_checked(folder / jar.name, jar) for jar in jars)
 
 
