@@ -65,10 +65,7 @@ class Projection:
     # -- taking partitions over ----------------------------------------------------------------
 
     def take(
-        self,
-        partition: int,
-        topics: Sequence[str],
-        decode: Callable[[bytes], Fact] | None = None,
+        self, partition: int, topics: Sequence[str], decode: Callable[[bytes], Fact] | None = None
     ) -> Taken:
         """Become the owner of a partition number, of all its topics; who owned it writes no more.
 
