@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +62,8 @@ def ours(lab: Lab, count: int) -> float:
     """Events a second."""
     lab.make(lab.generation + 1)
     began = time.perf_counter()
-    workers = {p: lab.worker(p) for p in range(TOPOLOGY.partitions)}
+    with ThreadPoolExecutor() as threads:
+        workers = dict(enumerate(threads.map(lab.worker, range(TOPOLOGY.partitions))))
     done = catch_up(lab.bootstrap, workers, TOPICS)
     seconds = time.perf_counter() - began
     lab.leave()

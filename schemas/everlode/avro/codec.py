@@ -13,11 +13,13 @@ from io import BytesIO
 from typing import Any, NamedTuple
 
 import fastavro
+from fastavro import schemaless_reader
 from fastavro.read import SchemaResolutionError
 from fastavro.schema import parse_schema
 from pydantic import ValidationError
 
 from everlode.avro import compat, schemas
+from everlode.avro.building import Build, builder
 from everlode.errors import ContractError
 from everlode.events import states
 from everlode.events.base import (
@@ -74,6 +76,18 @@ class _Entry(NamedTuple):
     name: str
     writer: Any
     reader: Any  # None when the writer's schema is ours
+    fact: tuple[Build, Build] | None  # what makes envelope and body, when it is an event
+
+
+def _entry(name: str, writer: Any, reader: Any) -> _Entry:
+    kind = EVENTS.get(name)
+    if kind is None:
+        return _Entry(name, writer, reader, None)
+    if reader is None:
+        return _Entry(name, writer, None, (builder(Envelope), builder(kind.model)))
+    # another writer's schema: defaults and promoted types come in as they are
+    validators = (m.__pydantic_validator__.validate_python for m in (Envelope, kind.model))
+    return _Entry(name, writer, reader, (next(validators), next(validators)))
 
 
 def _record_fields(schema: dict[str, Any]) -> tuple[tuple[str, str], ...]:
@@ -149,7 +163,8 @@ def encode_answer(answer: CommandAnswered) -> bytes:
 
 
 def _plain(item: Any) -> dict[str, Any]:
-    return item.model_dump() if isinstance(item, Record) else item._asdict()
+    """A nested item's fields; none of these has parts of its own."""
+    return {**item.__dict__} if isinstance(item, Record) else item._asdict()
 
 
 def state_dict(state: states.State) -> dict[str, Any]:
@@ -184,7 +199,7 @@ class Codec:
 
     def __init__(self) -> None:
         self._book: dict[bytes, _Entry] = {
-            schemas.fingerprint(name): _Entry(name, schemas.parsed(name), None)
+            schemas.fingerprint(name): _entry(name, schemas.parsed(name), None)
             for name in schemas.names()
         }
 
@@ -207,7 +222,7 @@ class Codec:
             raise ContractError(f"not an Avro schema: {error}") from None
         if wrong:
             raise ContractError(f"{name}: {wrong[0]}", code="incompatible_schema")
-        self._book.setdefault(key, _Entry(name, writer, reader))
+        self._book.setdefault(key, _entry(name, writer, reader))
         return key
 
     def knows(self, fingerprint: bytes) -> bool:
@@ -221,6 +236,10 @@ class Codec:
             UnknownSchema: the fingerprint is not known (yet).
             ContractError: the bytes do not fit.
         """
+        entry, value = self._read(data)
+        return entry.name, value
+
+    def _read(self, data: bytes | None) -> tuple[_Entry, dict[str, Any]]:
         if data is None or len(data) < 10 or data[:2] != MARKER:
             raise ContractError("not in single-object encoding", code="not_avro")
         if len(data) > MAX_BYTES:
@@ -231,26 +250,25 @@ class Codec:
         body = BytesIO(data)
         body.seek(10)
         try:
-            value = fastavro.schemaless_reader(body, entry.writer, entry.reader)
+            value = schemaless_reader(body, entry.writer, entry.reader)
         except _DECODE_ERRORS as error:
             raise ContractError(f"{entry.name}: {type(error).__name__}", code="broken") from None
         if body.tell() != len(data):
             raise ContractError(f"{entry.name}: bytes after its end", code="broken")
         if not isinstance(value, dict):
             raise ContractError(f"{entry.name}: no record", code="broken")
-        return entry.name, value
+        return entry, value
 
     def decode_fact(self, data: bytes | None) -> Fact:
         """An event with its envelope. Raises: UnknownSchema, ContractError."""
-        name, value = self.decode_dict(data)
-        kind = EVENTS.get(name)
-        if kind is None:
-            raise ContractError(f"{name} is no event", code="not_an_event")
+        entry, value = self._read(data)
+        if entry.fact is None:
+            raise ContractError(f"{entry.name} is no event", code="not_an_event")
+        envelope, body = entry.fact
         try:
-            envelope = Envelope.model_validate(value.pop("envelope"))
-            return Fact(envelope, kind.model.model_validate(value))
+            return Fact(envelope(value.pop("envelope")), body(value))
         except ValidationError as error:
-            raise ContractError(f"{name}: {_first(error)}", code="invalid") from None
+            raise ContractError(f"{entry.name}: {_first(error)}", code="invalid") from None
 
     def decode_request(self, data: bytes | None) -> Request:
         """A command with its header. Raises: UnknownSchema, ContractError."""

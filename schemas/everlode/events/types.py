@@ -16,7 +16,8 @@ PPM = 1_000_000
 """One, in millionths."""
 
 
-def _whole_milliseconds(value: datetime) -> datetime:
+def whole_milliseconds(value: datetime) -> datetime:
+    """Refuse a time that Avro cannot hold. Raises: ValueError."""
     if value.microsecond % 1000:
         raise ValueError("finer than a millisecond: Avro's timestamp-millis cannot hold it")
     return value
@@ -30,7 +31,7 @@ Ppm = Annotated[int, Field(ge=0, le=PPM)]
 """A share in millionths."""
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 """A double that is a number."""
-Instant = Annotated[AwareDatetime, AfterValidator(_whole_milliseconds)]
+Instant = Annotated[AwareDatetime, AfterValidator(whole_milliseconds)]
 """A time with a zone, whole milliseconds."""
 Text = Annotated[str, StringConstraints(max_length=4096)]
 """Short text; may be empty."""

@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from everlode.errors import ContractError, EverlodeError
 from everlode.events.base import Fact
 from everlode.events.catalogue import EVENTS, FACT_COMPONENTS
 from everlode.topics.names import split_fact_topic
+
+_HOME = {kind.model: kind.topic for kind in EVENTS.values()}
+
+
+@lru_cache(maxsize=1000)
+def _component(topic: str) -> str:
+    return split_fact_topic(topic)[1]
 
 
 def check_place(topic: str, key: bytes | None, fact: Fact) -> None:
@@ -14,15 +23,16 @@ def check_place(topic: str, key: bytes | None, fact: Fact) -> None:
     Raises: ContractError: not of this topic (`wrong_topic`), no key (`null_key`), another's key
     (`wrong_key`), or a fact without a version (`invalid`).
     """
-    name = type(fact.data).__name__
-    home = EVENTS[name].topic
-    if home not in ("*", split_fact_topic(topic)[1]):
+    envelope, data = fact
+    home = _HOME[type(data)]
+    if home != "*" and home != _component(topic):
+        name = type(data).__name__
         raise ContractError(f"{name} does not belong on {topic}", code="wrong_topic")
     if key is None:
         raise ContractError("the record has no key", code="null_key")
-    if key != fact.envelope.aggregate_id.encode():
+    if key != envelope.aggregate_id.encode():
         raise ContractError("the key is not the aggregate's id", code="wrong_key")
-    if home in FACT_COMPONENTS and fact.envelope.version < 1:
+    if envelope.version < 1 and home in FACT_COMPONENTS:
         raise ContractError("a fact without a version", code="invalid")
 
 

@@ -5,15 +5,19 @@ from __future__ import annotations
 import gc
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from typing import Protocol
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
+from contextlib import closing, contextmanager
+from typing import Any, Protocol
 
 from everlode.adapters.kafka import TAIL_S, Raw, Reader
 from everlode.projection.fold import Position
 
-BULK = 20_000
-"""Records of one batch: the more, the more events of one key end in one row and one state."""
+BATCH = 10_000
+"""Records of a partition number that make a batch: the more, the more events of one key end in
+one row and one state."""
+AHEAD = 40_000
+"""Records in memory at most, read and not yet applied."""
+READ = 5_000
 WAIT_S = 0.1
 
 
@@ -37,8 +41,8 @@ def catch_up(
 ) -> int:
     """Apply everything up to the ends as of now; returns how many records.
 
-    A thread a partition number, so that one folds while another waits for PostgreSQL; bounded
-    memory: one batch. Raises: Unavailable; FencedOut.
+    Reads ahead, and a thread a partition number, so that one folds while another waits for
+    PostgreSQL; bounded memory. Raises: Unavailable; FencedOut.
     """
     reader = Reader(bootstrap, "projector-bulk", wait_ms=50)
     places = {
@@ -50,25 +54,62 @@ def catch_up(
     todo = {place: end for place, end in ends.items() if end > places[place]}
     reader.assign({place: places[place] for place in todo})
     began, count = time.monotonic(), 0
-    with _no_collection(), ThreadPoolExecutor(max(1, len(workers))) as threads:
-        while todo:
-            batch = reader.batch(BULK, WAIT_S, TAIL_S)
-            by_partition: dict[int, list[Raw]] = {}
-            for raw in batch:
-                by_partition.setdefault(raw.partition, []).append(raw)
-            under_way = [
-                threads.submit(workers[p].apply, raws, counter) for p, raws in by_partition.items()
-            ]
-            for done in under_way:
-                done.result()
-            count += len(batch)
-            for place, position in reader.positions(todo).items():
-                if position >= todo[place]:
-                    del todo[place]
-            if batch:
+    with closing(reader), _no_collection(), ThreadPoolExecutor(max(1, len(workers))) as threads:
+        queue = _Queue(workers, threads, counter)
+        while todo or queue.held:
+            if todo and queue.held < AHEAD:
+                queue.put(reader.batch(READ, WAIT_S, TAIL_S))
+                for place, position in reader.positions(todo).items():
+                    if position >= todo[place]:
+                        del todo[place]
+            else:
+                queue.wait()
+            queue.start(hurry=not todo or queue.held >= AHEAD)
+            if done := queue.collect():
+                count += done
                 progress(f"bulk: {count} records, {count / (time.monotonic() - began):.0f}/s")
-    reader.close()
     return count
+
+
+class _Queue:
+    """Records that are read and not applied; at most one batch a partition number under way."""
+
+    def __init__(self, workers: Mapping[int, Worker], threads: Executor, counter: str) -> None:
+        self.held = 0
+        self._workers = workers
+        self._threads = threads
+        self._counter = counter
+        self._waiting: dict[int, list[Raw]] = {p: [] for p in workers}
+        self._under_way: dict[Future[Any], tuple[int, int]] = {}
+
+    def put(self, raws: list[Raw]) -> None:
+        """Add records, in the order of their partitions."""
+        for raw in raws:
+            self._waiting[raw.partition].append(raw)
+        self.held += len(raws)
+
+    def start(self, *, hurry: bool) -> None:
+        """Start what makes a batch, in a hurry anything, where none is under way."""
+        busy = {p for p, _ in self._under_way.values()}
+        for p, raws in self._waiting.items():
+            if p not in busy and len(raws) >= (1 if hurry else BATCH):
+                self._waiting[p] = []
+                done = self._threads.submit(self._workers[p].apply, raws, self._counter)
+                self._under_way[done] = (p, len(raws))
+
+    def wait(self) -> None:
+        """Until a batch is done, when one is under way."""
+        wait(self._under_way, return_when=FIRST_COMPLETED)
+
+    def collect(self) -> int:
+        """How many records have been applied since; raises what applying them raised."""
+        count = 0
+        for done in [d for d in self._under_way if d.done()]:
+            _, records = self._under_way.pop(done)
+            done.result()
+            count += records
+        self.held -= count
+        return count
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from everlode.adapters.kafka import Raw
@@ -116,7 +117,10 @@ def run_projector(region: str, node_id: str, endpoints: Endpoints) -> None:
 def _begin(projector: Projector, group: str) -> None:
     """Catch up in bulk as the first of the group, which then starts where that ended."""
     home = projector.home
-    workers = {p: projector.held.worker(p) for p in range(projector.topology.partitions)}
+    with ThreadPoolExecutor() as threads:
+        workers = dict(
+            enumerate(threads.map(projector.held.worker, range(projector.topology.partitions)))
+        )
     try:
         count = projector.catch_up(workers)
     except FencedOut:  # one that was started at the same time does it

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from everlode.errors import IntegrityError
 from everlode.events.barriers import Barrier, EpochOpened
-from everlode.events.base import Fact
+from everlode.events.base import Envelope, Fact
 from everlode.events.states import State
 from everlode.state.dispatch import component_of_state, evolve_fact
 
@@ -36,6 +36,7 @@ class Known(NamedTuple):
 
 
 UNKNOWN = Known(None, 0, "")
+_MARKS = frozenset({Barrier, EpochOpened})
 
 
 class Incoming(NamedTuple):
@@ -108,9 +109,9 @@ class PartitionFold:
     def keys(batch: list[Incoming]) -> set[Key]:
         """Aggregates whose states the batch needs."""
         return {
-            (component_of_state(type(i.fact.data)), i.fact.envelope.aggregate_id)
-            for i in batch
-            if not isinstance(i.fact.data, Barrier | EpochOpened)
+            (component_of_state(kind), envelope.aggregate_id)
+            for _, _, (envelope, data), _ in batch
+            if (kind := type(data)) not in _MARKS
         }
 
     def missing_before(self, batch: list[Incoming]) -> dict[str, tuple[int, int]]:
@@ -132,30 +133,39 @@ class PartitionFold:
         """
         out = Outcome()
         for item in batch:
-            envelope = item.fact.envelope
-            position = self.positions.setdefault(item.topic, Position())
-            if envelope.seq > position.seq + 1:
-                out.problems.append(
-                    Problem("seq_gap", item.topic, item.offset, "", envelope.event_id,
-                            position.seq + 1, envelope.seq)
-                )  # fmt: skip
-            position.seq = max(position.seq, envelope.seq)
-            position.stamp = max(position.stamp, envelope.stamp)
-            position.next_offset = max(position.next_offset, item.offset + 1)
-            if isinstance(item.fact.data, Barrier | EpochOpened):
+            topic, offset, (envelope, data), _ = item
+            self._move(topic, offset, envelope, out)
+            if type(data) in _MARKS:
                 out.marks += 1
-                if isinstance(item.fact.data, EpochOpened):
-                    self._open(item.topic, item.fact.data, out)
+                if isinstance(data, EpochOpened):
+                    self._open(topic, data, out)
                 continue
-            opened = self.opened.get((item.topic, envelope.scope), 0)
+            opened = self.opened.get((topic, envelope.scope), 0)
             if envelope.epoch < opened:
                 out.problems.append(
-                    Problem("fenced", item.topic, item.offset, envelope.aggregate_id,
+                    Problem("fenced", topic, offset, envelope.aggregate_id,
                             envelope.event_id, opened, envelope.epoch)
                 )  # fmt: skip
                 continue
             self._one(item, known, out)
         return out
+
+    def _move(self, topic: str, offset: int, envelope: Envelope, out: Outcome) -> None:
+        """Note where the topic stands after a record, and what is missing before it."""
+        position = self.positions.get(topic)
+        if position is None:
+            position = self.positions[topic] = Position()
+        seq, stamp = envelope.seq, envelope.stamp
+        if seq > position.seq:
+            if seq > position.seq + 1:
+                out.problems.append(
+                    Problem("seq_gap", topic, offset, "", envelope.event_id, position.seq + 1, seq)
+                )
+            position.seq = seq
+        if stamp > position.stamp:
+            position.stamp = stamp
+        if offset >= position.next_offset:
+            position.next_offset = offset + 1
 
     def _open(self, topic: str, data: EpochOpened, out: Outcome) -> None:
         for entry in data.scopes:
@@ -164,30 +174,30 @@ class PartitionFold:
                 self.opened[at] = out.opened[at] = entry.epoch
 
     def _one(self, item: Incoming, known: dict[Key, Known], out: Outcome) -> None:
-        envelope = item.fact.envelope
-        key = (component_of_state(type(item.fact.data)), envelope.aggregate_id)
-        have = known[key]
-        if envelope.version <= have.version:
-            last = envelope.version == have.version and have.event_id
-            if last and have.event_id != envelope.event_id:
-                out.problems.append(
-                    Problem("conflict", item.topic, item.offset, envelope.aggregate_id,
-                            envelope.event_id, envelope.version, envelope.version)
-                )  # fmt: skip
-            else:
-                out.repeats += 1
-            return
-        if envelope.version > have.version + 1:
+        envelope, data = item.fact
+        key = (component_of_state(type(data)), envelope.aggregate_id)
+        have, version = known[key], envelope.version
+        if version == have.version + 1:
+            if self._step(item, key, have, known, out) and key in self._parked:
+                self._release(key, known, out)
+        elif version > have.version:
             self._stop_key(item, key, have, out)
-            return
-        if not self._step(item, key, known, out):
-            return
-        waiting = self._parked.get(key)
-        while waiting and (following := waiting.pop(known[key].version + 1, None)):
+        elif version == have.version and have.event_id not in ("", envelope.event_id):
+            out.problems.append(
+                Problem("conflict", item.topic, item.offset, envelope.aggregate_id,
+                        envelope.event_id, version, version)
+            )  # fmt: skip
+        else:
+            out.repeats += 1
+
+    def _release(self, key: Key, known: dict[Key, Known], out: Outcome) -> None:
+        """Fold what waited for the version that a key has reached."""
+        waiting = self._parked[key]
+        while following := waiting.pop(known[key].version + 1, None):
             out.released.append(following)
-            if not self._step(following, key, known, out):
+            if not self._step(following, key, known[key], known, out):
                 break
-        if waiting is not None and not waiting:
+        if not waiting:
             del self._parked[key]
 
     def _stop_key(self, item: Incoming, key: Key, have: Known, out: Outcome) -> None:
@@ -204,11 +214,13 @@ class PartitionFold:
         waiting[envelope.version] = item
         out.parked.append(item)
 
-    def _step(self, item: Incoming, key: Key, known: dict[Key, Known], out: Outcome) -> bool:
-        envelope = item.fact.envelope
-        have = known[key]
+    def _step(
+        self, item: Incoming, key: Key, have: Known, known: dict[Key, Known], out: Outcome
+    ) -> bool:
+        fact = item.fact
+        envelope = fact.envelope
         try:
-            state = evolve_fact(have.state, item.fact, self.partition)
+            state = evolve_fact(have.state, fact, self.partition)
         except IntegrityError:
             out.problems.append(
                 Problem("unlawful", item.topic, item.offset, envelope.aggregate_id,

@@ -32,7 +32,9 @@ _MODULES: dict[str, Any] = {
 _COMPONENT: dict[type[Event], str] = {
     cls: name for name, module in _MODULES.items() for cls in module.FOLDS
 }
-_BY_NAME = {cls.__name__: name for cls, name in _COMPONENT.items()}
+_STATES: dict[object, str] = {
+    called: name for cls, name in _COMPONENT.items() for called in (cls, cls.__name__)
+}
 _EVOLVE: dict[str, Callable[[Any, Fact, int], Any]] = {
     name: module.evolve for name, module in _MODULES.items()
 }
@@ -49,7 +51,7 @@ def component_of_state(event: type[Event] | str) -> str:
     Raises:
         ContractError: the event folds into no aggregate (a barrier, a signal).
     """
-    name = _BY_NAME.get(event) if isinstance(event, str) else _COMPONENT.get(event)
+    name = _STATES.get(event)
     if name is None:
         raise ContractError(f"{event} folds into no aggregate", code="no_aggregate")
     return name

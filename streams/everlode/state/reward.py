@@ -171,10 +171,14 @@ def _reverse(command: c.ReverseReward, state: RewardState) -> tuple[Event, ...]:
 
 def summed(entries: Iterable[LedgerEntry]) -> tuple[LedgerEntry, ...]:
     """Entries summed by account, sorted; accounts at zero stay, for what was booked on them."""
-    totals: dict[str, int] = {}
+    totals: dict[str, LedgerEntry] = {}
     for entry in entries:
-        totals[entry.account] = totals.get(entry.account, 0) + entry.amount_micro
-    return tuple(LedgerEntry(account=a, amount_micro=totals[a]) for a in sorted(totals))
+        account, amount_micro = entry.account, entry.amount_micro
+        if account in totals:
+            amount_micro += totals[account].amount_micro
+            entry = LedgerEntry(account=account, amount_micro=amount_micro)
+        totals[account] = entry
+    return tuple([totals[account] for account in sorted(totals)])
 
 
 def _on_calculated(_: RewardState | None, fact: Fact, partition: int) -> RewardState:

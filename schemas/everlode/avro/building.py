@@ -1,0 +1,160 @@
+"""Models from values that Avro has already typed, without asking again what Avro has answered.
+
+A value that was read with our own schema has exactly the model's fields, each of the right type:
+whole numbers of 64 bits, valid Unicode, times with a zone and in whole milliseconds. What Avro
+does not answer is checked here: bounds, lengths, patterns, closed lists of words, numbers that are
+numbers. The checks are made from the schema that pydantic itself checks with, once a model; a
+value that fails one goes to pydantic, which has the last word and the message, and a model with
+anything that is not known here is pydantic's alone.
+Invariant: `builder(model)(value)` equals `model.model_validate(value)`, and raises when it raises.
+Pure.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from functools import cache
+from typing import Any
+
+from everlode.events.base import Record
+from everlode.events.types import whole_milliseconds
+
+Build = Callable[[dict[str, Any]], Any]
+_MIN, _MAX = -(2**63), 2**63 - 1
+_KNOWN: dict[str, frozenset[str]] = {
+    "bool": frozenset(),
+    "int": frozenset({"ge", "le"}),
+    "float": frozenset({"allow_inf_nan"}),
+    "str": frozenset({"min_length", "max_length", "pattern"}),
+    "literal": frozenset({"expected"}),
+    "datetime": frozenset({"tz_constraint", "microseconds_precision"}),
+    "function-after": frozenset({"schema", "function"}),
+    "nullable": frozenset({"schema"}),
+    "default": frozenset({"schema", "default"}),
+    "tuple": frozenset(
+        {"items_schema", "variadic_item_index", "strict", "min_length", "max_length"}
+    ),
+}
+"""Kinds of pydantic's schemas, with all that may be said of each."""
+
+
+class _Unknown(Exception):
+    """Something that is pydantic's alone."""
+
+
+class _Checks:
+    """Expressions over a model's values, and what their names stand for."""
+
+    def __init__(self) -> None:
+        self.names: dict[str, Any] = {"__builtins__": {}, "len": len, "all": all}
+
+    def of(self, schema: Mapping[str, Any], value: str) -> Iterator[str]:
+        """Expressions that are true when `value` (an expression) fits."""
+        kind = schema["type"]
+        said = schema.keys() - {"type", "metadata", "ref"}
+        if kind not in _KNOWN or not said <= _KNOWN[kind]:
+            raise _Unknown(kind)
+        match kind:
+            case "default":
+                yield from self.of(schema["schema"], value)
+            case "function-after":
+                if schema["function"] != {"type": "no-info", "function": whole_milliseconds}:
+                    raise _Unknown(kind)
+                yield from self.of(schema["schema"], value)
+            case "nullable":
+                inner = " and ".join(self.of(schema["schema"], value))
+                if inner:
+                    yield f"({value} is None or {inner})"
+            case "tuple":
+                (item,) = schema["items_schema"]
+                yield from _lengths(schema, value)
+                inner = " and ".join(self.of(item, "x")) if item["type"] != "model" else ""
+                if inner:
+                    yield f"all([{inner} for x in {value}])"
+            case _:
+                yield from self._scalar(schema, value)
+
+    def _scalar(self, schema: Mapping[str, Any], value: str) -> Iterator[str]:
+        match schema["type"]:
+            case "int":
+                if schema.get("ge", _MIN) > _MIN:
+                    yield f"{value} >= {schema['ge']}"
+                if schema.get("le", _MAX) < _MAX:
+                    yield f"{value} <= {schema['le']}"
+            case "str":
+                yield from _lengths(schema, value)
+                if "pattern" in schema:
+                    # pydantic's $ is the very end; Python's is before a last newline too
+                    found = re.compile(re.sub(r"\$$", r"\\Z", schema["pattern"])).search
+                    yield f"{self._name(found)}({value}) is not None"
+            case "literal":
+                yield f"{value} in {self._name(frozenset(schema['expected']))}"
+            case "float":
+                if schema.get("allow_inf_nan") is False:
+                    yield f"{value} - {value} == 0"
+
+    def _name(self, thing: Any) -> str:
+        name = f"c{len(self.names)}"
+        self.names[name] = thing
+        return name
+
+
+def _lengths(schema: Mapping[str, Any], value: str) -> Iterator[str]:
+    low, high = schema.get("min_length", 0), schema.get("max_length")
+    if low or high is not None:
+        yield (f"{low} <= " if low else "") + f"len({value})" + f" <= {high}" * (high is not None)
+
+
+def _fields(model: type[Record]) -> dict[str, Any]:
+    """pydantic's schema of each field. Raises: _Unknown: the model does more than have fields."""
+    whole: Any = model.__pydantic_core_schema__
+    inner = whole.get("schema", {})
+    if whole["type"] != "model" or inner.get("type") != "model-fields":
+        raise _Unknown(model)
+    if whole["custom_init"] or whole["root_model"] or inner["computed_fields"]:
+        raise _Unknown(model)
+    return {name: field["schema"] for name, field in inner["fields"].items()}
+
+
+def _lists(fields: Mapping[str, Any]) -> list[tuple[str, Build | None]]:
+    """Fields that are lists, with the builder of their items where these are models."""
+    found: list[tuple[str, Build | None]] = []
+    for name, schema in fields.items():
+        if schema["type"] == "tuple":
+            item = schema["items_schema"][0]
+            found.append((name, builder(item["cls"]) if item["type"] == "model" else None))
+    return found
+
+
+@cache
+def builder(model: type[Record]) -> Build:
+    """What makes a `model` of a value read with our own schema; it keeps the value.
+
+    The result raises pydantic's ValidationError when the value does not fit.
+    """
+    validate = model.__pydantic_validator__.validate_python
+    try:
+        fields = _fields(model)
+        checks = _Checks()
+        tests = [test for n, s in fields.items() for test in checks.of(s, f"v[{n!r}]")]
+    except _Unknown:
+        return validate
+    text = f"lambda v: {' and '.join(tests) or True}"
+    fits = eval(text, checks.names)  # noqa: S307 - text of our own field names and numbers
+    lists, names = _lists(fields), set(fields)
+    new, put = object.__new__, object.__setattr__
+
+    def build(value: dict[str, Any]) -> Any:
+        for name, make in lists:
+            value[name] = tuple(map(make, value[name]) if make else value[name])
+        if not fits(value):
+            return validate(value)
+        made = new(model)
+        put(made, "__dict__", value)
+        put(made, "__pydantic_fields_set__", names)  # shared: a frozen model never adds to it
+        put(made, "__pydantic_extra__", None)
+        put(made, "__pydantic_private__", None)
+        return made
+
+    return build
