@@ -25,7 +25,9 @@ LAWFUL_REFUSALS = {"no_reward", "not_payable", "too_late", "already_calculated",
 class Home:
     """Four primaries of one region, who read each other's facts; `shuffle` mixes the order."""
 
-    def __init__(self, shuffle: Any = None, repeat: bool = False) -> None:
+    def __init__(
+        self, shuffle: Any = None, repeat: bool = False, miners: tuple[str, ...] = MINERS
+    ) -> None:
         self.folds: dict[str, dict[str, State]] = {name: {} for name in (*COMPONENTS, "fraud")}
         self.views = {name: HomeView("eu", self.folds) for name in COMPONENTS}
         self.facts: list[tuple[str, Fact]] = []
@@ -34,7 +36,7 @@ class Home:
         self.now = NOW
         self.shuffle = shuffle
         self.repeat = repeat
-        for miner in MINERS:
+        for miner in miners:
             self.send("miners", miner, register())
             self.send("miners", miner, c.DepositStake(amount_micro=10_000_000))
 
@@ -108,10 +110,10 @@ class Home:
             "tasks", task, c.AssignTask(miner_id=miner, manager_node="n", lease_until=DEADLINE)
         )
 
-    def solve(self, task: str, miner: str, answer: str) -> None:
+    def solve(self, task: str, miner: str, answer: str, work_ms: int = 100) -> None:
         """It is solved; nobody has read that yet."""
         self.now += timedelta(seconds=1)
-        done = solution(miner, 1, f"{task}-1", sha256_of(answer), work_ms=100)
+        done = solution(miner, 1, f"{task}-1", sha256_of(answer), work_ms)
         self.carry_out("tasks", task, done, self.now)
 
     def hasty_vote(self, task: str, good: bool) -> None:

@@ -116,7 +116,14 @@ class Dice:
     def miners(self, state: Any, _: datetime) -> Command:
         kinds = (
             *(c.UpdateMiner, c.DepositStake, c.LockStake, c.LockStake, c.ReleaseStake),
-            *(c.RecordOutcome, c.RecordOutcome, c.SlashStake, c.SuspendMiner, c.ReinstateMiner),
+            *(
+                c.RecordOutcome,
+                c.RecordOutcome,
+                c.SlashStake,
+                c.RecordClearing,
+                c.SuspendMiner,
+                c.ReinstateMiner,
+            ),
         )
         rare = (c.RetireMiner, c.RegisterMiner)
         kind = c.RegisterMiner if state is None else self.one(*self.near(kinds, rare))

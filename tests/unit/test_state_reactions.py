@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from math import log
 from typing import Any
 
 import pytest
@@ -12,15 +13,17 @@ from hypothesis import strategies as st
 from everlode.events import commands as c
 from everlode.events import validations as ve
 from everlode.events.base import Fact
+from everlode.events.miners import ReputationChanged
 from everlode.events.states import FraudState, RewardState, ValidationState, Vote
 from everlode.events.tasks import TaskSolved
 from everlode.state import fraudrules
 from everlode.state.fraud import case_id
+from everlode.state.fraudrules import Record
 from everlode.state.judging import choose_reviewers
 from everlode.state.reactions import command_id, react
 from everlode.state.reward import slash_id
-from everlode.state.validation import vote_wanted
-from everlode.state.view import HomeView, Planted
+from everlode.state.validation import drawn_for_audit, vote_wanted
+from everlode.state.view import HomeView
 from tests.state_commands import NOW, fact_of, sha256_of, solution, submit
 from tests.state_home import COMPONENTS, MINERS, WHERE, Home
 
@@ -205,15 +208,65 @@ def test_impossible_speed_is_suspected_and_confirmed_when_rejected() -> None:
     assert case.status == "confirmed"
 
 
-def test_second_wrong_planted_answer_confirms() -> None:
+def test_wrong_planted_answer_is_suspected_at_once_and_confirmed_by_the_record() -> None:
     home = Home()
-    for n, status in enumerate(("suspected", "confirmed")):
-        home.work(f"t{n}", "a", "inference", planted="right")
+    for n, status in enumerate(("suspected", "suspected", "suspected", "confirmed")):
+        home.work(f"t{n}", "a", "inference", planted="right" if n < 2 else None)
         home.vote(f"t{n}", "auto", "automatic", False, 0)
         case = home.case("wrong-planted-answer", "a")
         assert case is not None
         assert case.status == status
     assert home.state("miners", "a").status == "suspended"
+    assert home.case("repeated-bad-work", "a") is None  # one case for the same work
+    assert len(home.state("miners", "a").cases) == 1
+
+
+def test_bad_work_again_and_again_is_suspected_then_confirmed_and_costs_once() -> None:
+    home = Home()
+    seen = []
+    for n in range(5):
+        home.work(f"t{n}", "a", "inference")
+        home.vote(f"t{n}", "auto", "automatic", False, 0)
+        case = home.case("repeated-bad-work", "a")
+        seen.append(case and case.status)
+    assert seen == [None, "suspected", "suspected", "confirmed", "confirmed"]
+    miner = home.state("miners", "a")
+    assert (miner.status, miner.stake_slashed_micro) == ("suspended", 800_000)
+
+
+def test_good_work_clears_what_the_record_suspected_with_evidence_and_reputation() -> None:
+    home = Home()
+    for n in range(6):
+        home.work(f"t{n}", "a", "inference")
+        before = home.state("miners", "a").reputation_ppm
+        home.vote(f"t{n}", "auto", "automatic", n > 1, 0)
+    case = home.case("repeated-bad-work", "a")
+    assert case is not None
+    assert case.status == "cleared"
+    assert case.evidence[-1].note == "2 of 6 proved solutions are bad"
+    miner = home.state("miners", "a")
+    assert (miner.status, miner.cleared) == ("active", (case.key,))
+    assert miner.reputation_ppm == before + (1_000_000 - before) * 10_000 // 1_000_000
+
+
+def test_work_of_a_watched_miner_goes_to_an_expert_and_its_peer_reviews_are_audited() -> None:
+    home = Home()
+    unaudited = next(f"t{n}" for n in range(99) if not drawn_for_audit(f"v-t{n}-1"))
+    home.work(unaudited, "a", "training")
+    for reviewer in home.review(unaudited).reviewers:
+        home.vote(unaudited, reviewer, "peer-review", True)
+    view = home.views["validations"]
+    assert view.audits_due() == []
+    home.work("bad", "a", "inference")
+    home.vote("bad", "auto", "automatic", False, 0)
+    assert view.audits_due() == [f"v-{unaudited}-1"]
+    home.work("next", "a", "training")
+    assert home.review("next").kind == "expert"
+    home.vote("next", "x", "expert", True)
+    home.vote(unaudited, "x", "expert", True)
+    assert (view.watched("a"), view.audits_due()) == (False, [])
+    home.work("later", "a", "training")
+    assert home.review("later").kind == "peer-review"
 
 
 def test_right_planted_answers_clear_one_accident() -> None:
@@ -226,41 +279,91 @@ def test_right_planted_answers_clear_one_accident() -> None:
     case = home.case("wrong-planted-answer", "a")
     assert case is not None
     assert case.status == "cleared"
-    assert home.state("miners", "a").status == "active"
+    assert case.evidence[-1].note == "1 of 5 proved solutions are bad"
+    miner = home.state("miners", "a")
+    assert (miner.status, miner.cleared) == ("active", (case.key,))
 
 
-def collusion(scores: tuple[int, int], paid: bool = False) -> tuple[Home, tuple[str, ...]]:
+def collusion(*scores: int, paid: bool = False) -> tuple[Home, tuple[str, ...]]:
+    """Reviewers who accept, with these scores, what an expert finds bad; the others reject it."""
     home = Home()
     home.work("t", "a", "training")
     panel = home.review("t").reviewers
-    home.vote("t", panel[0], "peer-review", True, scores[0])
-    home.vote("t", panel[1], "peer-review", True, scores[1])
-    home.vote("t", panel[2], "peer-review", False, 0)
+    for reviewer, score in zip(panel, (*scores, 0, 0, 0), strict=False):
+        home.vote("t", reviewer, "peer-review", score > 0, score)
     if paid:
         home.pay("t", "a")
     home.vote("t", "x", "expert", False, 0)
     return home, panel
 
 
-def test_colluding_reviewers_are_found_by_an_audit() -> None:
-    home, panel = collusion((810_000, 800_000))
+def test_three_colluding_reviewers_are_found_by_an_audit() -> None:
+    home, panel = collusion(810_000, 800_000, 805_000)
     case = home.case("colluding-votes", "t-1")
     assert case is not None
-    assert (case.status, case.suspects) == ("confirmed", tuple(sorted(panel[:2])))
+    assert (case.status, case.suspects) == ("confirmed", tuple(sorted(panel)))
     for reviewer in panel:
-        slashed = home.state("miners", reviewer).stake_slashed_micro
-        assert slashed == (1_000_000 if reviewer in panel[:2] else 0)
+        assert home.state("miners", reviewer).stake_slashed_micro == 1_000_000
     assert home.state("rewards", "t|a").status == "reversed"
 
 
 def test_reward_that_was_paid_stays_paid_when_its_votes_were_bought() -> None:
-    home, _ = collusion((800_000, 800_000), paid=True)
+    home, _ = collusion(800_000, 800_000, 800_000, paid=True)
     assert home.state("rewards", "t|a").status == "paid"
 
 
-def test_reviewers_who_erred_apart_are_not_accused() -> None:
-    home, _ = collusion((900_000, 800_000))
+@pytest.mark.parametrize("scores", [(900_000, 800_000, 700_000), (800_000, 800_000), (800_000,)])
+def test_reviewers_who_erred_apart_or_in_a_pair_once_are_not_accused(scores: Any) -> None:
+    home, _ = collusion(*scores)
     assert home.folds["fraud"] == {}
+
+
+def test_reviewers_who_rejected_what_is_good_gave_no_like_scores() -> None:
+    home = Home()
+    home.work("t", "a", "training")
+    for reviewer in home.review("t").reviewers:
+        home.vote("t", reviewer, "peer-review", False, 0)
+    home.vote("t", "x", "expert", True)
+    assert home.folds["fraud"] == {}
+
+
+def reviewed(votes: str) -> tuple[Home, list[str | None]]:
+    """Reviewer c accepts (a) or rejects (r) bad solutions, each of another miner; its case then."""
+    home = Home(miners=("c", *(f"s{n}" for n in range(9))))
+    seen = []
+    for n, vote in enumerate(votes):
+        names = home.views["validations"].reviewers()
+        tasks = (f"t{n}-{i}" for i in range(99))
+        task = next(t for t in tasks if "c" in choose_reviewers(f"v-{t}-1", names, f"s{n}"))
+        home.work(task, f"s{n}", "training")
+        for voter in home.review(task).reviewers:
+            accept = voter == "c" and vote == "a"
+            home.vote(task, voter, "peer-review", accept, 800_000 if accept else 0)
+        home.vote(task, "x", "expert", False, 0)
+        case = home.case("colluding-votes", "c")
+        seen.append(case and case.status)
+    return home, seen
+
+
+def test_reviewer_who_accepts_bad_work_again_and_again_is_confirmed() -> None:
+    home, seen = reviewed("aaaa")
+    assert seen == [None, "suspected", "suspected", "confirmed"]
+    miner = home.state("miners", "c")
+    assert (miner.status, miner.stake_slashed_micro) == ("suspended", 1_000_000)
+    assert {m.status for k, m in home.folds["miners"].items() if k != "c"} == {"active"}
+
+
+def test_case_of_colluding_votes_is_cleared_by_votes_that_were_right() -> None:
+    home, seen = reviewed("aarrrr")
+    assert seen == [None, *["suspected"] * 4, "cleared"]
+    case = home.case("colluding-votes", "c")
+    assert case is not None
+    assert case.evidence[-1].note == "accepted 2 of 6 that an expert found bad"
+    miner = home.state("miners", "c")
+    assert (miner.status, miner.cleared, miner.stake_slashed_micro) == ("active", (case.key,), 0)
+    changes = [f.data for _, f in home.facts if isinstance(f.data, ReputationChanged)]
+    (moved,) = [d for d in changes if d.reason == "cleared"]
+    assert (moved.subject_id, moved.delta_ppm) == (case.key, 5_000)
 
 
 def test_failed_expired_and_cancelled_work_frees_the_stake() -> None:
@@ -336,7 +439,7 @@ def test_view_built_from_the_states_is_the_view_that_was_kept() -> None:
     assert fresh.reviewers() == kept.reviewers()
     assert set(fresh.reviewers()) < set(MINERS)
     assert fresh.audits_due() == kept.audits_due()
-    assert fresh.planted("c") == kept.planted("c") == Planted(0, 3)
+    assert fresh.planted("c") == kept.planted("c") == Record(0, 3)
     for key, state in home.folds["validations"].items():
         assert isinstance(state, ValidationState)
         assert fresh.same_solution(state.solution_sha256) == kept.same_solution(
@@ -446,17 +549,21 @@ def test_one_unanimous_peer_review_in_sixteen_is_audited() -> None:
     assert 140 < drawn < 260
 
 
-def test_planted_verdict_needs_two_wrong_or_four_right_each() -> None:
-    verdicts = {
-        (0, 0): None,
-        (0, 1): None,
-        (3, 1): None,
-        (4, 1): False,
-        (99, 2): True,
-        (0, 2): True,
-    }
-    for (right, wrong), verdict in verdicts.items():
-        assert fraudrules.planted_verdict(Planted(right, wrong)) is verdict
+def test_record_weighs_as_its_likelihood_does() -> None:
+    """Never more than the exact one, so that the bound on false accusations holds."""
+    unit = log(16) / 7
+    assert unit * fraudrules.WRONG == pytest.approx(log(0.80 / 0.05))
+    assert unit * fraudrules.RIGHT <= log(0.20 / 0.95)
+    assert unit * fraudrules.ALIKE <= log(300_000 / (2 * fraudrules.COLLUSION_SPREAD_PPM))
+    assert unit * fraudrules.GUILTY == pytest.approx(log(65_536))
+    two = [Record(0, 1), Record(0, 1)]
+    assert fraudrules.together(two) < fraudrules.GUILTY <= fraudrules.together([Record(0, 2)] * 2)
+
+
+def test_four_right_planted_answers_clear_each_wrong_one() -> None:
+    assert not fraudrules.planted_cleared(Record(3, 1))
+    assert fraudrules.planted_cleared(Record(4, 1))
+    assert not fraudrules.planted_cleared(Record(7, 2))
 
 
 def test_largest_close_group_is_accused() -> None:

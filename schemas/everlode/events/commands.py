@@ -223,6 +223,14 @@ class SlashStake(Command):
     amount_micro: Count
 
 
+class RecordClearing(Command):
+    """Note that a suspicion was found false: reputation moves up a little."""
+
+    component: ClassVar[str] = "miners"
+
+    case_id: Id
+
+
 class SuspendMiner(Command):
     """Give the miner no more tasks."""
 

@@ -127,6 +127,7 @@ class MinerState(NamedTuple):
     registered_at: datetime
     reason: str | None
     deposits: tuple[str, ...] = ()
+    cleared: tuple[str, ...] = ()
 
 
 class ValidationState(NamedTuple):

@@ -48,7 +48,11 @@ ValidatorKind = Literal["automatic", "peer-review", "expert"]
 WorkOutcome = Literal["accepted", "rejected", "failed", "expired"]
 ReputationReason = Literal["accepted", "rejected", "failed", "expired", "fraud", "cleared"]
 FraudRule = Literal[
-    "copied-solution", "colluding-votes", "wrong-planted-answer", "impossible-speed"
+    "copied-solution",
+    "colluding-votes",
+    "wrong-planted-answer",
+    "impossible-speed",
+    "repeated-bad-work",
 ]
 AuditSource = Literal["peer-review", "expert", "planted"]
 ProbeAnswer = Literal["alive", "refused", "no-answer"]

@@ -119,3 +119,4 @@ class FraudCleared(Event):
     suspects: Items[Text]
     decided_by: Text
     reason: Text
+    evidence: Items[Evidence] = ()

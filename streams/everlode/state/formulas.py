@@ -13,6 +13,8 @@ REWARD_FORMULA = 1
 REPUTATION_START = 500_000
 GAIN = 20_000
 """Share of the way to full reputation that a perfect solution moves a miner."""
+CLEARED = 10_000
+"""Share of the way to full reputation that a miner moves when a suspicion proves false."""
 LOSS = {"rejected": 50_000, "failed": 20_000, "expired": 30_000, "fraud": 500_000}
 """Share of its reputation that a miner loses."""
 STAKE_SHARE = 200_000
@@ -24,8 +26,11 @@ PENALTY_FACTOR = 5
 def reputation_after(reputation_ppm: int, outcome: str, score_ppm: int = 0) -> int:
     """Reputation after an outcome; stays in 0 to 1000000, never moves the wrong way.
 
-    accepted: + (PPM − r) · GAIN · score / PPM²; otherwise: − ⌈r · LOSS / PPM⌉.
+    accepted: + (PPM − r) · GAIN · score / PPM²; cleared: + (PPM − r) · CLEARED / PPM; otherwise:
+    − ⌈r · LOSS / PPM⌉.
     """
+    if outcome == "cleared":
+        return reputation_ppm + (PPM - reputation_ppm) * CLEARED // PPM
     if outcome == "accepted":
         return reputation_ppm + (PPM - reputation_ppm) * GAIN * score_ppm // (PPM * PPM)
     return reputation_ppm * (PPM - LOSS[outcome]) // PPM

@@ -11,7 +11,7 @@ from typing import Any, assert_never
 
 from everlode.events import commands as c
 from everlode.events import validations as e
-from everlode.events.base import Event, Fact
+from everlode.events.base import Event, Evidence, Fact
 from everlode.events.states import FraudState
 from everlode.state.shape import (
     Context,
@@ -59,7 +59,7 @@ decide: Decide[FraudState] = deciding(TRANSITIONS, _decide)
 def _open(command: c.OpenFraudCase, state: FraudState | None) -> tuple[Event, ...]:
     if state is not None and state.status != "cleared":
         return ()
-    if state is not None and command.evidence == state.evidence:
+    if state is not None and all(item in state.evidence for item in command.evidence):
         return ()  # nothing new since it was cleared
     if not command.suspects or not command.evidence:
         raise refuse("no_evidence", "a case names its suspects and its evidence")
@@ -73,6 +73,8 @@ def _resolve(command: c.ResolveFraudCase, state: FraudState) -> tuple[Event, ...
         return ()
     if state.status != "suspected":
         raise refuse("already_resolved", f"case {state.key} is {state.status}")
+    if not command.evidence:
+        raise refuse("no_evidence", f"a case is {wanted} on evidence")
     if not command.confirmed:
         return (
             e.FraudCleared(
@@ -80,10 +82,9 @@ def _resolve(command: c.ResolveFraudCase, state: FraudState) -> tuple[Event, ...
                 suspects=state.suspects,
                 decided_by=command.decided_by,
                 reason=command.reason,
+                evidence=command.evidence,
             ),
         )
-    if not command.evidence:
-        raise refuse("no_evidence", "a case is confirmed on evidence")
     return (
         e.FraudConfirmed(
             rule=state.rule,  # type: ignore[arg-type]
@@ -115,6 +116,10 @@ def _on_suspected(state: FraudState | None, fact: Fact, partition: int) -> Fraud
     )
 
 
+def _more(state: FraudState, evidence: tuple[Evidence, ...]) -> tuple[Evidence, ...]:
+    return (*state.evidence, *(item for item in evidence if item not in state.evidence))
+
+
 def _on_confirmed(state: FraudState, fact: Fact, partition: int) -> FraudState:
     data: e.FraudConfirmed = fact.data  # type: ignore[assignment]
     return step(
@@ -125,7 +130,7 @@ def _on_confirmed(state: FraudState, fact: Fact, partition: int) -> FraudState:
         suspects=data.suspects,
         penalty_micro=data.penalty_micro,
         decided_by=data.decided_by,
-        evidence=(*state.evidence, *(x for x in data.evidence if x not in state.evidence)),
+        evidence=_more(state, data.evidence),
         decided_at=fact.envelope.occurred_at,
     )
 
@@ -138,6 +143,7 @@ def _on_cleared(state: FraudState, fact: Fact, partition: int) -> FraudState:
         partition,
         status="cleared",
         decided_by=data.decided_by,
+        evidence=_more(state, data.evidence),
         decided_at=fact.envelope.occurred_at,
     )
 

@@ -2,10 +2,15 @@
 
 - copied-solution: the same solution as another miner's earlier one, for another input;
 - impossible-speed: less time than it takes to read the input once;
-- wrong-planted-answer: a wrong answer to a planted known task; confirmed at the second;
-- colluding-votes: reviewers outvoted a truth that an expert found, with all but equal scores.
+- wrong-planted-answer: a wrong answer to a planted known task;
+- repeated-bad-work: again and again a solution that was proved bad;
+- colluding-votes: one reviewer voted again and again for what an expert found bad; or several
+  outvoted the truth together, with all but equal scores.
 
-A rule suspects; what confirms or clears is an expert's decision or the planted answer. Pure.
+A rule suspects; what confirms or clears is an expert's decision, the planted answer, or the record
+over time. A record is weighed by Wald's sequential test (Ann. Math. Stat. 16, 1945) of "wrong four
+times in five" against "wrong once in twenty", the honest at their worst: whoever is no worse than
+that is ever confirmed with a probability of at most 1 in 65,536, however long the record. Pure.
 """
 
 from __future__ import annotations
@@ -16,16 +21,27 @@ from typing import NamedTuple
 from everlode.events.states import ValidationState, Vote
 from everlode.events.tasks import TaskSolved
 from everlode.events.types import FraudRule
-from everlode.state.view import Planted
 
 READ_BYTES_PER_MS = 100_000_000
 """100 GB/s: no miner reads its input faster."""
 COLLUSION_SPREAD_PPM = 20_000
 """Scores this close together are no coincidence when they are wrong together."""
-CONFIRMED_AT = 2
-"""Wrong planted answers that confirm fraud; the first may be an accident."""
 CLEARED_AT = 4
 """Right planted answers for each wrong one that clear a suspicion."""
+
+WRONG, RIGHT = 7, -4
+"""What a wrong and a right one weigh: ln 16 and ln (1/0.21) in units of ln 16 / 7, rounded down."""
+ALIKE = 5
+"""What each score weighs that is all but equal to another's: ln 7.5, of 40,000 in 300,000."""
+INNOCENT, SUSPICIOUS, GUILTY = 0, 14, 28
+"""Weight of a record that clears (at most), suspects and confirms (16⁴ to 1; at least)."""
+
+
+class Record(NamedTuple):
+    """How often somebody was right, and how often wrong."""
+
+    right: int
+    wrong: int
 
 
 class Sign(NamedTuple):
@@ -103,16 +119,29 @@ def wrong_planted_answer(state: ValidationState) -> list[Sign]:
     return [Sign("wrong-planted-answer", (state.miner_id,), 800_000, note)]
 
 
-def planted_verdict(record: Planted) -> bool | None:
-    """True: confirmed; False: cleared; None: not known yet."""
-    if record.wrong >= CONFIRMED_AT:
-        return True
-    return False if record.right >= CLEARED_AT * max(record.wrong, 1) else None
+def planted_cleared(record: Record) -> bool:
+    """True when enough right planted answers show that the wrong ones were accidents."""
+    return record.right >= CLEARED_AT * max(record.wrong, 1)
+
+
+def weight(record: Record) -> int:
+    """How much a record speaks for dishonesty; above INNOCENT whoever it is about is watched."""
+    return WRONG * record.wrong + RIGHT * record.right
+
+
+def together(records: Sequence[Record]) -> int:
+    """How much the records of a group speak for it, who were wrong together just now, and alike."""
+    return sum(map(weight, records)) + ALIKE * (len(records) - 1)
 
 
 def colluding_votes(state: ValidationState) -> list[Sign]:
-    """Peers who voted for an overturned decision together: two or more, scores all but equal."""
-    wrong = [v for v in state.votes if v.voter_kind == "peer-review" and v.accept == state.accepted]
+    """Peers who voted together for what was overturned: two or more, scores all but equal.
+
+    Only of what was accepted: who rejects gives no score that could be alike.
+    """
+    if not state.accepted:
+        return []
+    wrong = [v for v in state.votes if v.voter_kind == "peer-review" and v.accept]
     group = _closest(wrong)
     if len(group) < 2:
         return []

@@ -1,8 +1,9 @@
 """Reactions of the validation primary: which kind judges, who reviews, what fraud is suspected.
 
 Planted known tasks and cheap types are judged automatically; training and fine-tuning, and types
-that the topology adds, by peers; what shows signs of fraud, and what has too few reviewers, by an
-expert. Reviewers are chosen by a hash of the validation, so nobody chooses them. Pure.
+that the topology adds, by peers; what shows signs of fraud, comes from a miner that was wrong too
+often, or has too few reviewers, by an expert. Reviewers are chosen by a hash of the validation, so
+nobody chooses them. Pure.
 """
 
 from __future__ import annotations
@@ -19,16 +20,22 @@ from everlode.events.types import ValidatorKind
 from everlode.state.formulas import penalty_of
 from everlode.state.fraud import case_id
 from everlode.state.fraudrules import (
+    GUILTY,
+    INNOCENT,
+    SUSPICIOUS,
     HandedIn,
+    Record,
     Sign,
     colluding_votes,
     copied_solution,
     handed_in,
     impossible_speed,
-    planted_verdict,
+    planted_cleared,
+    together,
+    weight,
     wrong_planted_answer,
 )
-from everlode.state.validation import JUDGED_BY_EXPERT, deadline, validation_id
+from everlode.state.validation import JUDGED_BY_EXPERT, deadline, proved, validation_id
 from everlode.state.view import View, Where
 
 CHEAP = frozenset({"inference", "evaluation", "data-processing"})
@@ -81,7 +88,8 @@ def on_solved(fact: Fact, data: TaskSolved, view: View, where: Where | None) -> 
     elif data.planted_sha256 is not None or data.task_type in CHEAP:
         kind = "automatic"
     else:
-        reviewers = choose_reviewers(key, view.reviewers(), data.miner_id)
+        if not view.watched(data.miner_id):
+            reviewers = choose_reviewers(key, view.reviewers(), data.miner_id)
         kind = "peer-review" if reviewers else "expert"
     request = c.RequestValidation(
         task_id=task,
@@ -145,33 +153,13 @@ def on_decided(
             note = f"{data.kind} {'accepted' if data.accepted else 'rejected'} {state.key}"
             key = case_id(rule, state.solution_id)
             found.append(_resolved(key, severity, not data.accepted, state, note, where))
-    if state.planted_sha256 is not None:
-        found.extend(_planted(state, view, where))
-    return tuple(found)
-
-
-def _planted(state: ValidationState, view: View, where: Where | None) -> Found:
-    key = case_id("wrong-planted-answer", state.miner_id)
-    record = view.planted(state.miner_id)
-    signs = wrong_planted_answer(state)
-    verdict = planted_verdict(record)
-    note = f"{record.wrong} wrong and {record.right} right planted answers"
-    if signs:
-        opened = _opened(signs[0], state.miner_id, state.task_id, state.key, where)
-        if verdict:
-            severity = signs[0].severity_ppm
-            return (opened, _resolved(key, severity, True, state, note, where))
-        return (opened,)
-    case = view.case(key)
-    if case is not None and case.status == "suspected" and verdict is False:
-        return (_resolved(key, case.severity_ppm, False, state, note, where),)
-    return ()
+    return (*found, *_over_time(state, view, where))
 
 
 def on_audited(
     data: ve.ValidationAudited, state: ValidationState, view: View, where: Where | None
 ) -> Found:
-    """An expert looked at a decision: resolve suspicions; who voted wrongly, and together?"""
+    """An expert looked at a decision: resolve suspicions; who is wrong too often, or together?"""
     if data.by != "expert":
         return ()
     found: list[tuple[str, Command, str]] = []
@@ -183,10 +171,72 @@ def on_audited(
             found.append(_resolved(key, case.severity_ppm, not good, state, note, where))
     if not data.upheld and data.judged_kind == "peer-review":
         for sign in colluding_votes(state):
+            if together([view.reviews(suspect) for suspect in sign.suspects]) < GUILTY:
+                continue
             key = case_id(sign.rule, state.solution_id)
             found.append(_opened(sign, state.solution_id, state.task_id, state.key, where))
             found.append(_resolved(key, sign.severity_ppm, True, state, note, where))
+    return (*found, *_over_time(state, view, where))
+
+
+def _over_time(state: ValidationState, view: View, where: Where | None) -> Found:
+    """What the records say of the solver and the reviewers, now that this solution is proved."""
+    if proved(state) is None:
+        return ()
+    found = [*_solver(state, view, where)]
+    for voter in sorted({v.voter_id for v in state.votes if v.voter_kind == "peer-review"}):
+        seen = view.reviews(voter)
+        note = f"accepted {seen.wrong} of {seen.wrong + seen.right} that an expert found bad"
+        sign = Sign("colluding-votes", (voter,), 1_000_000, note)
+        # no task: its rewards are not those of one who only voted
+        found += _by_record(sign, seen, None, state, view, where)
     return tuple(found)
+
+
+def _solver(state: ValidationState, view: View, where: Where | None) -> Found:
+    """The solver's case: for a wrong planted answer or for bad work over time, not for both."""
+    miner, work, planted = state.miner_id, view.work(state.miner_id), view.planted(state.miner_id)
+    note = f"{work.wrong} of {work.wrong + work.right} proved solutions are bad"
+    repeated = Sign("repeated-bad-work", (miner,), 800_000, note)
+    key = case_id("wrong-planted-answer", miner)
+    case, other = view.case(key), view.case(case_id(repeated.rule, miner))
+    guilty = weight(work) >= GUILTY
+    if case is not None and case.status == "suspected":
+        if guilty or planted_cleared(planted):
+            return (_resolved(key, case.severity_ppm, guilty, state, note, where),)
+        return ()
+    signs = wrong_planted_answer(state)
+    if signs and (other is None or other.status == "cleared"):
+        opened = _opened(signs[0], miner, state.task_id, state.key, where)
+        if guilty:
+            return (opened, _resolved(key, signs[0].severity_ppm, True, state, note, where))
+        return (opened,)
+    return _by_record(repeated, work, state.task_id, state, view, where)
+
+
+def _by_record(
+    sign: Sign,
+    record: Record,
+    task: str | None,
+    state: ValidationState,
+    view: View,
+    where: Where | None,
+) -> Found:
+    """Open, confirm or clear the case of one whose record weighs so much."""
+    (subject,) = sign.suspects
+    key, weighs = case_id(sign.rule, subject), weight(record)
+    case = view.case(key)
+    status = None if case is None else case.status
+    if status == "confirmed" or (status == "suspected" and INNOCENT < weighs < GUILTY):
+        return ()
+    if weighs >= SUSPICIOUS:
+        opened = _opened(sign, subject, task, state.key, where)
+        if weighs < GUILTY:
+            return (opened,)
+        return (opened, _resolved(key, sign.severity_ppm, True, state, sign.note, where))
+    if status == "suspected":
+        return (_resolved(key, sign.severity_ppm, False, state, sign.note, where),)
+    return ()
 
 
 def _evidence(note: str, where: Where | None) -> tuple[Evidence, ...]:
@@ -195,7 +245,7 @@ def _evidence(note: str, where: Where | None) -> tuple[Evidence, ...]:
 
 
 def _opened(
-    sign: Sign, subject: str, task: str, validation: str, where: Where | None
+    sign: Sign, subject: str, task: str | None, validation: str, where: Where | None
 ) -> tuple[str, Command, str]:
     command = c.OpenFraudCase(
         rule=sign.rule,

@@ -16,7 +16,7 @@ from everlode.events import commands as c
 from everlode.events import miners as e
 from everlode.events.base import Event, Fact
 from everlode.events.states import MinerState, Performance
-from everlode.events.types import PPM
+from everlode.events.types import PPM, ReputationReason
 from everlode.state.formulas import REPUTATION_START, reputation_after
 from everlode.state.shape import (
     Context,
@@ -40,12 +40,13 @@ MinerCommand = (
     | c.ReleaseStake
     | c.RecordOutcome
     | c.SlashStake
+    | c.RecordClearing
     | c.SuspendMiner
     | c.ReinstateMiner
     | c.RetireMiner
 )
 RECENT = 32
-"""Finished pieces of work that the fold keeps."""
+"""Finished pieces of work, and cleared cases, that the fold keeps."""
 MOST_DEPOSITS = 4096
 """Deposits of one miner; each leaves 16 characters in its state, so that none is taken twice."""
 _HERE = ("active", "suspended")
@@ -85,6 +86,8 @@ def _decide(  # noqa: C901 - one case a command
             return _outcome(command, state, ctx)
         case c.SlashStake():
             return _slash(command, state)
+        case c.RecordClearing():
+            return _cleared(command, state)
         case c.SuspendMiner():
             _here(state)
             suspended = state.status == "suspended"
@@ -175,13 +178,7 @@ def _outcome(command: c.RecordOutcome, state: MinerState, ctx: Context) -> tuple
     key = (command.task_id, command.outcome, ctx.at)
     if any((p.task_id, p.outcome, p.at) == key for p in state.recent):
         return ()
-    after = reputation_after(state.reputation_ppm, command.outcome, command.score_ppm)
-    moved = e.ReputationChanged(
-        delta_ppm=after - state.reputation_ppm,
-        reputation_ppm=after,
-        reason=command.outcome,
-        subject_id=command.subject_id,
-    )
+    moved = _moved(state, command.outcome, command.subject_id, command.score_ppm)
     done = e.PerformanceRecorded(
         task_id=command.task_id,
         outcome=command.outcome,
@@ -191,11 +188,22 @@ def _outcome(command: c.RecordOutcome, state: MinerState, ctx: Context) -> tuple
     return (*_release(command.task_id, state), done, moved)
 
 
+def _moved(
+    state: MinerState, reason: ReputationReason, subject_id: str, score_ppm: int = 0
+) -> e.ReputationChanged:
+    after = reputation_after(state.reputation_ppm, reason, score_ppm)
+    return e.ReputationChanged(
+        delta_ppm=after - state.reputation_ppm,
+        reputation_ppm=after,
+        reason=reason,
+        subject_id=subject_id,
+    )
+
+
 def _slash(command: c.SlashStake, state: MinerState) -> tuple[Event, ...]:
     if command.case_id in state.cases:
         return ()
     take = min(command.amount_micro, state.stake_locked_micro + state.stake_free_micro)
-    after = reputation_after(state.reputation_ppm, "fraud")
     return (
         e.StakeSlashed(
             case_id=command.case_id,
@@ -203,13 +211,14 @@ def _slash(command: c.SlashStake, state: MinerState) -> tuple[Event, ...]:
             amount_micro=take,
             from_locked_micro=min(take, state.stake_locked_micro),
         ),
-        e.ReputationChanged(
-            delta_ppm=after - state.reputation_ppm,
-            reputation_ppm=after,
-            reason="fraud",
-            subject_id=command.case_id,
-        ),
+        _moved(state, "fraud", command.case_id),
     )
+
+
+def _cleared(command: c.RecordClearing, state: MinerState) -> tuple[Event, ...]:
+    if command.case_id in (*state.cleared, *state.cases):
+        return ()
+    return (_moved(state, "cleared", command.case_id),)
 
 
 def locks_after(locks: dict[str, int], first: str | None, amount: int) -> dict[str, int]:
@@ -310,7 +319,12 @@ def _on_slashed(state: MinerState, fact: Fact, partition: int) -> MinerState:
 
 def _on_reputation(state: MinerState, fact: Fact, partition: int) -> MinerState:
     data: e.ReputationChanged = fact.data  # type: ignore[assignment]
-    return step(state, fact.envelope, partition, reputation_ppm=data.reputation_ppm)
+    cleared = state.cleared
+    if data.reason == "cleared":
+        cleared = (*cleared[1 - RECENT :], data.subject_id)
+    return step(
+        state, fact.envelope, partition, reputation_ppm=data.reputation_ppm, cleared=cleared
+    )
 
 
 def _on_performance(state: MinerState, fact: Fact, partition: int) -> MinerState:

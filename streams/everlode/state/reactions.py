@@ -11,7 +11,7 @@ happens once, whoever is primary. Facts that concern another home give nothing. 
 | tasks | ValidationDecided, RewardPaid | RecordValidation, RecordReward |
 | miners | TaskAssigned; TaskCancelled | LockStake; ReleaseStake |
 | miners | ValidationDecided, TaskAttemptFailed, TaskLeaseExpired | RecordOutcome |
-| miners | FraudConfirmed | SlashStake, SuspendMiner |
+| miners | FraudConfirmed; FraudCleared | SlashStake, SuspendMiner; RecordClearing |
 | validations | TaskSolved | RequestValidation, OpenFraudCase |
 | validations | ValidationDecided, ValidationAudited | OpenFraudCase, ResolveFraudCase |
 | rewards | ValidationDecided (accepted) | CalculateReward |
@@ -116,6 +116,9 @@ def _miners(fact: Fact, view: View, _: Where | None) -> Found:
                 (suspect, c.SuspendMiner(reason=f"fraud:{data.rule}"), "fraud-suspend"),
             )
         )
+    if isinstance(data, ve.FraudCleared):
+        cleared = c.RecordClearing(case_id=key)
+        return tuple((s, cleared, "fraud-cleared") for s in data.suspects if view.miner(s))
     miner = getattr(data, "miner_id", None)
     if miner is None or view.miner(miner) is None:
         return ()

@@ -21,7 +21,7 @@ from everlode.events.states import (
 )
 from everlode.events.tasktypes import DEFAULT_TASK_TYPES
 
-FOLD_VERSION = 3
+FOLD_VERSION = 4
 """Raised whenever `evolve` gives another state for the same facts."""
 
 S = TypeVar("S", TaskState, MinerState, ValidationState, RewardState, FraudState)

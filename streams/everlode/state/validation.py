@@ -78,8 +78,19 @@ def drawn_for_audit(key: str) -> bool:
     return drawn % AUDIT_ONE_IN == 0
 
 
-def audit_due(state: ValidationState, suspected: bool) -> bool:
-    """True when an expert should look at a decision, and none has: see `vote_wanted`."""
+def proved(state: ValidationState) -> bool | None:
+    """Whether the solution is good, by an expert or by running it again; None: nobody knows."""
+    for vote in reversed(state.votes):
+        if vote.voter_kind == "expert":
+            return vote.accept
+    return state.accepted if state.kind == "automatic" else None
+
+
+def audit_due(state: ValidationState, suspected: bool, watched: bool = False) -> bool:
+    """True when an expert should look at a decision, and none has: see `vote_wanted`.
+
+    `watched`: its solver, or one who voted for it, was wrong too often before.
+    """
     if state.status != "decided" or state.kind == "expert":
         return False
     if any(judged.by == "expert" for judged in state.judged):
@@ -87,7 +98,7 @@ def audit_due(state: ValidationState, suspected: bool) -> bool:
     if suspected:
         return True
     split = len({v.accept for v in state.votes if v.voter_kind == state.kind}) > 1
-    return state.kind == "peer-review" and (split or drawn_for_audit(state.key))
+    return state.kind == "peer-review" and (split or watched or drawn_for_audit(state.key))
 
 
 def vote_wanted(fact: Fact) -> VoteWanted | None:

@@ -25,7 +25,8 @@ from everlode.events.states import (
     TaskState,
     ValidationState,
 )
-from everlode.state.validation import JUDGED_BY_EXPERT, audit_due
+from everlode.state.fraudrules import INNOCENT, Record, weight
+from everlode.state.validation import JUDGED_BY_EXPERT, audit_due, proved
 
 
 class Where(NamedTuple):
@@ -36,11 +37,22 @@ class Where(NamedTuple):
     offset: int
 
 
-class Planted(NamedTuple):
-    """A miner's decided answers to planted known tasks."""
+class _Records:
+    """Records by subject; each thing is counted once, as it was noted last."""
 
-    right: int
-    wrong: int
+    def __init__(self) -> None:
+        self._sides: dict[str, tuple[set[str], set[str]]] = {}
+
+    def note(self, subject: str, thing: str, right: bool) -> None:
+        """`subject` was right, or wrong, in `thing`."""
+        sides = self._sides.setdefault(subject, (set(), set()))
+        sides[not right].add(thing)
+        sides[right].discard(thing)
+
+    def of(self, subject: str) -> Record:
+        """The record of `subject`."""
+        good, bad = self._sides.get(subject, ((), ()))
+        return Record(len(good), len(bad))
 
 
 class View(Protocol):
@@ -68,8 +80,17 @@ class View(Protocol):
     def same_solution(self, solution_sha256: str) -> Sequence[ValidationState]:
         """Validations of solutions with this SHA-256, first handed in first."""
 
-    def planted(self, miner_id: str) -> Planted:
+    def planted(self, miner_id: str) -> Record:
         """Decided answers of a miner to planted tasks."""
+
+    def work(self, miner_id: str) -> Record:
+        """Solutions of a miner that were proved good or bad."""
+
+    def reviews(self, miner_id: str) -> Record:
+        """Votes of a miner, as a reviewer, on solutions that an expert found bad."""
+
+    def watched(self, miner_id: str) -> bool:
+        """True while the miner, by its work or its reviews, was wrong too often."""
 
     def open_cases(self, validation_id: str) -> Sequence[str]:
         """Suspected cases around a validation, sorted."""
@@ -93,8 +114,9 @@ class HomeView:
         self._folds = folds
         self._reviewers: list[str] = []
         self._by_solution: dict[str, list[str]] = defaultdict(list)
-        self._right: dict[str, set[str]] = defaultdict(set)
-        self._wrong: dict[str, set[str]] = defaultdict(set)
+        self._planted, self._work, self._reviews = _Records(), _Records(), _Records()
+        self._peers: dict[str, set[str]] = defaultdict(set)
+        """Miner → peer reviews of its solutions, and those in which it voted for them."""
         self._cases: dict[str, set[str]] = defaultdict(set)
         self._task_rewards: dict[str, set[str]] = defaultdict(set)
         self._case_rewards: dict[str, set[str]] = defaultdict(set)
@@ -123,12 +145,38 @@ class HomeView:
             seen.append(state.key)
         if state.status == "decided" and state.planted_sha256 is not None:
             right = state.solution_sha256 == state.planted_sha256
-            (self._right if right else self._wrong)[state.miner_id].add(state.key)
+            self._planted.note(state.miner_id, state.key, right)
+        self._note_records(state)
+
+    def _note_records(self, state: ValidationState) -> None:
+        """What it says about its solver and its reviewers."""
+        votes = {v.voter_id: v.accept for v in state.votes if v.voter_kind == "peer-review"}
+        parties = {state.miner_id, *votes}
+        before = {party for party in parties if self.watched(party)}
+        good = proved(state)
+        if good is not None:
+            self._work.note(state.miner_id, state.key, good)
+        for voter, accept in votes.items():
+            if good is False:
+                self._reviews.note(voter, state.key, not accept)
+            if accept:
+                self._peers[voter].add(state.key)
+        if votes:
+            self._peers[state.miner_id].add(state.key)
+        for party in parties:
+            if (party in before) == self.watched(party):
+                continue
+            for key in self._peers.get(party, ()):  # what it had a part in is looked at anew
+                other = self.validation(key)
+                if other is not None:
+                    self._note_audit(other)
 
     def _note_audit(self, state: ValidationState) -> None:
         cases = (self.case(key) for key in self._cases.get(state.key, ()))
         suspected = any(case is not None and case.rule in JUDGED_BY_EXPERT for case in cases)
-        if audit_due(state, suspected):
+        voters = (v.voter_id for v in state.votes if v.voter_kind == "peer-review" and v.accept)
+        watched = any(map(self.watched, (state.miner_id, *voters)))
+        if audit_due(state, suspected, watched):
             self._audits[state.key] = None
         else:
             self._audits.pop(state.key, None)
@@ -178,9 +226,21 @@ class HomeView:
         found = [state for key in keys if (state := self.validation(key)) is not None]
         return sorted(found, key=lambda s: (s.solved_stamp or 0, s.key))
 
-    def planted(self, miner_id: str) -> Planted:
+    def planted(self, miner_id: str) -> Record:
         """See View."""
-        return Planted(len(self._right.get(miner_id, ())), len(self._wrong.get(miner_id, ())))
+        return self._planted.of(miner_id)
+
+    def work(self, miner_id: str) -> Record:
+        """See View."""
+        return self._work.of(miner_id)
+
+    def reviews(self, miner_id: str) -> Record:
+        """See View."""
+        return self._reviews.of(miner_id)
+
+    def watched(self, miner_id: str) -> bool:
+        """See View."""
+        return weight(self.work(miner_id)) > INNOCENT or weight(self.reviews(miner_id)) > INNOCENT
 
     def open_cases(self, validation_id: str) -> Sequence[str]:
         """See View."""
