@@ -5,22 +5,38 @@ Source: CloudEvents Kafka Protocol Binding 1.0.2, section 3.2. Pure.
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from everlode.events.base import CommandHeader, Envelope
 
 CONTENT_TYPE = b"application/avro"
 Headers = list[tuple[str, bytes]]
 
 
+_VERSION = ("ce_specversion", b"1.0")
+_CONTENT = ("content-type", CONTENT_TYPE)
+
+
+@lru_cache(1024)
+def _type(name: str) -> tuple[str, bytes]:
+    return "ce_type", f"everlode.{name}".encode()
+
+
+@lru_cache(1024)
+def _source(origin: str, scope: str) -> tuple[str, bytes]:
+    return "ce_source", f"/{origin}/{scope}".encode()
+
+
 def event_headers(envelope: Envelope, type_name: str) -> Headers:
     """Headers of an event."""
     return [
-        ("ce_specversion", b"1.0"),
+        _VERSION,
         ("ce_id", envelope.event_id.encode()),
-        ("ce_type", f"everlode.{type_name}".encode()),
-        ("ce_source", f"/{envelope.origin}/{envelope.scope}".encode()),
+        _type(type_name),
+        _source(envelope.origin, envelope.scope),
         ("ce_subject", envelope.aggregate_id.encode()),
         ("ce_time", envelope.occurred_at.isoformat().encode()),
-        ("content-type", CONTENT_TYPE),
+        _CONTENT,
     ]
 
 

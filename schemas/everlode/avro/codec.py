@@ -9,6 +9,7 @@ for the writer's schema. A `Codec` holds the schemas it has learnt and is otherw
 from __future__ import annotations
 
 import json
+from functools import cache
 from io import BytesIO
 from typing import Any, NamedTuple
 
@@ -132,12 +133,15 @@ def _body(record: Record) -> dict[str, Any]:
     return record.model_dump() if _DUMP[type(record)] else record.__dict__
 
 
+@cache
+def _mark(name: str) -> bytes:
+    return MARKER + schemas.fingerprint(name)
+
+
 def _write(name: str, value: dict[str, Any]) -> bytes:
     out = BytesIO()
-    out.write(MARKER)
-    out.write(schemas.fingerprint(name))
     fastavro.schemaless_writer(out, schemas.parsed(name), value)
-    data = out.getvalue()
+    data = _mark(name) + out.getvalue()
     if len(data) > MAX_BYTES:
         raise ContractError(
             f"{name} is {len(data)} bytes long; at most {MAX_BYTES} are allowed",

@@ -162,6 +162,20 @@ class Reader:
         found = self._consumer.position([TopicPartition(t, p) for t, p in partitions])
         return {(f.topic, f.partition): f.offset for f in found}
 
+    def others(self, most: int, mine: set[tuple[int, int]]) -> list[Raw]:
+        """What can be had at once of up to `most` records, without those at `mine`.
+
+        `mine` holds (partition, offset)s of the one topic that is read; they are taken out of it.
+        """
+        found = []
+        for message in self._consumer.consume(most, timeout=0):
+            at = (message.partition() or 0, message.offset() or 0)
+            if at in mine:
+                mine.discard(at)
+            elif message.error() is None:
+                found.append(_raw(message))
+        return found
+
     def batch(self, most: int, timeout_s: float, linger_s: float | None = None) -> list[Raw]:
         """Up to `most` records, in order within each partition.
 

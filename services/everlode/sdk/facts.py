@@ -99,11 +99,7 @@ class FactLog:
         Raises: FencedOut: a later epoch of `scope` is open. IntegrityError: a record is neither
         ours nor a successor's (code `foreign_write`).
         """
-        for raw in self._reader.batch(most, 0.0):
-            at = (raw.partition, raw.offset)
-            if at in self._mine:
-                self._mine.discard(at)
-                continue
+        for raw in self._reader.others(most, self._mine):
             try:
                 envelope = self._codec.decode_fact(raw.value).envelope
                 successor = envelope.scope == scope and envelope.epoch > epoch
@@ -175,10 +171,9 @@ class FactLog:
         ]
         offsets = self._writer.write(records, read, group)
         for (partition, envelope, _), offset in zip(facts, offsets, strict=True):
-            at = (self.topic, partition)
-            self._next[at] = max(self._next[at], offset + 1)
+            self._next[self.topic, partition] = offset + 1  # both rise within a partition
             self._mine.add((partition, offset))
-            self.seqs[partition] = max(self.seqs[partition], envelope.seq)
+            self.seqs[partition] = envelope.seq
         return offsets
 
     def next_stamp(self, cause: int = 0) -> int:

@@ -6,11 +6,10 @@ Facts go out in transactions, batched by a thread of its own; `seq` and `stamp` 
 
 from __future__ import annotations
 
-import queue
 import threading
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from datetime import datetime
 from typing import NamedTuple
@@ -22,9 +21,11 @@ from everlode.events.catalogue import EVENTS
 from everlode.sdk.clock import WallClock
 from everlode.sdk.facts import FactLog, Placed
 
-BATCH = 1000
+BATCH = 5000
+"""Facts in one transaction at most; a commit costs as much for one as for many."""
 BARRIER_S = 1.0
 CLOSE_S = 15.0
+MAX_ID = 255
 KEPT_ACKS = 100_000
 """Facts whose Ack is remembered; a repeat of an older one is appended again."""
 
@@ -61,6 +62,15 @@ class _Item(NamedTuple):
     future: Future[Ack]
 
 
+def _check_ids(*ids: str | None) -> None:
+    """Raises: Refusal: an id does not fit the envelope."""
+    for text in ids:
+        if text is not None and not 0 < len(text) <= MAX_ID:
+            raise Refusal(
+                f"an id has {len(text)} characters", code="bad_id", hint=f"1 to {MAX_ID} of them"
+            )
+
+
 class EventProducer:
     """Appends facts of one component under one scope and epoch. Thread-safe.
 
@@ -84,13 +94,13 @@ class EventProducer:
         epoch: int,
         node_id: str = "event-producer",
         leads: Callable[[str], int | None] | None = None,
-        folded: Callable[[Fact], None] = lambda _: None,
+        folded: Callable[[Fact], None] | None = None,
         window: int = 10_000,
     ) -> None:
         """Raises: FencedOut: a later epoch is open. Unavailable. IntegrityError."""
         self.window = window
         self._versions: dict[str, int] = {}
-        self._known: dict[str, Ack] = {}
+        self._known: dict[str, tuple[int, int]] = {}
         self._waiting: dict[str, Future[Ack]] = {}
         self._component = component
         self._scope, self._epoch, self._node_id = scope, epoch, node_id
@@ -100,8 +110,10 @@ class EventProducer:
         self._log = FactLog(bootstrap, origin, component, partitions, self._folded)
         self._marker = Marker(self._log.topic, origin, scope, epoch, node_id)
         self._open()
-        self._queue: queue.Queue[_Item] = queue.Queue(window)
-        self._guard = threading.Lock()
+        self._queue: list[_Item] = []
+        self._busy = False
+        self._changed = threading.Condition()
+        """Guards the queue and what waits."""
         self._stop = threading.Event()
         self._ended: Exception | None = None
         self._thread = threading.Thread(target=self._run, name="event-producer", daemon=True)
@@ -136,7 +148,7 @@ class EventProducer:
                 code="wrong_topic",
                 hint=f"it is appended by the holder of {belongs}",
             )
-        future: Future[Ack] = Future()
+        _check_ids(event_id, key, correlation_id)
         item = _Item(
             event_id or str(uuid.uuid4()),
             key,
@@ -144,19 +156,22 @@ class EventProducer:
             occurred_at or self._clock.event_now(),
             correlation_id or (cause.correlation_id if cause else key),
             cause,
-            future,
+            Future(),
         )
-        with self._guard:
-            waiting = self._waiting.setdefault(item.event_id, future)
-        if waiting is future:
-            self._queue.put(item)
+        with self._changed:
+            waiting = self._waiting.setdefault(item.event_id, item.future)
+            if waiting is item.future:
+                while len(self._queue) >= self.window and not self._stop.is_set():
+                    self._changed.wait(1.0)
+                self._queue.append(item)
+                if len(self._queue) == 1:
+                    self._changed.notify_all()
         return waiting
 
     def close(self) -> None:
         """Append what waits, then leave. What cannot be appended in 15 s fails with Unknown."""
-        deadline = time.monotonic() + CLOSE_S
-        while self._queue.unfinished_tasks and time.monotonic() < deadline:
-            time.sleep(0.01)
+        with self._changed:
+            self._changed.wait_for(lambda: not (self._queue or self._busy), CLOSE_S)
         self._stop.set()
         self._thread.join(CLOSE_S)
         self._log.close()
@@ -177,14 +192,14 @@ class EventProducer:
         known = self._versions.get(envelope.aggregate_id, 0)
         self._versions[envelope.aggregate_id] = max(known, envelope.version)
         self._remember(envelope.event_id, placed.partition, placed.offset)
-        self._tell(placed.fact)
+        if self._tell is not None:
+            self._tell(placed.fact)
 
     def _remember(self, event_id: str, partition: int, offset: int) -> Ack:
-        ack = Ack(event_id, self._log.topic, partition, offset)
-        self._known[event_id] = ack
+        self._known[event_id] = partition, offset
         while len(self._known) > KEPT_ACKS:
             del self._known[next(iter(self._known))]
-        return ack
+        return Ack(event_id, self._log.topic, partition, offset)
 
     def _open(self) -> None:
         self._log.open(self._scope, self._epoch)
@@ -200,13 +215,12 @@ class EventProducer:
     def _run(self) -> None:
         barrier_at = 0.0
         while not self._stop.is_set():
-            items = []
-            try:
-                items.append(self._queue.get(timeout=0.1))
-                while len(items) < BATCH:
-                    items.append(self._queue.get_nowait())
-            except queue.Empty:
-                pass
+            with self._changed:
+                if not self._queue:
+                    self._changed.wait(0.1)
+                items, self._queue = self._queue[:BATCH], self._queue[BATCH:]
+                self._busy = bool(items)
+                self._changed.notify_all()
             marks = time.monotonic() >= barrier_at
             if marks:
                 barrier_at = time.monotonic() + BARRIER_S
@@ -216,35 +230,34 @@ class EventProducer:
             except Exception as error:  # noqa: BLE001 - the user's `folded`: it must not go on
                 self._ended = error
             if self._ended is not None:
-                for item in items:
-                    self._settle(item, self._ended)
-            for _ in items:
-                self._queue.task_done()
+                self._settle([(item, self._ended) for item in items])
+            with self._changed:
+                self._busy = False
+                self._changed.notify_all()
 
     def _batch(self, items: list[_Item], marks: bool) -> None:
         """One transaction: barriers when due, then the facts that are not in the log yet."""
-        fresh = []
-        for item in items:
-            known = self._known.get(item.event_id)
-            if known is not None:
-                self._settle(item, known)
-            else:
-                fresh.append(item)
+        repeated = [item for item in items if item.event_id in self._known]
+        fresh = [item for item in items if item.event_id not in self._known]
+        self._settle([(i, self._remember(i.event_id, *self._known[i.event_id])) for i in repeated])
         try:
             self._check()
             facts, acked = self._enveloped(fresh, marks)
             offsets = self._log.append(facts) if facts else []
         except Unavailable:
-            for item in fresh:
-                self._settle(item, Unknown(item.event_id))
+            self._settle([(item, Unknown(item.event_id)) for item in fresh])
             self._reopen()
         except EverlodeError as error:
             self._ended = error
         else:
-            for (partition, envelope, data), offset, of in zip(facts, offsets, acked, strict=True):
+            done: list[tuple[_Item, Ack | Exception]] = []
+            for (partition, envelope, _), offset, of in zip(facts, offsets, acked, strict=True):
                 if of is not None:
                     self._versions[of.key] = envelope.version
-                    self._settle(of, self._remember(of.event_id, partition, offset))
+                    done.append((of, self._remember(of.event_id, partition, offset)))
+            self._settle(done)
+            for (_, envelope, data), of in zip(facts, acked, strict=True):
+                if of is not None and self._tell is not None:
                     self._tell(Fact(envelope, data))
 
     def _check(self) -> None:
@@ -255,18 +268,24 @@ class EventProducer:
             raise FencedOut(f"{self._scope}: epoch {self._epoch} is not held now")
         self._log.watch(self._scope, self._epoch)
 
-    def _settle(self, item: _Item, result: Ack | Exception) -> None:
-        """Give the item its result, unless it has one."""
-        with self._guard:
-            if self._waiting.get(item.event_id) is not item.future:
-                return
-            del self._waiting[item.event_id]
-        if not item.future.set_running_or_notify_cancel():
-            return
-        if isinstance(result, Ack):
-            item.future.set_result(result)
-        else:
-            item.future.set_exception(result)
+    def _settle(self, results: Sequence[tuple[_Item, Ack | Exception]]) -> None:
+        """Give the items their results, but for those that have one."""
+        with self._changed:
+            open_ = [
+                (item.future, result)
+                for item, result in results
+                if self._waiting.get(item.event_id) is item.future
+            ]
+            for item, _ in results:
+                if self._waiting.get(item.event_id) is item.future:
+                    del self._waiting[item.event_id]
+        for future, result in open_:
+            if not future.set_running_or_notify_cancel():
+                continue
+            if isinstance(result, Ack):
+                future.set_result(result)
+            else:
+                future.set_exception(result)
 
     def _enveloped(
         self, items: list[_Item], marks: bool
