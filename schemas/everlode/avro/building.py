@@ -120,7 +120,8 @@ def _fields(model: type[Record]) -> dict[str, Any]:
 def _lists(fields: Mapping[str, Any]) -> list[tuple[str, Build | None]]:
     """Fields that are lists, with the builder of their items where these are models."""
     found: list[tuple[str, Build | None]] = []
-    for name, schema in fields.items():
+    for name, said in fields.items():
+        schema = said["schema"] if said["type"] == "default" else said
         if schema["type"] == "tuple":
             item = schema["items_schema"][0]
             found.append((name, builder(item["cls"]) if item["type"] == "model" else None))
