@@ -32,6 +32,7 @@ from everlode.stack import NativeStack
 from everlode.topics import Topology
 from everlode.topics.names import fact_topic
 from everlode.topics.partition import partition_of
+from tests.decided import decide
 from tests.projected import histories
 
 RATE, SECONDS, TICK_S = 500, 15, 0.02
@@ -180,7 +181,9 @@ def main() -> None:
     ours: dict[str, list[list[float]]] = {r: [] for r in REGIONS}
     plain: dict[str, list[list[float]]] = {r: [] for r in REGIONS}
     with NativeStack(TOPOLOGY, folder / "stack", control_nodes=1, s3=None) as stack:
-        stack.up()
+        control = stack.up().control_bootstrap
+        assert control is not None
+        decide(control, "task-manager/eu", 1)  # the epoch of the facts
         running = projectors(stack, folder)
         try:
             run = Run(stack)

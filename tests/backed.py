@@ -35,11 +35,14 @@ from everlode.state.dispatch import component_of_state
 from everlode.topics import Topology, state_topics
 from everlode.topics.names import fact_topic
 from everlode.topics.partition import partition_of
+from tests.decided import decide
 from tests.simulation.test_state_simulation import Region
 
 FIRST = datetime(2026, 1, 1, tzinfo=UTC)
 BARRIER = Barrier(writer_id="test")
 TOPOLOGY = Topology(regions=("eu",), control_replication=1, control_min_insync=1)
+STORY_SCOPE, STORY_EPOCHS = "scope/eu", 20
+"""The scope of a story's facts, and an epoch that none of them is above."""
 Rows = dict[tuple[str, str], tuple[int, bytes | None]]
 
 
@@ -48,6 +51,7 @@ def story(seed: int, tasks: int) -> list[tuple[str, Fact]]:
     region = Region(seed, 0.0)
     region.run(tasks)
     found = [(name, fact) for name, log in region.logs.items() for fact in log.facts]
+    assert all(fact.envelope.epoch <= STORY_EPOCHS for _, fact in found)
     return sorted(found, key=lambda item: (item[1].envelope.stamp, item[0]))
 
 
@@ -73,6 +77,8 @@ class Backed:
         assert self.endpoints.s3 is not None
         s3 = self.endpoints.s3
         self.store = S3Store(s3.endpoint, s3.keys(), s3.buckets[0])
+        assert self.endpoints.control_bootstrap is not None
+        decide(self.endpoints.control_bootstrap, STORY_SCOPE, STORY_EPOCHS)
         self._writers = {c: Writer(self.bootstrap, f"{c}.eu.1") for c in FACT_COMPONENTS}
         for writer in self._writers.values():
             writer.open()

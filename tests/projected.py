@@ -18,7 +18,7 @@ from everlode.events.base import Envelope, Event, Fact
 from everlode.events.catalogue import FACT_COMPONENTS
 from everlode.events.stamp import stamp_at
 from everlode.projector.bulk import catch_up
-from everlode.projector.worker import Home, PartitionWorker, fact_topics
+from everlode.projector.worker import ALONE, Home, Outside, PartitionWorker, fact_topics
 from everlode.stack import NativeStack
 from everlode.topics import Topology, state_topics
 from everlode.topics.names import dead_letter_topic, fact_topic, state_topic
@@ -121,9 +121,11 @@ class Lab:
         """Where a projector works."""
         return Home("eu", self.bootstrap, self.conninfo, self.generation, node_id)
 
-    def worker(self, partition: int = 0, node_id: str = "projector") -> PartitionWorker:
+    def worker(
+        self, partition: int = 0, node_id: str = "projector", outside: Outside = ALONE
+    ) -> PartitionWorker:
         """Take a partition over."""
-        found = PartitionWorker(self.home(node_id), partition, fact_topics(TOPOLOGY))
+        found = PartitionWorker(self.home(node_id), partition, fact_topics(TOPOLOGY), outside)
         self._workers.append(found)
         return found
 

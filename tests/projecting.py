@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import json
+from copy import deepcopy
 from datetime import UTC, datetime, timedelta
+from io import BytesIO
 
-from everlode.avro.codec import encode_fact
+import fastavro
+
+from everlode.avro import schemas
+from everlode.avro.codec import MARKER, encode_fact
 from everlode.events.barriers import Barrier, EpochOpened
 from everlode.events.base import Envelope, Event, Fact, LedgerEntry, ScopeEpoch
 from everlode.events.miners import MinerRegistered, StakeDeposited
 from everlode.events.rewards import RewardCalculated, RewardReleased, RewardWithheld
+from everlode.events.schemas import SchemaPublished
 from everlode.events.tasks import TaskAssigned, TaskProgressed, TaskSubmitted
 from everlode.events.validations import ValidationRequested, VoteCast
 from everlode.projection.fold import (
@@ -144,11 +151,14 @@ class Folding:
     def __init__(self) -> None:
         self.known: dict[Key, Known] = {}
         self.fold = PartitionFold(0, {}, {}, [])
+        self.epochs: dict[str, int] | None = None
+        """What the control log is said to have decided."""
 
     def take(self, *batch: Incoming) -> Outcome:
         """Fold one batch."""
-        known = {k: self.known.get(k, UNKNOWN) for k in PartitionFold.keys(list(batch))}
-        outcome = self.fold.fold(list(batch), known)
+        keys = PartitionFold.keys(list(batch)) | self.fold.releasable(self.epochs)
+        known = {k: self.known.get(k, UNKNOWN) for k in keys}
+        outcome = self.fold.fold(list(batch), known, self.epochs)
         self.known.update(known)
         return outcome
 
@@ -156,8 +166,26 @@ class Folding:
         """Another projector that takes over from what PostgreSQL keeps."""
         other = Folding()
         other.known = dict(self.known)
+        other.epochs = self.epochs
         positions = {
             t: Position(p.seq, p.stamp, p.next_offset) for t, p in self.fold.positions.items()
         }
         other.fold = PartitionFold(0, positions, self.fold.opened, parked)
         return other
+
+
+def newer(head: Envelope, amount: int) -> tuple[str, SchemaPublished, bytes]:
+    """A StakeDeposited of a writer that knows one field more.
+
+    Its schema's fingerprint in hex, the event that publishes it, and the record.
+    """
+    schema = deepcopy(schemas.raw("StakeDeposited"))
+    schema["fields"].append({"name": "note", "type": "string", "default": ""})
+    body = BytesIO()
+    value = {"envelope": head.model_dump(), "amount_micro": amount, "note": "new"}
+    fastavro.schemaless_writer(body, fastavro.parse_schema(deepcopy(schema)), value)
+    mark = schemas.fingerprint_of(schema)
+    published = SchemaPublished(
+        fingerprint=mark.hex(), schema_name="everlode.StakeDeposited", document=json.dumps(schema)
+    )
+    return mark.hex(), published, MARKER + mark + body.getvalue()

@@ -16,6 +16,7 @@ from everlode.errors import Refusal
 from everlode.events import commands as c
 from everlode.events.barriers import EpochOpened
 from everlode.events.base import Fact
+from everlode.events.health import ForeignWrite
 from everlode.events.miners import StakeDeposited
 from everlode.sdk import MiningClient
 from everlode.topics.names import command_topic, dead_letter_topic, fact_topic
@@ -188,3 +189,12 @@ def test_foreign_write_stops_the_primary_which_says_so(region: Region) -> None:
     assert sender.flush(10) == 0
     assert node.process.wait(30) == 13
     assert node.said("did not write it")
+    told = [Codec().decode_fact(r.value) for r in region.records(fact_topic("eu.1", "health"), 1)]
+    [(envelope, found)] = [f for f in told if isinstance(f.data, ForeignWrite)]
+    damaged = next(r for r in region.records(fact_topic("eu.1", "miners")) if r.value == body)
+    assert envelope.event_id == f"foreign/eu.1.miners/{where}@{damaged.offset}"
+    assert found == ForeignWrite(
+        topic="eu.1.miners", partition=where, foreign_offset=damaged.offset,
+        foreign_key=forged.aggregate_id, foreign_event_id="forged",
+        scope_name="miner-registry/eu", held_epoch=last.envelope.epoch,
+    )  # fmt: skip

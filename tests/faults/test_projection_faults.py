@@ -1,4 +1,7 @@
-"""What does not belong on a fact topic: kept, named, and the stream goes on. On real parts."""
+"""What does not belong on a fact topic is kept and named, and the stream goes on. On real parts.
+
+And projectors that stall, die and are replaced: no state topic goes back (`state_regression`).
+"""
 
 from __future__ import annotations
 
@@ -7,14 +10,23 @@ from collections.abc import Iterator
 
 import pytest
 
-from everlode.adapters.kafka import Raw, Record, Writer
-from everlode.avro.codec import Codec
+from everlode.adapters.kafka import Indefinite, Raw, Record, Writer
+from everlode.agents.projection import Message
+from everlode.avro.codec import MARKER, Codec, encode_fact
 from everlode.errors import FencedOut, Unavailable
 from everlode.events.barriers import Barrier, EpochOpened
 from everlode.events.base import Fact, ScopeEpoch
 from everlode.events.catalogue import FACT_COMPONENTS
+from everlode.events.health import GapFound
+from everlode.projector import learn
+from everlode.projector.findings import Findings
+from everlode.projector.process import Projector
+from everlode.projector.worker import Outside
+from everlode.sdk.clock import WallClock
+from everlode.sdk.signals import SignalWriter
 from everlode.topics.names import fact_topic
-from tests.projected import Lab, histories
+from tests.projected import TOPOLOGY, Lab, histories
+from tests.projecting import envelope, fact, newer
 
 pytestmark = pytest.mark.timeout(180)
 HISTORY = histories()
@@ -136,6 +148,42 @@ def test_seq_gap_is_recorded(lab: Lab, component: str) -> None:
     assert lab.version(component, key_of(facts)) == 1
 
 
+def test_gap_is_told_on_the_health_topic_once_even_by_one_that_was_killed_telling(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In `seq` and in versions; told before PostgreSQL knows it, so that no gap stays untold."""
+    signals = SignalWriter(lab.bootstrap, "eu.1", WallClock())
+    outside = Outside(found=Findings("eu.1", signals))
+    facts = renamed("tasks", "told")
+    lab.project()
+    lab.append("tasks", lab.fact("tasks", facts[1], skip=2), lab.fact("tasks", facts[2]))
+    raws = lab.records(fact_topic("eu.1", "tasks"))[-2:]
+    first = lab.worker(outside=outside)
+
+    class Killed(Exception):
+        pass
+
+    def killed(*_: object) -> None:
+        raise Killed
+
+    monkeypatch.setattr(first._db, "apply", killed)
+    with pytest.raises(Killed):
+        first.apply(raws, "live")
+    heir = lab.worker(outside=outside)
+    heir.apply(raws, "live")
+    heir.apply(raws, "live")
+    signals.close()
+    codec, seq = Codec(), lab.seqs["tasks", 0] - 1
+    told = [codec.decode_fact(raw.value) for raw in lab.records(fact_topic("eu.1", "health"))]
+    found = {f.envelope.event_id: f.data for f in told if isinstance(f.data, GapFound)}
+    topic = fact_topic("eu.1", "tasks")
+    assert sorted(found.values(), key=lambda d: d.model_dump_json()) == [
+        GapFound(topic=topic, partition=0, key="", expected=seq - 2, found=seq),
+        GapFound(topic=topic, partition=0, key=key_of(facts), expected=1, found=2),
+    ]
+    assert len(told) == 4  # both of them by both of them
+
+
 @pytest.mark.parametrize("component", FACT_COMPONENTS)
 def test_same_version_with_another_id_is_a_conflict(lab: Lab, component: str) -> None:
     facts = renamed(component, "conflict")
@@ -241,6 +289,29 @@ def test_projector_stalled_between_rows_and_states_never_takes_a_state_back(lab:
     assert versions[-1] == 4
 
 
+@pytest.mark.parametrize("heir", ["first", "another"])
+def test_states_left_unpublished_are_published_once_by_who_takes_over(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch, heir: str
+) -> None:
+    """Killed before step 5, whoever comes next, be it the same one again."""
+    facts, raws = _one_more(lab, f"unpublished-{heir}")
+    first = lab.worker(node_id="first")
+
+    def killed(_: list[Record]) -> list[int]:
+        raise Indefinite("killed")
+
+    monkeypatch.setattr(first._writer, "write", killed)
+    with pytest.raises(Indefinite):
+        first.apply(raws, "live")
+    assert lab.version("tasks", key_of(facts)) == 4
+    assert _versions(lab, key_of(facts))[-1] == 2
+    successor = lab.worker(node_id=heir)
+    assert _versions(lab, key_of(facts))[-1] == 4
+    published = len(lab.published("tasks"))
+    successor.apply(raws, "live")
+    assert len(lab.published("tasks")) == published
+
+
 def _versions(lab: Lab, key: str) -> list[int]:
     codec = Codec()
     found = [r.value for r in lab.published("tasks") if r.key == key.encode()]
@@ -268,3 +339,53 @@ def test_new_generation_from_the_log_equals_the_old_one(lab: Lab) -> None:
     lab.make(2)
     lab.project()
     assert {c: lab.query(text % c) for c in FACT_COMPONENTS} == before
+
+
+# -- schemas that come late; the log holds what only a newer writer knows from here on -----------
+
+
+def newer_deposit(lab: Lab, key: str, version: int) -> bytes:
+    """The next record of the miners: the deposit of a newer writer, who publishes its schema."""
+    lab.seqs["miners", 0] += 1
+    mark, published, value = newer(envelope("miners", key, version, lab.seqs["miners", 0]), 77)
+    head = envelope("miners", mark, 0, 1)
+    lab.put("eu.1.schemas", mark, encode_fact(head, published))
+    return value
+
+
+def test_unknown_schema_is_waited_for_and_quarantined_only_when_it_does_not_come(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(learn, "SCHEMA_WAIT_S", 2.0)
+    lab.project()
+    before = len(lab.dead("miners"))
+    first = lab.fact("miners", fact("miners", "late", 1, 0))
+    value = newer_deposit(lab, "late", 2)
+    lab.append("miners", first, ("late", value), ("late", MARKER + b"nobody's" + value[10:]))
+    projector = Projector(lab.home("one"), TOPOLOGY)
+    projector.held.assigned({0})
+    raws = lab.records(fact_topic("eu.1", "miners"))[-3:]
+    projector.apply(0, [Message(*raw) for raw in raws])
+    projector.held.assigned(())
+    projector.held.settle(0)
+    projector._beats_db.close()
+    [letter] = lab.dead("miners")[before:]
+    assert dict(letter.headers)["dlt-code"] == b"unknown_schema"
+    assert lab.version("miners", "late") == 2
+    last = [r.value for r in lab.published("miners") if r.key == b"late"][-1]
+    assert getattr(Codec().decode_state(last), "stake_free_micro", None) == 77
+
+
+def test_record_that_waits_is_taken_over_with_the_schema_of_its_writer(lab: Lab) -> None:
+    before = len(lab.dead("miners"))
+    outside = Outside(learn=learn.learner(lab.bootstrap, TOPOLOGY.origins, "test"))
+    topic = fact_topic("eu.1", "miners")
+    missing = lab.fact("miners", fact("miners", "waits", 2, 0))
+    first = lab.fact("miners", fact("miners", "waits", 1, 0))
+    lab.append("miners", first, ("waits", newer_deposit(lab, "waits", 3)))
+    lab.worker(node_id="one", outside=outside).apply(lab.records(topic)[-2:], "live")
+    assert lab.version("miners", "waits") == 1
+    lab.append("miners", missing)
+    lab.worker(node_id="two", outside=outside).apply(lab.records(topic)[-1:], "live")
+    assert lab.version("miners", "waits") == 3
+    assert len(lab.dead("miners")) == before

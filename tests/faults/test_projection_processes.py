@@ -12,7 +12,8 @@ from everlode.events.base import Fact
 from everlode.events.catalogue import FACT_COMPONENTS
 from everlode.topics.names import fact_topic
 from everlode.topics.partition import partition_of
-from tests.backed import story
+from tests.backed import STORY_EPOCHS, STORY_SCOPE, story
+from tests.decided import decide
 from tests.projected import TOPOLOGY, Lab
 from tests.region import Node, until
 
@@ -89,6 +90,8 @@ class Projectors:
 def projectors(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Projectors]:
     with Lab(tmp_path_factory.mktemp("projectors"), control=True) as lab:
         made = Projectors(lab)
+        assert lab.endpoints.control_bootstrap is not None
+        decide(lab.endpoints.control_bootstrap, STORY_SCOPE, STORY_EPOCHS)
         yield made
         made.close()
 
@@ -176,4 +179,29 @@ def test_partition_lost_and_given_back_is_taken_over_again(projectors: Projector
     assert first.process.poll() is None
     assert second.process.poll() is None
     assert projectors.lab.query("select * from {g}.problems") == []
+    check_states(projectors)
+
+
+def test_epoch_not_decided_parks_its_facts_until_it_is(projectors: Projectors) -> None:
+    """The control log is behind: the fact waits, others go on, a restart forgets nothing."""
+    projectors.start("eu-proj-1").wait_for("ready", 60)
+    lab, (component, early) = projectors.lab, story(5, 3)[0]
+    projectors.write(story(5, 3), "before")
+    until(projectors.done, 60, "facts of decided epochs are in")
+    ahead = early._replace(envelope=early.envelope.model_copy(update={"epoch": STORY_EPOCHS + 1}))
+    before = dict(projectors.versions)
+    projectors.write([(component, ahead)], "ahead")
+    after, projectors.versions = projectors.versions, before
+    until(lambda: lab.query("select kind from {g}.problems") == [("unknown_epoch",)], 30, "named")
+    projectors.write(story(5, 3), "besides")
+    until(projectors.done, 60, "the others go on")
+    projectors.nodes[-1].kill()
+    projectors.start("eu-proj-2").wait_for("ready", 60)
+    assert lab.query("select count(*) from {g}.parked") == [(1,)]
+    assert lab.endpoints.control_bootstrap is not None
+    decide(lab.endpoints.control_bootstrap, STORY_SCOPE, STORY_EPOCHS + 1)
+    projectors.write(story(5, 3), "later")
+    projectors.versions |= after
+    until(projectors.done, 60, "the fact is folded once its epoch is decided")
+    assert lab.query("select count(*) from {g}.parked") == [(0,)]
     check_states(projectors)

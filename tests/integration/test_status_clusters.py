@@ -8,18 +8,23 @@ from collections import Counter
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from statistics import fmean
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
 from everlode.adapters.postgres import Projection
+from everlode.adapters.postgres_beats import Beats
+from everlode.agents.projection import Message
+from everlode.avro.codec import encode_fact
 from everlode.cli.main import run
 from everlode.control.fold import ControlState, NodeState, ScopeState
-from everlode.events.base import Fact
+from everlode.events.base import Envelope, Fact
 from everlode.events.catalogue import FACT_COMPONENTS
 from everlode.events.control import ScopeAssigned
+from everlode.events.heartbeats import MinerBeat
 from everlode.events.stamp import stamp_at
 from everlode.projection.queries import KINDS, Asked, cluster
+from everlode.projector.process import Projector
 from everlode.topics.names import fact_topic
 from everlode.topics.partition import partition_of
 from tests.backed import story
@@ -50,8 +55,57 @@ def told() -> Told:
     return moved
 
 
+class Beat(NamedTuple):
+    """A miner's beat: when by the wall and by the work's clock."""
+
+    miner: str
+    wall_ms: int
+    at: datetime
+
+
+EVERY_MS, PACE = 15_000, 40
+"""Wall time between a miner's beats; event time passes so many times as fast."""
+
+
 @pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory, told: Told) -> Iterator[Lab]:
+def beaten(told: Told) -> list[Beat]:
+    """Two beats of most miners, at ten minutes of event time from each other; one never beats.
+
+    The last ones reach from one minute after the last fact to most of an hour before it.
+    """
+    miners = sorted({f.envelope.aggregate_id for component, f in told if component == "miners"})
+    last = max(f.envelope.occurred_at for _, f in told) + timedelta(minutes=1)
+    between = timedelta(milliseconds=EVERY_MS * PACE)
+    found = []
+    for n, miner in enumerate(miners[:-1]):
+        at = last - n * timedelta(minutes=4)
+        found.append(Beat(miner, NOW_MS - EVERY_MS, at - between))
+        found.append(Beat(miner, NOW_MS, at))
+    return found
+
+
+def put_beats(lab: Lab, beaten: list[Beat]) -> None:
+    """On the heartbeat topic, and as the projector notes them."""
+    topic = fact_topic("eu.1", "heartbeats")
+    for n, beat in enumerate(beaten):
+        envelope = Envelope(
+            event_id=f"beat-{n}", aggregate_id=beat.miner, version=0, origin="eu.1", scope="",
+            epoch=0, seq=n + 1, stamp=stamp_at(beat.wall_ms), occurred_at=beat.at,
+            correlation_id=beat.miner,
+        )  # fmt: skip
+        data = MinerBeat(running=(), work_done=n, interval_ms=EVERY_MS)
+        where = partition_of(beat.miner, TOPOLOGY.partitions)
+        lab.put(topic, beat.miner, encode_fact(envelope, data), where)
+    lab.flush()
+    projector = Projector(lab.home(), TOPOLOGY)
+    raws = lab.records(topic, TOPOLOGY.partitions)
+    for start in (0, len(raws) // 2):  # read again from the middle: it changes nothing
+        projector.beats([Message(*raw) for raw in raws[start:]])
+    projector._beats_db.close()
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory, told: Told, beaten: list[Beat]) -> Iterator[Lab]:
     with Lab(tmp_path_factory.mktemp("status")) as found:
         for component, fact in told:
             partition = partition_of(fact.envelope.aggregate_id, TOPOLOGY.partitions)
@@ -59,6 +113,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory, told: Told) -> Iterator[Lab]:
             found.put(fact_topic("eu.1", component), key, value, partition)
         found.flush()
         found.project()
+        put_beats(found, beaten)
         yield found
 
 
@@ -77,7 +132,7 @@ def figures(lab: Lab) -> Iterator[dict[str, dict[str, Any]]]:
 class Recount:
     """What the facts say, counted by hand."""
 
-    def __init__(self, told: Told) -> None:
+    def __init__(self, told: Told, beaten: list[Beat]) -> None:
         self.kinds: dict[str, list[tuple[str, str, datetime, Any]]] = {
             c: [
                 (type(f.data).__name__, f.envelope.aggregate_id, f.envelope.occurred_at, f.data)
@@ -86,9 +141,8 @@ class Recount:
             ]
             for c in FACT_COMPONENTS
         }
-        self.now = max(
-            at for events in self.kinds.values() for name, _, at, _ in events if name in DATED
-        )
+        dated = (at for of in self.kinds.values() for name, _, at, _ in of if name in DATED)
+        self.now = max(*dated, *(beat.at for beat in beaten))
 
     def times(self, component: str, *names: str) -> dict[str, datetime]:
         return {key: at for name, key, at, _ in self.kinds[component] if name in names}
@@ -101,8 +155,10 @@ class Recount:
         return fmean(found) if found else None
 
 
-def test_task_figures_equal_a_recount(told: Told, figures: dict[str, dict[str, Any]]) -> None:
-    count = Recount(told)
+def test_task_figures_equal_a_recount(
+    told: Told, beaten: list[Beat], figures: dict[str, dict[str, Any]]
+) -> None:
+    count = Recount(told, beaten)
     events = count.kinds["tasks"]
     last = {key: (name, data) for name, key, _, data in events}
     rewarded = count.times("tasks", "TaskRewarded")
@@ -126,8 +182,11 @@ def test_task_figures_equal_a_recount(told: Told, figures: dict[str, dict[str, A
     assert (found["active_tasks"], found["pending_tasks"]) == (len(active), len(pending))
 
 
-def test_registry_figures_equal_a_recount(told: Told, figures: dict[str, dict[str, Any]]) -> None:
-    events = Recount(told).kinds["miners"]
+def test_registry_figures_equal_a_recount(
+    told: Told, beaten: list[Beat], figures: dict[str, dict[str, Any]]
+) -> None:
+    count = Recount(told, beaten)
+    events = count.kinds["miners"]
     status: dict[str, str] = {}
     reputation: dict[str, int] = {}
     special: dict[str, tuple[str, ...]] = {}
@@ -141,13 +200,19 @@ def test_registry_figures_equal_a_recount(told: Told, figures: dict[str, dict[st
         )
     found = figures["miner-registry"]
     assert found["total_registered_miners"] == len(status) > 0
-    assert found["active_miners"] == sum(s == "active" for s in status.values())
+    heard = {b.miner: b.at for b in beaten}  # three beats are thirty minutes of event time
+    beating = {m for m, at in heard.items() if count.now - at <= timedelta(minutes=30)}
+    active = [m for m, s in status.items() if s == "active"]
+    assert found["active_miners"] == len(beating & set(active))
+    assert 0 < len(beating & set(active)) < len(active)  # the window cuts
     assert found["average_miner_reputation"] == pytest.approx(fmean(reputation.values()) / 1e6)
     assert found["miners_by_specialization"] == Counter(t for s in special.values() for t in s)
 
 
-def test_validation_figures_equal_a_recount(told: Told, figures: dict[str, dict[str, Any]]) -> None:
-    count = Recount(told)
+def test_validation_figures_equal_a_recount(
+    told: Told, beaten: list[Beat], figures: dict[str, dict[str, Any]]
+) -> None:
+    count = Recount(told, beaten)
     events = count.kinds["validations"]
     requested = count.times("validations", "ValidationRequested")
     decided = count.times("validations", "ValidationDecided")
@@ -170,8 +235,10 @@ def test_validation_figures_equal_a_recount(told: Told, figures: dict[str, dict[
     assert found["fraud_detection_rate"] == pytest.approx(caught / len(wrong))
 
 
-def test_reward_figures_equal_a_recount(told: Told, figures: dict[str, dict[str, Any]]) -> None:
-    count = Recount(told)
+def test_reward_figures_equal_a_recount(
+    told: Told, beaten: list[Beat], figures: dict[str, dict[str, Any]]
+) -> None:
+    count = Recount(told, beaten)
     events = count.kinds["rewards"]
     last = {key: name for name, key, _, _ in events}
     amounts = {k: d.amount_micro for name, k, _, d in events if name == "RewardCalculated"}
@@ -190,9 +257,9 @@ def test_reward_figures_equal_a_recount(told: Told, figures: dict[str, dict[str,
 
 
 def test_event_clock_is_the_latest_event_time(
-    told: Told, figures: dict[str, dict[str, Any]]
+    told: Told, beaten: list[Beat], figures: dict[str, dict[str, Any]]
 ) -> None:
-    assert {f["event_clock"] for f in figures.values()} == {Recount(told).now}
+    assert {f["event_clock"] for f in figures.values()} == {Recount(told, beaten).now}
 
 
 BEAT_MS = NOW_MS - 1000
@@ -207,7 +274,7 @@ def _beat(node: str, kind: str, role: str, epoch: int, at_ms: int, **more: Any) 
 
 
 def test_nodes_primary_and_health_come_from_beats_and_the_control_log(lab: Lab) -> None:
-    db = Projection(lab.conninfo, lab.generation, "test")
+    db = Beats(lab.conninfo, lab.generation, "test")
     beats = [
         _beat("eu-tm-1", "task-manager", "primary", 1, NOW_MS - 60_000),
         _beat("eu-tm-2", "task-manager", "primary", 2, BEAT_MS),

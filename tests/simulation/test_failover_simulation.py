@@ -68,6 +68,7 @@ class Region:
         self.beats: list[tuple[str, NodeBeat, int]] = []
         self.count = self.offset = self.clock = 0
         self.kill_at = -1
+        self.silent: set[str] = set()
         self.short = COMPONENTS[component]
         for n in (1, 2, 3):
             self.write(
@@ -158,12 +159,12 @@ class Region:
         )  # fmt: skip
         self.beats.append((node, data, self.offset))
 
-    def lose(self, node: str) -> None:
-        self.dead = node
+    def lose(self, node: str, rule: str = "refused-and-silent") -> None:
+        self.silent.add(node)
         self.offset += 1
         evidence = (Evidence(topic="h", partition=0, offset=self.offset, note="barrier"),)
         verdict = NodeLost(
-            component=self.component, rule="refused-and-silent", silence_ms=2_000, phi=0.0,
+            component=self.component, rule=rule, silence_ms=2_000, phi=0.0,
             actionable=True, evidence=evidence,
         )  # fmt: skip
         self.health.append(fact(node, verdict, 7))
@@ -219,7 +220,7 @@ class Process:
     def turn(self) -> None:
         r, done = self.region, self.read
         for node, beat, offset in r.beats[done[0] :]:
-            self.beats.saw(fact(node, beat), 0, offset, behind=node == getattr(r, "dead", ""))
+            self.beats.saw(fact(node, beat), 0, offset, behind=node in r.silent)
         for partition, item in r.tasks[done[1] :]:
             self.tasks.saw(partition, item)
         for item in r.recovery[done[2] :]:
@@ -325,7 +326,7 @@ def test_coordinators_killed_again_and_again_come_to_the_same_end(
 def test_verdict_that_the_node_has_outlived_changes_nothing() -> None:
     region = Region("task-manager", 3)
     region.lose("tm-1")
-    region.dead = ""
+    region.silent.clear()
     region.beat("tm-1")
     play(region, [])
     assert region.control.nodes["tm-1"].status == "healthy"
@@ -360,7 +361,7 @@ def test_node_that_came_back_meanwhile_ends_its_operation_without_success() -> N
         node_id="tm-1", region="eu", component="task-manager", kind="", endpoint="e", priority=8
     )
     region.write(joined)
-    region.dead = ""
+    region.silent.clear()
     region.beat("tm-1")
     play(region, [])
     ended = [f.data for f in region.recovery if isinstance(f.data, TaskManagerRecoveryEnded)]
@@ -448,3 +449,27 @@ def test_checker_finds_the_planted(plant: Callable[[Region], None], anomaly: str
     plant(region)
     with pytest.raises(AssertionError, match=anomaly):
         check(region, "tm-1", 7)
+
+
+def test_silence_of_most_of_the_region_convicts_nobody_until_the_others_beat_again() -> None:
+    """A verdict by phi, out of a partition that cannot tell its own blindness."""
+    region = Region("task-manager", 3)
+    process, before = Process(region), region.control.nodes["tm-1"].status
+    region.silent = {"tm-1", "tm-2", "tm-3"}
+    region.lose("tm-1", "phi")
+    for _ in range(3):
+        process.turn()
+    assert region.control.nodes["tm-1"].status == before != "lost"
+    region.silent = {"tm-1"}
+    for node in ("tm-2", "tm-3"):
+        region.beat(node)
+    process.turn()
+    assert region.control.nodes["tm-1"].status == "lost"
+
+
+def test_refused_probe_convicts_though_most_of_the_region_are_silent() -> None:
+    region = Region("task-manager", 3)
+    region.silent = {"tm-1", "tm-2", "tm-3"}
+    region.lose("tm-1")
+    Process(region).turn()
+    assert region.control.nodes["tm-1"].status == "lost"

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from everlode.projection.fold import Incoming
-from tests.projecting import COMPONENTS, Folding, fact, incoming, opened, topic_of
+from tests.projecting import COMPONENTS, SCOPE, Folding, barrier, fact, incoming, opened, topic_of
 
 Log = list[Incoming]
 few = settings(max_examples=40)
@@ -158,3 +158,68 @@ def test_epoch_that_was_opened_never_falls_and_fences_its_own_topic_only() -> No
     assert [(p.kind, p.key) for p in outcome.problems] == [("fenced", "a")]
     assert outcome.opened == {}
     assert other.known["tasks", "t"].version == 1
+
+
+# -- epochs that the control log has, or has not, decided ----------------------------------------
+
+EPOCHS_OF_A = [1, 1, 2, 3, 3]
+"""Epochs of the versions 1 to 5 of the key that is looked at."""
+
+
+def _led(component: str) -> list[Incoming]:
+    """Keys a and b in turn; a's facts of three epochs, b's of the first."""
+    found: list[Incoming] = []
+    for n, epoch in enumerate(EPOCHS_OF_A):
+        for key, led in (("a", epoch), ("b", 1)):
+            offset = len(found)
+            found.append(
+                incoming(component, offset, fact(component, key, n + 1, offset + 1, epoch=led))
+            )
+    return found
+
+
+@pytest.mark.parametrize("component", COMPONENTS)
+@pytest.mark.parametrize("takeover", [False, True])
+@pytest.mark.parametrize("known_at", [(0, 5, 8), (0, 9, 10), (7, 7, 7), (0, 10, 10)])
+def test_outcome_does_not_hang_on_when_an_epoch_becomes_known(
+    component: str, takeover: bool, known_at: tuple[int, int, int]
+) -> None:
+    """However late a decision is heard of: the same states in the end, nothing parked for ever."""
+    log, scope = _led(component), SCOPE[component]
+    right = Folding()
+    right.take(*log)
+    folding = Folding()
+    waiting: dict[int, Incoming] = {}
+    for n, item in enumerate([*log, incoming(component, 10, barrier(component, 11))]):
+        folding.epochs = {scope: sum(at <= n for at in known_at)}
+        out = folding.take(item)
+        waiting.update({i.offset: i for i in out.parked})
+        for released in out.released:
+            del waiting[released.offset]
+        if takeover:
+            folding = folding.again([waiting[o] for o in sorted(waiting)])
+    assert waiting == {}
+    assert folding.known == right.known
+
+
+@pytest.mark.parametrize("component", COMPONENTS)
+def test_undecided_epoch_parks_its_key_alone_and_is_named_once(component: str) -> None:
+    folding = Folding()
+    folding.epochs = {SCOPE[component]: 2}
+    out = folding.take(*_led(component))
+    assert folding.known[component, "a"].version == 3
+    assert folding.known[component, "b"].version == 5
+    assert [i.fact.envelope.version for i in out.parked] == [4, 5]
+    assert [(p.kind, p.key, p.expected, p.found) for p in out.problems] == [
+        ("unknown_epoch", "a", 2, 3)
+    ]
+    again = folding.take(*_led(component)[6:8])
+    assert (again.parked, again.problems, again.repeats) == ([], [], 2)
+    follower = incoming(component, 20, fact(component, "a", 6, 11, epoch=2))
+    assert folding.take(follower).parked == [follower]  # in order, whatever its own epoch
+
+
+def test_no_knowledge_asked_for_means_that_every_epoch_counts() -> None:
+    folding = Folding()
+    out = folding.take(*_led("tasks"))
+    assert (out.folded, out.parked, out.problems) == (10, [], [])

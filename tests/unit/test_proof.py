@@ -21,7 +21,7 @@ from everlode.demo.proof import (
     compare,
     decoded,
 )
-from everlode.demo.recount import Fields, LoggedEvent, recount
+from everlode.demo.recount import Fields, LoggedEvent, epochs_decided, recount
 from everlode.events import miners as m
 from everlode.events import rewards as r
 from everlode.events import tasks as t
@@ -464,3 +464,29 @@ def test_fault_without_any_question_has_no_share() -> None:
     assert (felt["share_within_deadline"], felt["took_p95_ms"], felt["longest_gap_ms"]) == (
         None, None, 10,
     )  # fmt: skip
+
+
+# -- epochs ----------------------------------------------------------------------------------
+
+
+def decision(based_on: int, epoch: int) -> dict[str, Any]:
+    return {"scope_name": "s", "based_on_epoch": based_on, "new_epoch": epoch}
+
+
+def test_only_a_decision_that_follows_the_last_makes_an_epoch() -> None:
+    late = [decision(0, 1), decision(0, 1), decision(1, 3), decision(1, 2), decision(1, 2)]
+    assert epochs_decided(late) == {"s": 2}
+
+
+def test_event_of_an_epoch_that_nobody_decided_stops_its_aggregate_and_is_named() -> None:
+    def event(version: int, epoch: int) -> LoggedEvent:
+        data = {"amount_micro": 1, "gpus": 1, "case_id": "c"}
+        kind = "MinerRegistered" if version == 1 else "StakeDeposited"
+        head = {"aggregate_id": "m", "version": version, "scope": "s", "epoch": epoch}
+        return LoggedEvent(kind, head, data, 0)
+
+    events = [event(1, 1), event(2, 1), event(3, 2), event(4, 1)]
+    counted = recount("miners", events, {"s": 1})
+    assert counted.found["m"]["version"] == 2
+    assert counted.wrong == ["miners m: epoch 2 of s was never decided"]
+    assert recount("miners", events, {"s": 2}).found["m"]["version"] == 4

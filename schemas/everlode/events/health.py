@@ -109,3 +109,15 @@ class EventFenced(Event):
     refused_event_id: Id
     refused_epoch: Count
     current_epoch: Count
+
+
+class ForeignWrite(Event):
+    """A fact topic holds a record that its one writer did not write."""
+
+    topic: Text
+    partition: Count
+    foreign_offset: Count
+    foreign_key: Text
+    foreign_event_id: Text
+    scope_name: Text
+    held_epoch: Count

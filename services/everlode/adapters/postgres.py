@@ -31,7 +31,7 @@ class Taken(NamedTuple):
 
 
 @contextmanager
-def _translated(what: str) -> Iterator[None]:
+def translated(what: str) -> Iterator[None]:
     try:
         yield
     except psycopg.OperationalError as error:
@@ -47,13 +47,13 @@ class Projection:
         self.owner = owner
         self._codec = Codec()
         self._g = schema_of(generation)
-        with _translated("connecting"):
+        with translated("connecting"):
             self._db = psycopg.connect(conninfo, autocommit=True, connect_timeout=10)
         self._temps = False
 
     def create(self) -> None:
         """Make the generation's tables where they are missing. Raises: Unavailable."""
-        with _translated("making tables"), self._db.transaction():
+        with translated("making tables"), self._db.transaction():
             self._db.execute("select pg_advisory_xact_lock(4711)")
             for statement in ddl(self.generation):
                 self._db.execute(statement.encode())
@@ -72,7 +72,7 @@ class Projection:
         `decode` is for records that wait; it may know newer schemas. Raises: Unavailable.
         """
         decode = decode or self._codec.decode_fact
-        with _translated("taking a partition"), self._db.transaction():
+        with translated("taking a partition"), self._db.transaction():
             for topic in topics:
                 self._db.execute(
                     self._sql(
@@ -120,7 +120,7 @@ class Projection:
     ) -> Iterator[tuple[str, str, bytes | None]]:
         """(component, key, state bytes) of rows newer than what the state topics surely hold."""
         for component in COMPONENTS:
-            with _translated("reading rows"):
+            with translated("reading rows"):
                 rows = self._db.execute(
                     self._sql(
                         "select r.key, r.doc from {g}.{c} r left join {g}.positions p"
@@ -143,7 +143,7 @@ class Projection:
         for component, key in found:
             wanted.setdefault(component, []).append(key)
         for component, names in wanted.items():
-            with _translated("reading states"):
+            with translated("reading states"):
                 rows = self._db.execute(
                     self._sql(
                         "select key, version, event_id, doc from {g}.{c} where key = any(%s)",
@@ -173,7 +173,7 @@ class Projection:
         `before` are the positions that the batch started from; `published` is what the state
         topics surely hold by now. Raises: FencedOut: another owns the partition. Unavailable.
         """
-        with _translated("writing a batch"), self._db.transaction():
+        with translated("writing a batch"), self._db.transaction():
             self._move(fold, before, published)
             for component, found in rows.items():
                 if found:
@@ -275,24 +275,6 @@ class Projection:
             (name, amount),
         )
 
-    def nodes(self, beats: Mapping[str, tuple[Any, ...]]) -> None:
-        """Upsert the last beat of each node; older stamps change nothing. Raises: Unavailable."""
-        with _translated("writing beats"), self._db.transaction(), self._db.cursor() as cursor:
-            cursor.executemany(
-                self._sql(
-                    "insert into {g}.nodes as n values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s,"
-                    " %s, %s, %s, %s, %s, %s) on conflict (node_id) do update set"
-                    " role = excluded.role, held_epoch = excluded.held_epoch,"
-                    " endpoint = excluded.endpoint, status = excluded.status,"
-                    " load_ppm = excluded.load_ppm, current_tasks = excluded.current_tasks,"
-                    " max_concurrent = excluded.max_concurrent, work_done = excluded.work_done,"
-                    " queue_size = excluded.queue_size, specialties = excluded.specialties,"
-                    " stamp = excluded.stamp, last_beat = excluded.last_beat"
-                    " where n.stamp < excluded.stamp"
-                ),
-                list(beats.values()),
-            )
-
     # -- generations -------------------------------------------------------------------------
 
     def load(self, component: str, states: Iterable[tuple[str, Known]]) -> int:
@@ -300,7 +282,7 @@ class Projection:
         columns = ", ".join(column_names(component))
         count = 0
         with (
-            _translated("loading states"),
+            translated("loading states"),
             self._db.transaction(),
             self._db.cursor() as cursor,
             cursor.copy(self._sql(f"copy {{g}}.{{c}} ({columns}) from stdin", component)) as copy,
@@ -312,12 +294,12 @@ class Projection:
 
     def clear(self, component: str) -> None:
         """Empty a component's table, so that loading it can be done again."""
-        with _translated("emptying a table"):
+        with translated("emptying a table"):
             self._db.execute(self._sql("truncate {g}.{c}", component))
 
     def bury(self, component: str, partition: int, deleted: Iterable[tuple[str, int, str]]) -> None:
         """Note restored deletions, (key, version, event id), so that nothing resurrects them."""
-        with _translated("noting deletions"), self._db.transaction(), self._db.cursor() as cursor:
+        with translated("noting deletions"), self._db.transaction(), self._db.cursor() as cursor:
             cursor.executemany(
                 self._sql(
                     "insert into {g}.{c} (key, epoch, version, stamp, topic, part, seq, event_id,"
@@ -330,7 +312,7 @@ class Projection:
 
     def reopen(self, opened: Iterable[tuple[str, int, str, int]]) -> None:
         """Restore (topic, partition, scope, epoch): what is below such an epoch is fenced."""
-        with _translated("noting epochs"), self._db.transaction(), self._db.cursor() as cursor:
+        with translated("noting epochs"), self._db.transaction(), self._db.cursor() as cursor:
             cursor.executemany(
                 self._sql(
                     "insert into {g}.opened as o values (%s, %s, %s, %s) on conflict"
@@ -341,7 +323,7 @@ class Projection:
 
     def place(self, partition: int, positions: Mapping[str, Position]) -> None:
         """Set where restored topics stand; what they hold counts as published."""
-        with _translated("setting positions"), self._db.transaction():
+        with translated("setting positions"), self._db.transaction():
             for topic, p in positions.items():
                 self._db.execute(
                     self._sql(
@@ -355,7 +337,7 @@ class Projection:
 
     def switch(self) -> None:
         """Make this generation the current one. Idempotent."""
-        with _translated("switching"), self._db.transaction():
+        with translated("switching"), self._db.transaction():
             self._db.execute(
                 "update everlode.current set generation = %s where generation < %s",
                 (self.generation, self.generation),
@@ -363,7 +345,7 @@ class Projection:
 
     def drop(self) -> None:
         """Remove the generation, wherever it stands."""
-        with _translated("dropping a generation"):
+        with translated("dropping a generation"):
             self._db.execute(self._sql("drop schema if exists {g} cascade"))
 
     def query(self, text: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
@@ -372,7 +354,7 @@ class Projection:
         Raises: NotFound: no projector has made the generation's tables yet. Unavailable.
         """
         try:
-            with _translated("a query"):
+            with translated("a query"):
                 return self._db.execute(self._sql(text), values).fetchall()
         except psycopg.errors.UndefinedTable:
             raise NotFound(
@@ -390,7 +372,7 @@ class Projection:
 def current_generation(conninfo: str) -> int:
     """The generation that is current in a database; 1 in an empty one. Raises: Unavailable."""
     with (
-        _translated("reading the generation"),
+        translated("reading the generation"),
         psycopg.connect(conninfo, autocommit=True, connect_timeout=10) as db,
     ):
         found = db.execute("select to_regclass('everlode.current')").fetchone()

@@ -20,6 +20,7 @@ from everlode.adapters.postgres import Projection
 from everlode.avro.codec import Codec
 from everlode.errors import ContractError, IntegrityError, Precondition
 from everlode.events.barriers import Barrier, EpochOpened
+from everlode.events.base import Envelope
 from everlode.events.catalogue import STATE_COMPONENTS, STATES
 from everlode.events.stamp import millis_of
 from everlode.events.states import State
@@ -235,12 +236,15 @@ class CutReader:
         begun: dict[str, Position] = {}
         batch: list[Incoming] = []
         reopened: set[tuple[str, str]] = set()
+        parked = self._parked(partition)
         for item in self._facts(partition, max(0, millis_of(stamp) - window_ms)):
             envelope, data = item.fact
             if item.topic not in begun and envelope.stamp <= stamp:
                 begun[item.topic] = Position(envelope.seq - 1, 0, item.offset)
             if isinstance(data, EpochOpened):
                 reopened.update((item.topic, s.scope) for s in data.scopes)
+            if (item.topic, item.offset) in parked:
+                continue
             if envelope.stamp <= stamp:
                 batch.append(item)
             elif not isinstance(data, Barrier | EpochOpened):
@@ -260,7 +264,7 @@ class CutReader:
         if not self._reaches(partition, found, outcome, seen, begun):
             return None
         positions = self._positions(partition, fold.positions)
-        self._before_parked(partition, positions)
+        _before_parked(parked, positions)
         kept = {key: known for key, known in states.items() if known.version}
         return PartitionCut(partition, kept, positions, fold.opened)
 
@@ -308,12 +312,21 @@ class CutReader:
                 result[topic] = Position()
         return result
 
-    def _before_parked(self, partition: int, positions: dict[str, Position]) -> None:
-        """Facts that wait for a missing one are not in a state: a recovery reads them again."""
-        for topic, value in self._db.query(
-            "select topic, value from {g}.parked where part = %s", (partition,)
-        ):
-            envelope = self._codec.decode_fact(bytes(value)).envelope
-            at = positions[topic]
-            if envelope.seq <= at.seq:
-                positions[topic] = Position(envelope.seq - 1, at.stamp, 0)
+    def _parked(self, partition: int) -> dict[tuple[str, int], Envelope]:
+        """(topic, offset) → facts that wait: for a missing one, or for the control log."""
+        return {
+            (topic, offset): self._codec.decode_fact(bytes(value)).envelope
+            for topic, offset, value in self._db.query(
+                "select topic, at_offset, value from {g}.parked where part = %s", (partition,)
+            )
+        }
+
+
+def _before_parked(
+    parked: Mapping[tuple[str, int], Envelope], positions: dict[str, Position]
+) -> None:
+    """Facts that wait are in no state: a recovery reads them again."""
+    for (topic, _), envelope in parked.items():
+        at = positions[topic]
+        if envelope.seq <= at.seq:
+            positions[topic] = Position(envelope.seq - 1, at.stamp, 0)

@@ -18,9 +18,18 @@ from everlode.adapters.kafka import Reader
 from everlode.adapters.postgres import Projection, current_generation
 from everlode.avro.codec import Codec
 from everlode.demo.journal import read
-from everlode.demo.recount import FRAUD, MARKS, Fields, LoggedEvent, differing, recount
+from everlode.demo.recount import (
+    FRAUD,
+    MARKS,
+    Fields,
+    LoggedEvent,
+    differing,
+    epochs_decided,
+    recount,
+)
 from everlode.stack.endpoints import Endpoints
 from everlode.topics import Topology
+from everlode.topics.names import CONTROL_TOPIC
 
 Place = tuple[str, int]
 """Topic and partition."""
@@ -85,6 +94,19 @@ def decoded(log: dict[Place, list[bytes]]) -> Log:
             envelope = value.pop("envelope")
             events.append(LoggedEvent(name, envelope, value, place[1]))
     return found
+
+
+def read_decided(control_bootstrap: str) -> dict[str, int]:
+    """Scope → epoch, out of the control log. Raises: Unavailable; ContractError."""
+    reader = Reader(control_bootstrap, "proof", wait_ms=20)
+    places = {(CONTROL_TOPIC, 0): 0}
+    reader.assign(places)
+    codec = Codec()
+    read_back = [
+        codec.decode_dict(r.value) for b in reader.until(reader.ends(places), 60) for r in b
+    ]
+    reader.close()
+    return epochs_decided(data for name, data in read_back if name == "ScopeAssigned")
 
 
 # -- checks, pure --------------------------------------------------------------------------------
@@ -277,9 +299,11 @@ def prove(
         "rewards": _of(log, "rewards"),
         "fraud": cases,
     }
+    control = endpoints.control_bootstrap
+    decided = None if control is None else read_decided(control)
     expected = {}
     for component, events in facts.items():
-        counted = recount(component, events)
+        counted = recount(component, events, decided)
         expected[component] = counted.found
         for problem in counted.wrong:
             proof.differ(problem)

@@ -6,7 +6,7 @@ Rules written from docs/format.md and the schemas' docs, over plain values; noth
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 Fields = dict[str, Any]
@@ -172,16 +172,27 @@ RULES = {
 }  # fmt: skip
 
 
-def recount(component: str, events: Iterable[LoggedEvent]) -> Recounted:
+def recount(
+    component: str, events: Iterable[LoggedEvent], decided: Mapping[str, int] | None = None
+) -> Recounted:
     """Fields of every aggregate after its events, which must be in order of each key.
 
-    `wrong` names what no lawful history has: a version out of turn, twice paid, twice decided,
-    progress or money that went the wrong way, a first event that cannot be one.
+    `decided`: scope → highest epoch of the control log; an aggregate stands still from its first
+    event above that on. `wrong` names what no lawful history has: a version out of turn, twice
+    paid, twice decided, progress or money that went the wrong way, a first event that cannot be
+    one, an epoch that nobody decided.
     """
     found: dict[str, Fields] = {}
     wrong: list[str] = []
+    stopped: set[str] = set()
     for event in events:
         key, version = event.envelope["aggregate_id"], event.envelope["version"]
+        scope, epoch = event.envelope["scope"], event.envelope["epoch"]
+        if decided is not None and key not in stopped and epoch > decided.get(scope, 0):
+            stopped.add(key)
+            wrong.append(f"{component} {key}: epoch {epoch} of {scope} was never decided")
+        if key in stopped:
+            continue
         state = found.setdefault(key, {"version": 0})
         if version != state["version"] + 1:
             wrong.append(f"{component} {key}: version {version} follows {state['version']}")
@@ -193,6 +204,16 @@ def recount(component: str, events: Iterable[LoggedEvent]) -> Recounted:
             wrong.append(f"{component} {key}: {problem}")
         state["version"] = version
     return Recounted(found, wrong)
+
+
+def epochs_decided(decisions: Iterable[Mapping[str, Any]]) -> dict[str, int]:
+    """Scope → its epoch after these `ScopeAssigned`, in log order: each must follow the last."""
+    found: dict[str, int] = {}
+    for data in decisions:
+        current = found.get(data["scope_name"], 0)
+        if (data["based_on_epoch"], data["new_epoch"]) == (current, current + 1):
+            found[data["scope_name"]] = current + 1
+    return found
 
 
 def differing(expected: Fields, stored: Fields) -> str:

@@ -18,6 +18,7 @@ from typing import NamedTuple, Protocol
 
 from everlode.control.fold import ControlState, NodeState
 from everlode.control.scopes import COMPONENT_OF
+from everlode.detection.detector import mass_silence
 from everlode.events.base import CommandAnswered, Evidence, Fact
 from everlode.events.commands import MigrateTask
 from everlode.events.control import NodeStatusChanged
@@ -128,7 +129,7 @@ class Handler:
             if heard is not None:
                 self._used.add(heard.fact.envelope.event_id)
             self._note_back(control, node, epoch)
-        elif heard is not None and self._counts(node, heard):
+        elif heard is not None and self._counts(control, node, heard):
             if self._move(node, NodeStatus.LOST, heard.fact.envelope.event_id, epoch):
                 self._used.add(heard.fact.envelope.event_id)
         elif self._cut_off(control, node):
@@ -138,10 +139,23 @@ class Handler:
         elif node.status == NodeStatus.REJOINING and self._steady(node):
             self._move(node, NodeStatus.HEALTHY, "it beats", epoch)
 
-    def _counts(self, node: NodeState, heard: Heard) -> bool:
-        """The verdict has not been acted on, and the node has not beaten since."""
+    def _counts(self, control: ControlState, node: NodeState, heard: Heard) -> bool:
+        """The verdict has not been acted on, the node has not beaten since, and whoever gave it
+        saw: by silence alone nobody is lost while most of the region are silent.
+        """
+        verdict = heard.verdict
         used = heard.fact.envelope.event_id in self._used
-        return not used and not self._beats.since(node.node_id, heard.verdict.evidence)
+        if used or self._beats.since(node.node_id, verdict.evidence):
+            return False
+        return verdict.rule != "phi" or not self._blind(control)
+
+    def _blind(self, control: ControlState) -> bool:
+        known = {
+            n.node_id
+            for n in control.nodes.values()
+            if n.region == self._region and n.status not in GONE
+        }
+        return mass_silence(len(known - self._beats.fresh().keys()), len(known))
 
     def _cut_off(self, control: ControlState, node: NodeState) -> bool:
         """It leads, but the log has gone on for longer than its lease without it."""

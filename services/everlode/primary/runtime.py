@@ -9,7 +9,7 @@ A turn of a primary, in this order:
   6. answer (should: a lost answer is asked for again by the client).
 Promotion: fence the writer before, read to the end, fold, open the epoch in every partition, and
 only then take commands. After any indefinite error the log is opened anew. A foreign record in
-its own topic stops the node. Shell: one thread.
+its own topic stops the node, which says so on `<origin>.health`. Shell: one thread.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from everlode.primary.batch import Batch, Source
 from everlode.primary.component import Component
 from everlode.sdk.agent import NodeAgent
 from everlode.sdk.clock import Clock, instant
-from everlode.sdk.facts import FactLog
+from everlode.sdk.facts import FactLog, ForeignRecord
 from everlode.state.view import Where
 from everlode.topics.names import command_topic, dead_letter_topic, reply_topic
 from everlode.topics.partition import partition_of
@@ -217,7 +217,7 @@ class Runtime:
             else:
                 self._react(batch, raw)
         self._timed(batch)
-        self._log.watch(self.scope, epoch)
+        self._watch(epoch)
         if self._agent.leads(self.scope) != epoch:
             raise Unavailable("the lease ran out before the commit")
         if self._buried and self._sender.flush(DEAD_LETTER_S):
@@ -232,6 +232,14 @@ class Runtime:
             where = partition_of(answer.reply_to, self._place.partitions)
             headers = [("content-type", CONTENT_TYPE)]
             self._sender.send(Record(topic, where, answer.reply_to, encode_answer(answer), headers))
+
+    def _watch(self, epoch: int) -> None:
+        """Look for records of others in the own topic. Raises: ForeignRecord, which it tells."""
+        try:
+            self._log.watch(self.scope, epoch)
+        except ForeignRecord as error:
+            self._agent.foreign(error)
+            raise
 
     def _command(self, batch: Batch, raw: Raw) -> None:
         try:

@@ -9,18 +9,22 @@ from typing import Any
 
 from everlode.adapters.kafka import Raw
 from everlode.adapters.kafka_group import commit_group, group_members
-from everlode.adapters.postgres import Projection, current_generation
+from everlode.adapters.postgres import current_generation
+from everlode.adapters.postgres_beats import Beats
 from everlode.agents.app import run_app
 from everlode.agents.projection import Effects, Message, ProjectionAgents
 from everlode.avro.codec import Codec
 from everlode.errors import ConfigError, ContractError, FencedOut
-from everlode.events.heartbeats import NodeBeat
+from everlode.events.heartbeats import MinerBeat, NodeBeat
 from everlode.nodes.build import agent_of, say
 from everlode.projector.bulk import catch_up
+from everlode.projector.epochs import DecidedEpochs
+from everlode.projector.findings import Findings
 from everlode.projector.held import Held
 from everlode.projector.learn import learner
-from everlode.projector.worker import Home, PartitionWorker, fact_topics
+from everlode.projector.worker import ALONE, Home, Outside, PartitionWorker, fact_topics
 from everlode.sdk.agent import Identity, Load
+from everlode.sdk.signals import SignalWriter
 from everlode.settings import settings
 from everlode.stack.endpoints import Endpoints
 from everlode.topics import Topology
@@ -31,19 +35,21 @@ from everlode.topics.place import check_place
 class Projector:
     """What the agents of one process do."""
 
-    def __init__(self, home: Home, topology: Topology) -> None:
+    def __init__(self, home: Home, topology: Topology, outside: Outside = ALONE) -> None:
+        """Schemas are learnt from the region's own copies of the `.schemas` topics."""
         self.home = home
         self.topology = topology
         self.topics = fact_topics(topology)
         self.applied = 0
         self.held = Held(self._take, self.catch_up, lambda line: say(f"{home.node_id}: {line}"))
         self._codec = Codec()
-        self._learn = learner(home.bootstrap, topology.origins, home.node_id)
-        self._beats_db = Projection(home.conninfo, home.generation, home.node_id)
+        learn = learner(home.bootstrap, topology.origins, home.node_id)
+        self._outside = outside._replace(learn=learn)
+        self._beats_db = Beats(home.conninfo, home.generation, home.node_id)
         self._beats_db.create()
 
     def _take(self, partition: int) -> PartitionWorker:
-        return PartitionWorker(self.home, partition, self.topics, self._learn)
+        return PartitionWorker(self.home, partition, self.topics, self._outside)
 
     def catch_up(self, workers: Mapping[int, PartitionWorker]) -> int:
         """Bring workers to the ends of their logs in bulk; returns how many records."""
@@ -55,8 +61,9 @@ class Projector:
         self.applied += self.held.apply(partition, raws, "live")
 
     def beats(self, messages: list[Message]) -> None:
-        """Note the last beat of each node."""
+        """Note the last beat of each node and each miner."""
         rows: dict[str, tuple[Any, ...]] = {}
+        miners: dict[str, list[tuple[Any, ...]]] = {}
         for message in messages:
             try:
                 fact = self._codec.decode_fact(message.value)
@@ -71,8 +78,16 @@ class Projector:
                     data.current_tasks, data.max_concurrent, data.work_done, data.queue_size,
                     list(data.specialties), envelope.stamp, envelope.occurred_at,
                 )  # fmt: skip
+            elif isinstance(data, MinerBeat):
+                beat = (
+                    envelope.aggregate_id, region_of(envelope.origin), data.interval_ms,
+                    len(data.running), envelope.stamp, envelope.occurred_at,
+                )  # fmt: skip
+                miners.setdefault(envelope.aggregate_id, [])[1:] = [beat]  # the first and the last
         if rows:
             self._beats_db.nodes(rows)
+        if miners:
+            self._beats_db.miners([beat for found in miners.values() for beat in found])
 
 
 def run_projector(region: str, node_id: str, endpoints: Endpoints) -> None:
@@ -88,7 +103,11 @@ def run_projector(region: str, node_id: str, endpoints: Endpoints) -> None:
     conninfo = place.postgres_conninfo()
     generation = current_generation(conninfo)
     home = Home(region, place.kafka_bootstrap, conninfo, generation, node_id)
-    projector = Projector(home, topology)
+    signals = SignalWriter(place.kafka_bootstrap, place.origin, cfg.clock())
+    outside = Outside(
+        epochs=DecidedEpochs(lambda: agent.control), found=Findings(place.origin, signals)
+    )
+    projector = Projector(home, topology, outside)
     agent = agent_of(
         Identity(node_id, region, place.origin, "projector"),
         endpoints,
@@ -110,6 +129,7 @@ def run_projector(region: str, node_id: str, endpoints: Endpoints) -> None:
     )
     say(f"{node_id}: ready")
     code = run_app(agents.app)
+    signals.close()
     agent.close()
     sys.exit(code)
 

@@ -3,7 +3,7 @@
 The numbered protocol of a batch, for one partition number:
   1. read back what `seq` shows to be missing before the batch;
   2. load the states that it needs and that are not cached;
-  3. fold;
+  3. fold, and tell gaps (must, before 4: a gap is met once; its event's id makes it one event);
   4. PostgreSQL: rows and positions in one transaction, if we still own the partition (must);
   5. state records in one transaction of the partition's own transactional id (must, before ack);
   6. the next batch notes in PostgreSQL that they are published (should: else they are sent again).
@@ -27,6 +27,8 @@ from everlode.events.base import Fact
 from everlode.events.catalogue import FACT_COMPONENTS
 from everlode.projection.fold import Incoming, Key, Known, Outcome, PartitionFold, Position
 from everlode.projection.tables import row
+from everlode.projector.epochs import Decided, unasked
+from everlode.projector.findings import Found, untold
 from everlode.projector.learn import Learn, never
 from everlode.topics import Topology
 from everlode.topics.names import dead_letter_topic, fact_topic, state_topic
@@ -51,6 +53,21 @@ def fact_topics(topology: Topology) -> list[str]:
     return [fact_topic(o, c) for o in topology.origins for c in FACT_COMPONENTS]
 
 
+class Outside(NamedTuple):
+    """What a worker asks of others, and tells them."""
+
+    learn: Learn = never
+    """Waits for an unknown schema."""
+    epochs: Decided = unasked
+    """Waits for epochs to be decided."""
+    found: Found = untold
+    """Is told of problems; the same ones again after a crash."""
+
+
+ALONE = Outside()
+"""Nobody is asked, nobody is told."""
+
+
 class PartitionWorker:
     """Owns one partition number of all fact topics."""
 
@@ -59,18 +76,18 @@ class PartitionWorker:
         home: Home,
         partition: int,
         topics: Sequence[str],
-        learn: Learn = never,
+        outside: Outside = ALONE,
         writer: Writer | None = None,
     ) -> None:
         """Take the partition over and publish what was left unpublished.
 
-        `learn` waits for an unknown schema. `writer`: this partition's, when the caller has opened
-        it already, and throws it away itself. Raises: Unavailable.
+        `writer`: this partition's, when the caller has opened it already, and throws it away
+        itself. Raises: Unavailable.
         """
         self.partition = partition
         self.codec = Codec()
         self._home = home
-        self._learn = learn
+        self._outside = outside
         owner = f"{home.node_id}/{partition}/{uuid.uuid4().hex[:8]}"  # of this takeover alone
         self._db = Projection(home.conninfo, home.generation, owner)
         name = f"projector.{home.region}.g{home.generation}.{partition}"
@@ -117,9 +134,12 @@ class PartitionWorker:
 
     def _apply(self, batch: list[Incoming], counter: str) -> Outcome:
         before = {t: Position(p.seq, p.stamp, p.next_offset) for t, p in self._positions().items()}
-        known = self._known(PartitionFold.keys(batch))
+        epochs = self._outside.epochs(batch)
+        known = self._known(PartitionFold.keys(batch) | self._fold.releasable(epochs))
         old = {key: value.state for key, value in known.items()}
-        outcome = self._fold.fold(batch, known)
+        outcome = self._fold.fold(batch, known, epochs)
+        if outcome.problems:
+            self._outside.found(self.partition, outcome.problems)
         rows: dict[str, list[tuple[Any, ...]]] = {}
         for (component, key), value in outcome.changed.items():
             before_it = old.get((component, key))
@@ -185,7 +205,7 @@ class PartitionWorker:
         try:
             return self.codec.decode_fact(value)
         except UnknownSchema as error:
-            if not self._learn(self.codec, error.fingerprint):
+            if not self._outside.learn(self.codec, error.fingerprint):
                 raise
             return self.codec.decode_fact(value)
 

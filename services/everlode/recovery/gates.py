@@ -113,7 +113,7 @@ def gate_component(
         "select count(*) from {g}.parked where topic like %s", (f"%.{component}",)
     )
     if parked:
-        reasons.append(f"{parked} facts are parked behind a gap")
+        reasons.append(f"{parked} facts are parked, behind a gap or of an epoch not decided")
     db.close()
     return Gate(not reasons, tuple(reasons))
 

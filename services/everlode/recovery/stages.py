@@ -23,8 +23,9 @@ from everlode.events.stamp import millis_of
 from everlode.projection.fold import Known, Outcome, Position
 from everlode.projection.tables import FACTS_OF
 from everlode.projector.bulk import catch_up
+from everlode.projector.epochs import decided_epochs
 from everlode.projector.learn import learner
-from everlode.projector.worker import Home, PartitionWorker
+from everlode.projector.worker import Home, Outside, PartitionWorker
 from everlode.topics import Topology
 from everlode.topics.names import fact_topic, state_topic
 
@@ -216,15 +217,17 @@ class Stages:
         home = Home(target.region, target.bootstrap, target.conninfo, self._generation, "recovery")
         learn = learner(target.bootstrap, target.topology.origins, "recovery")
         total = Replayed()
-        workers = {
-            p: _Counting(PartitionWorker(home, p, topics, learn, self.writer(p)), total)
-            for p in range(self._manifest.partitions)
-        }
-        try:
-            catch_up(target.bootstrap, workers, topics, counter="replay")
-        finally:
-            for worker in workers.values():
-                worker.close()
+        with decided_epochs(target.control_bootstrap) as epochs:
+            outside = Outside(learn, epochs)
+            workers = {
+                p: _Counting(PartitionWorker(home, p, topics, outside, self.writer(p)), total)
+                for p in range(self._manifest.partitions)
+            }
+            try:
+                catch_up(target.bootstrap, workers, topics, counter="replay")
+            finally:
+                for worker in workers.values():
+                    worker.close()
         self._holes(facts, total)
         return total
 

@@ -27,6 +27,7 @@ from everlode.events.control import LeaseRenewed, NodeJoined
 from everlode.events.heartbeats import NodeBeat
 from everlode.events.types import PPM
 from everlode.sdk.clock import Clock, WallClock
+from everlode.sdk.facts import ForeignRecord
 from everlode.sdk.probe import ProbeEndpoint
 from everlode.sdk.signals import SignalWriter
 from everlode.stack.endpoints import Endpoints
@@ -291,6 +292,10 @@ class NodeAgent:
             partition=self._partition if partition is None else partition,
             event_id=event_id,
         )
+
+    def foreign(self, error: ForeignRecord) -> None:
+        """Tell on `<origin>.health` that somebody else writes into a fact topic."""
+        self._signals.foreign(error)
 
     def close(self) -> None:
         """Fence oneself, tell `on_role`, stop beating; the scope is not given back."""

@@ -18,10 +18,14 @@ from everlode.avro.codec import Codec, encode_fact
 from everlode.errors import ContractError, FencedOut, IntegrityError
 from everlode.events.barriers import EpochOpened
 from everlode.events.base import Envelope, Event, Fact
+from everlode.events.health import ForeignWrite
 from everlode.events.stamp import HybridClock
 from everlode.topics.names import fact_topic
 from everlode.topics.partition import partition_of
 from everlode.topics.place import check_place
+
+KEY = 1024
+"""Characters of a foreign record's key that are told."""
 
 
 class Placed(NamedTuple):
@@ -30,6 +34,20 @@ class Placed(NamedTuple):
     fact: Fact
     partition: int
     offset: int
+
+
+class ForeignRecord(IntegrityError):
+    """A record that the topic's one writer did not write; `found` is the event that tells it."""
+
+    default_code = "foreign_write"
+
+    def __init__(self, found: ForeignWrite) -> None:
+        self.place = f"{found.topic}/{found.partition}@{found.foreign_offset}"
+        super().__init__(
+            f"{self.place}: its one writer did not write it",
+            hint="somebody else writes into this topic: find out who before going on",
+        )
+        self.found = found
 
 
 class FactLog:
@@ -96,21 +114,26 @@ class FactLog:
     def watch(self, scope: str, epoch: int, most: int = 5000) -> None:
         """Look at what has been appended since `open`; never waits.
 
-        Raises: FencedOut: a later epoch of `scope` is open. IntegrityError: a record is neither
-        ours nor a successor's (code `foreign_write`).
+        Raises: FencedOut: a later epoch of `scope` is open. ForeignRecord: a record is neither
+        ours nor a successor's.
         """
         for raw in self._reader.others(most, self._mine):
             try:
                 envelope = self._codec.decode_fact(raw.value).envelope
-                successor = envelope.scope == scope and envelope.epoch > epoch
             except ContractError:
-                successor = False
-            if successor:
+                envelope = None
+            if envelope and envelope.scope == scope and envelope.epoch > epoch:
                 raise FencedOut(f"{scope}: epoch {envelope.epoch} is open")
-            raise IntegrityError(
-                f"{raw.topic}/{raw.partition}@{raw.offset}: its one writer did not write it",
-                code="foreign_write",
-                hint="somebody else writes into this topic: find out who before going on",
+            raise ForeignRecord(
+                ForeignWrite(
+                    topic=raw.topic,
+                    partition=raw.partition,
+                    foreign_offset=raw.offset,
+                    foreign_key=(raw.key or b"").decode(errors="replace")[:KEY],
+                    foreign_event_id=envelope.event_id if envelope else "",
+                    scope_name=scope,
+                    held_epoch=epoch,
+                )
             )
 
     def _fold(self, raw: Raw) -> None:

@@ -19,7 +19,8 @@ from everlode.events.barriers import Barrier, EpochOpened, Marker
 from everlode.events.base import Envelope, Event, Fact, ScopeEpoch
 from everlode.events.catalogue import EVENTS
 from everlode.sdk.clock import WallClock
-from everlode.sdk.facts import FactLog, Placed
+from everlode.sdk.facts import FactLog, ForeignRecord, Placed
+from everlode.sdk.signals import SignalWriter
 
 BATCH = 5000
 """Facts in one transaction at most; a commit costs as much for one as for many."""
@@ -107,6 +108,7 @@ class EventProducer:
         self._leads = leads
         self._tell = folded
         self._clock = WallClock()
+        self._place = (bootstrap, origin)
         self._log = FactLog(bootstrap, origin, component, partitions, self._folded)
         self._marker = Marker(self._log.topic, origin, scope, epoch, node_id)
         self._open()
@@ -266,7 +268,13 @@ class EventProducer:
             raise self._ended
         if self._leads is not None and self._leads(self._scope) != self._epoch:
             raise FencedOut(f"{self._scope}: epoch {self._epoch} is not held now")
-        self._log.watch(self._scope, self._epoch)
+        try:
+            self._log.watch(self._scope, self._epoch)
+        except ForeignRecord as error:
+            signals = SignalWriter(*self._place, self._clock)
+            signals.foreign(error)
+            signals.close()
+            raise
 
     def _settle(self, results: Sequence[tuple[_Item, Ack | Exception]]) -> None:
         """Give the items their results, but for those that have one."""

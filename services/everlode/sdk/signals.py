@@ -9,6 +9,7 @@ from everlode.adapters.kafka import Record, Sender
 from everlode.avro.signals import Head, Now, SignalMaker
 from everlode.events.base import Event
 from everlode.sdk.clock import Clock
+from everlode.sdk.facts import ForeignRecord
 from everlode.topics.names import fact_topic
 
 
@@ -31,6 +32,20 @@ class SignalWriter:
             made = self._maker.make(Head(key, event_id or str(uuid.uuid4())), data, now)
         where = fact_topic(self._origin, topic)
         self._sender.send(Record(where, partition, key, made.value, made.headers))
+
+    def foreign(self, error: ForeignRecord) -> None:
+        """Tell a record that its topic's one writer did not write; once, whoever meets it."""
+        self.signal(
+            error.found,
+            topic="health",
+            key=error.found.scope_name,
+            partition=0,
+            event_id=f"foreign/{error.place}",
+        )
+
+    def flush(self, timeout_s: float) -> int:
+        """Wait for what is queued; returns how many signals are still under way."""
+        return self._sender.flush(timeout_s)
 
     def close(self, timeout_s: float = 5) -> None:
         """Wait shortly for what is queued."""

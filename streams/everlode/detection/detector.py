@@ -4,7 +4,9 @@
 Time is the barriers' own: a beat lies between the barrier before and the one after it, whatever
 its node's clock says. So whoever folds the partition from the same start gives the same verdicts,
 with the same ids. Invariants: a node is lost only when it is silent and its probe was refused, or
-by phi; nobody is lost by phi while most are silent, nor in the grace after a start or a pause.
+by phi; nobody is lost by phi while most of the partition are silent, nor in the grace after a start
+or a pause. Who acts on a verdict by phi asks the same of the region (`mass_silence`): a partition
+with one or two nodes cannot tell its own blindness.
 Pure, but for its own memory (one entry a node).
 """
 
@@ -42,6 +44,11 @@ ALIVE_MS = 10_000
 BLIND_SHARE, BLIND_LEAST = 0.55, 3
 IDLE_BEATS = 10
 """Beats without any work done while work waits, until a node is degraded."""
+
+
+def mass_silence(silent: int, known: int) -> bool:
+    """Whether so many of those known are silent at once that the observer is blind until proved."""
+    return silent >= BLIND_LEAST and silent > BLIND_SHARE * known
 
 
 class Verdict(NamedTuple):
@@ -169,7 +176,7 @@ class Detector:
         fresh = [n for n in silent if self.nodes[n].status != "lost"]
         alive = sum(1 for t in self.nodes.values() if t.status != "lost")
         found: list[Verdict] = []
-        blind = len(fresh) >= BLIND_LEAST and len(fresh) > BLIND_SHARE * alive
+        blind = mass_silence(len(fresh), alive)
         if blind and not self._blind:
             found.append(
                 self._verdict(

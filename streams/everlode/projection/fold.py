@@ -3,9 +3,10 @@
 A partition number (the same of every fact topic of every origin) is folded by one projector at a
 time. Rules, per record: version n+1 follows n; the version that is there again is a repeat when
 it has the same id, and a conflict when not; a gap in a key's versions stops that key alone, until
-what is missing arrives; a lower epoch after its scope's EpochOpened is fenced; a gap in `seq` is
-noted. Nothing is skipped silently: every record is folded, repeated, parked or a Problem. Pure,
-but for its own memory.
+what is missing arrives; an epoch that the control log does not know yet stops that key alone, and
+what follows of it waits in order, so that the outcome does not hang on which log came first; a
+lower epoch after its scope's EpochOpened is fenced; a gap in `seq` is noted. Nothing is skipped
+silently: every record is folded, repeated, parked or a Problem. Pure, but for its own memory.
 """
 
 from __future__ import annotations
@@ -22,6 +23,10 @@ from everlode.state.dispatch import component_of_state, evolve_fact
 
 Key = tuple[str, str]
 """(state component, aggregate id)."""
+
+
+Epochs = Mapping[str, int]
+"""Scope → the highest epoch that the folded control log has decided."""
 
 
 class Known(NamedTuple):
@@ -49,7 +54,10 @@ class Incoming(NamedTuple):
 
 
 class Problem(NamedTuple):
-    """Something that must not be passed over. `kind`: seq_gap, version_gap, conflict, fenced."""
+    """Something that must not be passed over.
+
+    `kind`: seq_gap, version_gap, conflict, fenced, unlawful, unknown_epoch.
+    """
 
     kind: str
     topic: str
@@ -84,6 +92,16 @@ class Outcome:
     marks: int = 0
 
 
+def _key(item: Incoming) -> Key:
+    return component_of_state(type(item.fact.data)), item.fact.envelope.aggregate_id
+
+
+def _may(item: Incoming, epochs: Epochs | None) -> bool:
+    """Whether the fact's epoch has been decided."""
+    envelope = item.fact.envelope
+    return epochs is None or envelope.epoch <= epochs.get(envelope.scope, 0)
+
+
 class PartitionFold:
     """Folds one partition number. The caller supplies the states that a batch needs."""
 
@@ -98,12 +116,13 @@ class PartitionFold:
         self.positions = dict(positions)
         self.opened = dict(opened)
         self._parked: dict[Key, dict[int, Incoming]] = {}
+        """Behind a gap in versions."""
+        self._held: dict[Key, list[Incoming]] = {}
+        """From the first of an unknown epoch on, in log order; so is what an owner before left."""
         for item in parked:
-            self._park(item)
-
-    def _park(self, item: Incoming) -> None:
-        key = (component_of_state(type(item.fact.data)), item.fact.envelope.aggregate_id)
-        self._parked.setdefault(key, {})[item.fact.envelope.version] = item
+            self._held.setdefault(_key(item), []).append(item)
+        self._noted = set(self._held)
+        """Keys whose stop the owner before has recorded."""
 
     @staticmethod
     def keys(batch: list[Incoming]) -> set[Key]:
@@ -113,6 +132,10 @@ class PartitionFold:
             for _, _, (envelope, data), _ in batch
             if (kind := type(data)) not in _MARKS
         }
+
+    def releasable(self, epochs: Epochs | None) -> set[Key]:
+        """Aggregates that need not wait any more; `fold` goes on with those that it is given."""
+        return {key for key, items in self._held.items() if _may(items[0], epochs)}
 
     def missing_before(self, batch: list[Incoming]) -> dict[str, tuple[int, int]]:
         """Topic → (offset to read from, offset of the batch's first record) where `seq` jumps."""
@@ -126,12 +149,17 @@ class PartitionFold:
                 found[topic] = (position.next_offset, item.offset)
         return found
 
-    def fold(self, batch: list[Incoming], known: dict[Key, Known]) -> Outcome:
+    def fold(
+        self, batch: list[Incoming], known: dict[Key, Known], epochs: Epochs | None = None
+    ) -> Outcome:
         """Fold a batch; `known` has an entry for each of `keys(batch)` and is brought up to date.
 
+        `epochs` is what the control log has decided; without it every epoch counts as decided.
         Order: within a topic as in the log; topics do not depend on each other.
         """
         out = Outcome()
+        for key in self.releasable(epochs) & known.keys():
+            self._go_on(key, known, epochs, out)
         for item in batch:
             topic, offset, (envelope, data), _ = item
             self._move(topic, offset, envelope, out)
@@ -146,6 +174,10 @@ class PartitionFold:
                     Problem("fenced", topic, offset, envelope.aggregate_id,
                             envelope.event_id, opened, envelope.epoch)
                 )  # fmt: skip
+                continue
+            undecided = epochs is not None and envelope.epoch > epochs.get(envelope.scope, 0)
+            if undecided or (self._held and _key(item) in self._held):
+                self._hold(item, epochs, out)
                 continue
             self._one(item, known, out)
         return out
@@ -166,6 +198,35 @@ class PartitionFold:
             position.stamp = stamp
         if offset >= position.next_offset:
             position.next_offset = offset + 1
+
+    def _hold(self, item: Incoming, epochs: Epochs | None, out: Outcome) -> None:
+        envelope = item.fact.envelope
+        waiting = self._held.setdefault(_key(item), [])
+        if any((i.topic, i.offset) == (item.topic, item.offset) for i in waiting):
+            out.repeats += 1
+            return
+        if not waiting:
+            decided = (epochs or {}).get(envelope.scope, 0)
+            out.problems.append(
+                Problem("unknown_epoch", item.topic, item.offset, envelope.aggregate_id,
+                        envelope.event_id, decided, envelope.epoch)
+            )  # fmt: skip
+        waiting.append(item)
+        out.parked.append(item)
+
+    def _go_on(
+        self, key: Key, known: dict[Key, Known], epochs: Epochs | None, out: Outcome
+    ) -> None:
+        """Go on with what waited, up to the next of an unknown epoch."""
+        waiting = self._held[key]
+        while waiting and _may(waiting[0], epochs):
+            item = waiting.pop(0)
+            self._one(item, known, out)
+            if self._parked.get(key, {}).get(item.fact.envelope.version) is not item:
+                out.released.append(item)
+        if not waiting:
+            del self._held[key]
+            self._noted.discard(key)
 
     def _open(self, topic: str, data: EpochOpened, out: Outcome) -> None:
         for entry in data.scopes:
@@ -206,7 +267,7 @@ class PartitionFold:
         if envelope.version in waiting:
             out.repeats += 1
             return
-        if not waiting:
+        if not waiting and key not in self._noted:
             out.problems.append(
                 Problem("version_gap", item.topic, item.offset, envelope.aggregate_id,
                         envelope.event_id, have.version + 1, envelope.version)

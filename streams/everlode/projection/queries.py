@@ -26,6 +26,8 @@ TOPIC_OF = {
 WINDOW = "interval '24 hours'"
 FRESH_S, SILENT_S = 3.0, 10.0
 """A node is as healthy as it says for `FRESH_S` after its beat; after `SILENT_S` not at all."""
+BEATS = 3
+"""A miner is active until so many beats have not come."""
 HEALTH_OF = {
     "healthy": 1.0, "draining": 0.8, "joining": 0.5, "rejoining": 0.5, "degraded": 0.5,
     "suspected": 0.2, "lost": 0.0, "fenced": 0.0,
@@ -69,10 +71,11 @@ def event_clock(asked: Asked) -> datetime | None:
     home = asked.region
     found = asked.query(
         "select greatest((select max(last_beat) from {g}.nodes where region = %s),"
+        " (select max(last_beat) from {g}.miner_beats where region = %s),"
         " (select max(greatest(submitted_at, ended_at)) from {g}.tasks where home = %s),"
         " (select max(greatest(requested_at, decided_at)) from {g}.validations where home = %s),"
         " (select max(greatest(calculated_at, paid_at)) from {g}.rewards where home = %s))",
-        (home, home, home, home),
+        (home,) * 5,
     )
     at: datetime | None = found[0][0]
     return None if at is None else at.astimezone(UTC)
@@ -170,12 +173,14 @@ def _task_managers(asked: Asked, at: datetime | None) -> Figures:
     }
 
 
-def _registry(asked: Asked, _at: datetime | None) -> Figures:
+def _registry(asked: Asked, at: datetime | None) -> Figures:
     rows = asked.query(
-        "select count(*), count(*) filter (where status = 'active'),"
-        " avg(reputation_ppm)::float8 / 1000000 from {g}.miners"
-        " where home = %s and status in ('active', 'suspended')",
-        (asked.region,),
+        "select count(*), count(*) filter (where m.status = 'active' and b.last_beat"
+        " + make_interval(secs => %s * b.interval_ms / 1000.0 * b.pace) >= %s::timestamptz),"
+        " avg(reputation_ppm)::float8 / 1000000 from {g}.miners m"
+        " left join {g}.miner_beats b on b.miner_id = m.key"
+        " where home = %s and m.status in ('active', 'suspended')",
+        (BEATS, at, asked.region),
     )
     registered, active, reputation = rows[0]
     special = asked.query(

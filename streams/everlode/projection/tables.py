@@ -176,6 +176,9 @@ def ddl(generation: int) -> list[str]:
         " component text, kind text, role text, held_epoch bigint, endpoint text, status text,"
         " load_ppm bigint, current_tasks bigint, max_concurrent bigint, work_done bigint,"
         " queue_size bigint, specialties text[], stamp bigint, last_beat timestamptz)",
+        f"create table if not exists {g}.miner_beats (miner_id text primary key, region text,"
+        " interval_ms bigint, running bigint, stamp bigint, last_beat timestamptz,"
+        " pace double precision not null default 1)",
         f"create or replace view {g}.ledger as select e.key as account,"
         f" sum(e.value::bigint)::bigint as amount_micro from {g}.rewards r,"
         " jsonb_each_text(r.entries) e group by e.key",

@@ -1,0 +1,50 @@
+"""The last beats of nodes and miners, in a generation's tables. Shell."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from everlode.adapters.postgres import Projection, translated
+
+
+class Beats(Projection):
+    """A generation's tables, with those of the beats. Not thread-safe."""
+
+    def nodes(self, beats: Mapping[str, tuple[Any, ...]]) -> None:
+        """Upsert the last beat of each node; older stamps change nothing. Raises: Unavailable."""
+        with translated("writing beats"), self._db.transaction(), self._db.cursor() as cursor:
+            cursor.executemany(
+                self._sql(
+                    "insert into {g}.nodes as n values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s,"
+                    " %s, %s, %s, %s, %s, %s) on conflict (node_id) do update set"
+                    " role = excluded.role, held_epoch = excluded.held_epoch,"
+                    " endpoint = excluded.endpoint, status = excluded.status,"
+                    " load_ppm = excluded.load_ppm, current_tasks = excluded.current_tasks,"
+                    " max_concurrent = excluded.max_concurrent, work_done = excluded.work_done,"
+                    " queue_size = excluded.queue_size, specialties = excluded.specialties,"
+                    " stamp = excluded.stamp, last_beat = excluded.last_beat"
+                    " where n.stamp < excluded.stamp"
+                ),
+                list(beats.values()),
+            )
+
+    def miners(self, beats: Sequence[tuple[Any, ...]]) -> None:
+        """Upsert beats of miners, in order; older stamps change nothing. Raises: Unavailable.
+
+        `pace` is event time over wall time between its last two beats, so that a window in
+        event time can be told in beats, however fast the work is paced.
+        """
+        with translated("writing beats"), self._db.transaction(), self._db.cursor() as cursor:
+            cursor.executemany(
+                self._sql(
+                    "insert into {g}.miner_beats as b values (%s, %s, %s, %s, %s, %s)"
+                    " on conflict (miner_id) do update set region = excluded.region,"
+                    " interval_ms = excluded.interval_ms, running = excluded.running,"
+                    " stamp = excluded.stamp, last_beat = excluded.last_beat, pace = coalesce("
+                    "extract(epoch from excluded.last_beat - b.last_beat) * 1000"
+                    " / nullif((excluded.stamp >> 16) - (b.stamp >> 16), 0), b.pace)"
+                    " where b.stamp < excluded.stamp"
+                ),
+                beats,
+            )
