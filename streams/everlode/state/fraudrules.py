@@ -10,7 +10,8 @@
 A rule suspects; what confirms or clears is an expert's decision, the planted answer, or the record
 over time. A record is weighed by Wald's sequential test (Ann. Math. Stat. 16, 1945) of "wrong four
 times in five" against "wrong once in twenty", the honest at their worst: whoever is no worse than
-that is ever confirmed with a probability of at most 1 in 65,536, however long the record. Pure.
+that is ever confirmed with a probability of at most 1 in 4,096, however long the record, and who is
+wrong once in fifty with at most 1 in 64,000 (the weights lean to the innocent). Pure.
 """
 
 from __future__ import annotations
@@ -33,8 +34,8 @@ WRONG, RIGHT = 7, -4
 """What a wrong and a right one weigh: ln 16 and ln (1/0.21) in units of ln 16 / 7, rounded down."""
 ALIKE = 5
 """What each score weighs that is all but equal to another's: ln 7.5, of 40,000 in 300,000."""
-INNOCENT, SUSPICIOUS, GUILTY = 0, 14, 28
-"""Weight of a record that clears (at most), suspects and confirms (16⁴ to 1; at least)."""
+INNOCENT, SUSPICIOUS, GUILTY = 0, 14, 21
+"""Weight of a record that clears (at most), suspects and confirms (16³ to 1; at least)."""
 
 
 class Record(NamedTuple):
