@@ -21,10 +21,15 @@ import pytest
 from confluent_kafka import Consumer, Producer
 from minio import Minio
 
-from everlode.adapters.kafka_admin import delete_topics, ensure_topics, state_generations
+from everlode.adapters.kafka_admin import (
+    alter_topic,
+    delete_topics,
+    ensure_topics,
+    state_generations,
+)
 from everlode.cli.main import run
 from everlode.errors import ConfigError, Locked, NotFound, Unavailable
-from everlode.stack import Limits, NativeStack
+from everlode.stack import Endpoints, Limits, NativeStack
 from everlode.stack.detach import start_detached, stop_detached
 from everlode.stack.doctor import examine
 from everlode.stack.lock import holder, read_record
@@ -45,6 +50,14 @@ def one_region(folder: Path, **limits: object) -> NativeStack:
         s3=None,
         limits=Limits(**limits),  # type: ignore[arg-type]
     )
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NativeStack]:
+    """One stack for the tests that leave it as they found it."""
+    with one_region(tmp_path_factory.mktemp("running")) as stack:
+        stack.up()
+        yield stack
 
 
 def write(stack: NativeStack, value: str) -> None:
@@ -114,39 +127,32 @@ def test_down_and_up_keep_data_and_ports(tmp_path: Path) -> None:
         assert rows(stack) == ["first", "second"]
 
 
-def test_broker_and_database_killed_come_back_with_their_data(tmp_path: Path) -> None:
-    with one_region(tmp_path) as stack:
-        stack.up()
-        write(stack, "first")
-        for name in ("eu/kafka", "eu/postgres"):
-            stack.kill(name)
-            assert {s.name: s.exit_status for s in stack.processes()}[name] == -9
-            stack.restart(name)
-        write(stack, "second")
-        assert records(stack, 2) == ["first", "second"]
-        assert rows(stack) == ["first", "second"]
+def test_broker_and_database_killed_come_back_with_their_data_and_a_wiped_one_empty(
+    running: NativeStack,
+) -> None:
+    write(running, "first")
+    for name in ("eu/kafka", "eu/postgres"):
+        running.kill(name)
+        assert {s.name: s.exit_status for s in running.processes()}[name] == -9
+        running.restart(name)
+    write(running, "second")
+    assert records(running, 2) == ["first", "second"]
+    assert rows(running) == ["first", "second"]
+    running.wipe("eu/postgres")
+    assert not (running.data_dir / "eu" / "postgres" / "data").exists()
+    running.restart("eu/postgres")
+    with pytest.raises(psycopg.errors.UndefinedTable):
+        rows(running)
 
 
-def test_database_wiped_comes_back_empty(tmp_path: Path) -> None:
-    with one_region(tmp_path) as stack:
-        stack.up()
-        write(stack, "first")
-        stack.wipe("eu/postgres")
-        assert not (tmp_path / "eu" / "postgres" / "data").exists()
-        stack.restart("eu/postgres")
-        with pytest.raises(psycopg.errors.UndefinedTable):
-            rows(stack)
-
-
-def test_process_paused_does_not_answer_until_resumed(tmp_path: Path) -> None:
-    with one_region(tmp_path) as stack:
-        endpoints = stack.up()
-        conninfo = endpoints.regions["eu"].postgres_conninfo()
-        stack.pause("eu/postgres")
-        with pytest.raises(psycopg.OperationalError):
-            psycopg.connect(conninfo, connect_timeout=2)
-        stack.resume("eu/postgres")
-        psycopg.connect(conninfo, connect_timeout=10).close()
+def test_process_paused_does_not_answer_until_resumed(running: NativeStack) -> None:
+    assert running.endpoints is not None
+    conninfo = running.endpoints.regions["eu"].postgres_conninfo()
+    running.pause("eu/postgres")
+    with pytest.raises(psycopg.OperationalError):
+        psycopg.connect(conninfo, connect_timeout=2)
+    running.resume("eu/postgres")
+    psycopg.connect(conninfo, connect_timeout=10).close()
 
 
 def test_generation_that_replaced_the_first_is_checked_and_the_first_stays_gone(
@@ -171,13 +177,11 @@ def test_unknown_process_is_not_found_and_the_known_are_named(tmp_path: Path) ->
         one_region(tmp_path).kill("eu/kafka")
 
 
-def test_second_up_in_the_same_folder_is_locked_by_a_named_pid(tmp_path: Path) -> None:
-    with one_region(tmp_path) as stack:
-        stack.up()
-        with pytest.raises(Locked, match=f"pid {os.getpid()}") as caught:
-            one_region(tmp_path).up()
-        assert caught.value.exit_code == 11
-        assert all(status.exit_status is None for status in stack.processes())
+def test_second_up_in_the_same_folder_is_locked_by_a_named_pid(running: NativeStack) -> None:
+    with pytest.raises(Locked, match=f"pid {os.getpid()}") as caught:
+        one_region(running.data_dir).up()
+    assert caught.value.exit_code == 11
+    assert all(status.exit_status is None for status in running.processes())
 
 
 def test_fixed_port_in_use_is_refused_by_name_and_nothing_is_left(tmp_path: Path) -> None:
@@ -313,6 +317,24 @@ def test_commands_on_a_detached_stack(detached: Path, capsys: pytest.CaptureFixt
     assert command(capsys, "doctor", *place)[0] == 0
     code, out = command(capsys, "up", *place)
     assert (code, json.loads(out)["error"]["code"]) == (11, "locked")
+    bootstrap = Endpoints.load(detached).regions["eu"].kafka_bootstrap
+    kept = str(ONE.retention_ms)
+    alter_topic(bootstrap, "eu.1.health", {"retention.ms": "86400000"})
+    code, out = command(capsys, "doctor", *place)
+    assert (code, json.loads(out)["drifts"]) == (
+        20,
+        [
+            {
+                "cluster": "eu", "topic": "eu.1.health", "setting": "retention.ms",
+                "expected": kept, "found": "86400000",
+            }
+        ],
+    )  # fmt: skip
+    code, out = command(capsys, "doctor", *place[:2])
+    assert code == 20
+    assert all(word in out for word in ("eu.1.health", "retention.ms", kept, "86400000"))
+    alter_topic(bootstrap, "eu.1.health", {"retention.ms": kept})
+    assert command(capsys, "doctor", *place)[0] == 0
     broker = next(p["pid"] for p in report["processes"] if p["name"] == "eu/kafka")
     os.kill(broker, signal.SIGKILL)
     assert none_alive([broker])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -10,13 +11,16 @@ from pathlib import Path
 
 import pytest
 
+from everlode.cli.main import run
 from everlode.errors import ConfigError, IntegrityError, Unavailable
 from everlode.stack.cache import cache_dir
-from everlode.stack.jars import Jar, lock_digest, provide_jars
+from everlode.stack.jars import Jar, lock_digest, provide_jars, read_lock
+from everlode.stack.lock import holder
 from everlode.stack.object_server import choose
 
 pytestmark = pytest.mark.timeout(60)
 
+SIZES = {jar.path: jar.size for jar in read_lock()}
 GOOD = b"jar" * 1000
 BODIES = {"good": GOOD, "other": b"jar" * 999 + b"JAR"}
 
@@ -27,6 +31,8 @@ class Registry(ThreadingHTTPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.asked: list[str] = []
+        self.real = ""
+        """What is answered for Kafka's own jars: short or other."""
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -34,6 +40,13 @@ class Handler(BaseHTTPRequestHandler):
         assert isinstance(self.server, Registry)
         name = self.path.rpartition("/")[2].removesuffix(".jar")
         self.server.asked.append(name)
+        if self.server.real:
+            size = SIZES[self.path.removeprefix("/")]
+            self.send_response(200)
+            self.send_header("Content-Length", str(size))
+            self.end_headers()
+            self.wfile.write(bytes(size - 1 if self.server.real == "short" else size))
+            return
         if name == "gone":
             self.send_error(404)
             return
@@ -95,6 +108,32 @@ def test_download_that_breaks_off_is_refused_and_nothing_is_kept(
     assert caught.value.code == "download"
     assert registry.asked.count("short") == 3
     assert left_over(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("answered", "code", "exit_code"), [("short", "download", 1), ("other", "hash_differs", 13)]
+)
+def test_up_whose_download_fails_gives_its_error_and_leaves_nothing(
+    registry: Registry,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    answered: str,
+    code: str,
+    exit_code: int,
+) -> None:
+    registry.real = answered
+    cache = tmp_path / "cache"
+    monkeypatch.setenv("EVERLODE_CACHE", str(cache))
+    place = ("--dir", str(tmp_path / "stack"), "--regions", "eu", "--s3", "none")
+    assert run(["stack", "up", *place, "--json"]) == exit_code
+    error = json.loads(capsys.readouterr().out)["error"]
+    assert error["code"] == code
+    assert registry.server_address[0] in error["message"]
+    assert ".jar" in error["message"]
+    assert error["hint"]
+    assert left_over(cache) == []
+    assert holder(tmp_path / "stack") is None
 
 
 def test_jar_that_is_gone_is_named(registry: Registry, tmp_path: Path) -> None:

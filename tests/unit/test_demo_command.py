@@ -14,6 +14,10 @@ from typing import Any
 import pytest
 
 from everlode.cli.main import run
+from everlode.demo.run import Outcome
+from everlode.demo.trace import NODE_COLUMNS, POD_COLUMNS
+
+POD_HEADER = ",".join(POD_COLUMNS)
 
 
 def demo(folder: Path, *arguments: str) -> tuple[int, dict[str, Any]]:
@@ -40,14 +44,47 @@ def demo(folder: Path, *arguments: str) -> tuple[int, dict[str, Any]]:
 def test_demo_with_wrong_input_starts_nothing(
     arguments: list[str], named: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    before = signal.getsignal(signal.SIGTERM)
-    try:
-        assert run(["demo", "--json", *arguments]) == 2
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    before = [signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT)]
+    assert run(["demo", "--json", *arguments]) == 2
+    assert [signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT)] == before
     error = json.loads(capsys.readouterr().out)["error"]
     assert named in error["message"]
     assert error["hint"]
+
+
+@pytest.mark.parametrize(
+    ("file", "line", "named"),
+    [
+        ("pods.csv", POD_HEADER + ",colour", ["pods.csv", "line 1", "'colour'"]),
+        ("pods.csv", POD_HEADER + "\npod-a,1,2", ["pods.csv", "line 2", "11 columns"]),
+        ("nodes.csv", None, ["nodes.csv is missing"]),
+    ],
+)
+def test_demo_on_a_broken_trace_names_the_place_and_leaves_nothing(
+    tmp_path: Path,
+    file: str,
+    line: str | None,
+    named: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    folder, trace = tmp_path / "own", tmp_path / "trace"
+    folder.mkdir()
+    trace.mkdir()
+    (trace / "nodes.csv").write_text(",".join(NODE_COLUMNS) + "\nn,1,1,1,T4\n")
+    (trace / "pods.csv").write_text(POD_HEADER + "\n")
+    if line is None:
+        (trace / file).unlink()
+    else:
+        (trace / file).write_text(line + "\n")
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(folder))
+    monkeypatch.setattr("tempfile.tempdir", str(folder))
+    monkeypatch.chdir(folder)
+    assert run(["demo", "--json", "--trace", str(trace)]) == 2
+    error = json.loads(capsys.readouterr().out)["error"]
+    assert all(word in error["message"] for word in named), error
+    assert error["hint"]
+    assert list(folder.iterdir()) == []
 
 
 def test_second_demo_is_refused_while_one_runs(tmp_path: Path) -> None:
@@ -57,6 +94,28 @@ def test_second_demo_is_refused_while_one_runs(tmp_path: Path) -> None:
         file.flush()
         fcntl.flock(file, fcntl.LOCK_EX)
         code, error = demo(tmp_path, "--share", "0.01")
-    assert code == 11
+    assert (code, error["code"]) == (11, "locked")
+    assert error["hint"]
     assert "4711" in error["message"]
     assert list(tmp_path.iterdir()) == [lock]
+
+
+def test_demo_that_is_not_proved_is_one_json_document_and_13(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Unproved:
+        root = tmp_path
+
+        def __init__(self, *_: object) -> None:
+            pass
+
+        def run(self) -> Outcome:
+            return Outcome({"failures": ["reward t|m: paid twice"]}, tmp_path)
+
+    monkeypatch.setattr("everlode.demo.run.Demo", Unproved)
+    monkeypatch.setattr("everlode.demo.report.save", lambda *_: (tmp_path / "r.json", tmp_path))
+    assert run(["demo", "--json"]) == 13
+    document = json.loads(capsys.readouterr().out)
+    assert document["failures"]
+    assert "reward t|m: paid twice" in document["error"]["message"]
+    assert "r.json" in document["error"]["hint"]

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -57,34 +60,36 @@ def demo(
     if speed <= 0:
         raise typer.BadParameter("above 0 expected", param_hint="--speed")
     found = trace or (Path(p) if (p := os.environ.get("EVERLODE_TRACE")) else None)
-    _interruptible()
-    run = Demo(Options(found, seed, speed, share, kill_at, keep), _say)
-    try:
-        outcome = run.run()
-    except BaseException:
-        if run.root.exists():
-            sys.stderr.write(f"logs are in {run.root}\n")
-        raise
+    with _interruptible():
+        run = Demo(Options(found, seed, speed, share, kill_at, keep), _say)
+        try:
+            outcome = run.run()
+        except BaseException:
+            if run.root.exists():
+                sys.stderr.write(f"logs are in {run.root}\n")
+            raise
     plain, page = reports.save(outcome.report, report)
-    if as_json:
-        sys.stdout.write(json.dumps(outcome.report, default=str) + "\n")
-    else:
-        table = Table(show_header=False, box=None)
-        for name, text in reports.summary(outcome.report):
-            table.add_row(name, text)
-        Console(soft_wrap=True).print(table)
-        sys.stdout.write(f"{plain}\n{page}\n")
+    error = None
     if outcome.report["failures"]:
         first = "; ".join(outcome.report["failures"][:5])
-        raise IntegrityError(
-            f"not proved: {first}", hint=f"all of it is in {plain}, logs are in {run.root}"
-        )
+        hint = f"all of it is in {plain}, logs are in {run.root}"
+        error = IntegrityError(f"not proved: {first}", hint=hint)
+    if as_json:  # one document, also when it is not proved
+        body = outcome.report | ({} if error is None else {"error": error.as_dict()})
+        sys.stdout.write(json.dumps(body, default=str) + "\n")
+        raise typer.Exit(0 if error is None else error.exit_code)
+    table = Table(show_header=False, box=None)
+    for name, text in reports.summary(outcome.report):
+        table.add_row(name, text)
+    Console(soft_wrap=True).print(table)
+    sys.stdout.write(f"{plain}\n{page}\n")
+    if error is not None:
+        raise error
 
 
-def _interruptible() -> None:
+@contextmanager
+def _interruptible() -> Iterator[None]:
     """SIGTERM ends the demo like Ctrl-C does: everything is stopped. Asked again: it goes on."""
-    import signal
-
     already = False
 
     def asked(_signal: int, _frame: object) -> None:
@@ -94,5 +99,9 @@ def _interruptible() -> None:
             sys.stderr.write("stopping everything\n")
             raise KeyboardInterrupt
 
-    signal.signal(signal.SIGTERM, asked)
-    signal.signal(signal.SIGINT, asked)
+    before = {number: signal.signal(number, asked) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
