@@ -1,23 +1,20 @@
 """The processes of the demo beside the stack: nodes, coordinators, detectors, projectors, actors.
 
-All are ours and die with us (see `stack.process`). Shell.
+All are ours and die with us (see `forked`). Shell.
 """
 
 from __future__ import annotations
 
-import contextlib
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import psutil
-
+from everlode.demo.forked import Forked
 from everlode.demo.meter import Meter
-from everlode.stack.process import Command, Process
 
 NODES = (
     ("tm", "task-manager", 3), ("mr", "miner-registry", 2), ("rd", "reward-distributor", 2),
 )  # fmt: skip
+STOP_S = 8.0
 VALIDATORS = ((1, "automatic"), (2, "peer-review"), (3, "expert"))
 
 
@@ -27,19 +24,14 @@ class Fleet:
     def __init__(self, logs: Path, env: dict[str, str]) -> None:
         self._logs = logs
         self._env = env
-        self._processes: dict[str, Process] = {}
+        self._processes: dict[str, Forked] = {}
         self.meter = Meter()
         logs.mkdir(parents=True, exist_ok=True)
 
-    def start(self, name: str, kind: str, *arguments: str) -> None:
-        """Start `python -m everlode…` with these arguments."""
-        command = Command(
-            name, kind, (sys.executable, "-m", *arguments), self._logs / f"{name}.log",
-            lambda: True, env=self._env, stop_s=8.0,
-        )  # fmt: skip
-        process = Process(command)
-        process.start()
-        self._processes[name] = process
+    def start(self, name: str, kind: str, module: str, *arguments: str) -> None:
+        """Start `python -m module` with these arguments."""
+        log = self._logs / f"{name}.log"
+        self._processes[name] = Forked(name, kind, module, arguments, self._env, log)
 
     def cli(self, name: str, kind: str, *arguments: str) -> None:
         """Start a process by the command line of `everlode`."""
@@ -81,7 +73,7 @@ class Fleet:
         for process in running:
             process.terminate()
         for process in running:
-            process.stop()
+            process.stop(STOP_S)
 
     def dead(self) -> list[str]:
         """Processes that have ended by themselves or were killed."""
@@ -90,14 +82,9 @@ class Fleet:
     def kinds(self) -> dict[int, str]:
         """Pid → kind of what runs."""
         running = [p for p in list(self._processes.values()) if p.exit_status is None]
-        return {p.pid: p.command.kind for p in running if p.pid is not None}
+        return {p.pid: p.kind for p in running if p.pid is not None}
 
     def end(self) -> None:
         """Stop everything. Idempotent."""
-        for process in self._processes.values():
-            with contextlib.suppress(psutil.Error, OSError):
-                process.terminate()
-        for process in self._processes.values():
-            with contextlib.suppress(psutil.Error, OSError):
-                process.stop()
+        self.stop(list(self._processes))
         self._processes.clear()

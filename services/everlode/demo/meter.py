@@ -1,30 +1,29 @@
 """Memory and processor time by kind of process, from one pass over /proc a measurement.
 
-A process counts for the nearest of its ancestors that has a kind. Memory is resident memory; of
-children only what they do not share. Shell: reads /proc (Linux).
+A process counts for the nearest of its ancestors that has a kind. Memory is resident memory, each
+page divided by the number of processes that share it (PSS), so that sums are right. Shell: reads
+/proc (Linux).
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-PAGE = os.sysconf("SC_PAGE_SIZE")
 TICKS = os.sysconf("SC_CLK_TCK")
 ALL = "all together"
 
 
 class Seen(NamedTuple):
-    """One process now. Times in seconds since it began, memory in bytes."""
+    """One process now. Times in seconds since it began."""
 
     parent: int
     began: int
     cpu_s: float
-    resident: int
-    shared: int
 
 
 def processes(root: Path = Path("/proc")) -> dict[int, Seen]:
@@ -35,15 +34,25 @@ def processes(root: Path = Path("/proc")) -> dict[int, Seen]:
             continue
         try:
             stat = (root / name / "stat").read_text()
-            statm = (root / name / "statm").read_text().split()
         except OSError:
             continue
         field = stat[stat.rindex(")") + 2 :].split()
         found[int(name)] = Seen(
-            int(field[1]), int(field[19]), (int(field[11]) + int(field[12])) / TICKS,
-            int(statm[1]) * PAGE, int(statm[2]) * PAGE,
+            int(field[1]), int(field[19]), (int(field[11]) + int(field[12])) / TICKS
         )  # fmt: skip
     return found
+
+
+def proportional(pid: int, root: Path = Path("/proc")) -> int:
+    """Resident bytes of a process, shared pages by share; 0 when it has ended or may not be read.
+
+    Dear: the kernel walks the process's pages.
+    """
+    with contextlib.suppress(OSError):
+        for line in (root / str(pid) / "smaps_rollup").read_text().splitlines():
+            if line.startswith("Pss:"):
+                return int(line.split()[1]) * 1024
+    return 0
 
 
 class Meter:
@@ -56,10 +65,15 @@ class Meter:
         """By kind: processor time, of children and of what has ended too."""
         self._spent: dict[tuple[int, int], float] = {}
 
-    def measure(self, kinds: Mapping[int, str], seen: dict[int, Seen] | None = None) -> int:
+    def measure(
+        self,
+        kinds: Mapping[int, str],
+        seen: dict[int, Seen] | None = None,
+        size: Callable[[int], int] | None = None,
+    ) -> None:
         """Note what the processes `kinds` (pid → kind) and their children use.
 
-        Returns the sum of resident bytes now.
+        Memory only with `size` (pid → bytes, e.g. `proportional`).
         """
         seen = processes() if seen is None else seen
         now: dict[str, int] = defaultdict(int)
@@ -67,15 +81,13 @@ class Meter:
             kind = self._kind(pid, kinds, seen)
             if kind is None:
                 continue
-            own = process.resident - (0 if pid in kinds else process.shared)
-            now[kind] += max(0, own)
+            if size is not None:
+                now[kind] += size(pid)
             before = self._spent.get((pid, process.began), 0.0)
             self._spent[pid, process.began] = process.cpu_s
             self.cpu_s[kind] += max(0.0, process.cpu_s - before)
-        total = sum(now.values())
-        for kind, size in (*now.items(), (ALL, total)):
-            self.peak_bytes[kind] = max(self.peak_bytes[kind], size)
-        return total
+        for kind, total in (*now.items(), (ALL, sum(now.values()))):
+            self.peak_bytes[kind] = max(self.peak_bytes[kind], total)
 
     @staticmethod
     def _kind(pid: int, kinds: Mapping[int, str], seen: dict[int, Seen]) -> str | None:

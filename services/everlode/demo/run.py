@@ -27,6 +27,7 @@ from everlode.control.scopes import SCOPE_OF
 from everlode.demo.collect import collect
 from everlode.demo.fleet import Fleet
 from everlode.demo.levels import await_level, await_projectors
+from everlode.demo.meter import proportional
 from everlode.demo.only_one import only_one
 from everlode.demo.plan_file import PlanFile
 from everlode.demo.proof import prove
@@ -226,10 +227,11 @@ class Demo:
         turn = 0
         stack: dict[int, str] = {}
         while not self._stop_measuring.wait(2.0):
-            if turn % 5 == 0:  # asking the stack is dear
+            if dear := turn % 4 == 0:
                 stack = {p.pid: p.kind for p in self._stack.processes() if p.pid is not None}
             turn += 1
-            self.fleet.meter.measure({os.getpid(): "demo", **stack, **self.fleet.kinds()})
+            kinds = {os.getpid(): "demo", **stack, **self.fleet.kinds()}
+            self.fleet.meter.measure(kinds, size=proportional if dear else None)
 
     def _start_actors(self) -> None:
         for region in self._topology.regions:
