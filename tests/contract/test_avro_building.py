@@ -17,7 +17,7 @@ from everlode.avro.codec import Codec
 from everlode.events.barriers import Barrier
 from everlode.events.base import Envelope, LedgerEntry, Record
 from everlode.events.catalogue import EVENTS
-from everlode.events.types import Id
+from everlode.events.types import Id, Items
 
 MODELS: dict[str, type[Record]] = {name: kind.model for name, kind in EVENTS.items()}
 MODELS["Envelope"] = Envelope
@@ -120,8 +120,12 @@ def test_model_that_checks_more_is_left_to_pydantic() -> None:
     class Odd(Record):
         name: Annotated[Id, AfterValidator(str.upper)]
 
+    class Deep(Record):
+        names: Items[Id] | None
+
     assert builder(Odd)({"name": "a"}) == Odd(name="a")
-    assert builder(Odd).__name__ != "build"
+    assert builder(Deep)({"names": ["a"]}) == Deep(names=("a",))
+    assert {builder(Odd).__name__, builder(Deep).__name__} == {"validate_python"}
     with pytest.raises(ValidationError):
         builder(Odd)({"name": ""})
 

@@ -63,17 +63,22 @@ class _Checks:
                     raise _Unknown(kind)
                 yield from self.of(schema["schema"], value)
             case "nullable":
-                inner = " and ".join(self.of(schema["schema"], value))
+                inner = self._inner(schema["schema"], value)
                 if inner:
                     yield f"({value} is None or {inner})"
             case "tuple":
                 (item,) = schema["items_schema"]
                 yield from _lengths(schema, value)
-                inner = " and ".join(self.of(item, "x")) if item["type"] != "model" else ""
+                inner = self._inner(item, "x") if item["type"] != "model" else ""
                 if inner:
                     yield f"all([{inner} for x in {value}])"
             case _:
                 yield from self._scalar(schema, value)
+
+    def _inner(self, schema: Mapping[str, Any], value: str) -> str:
+        if schema["type"] == "tuple":
+            raise _Unknown(schema)  # only a field's own list is made a tuple
+        return " and ".join(self.of(schema, value))
 
     def _scalar(self, schema: Mapping[str, Any], value: str) -> Iterator[str]:
         match schema["type"]:

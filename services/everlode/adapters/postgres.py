@@ -14,8 +14,9 @@ from typing import Any, NamedTuple
 import psycopg
 from psycopg import sql
 
+from everlode.adapters.postgres_batch import Batch
 from everlode.avro.codec import Codec
-from everlode.errors import FencedOut, NotFound, Unavailable
+from everlode.errors import NotFound, Unavailable
 from everlode.events.base import Fact
 from everlode.projection.fold import UNKNOWN, Incoming, Key, Known, Outcome, PartitionFold, Position
 from everlode.projection.tables import COMPONENTS, column_names, ddl, row, schema_of
@@ -49,7 +50,7 @@ class Projection:
         self._g = schema_of(generation)
         with translated("connecting"):
             self._db = psycopg.connect(conninfo, autocommit=True, connect_timeout=10)
-        self._temps = False
+        self._batch = Batch(self._db, self._g, owner)
 
     def create(self) -> None:
         """Make the generation's tables where they are missing. Raises: Unavailable."""
@@ -136,23 +137,21 @@ class Projection:
     def known(self, keys: Iterable[Key]) -> dict[Key, Known]:
         """What is known of these aggregates; UNKNOWN of those that are not there.
 
-        One query a component. Raises: Unavailable.
+        A query a component, all in one go. Raises: Unavailable.
         """
         found = dict.fromkeys(keys, UNKNOWN)
         wanted: dict[str, list[str]] = {}
         for component, key in found:
             wanted.setdefault(component, []).append(key)
-        for component, names in wanted.items():
-            with translated("reading states"):
-                rows = self._db.execute(
-                    self._sql(
-                        "select key, version, event_id, doc from {g}.{c} where key = any(%s)",
-                        component,
-                    ),
-                    (names,),
-                    binary=True,
-                ).fetchall()
-            for key, version, event_id, doc in rows:
+        text = "select key, version, event_id, doc from {g}.{c} where key = any(%s)"
+        with translated("reading states"), self._db.pipeline():
+            answers = {
+                component: self._db.execute(self._sql(text, component), (names,), binary=True)
+                for component, names in wanted.items()
+            }
+            rows = {component: answer.fetchall() for component, answer in answers.items()}
+        for component, found_rows in rows.items():
+            for key, version, event_id, doc in found_rows:
                 state = None if doc is None else self._codec.decode_state(bytes(doc))
                 found[component, key] = Known(state, version, event_id)
         return found
@@ -173,107 +172,8 @@ class Projection:
         `before` are the positions that the batch started from; `published` is what the state
         topics surely hold by now. Raises: FencedOut: another owns the partition. Unavailable.
         """
-        with translated("writing a batch"), self._db.transaction():
-            self._move(fold, before, published)
-            for component, found in rows.items():
-                if found:
-                    self._upsert(component, found)
-            self._notes(fold.partition, outcome)
-            self._count(counter, outcome.folded)
-
-    def _move(
-        self,
-        fold: PartitionFold,
-        before: Mapping[str, Position],
-        published: Mapping[str, int],
-    ) -> None:
-        """All positions, each from where its owner left it."""
-        start = Position()
-        moves = [
-            (topic, p.seq, p.stamp, p.next_offset, published.get(topic, 0),
-             before.get(topic, start).seq)
-            for topic, p in fold.positions.items()
-        ]  # fmt: skip
-        done = self._db.execute(
-            self._sql(
-                "update {g}.positions as p set seq = v.seq, stamp = v.stamp,"
-                " next_offset = v.next_offset,"
-                " published_seq = greatest(p.published_seq, v.published)"
-                " from unnest(%s::text[], %s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[],"
-                " %s::bigint[]) as v (topic, seq, stamp, next_offset, published, old_seq)"
-                " where p.topic = v.topic and p.part = %s and p.owner = %s and p.seq = v.old_seq"
-            ),
-            (*(list(column) for column in zip(*moves, strict=True)), fold.partition, self.owner),
-        )
-        if done.rowcount != len(moves):
-            raise FencedOut(f"partition {fold.partition} has another projector")
-
-    def _upsert(self, component: str, rows: Sequence[tuple[Any, ...]]) -> None:
-        """COPY into a temporary table, then upsert; each key once."""
-        columns = column_names(component)
-        names = ", ".join(columns)
-        temp = f"new_{component}"
-        self._db.execute(
-            self._sql(
-                f"create temp table if not exists {temp} (like {{g}}.{{c}}) on commit delete rows",
-                component,
-            )
-        )
-        with (
-            self._db.cursor() as cursor,
-            cursor.copy(f"copy {temp} ({names}) from stdin".encode()) as copy,
-        ):
-            for values in rows:
-                copy.write_row(values)
-        updates = ", ".join(f"{c} = excluded.{c}" for c in columns[1:])
-        self._db.execute(
-            self._sql(
-                f"insert into {{g}}.{{c}} as r ({names}) select {names} from {temp}"
-                f" on conflict (key) do update set {updates}"
-                " where r.version < excluded.version",
-                component,
-            )
-        )
-
-    def _notes(self, partition: int, outcome: Outcome) -> None:
-        for problem in outcome.problems:
-            self._db.execute(
-                self._sql(
-                    "insert into {g}.problems values (%s, %s, %s, %s, %s, %s, %s, %s)"
-                    " on conflict do nothing"
-                ),
-                (
-                    problem.kind, problem.topic, partition, problem.offset, problem.key,
-                    problem.event_id, problem.expected, problem.found,
-                ),
-            )  # fmt: skip
-        for item in outcome.parked:
-            self._db.execute(
-                self._sql("insert into {g}.parked values (%s, %s, %s, %s) on conflict do nothing"),
-                (item.topic, partition, item.offset, item.value),
-            )
-        for item in outcome.released:
-            self._db.execute(
-                self._sql("delete from {g}.parked where (topic, part, at_offset) = (%s, %s, %s)"),
-                (item.topic, partition, item.offset),
-            )
-        for (topic, scope), epoch in outcome.opened.items():
-            self._db.execute(
-                self._sql(
-                    "insert into {g}.opened as o values (%s, %s, %s, %s) on conflict"
-                    " (topic, part, scope) do update set epoch = greatest(o.epoch, excluded.epoch)"
-                ),
-                (topic, partition, scope, epoch),
-            )
-
-    def _count(self, name: str, amount: int) -> None:
-        self._db.execute(
-            self._sql(
-                "insert into {g}.counters as c values (%s, %s) on conflict (name)"
-                " do update set value = c.value + excluded.value"
-            ),
-            (name, amount),
-        )
+        with translated("writing a batch"):
+            self._batch.write(fold, before, outcome, rows, published, counter)
 
     # -- generations -------------------------------------------------------------------------
 

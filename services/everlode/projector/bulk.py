@@ -12,9 +12,9 @@ from typing import Any, Protocol
 from everlode.adapters.kafka import TAIL_S, Raw, Reader
 from everlode.projection.fold import Position
 
-BATCH = 10_000
+BATCH = 6_000
 """Records of a partition number that make a batch: the more, the more events of one key end in
-one row and one state."""
+one row and one state; the fewer, the less is waited for at the end."""
 AHEAD = 40_000
 """Records in memory at most, read and not yet applied."""
 READ = 5_000
@@ -80,6 +80,7 @@ class _Queue:
         self._threads = threads
         self._counter = counter
         self._waiting: dict[int, list[Raw]] = {p: [] for p in workers}
+        self._sizes = {p: BATCH * n // len(workers) for n, p in enumerate(workers, 1)}
         self._under_way: dict[Future[Any], tuple[int, int]] = {}
 
     def put(self, raws: list[Raw]) -> None:
@@ -89,13 +90,18 @@ class _Queue:
         self.held += len(raws)
 
     def start(self, *, hurry: bool) -> None:
-        """Start what makes a batch, in a hurry anything, where none is under way."""
+        """Start what makes a batch, in a hurry anything, where none is under way.
+
+        The first batches differ in size: numbers that step together would all fold, and then all
+        wait for PostgreSQL, at the same time.
+        """
         busy = {p for p, _ in self._under_way.values()}
         for p, raws in self._waiting.items():
-            if p not in busy and len(raws) >= (1 if hurry else BATCH):
-                self._waiting[p] = []
-                done = self._threads.submit(self._workers[p].apply, raws, self._counter)
-                self._under_way[done] = (p, len(raws))
+            if p not in busy and len(raws) >= (1 if hurry else self._sizes[p]):
+                batch, self._waiting[p] = raws[: self._sizes[p]], raws[self._sizes[p] :]
+                self._sizes[p] = BATCH
+                done = self._threads.submit(self._workers[p].apply, batch, self._counter)
+                self._under_way[done] = (p, len(batch))
 
     def wait(self) -> None:
         """Until a batch is done, when one is under way."""
