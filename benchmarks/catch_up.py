@@ -22,7 +22,7 @@ from typing import Any
 import psycopg
 
 from benchmarks.result import MIN_ROUNDS, write
-from everlode.adapters.kafka import Reader
+from everlode.adapters.kafka import TAIL_S, Reader
 from everlode.avro.codec import Codec
 from everlode.events.catalogue import FACT_COMPONENTS
 from everlode.projector.bulk import catch_up
@@ -80,7 +80,7 @@ def decode(lab: Lab, count: int) -> float:
     began = time.perf_counter()
     reader.assign(PLACES)
     while done < count:
-        for raw in reader.batch(5000, 0.2):
+        for raw in reader.batch(5000, 0.2, TAIL_S):  # the last one is not waited for
             codec.decode_dict(raw.value)
             done += 1
     seconds = time.perf_counter() - began
