@@ -234,6 +234,20 @@ def test_bad_work_again_and_again_is_suspected_then_confirmed_and_costs_once() -
     assert (miner.status, miner.stake_slashed_micro) == ("suspended", 800_000)
 
 
+def test_no_reward_waits_for_a_case_that_a_record_opened() -> None:
+    home = Home()
+    home.work("t0", "a", "inference")
+    home.vote("t0", "auto", "automatic", False, 0)
+    home.work("t1", "b", "inference")
+    home.work("t2", "a", "inference")
+    home.vote("t2", "auto", "automatic", True)  # calculated, not paid yet
+    home.vote("t2", "x", "expert", False, 0)
+    case = home.case("repeated-bad-work", "a")
+    assert case is not None
+    assert (case.status, case.task_id) == ("suspected", None)
+    assert home.state("rewards", "t2|a").status == "calculated"
+
+
 def test_good_work_clears_what_the_record_suspected_with_evidence_and_reputation() -> None:
     home = Home()
     for n in range(6):

@@ -188,8 +188,7 @@ def _over_time(state: ValidationState, view: View, where: Where | None) -> Found
         seen = view.reviews(voter)
         note = f"accepted {seen.wrong} of {seen.wrong + seen.right} that an expert found bad"
         sign = Sign("colluding-votes", (voter,), 1_000_000, note)
-        # no task: its rewards are not those of one who only voted
-        found += _by_record(sign, seen, None, state, view, where)
+        found += _by_record(sign, seen, state, view, where)
     return tuple(found)
 
 
@@ -211,18 +210,20 @@ def _solver(state: ValidationState, view: View, where: Where | None) -> Found:
         if guilty:
             return (opened, _resolved(key, signs[0].severity_ppm, True, state, note, where))
         return (opened,)
-    return _by_record(repeated, work, state.task_id, state, view, where)
+    return _by_record(repeated, work, state, view, where)
 
 
 def _by_record(
     sign: Sign,
     record: Record,
-    task: str | None,
     state: ValidationState,
     view: View,
     where: Where | None,
 ) -> Found:
-    """Open, confirm or clear the case of one whose record weighs so much."""
+    """Open, confirm or clear the case of one whose record weighs so much.
+
+    It names no task: it may stay open for long, and no reward is to wait for that.
+    """
     (subject,) = sign.suspects
     key, weighs = case_id(sign.rule, subject), weight(record)
     case = view.case(key)
@@ -230,7 +231,7 @@ def _by_record(
     if status == "confirmed" or (status == "suspected" and INNOCENT < weighs < GUILTY):
         return ()
     if weighs >= SUSPICIOUS:
-        opened = _opened(sign, subject, task, state.key, where)
+        opened = _opened(sign, subject, None, state.key, where)
         if weighs < GUILTY:
             return (opened,)
         return (opened, _resolved(key, sign.severity_ppm, True, state, sign.note, where))
