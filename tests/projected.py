@@ -39,6 +39,21 @@ def histories(tasks: int = 4, seed: int = 1) -> dict[str, list[Fact]]:
     return {c: max(keys.values(), key=len) for c, keys in found.items()}
 
 
+def as_other(facts: list[Fact], case: str) -> list[Fact]:
+    """A history as one of another key."""
+    return [
+        fact._replace(
+            envelope=fact.envelope.model_copy(
+                update={
+                    "aggregate_id": f"{fact.envelope.aggregate_id}~{case}",
+                    "event_id": f"{fact.envelope.event_id}~{case}",
+                }
+            )
+        )
+        for fact in facts
+    ]
+
+
 class Lab:
     """`eu` of a small stack, facts written by hand. Use as a context manager."""
 

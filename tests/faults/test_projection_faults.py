@@ -1,7 +1,6 @@
-"""What does not belong on a fact topic is kept and named, and the stream goes on. On real parts.
+"""What does not belong on a fact topic is kept and named; projectors that stall, die, are replaced.
 
-And projectors that stall, die and are replaced: no state topic goes back (`state_regression`).
-"""
+On real parts; no state topic goes back (`state_regression`)."""
 
 from __future__ import annotations
 
@@ -25,7 +24,7 @@ from everlode.projector.worker import Outside
 from everlode.sdk.clock import WallClock
 from everlode.sdk.signals import SignalWriter
 from everlode.topics.names import fact_topic
-from tests.projected import TOPOLOGY, Lab, histories
+from tests.projected import TOPOLOGY, Lab, as_other, histories
 from tests.projecting import envelope, fact, newer
 
 pytestmark = pytest.mark.timeout(180)
@@ -45,18 +44,7 @@ def lab(running: Lab) -> Iterator[Lab]:
 
 
 def renamed(component: str, case: str) -> list[Fact]:
-    """The component's history as one of another key."""
-    return [
-        fact._replace(
-            envelope=fact.envelope.model_copy(
-                update={
-                    "aggregate_id": f"{fact.envelope.aggregate_id}~{case}",
-                    "event_id": f"{fact.envelope.event_id}~{case}",
-                }
-            )
-        )
-        for fact in HISTORY[component]
-    ]
+    return as_other(HISTORY[component], case)
 
 
 def key_of(facts: list[Fact]) -> str:
@@ -119,6 +107,9 @@ def test_fact_on_another_components_topic_is_a_dead_letter(lab: Lab, component: 
     lab.project()
     assert dict(lab.dead(component)[-1].headers)["dlt-code"] == b"wrong_topic"
     assert lab.version(other, stray[0]) == 0
+    dead = lab.dead(component)
+    lab.project()  # the next one begins after it
+    assert lab.dead(component) == dead
 
 
 @pytest.mark.parametrize("component", FACT_COMPONENTS)
@@ -296,20 +287,38 @@ def test_states_left_unpublished_are_published_once_by_who_takes_over(
     """Killed before step 5, whoever comes next, be it the same one again."""
     facts, raws = _one_more(lab, f"unpublished-{heir}")
     first = lab.worker(node_id="first")
-
-    def killed(_: list[Record]) -> list[int]:
-        raise Indefinite("killed")
-
-    monkeypatch.setattr(first._writer, "write", killed)
+    monkeypatch.setattr(first._writer, "write", _killed)
     with pytest.raises(Indefinite):
         first.apply(raws, "live")
     assert lab.version("tasks", key_of(facts)) == 4
-    assert _versions(lab, key_of(facts))[-1] == 2
     successor = lab.worker(node_id=heir)
     assert _versions(lab, key_of(facts))[-1] == 4
     published = len(lab.published("tasks"))
     successor.apply(raws, "live")
     assert len(lab.published("tasks")) == published
+
+
+def test_state_of_a_fact_that_waited_is_published_by_who_takes_over(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What waits has an old `seq`, for which the state topics already stand."""
+    lab.project()
+    facts, topic = renamed("tasks", "waited"), fact_topic("eu.1", "tasks")
+    first = lab.worker(node_id="first")
+    lab.append("tasks", lab.fact("tasks", facts[1]), lab.mark("tasks", Barrier(writer_id="w")))
+    for raw in lab.records(topic)[-2:]:
+        first.apply([raw], "live")
+    lab.append("tasks", lab.fact("tasks", facts[0]))
+    monkeypatch.setattr(first._writer, "write", _killed)
+    with pytest.raises(Indefinite):
+        first.apply(lab.records(topic)[-1:], "live")
+    assert lab.version("tasks", key_of(facts)) == 2
+    lab.worker(node_id="heir")
+    assert _versions(lab, key_of(facts)) == [2]
+
+
+def _killed(_: list[Record]) -> list[int]:
+    raise Indefinite("killed")
 
 
 def _versions(lab: Lab, key: str) -> list[int]:

@@ -26,7 +26,7 @@ from everlode.errors import ContractError, Unavailable
 from everlode.events.base import Fact
 from everlode.events.catalogue import FACT_COMPONENTS
 from everlode.projection.fold import Incoming, Key, Known, Outcome, PartitionFold, Position
-from everlode.projection.tables import row
+from everlode.projection.tables import column_names, row
 from everlode.projector.epochs import Decided, unasked
 from everlode.projector.findings import Found, untold
 from everlode.projector.learn import Learn, never
@@ -34,6 +34,8 @@ from everlode.topics import Topology
 from everlode.topics.names import dead_letter_topic, fact_topic, state_topic
 from everlode.topics.place import check_place, provenance
 
+TOPIC_COLUMN, SEQ_COLUMN = (column_names("tasks").index(name) for name in ("topic", "seq"))
+"""In the head of a row, which is the same of every component."""
 CACHED = 60_000
 """States kept in memory, a partition number."""
 
@@ -101,6 +103,8 @@ class PartitionWorker:
         self._cache: OrderedDict[Key, Known] = OrderedDict()
         self._dead = Sender(home.bootstrap)
         self.quarantined = 0
+        self._quarantined: dict[str, int] = {}
+        """Topic → offset after the last one of this batch."""
         left = [
             self._state_record(component, key, doc)
             for component, key, doc in self._db.unpublished(partition, taken.published)
@@ -138,12 +142,16 @@ class PartitionWorker:
         known = self._known(PartitionFold.keys(batch) | self._fold.releasable(epochs))
         old = {key: value.state for key, value in known.items()}
         outcome = self._fold.fold(batch, known, epochs)
+        self._pass_over()
         if outcome.problems:
             self._outside.found(self.partition, outcome.problems)
+        waited = {item.fact.envelope.aggregate_id for item in outcome.released}
         rows: dict[str, list[tuple[Any, ...]]] = {}
         for (component, key), value in outcome.changed.items():
-            before_it = old.get((component, key))
-            rows.setdefault(component, []).append(row(component, key, value, before_it))
+            made = row(component, key, value, old.get((component, key)))
+            if key in waited:
+                made = self._changed_now(made)
+            rows.setdefault(component, []).append(made)
         self._db.apply(self._fold, before, outcome, rows, self._published, counter)
         records = [
             self._state_record(component, values[0], values[10])
@@ -155,6 +163,23 @@ class PartitionWorker:
         self._note_published()
         self._remember(known)
         return outcome
+
+    def _changed_now(self, made: tuple[Any, ...]) -> tuple[Any, ...]:
+        """The row of a fact that waited, with the `seq` at which it changed, not the fact's own.
+
+        Else whoever takes over would hold its state for published long ago.
+        """
+        position = self._fold.positions.get(made[TOPIC_COLUMN])
+        if position is None:
+            return made
+        return (*made[:SEQ_COLUMN], position.seq, *made[SEQ_COLUMN + 1 :])
+
+    def _pass_over(self) -> None:
+        """Positions pass what was quarantined, so that it is not quarantined again."""
+        for topic, offset in self._quarantined.items():
+            position = self._fold.positions[topic]
+            position.next_offset = max(position.next_offset, offset)
+        self._quarantined.clear()
 
     def _positions(self) -> dict[str, Position]:
         return self._fold.positions
@@ -226,6 +251,8 @@ class PartitionWorker:
         if self._dead.flush(10):
             raise Unavailable(f"{topic}: a dead letter could not be written")
         self.quarantined += 1
+        passed = self._quarantined.get(raw.topic, 0)
+        self._quarantined[raw.topic] = max(passed, raw.offset + 1)
 
     def _read_back(self, missing: dict[str, tuple[int, int]]) -> list[Raw]:
         """Records between what was applied and the batch, which Faust did not hand out."""
