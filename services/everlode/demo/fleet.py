@@ -85,6 +85,7 @@ class Fleet:
         return {p.pid: p.kind for p in running if p.pid is not None}
 
     def end(self) -> None:
-        """Stop everything. Idempotent."""
-        self.stop(list(self._processes))
+        """SIGKILL everything: nothing is waited for any more. Idempotent."""
+        for process in self._processes.values():
+            process.kill9()
         self._processes.clear()

@@ -33,8 +33,11 @@ _GUARD = threading.Lock()
 """The library looks after its processes without a lock; we ask from two threads."""
 
 
-def _run(module: str, arguments: tuple[str, ...], env: Mapping[str, str], log: str) -> None:
-    """In the child: what `python -m module arguments` does."""
+def _run(
+    name: str, module: str, arguments: tuple[str, ...], env: Mapping[str, str], log: str
+) -> None:
+    """In the child: what `python -m module arguments` does, under a name that `ps` shows."""
+    Path("/proc/self/comm").write_text(name)
     os.setsid()
     child_setup(os.getppid(), signal.SIGKILL, None)()
     with open(log, "ab", buffering=0) as out:
@@ -54,7 +57,7 @@ class Forked:
     ) -> None:  # fmt: skip
         self.kind = kind
         self._process = _CONTEXT.Process(
-            target=_run, args=(module, arguments, dict(env), str(log)), name=name, daemon=True
+            target=_run, args=(name, module, arguments, dict(env), str(log)), daemon=True
         )
         with _GUARD:
             self._process.start()
