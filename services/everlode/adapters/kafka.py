@@ -24,6 +24,7 @@ from confluent_kafka import (
 from everlode.errors import FencedOut, Unavailable
 
 _MOVING = {KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE}
+_AWAY = {KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError._TIMED_OUT}
 TAIL_S = 0.03
 """How long a reader to the end waits for more after a batch's first record."""
 Headers = list[tuple[str, bytes]]
@@ -137,7 +138,7 @@ class Reader:
     def _offsets(
         self, asked: Mapping[tuple[str, int], int], timeout_s: float
     ) -> dict[tuple[str, int], int]:
-        """Asks again while a partition's leader moves, or is not known yet."""
+        """Asks again while a leader moves or is not known yet, and while nobody answers."""
         deadline = time.monotonic() + timeout_s
         found: dict[tuple[str, int], int] = {}
         while left := [TopicPartition(*k, asked[k]) for k in asked if k not in found]:
@@ -151,10 +152,11 @@ class Reader:
                 else:
                     cause = answer.error
             if len(found) < len(asked):
-                if cause.code() not in _MOVING or time.monotonic() > deadline:
+                pause = 0.1 if cause.code() in _MOVING else 0.5
+                if cause.code() not in _MOVING | _AWAY or time.monotonic() + pause > deadline:
                     where = f"{left[0].topic}/{left[0].partition}"
                     raise Unavailable(f"offsets of {where}: {cause.str()}")
-                time.sleep(0.1)
+                time.sleep(pause)  # a client that is asked at once fails at once, and spins
         return found
 
     def positions(self, partitions: Iterable[tuple[str, int]]) -> dict[tuple[str, int], int]:

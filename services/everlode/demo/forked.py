@@ -1,10 +1,9 @@
 """Processes forked from one that has imported everything: thirty starts cost one import.
 
-Each is a process of its own, in a session of its own, with a log of its own, and dies with us: the
-server that forks it ends when we do, and the kernel kills what a server leaves behind. Only the
-standard library's fork server is used; no client library has begun a thread in it. A program that
-starts any of these must guard its main part by `if __name__ == "__main__"`: each child imports it.
-Shell.
+Each is a process of its own, in a session of its own, with a log of its own, and kills itself when
+we are gone; then the server ends too. Only the standard library's fork server is used; no client
+library has begun a thread in it. A program that starts any of these must guard its main part by
+`if __name__ == "__main__"`: each child imports it. Shell.
 """
 
 from __future__ import annotations
@@ -18,8 +17,6 @@ import threading
 from collections.abc import Mapping
 from multiprocessing.connection import wait
 from pathlib import Path
-
-from everlode.stack.privilege import child_setup
 
 PRELOADED = (
     "everlode.cli.run", "everlode.nodes.build", "everlode.tasks.service", "everlode.miners.service",
@@ -39,13 +36,20 @@ def _run(
     """In the child: what `python -m module arguments` does, under a name that `ps` shows."""
     Path("/proc/self/comm").write_text(name)
     os.setsid()
-    child_setup(os.getppid(), signal.SIGKILL, None)()
+    threading.Thread(target=_die_with_parent, daemon=True).start()
     with open(log, "ab", buffering=0) as out:
         os.dup2(out.fileno(), 1)
         os.dup2(out.fileno(), 2)
     os.environ.update(env)
     sys.argv = [module, *arguments]
     importlib.import_module(module).main()
+
+
+def _die_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 class Forked:
