@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 CODE := schemas streams services tests $(wildcard benchmarks examples)
 LOCK := --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url
 ONLY ?=
-DEMO ?= --share 0.5
+DEMO ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-long check static parts bench lock clean
