@@ -159,8 +159,7 @@ def main() -> None:
     with Lab(folder) as lab:
         count = fill(lab)
         reader = Reader(lab.bootstrap, "bench-rows")
-        reader.assign(PLACES)
-        found = reader.until(reader.ends(PLACES), 60)
+        found = reader.to_ends(PLACES, 60)
         rows = [(r.topic, r.partition, r.offset, r.key, r.value) for b in found for r in b]
         reader.close()
         mine, limits, tables = [], [], []

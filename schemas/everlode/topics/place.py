@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 
+from everlode.avro.codec import Codec
 from everlode.errors import ContractError, EverlodeError
 from everlode.events.base import Fact
 from everlode.events.catalogue import EVENTS, FACT_COMPONENTS
@@ -34,6 +35,16 @@ def check_place(topic: str, key: bytes | None, fact: Fact) -> None:
         raise ContractError("the key is not the aggregate's id", code="wrong_key")
     if envelope.version < 1 and home in FACT_COMPONENTS:
         raise ContractError("a fact without a version", code="invalid")
+
+
+def placed(codec: Codec, topic: str, key: bytes | None, value: bytes | None) -> Fact:
+    """A record's fact, when it fits and belongs where it was found.
+
+    Raises: UnknownSchema, ContractError: see `Codec.decode_fact` and `check_place`.
+    """
+    fact = codec.decode_fact(value)
+    check_place(topic, key, fact)
+    return fact
 
 
 def provenance(

@@ -26,7 +26,7 @@ from everlode.events.stamp import millis_of
 from everlode.events.states import State
 from everlode.projection.fold import UNKNOWN, Incoming, Key, Known, Outcome, PartitionFold, Position
 from everlode.topics.names import state_topic
-from everlode.topics.place import check_place
+from everlode.topics.place import placed
 
 STALE_MS = 30_000
 """A partition further behind the newest than this is stale: T does not wait for it."""
@@ -293,8 +293,7 @@ class CutReader:
         for batch in self._reader.to_ends(starts, READ_S):
             for raw in batch:
                 try:
-                    fact = self._codec.decode_fact(raw.value)
-                    check_place(raw.topic, raw.key, fact)
+                    fact = placed(self._codec, raw.topic, raw.key, raw.value)
                 except ContractError:
                     continue  # the projector quarantined it
                 yield Incoming(raw.topic, raw.offset, fact, raw.value or b"")

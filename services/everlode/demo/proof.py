@@ -99,12 +99,9 @@ def decoded(log: dict[Place, list[bytes]]) -> Log:
 def read_decided(control_bootstrap: str) -> dict[str, int]:
     """Scope → epoch, out of the control log. Raises: Unavailable; ContractError."""
     reader = Reader(control_bootstrap, "proof", wait_ms=20)
-    places = {(CONTROL_TOPIC, 0): 0}
-    reader.assign(places)
     codec = Codec()
-    read_back = [
-        codec.decode_dict(r.value) for b in reader.until(reader.ends(places), 60) for r in b
-    ]
+    batches = reader.to_ends({(CONTROL_TOPIC, 0): 0}, 60)
+    read_back = [codec.decode_dict(raw.value) for batch in batches for raw in batch]
     reader.close()
     return epochs_decided(data for name, data in read_back if name == "ScopeAssigned")
 

@@ -36,7 +36,7 @@ from everlode.sdk.clock import Clock
 from everlode.topics.catalogue import DEAD_LETTER_CONSUMERS
 from everlode.topics.names import dead_letter_topic, fact_topic
 from everlode.topics.partition import partition_of
-from everlode.topics.place import check_place, provenance
+from everlode.topics.place import placed, provenance
 
 BARRIER_S = 1.0
 BOOTSTRAP_WAIT_S = 1.5
@@ -164,8 +164,7 @@ class Coordinator:
     def _one(self, raw: Raw) -> None:
         behind = raw.offset < self._ends.get((raw.topic, raw.partition), 0)
         try:
-            fact = self._codec.decode_fact(raw.value)
-            check_place(raw.topic, raw.key, fact)
+            fact = placed(self._codec, raw.topic, raw.key, raw.value)
         except ContractError as error:
             if not behind and raw.topic in self._alone:
                 self._dead(raw, error)

@@ -114,10 +114,8 @@ def _beats(reader: Reader, topic: str, partitions: int) -> dict[str, tuple[int, 
 
 
 def _tasks(reader: Reader, topic: str, partitions: int, tasks: ActiveTasks) -> None:
-    places = [(topic, p) for p in range(partitions)]
-    ends, codec = reader.ends(places), Codec()
-    reader.assign(dict.fromkeys(places, 0))
-    for batch in reader.until(ends, 60):
+    codec = Codec()
+    for batch in reader.to_ends({(topic, p): 0 for p in range(partitions)}, 60):
         for raw in batch:
             try:
                 tasks.saw(raw.partition, codec.decode_fact(raw.value))

@@ -36,7 +36,7 @@ from everlode.sdk.facts import FactLog, ForeignRecord
 from everlode.state.view import Where
 from everlode.topics.names import command_topic, dead_letter_topic, reply_topic
 from everlode.topics.partition import partition_of
-from everlode.topics.place import check_place, provenance
+from everlode.topics.place import placed, provenance
 
 BATCH = 500
 IDLE_S = 0.1
@@ -197,8 +197,7 @@ class Runtime:
     def _saw(self, batch: list[Raw]) -> None:
         for raw in batch:
             try:
-                fact = self._codec.decode_fact(raw.value)
-                check_place(raw.topic, raw.key, fact)
+                fact = placed(self._codec, raw.topic, raw.key, raw.value)
             except ContractError:
                 continue  # its own fold quarantines it; a look needs no more
             self.component.saw(fact)
@@ -257,8 +256,7 @@ class Runtime:
 
     def _react(self, batch: Batch, raw: Raw) -> None:
         try:
-            fact = self._codec.decode_fact(raw.value)
-            check_place(raw.topic, raw.key, fact)
+            fact = placed(self._codec, raw.topic, raw.key, raw.value)
         except ContractError:
             return  # the projection quarantines it; it can cause nothing
         source = Source(raw.topic, raw.partition, fact.envelope.seq)

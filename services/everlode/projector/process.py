@@ -29,7 +29,7 @@ from everlode.settings import settings
 from everlode.stack.endpoints import Endpoints
 from everlode.topics import Topology
 from everlode.topics.names import fact_topic, region_of
-from everlode.topics.place import check_place
+from everlode.topics.place import placed
 
 
 class Projector:
@@ -66,8 +66,7 @@ class Projector:
         miners: dict[str, list[tuple[Any, ...]]] = {}
         for message in messages:
             try:
-                fact = self._codec.decode_fact(message.value)
-                check_place(message.topic, message.key, fact)
+                fact = placed(self._codec, message.topic, message.key, message.value)
             except ContractError:
                 continue  # the detector quarantines it
             envelope, data = fact

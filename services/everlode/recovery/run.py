@@ -12,16 +12,14 @@ tail folded there; the stage of fraud gates them. Shell.
 
 from __future__ import annotations
 
-import re
 import shutil
 import time
 from collections.abc import Callable
 from contextlib import closing
 from typing import Any, NamedTuple
 
-from everlode.adapters.kafka_admin import ensure_topics
+from everlode.adapters.kafka_admin import ensure_topics, state_generations
 from everlode.adapters.kafka_control import ControlLog
-from everlode.adapters.kafka_places import topic_names
 from everlode.adapters.postgres import current_generation
 from everlode.adapters.s3 import ObjectStore
 from everlode.backup.keys import KeyRing
@@ -35,8 +33,6 @@ from everlode.recovery.journal import RecoveryJournal
 from everlode.recovery.plan import PRIORITIES, STATES_OF, RecoveryPlan
 from everlode.recovery.stages import Replayed, Stages, Target
 from everlode.topics import state_topics
-
-_STATE_TOPIC = re.compile(r"^state\.g(\d+)\.")
 
 
 class ComponentResult(NamedTuple):
@@ -198,12 +194,8 @@ class Recovery:
 
     def _next(self, manifest: Manifest) -> int:
         """Above every generation that PostgreSQL, the backup or a topic knows."""
-        found = [current_generation(self._target.conninfo), manifest.generation]
-        for name in topic_names(self._target.bootstrap):
-            match = _STATE_TOPIC.match(name)
-            if match:
-                found.append(int(match[1]))
-        return max(found) + 1
+        known = state_generations(self._target.bootstrap)
+        return max(current_generation(self._target.conninfo), manifest.generation, *known) + 1
 
     # -- 3. stages ---------------------------------------------------------------------------
 

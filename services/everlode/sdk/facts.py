@@ -22,7 +22,7 @@ from everlode.events.health import ForeignWrite
 from everlode.events.stamp import HybridClock
 from everlode.topics.names import fact_topic
 from everlode.topics.partition import partition_of
-from everlode.topics.place import check_place
+from everlode.topics.place import placed
 
 KEY = 1024
 """Characters of a foreign record's key that are told."""
@@ -142,8 +142,7 @@ class FactLog:
         self._next[raw.topic, raw.partition] = raw.offset + 1
         where = f"{raw.topic}/{raw.partition}@{raw.offset}"
         try:
-            fact = self._codec.decode_fact(raw.value)
-            check_place(raw.topic, raw.key, fact)
+            fact = placed(self._codec, raw.topic, raw.key, raw.value)
         except ContractError as error:
             raise IntegrityError(
                 f"{where}: {error.message}",

@@ -25,7 +25,7 @@ from everlode.errors import ContractError
 from everlode.events.base import Fact
 from everlode.events.health import DetectorStarted
 from everlode.topics.names import dead_letter_topic, fact_topic
-from everlode.topics.place import check_place, provenance
+from everlode.topics.place import placed, provenance
 
 BATCH = 200
 WARM_MS = 60_000
@@ -123,9 +123,7 @@ class DetectionAgent:
                     await self._observe(detector, record.offset, self._decoded(record))
 
     def _decoded(self, record: Any) -> Fact:
-        fact = self._codec.decode_fact(record.value)
-        check_place(self._topic, record.key, fact)
-        return fact
+        return placed(self._codec, self._topic, record.key, record.value)
 
     async def _publish(self, verdict: Verdict) -> None:
         """Written and acknowledged before the heartbeats are."""
