@@ -13,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from everlode.adapters.kafka import Reader, Record, Writer
+from everlode.adapters.kafka import Record, Writer
 from everlode.adapters.kafka_admin import delete_topics
 from everlode.adapters.postgres import Projection, current_generation
 from everlode.adapters.s3 import S3Store
@@ -37,6 +37,7 @@ from everlode.topics.names import fact_topic
 from everlode.topics.partition import partition_of
 from tests.decided import decide
 from tests.simulation.test_state_simulation import Region
+from tests.whole_topic import records
 
 FIRST = datetime(2026, 1, 1, tzinfo=UTC)
 BARRIER = Barrier(writer_id="test")
@@ -154,11 +155,7 @@ class Backed:
 
     def signals(self, component: str) -> list[Fact]:
         """All signals of a one-partition topic, in order."""
-        reader = Reader(self.bootstrap, "test-signals")
-        place = {(fact_topic("eu.1", component), 0): 0}
-        reader.assign(place)
-        found = [raw for batch in reader.until(reader.ends(place), 30) for raw in batch]
-        reader.close()
+        found = records(self.bootstrap, fact_topic("eu.1", component))
         return [self.codec.decode_fact(raw.value) for raw in found]
 
     def create(self) -> Manifest:

@@ -10,7 +10,7 @@ from typing import Any
 
 from confluent_kafka import Producer
 
-from everlode.adapters.kafka import Raw, Reader
+from everlode.adapters.kafka import Raw
 from everlode.adapters.kafka_admin import ensure_topics
 from everlode.adapters.postgres import Projection
 from everlode.avro.codec import encode_fact
@@ -23,6 +23,7 @@ from everlode.stack import NativeStack
 from everlode.topics import Topology, state_topics
 from everlode.topics.names import dead_letter_topic, fact_topic, state_topic
 from tests.backed import story
+from tests.whole_topic import records
 
 TOPOLOGY = Topology(regions=("eu",), control_replication=1, control_min_insync=1)
 FIRST = datetime(2026, 1, 1, tzinfo=UTC)
@@ -182,12 +183,7 @@ class Lab:
 
     def records(self, topic: str, partitions: int = 1) -> list[Raw]:
         """All committed records of a topic, by partition."""
-        reader = Reader(self.bootstrap, "test-records")
-        places = {(topic, p): 0 for p in range(partitions)}
-        reader.assign(places)
-        found = [raw for batch in reader.until(reader.ends(places), 30) for raw in batch]
-        reader.close()
-        return sorted(found, key=lambda raw: (raw.partition, raw.offset))
+        return records(self.bootstrap, topic, partitions)
 
     def dead(self, component: str) -> list[Raw]:
         """Dead letters of a fact topic, oldest first."""

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 
-from everlode.adapters.kafka import Raw, Reader
+from everlode.adapters.kafka import Raw
 from everlode.adapters.kafka_control import ControlFollower, ControlLog
 from everlode.avro.codec import Codec
 from everlode.control.scopes import scope_of
@@ -23,6 +23,7 @@ from everlode.events.control import ScopeAssigned
 from everlode.sdk import MiningClient
 from everlode.stack import NativeStack
 from everlode.topics.names import fact_topic
+from tests.whole_topic import records
 
 PARTITIONS = 2
 
@@ -161,12 +162,7 @@ class Region:
 
     def records(self, topic: str, partitions: int = PARTITIONS) -> list[Raw]:
         """All committed records of a topic, by partition."""
-        reader = Reader(self.bootstrap, "test-records")
-        places = {(topic, p): 0 for p in range(partitions)}
-        reader.assign(places)
-        found = [raw for batch in reader.until(reader.ends(places), 30) for raw in batch]
-        reader.close()
-        return sorted(found, key=lambda raw: (raw.partition, raw.offset))
+        return records(self.bootstrap, topic, partitions)
 
     def facts(self, component: str) -> list[Fact]:
         """All facts of a component, marks included, by partition."""

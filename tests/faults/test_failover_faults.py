@@ -21,7 +21,6 @@ from typing import Any, TypeVar
 
 import pytest
 
-from everlode.adapters.kafka import Reader
 from everlode.adapters.kafka_control import ControlFollower, ControlLog
 from everlode.avro.codec import Codec
 from everlode.control.fold import ControlState
@@ -34,6 +33,7 @@ from everlode.events.recovery import OperationStep, TaskManagerRecoveryEnded
 from everlode.events.tasks import TaskAssigned, TaskMigrated, TaskSubmitted
 from everlode.sdk import MiningClient
 from everlode.stack import NativeStack
+from tests.whole_topic import records
 
 pytestmark = pytest.mark.timeout(280)
 T = TypeVar("T")
@@ -122,16 +122,9 @@ class Network:
 
     def log(self, topic: str, partitions: int = 2) -> list[tuple[int, Fact]]:
         """All facts of a topic: (partition, fact)."""
-        places = [(topic, p) for p in range(partitions)]
-        reader, codec = Reader(self.bootstrap, "checker"), Codec()
-        reader.assign(dict.fromkeys(places, 0))
-        found = [
-            (raw.partition, codec.decode_fact(raw.value))
-            for batch in reader.until(reader.ends(places), 30)
-            for raw in batch
-        ]
-        reader.close()
-        return found
+        codec = Codec()
+        found = records(self.bootstrap, topic, partitions)
+        return [(raw.partition, codec.decode_fact(raw.value)) for raw in found]
 
     def until(self, what: Callable[[ControlState], bool], seconds: float = 60) -> ControlState:
         return self.control.wait_for(what, seconds)

@@ -15,7 +15,6 @@ import pytest
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._config import AlterConfigOpType, ConfigEntry, ConfigResource
 
-from everlode.adapters.kafka import Reader
 from everlode.adapters.postgres import current_generation
 from everlode.backup.operation import back_up
 from everlode.demo.recount import LoggedEvent, differing, recount
@@ -26,6 +25,7 @@ from everlode.recovery.plan import RecoveryPlan
 from everlode.topics.names import state_topic
 from tests.backed import TOPOLOGY, Backed, story
 from tests.region import Node, until
+from tests.whole_topic import records
 
 pytestmark = pytest.mark.timeout(280)
 PLAN = RecoveryPlan(plan_name="test", disaster_type="database-corruption", target_region="eu")
@@ -68,15 +68,10 @@ class Watched(Backed):
         generation = current_generation(self.conninfo)
         found: dict[tuple[str, str], list[int]] = defaultdict(list)
         for component in COMPONENTS:
-            places = {(state_topic(generation, component), p): 0 for p in (0, 1)}
-            reader = Reader(self.bootstrap, "test-states")
-            reader.assign(places)
-            for batch in reader.until(reader.ends(places), 30):
-                for raw in batch:
-                    assert raw.key is not None
-                    state = self.codec.decode_state(raw.value)
-                    found[component, raw.key.decode()].append(state.version)
-            reader.close()
+            for raw in records(self.bootstrap, state_topic(generation, component), 2):
+                assert raw.key is not None
+                state = self.codec.decode_state(raw.value)
+                found[component, raw.key.decode()].append(state.version)
         return found
 
     def check_states(self) -> None:

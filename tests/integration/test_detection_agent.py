@@ -13,7 +13,6 @@ from datetime import UTC, datetime
 import pytest
 from confluent_kafka import Producer
 
-from everlode.adapters.kafka import Raw, Reader
 from everlode.adapters.kafka_admin import ensure_topics
 from everlode.avro.codec import Codec, encode_fact
 from everlode.events.barriers import Barrier
@@ -23,6 +22,7 @@ from everlode.events.heartbeats import NodeBeat, ProbeAnswered
 from everlode.stack import NativeStack
 from everlode.topics import Topology, catalogue
 from tests.poison import BYTES, KEYS, spoil
+from tests.whole_topic import records
 
 pytestmark = pytest.mark.timeout(110)
 BEATS, HEALTH, DEAD = "detect.1.heartbeats", "detect.1.health", "dlt.detector.detect.1.heartbeats"
@@ -108,17 +108,8 @@ class Partition:
         assert self._producer.flush(10) == 0
 
 
-def read(broker: str, topic: str, partitions: int) -> list[Raw]:
-    reader = Reader(broker, "test", wait_ms=10)
-    places = [(topic, p) for p in range(partitions)]
-    reader.assign(dict.fromkeys(places, 0))
-    found = [raw for batch in reader.until(reader.ends(places), 20) for raw in batch]
-    reader.close()
-    return found
-
-
 def verdicts(broker: str) -> list[Fact]:
-    return [Codec().decode_fact(raw.value) for raw in read(broker, HEALTH, 1)]
+    return [Codec().decode_fact(raw.value) for raw in records(broker, HEALTH, 1)]
 
 
 def until(broker: str, kind: type[Event], count: int) -> list[Fact]:
@@ -146,7 +137,7 @@ def test_agent_publishes_verdicts_and_its_successor_repeats_them_with_the_same_i
     try:
         one = until(broker, NodeLost, 1)
         assert [type(f.data) for f in one] == [DetectorStarted, NodeSuspected, NodeLost]
-        dead = read(broker, DEAD, 1)
+        dead = records(broker, DEAD, 1)
         assert [raw.value for raw in dead] == [value for _, value in poison]
         letters = [dict(raw.headers) for raw in dead]
         codes = [*POISON.values(), "wrong_topic"]

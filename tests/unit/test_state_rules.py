@@ -21,6 +21,8 @@ from everlode.state.formulas import penalty_of, reputation_after, reward_of, sta
 from everlode.state.miner import MOST_DEPOSITS, average_score_ppm, locks_after
 from everlode.state.task import OVERDUE, used_attempts
 from tests.state_commands import fact_of
+from tests.state_commands import solution as solution_of
+from tests.state_commands import submit as submit_task
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 LATER = NOW + timedelta(hours=1)
@@ -63,21 +65,10 @@ class Aggregate:
 
 
 def submit(**changes: Any) -> c.SubmitTask:
-    fields: dict[str, Any] = {
-        "client_id": "c",
-        "task_type": "training",
-        "payload_uri": "u",
-        "payload_sha256": SHA,
-        "payload_bytes": 1,
-        "cpu_milli": 1,
-        "memory_mib": 1,
-        "gpus": 1,
-        "gpu_milli": 1,
-        "base_reward_micro": 1_000_000,
-        "max_attempts": 2,
-        "deadline_at": DEADLINE,
-    }
-    return c.SubmitTask(**{**fields, **changes})
+    training = {
+        "task_type": "training", "payload_sha256": SHA, "max_attempts": 2, "deadline_at": DEADLINE
+    }  # fmt: skip
+    return submit_task(**training | changes)
 
 
 def assign(miner: str = "m1", node: str = "n1", until: datetime = LATER) -> c.AssignTask:
@@ -92,15 +83,7 @@ def progress(ppm: int, attempt: int = 1, miner: str = "m1", **more: Any) -> c.Re
 
 
 def solve(attempt: int = 1, solution: str = "s1", miner: str = "m1") -> c.SubmitSolution:
-    return c.SubmitSolution(
-        miner_id=miner,
-        attempt=attempt,
-        solution_id=solution,
-        solution_uri="u",
-        solution_sha256=SHA,
-        solution_bytes=1,
-        work_ms=7,
-    )
+    return solution_of(miner, attempt, solution, SHA, work_ms=7)
 
 
 def validated(accepted: bool = True, solution: str = "s1") -> c.RecordValidation:
