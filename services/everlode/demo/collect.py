@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import time
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
@@ -66,6 +67,16 @@ def _failover(recovery_stream: list[tuple[str, dict[str, Any]]]) -> dict[str, An
         "time_to_promote_ms": promote[0]["duration_ms"] if promote else None,
         **{k: last[k] for k in keys},
     }
+
+
+def await_failover(endpoints: Endpoints, timeout_s: float) -> None:
+    """Wait for the failover's end: work may end before it, and the coordinators are stopped then.
+
+    One that has not ended after `timeout_s` is a failure of the report, not of this.
+    """
+    deadline = time.monotonic() + timeout_s
+    while not _failover(_signals(endpoints, "recovery"))["ended"] and time.monotonic() < deadline:
+        time.sleep(0.5)
 
 
 def _promises(demo: Demo, entries: list[Any], proof: Proof) -> dict[str, Any]:

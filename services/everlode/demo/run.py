@@ -24,7 +24,7 @@ from everlode.backup.keys import KeyRing
 from everlode.backup.manifest import Manifest
 from everlode.backup.operation import back_up
 from everlode.control.scopes import SCOPE_OF
-from everlode.demo.collect import collect
+from everlode.demo.collect import await_failover, collect
 from everlode.demo.fleet import Fleet
 from everlode.demo.levels import await_level, await_projectors
 from everlode.demo.meter import proportional
@@ -240,7 +240,7 @@ class Demo:
                 str(self.root / "plan.json"),
             )  # fmt: skip
         deadline = time.monotonic() + 90
-        while not all(s.get("registered") for s in self._statuses()):
+        while not all(s.get("registered") for s in self.statuses()):
             self._check_alive()
             if time.monotonic() > deadline:
                 raise Unavailable("miners are not registered after 90 s", hint="see the logs")
@@ -249,7 +249,8 @@ class Demo:
         self.times["actors_at_s"] = time.monotonic() - self._began
         self._mark("work", "clients, miners and reviewers begin")
 
-    def _statuses(self) -> list[dict[str, Any]]:
+    def statuses(self) -> list[dict[str, Any]]:
+        """The actors' last words, a region each."""
         found = []
         for region in self._topology.regions:
             try:
@@ -264,7 +265,7 @@ class Demo:
         deadline = time.monotonic() + wanted
         told = 0.0
         while True:
-            statuses = self._statuses()
+            statuses = self.statuses()
             ended = sum(s["ended"] for s in statuses)
             total = sum(s["tasks"] for s in statuses)
             finished = all(s.get("finished") for s in statuses)
@@ -286,7 +287,7 @@ class Demo:
         """Raises: Unavailable: a process has ended that was neither killed by us nor finished."""
         allowed = {
             f"actors-{region}"
-            for region, status in zip(self._topology.regions, self._statuses(), strict=True)
+            for region, status in zip(self._topology.regions, self.statuses(), strict=True)
             if status.get("finished")
         }
         if self._killed.is_set():
@@ -366,6 +367,7 @@ class Demo:
         self.times["work_s"] = time.monotonic() - self._began - self.times["actors_at_s"]
         self._mark("proof", "the work has ended; waiting until every projection is level")
         began = time.monotonic()
+        await_failover(endpoints, 60)
         await_level(endpoints, self._topology, 120, self.fleet.stop)
         journals = [self._plan.journal(r) for r in self._topology.regions]
         payouts = sorted((self.root / "payouts").glob("*.jsonl"))
@@ -394,7 +396,3 @@ class Demo:
     def workload(self) -> Any:
         """The plan of the work."""
         return self._workload
-
-    def statuses(self) -> list[dict[str, Any]]:
-        """The actors' last words."""
-        return self._statuses()
