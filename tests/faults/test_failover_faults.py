@@ -64,6 +64,8 @@ class Network:
         return self
 
     def __exit__(self, *_: object) -> None:
+        for node in self.processes:  # pytest shows it when the test fails
+            sys.stderr.write(f"--- {node}\n{self.said(node)[-2000:]}")
         self.control.close()
         for process in self.processes.values():
             if process.poll() is None:

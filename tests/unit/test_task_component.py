@@ -141,5 +141,14 @@ def test_newer_state_of_a_miner_counts_at_once() -> None:
         delta_ppm=1, reputation_ppm=900_000, reason="accepted", subject_id="s"
     )
     node.miner("a", better)
-    candidates = node.component._candidates("inference")
+    candidates = node.component._by_type["inference"]
     assert {m.key: m.reputation_ppm for m in candidates} == {"a": 900_000, "b": 500_000}
+
+
+def test_tasks_that_came_before_their_miner_are_assigned_when_it_comes() -> None:
+    node = Node()
+    node.do("a", submit())
+    node.do("b", submit())
+    assert node.assigned() == {}  # nobody can take them, and no other task waits
+    node.rich("m")
+    assert node.assigned() == {"a": "m", "b": "m"}

@@ -120,20 +120,21 @@ class TaskComponent(Component):
             for candidates, place in self._places.get(key, ()):
                 candidates[place] = new
 
-    def _candidates(self, task_type: str) -> list[MinerState]:
-        if self._stale:
-            self._stale = False
-            self._by_type, self._places = {}, {}
-            for miner in self._miners.values():
-                if miner.status == "active":
-                    for name in miner.specialties:
-                        candidates = self._by_type.setdefault(name, [])
-                        place = (candidates, len(candidates))
-                        self._places.setdefault(miner.key, []).append(place)
-                        candidates.append(miner)
-            self._waiting.update(self._stuck)
-            self._stuck.clear()
-        return self._by_type.get(task_type, [])
+    def _list_candidates(self) -> None:
+        """List the miners anew when other ones offer; what nobody could take waits again."""
+        if not self._stale:
+            return
+        self._stale = False
+        self._by_type, self._places = {}, {}
+        for miner in self._miners.values():
+            if miner.status == "active":
+                for name in miner.specialties:
+                    candidates = self._by_type.setdefault(name, [])
+                    place = (candidates, len(candidates))
+                    self._places.setdefault(miner.key, []).append(place)
+                    candidates.append(miner)
+        self._waiting.update(self._stuck)
+        self._stuck.clear()
 
     # -- what is due -------------------------------------------------------------------------
 
@@ -141,6 +142,7 @@ class TaskComponent(Component):
         """Assignments of waiting tasks, oldest first, and ends of leases and tasks by time."""
         yield from self._expired(now)
         yield from self._past_deadline(now)
+        self._list_candidates()
         healthy = {
             n.node_id: self.by_manager[n.node_id]
             for n in control.nodes_of(self.home, "task-manager")
@@ -169,7 +171,7 @@ class TaskComponent(Component):
         return promised
 
     def _assignment(self, task: TaskState, now: datetime, turn: _Turn) -> Owed | None:
-        candidates = self._candidates(task.task_type)
+        candidates = self._by_type.get(task.task_type, [])
         if all(task.gpus > m.gpus for m in candidates):
             self._waiting.pop(task.key, None)  # no miner can ever take it, as they are now
             self._stuck[task.key] = None
