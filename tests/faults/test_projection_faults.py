@@ -374,7 +374,7 @@ def test_unknown_schema_is_waited_for_and_quarantined_only_when_it_does_not_come
     projector = Projector(lab.home("one"), TOPOLOGY)
     projector.held.assigned({0})
     raws = lab.records(fact_topic("eu.1", "miners"))[-3:]
-    projector.apply(0, [Message(*raw) for raw in raws])
+    projector.apply(0, [Message(*raw[:5], raw.headers) for raw in raws])
     projector.held.assigned(())
     projector.held.settle(0)
     projector._beats_db.close()

@@ -10,7 +10,7 @@ from everlode.errors import FencedOut
 from everlode.projector.held import RETAKE_S, Held
 from everlode.projector.worker import PartitionWorker
 
-RAWS = [Raw("eu.1.tasks", 0, n, b"k", b"v", [], 0) for n in range(3)]
+RAWS = [Raw("eu.1.tasks", 0, n, b"k", b"v", []) for n in range(3)]
 
 
 class Owners:

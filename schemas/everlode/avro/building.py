@@ -17,6 +17,8 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from typing import Any
 
+from pydantic import BaseModel
+
 from everlode.events.base import Record
 from everlode.events.types import whole_milliseconds
 
@@ -39,6 +41,10 @@ _KNOWN: dict[str, frozenset[str]] = {
 """Kinds of pydantic's schemas, with all that may be said of each."""
 
 
+_SLOTS = ("__dict__", "__pydantic_fields_set__", "__pydantic_extra__", "__pydantic_private__")
+"""All that an instance of a model holds."""
+
+
 class _Unknown(Exception):
     """Something that is pydantic's alone."""
 
@@ -47,7 +53,9 @@ class _Checks:
     """Expressions over a model's values, and what their names stand for."""
 
     def __init__(self) -> None:
-        self.names: dict[str, Any] = {"__builtins__": {}, "len": len, "all": all}
+        self.names: dict[str, Any] = {
+            "__builtins__": {}, "len": len, "all": all, "map": map, "tuple": tuple,
+        }  # fmt: skip
 
     def of(self, schema: Mapping[str, Any], value: str) -> Iterator[str]:
         """Expressions that are true when `value` (an expression) fits."""
@@ -92,14 +100,15 @@ class _Checks:
                 if "pattern" in schema:
                     # pydantic's $ is the very end; Python's is before a last newline too
                     found = re.compile(re.sub(r"\$$", r"\\Z", schema["pattern"])).search
-                    yield f"{self._name(found)}({value}) is not None"
+                    yield f"{self.name(found)}({value}) is not None"
             case "literal":
-                yield f"{value} in {self._name(frozenset(schema['expected']))}"
+                yield f"{value} in {self.name(frozenset(schema['expected']))}"
             case "float":
                 if schema.get("allow_inf_nan") is False:
                     yield f"{value} - {value} == 0"
 
-    def _name(self, thing: Any) -> str:
+    def name(self, thing: Any) -> str:
+        """A name that stands for a thing."""
         name = f"c{len(self.names)}"
         self.names[name] = thing
         return name
@@ -146,21 +155,23 @@ def builder(model: type[Record]) -> Build:
         tests = [test for n, s in fields.items() for test in checks.of(s, f"v[{n!r}]")]
     except _Unknown:
         return validate
-    text = f"lambda v: {' and '.join(tests) or True}"
-    fits = eval(text, checks.names)  # noqa: S307 - text of our own field names and numbers
-    lists, names = _lists(fields), set(fields)
-    new, put = object.__new__, object.__setattr__
-
-    def build(value: dict[str, Any]) -> Any:
-        for name, make in lists:
-            value[name] = tuple(map(make, value[name]) if make else value[name])
-        if not fits(value):
-            return validate(value)
-        made = new(model)
-        put(made, "__dict__", value)
-        put(made, "__pydantic_fields_set__", names)  # shared: a frozen model never adds to it
-        put(made, "__pydantic_extra__", None)
-        put(made, "__pydantic_private__", None)
-        return made
-
+    lines = []
+    for name, make in _lists(fields):
+        item = f"map({checks.name(make)}, v[{name!r}])" if make else f"v[{name!r}]"
+        lines.append(f"v[{name!r}] = tuple({item})")
+    checks.names |= {"validate": validate, "new": object.__new__, "model": model}
+    checks.names |= {f"set{n}": BaseModel.__dict__[slot].__set__ for n, slot in enumerate(_SLOTS)}
+    checks.names["names"] = set(fields)  # shared: a frozen model never adds to it
+    lines += [
+        f"if not ({' and '.join(tests) or True}): return validate(v)",
+        "made = new(model)",
+        "set0(made, v)",
+        "set1(made, names)",
+        "set2(made, None)",
+        "set3(made, None)",
+        "return made",
+    ]
+    text = "\n ".join(["def build(v):", *lines])
+    exec(text, checks.names)  # noqa: S102 - text of our own field names and numbers
+    build: Build = checks.names["build"]
     return build

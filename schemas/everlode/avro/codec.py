@@ -233,6 +233,11 @@ class Codec:
         """True when records with this fingerprint can be decoded."""
         return fingerprint in self._book
 
+    def type_name(self, data: bytes | None) -> str | None:
+        """What a record says that it is, without decoding it; None when that is not known."""
+        entry = self._book.get((data or b"")[2:10])
+        return entry.name if entry is not None else None
+
     def decode_dict(self, data: bytes | None) -> tuple[str, dict[str, Any]]:
         """Type name and plain values of any record.
 

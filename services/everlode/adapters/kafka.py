@@ -43,8 +43,14 @@ class Raw(NamedTuple):
     offset: int
     key: bytes | None
     value: bytes | None
-    headers: list[tuple[str, bytes]]
-    timestamp_ms: int
+    source: Headers | Message
+    """Its headers, or the client's message, which is asked for them when they are wanted."""
+
+    @property
+    def headers(self) -> Headers:
+        """What was said beside the value."""
+        found = self.source if isinstance(self.source, list) else self.source.headers()
+        return cast("Headers", found or [])
 
 
 class Record(NamedTuple):
@@ -254,8 +260,7 @@ def _raw(message: Message) -> Raw:
         message.offset() or 0,
         message.key(),
         message.value(),
-        cast("list[tuple[str, bytes]]", message.headers() or []),
-        message.timestamp()[1],
+        message,
     )
 
 

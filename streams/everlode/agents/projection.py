@@ -29,7 +29,6 @@ class Message(NamedTuple):
     key: bytes | None
     value: bytes | None
     headers: list[tuple[str, bytes]]
-    timestamp_ms: int
 
 
 class Effects(NamedTuple):
@@ -48,9 +47,7 @@ class Effects(NamedTuple):
 def _message(event: Any) -> Message:
     m = event.message
     headers = m.headers.items() if isinstance(m.headers, dict) else (m.headers or ())
-    return Message(
-        m.topic, m.partition, m.offset, m.key, m.value, list(headers), int(m.timestamp * 1000)
-    )
+    return Message(m.topic, m.partition, m.offset, m.key, m.value, list(headers))
 
 
 class ProjectionAgents:

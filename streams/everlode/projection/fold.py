@@ -150,14 +150,18 @@ class PartitionFold:
         return found
 
     def fold(
-        self, batch: list[Incoming], known: dict[Key, Known], epochs: Epochs | None = None
+        self,
+        batch: list[Incoming],
+        known: dict[Key, Known],
+        epochs: Epochs | None = None,
+        out: Outcome | None = None,
     ) -> Outcome:
-        """Fold a batch; `known` has an entry for each of `keys(batch)` and is brought up to date.
+        """Fold a batch; `known` has, or gives, each of its aggregates, and is brought up to date.
 
         `epochs` is what the control log has decided; without it every epoch counts as decided.
         Order: within a topic as in the log; topics do not depend on each other.
         """
-        out = Outcome()
+        out = out or Outcome()
         for key in self.releasable(epochs) & known.keys():
             self._go_on(key, known, epochs, out)
         for item in batch:

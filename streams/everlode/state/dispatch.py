@@ -20,6 +20,7 @@ __all__ = [
     "decide",
     "evolve",
     "evolve_fact",
+    "state_component",
 ]
 
 _MODULES: dict[str, Any] = {
@@ -55,6 +56,11 @@ def component_of_state(event: type[Event] | str) -> str:
     if name is None:
         raise ContractError(f"{event} folds into no aggregate", code="no_aggregate")
     return name
+
+
+def state_component(name: str | None) -> str | None:
+    """State component of an event's name; None when it folds into no aggregate."""
+    return _STATES.get(name)
 
 
 def component_of_command(command: Command) -> str:

@@ -102,12 +102,13 @@ def folding(
     `again` may come later too. It returns the state after the fact, None after a deletion, and
     raises IntegrityError when the fact cannot follow the state (code `lost_history`).
     """
-    begins = {folds[cls] for cls in first}
-    follows = {fold for cls, fold in folds.items() if fold not in begins or cls in tuple(again)}
+    begins = {cls: folds[cls] for cls in first}
+    again = tuple(again)
+    follows = {cls: fold for cls, fold in folds.items() if cls not in begins or cls in again}
 
     def evolve(state: S | None, fact: Fact, partition: int) -> S | None:
-        fold = folds.get(type(fact.data))
-        if fold is None or fold not in (begins if state is None else follows):
+        fold = (begins if state is None else follows).get(type(fact.data))
+        if fold is None:
             raise lost_history(fact, state)
         return fold(state, fact, partition)
 
