@@ -18,6 +18,7 @@ from pydantic import AwareDatetime, BaseModel
 from everlode.avro import codec, schemas
 from everlode.avro.codec import Codec, UnknownSchema
 from everlode.errors import ContractError
+from everlode.events import commands as c
 from everlode.events import states
 from everlode.events.base import CommandAnswered, CommandHeader, Envelope, Event, Record
 from everlode.events.catalogue import COMMANDS, EVENTS, STATES
@@ -256,6 +257,22 @@ def test_too_large_event_is_refused_with_a_way_out() -> None:
     assert "URI" in caught.value.hint
     with pytest.raises(ContractError, match="above"):
         BOOK.decode_fact(codec.MARKER + b"x" * codec.MAX_BYTES)
+
+
+def test_too_large_command_is_refused_on_both_sides() -> None:
+    header = CommandHeader(
+        command_id="c", aggregate_id="m", issued_by="x", reply_to="r", correlation_id="s",
+        issued_at=datetime(2026, 1, 1, tzinfo=UTC),
+    )  # fmt: skip
+    fits = c.UpdateMiner(endpoint="e", specialties=("x" * 4000,) * 24, max_concurrent=1)
+    assert BOOK.decode_request(codec.encode_request(header, fits)).data == fits
+    large = fits.model_copy(update={"specialties": ("x" * 4000,) * 25})
+    with pytest.raises(ContractError) as caught:
+        codec.encode_request(header, large)
+    assert caught.value.code == "too_large"
+    written = codec._write("UpdateMiner", {"header": header.__dict__, **large.__dict__})
+    with pytest.raises(ContractError, match="above"):
+        BOOK.decode_request(written)
 
 
 def test_times_in_any_zone_keep_their_instant() -> None:

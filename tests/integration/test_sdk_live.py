@@ -12,9 +12,9 @@ import pytest
 from everlode.adapters.kafka import Record, Sender
 from everlode.errors import ContractError, DeadlineExceeded, FencedOut, Refusal
 from everlode.events import commands as c
-from everlode.events.base import Fact
+from everlode.events.base import Fact, LedgerEntry
 from everlode.events.miners import MinerRetired
-from everlode.events.rewards import RewardWithheld
+from everlode.events.rewards import RewardReversed, RewardWithheld
 from everlode.sdk import (
     Ack,
     AsyncEventConsumer,
@@ -79,6 +79,22 @@ def test_event_producer_refuses_what_belongs_on_another_topic(region: Region) ->
         made.emit("k0", MinerRetired(reason="r"))
     assert (caught.value.code, bool(caught.value.hint)) == ("wrong_topic", True)
     made.close()
+
+
+def test_event_producer_refuses_a_fact_that_is_too_large_and_appends_the_others(
+    region: Region,
+) -> None:
+    entries = tuple(LedgerEntry(account=f"{n:0200}", amount_micro=0) for n in range(6000))
+    large = RewardReversed(case_id="c", reason="r", amount_micro=0, entries=entries)
+    made = producer(region, 2)
+    futures = [made.emit("large", event) for event in (FACT, large, FACT)]
+    with pytest.raises(ContractError, match=r"RewardReversed is .* bytes long") as caught:
+        futures[1].result(30)
+    assert (caught.value.code, bool(caught.value.hint)) == ("too_large", True)
+    assert futures[0].result(30).offset < futures[2].result(30).offset
+    made.close()
+    facts = [f for f in region.facts("rewards") if f.envelope.aggregate_id == "large"]
+    assert [f.envelope.version for f in facts] == [1, 2]
 
 
 def test_event_producer_folds_its_log_and_names_causes(region: Region) -> None:

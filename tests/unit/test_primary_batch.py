@@ -121,6 +121,17 @@ def test_batch_that_is_thrown_away_leaves_nothing_and_its_repeat_has_the_same_id
     assert again.facts[0][1].version == again.facts[0][1].seq == 1
 
 
+def test_batch_command_whose_fact_does_not_fit_is_refused_and_the_next_one_is_carried_out() -> None:
+    _, log, batch = made()
+    refusal = batch.owed(Owed("i" * 300, "m", REGISTER, NOW), None)
+    assert refusal is not None
+    assert (refusal.code, "command_id" in refusal.message) == ("does_not_fit", True)
+    assert batch.facts == []
+    give(batch, REGISTER, "a")
+    assert [(e.version, e.seq) for _, e, _ in batch.facts] == [(1, 1)]
+    commit(batch, log)
+
+
 @pytest.mark.parametrize(
     ("command", "key", "at", "code"),
     [

@@ -128,6 +128,15 @@ def test_task_that_breaks_a_rule_is_refused(command: Command, code: str) -> None
     assert Aggregate("tasks", "t").refused(command) == code
 
 
+@pytest.mark.parametrize("name", ["x" * 101, "a|b", "a\nb"])
+def test_name_that_cannot_be_part_of_a_key_is_refused(name: str) -> None:
+    assert Aggregate("tasks", name).refused(submit()) == "bad_name"
+    assert Aggregate("miners", name).refused(REGISTER) == "bad_name"
+    task = a_task(assign())
+    assert task.refused(solve(solution=name)) == "bad_name"
+    assert task.do(solve(solution="x" * 100)) == ["TaskSolved"]
+
+
 def test_task_submitted_again_changes_nothing_and_another_is_refused() -> None:
     task = a_task()
     assert task.do(submit()) == []
@@ -389,8 +398,9 @@ def test_miner_deposits_so_often_and_no_more() -> None:
 
 
 def test_miner_that_breaks_a_rule_is_refused() -> None:
-    idle = REGISTER.model_copy(update={"max_concurrent": 0})
-    assert Aggregate("miners", "m").refused(idle) == "bad_capacity"
+    for most in (0, 1001):
+        idle = REGISTER.model_copy(update={"max_concurrent": most})
+        assert Aggregate("miners", "m").refused(idle) == "bad_capacity"
     miner = a_miner()
     assert miner.do(REGISTER) == []
     assert miner.refused(REGISTER.model_copy(update={"operator_id": "p"})) == "exists"

@@ -40,6 +40,8 @@ from everlode.events.catalogue import COMMANDS, EVENTS, STATES
 MARKER = b"\xc3\x01"
 MAX_BYTES = 1_000_000
 """A record above this is refused on both sides; payloads travel by reference."""
+MAX_COMMAND_BYTES = 100_000
+"""A command above this is refused on both sides, so that the facts and states it leads to fit."""
 _DECODE_ERRORS = (
     EOFError,
     ValueError,
@@ -138,13 +140,13 @@ def _mark(name: str) -> bytes:
     return MARKER + schemas.fingerprint(name)
 
 
-def _write(name: str, value: dict[str, Any]) -> bytes:
+def _write(name: str, value: dict[str, Any], most: int = MAX_BYTES) -> bytes:
     out = BytesIO()
     fastavro.schemaless_writer(out, schemas.parsed(name), value)
     data = _mark(name) + out.getvalue()
-    if len(data) > MAX_BYTES:
+    if len(data) > most:
         raise ContractError(
-            f"{name} is {len(data)} bytes long; at most {MAX_BYTES} are allowed",
+            f"{name} is {len(data)} bytes long; at most {most} are allowed",
             code="too_large",
             hint="store the payload elsewhere and send its URI, SHA-256 and size",
         )
@@ -158,7 +160,8 @@ def encode_fact(envelope: Envelope, data: Event) -> bytes:
 
 def encode_request(header: CommandHeader, data: Command) -> bytes:
     """Bytes of a command. Raises: ContractError when it is too large."""
-    return _write(type(data).__name__, {"header": header.__dict__, **_body(data)})
+    value = {"header": header.__dict__, **_body(data)}
+    return _write(type(data).__name__, value, MAX_COMMAND_BYTES)
 
 
 def encode_answer(answer: CommandAnswered) -> bytes:
@@ -281,6 +284,10 @@ class Codec:
 
     def decode_request(self, data: bytes | None) -> Request:
         """A command with its header. Raises: UnknownSchema, ContractError."""
+        if data is not None and len(data) > MAX_COMMAND_BYTES:
+            raise ContractError(
+                f"{len(data)} bytes are above {MAX_COMMAND_BYTES}", code="too_large"
+            )
         name, value = self.decode_dict(data)
         model = COMMANDS.get(name)
         if model is None:

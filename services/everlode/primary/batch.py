@@ -9,6 +9,8 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from uuid import uuid5
 
+from pydantic import ValidationError
+
 from everlode.errors import EverlodeError, NotFound, Refusal, Unavailable
 from everlode.events.barriers import Barrier, EpochOpened, Marker
 from everlode.events.base import (
@@ -52,7 +54,7 @@ class Batch:
         self._scope, self._epoch, self._node_id = scope, epoch, node_id
         self._seqs = list(log.seqs)
         self._staged: dict[Key, tuple[State | None, int]] = {}
-        self._by_command: dict[str, list[int]] = {}
+        self._decided: set[str] = set()
         self.facts: list[tuple[int, Envelope, Event]] = []
         self._answers: list[tuple[CommandHeader, str, str, EverlodeError | None]] = []
 
@@ -113,7 +115,7 @@ class Batch:
         return self._state((component, key))[0]
 
     def _repeated(self, command_id: str) -> bool:
-        return command_id in self._component.folds.answers or command_id in self._by_command
+        return command_id in self._component.folds.answers or command_id in self._decided
 
     def _state(self, key: Key) -> tuple[State | None, int]:
         if key in self._staged:
@@ -142,35 +144,45 @@ class Batch:
             topology.task_types,
             owed.command_id,
         )
-        events = decide(component, owed.command, state, context)
-        stamp_cause = max(cause_stamp, state.stamp if state is not None else 0)
-        # all stamps first: a refusal for clock skew must leave nothing staged
-        stamps = [self._log.next_stamp(stamp_cause) for _ in events]
-        for number, (event, stamp) in enumerate(zip(events, stamps, strict=True)):
-            version += 1
-            partition = self._log.partition_of(owed.aggregate_id)
-            self._seqs[partition] += 1
-            envelope = Envelope(
-                event_id=str(uuid5(NAMESPACE, f"{owed.command_id}/{number}")),
-                aggregate_id=owed.aggregate_id,
-                version=version,
-                origin=self._log.origin,
-                scope=self._scope,
-                epoch=self._epoch,
-                seq=self._seqs[partition],
-                stamp=stamp,
-                occurred_at=owed.at,
-                command_id=owed.command_id,
-                correlation_id=correlation,
-                causation_id=owed.cause,
-                source_topic=source.topic if source else None,
-                source_partition=source.partition if source else None,
-                source_position=source.position if source else None,
-            )
-            state = evolve_fact(state, Fact(envelope, event), partition)
-            self._by_command.setdefault(owed.command_id, []).append(len(self.facts))
-            self.facts.append((partition, envelope, event))
+        seqs, facts = list(self._seqs), []
+        partition = self._log.partition_of(owed.aggregate_id)
+        try:
+            events = decide(component, owed.command, state, context)
+            stamp_cause = max(cause_stamp, state.stamp if state is not None else 0)
+            stamps = [self._log.next_stamp(stamp_cause) for _ in events]
+            for number, (event, stamp) in enumerate(zip(events, stamps, strict=True)):
+                version += 1
+                seqs[partition] += 1
+                envelope = Envelope(
+                    event_id=str(uuid5(NAMESPACE, f"{owed.command_id}/{number}")),
+                    aggregate_id=owed.aggregate_id,
+                    version=version,
+                    origin=self._log.origin,
+                    scope=self._scope,
+                    epoch=self._epoch,
+                    seq=seqs[partition],
+                    stamp=stamp,
+                    occurred_at=owed.at,
+                    command_id=owed.command_id,
+                    correlation_id=correlation,
+                    causation_id=owed.cause,
+                    source_topic=source.topic if source else None,
+                    source_partition=source.partition if source else None,
+                    source_position=source.position if source else None,
+                )
+                state = evolve_fact(state, Fact(envelope, event), partition)
+                facts.append((partition, envelope, event))
+        except ValidationError as error:
+            where = ".".join(str(part) for part in error.errors()[0]["loc"])
+            raise Refusal(
+                f"{type(owed.command).__name__} leads to a fact whose {where} does not fit",
+                code="does_not_fit",
+            ) from None
+        # nothing is staged before all of it is known to be lawful
+        self._seqs = seqs
+        self.facts += facts
         if events:
+            self._decided.add(owed.command_id)
             self._staged[key] = (state, version)
         return len(events)
 

@@ -14,7 +14,8 @@ from concurrent.futures import Future
 from datetime import datetime
 from typing import NamedTuple
 
-from everlode.errors import EverlodeError, FencedOut, Refusal, Unavailable
+from everlode.avro.codec import encode_fact
+from everlode.errors import ContractError, EverlodeError, FencedOut, Refusal, Unavailable
 from everlode.events.barriers import Barrier, EpochOpened, Marker
 from everlode.events.base import Envelope, Event, Fact, ScopeEpoch
 from everlode.events.catalogue import EVENTS
@@ -70,6 +71,20 @@ def _check_ids(*ids: str | None) -> None:
             raise Refusal(
                 f"an id has {len(text)} characters", code="bad_id", hint=f"1 to {MAX_ID} of them"
             )
+
+
+def _too_large(
+    facts: Sequence[tuple[int, Envelope, Event]], of: Sequence[_Item | None]
+) -> list[tuple[_Item, Ack | Exception]]:
+    """The items whose facts cannot be encoded, and why."""
+    found: list[tuple[_Item, Ack | Exception]] = []
+    for (_, envelope, data), item in zip(facts, of, strict=True):
+        try:
+            encode_fact(envelope, data)
+        except ContractError as error:
+            if item is not None:
+                found.append((item, error))
+    return found
 
 
 class EventProducer:
@@ -131,7 +146,7 @@ class EventProducer:
         correlation_id: str | None = None,
         cause: Envelope | None = None,
     ) -> Future[Ack]:
-        """Queue a fact; the future gives its Ack, Unknown, or FencedOut.
+        """Queue a fact; the future gives its Ack, Unknown, FencedOut, or ContractError: too large.
 
         `cause` is the fact that asked for it: its stamp stays below this one's, and it is named
         as the causation. Derive the `event_id` from its id, and the fact is appended once,
@@ -242,6 +257,8 @@ class EventProducer:
         repeated = [item for item in items if item.event_id in self._known]
         fresh = [item for item in items if item.event_id not in self._known]
         self._settle([(i, self._remember(i.event_id, *self._known[i.event_id])) for i in repeated])
+        facts: list[tuple[int, Envelope, Event]] = []
+        acked: list[_Item | None] = []
         try:
             self._check()
             facts, acked = self._enveloped(fresh, marks)
@@ -250,7 +267,13 @@ class EventProducer:
             self._settle([(item, Unknown(item.event_id)) for item in fresh])
             self._reopen()
         except EverlodeError as error:
-            self._ended = error
+            large = _too_large(facts, acked)
+            if not large:
+                self._ended = error
+                return
+            self._settle(large)  # nothing was written: a transaction is encoded before it begins
+            refused = {item.event_id for item, _ in large}
+            self._batch([item for item in fresh if item.event_id not in refused], marks)
         else:
             done: list[tuple[_Item, Ack | Exception]] = []
             for (partition, envelope, _), offset, of in zip(facts, offsets, acked, strict=True):

@@ -22,6 +22,7 @@ from everlode.state.shape import (
     Context,
     Decide,
     Table,
+    check_name,
     deciding,
     folding,
     head,
@@ -47,6 +48,8 @@ MinerCommand = (
 )
 RECENT = 32
 """Finished pieces of work, and cleared cases, that the fold keeps."""
+MOST_CONCURRENT = 1_000
+"""Tasks at once: each locks a stake, and all locks are in one state."""
 MOST_DEPOSITS = 4096
 """Deposits of one miner; each leaves 16 characters in its state, so that none is taken twice."""
 _HERE = ("active", "suspended")
@@ -70,7 +73,7 @@ def _decide(  # noqa: C901 - one case a command
     command: MinerCommand, state: MinerState | None, ctx: Context
 ) -> tuple[Event, ...]:
     if isinstance(command, c.RegisterMiner):
-        return _register(command, state)
+        return _register(command, state, ctx)
     if state is None:
         raise missing("miner", ctx.aggregate_id)
     match command:
@@ -115,21 +118,27 @@ def _here(state: MinerState) -> None:
         raise refuse("retired", f"miner {state.key} is retired")
 
 
-def _register(command: c.RegisterMiner, state: MinerState | None) -> tuple[Event, ...]:
+def _check_capacity(most: int) -> None:
+    if not 1 <= most <= MOST_CONCURRENT:
+        raise refuse("bad_capacity", f"max_concurrent is {most}", f"1 to {MOST_CONCURRENT}")
+
+
+def _register(
+    command: c.RegisterMiner, state: MinerState | None, ctx: Context
+) -> tuple[Event, ...]:
     if state is not None:
         _here(state)
         if state.operator_id == command.operator_id:
             return ()
         raise refuse("exists", f"miner {state.key} exists", "choose another miner id")
-    if command.max_concurrent < 1:
-        raise refuse("bad_capacity", "max_concurrent is below 1")
+    check_name("miner", ctx.aggregate_id)
+    _check_capacity(command.max_concurrent)
     return (e.MinerRegistered(**command.__dict__),)
 
 
 def _update(command: c.UpdateMiner, state: MinerState) -> tuple[Event, ...]:
     _here(state)
-    if command.max_concurrent < 1:
-        raise refuse("bad_capacity", "max_concurrent is below 1")
+    _check_capacity(command.max_concurrent)
     have = (state.endpoint, state.specialties, state.max_concurrent)
     if have == (command.endpoint, command.specialties, command.max_concurrent):
         return ()

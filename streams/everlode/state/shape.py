@@ -24,6 +24,9 @@ from everlode.events.tasktypes import DEFAULT_TASK_TYPES
 FOLD_VERSION = 4
 """Raised whenever `evolve` gives another state for the same facts."""
 
+NAME_MOST = 100
+"""Characters of a name that an owner gives; keys that are made of several must fit an id."""
+
 S = TypeVar("S", TaskState, MinerState, ValidationState, RewardState, FraudState)
 
 _INDEX: dict[type[Any], dict[str, int]] = {
@@ -158,6 +161,16 @@ def lost_history(fact: Fact, state: object) -> IntegrityError:
 def refuse(code: str, message: str, hint: str = "") -> Refusal:
     """A refusal, to be raised."""
     return Refusal(message, code=code, hint=hint)
+
+
+def check_name(kind: str, name: str) -> None:
+    """Raises: Refusal: the name cannot be part of other keys (see "Ids" in docs/format.md)."""
+    if not 0 < len(name) <= NAME_MOST or "|" in name or not name.isprintable():
+        raise refuse(
+            "bad_name",
+            f"{name[:NAME_MOST]!r} is no name of a {kind}",
+            f"1 to {NAME_MOST} printable characters, without |",
+        )
 
 
 def missing(kind: str, key: str) -> NotFound:

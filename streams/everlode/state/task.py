@@ -21,6 +21,7 @@ from everlode.state.shape import (
     Context,
     Decide,
     Table,
+    check_name,
     deciding,
     folding,
     missing,
@@ -115,6 +116,7 @@ def _submit(command: c.SubmitTask, state: TaskState | None, ctx: Context) -> tup
         if same == (command.client_id, command.payload_sha256, command.task_type):
             return ()
         raise refuse("exists", f"task {state.key} exists", "choose another task id")
+    check_name("task", ctx.aggregate_id)
     check_task_type(command.task_type, ctx.task_types)
     if command.max_attempts < 1:
         raise refuse("bad_attempts", "max_attempts is below 1")
@@ -185,6 +187,7 @@ def _solve(command: c.SubmitSolution, state: TaskState) -> tuple[Event, ...]:
     if state.status in {"solved", "validated", "rewarded"}:
         raise refuse("already_solved", f"task {state.key} has a solution")
     _present(state, command.miner_id, command.attempt)
+    check_name("solution", command.solution_id)
     return (
         e.TaskSolved(
             **command.__dict__,
