@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import copy
+import io
+import json
+
+import fastavro
 import pytest
 
+from everlode.avro import schemas
+from everlode.avro.codec import MARKER, Codec, encode_state, state_dict
 from everlode.backup.cut import Applied, Found, choose, newest
-from everlode.errors import IntegrityError, Precondition
+from everlode.errors import ContractError, IntegrityError, Precondition
 from everlode.events.stamp import stamp_at
 from everlode.events.states import RewardState
 from everlode.projection.fold import Known
 from tests.unit.test_state_laws import START
+
+CODEC = Codec()
 
 
 def reward(key: str, version: int, stamp: int, epoch: int = 1) -> RewardState:
@@ -24,8 +33,11 @@ def reward(key: str, version: int, stamp: int, epoch: int = 1) -> RewardState:
 def kept(stamp: int, *records: RewardState | str) -> Found:
     """`records`: states in the topic's order; a key alone is a tombstone."""
     found = Found({}, {})
-    pairs = [(r, None) if isinstance(r, str) else (r.key, r) for r in records]
-    newest("rewards", pairs, stamp, "state.g1.rewards/0", found)
+    pairs = [
+        (r, None) if isinstance(r, str) else (r.key, CODEC.state_head("rewards", encode_state(r)))
+        for r in records
+    ]
+    newest("rewards", pairs, stamp, "state.g1.rewards/0", found, CODEC.decode_state)
     return found
 
 
@@ -85,3 +97,41 @@ def test_state_between_that_was_never_published_is_looked_for() -> None:
     found = kept(20, reward("a", 1, 5), reward("a", 3, 25), reward("b", 2, 30))
     assert found.states["rewards", "a"].version == 1
     assert found.jumps == {("rewards", "a"): 2, ("rewards", "b"): 1}
+
+
+def test_head_of_a_state_is_read_without_the_rest_and_what_is_kept_is_decoded() -> None:
+    data = encode_state(reward("a", 3, 9, epoch=2))
+    assert CODEC.state_head("rewards", data)[:4] == ("a", 2, 3, 9)
+    cut = data[:20]
+    assert CODEC.state_head("rewards", cut) == ("a", 2, 3, 9, cut)
+    with pytest.raises(ContractError, match="RewardState"):
+        newest("rewards", [("a", CODEC.state_head("rewards", cut))], 9, "x/0", Found({}, {}),
+               CODEC.decode_state)  # fmt: skip
+    passed = [
+        ("a", CODEC.state_head("rewards", d)) for d in (cut, encode_state(reward("a", 4, 9, 2)))
+    ]
+    found = Found({}, {})
+    newest("rewards", passed, 9, "x/0", found, CODEC.decode_state)
+    assert found.states["rewards", "a"].version == 4
+
+
+@pytest.mark.parametrize("cut", [0, 5, 10, 11])
+def test_state_whose_beginning_does_not_fit_is_refused(cut: int) -> None:
+    with pytest.raises(ContractError):
+        CODEC.state_head("rewards", encode_state(reward("a", 1, 5))[:cut])
+
+
+def test_state_of_another_component_is_refused() -> None:
+    with pytest.raises(ContractError) as caught:
+        CODEC.state_head("tasks", encode_state(reward("a", 1, 5)))
+    assert caught.value.code == "wrong_topic"
+
+
+def test_head_of_another_writers_state_is_found_wherever_it_stands() -> None:
+    other = copy.deepcopy(schemas.raw("RewardState"))
+    other["fields"].append(other["fields"].pop(0))  # the key comes last
+    codec, state = Codec(), reward("a", 3, 9)
+    body = io.BytesIO()
+    fastavro.schemaless_writer(body, fastavro.parse_schema(other), state_dict(state))
+    data = MARKER + codec.learn(json.dumps(other)) + body.getvalue()
+    assert codec.state_head("rewards", data) == ("a", 1, 3, 9, data)

@@ -75,17 +75,38 @@ class UnknownSchema(ContractError):
         self.fingerprint = fingerprint
 
 
+class StateHead(NamedTuple):
+    """Where a state record stands, and the record."""
+
+    key: str
+    epoch: int
+    version: int
+    stamp: int
+    value: bytes
+
+
 class _Entry(NamedTuple):
     name: str
     writer: Any
     reader: Any  # None when the writer's schema is ours
-    fact: tuple[Build, Build] | None  # what makes envelope and body, when it is an event
+    fact: tuple[Build, Build] | None = None  # what makes envelope and body, when it is an event
+    head: Any = None  # the beginning of the writer's schema, when it is a state
+
+
+_HEAD = tuple(StateHead._fields[:4])
+_STATE_NAMES = frozenset(cls.__name__ for cls in STATES.values())
 
 
 def _entry(name: str, writer: Any, reader: Any) -> _Entry:
+    if name in _STATE_NAMES:
+        fields = writer["fields"][: len(_HEAD)]
+        if tuple(field["name"] for field in fields) != _HEAD:
+            return _Entry(name, writer, reader)
+        head = parse_schema({"type": "record", "name": f"{name}Head", "fields": fields})
+        return _Entry(name, writer, reader, None, head)
     kind = EVENTS.get(name)
     if kind is None:
-        return _Entry(name, writer, reader, None)
+        return _Entry(name, writer, reader)
     if reader is None:
         return _Entry(name, writer, None, (builder(Envelope), builder(kind.model)))
     # another writer's schema: defaults and promoted types come in as they are
@@ -251,14 +272,19 @@ class Codec:
         entry, value = self._read(data)
         return entry.name, value
 
-    def _read(self, data: bytes | None) -> tuple[_Entry, dict[str, Any]]:
-        if data is None or len(data) < 10 or data[:2] != MARKER:
+    def _entry_of(self, data: bytes) -> _Entry:
+        if len(data) < 10 or data[:2] != MARKER:
             raise ContractError("not in single-object encoding", code="not_avro")
         if len(data) > MAX_BYTES:
             raise ContractError(f"{len(data)} bytes are above {MAX_BYTES}", code="too_large")
         entry = self._book.get(data[2:10])
         if entry is None:
             raise UnknownSchema(data[2:10])
+        return entry
+
+    def _read(self, data: bytes | None) -> tuple[_Entry, dict[str, Any]]:
+        data = data or b""
+        entry = self._entry_of(data)
         body = BytesIO(data)
         body.seek(10)
         try:
@@ -315,6 +341,28 @@ class Codec:
             if cls.__name__ == name:
                 return state_from_dict(component, value)
         raise ContractError(f"{name} is no state", code="not_a_state")
+
+    def state_head(self, component: str, data: bytes) -> StateHead:
+        """Where a state record of `component` stands, read from its beginning alone.
+
+        Raises: UnknownSchema, ContractError: also when it is no state of the component; what
+        comes after the beginning is not looked at.
+        """
+        entry = self._entry_of(data)
+        if entry.name != STATES[component].__name__:
+            raise ContractError(f"{entry.name} does not belong here", code="wrong_topic")
+        if entry.head is None:
+            state = self.decode_state(data)
+            return StateHead(state.key, state.epoch, state.version, state.stamp, data)
+        body = BytesIO(data)
+        body.seek(10)
+        try:
+            found = schemaless_reader(body, entry.head, None)
+        except _DECODE_ERRORS as error:
+            raise ContractError(f"{entry.name}: {type(error).__name__}", code="broken") from None
+        if not isinstance(found, dict):
+            raise ContractError(f"{entry.name}: no record", code="broken")
+        return StateHead(**found, value=data)
 
 
 def _first(error: ValidationError) -> str:

@@ -17,11 +17,11 @@ from typing import NamedTuple
 
 from everlode.adapters.kafka import Raw, Reader
 from everlode.adapters.postgres import Projection
-from everlode.avro.codec import Codec
+from everlode.avro.codec import Codec, StateHead
 from everlode.errors import ContractError, IntegrityError, Precondition
 from everlode.events.barriers import Barrier, EpochOpened
 from everlode.events.base import Envelope
-from everlode.events.catalogue import STATE_COMPONENTS, STATES
+from everlode.events.catalogue import STATE_COMPONENTS
 from everlode.events.stamp import millis_of
 from everlode.events.states import State
 from everlode.projection.fold import UNKNOWN, Incoming, Key, Known, Outcome, PartitionFold, Position
@@ -92,45 +92,57 @@ def choose(applied: Iterable[Applied]) -> Chosen:
 
 
 def newest(
-    component: str, records: Iterable[tuple[str, State | None]], stamp: int, where: str, into: Found
+    component: str,
+    records: Iterable[tuple[str, StateHead | None]],
+    stamp: int,
+    where: str,
+    into: Found,
+    decode: Callable[[bytes], State],
 ) -> None:
     """Keep the newest state per key with stamp ≤ `stamp`, from one state partition. Pure.
 
+    Only what is kept is decoded: a topic holds many times as many records until it is compacted.
     A tombstone counts wherever it stands: a deletion is for good. Raises: IntegrityError: a key
-    went back, or has two states of one version.
+    went back, or has two states of one version. ContractError: what is kept cannot be decoded.
     """
-    last: dict[str, tuple[int, int]] = {}
-    states: dict[str, State] = {}
-    for name, state in records:
-        key = (component, name)
-        if state is None:
-            _, version = last.get(name, (0, 0))
-            into.states[key] = Known(None, version + 1, "")
-            into.jumps.pop(key, None)
-            last[name] = (last.get(name, (0, 0))[0], version + 1)
-            continue
+    last: dict[str, StateHead] = {}
+    kept: dict[str, StateHead | int] = {}
+    """Name → its head, or the version in which it was deleted."""
+    for name, head in records:
         before = last.get(name)
-        now = (state.epoch, state.version)
-        if before is not None and now < before:
+        if head is None:
+            version = 1 + (before.version if before else 0)
+            kept[name] = version
+            into.jumps.pop((component, name), None)
+            last[name] = StateHead(name, before.epoch if before else 0, version, 0, b"")
+            continue
+        if before is not None and (head.epoch, head.version) < (before.epoch, before.version):
             raise IntegrityError(
-                f"{where}: {name} goes back from (epoch, version) {before} to {now}",
+                f"{where}: {name} goes back from (epoch, version) {before[1:3]} to {head[1:3]}",
                 code="state_regression",
                 hint=NEW_GENERATION,
             )
-        if now == before and name in states and states[name] != state:
+        if before is not None and before.value and head[:3] == before[:3] and head != before:
             raise IntegrityError(
-                f"{where}: {name} has two states of (epoch, version) {now}",
+                f"{where}: {name} has two states of (epoch, version) {head[1:3]}",
                 code="state_conflict",
                 hint=NEW_GENERATION,
             )
-        last[name], states[name] = now, state
-        if state.stamp <= stamp:
-            into.states[key] = Known(state, state.version, "")
-            into.jumps.pop(key, None)
-        elif key not in into.jumps:
-            have = into.states.get(key, UNKNOWN).version
-            if state.version > have + 1:
-                into.jumps[key] = have + 1
+        last[name] = head
+        if head.stamp <= stamp:
+            kept[name] = head
+            into.jumps.pop((component, name), None)
+        elif (component, name) not in into.jumps:
+            held = kept.get(name, 0)
+            have = held if isinstance(held, int) else held.version
+            if head.version > have + 1:
+                into.jumps[component, name] = have + 1
+    for name, held in kept.items():
+        into.states[component, name] = (
+            Known(None, held, "")
+            if isinstance(held, int)
+            else Known(decode(held.value), held.version, "")
+        )
 
 
 class CutReader:
@@ -186,35 +198,36 @@ class CutReader:
     def _states(self, partition: int) -> Found:
         into = Found({}, {})
         for component in STATE_COMPONENTS:
-            where = f"{state_topic(self._db.generation, component)}/{partition}"
-            records = self._records(component, partition)
-            newest(component, records, self.chosen.stamp, where, into)
+            topic = state_topic(self._db.generation, component)
+            where = f"{topic}/{partition}"
+            records = self._records(component, topic, partition)
+            try:
+                newest(component, records, self.chosen.stamp, where, into, self._codec.decode_state)
+            except ContractError as error:
+                raise _foreign(where, error) from None
         return into
 
-    def _records(self, component: str, partition: int) -> Iterator[tuple[str, State | None]]:
-        topic = state_topic(self._db.generation, component)
+    def _records(
+        self, component: str, topic: str, partition: int
+    ) -> Iterator[tuple[str, StateHead | None]]:
         for batch in self._reader.to_ends({(topic, partition): 0}, READ_S):
             for raw in batch:
                 try:
                     yield self._record(component, raw)
                 except ContractError as error:
-                    raise IntegrityError(
-                        f"{topic}/{partition}@{raw.offset}: {error.message}",
-                        code="foreign_record",
-                        hint=NEW_GENERATION,
-                    ) from None
+                    raise _foreign(f"{topic}/{partition}@{raw.offset}", error) from None
 
-    def _record(self, component: str, raw: Raw) -> tuple[str, State | None]:
-        """A state record's key and state. Raises: ContractError: it does not belong here."""
+    def _record(self, component: str, raw: Raw) -> tuple[str, StateHead | None]:
+        """A state record's key and head. Raises: ContractError: it does not belong here."""
         if raw.key is None:
             raise ContractError("the record has no key", code="null_key")
         name = raw.key.decode(errors="replace")
-        state = None if raw.value is None else self._codec.decode_state(raw.value)
-        if state is not None and state.key != name:
-            raise ContractError(f"key {name!r} with the state of {state.key!r}")
-        if state is not None and not isinstance(state, STATES[component]):
-            raise ContractError(f"{type(state).__name__} does not belong here")
-        return name, state
+        if raw.value is None:
+            return name, None
+        head = self._codec.state_head(component, raw.value)
+        if head.key != name:
+            raise ContractError(f"key {name!r} with the state of {head.key!r}")
+        return name, head
 
     def _deleted(self, partition: int, found: Found) -> None:
         """Tombstones carry no version: take it from the projection's rows."""
@@ -319,6 +332,10 @@ class CutReader:
                 "select topic, at_offset, value from {g}.parked where part = %s", (partition,)
             )
         }
+
+
+def _foreign(where: str, error: ContractError) -> IntegrityError:
+    return IntegrityError(f"{where}: {error.message}", code="foreign_record", hint=NEW_GENERATION)
 
 
 def _before_parked(
