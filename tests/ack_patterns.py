@@ -44,7 +44,11 @@ class Worker:
         if pattern == "concurrency":
             options["concurrency"] = 4
         agent: Agent = getattr(self, "plain" if options.get("supervisor_strategy") else pattern)
-        self.app.agent(raw_topic(self.app, topic), name=f"{pattern}.agent", **options)(agent)
+        decorator: Any = self.app.agent(raw_topic(self.app, topic), name=pattern, **options)
+        made = decorator(agent)
+        self.told = made._on_error
+        if options.get("supervisor_strategy"):
+            made._on_error = self.soon
 
     def at(self, event: Any) -> int:
         """The record's number; notes that there was one."""
@@ -82,6 +86,11 @@ class Worker:
             if str(FAILS_AT).encode() in values:
                 asyncio.get_running_loop().call_later(SOON_S, self.crash)
                 return
+
+    async def soon(self, agent: Any, error: BaseException) -> None:
+        """The supervisor is told after a commit, for the same reason as in `crash`."""
+        await asyncio.sleep(SOON_S)
+        await self.told(agent, error)
 
     def crash(self) -> None:
         """After a commit: whether Faust commits before it stops is a race, either may win."""
