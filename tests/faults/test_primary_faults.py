@@ -11,7 +11,7 @@ from confluent_kafka import Producer
 
 from everlode.adapters.kafka import Record, Sender
 from everlode.avro.cloudevents import event_headers
-from everlode.avro.codec import Codec, encode_fact
+from everlode.avro.codec import MAX_COMMAND_BYTES, Codec, encode_fact
 from everlode.errors import Refusal
 from everlode.events import commands as c
 from everlode.events.barriers import EpochOpened
@@ -139,6 +139,10 @@ def test_commands_answered_once_however_often_they_are_sent(region: Region) -> N
             client.call("nobody", deposit)
         assert refused.value.code == "no_miner"
         assert client.call("m-often", c.DepositStake(amount_micro=5)).outcome == "done"
+    with region.client("a|b") as unnamed:
+        with pytest.raises(Refusal) as refused:
+            register(unnamed)
+        assert (refused.value.code, bool(refused.value.hint)) == ("bad_name", True)
     assert len(deposits(region, "m-often")) == 2
     node.kill()
 
@@ -150,6 +154,7 @@ def test_poison_goes_to_the_dead_letters_and_the_stream_goes_on(region: Region) 
         b"random": b"\x01\x02\x03 not avro",
         b"cut": b"\xc3\x01" + bytes(8),
         b"empty": b"",
+        b"large": b"\xc3\x01" + bytes(MAX_COMMAND_BYTES),
     }
     raw = Producer({"bootstrap.servers": region.bootstrap, "acks": "all"})
     with region.client("m-poison") as client:
@@ -161,15 +166,16 @@ def test_poison_goes_to_the_dead_letters_and_the_stream_goes_on(region: Region) 
         assert raw.flush(20) == 0
         assert client.call("m-poison", c.DepositStake(amount_micro=1)).outcome == "done"
         until(
-            lambda: len(region.records(dead_letter_topic("primary", topic), 1)) == before + 4,
+            lambda: len(region.records(dead_letter_topic("primary", topic), 1)) == before + 5,
             20,
-            "four dead letters",
+            "five dead letters",
         )
     letters = region.records(dead_letter_topic("primary", topic), 1)[before:]
     for letter in letters:
         headers = dict(letter.headers)
         assert headers["dlt-topic"] == topic.encode()
         assert {"dlt-partition", "dlt-offset", "dlt-code", "dlt-message"} <= set(headers)
+        assert (headers["dlt-code"] == b"too_large") == (letter.key == b"large")
     assert sorted(x.value or b"" for x in letters) == sorted([*poison.values(), b"null key"])
     node.kill()
 
