@@ -30,7 +30,7 @@ from everlode.topics.place import placed
 
 STALE_MS = 30_000
 """A partition further behind the newest than this is stale: T does not wait for it."""
-WINDOWS_MS = (30_000, 600_000, 1 << 62)
+WINDOWS_MS = (5_000, 30_000, 600_000, 1 << 62)
 """How far before T the facts are read; further when that does not reach."""
 READ_S = 120.0
 NEW_GENERATION = "do not back this generation up: build a new one with everlode recover"
