@@ -33,11 +33,13 @@ def reward(key: str, version: int, stamp: int, epoch: int = 1) -> RewardState:
 def kept(stamp: int, *records: RewardState | str) -> Found:
     """`records`: states in the topic's order; a key alone is a tombstone."""
     found = Found({}, {})
-    pairs = [
-        (r, None) if isinstance(r, str) else (r.key, CODEC.state_head("rewards", encode_state(r)))
-        for r in records
+    read = [
+        (n, r, None)
+        if isinstance(r, str)
+        else (n, r.key, CODEC.state_head("rewards", encode_state(r)))
+        for n, r in enumerate(records)
     ]
-    newest("rewards", pairs, stamp, "state.g1.rewards/0", found, CODEC.decode_state)
+    newest("rewards", read, stamp, "state.g1.rewards/0", found, CODEC.decode_state)
     return found
 
 
@@ -104,12 +106,13 @@ def test_head_of_a_state_is_read_without_the_rest_and_what_is_kept_is_decoded() 
     assert CODEC.state_head("rewards", data)[:4] == ("a", 2, 3, 9)
     cut = data[:20]
     assert CODEC.state_head("rewards", cut) == ("a", 2, 3, 9, cut)
-    with pytest.raises(ContractError, match="RewardState"):
-        newest("rewards", [("a", CODEC.state_head("rewards", cut))], 9, "x/0", Found({}, {}),
-               CODEC.decode_state)  # fmt: skip
     passed = [
-        ("a", CODEC.state_head("rewards", d)) for d in (cut, encode_state(reward("a", 4, 9, 2)))
+        (n, "a", CODEC.state_head("rewards", d))
+        for n, d in enumerate((cut, encode_state(reward("a", 4, 9, 2))))
     ]
+    with pytest.raises(IntegrityError, match="x/0@0: RewardState") as caught:
+        newest("rewards", passed[:1], 9, "x/0", Found({}, {}), CODEC.decode_state)
+    assert caught.value.code == "foreign_record"
     found = Found({}, {})
     newest("rewards", passed, 9, "x/0", found, CODEC.decode_state)
     assert found.states["rewards", "a"].version == 4

@@ -91,9 +91,33 @@ def choose(applied: Iterable[Applied]) -> Chosen:
     return Chosen(min(live), status)
 
 
+def _check_order(
+    what: str,
+    before: tuple[int, StateHead],
+    now: tuple[int, StateHead],
+    decoded: Callable[[int, StateHead], State],
+) -> None:
+    """Raises: IntegrityError: the later record (offset, head) of a key goes back, or differs."""
+    have, found = before[1][1:3], now[1][1:3]
+    if found < have:
+        raise IntegrityError(
+            f"{what} goes back from (epoch, version) {have} to {found}",
+            code="state_regression",
+            hint=NEW_GENERATION,
+        )
+    if found > have or before[1].value in (b"", now[1].value):
+        return
+    if decoded(*now) != decoded(*before):  # in an upgrade one state may have two forms
+        raise IntegrityError(
+            f"{what} has two states of (epoch, version) {found}",
+            code="state_conflict",
+            hint=NEW_GENERATION,
+        )
+
+
 def newest(
     component: str,
-    records: Iterable[tuple[str, StateHead | None]],
+    records: Iterable[tuple[int, str, StateHead | None]],
     stamp: int,
     where: str,
     into: Found,
@@ -101,53 +125,46 @@ def newest(
 ) -> None:
     """Keep the newest state per key with stamp ≤ `stamp`, from one state partition. Pure.
 
-    Only what is kept is decoded: a topic holds many times as many records until it is compacted.
-    A tombstone counts wherever it stands: a deletion is for good. Raises: IntegrityError: a key
-    went back, or has two states of one version. ContractError: what is kept cannot be decoded.
+    `records`: offset, key, and head or None (a tombstone). Only what is kept is decoded: a topic
+    holds many times as many records until it is compacted. A tombstone counts wherever it stands:
+    a deletion is for good. Raises: IntegrityError: a key went back, has two states of one version,
+    or a state that is kept cannot be decoded.
     """
-    last: dict[str, StateHead] = {}
-    kept: dict[str, StateHead | int] = {}
-    """Name → its head, or the version in which it was deleted."""
-    for name, head in records:
+
+    def decoded(offset: int, head: StateHead) -> State:
+        try:
+            return decode(head.value)
+        except ContractError as error:
+            raise _foreign(f"{where}@{offset}", error) from None
+
+    last: dict[str, tuple[int, StateHead]] = {}
+    kept: dict[str, tuple[int, StateHead | int]] = {}
+    """Name → offset, and head or the version in which it was deleted."""
+    for offset, name, head in records:
         before = last.get(name)
         if head is None:
-            version = 1 + (before.version if before else 0)
-            kept[name] = version
+            epoch, version = (before[1].epoch, before[1].version + 1) if before else (0, 1)
+            kept[name] = offset, version
             into.jumps.pop((component, name), None)
-            last[name] = StateHead(name, before.epoch if before else 0, version, 0, b"")
+            last[name] = offset, StateHead(name, epoch, version, 0, b"")
             continue
-        if before is not None and (head.epoch, head.version) < (before.epoch, before.version):
-            raise IntegrityError(
-                f"{where}: {name} goes back from (epoch, version) {before[1:3]} to {head[1:3]}",
-                code="state_regression",
-                hint=NEW_GENERATION,
-            )
-        if before and before.value and head[:3] == before[:3] and _differ(head, before, decode):
-            raise IntegrityError(
-                f"{where}: {name} has two states of (epoch, version) {head[1:3]}",
-                code="state_conflict",
-                hint=NEW_GENERATION,
-            )
-        last[name] = head
+        if before is not None:
+            _check_order(f"{where}: {name}", before, (offset, head), decoded)
+        last[name] = offset, head
         if head.stamp <= stamp:
-            kept[name] = head
+            kept[name] = offset, head
             into.jumps.pop((component, name), None)
         elif (component, name) not in into.jumps:
-            held = kept.get(name, 0)
+            _, held = kept.get(name, (0, 0))
             have = held if isinstance(held, int) else held.version
             if head.version > have + 1:
                 into.jumps[component, name] = have + 1
-    for name, held in kept.items():
+    for name, (offset, held) in kept.items():
         into.states[component, name] = (
             Known(None, held, "")
             if isinstance(held, int)
-            else Known(decode(held.value), held.version, "")
+            else Known(decoded(offset, held), held.version, "")
         )
-
-
-def _differ(one: StateHead, other: StateHead, decode: Callable[[bytes], State]) -> bool:
-    """Whether two records hold different states; in an upgrade one state may have two forms."""
-    return one.value != other.value and decode(one.value) != decode(other.value)
 
 
 class CutReader:
@@ -206,19 +223,16 @@ class CutReader:
             topic = state_topic(self._db.generation, component)
             where = f"{topic}/{partition}"
             records = self._records(component, topic, partition)
-            try:
-                newest(component, records, self.chosen.stamp, where, into, self._codec.decode_state)
-            except ContractError as error:
-                raise _foreign(where, error) from None
+            newest(component, records, self.chosen.stamp, where, into, self._codec.decode_state)
         return into
 
     def _records(
         self, component: str, topic: str, partition: int
-    ) -> Iterator[tuple[str, StateHead | None]]:
+    ) -> Iterator[tuple[int, str, StateHead | None]]:
         for batch in self._reader.to_ends({(topic, partition): 0}, READ_S):
             for raw in batch:
                 try:
-                    yield self._record(component, raw)
+                    yield raw.offset, *self._record(component, raw)
                 except ContractError as error:
                     raise _foreign(f"{topic}/{partition}@{raw.offset}", error) from None
 
