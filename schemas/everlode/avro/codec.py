@@ -93,7 +93,7 @@ class _Entry(NamedTuple):
     head: Any = None  # the beginning of the writer's schema, when it is a state
 
 
-_HEAD = tuple(StateHead._fields[:4])
+_HEAD = StateHead._fields[:4]
 _STATE_NAMES = frozenset(cls.__name__ for cls in STATES.values())
 
 
@@ -222,6 +222,19 @@ def state_from_dict(component: str, value: dict[str, Any]) -> states.State:
         raise ContractError(f"no {cls.__name__}: {error}") from None
 
 
+def _values(name: str, data: bytes, writer: Any, reader: Any) -> tuple[dict[str, Any], int]:
+    """What follows a record's mark as plain values, and where they end. Raises: ContractError."""
+    body = BytesIO(data)
+    body.seek(10)
+    try:
+        value = schemaless_reader(body, writer, reader)
+    except _DECODE_ERRORS as error:
+        raise ContractError(f"{name}: {type(error).__name__}", code="broken") from None
+    if not isinstance(value, dict):
+        raise ContractError(f"{name}: no record", code="broken")
+    return value, body.tell()
+
+
 class Codec:
     """Decodes; knows our own schemas and those it is told of. Not thread-safe while learning."""
 
@@ -285,16 +298,9 @@ class Codec:
     def _read(self, data: bytes | None) -> tuple[_Entry, dict[str, Any]]:
         data = data or b""
         entry = self._entry_of(data)
-        body = BytesIO(data)
-        body.seek(10)
-        try:
-            value = schemaless_reader(body, entry.writer, entry.reader)
-        except _DECODE_ERRORS as error:
-            raise ContractError(f"{entry.name}: {type(error).__name__}", code="broken") from None
-        if body.tell() != len(data):
+        value, end = _values(entry.name, data, entry.writer, entry.reader)
+        if end != len(data):
             raise ContractError(f"{entry.name}: bytes after its end", code="broken")
-        if not isinstance(value, dict):
-            raise ContractError(f"{entry.name}: no record", code="broken")
         return entry, value
 
     def decode_fact(self, data: bytes | None) -> Fact:
@@ -354,14 +360,7 @@ class Codec:
         if entry.head is None:
             state = self.decode_state(data)
             return StateHead(state.key, state.epoch, state.version, state.stamp, data)
-        body = BytesIO(data)
-        body.seek(10)
-        try:
-            found = schemaless_reader(body, entry.head, None)
-        except _DECODE_ERRORS as error:
-            raise ContractError(f"{entry.name}: {type(error).__name__}", code="broken") from None
-        if not isinstance(found, dict):
-            raise ContractError(f"{entry.name}: no record", code="broken")
+        found, _ = _values(entry.name, data, entry.head, None)
         return StateHead(**found, value=data)
 
 

@@ -62,9 +62,10 @@ def catch_up(
                     del todo[place]
             for p, raws in waiting.items():
                 while len(raws) >= (BATCH if todo else 1):
-                    workers[p].apply(raws[:BATCH], counter)
-                    count += len(raws[:BATCH])
+                    batch = raws[:BATCH]
                     del raws[:BATCH]
+                    workers[p].apply(batch, counter)
+                    count += len(batch)
                     progress(f"bulk: {count} records, {count / (time.monotonic() - began):.0f}/s")
     return count
 
