@@ -11,7 +11,7 @@ from typing import Protocol
 from everlode.adapters.kafka import TAIL_S, Raw, Reader
 from everlode.projection.fold import Position
 
-BATCH = 6_000
+BATCH = 12_000
 """Records of a partition number that make a batch: the more, the more events of one key end in
 one row and one state; the fewer, the less memory."""
 READ = 5_000

@@ -179,11 +179,11 @@ class PartitionFold:
                             envelope.event_id, opened, envelope.epoch)
                 )  # fmt: skip
                 continue
-            undecided = epochs is not None and envelope.epoch > epochs.get(envelope.scope, 0)
-            if undecided or (self._held and _key(item) in self._held):
-                self._hold(item, epochs, out)
+            key = (component_of_state(type(data)), envelope.aggregate_id)
+            if key in self._held or not _may(item, epochs):
+                self._hold(item, key, epochs, out)
                 continue
-            self._one(item, known, out)
+            self._one(item, key, known, out)
         return out
 
     def _move(self, topic: str, offset: int, envelope: Envelope, out: Outcome) -> None:
@@ -203,9 +203,9 @@ class PartitionFold:
         if offset >= position.next_offset:
             position.next_offset = offset + 1
 
-    def _hold(self, item: Incoming, epochs: Epochs | None, out: Outcome) -> None:
+    def _hold(self, item: Incoming, key: Key, epochs: Epochs | None, out: Outcome) -> None:
         envelope = item.fact.envelope
-        waiting = self._held.setdefault(_key(item), [])
+        waiting = self._held.setdefault(key, [])
         if any((i.topic, i.offset) == (item.topic, item.offset) for i in waiting):
             out.repeats += 1
             return
@@ -225,7 +225,7 @@ class PartitionFold:
         waiting = self._held[key]
         while waiting and _may(waiting[0], epochs):
             item = waiting.pop(0)
-            self._one(item, known, out)
+            self._one(item, key, known, out)
             if self._parked.get(key, {}).get(item.fact.envelope.version) is not item:
                 out.released.append(item)
         if not waiting:
@@ -238,9 +238,8 @@ class PartitionFold:
             if entry.epoch > self.opened.get(at, 0):
                 self.opened[at] = out.opened[at] = entry.epoch
 
-    def _one(self, item: Incoming, known: dict[Key, Known], out: Outcome) -> None:
-        envelope, data = item.fact
-        key = (component_of_state(type(data)), envelope.aggregate_id)
+    def _one(self, item: Incoming, key: Key, known: dict[Key, Known], out: Outcome) -> None:
+        envelope = item.fact.envelope
         have, version = known[key], envelope.version
         if version == have.version + 1:
             if self._step(item, key, have, known, out) and key in self._parked:
