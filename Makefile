@@ -38,7 +38,7 @@ check: static ## Lint, types, import contracts, tests without real parts (under 
 	$(BIN)/pytest -q -n 2 $(wildcard tests/unit tests/contract tests/scenario)
 
 parts: setup ## Fetch, check and build the parts of the native stack
-	@$(BIN)/python -c 'from everlode.stack.parts import provision; provision(print)'
+	$(BIN)/everlode stack fetch
 
 test: static parts ## Lint, types, import contracts and every test there is, on real parts
 	$(BIN)/pytest tests

@@ -110,14 +110,16 @@ def test_download_that_breaks_off_is_refused_and_nothing_is_kept(
     assert left_over(tmp_path) == []
 
 
+@pytest.mark.parametrize("command", ["up", "fetch"])
 @pytest.mark.parametrize(
     ("answered", "code", "exit_code"), [("short", "download", 1), ("other", "hash_differs", 13)]
 )
-def test_up_whose_download_fails_gives_its_error_and_leaves_nothing(
+def test_command_whose_download_fails_gives_its_error_and_leaves_nothing(
     registry: Registry,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
+    command: str,
     answered: str,
     code: str,
     exit_code: int,
@@ -126,7 +128,7 @@ def test_up_whose_download_fails_gives_its_error_and_leaves_nothing(
     cache = tmp_path / "cache"
     monkeypatch.setenv("EVERLODE_CACHE", str(cache))
     place = ("--dir", str(tmp_path / "stack"), "--regions", "eu", "--s3", "none")
-    assert run(["stack", "up", *place, "--json"]) == exit_code
+    assert run(["stack", command, *(place if command == "up" else ()), "--json"]) == exit_code
     error = json.loads(capsys.readouterr().out)["error"]
     assert error["code"] == code
     assert registry.server_address[0] in error["message"]

@@ -16,8 +16,16 @@ from everlode.errors import ConfigError, IntegrityError
 from everlode.stack.endpoints import Endpoints
 from everlode.topics import Topology
 
-app = typer.Typer(no_args_is_help=True, help="Backups of a region, encrypted and signed, in S3.")
-keys_app = typer.Typer(no_args_is_help=True, help="Keys that open backups: keep copies elsewhere.")
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    help="Backups of a region, encrypted and signed, in S3.",
+)
+keys_app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    help="Keys that open backups: keep copies elsewhere.",
+)
 app.add_typer(keys_app, name="keys")
 
 Region = Annotated[str, typer.Option(help="Region, e.g. eu.")]

@@ -11,7 +11,9 @@ from everlode.cli.backup import Bucket, Dir, Json, Keys, open_place, out, say
 from everlode.recovery.plan import RecoveryPlan, load_plan, stages
 
 app = typer.Typer(
-    no_args_is_help=True, help="Rebuild a region's projection from a backup and the log's tail."
+    add_completion=False,
+    no_args_is_help=True,
+    help="Rebuild a region's projection from a backup and the log's tail.",
 )
 PlanFile = Annotated[
     Path | None, typer.Argument(help="Plan (YAML); without one: latest backup of --region.")

@@ -31,7 +31,7 @@ def load_endpoints(folder: Path | None) -> Endpoints:
 
 
 def _app(text: str) -> typer.Typer:
-    made = typer.Typer(no_args_is_help=True, help=text)
+    made = typer.Typer(add_completion=False, no_args_is_help=True, help=text)
 
     @made.callback()
     def _nothing() -> None:

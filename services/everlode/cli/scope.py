@@ -11,7 +11,7 @@ import typer
 
 from everlode.stack.endpoints import Endpoints
 
-app = typer.Typer(no_args_is_help=True, help="Who leads what, and why.")
+app = typer.Typer(add_completion=False, no_args_is_help=True, help="Who leads what, and why.")
 
 Scope = Annotated[str, typer.Argument(help="component/region, e.g. task-manager/eu.")]
 Folder = Annotated[

@@ -1,4 +1,4 @@
-"""`everlode stack up | down | status | logs | doctor`: the native stack from the command line.
+"""`everlode stack up | down | status | logs | doctor | fetch`: the native stack, by hand.
 
 Data go to stdout, progress to stderr. Shell.
 """
@@ -27,6 +27,7 @@ from everlode.stack import Endpoints
 from everlode.stack.detach import start_detached, stop_detached
 from everlode.stack.doctor import Diagnosis, examine
 from everlode.stack.lock import Recorded, holder, read_record
+from everlode.stack.parts import provision
 from everlode.stack.process import resident_bytes
 from everlode.stack.supervisor import (
     StopAsked,
@@ -45,6 +46,7 @@ INTERRUPTED = 130
 _POLL_S = 0.1
 
 app = typer.Typer(
+    add_completion=False,
     help="Start, watch and stop a whole stack on this machine: Kafka, mirrors, PostgreSQL, S3.",
     no_args_is_help=True,
     rich_markup_mode="rich",
@@ -122,6 +124,24 @@ def up(
         _print_endpoints(endpoints, as_json)
     else:
         _foreground(asked, as_json)
+
+
+@app.command(epilog="Example: everlode stack fetch")
+def fetch(as_json: Json = False) -> None:
+    """Fetch, check and build the parts that stacks are started from, once per user."""
+    parts = provision(_say)
+    server = parts.s3
+    found = {
+        "cache": str(parts.cache),
+        "java": str(parts.jvm.java),
+        "postgres": str(parts.postgres_bin),
+        "s3": None if server is None else str(server.binary),
+    }
+    if as_json:
+        typer.echo(json.dumps(found))
+        return
+    for what, where in found.items():
+        typer.echo(f"{what}: {where}")
 
 
 def _remember(folder: Path, regions: str, mirrors: bool | None, s3: str) -> None:

@@ -21,7 +21,7 @@ DEGRADED = 20
 UNKNOWN = "unknown"
 CONTROL_WAIT_S = 10.0
 
-app = typer.Typer(no_args_is_help=True, help="What there is, and how it is.")
+app = typer.Typer(add_completion=False, no_args_is_help=True, help="What there is, and how it is.")
 
 
 @app.callback()

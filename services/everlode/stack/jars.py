@@ -19,7 +19,6 @@ import requests
 from everlode.errors import ConfigError, IntegrityError, Unavailable
 from everlode.stack.cache import assembled, provisioning_lock, require_room
 
-MAVEN_CENTRAL = "https://repo.maven.apache.org/maven2"
 KAFKA_VERSION = "4.3.1"
 _CONNECT_S, _READ_S = 10.0, 60.0
 _LINE = re.compile(r"^(\S+\.jar) ([0-9a-f]{64}) (\d+)$")
@@ -91,9 +90,10 @@ def provide_jars(cache: Path, jars: tuple[Jar, ...], progress: Progress) -> tupl
             total = sum(jar.size for jar in jars)
             require_room(cache, total * 2, "Kafka's jars")
             progress(f"downloading {len(jars)} jars of Kafka, {total // 2**20} MiB (once)")
+            base = _repository()
             with assembled(folder) as scratch, ThreadPoolExecutor(8) as pool:
                 try:
-                    for task in [pool.submit(_fetch, jar, scratch) for jar in jars]:
+                    for task in [pool.submit(_fetch, base, jar, scratch) for jar in jars]:
                         task.result()
                 except BaseException:
                     pool.shutdown(cancel_futures=True)  # the rest need not come
@@ -116,9 +116,18 @@ def _checked(path: Path, jar: Jar) -> Path:
     return path
 
 
-def _fetch(jar: Jar, folder: Path) -> None:
+def _repository() -> str:
+    """Where jars come from: `EVERLODE_MAVEN`, else what jgo takes."""
+    chosen = os.environ.get("EVERLODE_MAVEN")
+    if chosen:
+        return chosen.rstrip("/")
+    from jgo.constants import MAVEN_CENTRAL_URL  # here: it takes as long to load as all the rest
+
+    return str(MAVEN_CENTRAL_URL)
+
+
+def _fetch(base: str, jar: Jar, folder: Path) -> None:
     """One jar into `folder`; tried three times, because registries drop connections."""
-    base = os.environ.get("EVERLODE_MAVEN", MAVEN_CENTRAL).rstrip("/")
     url = f"{base}/{jar.path}"
     for attempt in (1, 2, 3):
         try:
