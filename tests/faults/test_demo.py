@@ -22,7 +22,7 @@ def demo(folder: Path, *arguments: str, trace: str | None) -> tuple[int, dict[st
         env["EVERLODE_TRACE"] = trace
     done = subprocess.run(
         [sys.executable, "-m", "everlode.cli.main", "demo", "--json", "--report", str(folder),
-         "--share", "0.02", "--speed", "1", *arguments],
+         "--share", "0.02", *arguments],
         env=env, capture_output=True, text=True, timeout=SECONDS - 10, check=False,
     )  # fmt: skip
     report = json.loads(done.stdout) if done.stdout.strip() else {}
@@ -34,9 +34,13 @@ def demo(folder: Path, *arguments: str, trace: str | None) -> tuple[int, dict[st
     "moment", ["before-first-assignment", "mid-run", "during-backup", "during-recovery"]
 )
 def test_demo_with_a_killed_primary_loses_nothing(tmp_path: Path, moment: str) -> None:
-    """One moment runs on a generated workload, the others on the trace where there is one."""
+    """One moment runs on a generated workload, the others on the trace where there is one.
+
+    The one in the middle of the work runs at half the speed, so that tasks outlive the failover.
+    """
     trace = None if moment == "during-recovery" else os.environ.get("EVERLODE_TRACE")
-    code, report, progress = demo(tmp_path, "--kill-at", moment, trace=trace)
+    speed = "0.5" if moment == "mid-run" else "1"
+    code, report, progress = demo(tmp_path, "--kill-at", moment, "--speed", speed, trace=trace)
     assert code == 0, progress[-3000:] + json.dumps(report.get("error", report.get("failures")))
     assert report["failures"] == []
     assert report["proof"]["lost_events"] == []
@@ -44,6 +48,9 @@ def test_demo_with_a_killed_primary_loses_nothing(tmp_path: Path, moment: str) -
     assert report["proof"]["compared_keys"] > 100
     assert report["kill_at"] == moment
     assert report["failover"]["recovery_action"] == "secondary-promoted"
+    if moment == "mid-run":
+        assert report["failover"]["migrated_tasks"] > 0
+    assert report["promises"]["P2_miners_do_not_notice"]["reconnected"]["who"] > 0
     assert report["recovery"]["overall_success"] is True
     assert report["rewards"]["paid"] == report["tasks"]["ended"]["rewarded"] > 0
     ended = report["tasks"]["ended"]

@@ -21,6 +21,7 @@ from everlode.backup.operation import back_up, holder_is_gone, leased
 from everlode.backup.verify import fetch, verify
 from everlode.cli.main import run as cli
 from everlode.errors import IntegrityError, Locked, NotFound, Unavailable
+from everlode.events.recovery import ComponentRecoveryEnded, OperationStep, RecoveryEnded
 from everlode.projection.tables import COMPONENTS
 from everlode.projector.bulk import catch_up
 from everlode.projector.worker import Home, PartitionWorker, fact_topics
@@ -168,9 +169,16 @@ def test_destroyed_region_comes_back_equal_and_goes_on(
     assert report["backup_id"] == backup.backup_id
     again = back_up("eu", region.endpoints, TOPOLOGY, region.store, region.keys)
     assert again.parent_id == backup.backup_id
-    names = [type(f.data).__name__ for f in region.signals("recovery")]
-    assert names.count("ComponentRecoveryEnded") == 5
-    assert names.count("RecoveryEnded") == 1
+    told = [f.data for f in region.signals("recovery")
+            if f.envelope.aggregate_id == result.recovery_id]  # fmt: skip
+    names = [type(data).__name__ for data in told]
+    assert (names[0], names[-1]) == ("OperationStarted", "RecoveryEnded")
+    steps = [data.step for data in told if isinstance(data, OperationStep)]
+    assert {"fetch", "generation", "restore", "replay", "switch"} <= set(steps)
+    assert [c.component for c in told if isinstance(c, ComponentRecoveryEnded)] == [
+        c.component for c in result.components
+    ]
+    assert names.index("ComponentRecoveryEnded") < len(names) - 6, "told as they end"
 
 
 def test_state_topic_that_went_back_is_refused_by_the_backup(region: Backed) -> None:
@@ -264,6 +272,9 @@ def test_wrong_key_is_refused_and_nothing_changes(
         assert error["code"] == "wrong_key"
         assert named in error["message"]
         assert error["hint"]
+        last = region.signals("recovery")[-1].data
+        assert isinstance(last, RecoveryEnded)
+        assert (last.overall_success, last.components, last.generation) == (False, (), 0)
     assert unchanged(region) == before
 
 

@@ -10,7 +10,8 @@ import pytest
 from everlode.adapters.kafka import Record, Sender
 from everlode.adapters.postgres import Projection
 from everlode.avro.codec import encode_fact
-from everlode.demo.proof import Proof, prove
+from everlode.demo.findings import Proof
+from everlode.demo.proof import prove
 from everlode.events.base import Fact
 from everlode.projector.bulk import catch_up
 from everlode.projector.worker import Home, PartitionWorker, fact_topics

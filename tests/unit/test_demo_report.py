@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from everlode.demo.collect import failures, fraud
-from everlode.demo.proof import Proof
+from everlode.demo.collect import failover, failures, fraud
+from everlode.demo.findings import Proof
 from everlode.demo.report import html, save, summary
 from everlode.demo.trace import generate, share_of
 from everlode.demo.workload import plan
@@ -28,14 +28,17 @@ GOOD: dict[str, Any] = {
     "fraud": {"planted_cheats": 3, "acted": 2, "found": 1, "falsely_accused": [], "suspected": 1},
     "promises": {
         "P1_mining_does_not_stop": P1,
-        "P2_miners_do_not_notice": {"exceptions_seen": 0, "submissions_lost": 0},
+        "P2_miners_do_not_notice": {"exceptions_seen": 0, "submissions_lost": 0,
+                                    "reconnected": {"who": 3, "p95_ms": 5000}},
         "P3_no_progress_lost": {"acknowledged": 3, "went_back": 0},
         "P4_rewards_right_and_once": {"paid": 2, "wrong_or_twice": 0},
     },
     "folded": {"eu": {"live": 1}}, "folded_live": 1, "folded_bulk": 1,
     "verdicts": {"NodeLost": 1},
     "failover": {"ended": True, "success": True, "time_to_detect_ms": 2000,
-                 "time_to_promote_ms": 100, "migrated_tasks": 4},
+                 "time_to_promote_ms": 100, "migrated_tasks": 4, "lasting_tasks_at_kill": 3,
+                 "recovery_action": "secondary-promoted"},
+    "object_store": "minio", "machine": {"cores": 2},
     "backup": {"backup_id": "b", "records": 3},
     "recovery": {"held": False, "lost_event_ids": [], "components": [],
                  "rto_ms_by_stage": {"m": 1}},
@@ -99,9 +102,14 @@ WRONG: dict[str, tuple[tuple[str, ...], Any]] = {
     "nothing live": (("folded_live",), 0),
     "nothing in bulk": (("folded_bulk",), 0),
     "no verdict": (("verdicts",), {}),
-    "no failover": (("failover",), {"ended": False}),
+    "no failover": (("failover",), {"ended": False, "lasting_tasks_at_kill": 3}),
+    "another action": (("failover", "recovery_action"), "secondary-removed"),
+    "nothing migrated": (("failover", "migrated_tasks"), 0),
+    "refused": (("promises", "P1_mining_does_not_stop", "refused"), {"SubmitTask: no_room": 1}),
+    "cancelled for solved": (("tasks", "ended"), {"rewarded": 1, "failed": 1, "cancelled": 2}),
+    "rewarded for failed": (("tasks", "ended"), {"rewarded": 3, "cancelled": 1}),
     "failover failed": (("failover", "success"), False),
-    "open task": (("tasks", "ended"), {"rewarded": 2, "assigned": 1, "cancelled": 1}),
+    "open task": (("tasks", "ended"), {"rewarded": 1, "assigned": 1, "failed": 1, "cancelled": 1}),
     "missing task": (("tasks", "ended"), {"rewarded": 2, "cancelled": 1}),
     "no reward": (("rewards", "paid"), 0),
 }
@@ -115,6 +123,33 @@ def test_report_with_one_thing_wrong_fails(path: tuple[str, ...], value: Any) ->
         at = at[name]
     at[path[-1]] = value
     assert len(failures(report)) == 1
+
+
+def test_page_shows_what_the_terminal_does_of_events() -> None:
+    page = html({**GOOD, "events": 123_456, "folded_bulk": 654_321})
+    assert "123456" in page
+    assert "654321" in page
+    assert "kill at" in page
+
+
+def test_failover_is_the_one_of_the_node_that_was_killed() -> None:
+    def ended(node: str, operation: str, migrated: int) -> tuple[str, dict[str, Any]]:
+        envelope = {"aggregate_id": operation}
+        return "TaskManagerRecoveryEnded", {
+            "envelope": envelope, "failed_node": node, "recovery_action": "secondary-promoted",
+            "new_primary": "n2", "migrated_tasks": migrated, "estimated_recovery_ms": None,
+            "actual_recovery_ms": 5, "success": True, "detect_ms": 7,
+        }  # fmt: skip
+
+    def promoted(operation: str, ms: int) -> tuple[str, dict[str, Any]]:
+        envelope = {"aggregate_id": operation}
+        return "OperationStep", {"envelope": envelope, "step": "promote", "duration_ms": ms}
+
+    stream = [ended("us-tm-2", "o1", 9), promoted("o1", 1), promoted("o2", 2),
+              ended("eu-tm-1", "o2", 3)]  # fmt: skip
+    found = failover(stream, "eu-tm-1")
+    assert (found["migrated_tasks"], found["time_to_promote_ms"]) == (3, 2)
+    assert failover(stream, "eu-tm-3") == {"ended": False}
 
 
 def test_fraud_is_counted_against_the_planted_truth_and_who_acted() -> None:

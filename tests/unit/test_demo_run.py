@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,7 @@ class Rehearsal(Demo):
     def _kill(self) -> None:
         self._note("kill")
 
-    def _await_share(self, share: float) -> None:
+    def _await_share(self, share: float, or_until: Callable[[], bool] = lambda: False) -> None:
         self._note(f"{share:g}")
 
     def _backup(self, endpoints: Any) -> Any:

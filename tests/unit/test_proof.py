@@ -11,16 +11,10 @@ from typing import Any
 import pytest
 
 from everlode.avro.codec import Codec, encode_fact, encode_state
-from everlode.demo.promises import availability, during
-from everlode.demo.proof import (
-    Proof,
-    check_copy,
-    check_dense,
-    check_journal,
-    check_rewards,
-    compare,
-    decoded,
-)
+from everlode.demo.findings import Proof
+from everlode.demo.money import about_money, check_ledger, check_rewards
+from everlode.demo.promises import availability, during, reconnected
+from everlode.demo.proof import check_copy, check_dense, check_journal, check_same, compare, decoded
 from everlode.demo.recount import Fields, LoggedEvent, epochs_decided, recount
 from everlode.events import miners as m
 from everlode.events import rewards as r
@@ -220,6 +214,49 @@ def test_every_field_that_is_altered_in_a_projection_is_found(component: str) ->
         compare(proof, component, expected, changed)
         assert len(proof.differences) == 1
         assert f"{name} is 'altered'" in proof.differences[0]
+
+
+def test_state_that_one_region_stores_otherwise_is_named() -> None:
+    proof = Proof()
+    docs = {("tasks", "a"): b"1", ("miners", "m"): b"2"}
+    check_same(proof, ("eu", "us"), docs, docs | {("miners", "m"): b"3", ("tasks", "b"): b"4"})
+    assert proof.differences == ["miners m: eu and us store other states"]
+
+
+def test_account_that_the_postings_do_not_explain_is_named() -> None:
+    proof = Proof(ledger={"treasury": -5, "paid:m": 5})
+    check_ledger(proof, "eu", [("treasury", -5), ("paid:m", 5), ("payable:m", 0)])
+    assert proof.differences == []
+    check_ledger(proof, "us", [("treasury", -5), ("paid:n", 5)])
+    assert proof.differences == [
+        "us ledger paid:m: 0 in the projection, 5 is right",
+        "us ledger paid:n: 5 in the projection, 0 is right",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("difference", "money"),
+    [
+        ("reward t|m: paid twice", True),
+        ("reward of t: paid to 2 miners", True),
+        ("rewards t|m: RewardPaid after paid", True),
+        ("eu rewards t|m: missing", True),
+        ("payout t|m: left twice", True),
+        ("the ledger sums to 3, not to zero", True),
+        ("us ledger paid:m: 0 in the projection, 5 is right", True),
+        ("eu tasks t: status is 'rewarded', 'validated' is right", False),
+        ("eu.1.rewards/0: seq is not dense", False),
+    ],
+)
+def test_difference_of_money_is_told_from_others(difference: str, money: bool) -> None:
+    assert about_money(difference) is money
+
+
+def test_task_that_is_assigned_again_while_it_runs_went_back() -> None:
+    story = logged("tasks")
+    again = story[1]._replace(envelope={**story[1].envelope, "version": 4})
+    wrong = recount("tasks", [*story[:3], again]).wrong
+    assert wrong == ["tasks t1: assigned while assigned: its progress went back"]
 
 
 def test_key_that_a_projection_lacks_or_invents_is_named() -> None:
@@ -457,6 +494,25 @@ def test_fault_is_felt_by_what_was_asked_in_its_window() -> None:
     assert (felt["asked"], felt["share_within_deadline"]) == (3, 2 / 3)
     assert felt["longest_gap_ms"] == 5000 - 1200
     assert (felt["took_p95_ms"], felt["exceptions"]) == (4000, 1)
+
+
+def test_who_asked_the_lost_node_is_back_with_the_first_answer_of_another() -> None:
+    def answer(at_ms: int, took_ms: int, node: str, miner: str = "", **more: Any) -> dict[str, Any]:
+        command = {"miner_id": miner} if miner else {}
+        return {"at_ms": at_ms, "took_ms": took_ms, "outcome": "done", "region": "eu",
+                "type": "ReportProgress", "node": node, "command": command, **more}  # fmt: skip
+
+    entries = [
+        answer(1500, 2000, "tm-1", "m1"),  # still of the lost node
+        answer(9000, 8500, "tm-2", "m1"),  # waited since before the loss
+        answer(7000, 1000, "tm-2"),
+        answer(8000, 10, "tm-2"),  # only the first counts
+        answer(6000, 10, "tm-2", "m2", region="us"),
+        answer(6000, 10, "mr-1", "m3", type="RegisterMiner"),
+        answer(90_000, 10, "tm-2", "m4"),  # asked long after
+    ]
+    assert reconnected(entries, "eu", "tm-1", (1000, 31_000)) == {"who": 2, "p95_ms": 8000}
+    assert reconnected([], "eu", "tm-1", (0, 1)) == {"who": 0, "p95_ms": None}
 
 
 def test_fault_without_any_question_has_no_share() -> None:

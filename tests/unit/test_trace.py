@@ -11,6 +11,7 @@ import pytest
 
 from everlode.demo.trace import (
     GPU_MIX,
+    LONGEST,
     NODE_COLUMNS,
     NODE_MIX,
     PHASES,
@@ -153,7 +154,7 @@ def test_generated_workload_depends_on_the_seed_alone() -> None:
 def test_share_takes_pods_evenly_and_says_so() -> None:
     trace = generate(7)
     part = share_of(trace, 0.05)
-    assert len(part.pods) == round(0.05 * len(trace.pods))
+    assert 0 <= len(part.pods) - round(0.05 * len(trace.pods)) <= LONGEST
     assert set(part.pods) <= set(trace.pods)
     assert "share 0.05" in part.source
     assert share_of(trace, 0.05) == part

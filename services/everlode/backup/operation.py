@@ -14,7 +14,6 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
 
 import psutil
 
@@ -26,9 +25,8 @@ from everlode.backup.manifest import Manifest, sha256_of
 from everlode.backup.verify import verify
 from everlode.errors import ConfigError, EverlodeError, Locked
 from everlode.events.control import BackupLeased, BackupReleased
-from everlode.events.recovery import BackupEnded, OperationStarted, OperationStep
-from everlode.sdk.clock import WallClock
-from everlode.sdk.signals import SignalWriter
+from everlode.events.recovery import BackupEnded
+from everlode.sdk.announcer import Announcer
 from everlode.stack.endpoints import Endpoints
 from everlode.topics import Topology
 
@@ -123,44 +121,23 @@ def back_up(
     place = endpoints.regions[region]
     source = Source(region, place.kafka_bootstrap, place.postgres_conninfo(), topology)
     with leased(endpoints.control_bootstrap, region, topology.min_compaction_lag_ms) as operation:
-        stream = SignalWriter(place.kafka_bootstrap, place.origin, WallClock())
-        tell = partial(stream.signal, topic="recovery", key=operation, partition=0)
-        tell(
-            OperationStarted(
-                kind="backup", region=region, subject=region, scope_name="", scope_epoch=0,
-                evidence=(),
-            )
-        )  # fmt: skip
-        number = 0
-        before = time.monotonic()
-
-        def step(line: str) -> None:
-            nonlocal number, before
-            now = time.monotonic()
-            number += 1
-            tell(
-                OperationStep(
-                    kind="backup", number=number, step=line.partition(":")[0], outcome="done",
-                    detail=line, duration_ms=round((now - before) * 1000),
+        with Announcer(place, "backup", operation, progress) as announcer:
+            announcer.started(region, region)
+            try:
+                manifest = create_backup(
+                    source, store, keys, key_id=key_id, progress=announcer.step
                 )
-            )  # fmt: skip
-            before = now
-            progress(line)
-
-        try:
-            manifest = create_backup(source, store, keys, key_id=key_id, progress=step)
-            if check:
-                verify(store, keys, region, manifest.backup_id, "decode", step)
-        except EverlodeError:
-            tell(
-                BackupEnded(
-                    backup_id=operation, backup_type="full-system", bytes=0, records=0,
-                    cut_stamp=0, manifest_sha256="", verified=False, success=False,
-                )
-            )  # fmt: skip
-            raise
-        else:
-            tell(
+                if check:
+                    verify(store, keys, region, manifest.backup_id, "decode", announcer.step)
+            except EverlodeError:
+                announcer.ended(
+                    BackupEnded(
+                        backup_id=operation, backup_type="full-system", bytes=0, records=0,
+                        cut_stamp=0, manifest_sha256="", verified=False, success=False,
+                    )
+                )  # fmt: skip
+                raise
+            announcer.ended(
                 BackupEnded(
                     backup_id=manifest.backup_id, backup_type="full-system",
                     bytes=manifest.total_backup_size,
@@ -169,6 +146,4 @@ def back_up(
                     verified=check, success=True,
                 )
             )  # fmt: skip
-            return manifest
-        finally:
-            stream.close()
+        return manifest

@@ -36,6 +36,8 @@ from everlode.topics.names import fact_topic
 
 ENDED = ("rewarded", "failed", "cancelled", "reversed")
 LEASE_MS = DEADLINE.days * 86_400_000
+LASTING_MS = 8_000
+"""Of wall time: a task that goes on for so much longer outlives a failover."""
 
 
 class Due(NamedTuple):
@@ -76,6 +78,8 @@ class Actors:
         self._due: list[Due] = []
         self._order = 0
         self.status: dict[str, str] = {}
+        self._manager: dict[str, str] = {}
+        """Task that is under way → the node that manages it."""
         self._registered = False
         self._open = set(self.tasks)
         """Tasks that have not ended."""
@@ -162,8 +166,11 @@ class Actors:
         match data:
             case t.TaskAssigned():
                 self.status[key] = "assigned"
+                self._manager[key] = data.manager_node
                 self._running[data.miner_id].add(key)
                 self._work(task, data, millis(received.fact.envelope.occurred_at))
+            case t.TaskMigrated():
+                self._manager[key] = data.to_node
             case t.TaskSolved():
                 self._left(key, data.miner_id, "solved")
                 if data.miner_id not in self._dishonest and not task.planted:
@@ -173,11 +180,11 @@ class Actors:
             case t.TaskRewarded():
                 self._left(key, data.miner_id, "rewarded")
             case t.TaskCancelled():
-                self.status[key] = "cancelled"
-                self._open.discard(key)
+                self._left(key, data.miner_id or "", "cancelled")
 
     def _left(self, key: str, miner: str, status: str) -> None:
         self._running.get(miner, set()).discard(key)
+        self._manager.pop(key, None)
         if self.status.get(key) not in ENDED:
             self.status[key] = status
         if status in ENDED:
@@ -257,6 +264,11 @@ class Actors:
 
     # -- the loop ----------------------------------------------------------------------------
 
+    def _lasting(self) -> Counter[str]:
+        """Node → tasks under way that it manages and that outlive a failover of it."""
+        later = self._clock.event_ms_at(self._clock.wall_ms() + LASTING_MS)
+        return Counter(n for k, n in self._manager.items() if self.tasks[k].ended_ms > later)
+
     def report(self) -> dict[str, Any]:
         """Where they stand."""
         by_status = Counter(self.status.values())
@@ -271,6 +283,7 @@ class Actors:
             "errors": self.errors[:20],
             "error_count": len(self.errors),
             "miner_beats": self._beacon.sent,
+            "lasting": self._lasting(),
         }
 
     def run(self, status_file: Path, stop: threading.Event) -> None:

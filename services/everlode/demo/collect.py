@@ -13,9 +13,10 @@ from everlode.adapters.kafka import Reader
 from everlode.adapters.postgres import Projection, current_generation
 from everlode.avro.codec import Codec
 from everlode.backup.manifest import Manifest
+from everlode.demo.findings import Proof
 from everlode.demo.journal import read
-from everlode.demo.promises import availability, during
-from everlode.demo.proof import Proof
+from everlode.demo.money import about_money
+from everlode.demo.promises import availability, during, reconnected
 from everlode.demo.workload import Workload
 from everlode.recovery.run import RecoveryResult
 from everlode.stack.endpoints import Endpoints
@@ -24,6 +25,8 @@ from everlode.topics.names import fact_topic
 if TYPE_CHECKING:
     from everlode.demo.run import Demo
 
+SIGKILL = "30 s after the SIGKILL"
+"""Name of the window."""
 DEADLINE_MS = 15_000
 """A command answered later than this is late (P1)."""
 VERDICTS = ("NodeSuspected", "NodeLost", "NodeDegraded", "NodeRecovered", "NodeFlapping",
@@ -53,29 +56,40 @@ def _folded(endpoints: Endpoints) -> dict[str, dict[str, int]]:
     return found
 
 
-def _failover(recovery_stream: list[tuple[str, dict[str, Any]]]) -> dict[str, Any]:
-    ended = [v for n, v in recovery_stream if n == "TaskManagerRecoveryEnded"]
-    promote = [v for n, v in recovery_stream if n == "OperationStep" and v["step"] == "promote"]
-    if not ended:
+def failover(stream: list[tuple[str, dict[str, Any]]], victim: str) -> dict[str, Any]:
+    """What the recovery stream says of the failover of `victim`, its last operation."""
+    of_victim = [
+        v for n, v in stream if n == "TaskManagerRecoveryEnded" and v["failed_node"] == victim
+    ]
+    if not of_victim:
         return {"ended": False}
-    last = ended[0]
+    last = of_victim[-1]
+    operation = last["envelope"]["aggregate_id"]
+    promote = [
+        v["duration_ms"]
+        for n, v in stream
+        if n == "OperationStep" and v["step"] == "promote"
+        if v["envelope"]["aggregate_id"] == operation
+    ]
     keys = ("failed_node", "recovery_action", "new_primary", "migrated_tasks",
             "estimated_recovery_ms", "actual_recovery_ms", "success")  # fmt: skip
     return {
         "ended": True,
         "time_to_detect_ms": last["detect_ms"],
-        "time_to_promote_ms": promote[0]["duration_ms"] if promote else None,
+        "time_to_promote_ms": promote[-1] if promote else None,
         **{k: last[k] for k in keys},
     }
 
 
-def await_failover(endpoints: Endpoints, timeout_s: float) -> None:
+def await_failover(endpoints: Endpoints, victim: str, timeout_s: float) -> None:
     """Wait for the failover's end: work may end before it, and the coordinators are stopped then.
 
     One that has not ended after `timeout_s` is a failure of the report, not of this.
     """
     deadline = time.monotonic() + timeout_s
-    while not _failover(_signals(endpoints, "recovery"))["ended"] and time.monotonic() < deadline:
+    while time.monotonic() < deadline:
+        if failover(_signals(endpoints, "recovery"), victim)["ended"]:
+            return
         time.sleep(0.5)
 
 
@@ -92,13 +106,14 @@ def _promises(demo: Demo, entries: list[Any], proof: Proof) -> dict[str, Any]:
         "P2_miners_do_not_notice": {
             "exceptions_seen": sum(s.get("error_count", 0) for s in demo.statuses()),
             "submissions_lost": len(proof.lost),
+            "reconnected": reconnected(entries, "eu", demo.victim, demo.windows[SIGKILL]),
         },
         "P3_no_progress_lost": {
             "acknowledged": proof.progress_acknowledged, "went_back": proof.progress_back,
         },
         "P4_rewards_right_and_once": {
             "paid": proof.rewards_paid,
-            "wrong_or_twice": sum("reward" in d or "payout" in d for d in proof.differences),
+            "wrong_or_twice": sum(map(about_money, proof.differences)),
         },
     }  # fmt: skip
 
@@ -137,7 +152,7 @@ def collect(
         "folded_live": sum(v.get("live", 0) for v in folded.values()),
         "folded_bulk": sum(v.get("bulk", 0) + v.get("replay", 0) for v in folded.values()),
         "verdicts": dict(verdicts),
-        "failover": _failover(stream),
+        "failover": {**failover(stream, demo.victim), "lasting_tasks_at_kill": demo.lasting},
         "backup": {
             "backup_id": manifest.backup_id, "records": sum(o.records for o in manifest.objects),
             "bytes": manifest.total_backup_size, "write_once": manifest.write_once,
@@ -197,7 +212,8 @@ def fraud(workload: Workload, proof: Proof) -> dict[str, Any]:
 
 def failures(report: dict[str, Any]) -> list[str]:
     """What the report shows to be wrong; empty when the demo has proved its promises."""
-    proof, recovery, failover = report["proof"], report["recovery"], report["failover"]
+    proof, recovery, switch = report["proof"], report["recovery"], report["failover"]
+    p1 = report["promises"]["P1_mining_does_not_stop"]
     p2 = report["promises"]["P2_miners_do_not_notice"]
     planned, ended = report["tasks"]["planned"], report["tasks"]["ended"]
     still_open = sorted(set(ended) - {"rewarded", "validated", "failed", "cancelled"})
@@ -209,13 +225,28 @@ def failures(report: dict[str, Any]) -> list[str]:
         (not report["folded_live"], "no event was folded live"),
         (not report["folded_bulk"], "no event was folded in bulk"),
         (not report["verdicts"].get("NodeLost"), "the detector gave no verdict of a lost node"),
-        (not failover["ended"], "the failover has not ended"),
-        (failover["ended"] and not failover["success"], f"the failover failed: {failover}"),
-        (still_open, f"tasks have not ended: {still_open}"),
+        (p1["refused"], f"clients were refused: {p1['refused']}"),
+        (not switch["ended"], "the failover has not ended"),
+        (switch["ended"] and not switch["success"], f"the failover failed: {switch}"),
         (
-            sum(ended.values()) != sum(planned.values()),
-            f"tasks planned and in the log differ: {report['tasks']}",
+            switch["ended"] and switch["recovery_action"] != "secondary-promoted",
+            f"no secondary was promoted: {switch}",
         ),
+        (
+            switch["ended"] and switch["lasting_tasks_at_kill"] and not switch["migrated_tasks"],
+            f"{switch['lasting_tasks_at_kill']} tasks were under way, none was migrated",
+        ),
+        (still_open, f"tasks have not ended: {still_open}"),
+        (_off_plan(planned, ended), f"tasks planned and in the log differ: {report['tasks']}"),
         (not report["rewards"]["paid"], "no reward was paid"),
     ]
     return [*proof["first_differences"], *(text for bad, text in checks if bad)]
+
+
+def _off_plan(planned: dict[str, int], ended: dict[str, int]) -> bool:
+    """Tasks to cancel are cancelled, those to fail fail; those to solve may fail too."""
+    return (
+        sum(ended.values()) != sum(planned.values())
+        or ended.get("cancelled", 0) != planned["cancel"]
+        or ended.get("failed", 0) < planned["fail"]
+    )

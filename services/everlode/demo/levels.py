@@ -1,4 +1,4 @@
-"""Waits until every region's projection has applied what every log holds. Shell."""
+"""Waits: for primaries, for projections that begin, for those that hold all of every log. Shell."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import time
 from collections.abc import Callable, Sequence
 
 from everlode.adapters.kafka import Reader
+from everlode.adapters.kafka_control import ControlFollower
 from everlode.adapters.postgres import Projection, current_generation
+from everlode.control.scopes import SCOPE_OF
 from everlode.errors import NotFound, Unavailable
 from everlode.projector.worker import fact_topics
 from everlode.stack.endpoints import Endpoints
@@ -46,6 +48,26 @@ def _last_seqs(endpoints: Endpoints, topology: Topology) -> dict[tuple[str, int]
                 found[place] = max(found.get(place, 0), seq)
         reader.close()
     return found
+
+
+def await_leaders(
+    follower: ControlFollower, topology: Topology, timeout_s: float, check: Callable[[], None]
+) -> None:
+    """Wait until every scope has a primary that has renewed its lease.
+
+    `check` raises when a process has died. Raises: Unavailable: a scope has none in time.
+    """
+    scopes = [f"{scope}/{region}" for scope in SCOPE_OF.values() for region in topology.regions]
+    deadline = time.monotonic() + timeout_s
+    while True:
+        found = follower.state.scopes
+        missing = [x for x in scopes if x not in found or found[x].renewed_at < 0]
+        if not missing:
+            return
+        check()
+        if time.monotonic() > deadline:
+            raise Unavailable(f"no primary leads {missing[0]} after {timeout_s:.0f} s")
+        time.sleep(0.2)
 
 
 def await_projectors(endpoints: Endpoints, timeout_s: float, check: Callable[[], None]) -> None:

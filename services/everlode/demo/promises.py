@@ -10,6 +10,8 @@ from collections.abc import Iterable
 from itertools import pairwise
 from typing import Any
 
+from everlode.events.catalogue import COMMANDS
+
 Entries = Iterable[dict[str, Any]]
 
 
@@ -48,6 +50,34 @@ def availability(entries: Entries, deadline_ms: int) -> dict[str, Any]:
     }
 
 
+def reconnected(
+    entries: Entries, region: str, lost: str, window: tuple[int, int]
+) -> dict[str, Any]:
+    """P2: how long a region's clients and miners were without the node that was lost.
+
+    Of each who asked its component within `window` or waited at its beginning, the time until the
+    first answer of another node, from the loss, or from the question when that came later.
+    """
+    began, ended = window
+    waited: dict[str, int] = {}
+    for entry in sorted(entries, key=lambda e: int(e["at_ms"])):
+        asked = entry["at_ms"] - entry["took_ms"]
+        command = COMMANDS.get(entry["type"])
+        if command is None or command.component != "tasks" or entry["region"] != region:
+            continue
+        if entry["node"] == lost or entry["at_ms"] < began or asked > ended:
+            continue
+        who = entry["command"].get("miner_id") or f"clients of {region}"
+        waited.setdefault(who, entry["at_ms"] - max(began, asked))
+    times = sorted(waited.values())
+    return {"who": len(times), "p95_ms": _p95(times)}
+
+
+def _p95(values: list[int]) -> int | None:
+    """The 95th percentile of sorted values, by nearest rank."""
+    return values[(len(values) * 95 + 99) // 100 - 1] if values else None
+
+
 def during(
     entries: Entries, region: str, window: tuple[int, int], deadline_ms: int
 ) -> dict[str, Any]:
@@ -75,6 +105,6 @@ def during(
         "asked": len(took),
         "share_within_deadline": sum(t <= deadline_ms for t in took) / len(took) if took else None,
         "longest_gap_ms": max(b - a for a, b in pairwise(times)),
-        "took_p95_ms": took[(len(took) * 95 + 99) // 100 - 1] if took else None,
+        "took_p95_ms": _p95(took),
         "exceptions": errors,
     }

@@ -10,14 +10,16 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from everlode.adapters.kafka import Reader
 from everlode.adapters.postgres import Projection, current_generation
 from everlode.avro.codec import Codec
+from everlode.demo.findings import Proof
 from everlode.demo.journal import read
+from everlode.demo.money import check_ledger, check_rewards
 from everlode.demo.recount import (
     FRAUD,
     MARKS,
@@ -34,36 +36,9 @@ from everlode.topics.names import CONTROL_TOPIC
 Place = tuple[str, int]
 """Topic and partition."""
 Log = dict[Place, list[LoggedEvent]]
+Docs = dict[tuple[str, str], bytes]
+"""(component, key) → SHA-256 of the stored state."""
 COMPONENTS = ("tasks", "miners", "validations", "rewards")
-
-
-@dataclass
-class Proof:
-    """What was compared and what differed."""
-
-    events: int = 0
-    acknowledged: int = 0
-    lost: list[str] = field(default_factory=list)
-    """Acknowledged events that are not in the log, by id."""
-    differences: list[str] = field(default_factory=list)
-    compared_keys: int = 0
-    rewards_paid: int = 0
-    paid_micro: int = 0
-    tasks_by_status: dict[str, int] = field(default_factory=dict)
-    fraud_confirmed: list[str] = field(default_factory=list)
-    fraud_suspected: list[str] = field(default_factory=list)
-    solved_by: set[str] = field(default_factory=set)
-    """Miners that handed in a solution."""
-    approvals: set[tuple[str, str]] = field(default_factory=set)
-    """Reviewer and the miner whose solution it voted for."""
-    cases: dict[str, int] = field(default_factory=dict)
-    """Fraud cases by rule and status."""
-    progress_acknowledged: int = 0
-    progress_back: int = 0
-
-    def differ(self, text: str) -> None:
-        """Note a difference."""
-        self.differences.append(text)
 
 
 # -- reading -------------------------------------------------------------------------------------
@@ -176,72 +151,6 @@ def _check_content(proof: Proof, entry: dict[str, Any], event: LoggedEvent) -> N
                          f"log, {entry['command'][name]!r} was asked for")  # fmt: skip
 
 
-def check_rewards(
-    proof: Proof,
-    validations: Iterable[LoggedEvent],
-    rewards: Iterable[LoggedEvent],
-    payouts: Iterable[dict[str, Any]],
-) -> None:
-    """Rewards follow from accepted validations by formula 1, are paid once, and sum to zero."""
-    accepted = {
-        e.envelope["aggregate_id"]: e.data
-        for e in validations
-        if e.kind == "ValidationDecided" and e.data["accepted"]
-    }
-    rewarded: set[str] = set()
-    ledger: Counter[str] = Counter()
-    paid: dict[str, int] = {}
-    tasks: Counter[str] = Counter()
-    for e in rewards:
-        key = e.envelope["aggregate_id"]
-        entries = e.data.get("entries", [])
-        if sum(x["amount_micro"] for x in entries):
-            proof.differ(f"reward {key}: the entries of {e.kind} do not sum to zero")
-        for x in entries:
-            ledger[x["account"]] += x["amount_micro"]
-        if e.kind == "RewardCalculated":
-            rewarded.add(e.data["validation_id"])
-            _check_amount(proof, key, e.data, accepted)
-        elif e.kind == "RewardPaid":
-            if key in paid:
-                proof.differ(f"reward {key}: paid twice")
-            paid[key] = e.data["amount_micro"]
-            tasks[e.data["task_id"]] += 1
-    for task in sorted(t for t, n in tasks.items() if n > 1):
-        proof.differ(f"reward of {task}: paid to {tasks[task]} miners")
-    for validation in sorted(accepted.keys() - rewarded):
-        proof.differ(f"reward of {validation}: accepted, but nothing was calculated")
-    if sum(ledger.values()):
-        proof.differ(f"the ledger sums to {sum(ledger.values())}, not to zero")
-    _check_payouts(proof, paid, payouts)
-    proof.rewards_paid, proof.paid_micro = len(paid), sum(paid.values())
-
-
-def _check_amount(
-    proof: Proof, key: str, data: dict[str, Any], accepted: dict[str, dict[str, Any]]
-) -> None:
-    decided = accepted.get(data["validation_id"])
-    if decided is None:
-        proof.differ(f"reward {key}: its validation {data['validation_id']} accepted nothing")
-        return
-    if key != f"{decided['task_id']}|{decided['miner_id']}":
-        proof.differ(f"reward {key}: {decided['miner_id']} solved {decided['task_id']}")
-    right = decided["base_reward_micro"] * decided["score_ppm"] // 1_000_000
-    if data["amount_micro"] != right:
-        proof.differ(f"reward {key}: {data['amount_micro']} calculated, {right} is right")
-
-
-def _check_payouts(proof: Proof, paid: dict[str, int], payouts: Iterable[dict[str, Any]]) -> None:
-    sent: dict[str, int] = {}
-    for entry in payouts:
-        if entry["key"] in sent:
-            proof.differ(f"payout {entry['key']}: left twice")
-        sent[entry["key"]] = entry["amount_micro"]
-    for key in sorted(sent.keys() | paid.keys()):
-        if sent.get(key) != paid.get(key):
-            proof.differ(f"payout {key}: left {sent.get(key)}, booked {paid.get(key)}")
-
-
 def compare(
     proof: Proof, what: str, expected: dict[str, Fields], stored: dict[str, Fields]
 ) -> None:
@@ -311,17 +220,30 @@ def prove(
     _note_fraud(proof, cases)
     _note_acts(proof, facts["tasks"], facts["validations"])
     proof.cases = dict(Counter(f"{c['rule']}, {c['status']}" for c in expected["fraud"].values()))
+    docs: Docs = {}
     for region, place in endpoints.regions.items():
-        _check_region(proof, region, place.postgres_conninfo(), expected)
+        found = _check_region(proof, region, place.postgres_conninfo(), expected)
+        check_same(proof, (first, region), docs or found, found)
+        docs = docs or found
         progress(f"compared {region}")
     return proof
 
 
+def check_same(proof: Proof, regions: tuple[str, str], docs: Docs, others: Docs) -> None:
+    """Both regions store the same state of each key, byte for byte: one may have been restored."""
+    for component, key in sorted(docs.keys() & others.keys()):
+        if docs[component, key] != others[component, key]:
+            proof.differ(f"{component} {key}: {regions[0]} and {regions[1]} store other states")
+
+
 def _check_region(
     proof: Proof, region: str, conninfo: str, expected: dict[str, dict[str, Fields]]
-) -> None:
-    """Compare a region's projection: its columns, and the stored states that recovery restores."""
-    codec = Codec()
+) -> Docs:
+    """Compare a region's projection: its columns, and the stored states that recovery restores.
+
+    Returns a digest of each stored state.
+    """
+    codec, docs = Codec(), Docs()
     db = Projection(conninfo, current_generation(conninfo), "proof")
     try:
         for component, wanted in expected.items():
@@ -333,14 +255,15 @@ def _check_region(
                 if doc is not None and (fields["version"], fields["status"]) != (version, status):
                     proof.differ(f"{region} {component} {key}: columns and state differ")
                 stored[key] = {**fields, "version": version, "status": status}
+                docs[component, key] = sha256(bytes(doc or b"")).digest()
             compare(proof, f"{region} {component}", wanted, stored)
         for kind, count in db.query("select kind, count(*) from {g}.problems group by 1"):
             proof.differ(f"{region}: {count} problems of kind {kind} in the projection")
-        total = db.query("select coalesce(sum(amount_micro), 0) from {g}.ledger")[0][0]
-        if total:
-            proof.differ(f"{region}: the projected ledger sums to {total}, not to zero")
+        ledger = db.query("select account, amount_micro from {g}.ledger")
+        check_ledger(proof, region, [(str(account), int(amount)) for account, amount in ledger])
     finally:
         db.close()
+    return docs
 
 
 def _note_fraud(proof: Proof, cases: list[LoggedEvent]) -> None:

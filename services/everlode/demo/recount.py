@@ -44,39 +44,49 @@ MINER_STATUS = {
 def _task(state: Fields, event: LoggedEvent) -> str | None:
     """Apply an event to a task. Returns what is wrong with it, if anything."""
     data = event.data
+    kept: tuple[str, ...]
     match event.kind:
         case "TaskSubmitted":
-            kept = ("client_id", "task_type", "payload_sha256", "base_reward_micro", "gpus")
+            kept = ("client_id", "task_type", "payload_sha256", "base_reward_micro", "gpus",
+                    "deadline_at", "max_attempts")  # fmt: skip
             state.update({name: data[name] for name in kept})
-            state.update(status="submitted", attempt=0, progress_ppm=0, reward_micro=0)
+            state.update(status="submitted", attempt=0, progress_ppm=0, reward_micro=0, miners=[])
         case "TaskProgressed":
             if data["progress_ppm"] < state["progress_ppm"]:
                 return f"progress went back from {state['progress_ppm']} to {data['progress_ppm']}"
             state["progress_ppm"] = data["progress_ppm"]
+            if data["checkpoint_uri"] is not None:
+                state["checkpoint_uri"] = data["checkpoint_uri"]
         case "TaskSolved":
-            state.update(status="solved", solution_sha256=data["solution_sha256"])
+            kept = ("solution_id", "solution_sha256", "work_ms")
+            state.update({name: data[name] for name in kept}, status="solved")
         case "TaskValidated" | "TaskRewarded" | "TaskCancelled" | "TaskDeleted":
             return _task_ending(state, event)
         case _:
-            _task_attempt(state, event)
+            return _task_attempt(state, event)
     return None
 
 
-def _task_attempt(state: Fields, event: LoggedEvent) -> None:
+def _task_attempt(state: Fields, event: LoggedEvent) -> str | None:
     data = event.data
     if event.kind == "TaskMigrated":
         state.update(attempt=data["attempt"], manager_node=data["to_node"])
     elif event.kind == "TaskAssigned":
+        if state["status"] != "submitted":
+            return f"assigned while {state['status']}: its progress went back"
         kept = ("attempt", "miner_id", "manager_node")
         state.update({name: data[name] for name in kept}, status="assigned", progress_ppm=0)
+        if data["miner_id"] not in state["miners"]:
+            state["miners"].append(data["miner_id"])
     else:  # TaskAttemptFailed, TaskLeaseExpired, TaskSolutionRejected
         state.update(status="failed" if data["final"] else "submitted", manager_node=None)
+    return None
 
 
 def _task_ending(state: Fields, event: LoggedEvent) -> str | None:
     data, before = event.data, state["status"]
     if event.kind == "TaskValidated":
-        state.update(score_ppm=data["score_ppm"])
+        state.update(score_ppm=data["score_ppm"], validation_id=data["validation_id"])
         state["status"] = before if before == "rewarded" else "validated"
     elif event.kind == "TaskRewarded":
         state.update(status="rewarded", reward_micro=data["amount_micro"])
@@ -90,47 +100,75 @@ def _task_ending(state: Fields, event: LoggedEvent) -> str | None:
     return None
 
 
+RECENT = 32
+"""Of a miner's performances the last so many are kept."""
+
+
 def _miner(state: Fields, event: LoggedEvent) -> str | None:
     data = event.data
     match event.kind:
         case "MinerRegistered":
             state.update(
                 stake_free_micro=0, stake_locked_micro=0, stake_slashed_micro=0, accepted=0,
-                rejected=0, failed=0, expired=0, reputation_ppm=500_000, gpus=data["gpus"],
+                rejected=0, failed=0, expired=0, reputation_ppm=500_000, work_ms=0, locks={},
+                cases=[], recent=[], **data,
             )  # fmt: skip
-        case "StakeDeposited":
-            state["stake_free_micro"] += data["amount_micro"]
-        case "StakeLocked":
-            state["stake_free_micro"] -= data["amount_micro"]
-            state["stake_locked_micro"] += data["amount_micro"]
-        case "StakeReleased":
-            state["stake_free_micro"] += data["amount_micro"]
-            state["stake_locked_micro"] -= data["amount_micro"]
-        case "StakeSlashed":
-            state["stake_free_micro"] -= data["amount_micro"] - data["from_locked_micro"]
-            state["stake_locked_micro"] -= data["from_locked_micro"]
-            state["stake_slashed_micro"] += data["amount_micro"]
+        case "MinerUpdated":
+            state.update(data)
         case "ReputationChanged":
             if data["reputation_ppm"] != state["reputation_ppm"] + data["delta_ppm"]:
                 return f"reputation {state['reputation_ppm']} moved by {data['delta_ppm']}"
             state["reputation_ppm"] = data["reputation_ppm"]
         case "PerformanceRecorded":
             state[data["outcome"]] += 1
+            state["work_ms"] += data["work_ms"]
+            kept = ("task_id", "outcome", "work_ms", "score_ppm")
+            done = {name: data[name] for name in kept} | {"at": event.envelope["occurred_at"]}
+            state["recent"] = [*state["recent"], done][-RECENT:]
+        case _:
+            _stake(state, event)
     state["status"] = MINER_STATUS.get(event.kind, state.get("status"))
     if min(state["stake_free_micro"], state["stake_locked_micro"]) < 0:
         return "stake below zero"
     return None
 
 
+def _stake(state: Fields, event: LoggedEvent) -> None:
+    """What is deposited, locked, released or slashed, and for which tasks it is locked."""
+    data, locks = event.data, state["locks"]
+    match event.kind:
+        case "StakeDeposited":
+            state["stake_free_micro"] += data["amount_micro"]
+        case "StakeLocked":
+            state["stake_free_micro"] -= data["amount_micro"]
+            state["stake_locked_micro"] += data["amount_micro"]
+            locks[data["task_id"]] = data["amount_micro"]
+        case "StakeReleased":
+            state["stake_free_micro"] += data["amount_micro"]
+            state["stake_locked_micro"] -= data["amount_micro"]
+            del locks[data["task_id"]]
+        case "StakeSlashed":
+            left = data["from_locked_micro"]
+            state["stake_free_micro"] -= data["amount_micro"] - left
+            state["stake_locked_micro"] -= left
+            state["stake_slashed_micro"] += data["amount_micro"]
+            state["cases"] = sorted({*state["cases"], data["case_id"]})
+            for task in sorted(locks, key=lambda task: (task != data["task_id"], task)):
+                taken = min(left, locks[task])
+                left -= taken
+                locks[task] -= taken
+            state["locks"] = {task: held for task, held in locks.items() if held}
+
+
 def _validation(state: Fields, event: LoggedEvent) -> str | None:
     data = event.data
     match event.kind:
         case "ValidationRequested":
-            kept = ("task_id", "miner_id", "kind", "solution_sha256")
+            kept = ("task_id", "miner_id", "kind", "solution_sha256", "quorum", "reviewers")
             state.update({name: data[name] for name in kept})
-            state.update(status="pending", accepted=None, score_ppm=0)
+            state.update(status="pending", accepted=None, score_ppm=0, votes=[], judged=[])
         case "ValidationEscalated":
-            state["kind"] = data["to_kind"]
+            state.update(kind=data["to_kind"], quorum=data["quorum"], reviewers=data["reviewers"])
         case "ValidationDecided":
             if state["status"] == "decided":
                 return "decided twice"
@@ -138,6 +176,9 @@ def _validation(state: Fields, event: LoggedEvent) -> str | None:
         case "VoteCast":
             if data["voter_id"] == state["miner_id"]:
                 return f"{data['voter_id']} voted on its own solution"
+            state["votes"].append({**data, "at": event.envelope["occurred_at"]})
+        case "ValidationAudited":
+            state["judged"].append({name: data[name] for name in ("judged_kind", "by", "upheld")})
     return None
 
 
@@ -146,6 +187,7 @@ def _reward(state: Fields, event: LoggedEvent) -> str | None:
     state["status"] = REWARD_STATUS[event.kind]
     if event.kind in ("RewardCalculated", "SlashCollected"):
         state.update(amount_micro=data["amount_micro"], miner_id=data["miner_id"])
+        state["validation_id"] = data.get("validation_id", "")
         return None if before is None else f"{event.kind} after {before}"
     payable = ("calculated",) if event.kind == "RewardPaid" else ("calculated", "withheld")
     if event.kind in ("RewardPaid", "RewardReversed"):
@@ -163,6 +205,7 @@ def _case(state: Fields, event: LoggedEvent) -> str | None:
     state.update(status=status.get(event.kind, "cleared"), rule=event.data["rule"])
     if event.kind != "FraudCleared":
         state["suspects"] = list(event.data["suspects"])
+        state["penalty_micro"] = event.data.get("penalty_micro", 0)
     return None
 
 

@@ -71,6 +71,8 @@ def html(report: dict[str, Any]) -> str:
          "h": round(100 * n / top, 1), "good": good == n}
         for i, (n, good) in enumerate(seconds)
     ]  # fmt: skip
+    head = ("workload", "seed", "speed", "share", "kill_at", "events", "acknowledged_events",
+            "folded_live", "folded_bulk", "object_store", "machine")  # fmt: skip
     names = {
         "promises": "The four promises",
         "tasks": "Tasks",
@@ -85,7 +87,8 @@ def html(report: dict[str, Any]) -> str:
         "folded": "Events folded",
         "verdicts": "Verdicts of the detector",
     }
-    sections = [(title, _rows(report[key])) for key, title in names.items()]
+    sections = [("The run", _rows({key: report[key] for key in head}))]
+    sections += [(title, _rows(report[key])) for key, title in names.items()]
     page = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
     return page.from_string(PAGE).render(r=report, marks=marks, bars=bars, sections=sections)
 
@@ -106,7 +109,9 @@ def summary(report: dict[str, Any]) -> list[tuple[str, str]]:
     p3 = report["promises"]["P3_no_progress_lost"]
     p4 = report["promises"]["P4_rewards_right_and_once"]
     failover, recovery, fraud = report["failover"], report["recovery"], report["fraud"]
-    memory = report["resources"]["peak_resident_bytes"].get("all together", 0)
+    peaks = dict(report["resources"]["peak_resident_bytes"])
+    memory = peaks.pop("all together", 0)
+    by_kind = ", ".join(f"{k} {v / 1e9:.2f}" for k, v in sorted(peaks.items(), key=lambda p: -p[1]))
     return [
         ("workload", f"{report['workload']}, seed {report['seed']}, speed {report['speed']:g}"),
         ("events", f"{report['events']} in the log, {report['acknowledged_events']} acknowledged"),
@@ -118,17 +123,21 @@ def summary(report: dict[str, Any]) -> list[tuple[str, str]]:
                   f"{len(fraud['falsely_accused'])} falsely accused"),
         ("P1", f"{p1['share_within_deadline']:.2%} of {p1['answered']} answers within "
                f"{p1['deadline_ms'] / 1000:g} s; longest gap {p1['longest_gap_ms']} ms"),
-        ("P2", f"{p2['exceptions_seen']} exceptions, {p2['submissions_lost']} submissions lost"),
+        ("P2", f"{p2['exceptions_seen']} exceptions, {p2['submissions_lost']} submissions lost; "
+               f"{p2['reconnected']['who']} clients and miners reconnected, p95 "
+               f"{p2['reconnected']['p95_ms']} ms"),
         ("P3", f"{p3['went_back']} of {p3['acknowledged']} progress reports went back"),
         ("P4", f"{p4['wrong_or_twice']} of {p4['paid']} rewards wrong or paid twice"),
         ("folded", f"{report['folded_live']} live by Faust, {report['folded_bulk']} in bulk"),
         ("verdicts", ", ".join(f"{v} {k}" for k, v in sorted(report["verdicts"].items()))),
         ("failover", f"detected after {failover.get('time_to_detect_ms')} ms, promoted "
                      f"{failover.get('time_to_promote_ms')} ms later, "
-                     f"{failover.get('migrated_tasks')} tasks migrated"),
+                     f"{failover.get('migrated_tasks')} tasks migrated of "
+                     f"{failover['lasting_tasks_at_kill']} that were to go on"),
         ("RPO", f"lost events: {recovery['lost_event_ids'] or 'none'}"),
         ("RTO", ", ".join(f"{k} {v} ms" for k, v in recovery["rto_ms_by_stage"].items())),
-        ("memory", f"{memory / 1e9:.2f} GB at most, all processes together"),
+        ("memory", f"{memory / 1e9:.2f} GB at most, all processes together; by kind, each at its "
+                   f"most: {by_kind}"),
         ("time", f"{report['times_s'].get('total_s')} s in all"),
         ("proof", f"{report['proof']['compared_keys']} keys, {report['proof']['differences']} "
                   f"differences, {len(report['proof']['lost_events'])} lost events"),

@@ -23,10 +23,10 @@ from everlode.adapters.s3 import S3Store
 from everlode.backup.keys import KeyRing
 from everlode.backup.manifest import Manifest
 from everlode.backup.operation import back_up
-from everlode.control.scopes import SCOPE_OF
-from everlode.demo.collect import await_failover, collect
+from everlode.control.scopes import scope_of
+from everlode.demo.collect import SIGKILL, await_failover, collect
 from everlode.demo.fleet import Fleet
-from everlode.demo.levels import await_level, await_projectors
+from everlode.demo.levels import await_leaders, await_level, await_projectors
 from everlode.demo.meter import proportional
 from everlode.demo.only_one import only_one
 from everlode.demo.plan_file import PlanFile
@@ -41,7 +41,6 @@ from everlode.stack.native import NativeStack
 from everlode.topics import state_topics
 
 MOMENTS = ("before-first-assignment", "mid-run", "during-backup", "during-recovery")
-VICTIM = "eu-tm-1"
 RATE = 62.0
 """Tasks a second at speed 1, clients and miners together."""
 NOT_YET_S = 86_400.0
@@ -88,7 +87,11 @@ class Demo:
         self._stack = NativeStack(self._topology, self._plan.stack_dir)
         self._workload = self._plan.workload()
         self._fleet: Fleet | None = None
-        self._killed = threading.Event()
+        self._control: ControlFollower | None = None
+        self.victim = ""
+        """The node that was killed."""
+        self.lasting = 0
+        """Tasks that it managed then, and that went on for long enough to be migrated."""
         self.timeline: list[dict[str, Any]] = []
         self.times: dict[str, float] = {}
         self.windows: dict[str, tuple[int, int]] = {}
@@ -113,13 +116,25 @@ class Demo:
             raise Unavailable("the demo has not started its processes")
         return self._fleet
 
+    def _primary(self) -> str:
+        """The primary task manager of eu, as the control log says."""
+        scopes = self._control.state.scopes if self._control is not None else {}
+        return scopes[scope_of("tasks", "eu")].primary
+
     def _kill(self) -> None:
-        if not self._killed.is_set():
-            self._killed.set()
-            self.fleet.kill(VICTIM)
-            now_ms = time.time_ns() // 1_000_000
-            self.windows["30 s after the SIGKILL"] = (now_ms, now_ms + 30_000)
-            self._mark("failure", f"SIGKILL of {VICTIM}, the primary task manager of eu")
+        if self.victim:
+            return
+        self.victim = self._primary()
+        self.lasting = self._lasting()
+        self.fleet.kill(self.victim)
+        now_ms = time.time_ns() // 1_000_000
+        self.windows[SIGKILL] = (now_ms, now_ms + 30_000)
+        self._mark("failure", f"SIGKILL of {self.victim}, the primary task manager of eu, with "
+                   f"{self.lasting} tasks that outlive a failover")  # fmt: skip
+
+    def _lasting(self) -> int:
+        """Tasks that the primary manages and that are under way for long enough."""
+        return sum(s.get("lasting", {}).get(self._primary(), 0) for s in self.statuses())
 
     # -- the whole ---------------------------------------------------------------------------
 
@@ -135,6 +150,7 @@ class Demo:
             self._start_actors()
             if self._options.kill_at == "mid-run":
                 self._await_share(0.35)
+                self._await_share(0.5, lambda: self._lasting() > 0)
                 self._kill()
             self._await_share(0.55)
             manifest = self._backup(endpoints)
@@ -151,6 +167,8 @@ class Demo:
 
     def _end(self) -> None:
         self._stop_measuring.set()
+        if self._control is not None:
+            self._control.close()
         if self._fleet is not None:
             self._fleet.end()
         self._stack.down(at_once=not self._options.keep)
@@ -191,7 +209,8 @@ class Demo:
         began = time.monotonic()
         for region in self._topology.regions:
             self.fleet.start_region(region)
-        self._await_leaders(endpoints)
+        self._control = ControlFollower(endpoints.control_bootstrap or "").start()
+        await_leaders(self._control, self._topology, 120, self._check_alive)
         await_projectors(endpoints, 120, self._check_alive)
         self.times["nodes_s"] = time.monotonic() - began
         self._mark("work", f"all scopes have primaries after {self.times['nodes_s']:.1f} s")
@@ -203,25 +222,6 @@ class Demo:
         draft = self._plan.clock_file.with_suffix(".tmp")
         draft.write_text(json.dumps(points))
         draft.replace(self._plan.clock_file)
-
-    def _await_leaders(self, endpoints: Endpoints) -> None:
-        scopes = [
-            f"{scope}/{region}" for scope in SCOPE_OF.values() for region in self._topology.regions
-        ]
-        follower = ControlFollower(endpoints.control_bootstrap or "").start()
-        try:
-            deadline = time.monotonic() + 120
-            while missing := [
-                x
-                for x in scopes
-                if x not in follower.state.scopes or follower.state.scopes[x].renewed_at < 0
-            ]:
-                self._check_alive()
-                if time.monotonic() > deadline:
-                    raise Unavailable(f"no primary leads {missing[0]} after 120 s")
-                time.sleep(0.2)
-        finally:
-            follower.close()
 
     def _measure(self) -> None:
         turn = 0
@@ -259,7 +259,7 @@ class Demo:
                 found.append({"tasks": 1, "ended": 0})
         return found
 
-    def _await_share(self, share: float) -> None:
+    def _await_share(self, share: float, or_until: Callable[[], bool] = lambda: False) -> None:
         """Wait until this share of the tasks has ended; at 1 until the actors have finished."""
         wanted = self.times["planned_work_s"] * 4 + 180
         deadline = time.monotonic() + wanted
@@ -269,7 +269,7 @@ class Demo:
             ended = sum(s["ended"] for s in statuses)
             total = sum(s["tasks"] for s in statuses)
             finished = all(s.get("finished") for s in statuses)
-            if finished or (share < 1 and total > 3 and ended >= share * total):
+            if finished or (share < 1 and total > 3 and ended >= share * total) or or_until():
                 break
             self._check_alive()
             if time.monotonic() > deadline:
@@ -290,8 +290,7 @@ class Demo:
             for region, status in zip(self._topology.regions, self.statuses(), strict=True)
             if status.get("finished")
         }
-        if self._killed.is_set():
-            allowed.add(VICTIM)
+        allowed.add(self.victim)
         dead = [n for n in self.fleet.dead() if n not in allowed]
         if dead:
             log = self.root / "logs" / f"{dead[0]}.log"
@@ -367,7 +366,7 @@ class Demo:
         self.times["work_s"] = time.monotonic() - self._began - self.times["actors_at_s"]
         self._mark("proof", "the work has ended; waiting until every projection is level")
         began = time.monotonic()
-        await_failover(endpoints, 60)
+        await_failover(endpoints, self.victim, 60)
         await_level(endpoints, self._topology, 120, self.fleet.stop)
         journals = [self._plan.journal(r) for r in self._topology.regions]
         payouts = sorted((self.root / "payouts").glob("*.jsonl"))

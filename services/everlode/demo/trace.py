@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import csv
 import random
+from bisect import bisect_right
 from collections import Counter
-from math import exp
+from math import exp, log
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -43,8 +44,13 @@ SHARE_MIX = {
 QOS_MIX = {"LS": 4647, "BE": 3398, "Burstable": 100, "Guaranteed": 7}
 SPAN_S = (10_300_000, 12_900_000)
 """Nine of ten pods were created in this part of the trace, in seconds from its zero."""
-LENGTH_S = (540, 1.88)
-"""Median length of a pod, and the standard deviation of its logarithm."""
+LENGTHS_S = (
+    (0.0, 30), (0.05, 70), (0.25, 210), (0.5, 690), (0.75, 2_300), (0.9, 7_900), (0.95, 18_300),
+    (0.98, 50_000), (0.99, 115_000), (0.995, 950_000), (0.999, 8_800_000), (1.0, 12_500_000),
+)  # fmt: skip
+"""Quantiles of how long pods ran, straight lines between the logarithms."""
+LONGEST = 12
+"""So many of the longest pods are in every share, so that some task is always under way."""
 
 
 class Node(NamedTuple):
@@ -208,6 +214,13 @@ def _deal(rng: random.Random, mix: dict[T, int], count: int) -> list[T]:
     return found
 
 
+def _length(quantile: float) -> int:
+    """How many seconds a pod runs, of `LENGTHS_S`."""
+    i = min(bisect_right(LENGTHS_S, (quantile, 0)), len(LENGTHS_S) - 1)
+    (low, least), (high, most) = LENGTHS_S[i - 1], LENGTHS_S[i]
+    return round(least * exp((quantile - low) / (high - low) * log(most / least)))
+
+
 def generate(seed: int, pods: int = 8152, nodes: int = 1213) -> Trace:
     """A workload with the trace's published proportions. Deterministic by seed."""
     rng = random.Random(seed)  # noqa: S311 - a workload, not a secret
@@ -219,8 +232,8 @@ def generate(seed: int, pods: int = 8152, nodes: int = 1213) -> Trace:
     shares, classes = _deal(rng, SHARE_MIX, pods), _deal(rng, QOS_MIX, pods)
     made = []
     for i in range(pods):
-        created = rng.randrange(*SPAN_S)
-        length = max(30, int(LENGTH_S[0] * exp(rng.gauss(0, LENGTH_S[1]))))
+        length = _length(rng.random())
+        created = max(0, min(rng.randrange(*SPAN_S), SPAN_S[1] - length))  # none outlives the trace
         gpu_milli = shares[i] if counts[i] == 1 else 1000 * min(1, counts[i])
         made.append(
             Pod(f"gen-pod-{i:04}", 6000, 16_384, counts[i], gpu_milli, classes[i], phases[i],
@@ -234,7 +247,10 @@ def generate(seed: int, pods: int = 8152, nodes: int = 1213) -> Trace:
 
 
 def share_of(trace: Trace, share: float) -> Trace:
-    """Every so many pods and nodes, evenly over the trace. Raises: ConfigError."""
+    """Every so many pods and nodes, evenly over the trace, and its longest pods.
+
+    Raises: ConfigError.
+    """
     if not 0 < share <= 1:
         raise ConfigError(
             f"--share {share}: above 0, at most 1 expected", hint="e.g. --share 0.1 for a tenth"
@@ -247,5 +263,8 @@ def share_of(trace: Trace, share: float) -> Trace:
         return [i * count // wanted for i in range(wanted)]
 
     nodes = tuple(trace.nodes[i] for i in some(len(trace.nodes), 30))
-    pods = tuple(trace.pods[i] for i in some(len(trace.pods), 30))
+    ran = [i for i, pod in enumerate(trace.pods) if pod.phase != "Pending"]
+    longest = sorted(ran, key=lambda i: trace.pods[i].created_s - trace.pods[i].deleted_s)
+    chosen = {*some(len(trace.pods), 30), *longest[:LONGEST]}
+    pods = tuple(trace.pods[i] for i in sorted(chosen))
     return Trace(f"{trace.source}, share {share:g}", nodes, pods)

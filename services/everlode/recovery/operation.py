@@ -6,7 +6,7 @@ import fcntl
 import json
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -14,18 +14,16 @@ from typing import Any
 
 from everlode.adapters.s3 import ObjectStore
 from everlode.backup.keys import KeyRing
-from everlode.errors import ConfigError, Locked
-from everlode.events.recovery import (
-    ComponentRecoveryEnded,
-    OperationStarted,
-    RecoveryEnded,
-)
+from everlode.errors import ConfigError, EverlodeError, Locked
+from everlode.events.recovery import ComponentRecoveryEnded, RecoveryEnded
 from everlode.recovery.plan import RecoveryPlan
-from everlode.recovery.run import Recovery, RecoveryResult, Target
-from everlode.sdk.clock import WallClock
-from everlode.sdk.signals import SignalWriter
-from everlode.stack.endpoints import Endpoints
+from everlode.recovery.run import ComponentResult, Recovery, RecoveryResult, Target
+from everlode.sdk.announcer import Announcer
+from everlode.stack.endpoints import Endpoints, RegionEndpoints
 from everlode.topics import Topology
+
+NAMED = 1000
+"""Lost events that are told by their ids; the report has all."""
 
 
 @contextmanager
@@ -49,6 +47,50 @@ def report_dict(result: RecoveryResult) -> dict[str, Any]:
 
 def _instant(ms: int) -> datetime:
     return datetime.fromtimestamp(ms / 1000, UTC)
+
+
+@contextmanager
+def _announced(
+    recovery: Recovery, place: RegionEndpoints, progress: Callable[[str], None]
+) -> Iterator[Announcer]:
+    """A recovery that fails says so, and how far it came."""
+    with Announcer(place, "recovery", recovery.recovery_id, progress) as announcer:
+        try:
+            yield announcer
+        except EverlodeError:
+            began_ms, generation, components = recovery.so_far()
+            announcer.ended(
+                RecoveryEnded(
+                    plan_name=recovery.plan_name, start_time=_instant(began_ms),
+                    end_time=datetime.now(UTC).replace(microsecond=0), overall_success=False,
+                    held=False, components=components, system_health_ppm=0,
+                    estimated_data_loss_ms=0, generation=generation,
+                )
+            )  # fmt: skip
+            raise
+
+
+def _component_ended(announcer: Announcer, c: ComponentResult) -> None:
+    ended = ComponentRecoveryEnded(
+        component=c.component, success=c.success, recovery_time_ms=c.recovery_time_ms,
+        records_restored=c.records_restored, events_replayed=c.events_replayed,
+        data_loss_events=c.data_loss_events, data_loss_ms=c.data_loss_ms,
+        lost_event_ids=c.lost[:NAMED],
+    )  # fmt: skip
+    announcer.ended(ended, c.component if c.success else "")
+
+
+def _ended(announcer: Announcer, result: RecoveryResult) -> None:
+    announcer.ended(
+        RecoveryEnded(
+            plan_name=result.plan_name, start_time=_instant(result.start_ms),
+            end_time=_instant(result.end_ms), overall_success=result.overall_success,
+            held=result.held, components=tuple(c.component for c in result.components),
+            system_health_ppm=result.health_ppm,
+            estimated_data_loss_ms=max(c.data_loss_ms for c in result.components),
+            generation=result.generation,
+        )
+    )  # fmt: skip
 
 
 def recover(
@@ -77,39 +119,11 @@ def recover(
             region, place.origin, place.kafka_bootstrap, endpoints.control_bootstrap,
             place.postgres_conninfo(), topology, work / "run",
         )  # fmt: skip
-        recovery = Recovery(plan, target, store, keys, progress)
-        stream = SignalWriter(place.kafka_bootstrap, place.origin, WallClock())
-        tell = partial(stream.signal, topic="recovery", key=recovery.recovery_id, partition=0)
-        try:
-            tell(
-                OperationStarted(
-                    kind="recovery", region=region, subject=plan.disaster_type, scope_name="",
-                    scope_epoch=0, evidence=(),
-                )
-            )  # fmt: skip
-            result = recovery.run()
-            for c in result.components:
-                tell(
-                    ComponentRecoveryEnded(
-                        component=c.component, success=c.success,
-                        recovery_time_ms=c.recovery_time_ms, records_restored=c.records_restored,
-                        events_replayed=c.events_replayed, data_loss_events=c.data_loss_events,
-                        data_loss_ms=c.data_loss_ms, lost_event_ids=c.lost[:10_000],
-                    )
-                )  # fmt: skip
-            tell(
-                RecoveryEnded(
-                    plan_name=result.plan_name, start_time=_instant(result.start_ms),
-                    end_time=_instant(result.end_ms), overall_success=result.overall_success,
-                    held=result.held, components=tuple(c.component for c in result.components),
-                    system_health_ppm=result.health_ppm,
-                    estimated_data_loss_ms=max(c.data_loss_ms for c in result.components),
-                    generation=result.generation,
-                )
-            )  # fmt: skip
-        finally:
-            stream.close()
-            recovery.journal.close()
+        recovery = Recovery(plan, target, store, keys)
+        with closing(recovery.journal), _announced(recovery, place, progress) as announcer:
+            announcer.started(region, plan.disaster_type)
+            result = recovery.run(announcer.step, partial(_component_ended, announcer))
+            _ended(announcer, result)
         report = json.dumps(report_dict(result), indent=2, sort_keys=True)
         (work / f"{result.recovery_id}.json").write_text(report + "\n")
         os.replace(work / "run", work / result.recovery_id)

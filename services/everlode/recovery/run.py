@@ -69,15 +69,10 @@ class RecoveryResult(NamedTuple):
 
 
 class Recovery:
-    """One run of one plan. `progress` gets one line a step."""
+    """One run of one plan."""
 
     def __init__(
-        self,
-        plan: RecoveryPlan,
-        target: Target,
-        store: ObjectStore,
-        keys: KeyRing,
-        progress: Callable[[str], None] = lambda _: None,
+        self, plan: RecoveryPlan, target: Target, store: ObjectStore, keys: KeyRing
     ) -> None:
         """Open the journal in the staging folder, or a killed run's.
 
@@ -85,7 +80,7 @@ class Recovery:
         """
         self._plan, self._target = plan, target
         self._store, self._keys = store, keys
-        self._progress = progress
+        self._progress: Callable[[str], None] = lambda _: None
         target.staging.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.journal = RecoveryJournal(target.staging / "journal.jsonl")
         began = self.journal.done.get("started")
@@ -100,19 +95,38 @@ class Recovery:
         self._began_ms = int(began["at_ms"])
         self.recovery_id = f"recovery-{target.region}-{self._began_ms}"
 
-    def run(self) -> RecoveryResult:
+    @property
+    def plan_name(self) -> str:
+        """Its plan's name."""
+        return self._plan.plan_name
+
+    def so_far(self) -> tuple[int, int, tuple[AIComponent, ...]]:
+        """When it began (ms), its generation (0 before that is chosen), components that passed."""
+        chosen = self.journal.done.get("generation-chosen", {"generation": 0})
+        passed = tuple(c for c in PRIORITIES if f"stage-{c}" in self.journal.done)
+        return self._began_ms, int(chosen["generation"]), passed
+
+    def run(
+        self,
+        progress: Callable[[str], None] = lambda _: None,
+        ended: Callable[[ComponentResult], None] = lambda _: None,
+    ) -> RecoveryResult:
         """Run, or resume, to the end.
 
-        Raises: IntegrityError, WrongKey, NotFound: before anything has changed. Unavailable: a part
-        does not answer, or no room; run again to resume.
+        `progress` gets one line a step, `ended` each component once its gate has been asked; a
+        resumed run gives those that had passed again. Raises: IntegrityError, WrongKey, NotFound:
+        before anything has changed. Unavailable: a part does not answer, or no room; run again to
+        resume.
         """
+        self._progress = progress
         manifest = self._fetch()
         generation = self._generation(manifest)
+        results: list[ComponentResult] = []
         work = Stages(self._target, manifest, generation)
         with closing(work):
-            results = tuple(
-                self._stage(component, work, manifest, generation) for component in PRIORITIES
-            )
+            for component in PRIORITIES:
+                results.append(self._stage(component, work, manifest, generation))
+                ended(results[-1])
         db = work.database()
         tasks = active_tasks(db)
         health = sum(r.success for r in results) * 1_000_000 // len(results)
@@ -123,16 +137,16 @@ class Recovery:
             self.journal.note("switched", generation=generation)
             self._progress(f"switch: generation {generation} is current")
         db.close()
-        ended = self.journal.done.get("ended") or self.journal.note(
+        over = self.journal.done.get("ended") or self.journal.note(
             "ended", held=held, health_ppm=health
         )
         for path in self._target.staging.glob("*.plain"):
             path.unlink()
-        took_ms = ended["at_ms"] - self._began_ms
+        took_ms = over["at_ms"] - self._began_ms
         loss_ms = max(r.data_loss_ms for r in results)
         return RecoveryResult(
             self.recovery_id, self._plan.plan_name, manifest.backup_id, generation,
-            self._began_ms, ended["at_ms"], not held, held, health, results,
+            self._began_ms, over["at_ms"], not held, held, health, tuple(results),
             tuple(name for r in results for name in r.lost),
             loss_ms <= self._plan.max_acceptable_data_loss_s * 1000
             and (self._plan.max_acceptable_data_loss_s > 0 or not any(r.lost for r in results)),
