@@ -43,7 +43,7 @@ parts: setup ## Fetch, check and build the parts of the native stack
 test: static parts ## Lint, types, import contracts and every test there is, on real parts
 	$(BIN)/pytest tests
 
-test-long: static parts ## The same, with the long rounds
+test-long: static parts ## The same, with twenty times as many examples of each property
 	EVERLODE_LONG=1 $(BIN)/pytest tests
 
 bench: setup ## Benchmarks, each against a peer or a limit; ONLY=name for one

@@ -24,11 +24,17 @@ def mine(stack: str, region: str, miner_id: str) -> None:
     endpoints = Endpoints.load(stack)
     place = endpoints.regions[region]
     running: set[str] = set()
+    solved: set[str] = set()
     payloads: dict[str, str] = {}
     with (
         MiningClient(endpoints, region, miner_id) as client,
         MinerBeacon(
-            place.kafka_bootstrap, place.origin, PARTITIONS, [miner_id], lambda _: tuple(running)
+            place.kafka_bootstrap,
+            place.origin,
+            PARTITIONS,
+            [miner_id],
+            running=lambda _: tuple(running),
+            finished=lambda _: len(solved),
         ),
         EventConsumer(place.kafka_bootstrap, [f"{place.origin}.tasks"], PARTITIONS) as log,
     ):
@@ -49,6 +55,7 @@ def mine(stack: str, region: str, miner_id: str) -> None:
                 client.submit_solution(
                     task_id, fact.data.attempt, f"s3://mine/{solution}", solution, 64, work_ms=5_000
                 )
+                solved.add(task_id)
                 print(f"{miner_id} solved {task_id}", flush=True)
             except Refusal as refused:  # solved before this start, or given to another since
                 print(f"{miner_id} passes {task_id} over: {refused.message}", flush=True)

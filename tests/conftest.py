@@ -9,7 +9,15 @@ from hypothesis import settings
 
 pytest_plugins = ["everlode.pytest_plugin"]
 
-settings.register_profile("everlode", deadline=None, derandomize=os.environ.get("CI") == "true")
+EXAMPLES = 2_000 if os.environ.get("EVERLODE_LONG") else 100
+"""Of a property test that does not name its own number."""
+
+settings.register_profile(
+    "everlode",
+    deadline=None,
+    derandomize=os.environ.get("CI") == "true",
+    max_examples=EXAMPLES,
+)
 settings.load_profile("everlode")
 
 _skipped: list[str] = []

@@ -10,14 +10,17 @@ import pytest
 from confluent_kafka import Producer
 
 from everlode.adapters.kafka import Record, Sender
+from everlode.avro import schemas
 from everlode.avro.cloudevents import event_headers
 from everlode.avro.codec import MAX_COMMAND_BYTES, Codec, encode_fact
 from everlode.errors import Refusal
 from everlode.events import commands as c
 from everlode.events.barriers import EpochOpened
 from everlode.events.base import Fact
+from everlode.events.catalogue import COMMANDS, EVENTS, STATES
 from everlode.events.health import ForeignWrite
 from everlode.events.miners import StakeDeposited
+from everlode.events.schemas import SchemaPublished
 from everlode.sdk import MiningClient
 from everlode.topics.names import command_topic, dead_letter_topic, fact_topic
 from everlode.topics.partition import partition_of
@@ -85,6 +88,22 @@ def test_primary_killed_at_a_stage_its_successor_answers_and_nothing_happens_twi
     assert fact.envelope.event_id == answer.facts[0].event_id
     assert seqs_are_dense(region, "miners")
     heir.kill()
+
+
+def test_schemas_of_all_that_is_written_travel_with_the_logs(region: Region) -> None:
+    """A primary has led: who knows none of our schemas can learn each of them."""
+    codec = Codec()
+    messages = [*EVENTS, *COMMANDS, "CommandAnswered", *(cls.__name__ for cls in STATES.values())]
+
+    def published() -> set[str]:
+        found = [codec.decode_fact(raw.value).data for raw in region.records("eu.1.schemas", 1)]
+        for data in found:
+            assert isinstance(data, SchemaPublished)
+            assert codec.learn(data.document).hex() == data.fingerprint
+        return {d.fingerprint for d in found if isinstance(d, SchemaPublished)}
+
+    wanted = {schemas.fingerprint(name).hex() for name in messages}
+    until(lambda: published() >= wanted, 20, "all schemas are published")
 
 
 @pytest.mark.parametrize("program", ["honest", "stubborn"])

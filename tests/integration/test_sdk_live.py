@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import socket
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any
 
 import pytest
@@ -27,6 +30,7 @@ from everlode.sdk import (
     MiningClient,
     NodeAgent,
     Received,
+    Unknown,
 )
 from tests.region import PARTITIONS, Region, until
 
@@ -71,6 +75,35 @@ def test_event_producer_appends_each_event_id_once_with_dense_versions(region: R
     assert len(facts) == 31
     versions = [f.envelope.version for f in facts if f.envelope.aggregate_id == "k0"]
     assert versions == list(range(1, 12))
+
+
+def test_facts_of_a_cluster_that_is_away_are_unknown_and_safe_to_repeat(region: Region) -> None:
+    """A frozen broker: what was on its way, what waited, and what could not even wait."""
+    made = producer(region, 2, window=2, timeout_s=1)
+    (broker,) = (p.pid for p in region.stack.processes() if p.name == "eu/kafka")
+    assert broker is not None
+    with ThreadPoolExecutor(1) as other:
+        os.kill(broker, signal.SIGSTOP)
+        try:
+            sent = [made.emit("u", FACT, event_id="u0")]
+            until(lambda: not made._queue, 5, "the first is on its way")
+            sent += [made.emit("u", FACT, event_id=f"u{n}") for n in (1, 2)]
+            blocked = other.submit(made.emit, "u", FACT, event_id="u3")
+            assert wait([blocked], 2).not_done, "back-pressure: two wait already"
+            for number, future in enumerate([*sent, blocked.result(60)]):
+                with pytest.raises(Unknown, match=f"u{number}") as caught:
+                    future.result(60)
+                assert (caught.value.event_id, caught.value.code) == (f"u{number}", "unknown")
+                assert "same event_id" in caught.value.hint
+        finally:
+            os.kill(broker, signal.SIGCONT)
+    again = [made.emit("u", FACT, event_id=f"u{n}") for n in range(4)]
+    acks = {future.result(90).event_id for future in again}
+    made.close()
+    assert acks == {"u0", "u1", "u2", "u3"}
+    facts = [f for f in region.facts("rewards") if f.envelope.aggregate_id == "u"]
+    assert sorted(f.envelope.event_id for f in facts) == ["u0", "u1", "u2", "u3"]
+    assert [f.envelope.version for f in facts] == [1, 2, 3, 4]
 
 
 def test_event_producer_refuses_what_belongs_on_another_topic(region: Region) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 import uuid
 from collections.abc import Iterator
@@ -136,23 +137,33 @@ def test_topic_that_is_not_mirrored_stays_at_home(whole: NativeStack) -> None:
     assert first not in values_until(regions["us"].kafka_bootstrap, "state.g1.fraud", first, 1.0)
 
 
-def test_drift_made_by_hand_is_named_and_mended(whole: NativeStack) -> None:
+@pytest.mark.parametrize(
+    ("setting", "right", "wrong"),
+    [
+        ("retention.ms", str(7 * DAY_MS), str(DAY_MS)),
+        ("cleanup.policy", "delete", "compact"),
+        ("min.insync.replicas", "1", "2"),
+    ],
+)
+def test_drift_made_by_hand_is_named_and_mended(
+    whole: NativeStack, setting: str, right: str, wrong: str
+) -> None:
     endpoints = endpoints_of(whole)
     bootstrap = endpoints.regions["us"].kafka_bootstrap
-    alter_topic(bootstrap, "eu.1.health", {"retention.ms": str(DAY_MS)})
+    alter_topic(bootstrap, "eu.1.health", {setting: wrong})
     try:
         found = examine(whole.topology, endpoints)
         (drift,) = found.drifts
         assert drift.cluster == "us"
         assert drift.topic == "eu.1.health"
-        assert drift.setting == "retention.ms"
-        assert (drift.expected, drift.found) == (str(7 * DAY_MS), str(DAY_MS))
+        assert drift.setting == setting
+        assert (drift.expected, drift.found) == (right, wrong)
         assert not found.green
         specs = [spec for spec in catalogue(whole.topology) if spec.cluster == "us"]
-        with pytest.raises(ConfigError, match=r"eu\.1\.health: retention\.ms"):
+        with pytest.raises(ConfigError, match=rf"eu\.1\.health: {re.escape(setting)}"):
             ensure_topics(bootstrap, specs)
     finally:
-        alter_topic(bootstrap, "eu.1.health", {"retention.ms": str(7 * DAY_MS)})
+        alter_topic(bootstrap, "eu.1.health", {setting: right})
     assert examine(whole.topology, endpoints).drifts == ()
 
 
@@ -188,6 +199,10 @@ def test_mirror_without_a_source_no_longer_copies_from_it(whole: NativeStack) ->
     produce(regions["us"].kafka_bootstrap, "us.1.receipts", "k", other)
     assert other in values_until(target, "us.1.receipts", other, 60.0)
     assert closed not in values_until(target, "eu.1.receipts", closed, 2.0)
+    found = examine(whole.topology, endpoints_of(whole))
+    assert not found.green
+    # what it said last may be that it runs; but it copies nothing
+    assert [(f.source, f.target) for f in found.flows if not f.runs] == [("eu", "ap")]
     whole.set_mirror_sources("ap", ("eu", "us"))
     assert closed in values_until(target, "eu.1.receipts", closed, 60.0)
 

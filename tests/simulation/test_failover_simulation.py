@@ -29,8 +29,10 @@ from everlode.events.heartbeats import NodeBeat
 from everlode.events.recovery import (
     OperationStarted,
     OperationStep,
+    RegistryRecoveryEnded,
     RewardRecoveryEnded,
     TaskManagerRecoveryEnded,
+    ValidationRecoveryEnded,
 )
 from everlode.failover.handler import Handler
 from everlode.failover.limits import Limits
@@ -38,7 +40,11 @@ from everlode.failover.watch import ActiveTasks, Beats
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 LIMITS = Limits(10_000, 2_000, 1_000, timedelta(hours=1))
-COMPONENTS = {"task-manager": "tm", "rewards": "rd"}
+COMPONENTS = {
+    "task-manager": "tm", "rewards": "rd", "miner-registry": "mr", "validation": "val",
+}  # fmt: skip
+UNDER_WAY = 7
+"""Of each node, by its last beat."""
 
 
 class Killed(BaseException):
@@ -152,7 +158,7 @@ class Region:
         data = NodeBeat.model_validate(
             {
                 "component": self.component, "kind": "", "role": "none", "held_epoch": 0,
-                "endpoint": "e", "status": "healthy", "load_ppm": 0, "current_tasks": 7,
+                "endpoint": "e", "status": "healthy", "load_ppm": 0, "current_tasks": UNDER_WAY,
                 "max_concurrent": 10, "work_done": 0, "queue_size": 0, "specialties": (),
                 "interval_ms": 1000,
             }
@@ -278,9 +284,17 @@ def check(region: Region, lost: str, tasks: int) -> None:
         assert end.recovery_action == ("secondary-promoted" if leader else "secondary-removed")
         assert end.new_primary == ("tm-2" if leader else None)
         assert (end.detect_ms, end.success) == (2_000, True)
-    else:
-        assert isinstance(end, RewardRecoveryEnded)
+    elif isinstance(end, RewardRecoveryEnded):
         assert end.new_primary == ("rd-2" if leader else None)
+        assert (end.failed_distributor, end.pending_payouts, end.success) == (lost, UNDER_WAY, True)
+    elif isinstance(end, RegistryRecoveryEnded):
+        assert end.backup_registry == ("mr-2" if leader else "")
+        assert end.data_sync_completed is leader, "nobody took over from a secondary"
+        assert (end.failed_registry, end.affected_miners, end.success) == (lost, UNDER_WAY, True)
+    else:
+        assert isinstance(end, ValidationRecoveryEnded)
+        assert (end.failed_validator, end.validator_type) == (lost, "automatic")
+        assert (end.redistributed_tasks, end.success) == (UNDER_WAY, True)
 
 
 def _is_move(item: Fact) -> bool:
@@ -299,7 +313,8 @@ def effects_of(component: str, lost: str, tasks: int) -> int:
 @pytest.mark.parametrize(
     ("component", "lost", "tasks"),
     [("task-manager", "tm-1", 7), ("task-manager", "tm-3", 7), ("rewards", "rd-1", 0),
-     ("rewards", "rd-2", 0)],
+     ("rewards", "rd-2", 0), ("miner-registry", "mr-1", 0), ("miner-registry", "mr-2", 0),
+     ("validation", "val-1", 0), ("validation", "val-3", 0)],
 )  # fmt: skip
 def test_coordinator_killed_at_each_effect_is_followed_to_the_same_end(
     component: str, lost: str, tasks: int

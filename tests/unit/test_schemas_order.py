@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from everlode.errors import ConfigError, Refusal
 from everlode.events.nodes import TRANSITIONS, NodeStatus, move
@@ -16,6 +17,7 @@ from everlode.events.stamp import (
     stamp_at,
 )
 from everlode.events.tasktypes import DEFAULT_TASK_TYPES, check_task_type, check_task_types
+from everlode.topics import Topology
 
 MILLIS = st.integers(0, 2**47 - 1)
 
@@ -100,6 +102,9 @@ def test_task_types_are_an_open_checked_list() -> None:
     for wrong in ((), ("A",), ("a b",), ("1a",), ("",), ("a" * 41,), ("ok", "é")):
         with pytest.raises(ConfigError):
             check_task_types(wrong)
+        with pytest.raises(ValidationError, match="task types"):
+            Topology(task_types=wrong)
+    assert Topology(task_types=("b-1", "aa")).task_types == ("b-1", "aa")
     assert check_task_type("training") == "training"
     with pytest.raises(Refusal, match="mining") as caught:
         check_task_type("mining")

@@ -401,6 +401,8 @@ def test_miner_that_breaks_a_rule_is_refused() -> None:
     for most in (0, 1001):
         idle = REGISTER.model_copy(update={"max_concurrent": most})
         assert Aggregate("miners", "m").refused(idle) == "bad_capacity"
+    typo = REGISTER.model_copy(update={"specialties": ("training", "trainig")})
+    assert Aggregate("miners", "m").refused(typo) == "unknown_task_type"
     miner = a_miner()
     assert miner.do(REGISTER) == []
     assert miner.refused(REGISTER.model_copy(update={"operator_id": "p"})) == "exists"
@@ -409,6 +411,8 @@ def test_miner_that_breaks_a_rule_is_refused() -> None:
     assert miner.do(update) == ["MinerUpdated"]
     assert miner.do(update) == []
     assert miner.refused(update.model_copy(update={"max_concurrent": 0})) == "bad_capacity"
+    unnamed = update.model_copy(update={"specialties": ("",)})
+    assert miner.refused(unnamed) == "unknown_task_type"
 
 
 def request(**changes: Any) -> c.RequestValidation:

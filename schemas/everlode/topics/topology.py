@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from everlode.events.tasktypes import DEFAULT_TASK_TYPES
+from everlode.errors import ConfigError
+from everlode.events.tasktypes import DEFAULT_TASK_TYPES, check_task_types
 
 
 class Topology(BaseModel):
@@ -39,6 +40,10 @@ class Topology(BaseModel):
             raise ValueError("min_insync: at most replication")
         if self.control_min_insync > self.control_replication:
             raise ValueError("control_min_insync: at most control_replication")
+        try:
+            check_task_types(self.task_types)
+        except ConfigError as error:
+            raise ValueError(f"{error.message}; {error.hint}") from None
         return self
 
     def origin(self, region: str) -> str:

@@ -31,11 +31,14 @@ class FlowState(NamedTuple):
     """States of its tasks, in their order."""
     trace: str = ""
     """First line of the failure, if a part has failed."""
+    stands_still: bool = False
+    """It has records to copy, and was seen to copy none: what it says of itself may be old."""
 
     @property
     def runs(self) -> bool:
-        """True when the connector and at least one task run, and none is in another state."""
-        return self.connector == "RUNNING" and set(self.tasks) == {"RUNNING"}
+        """True when the connector and its tasks (at least one) say so, and what comes is copied."""
+        said = self.connector == "RUNNING" and set(self.tasks) == {"RUNNING"}
+        return said and not self.stands_still
 
 
 def flow_state(bootstrap: str, source: str, target: str) -> FlowState:

@@ -367,7 +367,8 @@ def _show_diagnosis(found: Diagnosis, gone: list[str]) -> None:
             table.add_row(drift.cluster, drift.topic, drift.setting, drift.expected, drift.found)
         console.print(table)
     for flow in found.flows:
-        word = "runs" if flow.runs else f"does not run: {flow.connector} {list(flow.tasks)}"
+        said = "stands still" if flow.stands_still else "does not run"
+        word = "runs" if flow.runs else f"{said}: {flow.connector} {list(flow.tasks)}"
         behind = [g for g in found.lags if (g.source, g.target) == (flow.source, flow.target)]
         records = sum(lag.records for lag in behind)
         console.print(

@@ -71,9 +71,10 @@ class Actors:
         topics = [fact_topic(place.origin, c) for c in ("tasks", "validations", "rewards")]
         self._consumer = EventConsumer(place.kafka_bootstrap, topics, topology.partitions)
         self._running: dict[str, set[str]] = {m: set() for m in self.miners}
+        self._finished: Counter[str] = Counter()
         self._beacon = MinerBeacon(
             place.kafka_bootstrap, place.origin, topology.partitions, list(self.miners),
-            lambda m: tuple(self._running[m]), clock,
+            lambda m: tuple(self._running[m]), lambda m: self._finished[m], clock,
         )  # fmt: skip
         self._due: list[Due] = []
         self._order = 0
@@ -173,6 +174,7 @@ class Actors:
                 self._manager[key] = data.to_node
             case t.TaskSolved():
                 self._left(key, data.miner_id, "solved")
+                self._finished[data.miner_id] += 1
                 if data.miner_id not in self._dishonest and not task.planted:
                     self._seen.append(data.solution_sha256)
             case t.TaskAttemptFailed() | t.TaskLeaseExpired() | t.TaskSolutionRejected():

@@ -146,7 +146,9 @@ class Journal:
                 self._say(
                     op, "ended", r.RegistryRecoveryEnded, failed_registry=node.node_id,
                     backup_registry=new_primary or "", affected_miners=affected,
-                    data_sync_completed=step.success, actual_recovery_ms=took, success=step.success,
+                    # a primary leads once it has read its log to the end
+                    data_sync_completed=step.success and new_primary is not None,
+                    actual_recovery_ms=took, success=step.success,
                 )  # fmt: skip
             case "validation":
                 self._say(

@@ -26,7 +26,7 @@ from everlode.avro.cloudevents import CONTENT_TYPE
 from everlode.avro.codec import Codec, encode_answer
 from everlode.control.scopes import scope_of
 from everlode.errors import ContractError, EverlodeError, FencedOut, Refusal, Unavailable
-from everlode.events.catalogue import EVENTS
+from everlode.events.catalogue import COMMANDS, EVENTS, STATES
 from everlode.events.schemas import SchemaPublished
 from everlode.primary.batch import Batch, Source
 from everlode.primary.component import Component
@@ -171,16 +171,19 @@ class Runtime:
         self._say(f"{self.scope}: leads epoch {epoch} after {time.monotonic() - began:.2f} s")
 
     def _announce(self) -> None:
-        """Publish the schemas that this primary writes, so that older readers can learn them."""
-        for kind in EVENTS.values():
-            if kind.topic in (self.component.name, "*"):
-                mark = schemas.fingerprint(kind.name).hex()
-                data = SchemaPublished(
-                    fingerprint=mark,
-                    schema_name=f"{schemas.NAMESPACE}.{kind.name}",
-                    document=json.dumps(schemas.raw(kind.name)),
-                )
-                self._agent.signal(data, topic="schemas", key=mark, partition=0)
+        """Publish all schemas that this version writes, so that older readers can learn them.
+
+        Any primary does: nodes of one region are of one version, but for an upgrade.
+        """
+        states = [cls.__name__ for cls in STATES.values()]
+        for name in (*EVENTS, *COMMANDS, "CommandAnswered", *states):
+            mark = schemas.fingerprint(name).hex()
+            data = SchemaPublished(
+                fingerprint=mark,
+                schema_name=f"{schemas.NAMESPACE}.{name}",
+                document=json.dumps(schemas.raw(name)),
+            )
+            self._agent.signal(data, topic="schemas", key=mark, partition=0)
 
     def _catch_view(self) -> None:
         if self._seen_any:

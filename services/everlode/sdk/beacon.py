@@ -15,7 +15,10 @@ INTERVAL_MS = 15_000
 
 
 class MinerBeacon:
-    """Beats for one or many miners of a process. `running(miner)` gives its tasks under way."""
+    """Beats for one or many miners of a process.
+
+    `running(miner)` gives its tasks under way, `finished(miner)` how many it has finished.
+    """
 
     def __init__(
         self,
@@ -24,11 +27,13 @@ class MinerBeacon:
         partitions: int,
         miners: Sequence[str],
         running: Callable[[str], Sequence[str]],
+        finished: Callable[[str], int],
         clock: Clock | None = None,
     ) -> None:
         self._partitions = partitions
         self._miners = list(miners)
         self._running = running
+        self._finished = finished
         self._signals = SignalWriter(bootstrap, origin, clock or WallClock(), linger_ms=100)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="beacon", daemon=True)
@@ -64,7 +69,7 @@ class MinerBeacon:
     def _beat(self, miner: str) -> None:
         self.sent += 1
         running = tuple(sorted(self._running(miner)))[:64]
-        beat = MinerBeat(running=running, work_done=self.sent, interval_ms=INTERVAL_MS)
+        beat = MinerBeat(running=running, work_done=self._finished(miner), interval_ms=INTERVAL_MS)
         self._signals.signal(
             beat, topic="heartbeats", key=miner, partition=partition_of(miner, self._partitions)
         )

@@ -61,6 +61,8 @@ class _Item(NamedTuple):
     occurred_at: datetime
     correlation_id: str
     cause: Envelope | None
+    since: float
+    """When it was emitted, on the monotonic clock."""
     future: Future[Ack]
 
 
@@ -92,8 +94,9 @@ class EventProducer:
 
     Opening it fences who wrote before and opens the epoch in every partition. `version` is counted
     per aggregate from what the log holds. At most `window` facts wait; then `emit` waits
-    (back-pressure). A second emit of an `event_id` that is in the log (or waits) gives its first
-    Ack again. With `leads` (a NodeAgent's, say) nothing is written unless it gives this epoch.
+    (back-pressure). While the cluster is away a fact waits `timeout_s`, then it is Unknown. A
+    second emit of an `event_id` that is in the log (or waits) gives its first Ack again. With
+    `leads` (a NodeAgent's, say) nothing is written unless it gives this epoch.
     `folded` is told of each fact in the log, marks left out, in order within a partition: of those
     before while the producer opens, then of each that it appended, in its own thread. When fenced,
     or when `folded` fails, everything that waits fails, and stays failed. Use as a context manager.
@@ -112,9 +115,11 @@ class EventProducer:
         leads: Callable[[str], int | None] | None = None,
         folded: Callable[[Fact], None] | None = None,
         window: int = 10_000,
+        timeout_s: float = 30.0,
     ) -> None:
         """Raises: FencedOut: a later epoch is open. Unavailable. IntegrityError."""
         self.window = window
+        self._timeout_s = timeout_s
         self._versions: dict[str, int] = {}
         self._known: dict[str, tuple[int, int]] = {}
         self._waiting: dict[str, Future[Ack]] = {}
@@ -173,6 +178,7 @@ class EventProducer:
             occurred_at or self._clock.event_now(),
             correlation_id or (cause.correlation_id if cause else key),
             cause,
+            time.monotonic(),
             Future(),
         )
         with self._changed:
@@ -359,7 +365,17 @@ class EventProducer:
             try:
                 self._open()
             except Unavailable:
+                self._expire()
                 continue
             except EverlodeError as error:
                 self._ended = error
             return
+
+    def _expire(self) -> None:
+        """What has waited too long fails, so that its emitter can decide, and others get room."""
+        oldest = time.monotonic() - self._timeout_s
+        with self._changed:
+            late = [item for item in self._queue if item.since < oldest]
+            self._queue = [item for item in self._queue if item.since >= oldest]
+            self._changed.notify_all()
+        self._settle([(item, Unknown(item.event_id)) for item in late])

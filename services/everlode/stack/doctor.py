@@ -5,7 +5,10 @@ Shell: asks every cluster.
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import NamedTuple
 
 from everlode.adapters.kafka_admin import Drift, diff_topics, state_generations
@@ -14,6 +17,9 @@ from everlode.adapters.mirror_status import FlowState, flow_state
 from everlode.errors import EverlodeError, Unavailable
 from everlode.stack.endpoints import Endpoints
 from everlode.topics import TopicSpec, Topology, catalogue, mirrored_topics
+
+STILL_S = 10.0
+"""A flow that is behind copies within this, or stands still; it commits with each copied batch."""
 
 
 class Diagnosis(NamedTuple):
@@ -73,8 +79,12 @@ def _cluster(topology: Topology, cluster: str, bootstrap: str, endpoints: Endpoi
         flows: list[FlowState] = []
         lags: list[PartitionLag] = []
         for source in _sources(cluster, endpoints):
-            flows.append(flow_state(bootstrap, source, cluster))
-            lags += _lags(topology, endpoints, source, cluster)
+            ask = partial(_lags, topology, endpoints, source, cluster)
+            state, behind = flow_state(bootstrap, source, cluster), ask()
+            if state.runs and _stands_still(behind, ask):
+                state = state._replace(stands_still=True)
+            flows.append(state)
+            lags += behind
     except EverlodeError as exc:
         return _Found(why=exc.message)
     return _Found(len(specs), drifts, flows, lags)
@@ -94,6 +104,18 @@ def _lags(topology: Topology, endpoints: Endpoints, source: str, target: str) ->
         return flow_lag(bootstraps, source, target, mirrored_topics(topology, source))
     except Unavailable:
         return []
+
+
+def _stands_still(behind: list[PartitionLag], ask: Callable[[], list[PartitionLag]]) -> bool:
+    """True when a flow that is behind copies nothing for `STILL_S`."""
+    copied = {(lag.topic, lag.partition): lag.next_offset for lag in behind if lag.records}
+    deadline = time.monotonic() + STILL_S
+    while copied and time.monotonic() < deadline:
+        time.sleep(0.5)
+        now = {(lag.topic, lag.partition): lag.next_offset for lag in ask()}
+        if not now or any(now.get(place, 0) > offset for place, offset in copied.items()):
+            return False
+    return bool(copied)
 
 
 def _specs(topology: Topology, cluster: str, generations: tuple[int, ...]) -> tuple[TopicSpec, ...]:

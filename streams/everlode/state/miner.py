@@ -16,6 +16,7 @@ from everlode.events import commands as c
 from everlode.events import miners as e
 from everlode.events.base import Event, Fact
 from everlode.events.states import MinerState, Performance
+from everlode.events.tasktypes import check_task_type
 from everlode.events.types import PPM, ReputationReason
 from everlode.state.formulas import REPUTATION_START, reputation_after
 from everlode.state.shape import (
@@ -78,7 +79,7 @@ def _decide(  # noqa: C901 - one case a command
         raise missing("miner", ctx.aggregate_id)
     match command:
         case c.UpdateMiner():
-            return _update(command, state)
+            return _update(command, state, ctx)
         case c.DepositStake():
             return _deposit(command, state, ctx)
         case c.LockStake():
@@ -118,7 +119,11 @@ def _here(state: MinerState) -> None:
         raise refuse("retired", f"miner {state.key} is retired")
 
 
-def _check_capacity(most: int) -> None:
+def _check_offer(command: c.RegisterMiner | c.UpdateMiner, ctx: Context) -> None:
+    """Raises: Refusal: what the miner offers cannot be, or nobody could ever ask for it."""
+    most = command.max_concurrent
+    for name in command.specialties:
+        check_task_type(name, ctx.task_types)
     if not 1 <= most <= MOST_CONCURRENT:
         raise refuse("bad_capacity", f"max_concurrent is {most}", f"1 to {MOST_CONCURRENT}")
 
@@ -132,13 +137,13 @@ def _register(
             return ()
         raise refuse("exists", f"miner {state.key} exists", "choose another miner id")
     check_name("miner", ctx.aggregate_id)
-    _check_capacity(command.max_concurrent)
+    _check_offer(command, ctx)
     return (e.MinerRegistered(**command.__dict__),)
 
 
-def _update(command: c.UpdateMiner, state: MinerState) -> tuple[Event, ...]:
+def _update(command: c.UpdateMiner, state: MinerState, ctx: Context) -> tuple[Event, ...]:
     _here(state)
-    _check_capacity(command.max_concurrent)
+    _check_offer(command, ctx)
     have = (state.endpoint, state.specialties, state.max_concurrent)
     if have == (command.endpoint, command.specialties, command.max_concurrent):
         return ()
