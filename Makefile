@@ -8,6 +8,10 @@ CODE := schemas streams services tests $(wildcard benchmarks examples)
 LOCK := --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url
 ONLY ?=
 DEMO ?=
+# whole demos take both cores: they run after the rest, by themselves
+DEMOS := tests/faults/test_demo.py tests/faults/test_demo_signals.py
+every_test = $(BIN)/pytest -n 2 --dist loadfile tests $(DEMOS:%=--ignore=%); \
+	rest=$$?; $(BIN)/pytest $(DEMOS) && exit $$rest
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-long check static parts bench lock clean
@@ -41,10 +45,10 @@ parts: setup ## Fetch, check and build the parts of the native stack
 	$(BIN)/everlode stack fetch
 
 test: static parts ## Lint, types, import contracts and every test there is, on real parts
-	$(BIN)/pytest tests
+	$(call every_test)
 
 test-long: static parts ## The same, with twenty times as many examples of each property
-	EVERLODE_LONG=1 $(BIN)/pytest tests
+	EVERLODE_LONG=1; export EVERLODE_LONG; $(call every_test)
 
 bench: setup ## Benchmarks, each against a peer or a limit; ONLY=name for one
 	$(BIN)/python -m benchmarks $(ONLY)

@@ -3,19 +3,23 @@
 EVERLODE_TEST_DIE names the stage at which it kills itself, with SIGKILL, around the transaction
 of the first StakeDeposited that it writes: staged, written, committed or answered. `stubborn`
 does not die: it believes in its first epoch, whatever the control log says, until it is fenced.
+Nor does `sink`: its payment system refuses the first payment of a key, takes the second without an
+answer, and then answers each time.
 """
 
 from __future__ import annotations
 
 import os
 import signal
+from collections import Counter
 from typing import Any
 
 import confluent_kafka
 
 from everlode.adapters import kafka
 from everlode.cli.main import main
-from everlode.errors import FencedOut
+from everlode.errors import FencedOut, Unavailable
+from everlode.rewards.sink import JournalSink
 from everlode.sdk.agent import NodeAgent
 from everlode.sdk.facts import FactLog
 
@@ -81,8 +85,27 @@ def be_stubborn() -> None:
     FactLog.watch = lambda *_: None  # type: ignore[method-assign]
 
 
+def be_badly_served() -> None:
+    """Plant the payment system's faults."""
+    pay, asked = JournalSink.pay, Counter[str]()
+
+    def unsure(self: JournalSink, payout_key: str, miner_id: str, amount_micro: int) -> str:
+        asked[payout_key] += 1
+        print(f"asked to pay {payout_key}, time {asked[payout_key]}", flush=True)
+        if asked[payout_key] == 1:
+            raise Unavailable("the payment system is down")
+        ref = pay(self, payout_key, miner_id, amount_micro)
+        if asked[payout_key] == 2:
+            raise Unavailable("the payment system does not answer")
+        return ref
+
+    JournalSink.pay = unsure  # type: ignore[method-assign]
+
+
 if __name__ == "__main__":
     setattr(kafka, "Producer", DyingProducer)  # noqa: B010 - a planted fault
     if STAGE == "stubborn":
         be_stubborn()
+    if STAGE == "sink":
+        be_badly_served()
     main()

@@ -27,8 +27,7 @@ class Started:
         self.said: list[str] = []
         self.family: dict[int, psutil.Process] = {}
         env = {k: v for k, v in os.environ.items() if k != "EVERLODE_TRACE"}
-        env |= {"TMPDIR": str(folder), "XDG_RUNTIME_DIR": str(folder), "EVERLODE_S3": "rclone"}
-        env.pop("EVERLODE_REQUIRE_MINIO", None)
+        env |= {"TMPDIR": str(folder), "XDG_RUNTIME_DIR": str(folder)}
         self.process = subprocess.Popen(
             [sys.executable, "-m", "everlode.cli.main", "demo", "--json", "--share", "0.02",
              "--report", str(folder / "report")],

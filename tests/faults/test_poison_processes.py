@@ -77,7 +77,7 @@ def test_poison_among_commands_is_kept_and_the_next_one_is_answered(
             client.call("nobody", asked)
         assert refused.value.code != "wrong_key"
     found = letters(region, "primary", topic, len(bad))
-    assert [raw.value or b"" for raw in found] == [value or b"" for _, value in bad]
+    assert [(raw.key, raw.value or b"") for raw in found] == [(k, v or b"") for k, v in bad]
     # of a command any key but the aggregate's is the same fault
     assert codes(found) == [*BYTES.values(), "wrong_key", "wrong_key", "not_a_command"]
     assert node.process.poll() is None
@@ -97,7 +97,7 @@ def test_poison_among_signals_of_the_region_is_kept_by_its_coordinator(region: R
         bad.append((b"a", encode_fact(*fact("tasks", "a", 1, 1))))
         append(region.bootstrap, topic, bad)
         found = letters(region, "coordinator", topic, len(bad))
-        assert [raw.value or b"" for raw in found] == [value or b"" for _, value in bad]
+        assert [(raw.key, raw.value or b"") for raw in found] == [(k, v or b"") for k, v in bad]
         expected = [*BYTES.values(), *KEYS.values(), "wrong_topic"]
         if component == "recovery":  # a good record of health is a stray there anyway
             expected[-3:] = ["wrong_topic"] * 3

@@ -231,12 +231,13 @@ def test_damage_among_the_answers_is_passed_over_and_the_answer_comes(broker: st
 
 
 @pytest.mark.parametrize("component", FACT_COMPONENTS)
-def test_consumer_is_told_of_what_does_not_decode_and_goes_on(component: str) -> None:
+def test_consumer_is_told_of_what_does_not_belong_and_goes_on(component: str) -> None:
     told: list[tuple[int, str]] = []
     topic = topic_of(component)
     with mock_broker() as broker:
         good = [record(fact(component, "a", n, n)) for n in (1, 2)]
-        bad = [spoil(damage, "a", good[0][1] or b"") for damage in BYTES]
+        bad = [spoil(damage, "a", good[0][1] or b"") for damage in DAMAGES]
+        bad.append(record(fact(stray(component), "a", 1, 1)))
         append(broker, topic, [good[0], *bad, good[1]])
         consumer = EventConsumer(
             broker, [topic], 1, damaged=lambda raw, e: told.append((raw.offset, e.code))
@@ -250,4 +251,5 @@ def test_consumer_is_told_of_what_does_not_decode_and_goes_on(component: str) ->
         consumer.close()
         strict.close()
     assert [r.fact.envelope.version for r in found] == [1, 2]
-    assert told == [(1 + n, code) for n, code in enumerate(BYTES.values())]
+    codes = [*BYTES.values(), *KEYS.values(), "wrong_topic"]
+    assert told == [(1 + n, code) for n, code in enumerate(codes)]

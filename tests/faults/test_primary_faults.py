@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import time
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ from everlode.events.base import Fact
 from everlode.events.catalogue import COMMANDS, EVENTS, STATES
 from everlode.events.health import ForeignWrite
 from everlode.events.miners import StakeDeposited
+from everlode.events.rewards import RewardPaid
 from everlode.events.schemas import SchemaPublished
 from everlode.sdk import MiningClient
 from everlode.topics.names import command_topic, dead_letter_topic, fact_topic
@@ -104,6 +106,29 @@ def test_schemas_of_all_that_is_written_travel_with_the_logs(region: Region) -> 
 
     wanted = {schemas.fingerprint(name).hex() for name in messages}
     until(lambda: published() >= wanted, 20, "all schemas are published")
+
+
+def test_payment_system_that_fails_is_silent_and_answers_again_pays_once(region: Region) -> None:
+    node = region.leader("reward-distributor", "rewards", "eu-rd-1", module=DYING, die="sink")
+    owed = c.CalculateReward(
+        task_id="t", miner_id="m", validation_id="v", base_micro=1000, score_ppm=1_000_000
+    )
+
+    def booked() -> list[Fact]:
+        return [f for f in region.facts("rewards") if isinstance(f.data, RewardPaid)]
+
+    with region.client("payer") as client:
+        assert client.call("t|m", owed).outcome == "done"
+    until(lambda: booked() != [], 60, "it is booked")
+    assert node.said("asked to pay t|m, time 3")
+    lines = (region.folder / "payouts" / "payouts-eu.jsonl").read_text().splitlines()
+    left = [json.loads(line) for line in lines]
+    assert [(x["key"], x["amount_micro"]) for x in left] == [("t|m", 1000)]
+    (paid,) = booked()
+    assert paid.envelope.aggregate_id == "t|m"
+    assert isinstance(paid.data, RewardPaid)
+    assert paid.data.payout_ref == left[0]["ref"]
+    node.kill()
 
 
 @pytest.mark.parametrize("program", ["honest", "stubborn"])

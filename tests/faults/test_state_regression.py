@@ -95,8 +95,7 @@ class Watched(Backed):
             for key, fields in counted.found.items():
                 seen.add((component, key))
                 _, doc = rows.get((component, key), (0, None))
-                state = self.codec.decode_state(doc)._asdict() if doc else {}
-                state = {k: list(v) if isinstance(v, tuple) else v for k, v in state.items()}
+                state = self.codec.decode_dict(doc)[1] if doc else {}
                 if problem := differing(fields, state):
                     found.append(f"{component} {key}: {problem}")
         return found + [f"nobody wrote {key}" for key in rows.keys() - seen]

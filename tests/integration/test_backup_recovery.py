@@ -108,12 +108,46 @@ def test_backup_is_exactly_the_fold_of_every_partition_up_to_its_seq(
     assert {k: v["status"] for k, v in found.items()} == {k: s.status for k, s in states.items()}
 
 
+MAPS = {
+    "task status": ("tasks", "status"),
+    "miner assignments": ("tasks", "miners"),
+    "task to validation": ("tasks", "validation_id"),
+    "task rewards": ("tasks", "reward_micro"),
+    "validation progress": ("validations", "votes"),
+    "validation results": ("validations", "accepted"),
+    "reward calculations": ("rewards", "amount_micro"),
+    "ledger": ("rewards", "entries"),
+    "fraud results": ("fraud", "suspects"),
+    "specializations": ("miners", "specialties"),
+    "reputation": ("miners", "reputation_ppm"),
+    "stake": ("miners", "stake_free_micro"),
+    "locked stake": ("miners", "locks"),
+    "performance history": ("miners", "recent"),
+}
+"""What a backup has to hold → where it stands in the states."""
+
+
+def test_every_map_of_a_backup_is_in_the_snapshot_and_not_empty(
+    region: Backed, backup: Manifest, tmp_path: Path
+) -> None:
+    held: dict[tuple[str, str], int] = dict.fromkeys(MAPS.values(), 0)
+    for (component, _), state in contents(region, backup, tmp_path).items():
+        for at in held:
+            held[at] += at[0] == component and bool(state[at[1]])
+    assert [name for name, at in MAPS.items() if not held[at]] == []
+
+
 def test_manifest_names_all_that_a_recovery_needs(region: Backed, backup: Manifest) -> None:
     components = {o.component for o in backup.objects}
     assert components == {*COMPONENTS, DELETED, "config"}
     sizes = [o.cipher_bytes for o in backup.objects]
     assert backup.total_backup_size == sum(sizes)
     assert backup.write_once is region.store.capabilities().conditional_put
+    ids = [topic.topic_id for topic in backup.topics]
+    assert all(ids)
+    assert len(set(ids)) == len(ids), "each topic has its own"
+    assert backup.timings_ms.keys() == {"read", "store"}
+    assert 0 < sum(backup.timings_ms.values()) <= backup.completed_at_ms - backup.created_at_ms
     stored = {o.key: o.size for o in region.store.list(f"eu/{backup.backup_id}/")}
     assert {o.key: o.cipher_bytes for o in backup.objects}.items() <= stored.items()
     assert verify(region.store, region.keys, "eu", backup.backup_id).records > 0
@@ -360,3 +394,26 @@ def test_store_that_is_down_is_unavailable_and_the_lease_is_given_back(region: B
 def test_no_backup_is_not_found(region: Backed) -> None:
     with pytest.raises(NotFound):
         verify(region.store, region.keys, "us", "latest")
+
+
+# -- a store that cannot write once ----------------------------------------------------------
+
+
+def test_backup_in_a_store_that_ignores_conditions_says_so_and_restores(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with Backed(tmp_path / "rclone", s3="rclone") as plain:
+        plain.write(FACTS[: len(FACTS) // 3])
+        plain.project()
+        made = back_up("eu", plain.endpoints, TOPOLOGY, plain.store, plain.keys)
+        assert made.write_once is False
+        # the first record of a partition came after the cut: nothing of it is in there
+        assert 0 in {p.seq for p in made.positions if p.status == "live"}
+        place = ("--dir", str(plain.folder / "stack"), "--keys", str(plain.keys.folder))
+        capsys.readouterr()
+        assert cli(["backup", "show", made.backup_id, *place]) == 0
+        assert "NOT write-once" in capsys.readouterr().out
+        before = plain.rows()
+        plain.disaster()
+        assert not recovered(plain, tmp_path / "work").held
+        assert plain.rows() == before

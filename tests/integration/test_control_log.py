@@ -15,6 +15,7 @@ from everlode.control.fold import ControlState
 from everlode.errors import IntegrityError, Unavailable
 from everlode.events.base import Envelope, Fact
 from everlode.events.control import LeaseRenewed, NodeJoined, ScopeAssigned
+from everlode.events.health import DetectorStarted
 from tests.poison import BYTES, KEYS, append, mock_broker, spoil
 
 pytestmark = pytest.mark.timeout(60)
@@ -85,7 +86,7 @@ def test_follower_without_a_broker_is_unavailable() -> None:
         follower.start(1)
 
 
-@pytest.mark.parametrize("damage", [*BYTES, *KEYS])
+@pytest.mark.parametrize("damage", [*BYTES, *KEYS, "wrong_topic"])
 def test_record_that_does_not_belong_halts_the_follower(broker: str, damage: str) -> None:
     envelope = Envelope(
         event_id="e", aggregate_id="c", version=0, origin="control", scope="", epoch=0, seq=0,
@@ -94,7 +95,12 @@ def test_record_that_does_not_belong_halts_the_follower(broker: str, damage: str
     with closing(ControlLog(broker)) as log:
         at = log.append("a", joined("a"), node_id="a")
         with closing(ControlFollower(broker, wait_ms=10).start()) as follower:
-            append(broker, "control", [spoil(damage, "c", encode_fact(envelope, joined("c")))])
+            bad = (
+                (b"c", encode_fact(envelope, DetectorStarted(partition=0, from_offset=0)))
+                if damage == "wrong_topic"
+                else spoil(damage, "c", encode_fact(envelope, joined("c")))
+            )
+            append(broker, "control", [bad])
             log.append("b", joined("b"), node_id="b")
             with pytest.raises(IntegrityError) as error:
                 follower.wait_for(lambda s: "b" in s.nodes, 20)

@@ -5,9 +5,16 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Iterator
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from io import BytesIO
 from pathlib import Path
 
 import pytest
+from minio import Minio
+from minio.commonconfig import COMPLIANCE
+from minio.error import S3Error
+from minio.retention import Retention
 
 from everlode.adapters.s3 import S3Store
 from everlode.adapters.s3_buckets import ensure_buckets
@@ -56,6 +63,11 @@ def rclone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     yield from serve("rclone", tmp_path_factory.mktemp("rclone"))
 
 
+def raw_client(endpoint: str) -> Minio:
+    """The client itself, for what the port does not offer."""
+    return Minio(endpoint, access_key=KEYS[0], secret_key=KEYS[1], secure=False)
+
+
 def emptied(endpoint: str, bucket: str) -> S3Store:
     store = S3Store(endpoint, KEYS, bucket)
     for item in list(store.list("")):
@@ -95,6 +107,50 @@ class TestRcloneAskedForALock(StoreContract):
     @pytest.fixture
     def store(self, rclone: str) -> S3Store:
         return emptied(rclone, "locked")
+
+
+@pytest.mark.parametrize(
+    ("kind", "bucket", "kept"),
+    [("minio", "locked", True), ("minio", "plain", False),
+     ("rclone", "locked", False), ("rclone", "plain", False)],
+)  # fmt: skip
+def test_overwritten_object_is_kept_only_where_versioning_says_so(
+    kind: str, bucket: str, kept: bool, request: pytest.FixtureRequest
+) -> None:
+    endpoint = request.getfixturevalue(kind)
+    store, client = S3Store(endpoint, KEYS, bucket), raw_client(endpoint)
+    assert store.capabilities().versioning is kept
+    first = client.put_object(bucket, "v/one", BytesIO(b"first"), 5).version_id
+    client.put_object(bucket, "v/one", BytesIO(b"second"), 6)
+    assert store.get("v/one") == b"second"
+    if kept:
+        with closing(client.get_object(bucket, "v/one", version_id=first)) as old:
+            assert old.read() == b"first"
+    else:
+        assert first is None
+    store.delete("v/one")
+
+
+@pytest.mark.parametrize(("kind", "held"), [("minio", True), ("rclone", False)])
+def test_object_under_retention_is_kept_only_where_lock_says_so(
+    kind: str, held: bool, request: pytest.FixtureRequest
+) -> None:
+    endpoint = request.getfixturevalue(kind)
+    store, client = S3Store(endpoint, KEYS, "locked"), raw_client(endpoint)
+    assert store.capabilities().object_lock is held
+    until = datetime.now(UTC) + timedelta(minutes=5)
+    version = client.put_object(
+        "locked", "l/one", BytesIO(b"kept"), 4, retention=Retention(COMPLIANCE, until)
+    ).version_id
+    if held:
+        with pytest.raises(S3Error, match="WORM protected"):
+            client.remove_object("locked", "l/one", version_id=version)
+        with closing(client.get_object("locked", "l/one", version_id=version)) as found:
+            assert found.read() == b"kept"
+    else:  # accepted and ignored
+        store.delete("l/one")
+        with pytest.raises(NotFound):
+            store.get("l/one")
 
 
 @pytest.mark.parametrize("kind", ["minio", "rclone"])

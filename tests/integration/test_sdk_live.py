@@ -8,15 +8,18 @@ import signal
 import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
 from everlode.adapters.kafka import Record, Sender
+from everlode.avro.codec import encode_fact
 from everlode.errors import ContractError, DeadlineExceeded, FencedOut, Refusal
 from everlode.events import commands as c
-from everlode.events.base import Fact, LedgerEntry
+from everlode.events.base import Envelope, Fact, LedgerEntry
 from everlode.events.miners import MinerRetired
+from everlode.events.receipts import Applied
 from everlode.events.rewards import RewardReversed, RewardWithheld
 from everlode.sdk import (
     Ack,
@@ -301,14 +304,14 @@ def test_async_producer_appends_in_order_and_async_consumer_goes_on_from_a_posit
 
 
 def test_consumer_stays_at_a_damaged_record_unless_somebody_is_told(region: Region) -> None:
-    made = producer(region, 9)
-    facts = [made.emit("d", FACT).result(30) for _ in range(2)]
-    made.close()
-    at = facts[0].partition
+    head = Envelope(
+        event_id="e", aggregate_id="k", version=0, origin="eu.1", scope="", epoch=0, seq=0,
+        stamp=1, occurred_at=datetime(2026, 1, 1, tzinfo=UTC), correlation_id="k",
+    )  # fmt: skip
+    good = encode_fact(head, Applied(generation=1, positions=()))
     sender = Sender(region.bootstrap)
-    sender.send(Record(DAMAGED, 0, "k", region.records(TOPIC)[0].value, []))
-    sender.send(Record(DAMAGED, 0, "k", b"junk", []))
-    sender.send(Record(DAMAGED, 0, "k", region.records(TOPIC)[at].value, []))
+    for value in (good, b"junk", good):
+        sender.send(Record(DAMAGED, 0, "k", value, []))
     assert sender.flush(10) == 0
     strict = EventConsumer(region.bootstrap, [DAMAGED], 1)
     found: list[Received] = []

@@ -6,7 +6,7 @@ import json
 import time
 from collections import Counter
 from collections.abc import Iterator
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from statistics import fmean
 from typing import Any, NamedTuple
 
@@ -310,6 +310,69 @@ def test_nodes_primary_and_health_come_from_beats_and_the_control_log(lab: Lab) 
     assert found["primary_node"]["node_id"] == "eu-tm-3"
     status = {n["node_id"]: (n["status"], n["health_score"]) for n in found["secondary_nodes"]}
     assert status["eu-tm-2"] == ("lost", 0.0)
+
+
+NAMES = {
+    "task-manager": {
+        "region_id", "primary_node", "secondary_nodes", "active_tasks", "pending_tasks",
+        "completed_tasks_24h", "average_completion_time", "failure_rate", "last_sync_timestamp",
+    },
+    "miner-registry": {
+        "region_id", "primary_registry", "replica_registries", "total_registered_miners",
+        "active_miners", "miners_by_specialization", "average_miner_reputation",
+        "registry_sync_lag",
+    },
+    "validation": {
+        "region_id", "automatic_validators", "peer_review_coordinators", "expert_validators",
+        "validation_queue_size", "average_validation_time", "validation_accuracy",
+        "fraud_detection_rate",
+    },
+    "rewards": {
+        "region_id", "primary_node", "secondary_nodes", "pending_payouts", "last_sync_timestamp",
+        "ledger_balance_micro",
+    },
+}  # fmt: skip
+"""What users of the figures count on."""
+
+
+def test_every_cluster_has_every_promised_figure(figures: dict[str, dict[str, Any]]) -> None:
+    assert figures.keys() == NAMES.keys()
+    assert {kind: names - figures[kind].keys() for kind, names in NAMES.items()} == {
+        kind: set() for kind in NAMES
+    }
+
+
+def test_figures_are_synced_up_to_the_oldest_of_the_partitions_last_stamps(
+    lab: Lab, figures: dict[str, dict[str, Any]]
+) -> None:
+    def last_ms(component: str) -> int:
+        numbers = [lab.seqs[component, p] for p in range(TOPOLOGY.partitions)]
+        return 1_000_000 + min(numbers)  # as the lab stamps them
+
+    for kind, component in (("task-manager", "tasks"), ("rewards", "rewards")):
+        synced = figures[kind]["last_sync_timestamp"]
+        assert synced == datetime.fromtimestamp(last_ms(component) / 1000, UTC)
+    lag = (NOW_MS - last_ms("miners")) / 1000
+    assert figures["miner-registry"]["registry_sync_lag"] == lag
+
+
+def test_node_is_shown_as_its_last_beat_says(lab: Lab) -> None:
+    node = _beat("eu-mr-7", "miner-registry", "primary", 4, BEAT_MS)
+    other = _beat("eu-mr-8", "miner-registry", "secondary", 0, BEAT_MS)
+    db = Beats(lab.conninfo, lab.generation, "test")
+    db.nodes({row[0]: row for row in (node, other)})
+    db.close()
+    for it in asked(lab):
+        found = cluster("miner-registry", it)
+    shown = found["primary_registry"]
+    said = {
+        "node_id": "eu-mr-7", "endpoint": "e", "status": "healthy", "current_load": 0.5,
+        "max_concurrent_tasks": 4, "current_tasks": 2, "health_score": 1.0,
+        "last_heartbeat": node[-1], "specialties": ["inference"], "role": "primary",
+        "held_epoch": 4, "queue_size": 1,
+    }  # fmt: skip
+    assert said.items() <= shown.items()
+    assert [n["node_id"] for n in found["replica_registries"]] == ["eu-mr-8"]
 
 
 def test_nothing_to_compute_from_is_unknown_never_one(lab: Lab) -> None:

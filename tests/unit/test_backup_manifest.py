@@ -42,6 +42,7 @@ def manifest(**changes: object) -> Manifest:
         ),
         opened=(("eu.1.tasks", 0, "task-manager/eu", 2),), objects=(ENTRY,),
         schemas={"TaskState": "00"}, topics=(), topology={"regions": ["eu"]}, problems=(),
+        timings_ms={"read": 5, "store": 6},
         task_backup_size=20, miner_backup_size=0, validation_backup_size=0, reward_backup_size=0,
         fraud_backup_size=0, config_backup_size=0, total_backup_size=20,
         integrity_checksum=checksum((ENTRY,)), encryption_key_id="backup-v1", write_once=True,
@@ -83,6 +84,14 @@ def test_byte_added_or_missing_is_refused(keys: KeyRing) -> None:
         store.put(name, changed)
         with pytest.raises(IntegrityError, match="eu/b/manifest"):
             signed_manifest(store, keys, "eu", "b")
+
+
+def test_manifest_of_another_format_says_so_and_what_made_it(keys: KeyRing) -> None:
+    store, _ = stored(manifest(format=2), keys)
+    with pytest.raises(IntegrityError, match="format 2, expected 1") as caught:
+        signed_manifest(store, keys, "eu", "b")
+    assert caught.value.code == "unknown_format"
+    assert manifest().tool in caught.value.hint
 
 
 def test_manifest_signed_by_another_is_refused(keys: KeyRing, tmp_path: Path) -> None:

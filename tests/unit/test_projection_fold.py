@@ -181,6 +181,17 @@ def test_parked_fact_again_is_a_repeat() -> None:
     assert (out.repeats, out.parked, out.problems) == (1, [], [])
 
 
+def test_parked_version_again_with_another_id_is_a_conflict_and_the_first_stays() -> None:
+    store, tape = Store(), Tape()
+    first = tape.put("t", 1, SUBMITTED)
+    store.take([tape.put("t", 2, ASSIGNED)])
+    out = store.take([tape.put("t", 2, ASSIGNED, event_id="other")])
+    assert (kinds(out), out.repeats) == (["conflict"], 0)
+    assert out.problems[0].event_id == "other"
+    store.take([first])
+    assert store.states["tasks", "t"].event_id == "t-2"
+
+
 def test_seq_gap_is_noted_with_place_and_numbers() -> None:
     store, tape = Store(), Tape()
     out = store.take([tape.put("a", 1, SUBMITTED), tape.put("b", 1, SUBMITTED, skip=4)])

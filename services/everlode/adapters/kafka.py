@@ -58,7 +58,8 @@ class Record(NamedTuple):
 
     topic: str
     partition: int
-    key: str
+    key: str | bytes | None
+    """Text is written as UTF-8; a dead letter keeps the bytes that it had, or none."""
     value: bytes | None
     headers: Headers
 
@@ -336,7 +337,7 @@ class Writer:
             try:
                 self._producer.produce(
                     r.topic,
-                    key=r.key.encode(),
+                    key=r.key,
                     value=r.value,
                     headers=[*r.headers],
                     partition=r.partition,
@@ -378,7 +379,7 @@ class Sender:
             try:
                 self._producer.produce(
                     record.topic,
-                    key=record.key.encode(),
+                    key=record.key,
                     value=record.value,
                     headers=[*record.headers],
                     partition=record.partition,

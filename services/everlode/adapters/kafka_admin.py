@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from typing import Any, NamedTuple
 
-from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import KafkaError, KafkaException, TopicCollection
 from confluent_kafka.admin import (  # type: ignore[attr-defined]
     AdminClient,
     AlterConfigOpType,
@@ -215,6 +215,23 @@ def _configs(client: AdminClient, bootstrap: str, names: list[str]) -> dict[str,
         }
     except KafkaException as exc:
         raise _unavailable(bootstrap, exc) from exc
+
+
+def topic_ids(bootstrap: str, names: Sequence[str]) -> dict[str, str]:
+    """The cluster's ids of topics, by name; those that are not there are left out.
+
+    Raises: Unavailable.
+    """
+    client = admin_client(bootstrap)  # must live until all have answered
+    asked = client.describe_topics(TopicCollection(list(names)), request_timeout=_REQUEST_S)
+    found = {}
+    for name, future in asked.items():
+        try:
+            found[name] = str(future.result().topic_id)
+        except KafkaException as exc:
+            if exc.args[0].code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
+                raise _unavailable(bootstrap, exc) from exc
+    return found
 
 
 def _await_leaders(bootstrap: str, specs: Sequence[TopicSpec]) -> None:

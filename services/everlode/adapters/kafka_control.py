@@ -20,6 +20,7 @@ from everlode.avro.signals import Head, Now, SignalMaker
 from everlode.control.fold import ControlState, apply
 from everlode.errors import ContractError, EverlodeError, IntegrityError, Unavailable
 from everlode.events.base import Event, Fact
+from everlode.events.catalogue import EVENTS
 from everlode.topics.names import CONTROL_TOPIC
 
 APPEND_TIMEOUT_MS = 8_000
@@ -225,6 +226,9 @@ class ControlFollower:
             fact = self._codec.decode_fact(message.value())
             if message.key() != fact.envelope.aggregate_id.encode():
                 raise ContractError("the key is not the aggregate's id", code="wrong_key")
+            kind = type(fact.data).__name__
+            if EVENTS[kind].topic != CONTROL_TOPIC:
+                raise ContractError(f"{kind} does not belong here", code="wrong_topic")
         except ContractError as error:
             raise IntegrityError(
                 f"control log, offset {offset}: {error.message}",

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable
-from contextlib import closing
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing, contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from everlode.adapters.kafka_admin import topic_ids
 from everlode.adapters.postgres import Projection, current_generation
 from everlode.adapters.s3 import ObjectStore
 from everlode.avro import schemas
@@ -62,6 +63,13 @@ def _now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
+@contextmanager
+def _timed(timings: dict[str, int], what: str) -> Iterator[None]:
+    began = time.monotonic()
+    yield
+    timings[what] += round((time.monotonic() - began) * 1000)
+
+
 def _fact_topics(topology: Topology) -> list[str]:
     return [fact_topic(o, c) for o in topology.origins for c in FACT_COMPONENTS]
 
@@ -91,11 +99,14 @@ def create_backup(
     try:
         reader = CutReader(source.bootstrap, db, _fact_topics(source.topology), progress)
         with closing(reader):
+            timings = dict.fromkeys(("read", "store"), 0)
             positions: list[CutPosition] = []
             opened: list[tuple[str, int, str, int]] = []
             for partition in range(source.topology.partitions):
-                part = reader.partition(partition)
-                sealer.part(part, progress)
+                with _timed(timings, "read"):
+                    part = reader.partition(partition)
+                with _timed(timings, "store"):
+                    sealer.part(part, progress)
                 positions += _positions(part, reader)
                 opened += [(t, partition, s, e) for (t, s), e in sorted(part.opened.items())]
             problems = reader.problems()
@@ -105,7 +116,7 @@ def create_backup(
     entries = tuple(sealer.entries)
     manifest = _manifest(
         source, generation, reader.chosen.stamp, backup_id, began, entries, positions, key_id,
-        parent, problems, opened, capable,
+        parent, problems, opened, capable, timings,
     )  # fmt: skip
     data = dump(manifest, keys.sign(body_of(manifest)))
     name = f"{prefix}/{MANIFEST}"
@@ -208,22 +219,28 @@ def _manifest(
     problems: list[tuple[str, str, int, str]],
     opened: list[tuple[str, int, str, int]],
     capable: bool,
+    timings: dict[str, int],
 ) -> Manifest:
     sizes = dict.fromkeys((*COMPONENTS, DELETED, "config"), 0)
     for entry in objects:
         sizes[entry.component] += entry.cipher_bytes
     specs = [s for s in catalogue(source.topology, generation) if s.cluster == source.region]
+    ids = topic_ids(source.bootstrap, [s.name for s in specs])
     return Manifest(
         format=FORMAT, tool=f"everlode {version('everlode')}", fold_version=FOLD_VERSION,
         backup_id=backup_id, backup_type="full-system", region=source.region,
         generation=generation, partitions=source.topology.partitions, created_at_ms=began,
-        completed_at_ms=_now_ms(), cut_stamp=stamp,
+        completed_at_ms=_now_ms(), timings_ms=timings, cut_stamp=stamp,
         parent_id=parent.backup_id if parent else "",
         parent_sha256=sha256_of(parent) if parent else "", positions=tuple(positions),
         opened=tuple(opened), objects=objects,
         schemas={c.__name__: schemas.fingerprint(c.__name__).hex() for c in STATES.values()},
         topics=tuple(
-            TopicEntry(name=s.name, partitions=s.partitions, configs=s.configs) for s in specs
+            TopicEntry(
+                name=s.name, topic_id=ids.get(s.name, ""), partitions=s.partitions,
+                configs=s.configs,
+            )
+            for s in specs
         ),
         topology=source.topology.model_dump(mode="json"),
         problems=tuple(Problem(kind=k, topic=t, partition=p, key=x) for k, t, p, x in problems),

@@ -52,6 +52,8 @@ class TopicEntry(_Part):
     """A topic as it was."""
 
     name: str
+    topic_id: str
+    """The cluster's id of it: one that was deleted and made again has another."""
     partitions: int
     configs: dict[str, str]
 
@@ -78,6 +80,8 @@ class Manifest(_Part):
     partitions: int
     created_at_ms: int
     completed_at_ms: int
+    timings_ms: dict[str, int]
+    """What took how long: `read` (finding the cut and the states), `store` (sealing, sending)."""
     cut_stamp: int
     parent_id: str
     parent_sha256: str
@@ -152,6 +156,13 @@ def parse(data: bytes, name: str) -> tuple[Manifest, bytes, str]:
         signature = str(value["signature"])
         if canonical(value) != data:
             raise ValueError("not canonical")
+        made_as = value["manifest"]["format"]
+        if made_as != FORMAT:
+            raise IntegrityError(
+                f"{name}: format {made_as}, expected {FORMAT}",
+                code="unknown_format",
+                hint=f"made by {value['manifest'].get('tool', 'another version')}: use that",
+            )
         manifest = Manifest.model_validate_json(body)
     except (ValueError, KeyError, TypeError, ValidationError) as error:
         kind = type(error).__name__

@@ -186,9 +186,8 @@ class Coordinator:
         if self._agent.leads(self.scope) is None:
             return
         found = provenance("coordinator", raw.topic, raw.partition, raw.offset, error)
-        key = (raw.key or b"").decode(errors="replace")
         topic = dead_letter_topic("coordinator", raw.topic)
-        self._sender.send(Record(topic, 0, key, raw.value, [*raw.headers, *found]))
+        self._sender.send(Record(topic, 0, raw.key, raw.value, [*raw.headers, *found]))
 
     # -- decisions ---------------------------------------------------------------------------
 

@@ -283,6 +283,5 @@ class Runtime:
         topic = dead_letter_topic("primary", self._commands)
         found = provenance("primary", raw.topic, raw.partition, raw.offset, error)
         headers = [*raw.headers, *found]
-        key = (raw.key or b"").decode(errors="replace")
-        self._sender.send(Record(topic, 0, key, raw.value, headers))
+        self._sender.send(Record(topic, 0, raw.key, raw.value, headers))
         self._buried = True

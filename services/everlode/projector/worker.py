@@ -264,8 +264,7 @@ class PartitionWorker:
         topic = dead_letter_topic("projector", raw.topic)
         found = provenance("projector", raw.topic, raw.partition, raw.offset, error)
         headers = [*raw.headers, *found]
-        key = (raw.key or b"").decode(errors="replace")
-        self._dead.send(Record(topic, 0, key, raw.value, headers))
+        self._dead.send(Record(topic, 0, raw.key, raw.value, headers))
         if self._dead.flush(10):
             raise Unavailable(f"{topic}: a dead letter could not be written")
         self.quarantined += 1

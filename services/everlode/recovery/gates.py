@@ -1,7 +1,8 @@
 """Gates: what must be true of a restored component before the next one follows.
 
 Rows and state topic agree in count and digest; references hold; the ledger sums to zero; nothing
-is parked or in conflict. Shell: reads PostgreSQL and Kafka.
+is parked. A conflict in the log is told as everywhere; it holds no recovery. Shell: reads
+PostgreSQL and Kafka.
 """
 
 from __future__ import annotations

@@ -18,6 +18,7 @@ from everlode.adapters.kafka import Raw, Reader
 from everlode.avro.codec import Codec
 from everlode.errors import ContractError, Refusal
 from everlode.events.base import Fact
+from everlode.topics.place import placed
 
 
 class Received(NamedTuple):
@@ -46,7 +47,7 @@ class EventConsumer:
         damaged: Callable[[Raw, ContractError], None] | None = None,
         wait_ms: int = 100,
     ) -> None:
-        """`damaged` is told of records that do not decode; without it they raise.
+        """`damaged` is told of records that do not decode or belong; without it they raise.
 
         Raises: Refusal: the position is not one of ours, or of another cluster. Unavailable.
         """
@@ -98,14 +99,14 @@ class EventConsumer:
     def taken(self, most: int = 1000) -> list[Received]:
         """Up to `most` facts of what was read ahead; never waits.
 
-        Raises: ContractError: the next record is damaged, and there is no `damaged` to be told;
-        it stays the next one.
+        Raises: ContractError: the next record is damaged or does not belong, and there is no
+        `damaged` to be told; it stays the next one.
         """
         found: list[Received] = []
         while self._read and len(found) < most:
             raw = self._read[0]
             try:
-                fact = self._codec.decode_fact(raw.value)
+                fact = placed(self._codec, raw.topic, raw.key, raw.value)
             except ContractError as error:
                 if self._damaged is None and not found:
                     raise

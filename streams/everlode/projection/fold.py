@@ -247,12 +247,17 @@ class PartitionFold:
         elif version > have.version:
             self._stop_key(item, key, have, out)
         elif version == have.version and have.event_id not in ("", envelope.event_id):
-            out.problems.append(
-                Problem("conflict", item.topic, item.offset, envelope.aggregate_id,
-                        envelope.event_id, version, version)
-            )  # fmt: skip
+            self._conflict(item, out)
         else:
             out.repeats += 1
+
+    def _conflict(self, item: Incoming, out: Outcome) -> None:
+        """A version that is there, or waits, with another id: the first stays."""
+        envelope = item.fact.envelope
+        out.problems.append(
+            Problem("conflict", item.topic, item.offset, envelope.aggregate_id,
+                    envelope.event_id, envelope.version, envelope.version)
+        )  # fmt: skip
 
     def _release(self, key: Key, known: dict[Key, Known], out: Outcome) -> None:
         """Fold what waited for the version that a key has reached."""
@@ -267,8 +272,12 @@ class PartitionFold:
     def _stop_key(self, item: Incoming, key: Key, have: Known, out: Outcome) -> None:
         envelope = item.fact.envelope
         waiting = self._parked.setdefault(key, {})
-        if envelope.version in waiting:
-            out.repeats += 1
+        there = waiting.get(envelope.version)
+        if there is not None:
+            if there.fact.envelope.event_id == envelope.event_id:
+                out.repeats += 1
+            else:
+                self._conflict(item, out)
             return
         if not waiting and key not in self._noted:
             out.problems.append(
