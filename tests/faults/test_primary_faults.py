@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import time
+from collections import Counter
 from collections.abc import Iterator
 
 import pytest
@@ -16,7 +17,7 @@ from everlode.avro.cloudevents import event_headers
 from everlode.avro.codec import MAX_COMMAND_BYTES, Codec, encode_fact
 from everlode.errors import Refusal
 from everlode.events import commands as c
-from everlode.events.barriers import EpochOpened
+from everlode.events.barriers import Barrier, EpochOpened
 from everlode.events.base import Fact
 from everlode.events.catalogue import COMMANDS, EVENTS, STATES
 from everlode.events.health import ForeignWrite
@@ -248,3 +249,25 @@ def test_foreign_write_stops_the_primary_which_says_so(region: Region) -> None:
         foreign_key=forged.aggregate_id, foreign_event_id="forged",
         scope_name="miner-registry/eu", held_epoch=last.envelope.epoch,
     )  # fmt: skip
+
+
+def test_who_leads_writes_barriers_to_every_partition(region: Region) -> None:
+    """The last test here: with a coordinator the region decides for itself."""
+    registry = region.leader("miner-registry", "miners", "eu-mr-b")
+    coordinator = region.coordinator("eu-co-b")
+    coordinator.wait_for("ready")
+    codec = Codec()
+
+    def least(component: str, writer: str) -> int:
+        found = Counter(
+            raw.partition
+            for raw in region.records(fact_topic("eu.1", component))
+            if isinstance(data := codec.decode_fact(raw.value).data, Barrier)
+            if data.writer_id == writer
+        )
+        return min(found[partition] for partition in range(PARTITIONS))
+
+    until(lambda: least("miners", "eu-mr-b") >= 3, 30, "barriers of a primary")
+    until(lambda: least("heartbeats", "eu-co-b") >= 3, 30, "barriers of a coordinator")
+    coordinator.kill()
+    registry.kill()

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from everlode.adapters.kafka import Record, Writer
+from everlode.adapters.kafka import Record, Sender, Writer
 from everlode.adapters.kafka_admin import ensure_topics
 from everlode.adapters.postgres import Projection, current_generation
-from everlode.avro.codec import encode_state
+from everlode.avro.codec import encode_fact, encode_state
 from everlode.backup.container import DELETED, read
 from everlode.backup.create import list_backups
 from everlode.backup.keys import KeyRing
@@ -32,6 +32,7 @@ from everlode.state.dispatch import evolve_fact
 from everlode.topics import state_topics
 from everlode.topics.names import state_topic
 from tests.backed import TOPOLOGY, Backed, Rows, story
+from tests.whole_topic import records
 
 pytestmark = pytest.mark.timeout(280)
 PLAN = RecoveryPlan(plan_name="test", disaster_type="database-corruption", target_region="eu")
@@ -414,6 +415,14 @@ def test_backup_in_a_store_that_ignores_conditions_says_so_and_restores(
         assert cli(["backup", "show", made.backup_id, *place]) == 0
         assert "NOT write-once" in capsys.readouterr().out
         before = plain.rows()
+        poison = [("k", b"junk"), (None, encode_fact(*FACTS[0][1])), ("k", None)]
+        sender = Sender(plain.bootstrap)
+        for key, value in poison:  # behind the cut: the recovery meets it, and goes on
+            sender.send(Record("eu.1.tasks", 0, key, value, []))
+        assert sender.flush(20) == 0
         plain.disaster()
         assert not recovered(plain, tmp_path / "work").held
         assert plain.rows() == before
+        dead = records(plain.bootstrap, "dlt.projector.eu.1.tasks")
+        assert [(d.key, d.value) for d in dead] == [(b"k", b"junk"), (None, poison[1][1]),
+                                                    (b"k", None)]  # fmt: skip

@@ -191,6 +191,42 @@ def test_s3_choice_of_rclone_says_why(tmp_path: Path, monkeypatch: pytest.Monkey
     assert "EVERLODE_S3=rclone" in server.reason
 
 
+def stand_in(folder: Path, name: str, script: str) -> None:
+    """A program of that name, and nothing else, on the PATH that `folder` will be."""
+    folder.mkdir(exist_ok=True)
+    program = folder / name
+    program.write_text(f"#!/bin/sh\n{script}\n")
+    program.chmod(0o755)
+
+
+def test_s3_takes_a_minio_that_is_installed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stand_in(tmp_path / "bin", "minio", "exit 0")
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    server = choose(tmp_path / "cache", "auto", silent)
+    assert (server.kind, server.binary) == ("minio", tmp_path / "bin" / "minio")
+    assert server.reason == "found on PATH"
+
+
+def test_s3_falls_back_to_rclone_and_says_why_unless_minio_is_required(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stand_in(tmp_path / "bin", "go", "echo no such module >&2; exit 1")
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    monkeypatch.delenv("EVERLODE_REQUIRE_MINIO", raising=False)
+    cache = tmp_path / "cache"
+    cache.mkdir()
+    server = choose(cache, "auto", silent)
+    assert server.kind == "rclone"
+    assert server.reason.startswith("no MinIO: ")
+    assert "no such module" in server.reason
+    monkeypatch.setenv("EVERLODE_REQUIRE_MINIO", "1")
+    with pytest.raises(Unavailable, match="MinIO cannot be built"):
+        choose(cache, "auto", silent)
+    assert not list(cache.glob("minio/*"))
+
+
 def test_s3_required_minio_forbids_rclone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EVERLODE_REQUIRE_MINIO", "1")
     monkeypatch.setenv("EVERLODE_S3", "rclone")

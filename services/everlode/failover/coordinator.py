@@ -17,11 +17,12 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple
 
-from everlode.adapters.kafka import Raw, Reader, Record, Sender
+from everlode.adapters.dead_letters import DeadLetters
+from everlode.adapters.kafka import Raw, Reader, Sender
 from everlode.avro.codec import Codec
 from everlode.control.fold import ControlState
 from everlode.control.scopes import COMPONENT_OF, scope_of
-from everlode.errors import ContractError
+from everlode.errors import ContractError, Unavailable
 from everlode.events.barriers import Barrier
 from everlode.events.control import ScopeAssigned
 from everlode.events.health import NodeLost, NodeSuspected
@@ -34,11 +35,12 @@ from everlode.sdk.agent import NodeAgent
 from everlode.sdk.client import MiningClient
 from everlode.sdk.clock import Clock
 from everlode.topics.catalogue import DEAD_LETTER_CONSUMERS
-from everlode.topics.names import dead_letter_topic, fact_topic
+from everlode.topics.names import fact_topic
 from everlode.topics.partition import partition_of
-from everlode.topics.place import placed, provenance
+from everlode.topics.place import placed
 
 BARRIER_S = 1.0
+LETTERS_S = 1.0
 BOOTSTRAP_WAIT_S = 1.5
 DECIDE_AGAIN_S = 10.0
 PAUSE_S = 3.0
@@ -94,6 +96,7 @@ class Coordinator:
         one = DEAD_LETTER_CONSUMERS["coordinator"]
         self._alone = {self._topics[c] for c in one}
         self._sender = Sender(place.bootstrap)
+        self._letters = DeadLetters(self._sender, "coordinator")
         places = [
             (t, p)
             for c, t in self._topics.items()
@@ -152,6 +155,10 @@ class Coordinator:
         batch = self._reader.batch(2000, 0.1)
         for raw in batch:
             self._one(raw)
+        try:
+            self._letters.settle(LETTERS_S)
+        except Unavailable as error:  # a failover must not wait for them; they are sent again
+            self._say(error.message)
         if not self._behind:
             return
         if batch:
@@ -185,9 +192,7 @@ class Coordinator:
         self._say(f"{raw.topic}/{raw.partition}@{raw.offset} is left out: {error.message}")
         if self._agent.leads(self.scope) is None:
             return
-        found = provenance("coordinator", raw.topic, raw.partition, raw.offset, error)
-        topic = dead_letter_topic("coordinator", raw.topic)
-        self._sender.send(Record(topic, 0, raw.key, raw.value, [*raw.headers, *found]))
+        self._letters.add(raw, error)
 
     # -- decisions ---------------------------------------------------------------------------
 

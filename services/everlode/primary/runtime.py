@@ -20,12 +20,13 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple
 
+from everlode.adapters.dead_letters import DeadLetters
 from everlode.adapters.kafka import Raw, Reader, Record, Sender
 from everlode.avro import schemas
 from everlode.avro.cloudevents import CONTENT_TYPE
 from everlode.avro.codec import Codec, encode_answer
 from everlode.control.scopes import scope_of
-from everlode.errors import ContractError, EverlodeError, FencedOut, Refusal, Unavailable
+from everlode.errors import ContractError, FencedOut, Refusal, Unavailable
 from everlode.events.catalogue import COMMANDS, EVENTS, STATES
 from everlode.events.schemas import SchemaPublished
 from everlode.primary.batch import Batch, Source
@@ -34,9 +35,9 @@ from everlode.sdk.agent import NodeAgent
 from everlode.sdk.clock import Clock, instant
 from everlode.sdk.facts import FactLog, ForeignRecord
 from everlode.state.view import Where
-from everlode.topics.names import command_topic, dead_letter_topic, reply_topic
+from everlode.topics.names import command_topic, reply_topic
 from everlode.topics.partition import partition_of
-from everlode.topics.place import placed, provenance
+from everlode.topics.place import placed
 
 BATCH = 500
 IDLE_S = 0.1
@@ -91,7 +92,7 @@ class Runtime:
         self._seen.assign(dict.fromkeys(seen, 0))
         self._sender = Sender(place.bootstrap, linger_ms=2)
         self._codec = Codec()
-        self._buried = False
+        self._dead = DeadLetters(self._sender, "primary")
         self._epoch: int | None = None
         self._barrier_at = self._due_at = 0.0
         self._stop = threading.Event()
@@ -222,9 +223,7 @@ class Runtime:
         self._watch(epoch)
         if self._agent.leads(self.scope) != epoch:
             raise Unavailable("the lease ran out before the commit")
-        if self._buried and self._sender.flush(DEAD_LETTER_S):
-            raise Unavailable("the dead letters are not delivered", code="dead_letters")
-        self._buried = False
+        self._dead.settle(DEAD_LETTER_S)
         if batch.facts:  # what led to no fact may be read again: it leads to none again
             group = self._inputs.group_metadata() if self._read else None
             batch.committed(self._log.append(batch.facts, self._read, group))
@@ -247,11 +246,11 @@ class Runtime:
         try:
             request = self._codec.decode_request(raw.value)
         except ContractError as error:
-            self._dead(raw, error)
+            self._dead.add(raw, error)
             return
         if raw.key != request.header.aggregate_id.encode():
             wrong = Refusal("the record's key is not the aggregate's id", code="wrong_key")
-            self._dead(raw, wrong)
+            self._dead.add(raw, wrong)
             batch.refuse(request.header, type(request.data).__name__, wrong)
             return
         source = Source(raw.topic, raw.partition, raw.offset)
@@ -277,11 +276,3 @@ class Runtime:
             # at the same moment in every primary of a machine: who reads several topics wakes once
             self._barrier_at = now - now % BARRIER_S + BARRIER_S
             batch.barrier(self._clock.event_now())
-
-    def _dead(self, raw: Raw, error: EverlodeError) -> None:
-        """Keep what does not fit, with where it came from, and go on."""
-        topic = dead_letter_topic("primary", self._commands)
-        found = provenance("primary", raw.topic, raw.partition, raw.offset, error)
-        headers = [*raw.headers, *found]
-        self._sender.send(Record(topic, 0, raw.key, raw.value, headers))
-        self._buried = True

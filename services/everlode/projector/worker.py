@@ -19,6 +19,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+from everlode.adapters.dead_letters import DeadLetters
 from everlode.adapters.kafka import Raw, Reader, Record, Sender, Writer
 from everlode.adapters.postgres import Projection
 from everlode.avro.codec import Codec, UnknownSchema
@@ -32,13 +33,14 @@ from everlode.projector.findings import Found, untold
 from everlode.projector.learn import Learn, never
 from everlode.state.dispatch import state_component
 from everlode.topics import Topology
-from everlode.topics.names import dead_letter_topic, fact_topic, state_topic
-from everlode.topics.place import check_place, provenance
+from everlode.topics.names import fact_topic, state_topic
+from everlode.topics.place import check_place
 
 TOPIC_COLUMN, SEQ_COLUMN = (column_names("tasks").index(name) for name in ("topic", "seq"))
 """In the head of a row, which is the same of every component."""
 CHUNK = 16
 """Records that are decoded and folded together: so few that they stay in the processor's cache."""
+DEAD_LETTER_S = 15.0
 CACHED = 60_000
 """States kept in memory, a partition number."""
 
@@ -119,7 +121,7 @@ class PartitionWorker:
         self._fold = PartitionFold(partition, taken.positions, taken.opened, taken.parked)
         self._published: dict[str, int] = {}
         self._cache: OrderedDict[Key, Known] = OrderedDict()
-        self._dead = Sender(home.bootstrap)
+        self._dead = DeadLetters(Sender(home.bootstrap), "projector")
         self.quarantined = 0
         self._quarantined: dict[str, int] = {}
         """Topic → offset after the last one of this batch."""
@@ -191,7 +193,11 @@ class PartitionWorker:
         return (*made[:SEQ_COLUMN], position.seq, *made[SEQ_COLUMN + 1 :])
 
     def _pass_over(self) -> None:
-        """Positions pass what was quarantined, so that it is not quarantined again."""
+        """Positions pass what was quarantined, once it is kept.
+
+        Raises: Unavailable: it is not.
+        """
+        self._dead.settle(DEAD_LETTER_S)
         for topic, offset in self._quarantined.items():
             position = self._fold.positions[topic]
             position.next_offset = max(position.next_offset, offset)
@@ -260,13 +266,8 @@ class PartitionWorker:
             raise Unavailable(f"a record that waits: {error.message}", hint=error.hint) from None
 
     def _quarantine(self, raw: Raw, error: ContractError) -> None:
-        """Keep it on the dead-letter topic, with where it came from; then go on."""
-        topic = dead_letter_topic("projector", raw.topic)
-        found = provenance("projector", raw.topic, raw.partition, raw.offset, error)
-        headers = [*raw.headers, *found]
-        self._dead.send(Record(topic, 0, raw.key, raw.value, headers))
-        if self._dead.flush(10):
-            raise Unavailable(f"{topic}: a dead letter could not be written")
+        """Keep it on the dead-letter topic, and go on."""
+        self._dead.add(raw, error)
         self.quarantined += 1
         passed = self._quarantined.get(raw.topic, 0)
         self._quarantined[raw.topic] = max(passed, raw.offset + 1)

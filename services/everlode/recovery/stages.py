@@ -28,6 +28,7 @@ from everlode.projector.learn import learner
 from everlode.projector.worker import Home, Outside, PartitionWorker
 from everlode.topics import Topology
 from everlode.topics.names import fact_topic, state_topic
+from everlode.topics.place import placed
 
 MARGINS_MS = (15_000, 600_000)
 """The tail's beginning is looked for this long before the cut, then from the log's start."""
@@ -174,35 +175,40 @@ class Stages:
     def _after(
         self, reader: Reader, ats: Mapping[Place, CutPosition], margin_ms: int | None
     ) -> dict[Place, int]:
-        """Offsets of the first facts above the cut's `seq`, read from so long before the cut.
+        """Offsets behind the last facts of the cut, read from so long before it.
 
-        Places of which that is not long enough are left out; with None, from the log's start,
-        none is.
+        What stands there and is no fact is met by the replay, and told. Places of which that is
+        not long enough are left out; with None, from the log's start, none is.
         """
         if margin_ms is None:
             starts = dict.fromkeys(ats, 0)
         else:
             since = {k: millis_of(at.stamp) - margin_ms for k, at in ats.items()}
             starts = reader.at_time(since)
-        ends = reader.ends(ats)
-        found: dict[Place, int] = {}
+        begins: dict[Place, int] = {}
         reached: set[Place] = set()
         """Places where nothing between the cut and what is read can be missing."""
+        passed: set[Place] = set()
+        """Places where the cut is behind."""
         for batch in reader.to_ends(starts, 120):
             for raw in batch:
                 place = (raw.topic, raw.partition)
-                if place in found:
+                if place in passed:
                     continue
                 try:
-                    seq = self._codec.decode_fact(raw.value).envelope.seq
+                    seq = placed(self._codec, raw.topic, raw.key, raw.value).envelope.seq
                 except ContractError:
                     continue
-                if seq <= ats[place].seq or seq == ats[place].seq + 1:
+                if seq <= ats[place].seq + 1:
                     reached.add(place)
-                if seq > ats[place].seq:
-                    found[place] = raw.offset
-        begins = {place: found.get(place, ends[place]) for place in ats}
-        return begins if margin_ms is None else {k: begins[k] for k in reached}
+                if seq <= ats[place].seq:
+                    begins[place] = raw.offset + 1
+                else:
+                    begins.setdefault(place, raw.offset)
+                    passed.add(place)
+        if margin_ms is None:
+            return {place: begins.get(place, 0) for place in ats}
+        return {place: begins[place] for place in reached}
 
     # -- replay --------------------------------------------------------------------------------
 
