@@ -236,7 +236,7 @@ def test_consumer_is_told_of_what_does_not_belong_and_goes_on(component: str) ->
     topic = topic_of(component)
     with mock_broker() as broker:
         good = [record(fact(component, "a", n, n)) for n in (1, 2)]
-        bad = [spoil(damage, "a", good[0][1] or b"") for damage in DAMAGES]
+        bad = [spoil(damage, "a", good[0][1] or b"") for damage in (*BYTES, *KEYS)]
         bad.append(record(fact(stray(component), "a", 1, 1)))
         append(broker, topic, [good[0], *bad, good[1]])
         consumer = EventConsumer(
