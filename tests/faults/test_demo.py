@@ -50,7 +50,7 @@ def test_demo_with_a_killed_primary_loses_nothing(tmp_path: Path, moment: str) -
     assert report["failover"]["recovery_action"] == "secondary-promoted"
     if moment == "mid-run":
         assert report["failover"]["migrated_tasks"] > 0
-    assert report["promises"]["P2_miners_do_not_notice"]["reconnected"]["who"] > 0
+        assert report["promises"]["P2_miners_do_not_notice"]["reconnected"]["who"] > 0
     assert report["recovery"]["overall_success"] is True
     assert report["rewards"]["paid"] == report["tasks"]["ended"]["rewarded"] > 0
     ended = report["tasks"]["ended"]
