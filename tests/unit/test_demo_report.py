@@ -37,7 +37,7 @@ GOOD: dict[str, Any] = {
     "verdicts": {"NodeLost": 1},
     "failover": {"ended": True, "success": True, "time_to_detect_ms": 2000,
                  "time_to_promote_ms": 100, "migrated_tasks": 4, "lasting_tasks_at_kill": 3,
-                 "recovery_action": "secondary-promoted"},
+                 "recovery_action": "secondary-promoted", "actual_recovery_ms": 6000},
     "object_store": "minio", "machine": {"cores": 2},
     "backup": {"backup_id": "b", "records": 3},
     "recovery": {"held": False, "lost_event_ids": [], "components": [],
@@ -150,6 +150,11 @@ def test_failover_is_the_one_of_the_node_that_was_killed() -> None:
     found = failover(stream, "eu-tm-1")
     assert (found["migrated_tasks"], found["time_to_promote_ms"]) == (3, 2)
     assert failover(stream, "eu-tm-3") == {"ended": False}
+
+
+def test_nothing_to_migrate_after_a_slow_failover_is_no_failure() -> None:
+    slow = {**GOOD["failover"], "migrated_tasks": 0, "actual_recovery_ms": 9_000}
+    assert failures({**GOOD, "failover": slow}) == []
 
 
 def test_fraud_is_counted_against_the_planted_truth_and_who_acted() -> None:

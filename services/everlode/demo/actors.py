@@ -20,7 +20,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from everlode.demo.journal import Journal
-from everlode.demo.workload import DEADLINE, MAX_ATTEMPTS, MinerPlan, TaskPlan, Workload
+from everlode.demo.workload import (
+    DEADLINE,
+    LASTING_MS,
+    MAX_ATTEMPTS,
+    MinerPlan,
+    TaskPlan,
+    Workload,
+)
 from everlode.events import commands as c
 from everlode.events import rewards as r
 from everlode.events import tasks as t
@@ -36,8 +43,6 @@ from everlode.topics.names import fact_topic
 
 ENDED = ("rewarded", "failed", "cancelled", "reversed")
 LEASE_MS = DEADLINE.days * 86_400_000
-LASTING_MS = 8_000
-"""Of wall time: a task that goes on for so much longer outlives a failover."""
 
 
 class Due(NamedTuple):

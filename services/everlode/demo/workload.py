@@ -35,6 +35,8 @@ NEVER_FITS = 1000
 """GPUs that a task asks for which no miner can take."""
 DEADLINE = timedelta(days=3650)
 MAX_ATTEMPTS = 5
+LASTING_MS = 8_000
+"""Of wall time: a task that goes on for so much longer should outlive a failover."""
 
 
 class MinerPlan(NamedTuple):

@@ -6,6 +6,7 @@ Memory: one state an aggregate of the home region, and the last `KEPT_ANSWERS` c
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -57,7 +58,7 @@ class Folds:
         """Last version of deleted aggregates, whose states are gone."""
         self._last: dict[Key, str] = {}
         """Event of the last version."""
-        self.answers: dict[str, list[Answered]] = {}
+        self.answers: OrderedDict[str, list[Answered]] = OrderedDict()
         self.folded = 0
         """Facts folded since the start."""
         self._changed = changed
@@ -122,4 +123,4 @@ class Folds:
         if all(a.event_id != entry.event_id for a in known):
             known.append(entry)
         while len(self.answers) > KEPT_ANSWERS:
-            del self.answers[next(iter(self.answers))]
+            self.answers.popitem(last=False)  # a plain dict is searched from its old beginning

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
@@ -62,7 +63,7 @@ def _announced(
             announcer.ended(
                 RecoveryEnded(
                     plan_name=recovery.plan_name, start_time=_instant(began_ms),
-                    end_time=datetime.now(UTC).replace(microsecond=0), overall_success=False,
+                    end_time=_instant(time.time_ns() // 1_000_000), overall_success=False,
                     held=False, components=components, system_health_ppm=0,
                     estimated_data_loss_ms=0, generation=generation,
                 )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 import time
 import uuid
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from datetime import datetime
@@ -121,7 +122,7 @@ class EventProducer:
         self.window = window
         self._timeout_s = timeout_s
         self._versions: dict[str, int] = {}
-        self._known: dict[str, tuple[int, int]] = {}
+        self._known: OrderedDict[str, tuple[int, int]] = OrderedDict()
         self._waiting: dict[str, Future[Ack]] = {}
         self._component = component
         self._scope, self._epoch, self._node_id = scope, epoch, node_id
@@ -221,7 +222,7 @@ class EventProducer:
     def _remember(self, event_id: str, partition: int, offset: int) -> Ack:
         self._known[event_id] = partition, offset
         while len(self._known) > KEPT_ACKS:
-            del self._known[next(iter(self._known))]
+            self._known.popitem(last=False)  # a plain dict is searched from its old beginning
         return Ack(event_id, self._log.topic, partition, offset)
 
     def _open(self) -> None:
