@@ -253,7 +253,7 @@ def test_foreign_write_stops_the_primary_which_says_so(region: Region) -> None:
 
 def test_who_leads_writes_barriers_to_every_partition(region: Region) -> None:
     """The last test here: with a coordinator the region decides for itself."""
-    registry = region.leader("miner-registry", "miners", "eu-mr-b")
+    manager = region.leader("task-manager", "tasks", "eu-tm-b")
     coordinator = region.coordinator("eu-co-b")
     coordinator.wait_for("ready")
     codec = Codec()
@@ -267,7 +267,7 @@ def test_who_leads_writes_barriers_to_every_partition(region: Region) -> None:
         )
         return min(found[partition] for partition in range(PARTITIONS))
 
-    until(lambda: least("miners", "eu-mr-b") >= 3, 30, "barriers of a primary")
+    until(lambda: least("tasks", "eu-tm-b") >= 3, 30, "barriers of a primary")
     until(lambda: least("heartbeats", "eu-co-b") >= 3, 30, "barriers of a coordinator")
     coordinator.kill()
-    registry.kill()
+    manager.kill()
