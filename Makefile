@@ -45,10 +45,10 @@ parts: setup ## Fetch, check and build the parts of the native stack
 	$(BIN)/everlode stack fetch
 
 test: static parts ## Lint, types, import contracts and every test there is, on real parts
-	$(call every_test)
+	$(every_test)
 
 test-long: static parts ## The same, with twenty times as many examples of each property
-	EVERLODE_LONG=1; export EVERLODE_LONG; $(call every_test)
+	export EVERLODE_LONG=1; $(every_test)
 
 bench: setup ## Benchmarks, each against a peer or a limit; ONLY=name for one
 	$(BIN)/python -m benchmarks $(ONLY)

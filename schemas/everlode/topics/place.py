@@ -8,25 +8,25 @@ from everlode.avro.codec import Codec
 from everlode.errors import ContractError, EverlodeError
 from everlode.events.base import Fact
 from everlode.events.catalogue import EVENTS, FACT_COMPONENTS
-from everlode.topics.names import split_fact_topic
+from everlode.topics.names import CONTROL_TOPIC, split_fact_topic
 
 _HOME = {kind.model: kind.topic for kind in EVENTS.values()}
 
 
 @lru_cache(maxsize=1000)
 def _component(topic: str) -> str:
-    return split_fact_topic(topic)[1]
+    return CONTROL_TOPIC if topic == CONTROL_TOPIC else split_fact_topic(topic)[1]
 
 
 def check_place(topic: str, key: bytes | None, fact: Fact) -> None:
-    """Every reader of facts and signals asks this, so that all of them leave out the same.
+    """Every reader of facts, signals and the control log asks this, so that all leave out the same.
 
     Raises: ContractError: not of this topic (`wrong_topic`), no key (`null_key`), another's key
     (`wrong_key`), or a fact without a version (`invalid`).
     """
     envelope, data = fact
     home = _HOME[type(data)]
-    if home != "*" and home != _component(topic):
+    if home != _component(topic) and (home != "*" or topic == CONTROL_TOPIC):
         name = type(data).__name__
         raise ContractError(f"{name} does not belong on {topic}", code="wrong_topic")
     if key is None:

@@ -20,8 +20,8 @@ from everlode.avro.signals import Head, Now, SignalMaker
 from everlode.control.fold import ControlState, apply
 from everlode.errors import ContractError, EverlodeError, IntegrityError, Unavailable
 from everlode.events.base import Event, Fact
-from everlode.events.catalogue import EVENTS
 from everlode.topics.names import CONTROL_TOPIC
+from everlode.topics.place import placed
 
 APPEND_TIMEOUT_MS = 8_000
 _MS = timedelta(milliseconds=1)
@@ -223,12 +223,7 @@ class ControlFollower:
             return  # the client retries by itself
         offset = message.offset() or 0
         try:
-            fact = self._codec.decode_fact(message.value())
-            if message.key() != fact.envelope.aggregate_id.encode():
-                raise ContractError("the key is not the aggregate's id", code="wrong_key")
-            kind = type(fact.data).__name__
-            if EVENTS[kind].topic != CONTROL_TOPIC:
-                raise ContractError(f"{kind} does not belong here", code="wrong_topic")
+            fact = placed(self._codec, CONTROL_TOPIC, message.key(), message.value())
         except ContractError as error:
             raise IntegrityError(
                 f"control log, offset {offset}: {error.message}",

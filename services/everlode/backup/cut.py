@@ -11,7 +11,7 @@ partition number. `newest` and `choose` are pure; the rest is shell.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -266,15 +266,13 @@ class CutReader:
         states, seen = dict(found.states), set[tuple[Key, int]]()
         stamp = self.chosen.stamp
         begun: dict[str, Position] = {}
-        first: dict[str, int] = {}
-        """Topic → `seq` of its first fact in the window."""
         batch: list[Incoming] = []
         reopened: set[tuple[str, str]] = set()
         parked = self._parked(partition)
         for item in self._facts(partition, max(0, millis_of(stamp) - window_ms)):
             envelope, data = item.fact
-            first.setdefault(item.topic, envelope.seq)
-            if item.topic not in begun and envelope.stamp <= stamp:
+            # up to T, or the very first: then nothing of the topic is in the cut
+            if item.topic not in begun and (envelope.stamp <= stamp or envelope.seq == 1):
                 begun[item.topic] = Position(envelope.seq - 1, 0, item.offset)
             if isinstance(data, EpochOpened):
                 reopened.update((item.topic, s.scope) for s in data.scopes)
@@ -296,8 +294,7 @@ class CutReader:
             states.setdefault(key, UNKNOWN)
         outcome = fold.fold(batch, states)
         seen.update((k, i.fact.envelope.version) for i in batch for k in PartitionFold.keys([i]))
-        whole = {topic for topic, seq in first.items() if seq == 1}
-        if not self._reaches(partition, found, outcome, seen, begun.keys() | whole):
+        if not self._reaches(partition, found, outcome, seen, begun):
             return None
         positions = self._positions(partition, fold.positions)
         _before_parked(parked, positions)
@@ -310,12 +307,9 @@ class CutReader:
         found: Found,
         outcome: Outcome,
         seen: set[tuple[Key, int]],
-        begun: Set[str],
+        begun: Mapping[str, Position],
     ) -> bool:
-        """Whether the window held every fact that the states lack.
-
-        `begun`: topics of which it holds a fact up to T, or the very first one.
-        """
+        """Whether the window held every fact that the states lack."""
         if any(wanted not in seen for wanted in found.jumps.items()):
             return False
         stopped = {k for (k,) in self._db.query("select distinct key from {g}.problems")}
@@ -338,13 +332,13 @@ class CutReader:
                 yield Incoming(raw.topic, raw.offset, fact, raw.value or b"")
 
     def _positions(self, partition: int, folded: Mapping[str, Position]) -> dict[str, Position]:
-        """Where each topic stands at T: as folded, as applied, or where all of it came after."""
+        """Where each topic stands at T: as folded, or as applied where nothing came after."""
         result = {}
         for topic in self._topics:
             applied = self.applied.get((topic, partition))
             if topic in folded:
                 result[topic] = folded[topic]
-            elif applied is not None and applied.stamp <= self.chosen.stamp:
+            elif applied is not None:
                 result[topic] = Position(applied.seq, applied.stamp, 0)
             else:
                 result[topic] = Position()

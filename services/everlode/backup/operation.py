@@ -13,7 +13,7 @@ import socket
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 
 import psutil
 
@@ -121,7 +121,7 @@ def back_up(
     place = endpoints.regions[region]
     source = Source(region, place.kafka_bootstrap, place.postgres_conninfo(), topology)
     with leased(endpoints.control_bootstrap, region, topology.min_compaction_lag_ms) as operation:
-        with Announcer(place, "backup", operation, progress) as announcer:
+        with closing(Announcer(place, "backup", operation, progress)) as announcer:
             announcer.started(region, region)
             try:
                 manifest = create_backup(

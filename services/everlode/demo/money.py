@@ -85,7 +85,7 @@ def _check_payouts(proof: Proof, paid: dict[str, int], payouts: Iterable[dict[st
 
 def check_ledger(proof: Proof, region: str, accounts: Iterable[tuple[str, int]]) -> None:
     """Each account of a projected ledger holds what the postings in the log sum to."""
-    stored = {account: int(amount) for account, amount in accounts if amount}
+    stored = {account: amount for account, amount in accounts if amount}
     for account in sorted(stored.keys() | proof.ledger.keys()):
         have, right = stored.get(account, 0), proof.ledger.get(account, 0)
         if have != right:

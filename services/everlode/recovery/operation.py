@@ -55,7 +55,7 @@ def _announced(
     recovery: Recovery, place: RegionEndpoints, progress: Callable[[str], None]
 ) -> Iterator[Announcer]:
     """A recovery that fails says so, and how far it came."""
-    with Announcer(place, "recovery", recovery.recovery_id, progress) as announcer:
+    with closing(Announcer(place, "recovery", recovery.recovery_id, progress)) as announcer:
         try:
             yield announcer
         except EverlodeError:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from types import TracebackType
-from typing import Self
 
 from everlode.events.base import Event
 from everlode.events.recovery import OperationStarted, OperationStep
@@ -16,7 +14,7 @@ from everlode.stack.endpoints import RegionEndpoints
 
 
 class Announcer:
-    """Tells the beginning, the steps and the endings of one operation; use as a context manager.
+    """Tells the beginning, the steps and the endings of one operation; `close` it.
 
     The id of a beginning or an ending follows from the operation's: a resumed one tells it again
     as the same event.
@@ -36,15 +34,8 @@ class Announcer:
         self._number = 0
         self._before = time.monotonic()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """Wait shortly for what is not sent yet."""
         self._stream.close()
 
     def started(self, region: str, subject: str) -> None:
