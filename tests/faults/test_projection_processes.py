@@ -75,14 +75,16 @@ class Projectors:
     def applied(self) -> int:
         return int(self.lab.query("select coalesce(sum(seq), 0) from {g}.positions")[0][0])
 
-    def state_versions(self, component: str) -> dict[str, list[int]]:
-        """Key → versions on the state topic, in log order."""
+    def state_versions(self) -> dict[tuple[str, str], list[int]]:
+        """(component, key) → versions on the state topic, in log order."""
         codec = Codec()
-        found: dict[str, list[int]] = {}
-        for raw in self.lab.published(component):
-            assert raw.key is not None
-            state = codec.decode_state(raw.value)
-            found.setdefault(raw.key.decode(), []).append(state.version)
+        found: dict[tuple[str, str], list[int]] = {}
+        for component in (*FACT_COMPONENTS, "fraud"):
+            topic = "validations" if component == "fraud" else component
+            for raw in self.lab.published(component):
+                assert raw.key is not None
+                state = codec.decode_state(raw.value)
+                found.setdefault((topic, raw.key.decode()), []).append(state.version)
         return found
 
 
@@ -97,13 +99,16 @@ def projectors(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Projectors]
 
 
 def check_states(projectors: Projectors) -> None:
-    """No state topic ever went back, and each ends at its row."""
-    rows = projectors.found()
-    for component in (*FACT_COMPONENTS, "fraud"):
-        topic = "validations" if component == "fraud" else component
-        for key, versions in projectors.state_versions(component).items():
-            assert versions == sorted(versions), (component, key, versions)
-            assert versions[-1] == rows[topic, key]
+    """No state topic ever went back, and each key ends at its row, which comes first."""
+    found: dict[tuple[str, str], list[int]] = {}
+
+    def published() -> bool:
+        found.update(projectors.state_versions())
+        return {key: versions[-1] for key, versions in found.items()} == projectors.found()
+
+    until(published, 30, "the state of every row is published")
+    for key, versions in found.items():
+        assert versions == sorted(versions), (key, versions)
 
 
 def test_projector_killed_at_any_moment_of_bulk_and_live_loses_nothing(

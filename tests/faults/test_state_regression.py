@@ -75,11 +75,17 @@ class Watched(Backed):
         return found
 
     def check_states(self) -> None:
-        """No state topic went back, and each key ends at its row."""
-        found = self.state_versions()
+        """No state topic went back, and each key ends at its row, which comes first."""
+        found: dict[tuple[str, str], list[int]] = {}
+
+        def published() -> bool:
+            found.update(self.state_versions())
+            ends = {key: versions[-1] for key, versions in found.items()}
+            return ends == {key: version for key, (version, _) in self.rows().items()}
+
+        until(published, 30, "the state of every row is published")
         for key, versions in found.items():
             assert versions == sorted(versions), ("state_regression", key, versions)
-        assert {k: v[-1] for k, v in found.items()} == {k: v for k, (v, _) in self.rows().items()}
 
     def differences(self) -> list[str]:
         """Where the rows are not what the proof's own rules make of the facts written."""

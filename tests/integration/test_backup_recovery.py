@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from everlode.adapters.kafka import Record, Sender, Writer
 from everlode.adapters.kafka_admin import ensure_topics
 from everlode.adapters.postgres import Projection, current_generation
 from everlode.avro.codec import encode_fact, encode_state
+from everlode.backup import create, cut
 from everlode.backup.container import DELETED, read
 from everlode.backup.create import list_backups
 from everlode.backup.keys import KeyRing
@@ -88,25 +90,30 @@ def contents(region: Backed, manifest: Manifest, folder: Path) -> dict[tuple[str
     return found
 
 
-def test_backup_is_exactly_the_fold_of_every_partition_up_to_its_seq(
-    region: Backed, backup: Manifest, tmp_path: Path
-) -> None:
-    upto = {(p.topic, p.partition): p.seq for p in backup.positions}
+def check_is_the_fold(region: Backed, manifest: Manifest, folder: Path) -> int:
+    """The backup is the fold of every partition up to its `seq`; returns how many came after."""
+    upto = {(p.topic, p.partition): p.seq for p in manifest.positions}
     states: dict[tuple[str, str], Any] = {}
     beyond = 0
     for component, fact, partition in region.written:
         if fact.envelope.seq <= upto[f"eu.1.{component}", partition]:
-            assert fact.envelope.stamp <= backup.cut_stamp
+            assert fact.envelope.stamp <= manifest.cut_stamp
             key = region.state_key(fact)
             states[key] = evolve_fact(states.get(key), fact, partition)
         else:
-            assert fact.envelope.stamp > backup.cut_stamp
+            assert fact.envelope.stamp > manifest.cut_stamp
             beyond += 1
-    assert beyond > 0
-    found = contents(region, backup, tmp_path)
+    found = contents(region, manifest, folder)
     assert found.keys() == states.keys()
     assert {k: v["version"] for k, v in found.items()} == {k: s.version for k, s in states.items()}
     assert {k: v["status"] for k, v in found.items()} == {k: s.status for k, s in states.items()}
+    return beyond
+
+
+def test_backup_is_exactly_the_fold_of_every_partition_up_to_its_seq(
+    region: Backed, backup: Manifest, tmp_path: Path
+) -> None:
+    assert check_is_the_fold(region, backup, tmp_path) > 0
 
 
 MAPS = {
@@ -214,6 +221,48 @@ def test_destroyed_region_comes_back_equal_and_goes_on(
         c.component for c in result.components
     ]
     assert names.index("ComponentRecoveryEnded") < len(names) - 6, "told as they end"
+
+
+def test_states_that_were_on_their_way_are_in_the_backup(
+    region: Backed, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The projector was killed between rows and states, which are of long before the cut."""
+    monkeypatch.setattr(cut, "WINDOWS_MS", (100, *cut.WINDOWS_MS[1:]))
+    # tasks alone: a renamed fact still refers to the old names
+    early = [(c, region.renamed(f, "early")) for c, f in FACTS if c == "tasks"]
+    region.write(early, barriers=False)
+    time.sleep(0.3)
+    region.write([(c, region.renamed(f, "later")) for c, f in FACTS if c == "tasks"])
+    with monkeypatch.context() as patched:
+        patched.setattr(Writer, "write", lambda *_: [])
+        region.project()
+    manifest = region.create()
+    upto = {(p.topic, p.partition): p.seq for p in manifest.positions}
+    within = [upto[f"eu.1.{c}", p] >= f.envelope.seq for c, f, p in region.written]
+    assert sum(within) > len(within) - len(early), "some of the later facts are in the cut"
+    check_is_the_fold(region, manifest, tmp_path)
+
+
+def test_deletion_whose_tombstone_is_compacted_away_is_in_the_backup(
+    region: Backed, tmp_path: Path
+) -> None:
+    region.project()
+    db = Projection(region.conninfo, current_generation(region.conninfo), "test")
+    db.bury("tasks", 1, [("long-gone", 7, "its-event")])
+    db.close()
+    (entry,) = (o for o in region.create().objects if (o.component, o.partition) == (DELETED, 1))
+    with fetch(region.store, region.keys, entry, tmp_path).open("rb") as file:
+        gone = {value["key"]: value for value in read(file, entry.key)}
+    assert (gone["long-gone"]["version"], gone["long-gone"]["event_id"]) == (7, "its-event")
+
+
+def test_last_backup_is_the_latest_though_the_clock_went_back(
+    region: Backed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = region.create()
+    monkeypatch.setattr(create, "_now_ms", lambda: 1_000)
+    last = region.create()
+    assert (last.parent_id, create.latest(region.store, "eu")) == (before.backup_id, last)
 
 
 def test_state_topic_that_went_back_is_refused_by_the_backup(region: Backed) -> None:
@@ -354,7 +403,7 @@ def test_commands_tell_people_and_machines(
     assert command(region, "backup", "show", "latest", "--json") == 0
     assert json.loads(capsys.readouterr().out)["backup_id"] == rows[-1]["backup_id"]
     assert command(region, "backup", "verify", "latest", "--level", "hash") == 0
-    assert command(region, "backup", "show", "20000101T000000-000000") == 10
+    assert command(region, "backup", "show", "20000101T000000000-000000") == 10
     assert command(region, "backup", "verify", "latest", "--level", "deep") == 2
     assert command(region, "recover", "plan", "--json") == 0
     out = capsys.readouterr().out
@@ -370,16 +419,16 @@ def test_commands_tell_people_and_machines(
 def test_unfinished_backup_is_listed_as_such_only_when_asked(
     region: Backed, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    region.store.put("eu/20990101T000000-ffffff/tasks-0.avro.enc", b"left over")
+    region.store.put("eu/20990101T000000000-ffffff/tasks-0.avro.enc", b"left over")
     try:
         assert command(region, "backup", "list") == 0
         assert "20990101" not in capsys.readouterr().out
         assert command(region, "backup", "list", "--all") == 0
         assert "unfinished" in capsys.readouterr().out
-        assert command(region, "backup", "show", "20990101T000000-ffffff") == 10
+        assert command(region, "backup", "show", "20990101T000000000-ffffff") == 10
         region.create()  # and a later one is not disturbed
     finally:
-        region.store.delete("eu/20990101T000000-ffffff/tasks-0.avro.enc")
+        region.store.delete("eu/20990101T000000000-ffffff/tasks-0.avro.enc")
 
 
 def test_store_that_is_down_is_unavailable_and_the_lease_is_given_back(region: Backed) -> None:

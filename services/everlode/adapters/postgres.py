@@ -26,7 +26,6 @@ class Taken(NamedTuple):
     """What a projector finds when it takes a partition number over."""
 
     positions: dict[str, Position]
-    published: dict[str, int]
     opened: dict[tuple[str, str], int]
     parked: list[Incoming]
 
@@ -88,8 +87,7 @@ class Projection:
             )
             rows = self._db.execute(
                 self._sql(
-                    "select topic, seq, stamp, next_offset, published_seq from {g}.positions"
-                    " where part = %s"
+                    "select topic, seq, stamp, next_offset from {g}.positions where part = %s"
                 ),
                 (partition,),
             ).fetchall()
@@ -105,8 +103,7 @@ class Projection:
                 (partition,),
             ).fetchall()
         return Taken(
-            {t: Position(s, st, o) for t, s, st, o, _ in rows},
-            {t: p for t, _, _, _, p in rows},
+            {t: Position(s, st, o) for t, s, st, o in rows},
             {(t, s): e for t, s, e in opened},
             [Incoming(t, o, decode(bytes(v)), bytes(v)) for t, o, v in parked],
         )
@@ -116,23 +113,25 @@ class Projection:
         text = "select count(*) from {g}.positions where part = %s and owner <> %s"
         return not self.query(text, (partition, self.owner))[0][0]
 
-    def unpublished(
-        self, partition: int, published: Mapping[str, int]
-    ) -> Iterator[tuple[str, str, bytes | None]]:
-        """(component, key, state bytes) of rows newer than what the state topics surely hold."""
+    def unpublished(self, partition: int) -> Iterator[tuple[str, str, int, bytes | None]]:
+        """(component, key, version, state) of rows newer than what the state topics surely hold.
+
+        Not of rows that a recovery has loaded: it has written their states too. Raises:
+        Unavailable.
+        """
         for component in COMPONENTS:
             with translated("reading rows"):
                 rows = self._db.execute(
                     self._sql(
-                        "select r.key, r.doc from {g}.{c} r left join {g}.positions p"
+                        "select r.key, r.version, r.doc from {g}.{c} r join {g}.positions p"
                         " on (p.topic, p.part) = (r.topic, r.part) where r.part = %s"
-                        " and (p.published_seq is null or r.seq > p.published_seq)",
+                        " and r.seq > p.published_seq",
                         component,
                     ),
                     (partition,),
                 ).fetchall()
-            for key, doc in rows:
-                yield component, key, None if doc is None else bytes(doc)
+            for key, version, doc in rows:
+                yield component, key, version, None if doc is None else bytes(doc)
 
     def known(self, keys: Iterable[Key]) -> dict[Key, Known]:
         """What is known of these aggregates; UNKNOWN of those that are not there.

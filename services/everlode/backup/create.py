@@ -86,13 +86,11 @@ def create_backup(
 
     Raises: Precondition: nothing to back up. IntegrityError: a state topic went back. Unavailable.
     """
-    began = _now_ms()
     generation = current_generation(source.conninfo)
     capable = store.capabilities().conditional_put
     parent = latest(store, source.region)
-    backup_id = (
-        time.strftime("%Y%m%dT%H%M%S", time.gmtime(began / 1000)) + f"-{os.urandom(3).hex()}"
-    )
+    began = max(_now_ms(), parent.created_at_ms + 1 if parent else 0)  # ids in order, always
+    backup_id = _id_of(began)
     prefix = f"{source.region}/{backup_id}"
     sealer = _Sealer(prefix, store, keys, key_id)
     db = Projection(source.conninfo, generation, "backup")
@@ -125,6 +123,12 @@ def create_backup(
         raise IntegrityError(f"{name}: the store gives other bytes than it took")
     progress(f"manifest of {backup_id}: {manifest.total_backup_size} bytes")
     return manifest
+
+
+def _id_of(began_ms: int) -> str:
+    """Ids sort by when their backups began."""
+    seconds = time.strftime("%Y%m%dT%H%M%S", time.gmtime(began_ms / 1000))
+    return f"{seconds}{began_ms % 1000:03d}-{os.urandom(3).hex()}"
 
 
 def _positions(part: PartitionCut, reader: CutReader) -> list[CutPosition]:
@@ -230,7 +234,7 @@ def _manifest(
         format=FORMAT, tool=f"everlode {version('everlode')}", fold_version=FOLD_VERSION,
         backup_id=backup_id, backup_type="full-system", region=source.region,
         generation=generation, partitions=source.topology.partitions, created_at_ms=began,
-        completed_at_ms=_now_ms(), timings_ms=timings, cut_stamp=stamp,
+        completed_at_ms=max(began, _now_ms()), timings_ms=timings, cut_stamp=stamp,
         parent_id=parent.backup_id if parent else "",
         parent_sha256=sha256_of(parent) if parent else "", positions=tuple(positions),
         opened=tuple(opened), objects=objects,

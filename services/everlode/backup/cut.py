@@ -3,7 +3,8 @@
 T is the smallest stamp that the region's projector has applied over the live partitions. For each
 partition number: (1) read the state topics to their ends and keep, per key, the newest state with
 stamp ≤ T; (2) fold onto them the facts with stamp ≤ T that follow (the projector publishes only
-the newest state of a batch, so a state between two of a batch is in no state topic). So the cut is
+the newest state of a batch, so a state between two of a batch is in no state topic, and it writes
+rows first, so the states of its last batch may not be there yet). So the cut is
 exact: its states are the fold of every partition up to its `seq`. Invariants: a state topic that
 goes back in (epoch, version) is an IntegrityError; a deleted key stays deleted. Memory: one
 partition number. `newest` and `choose` are pure; the rest is shell.
@@ -57,7 +58,8 @@ class Found(NamedTuple):
 
     states: dict[Key, Known]
     jumps: dict[Key, int]
-    """Keys whose next state is after T and not the next version → the version looked for."""
+    """Keys that have versions which no state topic holds → the version looked for: the next state
+    is after T and not the next version, or the row is further, of a batch not yet published."""
 
 
 @dataclass(slots=True)
@@ -206,6 +208,7 @@ class CutReader:
         """The exact cut of one partition number. Raises: IntegrityError; Unavailable."""
         found = self._states(partition)
         self._deleted(partition, found)
+        self._unpublished(partition, found)
         for window in WINDOWS_MS:
             cut = self._folded(partition, found, window)
             if cut is not None:
@@ -249,15 +252,22 @@ class CutReader:
         return name, head
 
     def _deleted(self, partition: int, found: Found) -> None:
-        """Tombstones carry no version: take it from the projection's rows."""
+        """From the projection's rows: tombstones carry no version, and are compacted away."""
         for component in STATE_COMPONENTS:
-            if not any(c == component and k.state is None for (c, _), k in found.states.items()):
-                continue
             for name, version, event_id in self._db.query(
-                "select key, version, event_id from {g}." + component + " where doc is null"
-            ):
-                if (component, name) in found.states:
-                    found.states[component, name] = Known(None, version, event_id)
+                "select key, version, event_id from {g}." + component
+                + " where doc is null and part = %s",
+                (partition,),
+            ):  # fmt: skip
+                found.states[component, name] = Known(None, version, event_id)
+                found.jumps.pop((component, name), None)
+
+    def _unpublished(self, partition: int, found: Found) -> None:
+        """What is in rows and on its way to the state topics: the facts read must reach it."""
+        for component, name, version, _ in self._db.unpublished(partition):
+            have = found.states.get((component, name), UNKNOWN).version
+            if have < version:
+                found.jumps.setdefault((component, name), have + 1)
 
     # -- the facts around T --------------------------------------------------------------------
 

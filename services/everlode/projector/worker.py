@@ -127,7 +127,7 @@ class PartitionWorker:
         """Topic → offset after the last one of this batch."""
         left = [
             self._state_record(component, key, doc)
-            for component, key, doc in self._db.unpublished(partition, taken.published)
+            for component, key, _, doc in self._db.unpublished(partition)
         ]
         for start in range(0, len(left), 2000):
             self._writer.write(left[start : start + 2000])
