@@ -14,10 +14,11 @@ from typing import Any
 import pytest
 
 from everlode.adapters.kafka import Record, Sender
-from everlode.avro.codec import encode_fact
+from everlode.avro.codec import Codec, encode_fact
 from everlode.errors import ContractError, DeadlineExceeded, FencedOut, Refusal
 from everlode.events import commands as c
 from everlode.events.base import Envelope, Fact, LedgerEntry
+from everlode.events.heartbeats import MinerBeat
 from everlode.events.miners import MinerRetired
 from everlode.events.receipts import Applied
 from everlode.events.rewards import RewardReversed, RewardWithheld
@@ -30,12 +31,15 @@ from everlode.sdk import (
     EventConsumer,
     EventProducer,
     Identity,
+    MinerBeacon,
     MiningClient,
     NodeAgent,
     Received,
     Unknown,
 )
+from everlode.topics.partition import partition_of
 from tests.region import PARTITIONS, Region, until
+from tests.whole_topic import records
 
 pytestmark = pytest.mark.timeout(180)
 TOPIC = "eu.1.rewards"
@@ -202,6 +206,33 @@ def test_event_consumer_goes_on_from_its_position_without_loss_or_repeat(region:
     assert control is not None
     with pytest.raises(Refusal, match="another cluster"):
         EventConsumer(control, ["control"], 1, position=position)
+
+
+def test_beacon_beats_for_each_miner_and_one_that_fails_stops_no_other(
+    region: Region, caplog: pytest.LogCaptureFixture
+) -> None:
+    work = {"beats-a": ["t2", "t1"], "beats-b": []}
+    finished = {"beats-a": 7, "beats-b": 0}
+    beacon = MinerBeacon(
+        region.bootstrap, "eu.1", PARTITIONS, ["not-there", *work],
+        running=lambda miner: work[miner], finished=lambda miner: finished[miner],
+    )  # fmt: skip
+    with beacon:
+        until(lambda: beacon.sent >= 4, 30, "two beats of each")
+    codec = Codec()
+    beats: dict[str, list[MinerBeat]] = {}
+    for raw in records(region.bootstrap, "eu.1.heartbeats", PARTITIONS):
+        fact = codec.decode_fact(raw.value)
+        if isinstance(fact.data, MinerBeat):
+            assert raw.partition == partition_of(fact.envelope.aggregate_id, PARTITIONS)
+            beats.setdefault(fact.envelope.aggregate_id, []).append(fact.data)
+    assert {m: (b.running, b.work_done) for m, (b, *_) in beats.items()} == {
+        "beats-a": (("t1", "t2"), 7), "beats-b": ((), 0),
+    }  # fmt: skip
+    assert sum(map(len, beats.values())) == beacon.sent
+    missed = [r.getMessage() for r in caplog.records if "misses a beat" in r.getMessage()]
+    assert missed
+    assert set(missed) == {"miner not-there misses a beat"}
 
 
 def test_agent_cut_off_from_the_real_control_log_fences_itself_and_returns(region: Region) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -12,12 +13,14 @@ from everlode.sdk.signals import SignalWriter
 from everlode.topics.partition import partition_of
 
 INTERVAL_MS = 15_000
+LOG = logging.getLogger(__name__)
 
 
 class MinerBeacon:
     """Beats for one or many miners of a process.
 
-    `running(miner)` gives its tasks under way, `finished(miner)` how many it has finished.
+    `running(miner)` gives its tasks under way, `finished(miner)` how many it has finished. Of a
+    miner for which one of them fails there is no beat, and a line in the log; the others beat on.
     """
 
     def __init__(
@@ -63,13 +66,17 @@ class MinerBeacon:
             due += INTERVAL_MS / 1000 / 30
             share = max(1, len(self._miners) // 30 + 1)
             for _ in range(min(share, len(self._miners))):
-                self._beat(self._miners[count % len(self._miners)])
+                miner = self._miners[count % len(self._miners)]
                 count += 1
+                try:
+                    self._beat(miner)
+                except Exception:
+                    LOG.exception("miner %s misses a beat", miner)
 
     def _beat(self, miner: str) -> None:
-        self.sent += 1
         running = tuple(sorted(self._running(miner)))[:64]
         beat = MinerBeat(running=running, work_done=self._finished(miner), interval_ms=INTERVAL_MS)
         self._signals.signal(
             beat, topic="heartbeats", key=miner, partition=partition_of(miner, self._partitions)
         )
+        self.sent += 1
