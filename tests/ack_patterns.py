@@ -22,7 +22,6 @@ from everlode.agents.app import make_app, raw_topic, run_app
 
 FAILS_AT = 50
 QUIET_S = 4.0
-SOON_S = 1.0
 PACE_S = 0.02
 """Slow enough for several commits before the failure."""
 Agent = Callable[[Any], Awaitable[None]]
@@ -89,17 +88,24 @@ class Worker:
             self.seen_at = time.monotonic()
             await asyncio.sleep(20 * PACE_S)
             if str(FAILS_AT).encode() in values:
-                asyncio.get_running_loop().call_later(SOON_S, self.crash)
+                self.crashing = asyncio.ensure_future(self.crash())
                 return
 
     async def soon(self, agent: Any, error: BaseException) -> None:
         """The supervisor is told after a commit, for the same reason as in `crash`."""
-        await asyncio.sleep(SOON_S)
+        await self.passed()
         await self.told(agent, error)
 
-    def crash(self) -> None:
+    async def crash(self) -> None:
         """After a commit: whether Faust commits before it stops is a race, either may win."""
-        self.crashing = asyncio.ensure_future(self.app.crash(Failed()))
+        await self.passed()
+        await self.app.crash(Failed())
+
+    async def passed(self) -> None:
+        """Until Faust has committed past the failure; a way that never does ends as quiet."""
+        consumer: Any = self.app.consumer
+        while max(consumer._committed_offset.values(), default=0) <= FAILS_AT:
+            await asyncio.sleep(0.05)
 
     async def noack_crash(self, stream: Any) -> None:
         async for event in stream.noack().events():

@@ -312,7 +312,8 @@ def test_coordinator_killed_after_every_step_is_followed_by_another(network: Net
     assert "eu-tm-1" not in managers(network).values()
     recovery = [f for _, f in network.log("eu.1.recovery", 1)]
     once = {(f.data.step, f.data.detail) for f in recovery if isinstance(f.data, OperationStep)}
-    assert {s for s, _ in once} == {"decide", "promote", "migrate"}
+    # a coordinator that was killed may have moved all tasks and not told it yet
+    assert {"decide", "promote"} <= {s for s, _ in once} <= {"decide", "promote", "migrate"}
     names += submit(client, ["last"])
     client.close()
     check(network, names)
@@ -341,8 +342,9 @@ def test_primary_without_the_control_log_stops_and_goes_on_with_it(network: Netw
     network.start_all()
     client, names = with_tasks(network)
     control = next(p.name for p in network.stack.processes() if p.kind == "control")
+    before = network.said("eu-tm-1").count("steps down")
     network.stack.pause(control)
-    eventually(lambda: "steps down" in network.said("eu-tm-1"), 30)
+    eventually(lambda: network.said("eu-tm-1").count("steps down") > before, 30)
     quiet = len(network.log("eu.1.tasks"))
     late = client.send("late", c.CancelTask(reason="r"), timeout_s=90)
     time.sleep(3)

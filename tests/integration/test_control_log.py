@@ -17,6 +17,7 @@ from everlode.events.base import Envelope, Fact
 from everlode.events.control import LeaseRenewed, NodeJoined, ScopeAssigned
 from everlode.events.health import DetectorStarted
 from tests.poison import BYTES, KEYS, append, mock_broker, spoil
+from tests.region import until
 
 pytestmark = pytest.mark.timeout(60)
 SCOPE = "task-manager/eu"
@@ -54,7 +55,8 @@ def test_appended_records_come_back_in_order_to_every_follower(broker: str) -> N
             seen.append((offset, type(fact.data).__name__))
 
         with closing(ControlFollower(broker, saw, wait_ms=10).start()) as first:
-            assert [o for o, _ in seen] == offsets  # level when `start` returns
+            assert first.state.position == offsets[-1]  # level when `start` returns
+            until(lambda: [o for o, _ in seen] == offsets, 10, "each was told")
             assert first.state.scopes[SCOPE].primary == "a"
             with closing(ControlFollower(broker, wait_ms=10).start()) as second:
                 at = log.append(SCOPE, assigned("b", 1), node_id="co")

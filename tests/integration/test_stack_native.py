@@ -18,6 +18,7 @@ from everlode.errors import ConfigError
 from everlode.stack import Endpoints, NativeStack
 from everlode.stack.doctor import examine
 from everlode.topics import Topology, catalogue, mirrored_topics
+from tests.region import until
 
 pytestmark = pytest.mark.timeout(240)
 DAY_MS = 86_400_000
@@ -152,6 +153,7 @@ def test_drift_made_by_hand_is_named_and_mended(
     bootstrap = endpoints.regions["us"].kafka_bootstrap
     alter_topic(bootstrap, "eu.1.health", {setting: wrong})
     try:
+        until(lambda: bool(examine(whole.topology, endpoints).drifts), 20, "the broker has it")
         found = examine(whole.topology, endpoints)
         (drift,) = found.drifts
         assert drift.cluster == "us"
@@ -164,7 +166,7 @@ def test_drift_made_by_hand_is_named_and_mended(
             ensure_topics(bootstrap, specs)
     finally:
         alter_topic(bootstrap, "eu.1.health", {setting: right})
-    assert examine(whole.topology, endpoints).drifts == ()
+    until(lambda: examine(whole.topology, endpoints).drifts == (), 20, "it is as it was")
 
 
 def test_other_catalogue_finds_partitions_and_missing_topics(whole: NativeStack) -> None:
@@ -223,8 +225,12 @@ def test_control_cluster_takes_writes_after_its_leader_was_killed(
         producer.produce("control", b"", on_delivery=lambda error, _: errors.append(error))
         assert producer.flush(60) == 0
         assert errors == [None]
-        now = client.list_topics("control", timeout=10).topics["control"].partitions[0].leader
-        assert now != leader
+
+        def moved() -> bool:
+            topic = client.list_topics("control", timeout=10).topics["control"]
+            return topic.partitions[0].leader != leader
+
+        until(moved, 20, "the survivor that is asked has heard of it")
     finally:
         whole.restart(f"control/{leader}")
 
