@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -22,13 +23,13 @@ from everlode.avro.codec import Codec, encode_fact
 from everlode.backup.create import Source, create_backup
 from everlode.backup.keys import KeyRing
 from everlode.backup.manifest import Manifest
-from everlode.events.barriers import Barrier
-from everlode.events.base import Envelope, Event, Fact
+from everlode.events.barriers import Barrier, EpochOpened
+from everlode.events.base import Envelope, Event, Fact, ScopeEpoch
 from everlode.events.catalogue import FACT_COMPONENTS
 from everlode.events.stamp import stamp_at
 from everlode.projection.tables import COMPONENTS
 from everlode.projector.bulk import catch_up
-from everlode.projector.worker import Home, PartitionWorker, fact_topics
+from everlode.projector.worker import ALONE, Home, Outside, PartitionWorker, fact_topics
 from everlode.stack import NativeStack
 from everlode.stack.supervisor import save_options
 from everlode.state.dispatch import component_of_state
@@ -114,7 +115,20 @@ class Backed:
                 found += [self._record(component, p, None) for p in range(TOPOLOGY.partitions)]
             self._writers[component].write(found)
 
-    def _record(self, component: str, partition: int, fact: Fact | None) -> Record:
+    def lose(self, component: str, partition: int) -> None:
+        """As if the next record of a partition had been written and were nowhere."""
+        self._seqs[component, partition] += 1
+
+    def open(self, component: str, scope: str, epoch: int) -> None:
+        """Open an epoch in every partition."""
+        mark = EpochOpened(node_id="test", scopes=(ScopeEpoch(scope=scope, epoch=epoch),))
+        self._writers[component].write(
+            [self._record(component, p, None, mark) for p in range(TOPOLOGY.partitions)]
+        )
+
+    def _record(
+        self, component: str, partition: int, fact: Fact | None, mark: Event = BARRIER
+    ) -> Record:
         at = (component, partition)
         self._seqs[at] += 1
         self._stamp = max(self._stamp + 1, stamp_at(time.time_ns() // 1_000_000))
@@ -125,7 +139,7 @@ class Backed:
                 origin="eu.1", scope="", epoch=0, seq=self._seqs[at], stamp=self._stamp,
                 occurred_at=FIRST, correlation_id=topic,
             )  # fmt: skip
-            data: Event = BARRIER
+            data = mark
         else:
             envelope = fact.envelope.model_copy(
                 update={"seq": self._seqs[at], "stamp": self._stamp, "origin": "eu.1"}
@@ -144,14 +158,19 @@ class Backed:
 
     @staticmethod
     def renamed(fact: Fact, prefix: str) -> Fact:
-        """The same fact of another aggregate, for a story that is told twice."""
+        """The same fact of another aggregate, for a story that is told twice.
+
+        What it refers to is renamed too.
+        """
         envelope = fact.envelope.model_copy(
             update={
                 "aggregate_id": f"{prefix}-{fact.envelope.aggregate_id}",
                 "event_id": f"{prefix}-{fact.envelope.event_id}",
             }
         )
-        return Fact(envelope, fact.data)
+        there = fact.data.model_dump(include={"task_id", "validation_id"}, exclude_none=True)
+        changes = {name: f"{prefix}-{value}" for name, value in there.items()}
+        return Fact(envelope, fact.data.model_copy(update=changes))
 
     def signals(self, component: str) -> list[Fact]:
         """All signals of a one-partition topic, in order."""
@@ -163,19 +182,29 @@ class Backed:
         source = Source("eu", self.bootstrap, self.conninfo, TOPOLOGY)
         return create_backup(source, self.store, self.keys)
 
-    def project(self) -> int:
-        """Bring the current generation to the ends of the logs; returns the generation."""
+    def project(self, *, without: Sequence[str] = (), outside: Outside = ALONE) -> int:
+        """Bring the current generation to the ends of the logs; returns the generation.
+
+        `without`: components whose facts are not read this time.
+        """
         generation = current_generation(self.conninfo)
         home = Home("eu", self.bootstrap, self.conninfo, generation, "projector")
         db = Projection(self.conninfo, generation, "projector")
         db.create()
         db.close()
-        topics = fact_topics(TOPOLOGY)
-        workers = {p: PartitionWorker(home, p, topics) for p in range(TOPOLOGY.partitions)}
+        topics = [t for t in fact_topics(TOPOLOGY) if not t.endswith(tuple(without) or ("-",))]
+        workers = {p: PartitionWorker(home, p, topics, outside) for p in range(TOPOLOGY.partitions)}
         catch_up(self.bootstrap, workers, topics)
         for worker in workers.values():
             worker.close()
         return generation
+
+    def applied(self, topic: str) -> dict[int, int]:
+        """Partition → `seq` up to which the projector has applied a topic."""
+        db = Projection(self.conninfo, current_generation(self.conninfo), "test")
+        found = db.query("select part, seq from {g}.positions where topic = %s", (topic,))
+        db.close()
+        return dict(found)
 
     def rows(self) -> Rows:
         """Every row of the current generation: (version, state)."""

@@ -16,7 +16,7 @@ from typing import Any
 
 import confluent_kafka
 
-from everlode.adapters import kafka
+from everlode.adapters import kafka, kafka_sender
 from everlode.cli.main import main
 from everlode.errors import FencedOut, Unavailable
 from everlode.rewards.sink import JournalSink
@@ -103,7 +103,8 @@ def be_badly_served() -> None:
 
 
 if __name__ == "__main__":
-    setattr(kafka, "Producer", DyingProducer)  # noqa: B010 - a planted fault
+    for module in (kafka, kafka_sender):
+        setattr(module, "Producer", DyingProducer)  # noqa: B010 - a planted fault
     if STAGE == "stubborn":
         be_stubborn()
     if STAGE == "sink":

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,11 +16,14 @@ from everlode.backup.container import read
 from everlode.backup.create import list_backups
 from everlode.backup.operation import back_up
 from everlode.backup.verify import fetch, verify
-from everlode.errors import Unavailable
+from everlode.errors import Precondition, Unavailable
 from everlode.events.catalogue import FACT_COMPONENTS
 from everlode.projection.tables import COMPONENTS
+from everlode.projector import learn
+from everlode.recovery.journal import RecoveryJournal
 from everlode.recovery.operation import recover
 from everlode.recovery.plan import RecoveryPlan
+from everlode.recovery.run import RecoveryResult
 from tests.backed import TOPOLOGY, Backed, story
 from tests.disks import small_disk
 from tests.poison import BYTES, KEYS, append, spoil
@@ -88,6 +92,52 @@ def test_recovery_that_is_killed_again_and_again_ends_right(region: Backed, tmp_
     assert region.create().generation == result.generation  # no state topic went back
 
 
+def test_recovery_that_another_has_overtaken_is_refused(region: Backed, tmp_path: Path) -> None:
+    """Begun, killed, done elsewhere, and then resumed: the living generation stays."""
+    region.create()
+    first = tmp_path / "first"
+    arguments = ("recover", "run", "--region", "eu", "--staging", str(first))
+    killed_at(start(region, *arguments), "replay: tasks")
+    other = recover(
+        PLAN, region.endpoints, TOPOLOGY, region.store, region.keys, tmp_path / "second"
+    )
+    assert not other.held
+    before = region.rows()
+    with pytest.raises(Precondition, match="another recovery") as caught:
+        recover(PLAN, region.endpoints, TOPOLOGY, region.store, region.keys, first)
+    assert (caught.value.code, bool(caught.value.hint)) == ("overtaken", True)
+    assert (current_generation(region.conninfo), region.rows()) == (other.generation, before)
+
+
+def test_hole_whose_span_went_with_an_interruption_is_not_acceptable(
+    region: Backed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    region.project()
+    region.create()
+    region.lose("tasks", 0)
+    region.write([])
+    lenient = PLAN.model_copy(update={"max_acceptable_data_loss_s": 3600})
+    note = RecoveryJournal.note
+
+    def interrupted(journal: RecoveryJournal, step: str, **detail: Any) -> dict[str, Any]:
+        if step == "replayed-tasks":
+            raise Unavailable("interrupted")
+        return note(journal, step, **detail)
+
+    def run(name: str) -> RecoveryResult:
+        work = tmp_path / name
+        return recover(lenient, region.endpoints, TOPOLOGY, region.store, region.keys, work)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(RecoveryJournal, "note", interrupted)
+        with pytest.raises(Unavailable, match="interrupted"):
+            run("interrupted")
+    resumed, whole = run("interrupted"), run("whole")
+    assert (resumed.held, whole.held) == (True, False)
+    assert resumed.lost_event_ids == whole.lost_event_ids
+    assert len(whole.lost_event_ids) == 1
+
+
 def test_backup_holds_what_the_projector_folded_whatever_else_is_in_the_log(
     region: Backed, tmp_path: Path
 ) -> None:
@@ -136,8 +186,9 @@ def test_no_room_for_a_backup_names_the_folder_and_leaves_no_backup(
 
 
 def test_no_room_for_a_recovery_changes_nothing_and_is_resumed(
-    region: Backed, tmp_path: Path
+    region: Backed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(learn, "SCHEMA_WAIT_S", 2.0)  # poison of an unknown schema is in the log
     region.create()
     before = current_generation(region.conninfo), region.rows()
     with small_disk(tmp_path / "full", "64m") as full:

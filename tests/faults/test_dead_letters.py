@@ -6,6 +6,7 @@ import random
 from collections.abc import Iterator
 
 import pytest
+from confluent_kafka import Producer
 
 from everlode.adapters.kafka_admin import alter_topic
 from everlode.errors import Unavailable
@@ -49,3 +50,21 @@ def test_value_too_large_for_a_letter_is_left_out_and_said(lab: Lab) -> None:
     at = int(headers["dlt-offset"])
     (original,) = [r for r in lab.records(TOPIC) if r.offset == at]
     assert original.value == value
+
+
+def test_key_and_headers_too_large_for_a_letter_are_left_out_and_said(lab: Lab) -> None:
+    producer = Producer({"bootstrap.servers": lab.bootstrap, "message.max.bytes": 1_048_588})
+    sent: list[tuple[str, dict[str, str | bytes | None]]] = [
+        ("k" * 999_000, {}),
+        ("odd", {"h": b"h" * 999_000}),
+    ]
+    for key, headers in sent:
+        producer.produce(TOPIC, key=key, value=b"junk", partition=0, headers=headers)
+    assert producer.flush(30) == 0
+    lab.project()
+    first, second = lab.dead("tasks")[-2:]
+    assert (first.key, first.value) == (None, b"junk")
+    assert dict(first.headers)["dlt-key-left-out"] == b"999000"
+    assert (second.key, second.value) == (b"odd", b"junk")
+    assert dict(second.headers)["dlt-headers-left-out"] == b"999001"
+    assert "h" not in dict(second.headers)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Iterator
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -119,6 +120,12 @@ class Rows:
     """A projection of which only the positions matter."""
 
     generation = 1
+
+    def at_one_moment(self) -> nullcontext[None]:
+        return nullcontext()
+
+    def unpublished(self, _: int) -> list[object]:
+        return []
 
     def query(self, text: str, *_: object) -> list[tuple[Any, ...]]:
         return [("eu.1.tasks", 0, 9, 100 << 16)] if "positions" in text else []

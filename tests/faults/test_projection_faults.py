@@ -8,6 +8,8 @@ import random
 from collections.abc import Iterator
 
 import pytest
+from confluent_kafka import OFFSET_END, TopicPartition
+from confluent_kafka.admin import AdminClient
 
 from everlode.adapters.kafka import Indefinite, Raw, Record, Writer
 from everlode.agents.projection import Message
@@ -17,6 +19,7 @@ from everlode.events.barriers import Barrier, EpochOpened
 from everlode.events.base import Fact, ScopeEpoch
 from everlode.events.catalogue import FACT_COMPONENTS
 from everlode.events.health import GapFound
+from everlode.events.tasks import TaskDeleted
 from everlode.projector import learn
 from everlode.projector.findings import Findings
 from everlode.projector.process import Projector
@@ -315,6 +318,63 @@ def test_state_of_a_fact_that_waited_is_published_by_who_takes_over(
     assert lab.version("tasks", key_of(facts)) == 2
     lab.worker(node_id="heir")
     assert _versions(lab, key_of(facts)) == [2]
+
+
+def test_state_of_a_fact_that_waited_is_published_though_its_topic_did_not_move(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its epoch is decided; the batch in which it goes on is of another topic, or of none."""
+    lab.project()
+    facts, decided = renamed("tasks", "undecided"), {"late": 0}
+    outside = Outside(epochs=lambda _: decided)
+    first = lab.worker(node_id="first", outside=outside)
+    lab.append("tasks", lab.fact("tasks", facts[0], scope="late", epoch=1))
+    first.apply(lab.records(fact_topic("eu.1", "tasks"))[-1:], "live")
+    first.apply((), "live")  # notes that all is published
+    assert lab.version("tasks", key_of(facts)) == 0
+    decided["late"] = 1
+    monkeypatch.setattr(first._writer, "write", _killed)
+    with pytest.raises(Indefinite):
+        first.apply((), "live")
+    assert lab.version("tasks", key_of(facts)) == 1
+    lab.worker(node_id="heir")
+    assert _versions(lab, key_of(facts)) == [1]
+
+
+def test_deletion_that_was_not_published_is_published_by_who_takes_over(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lab.project()
+    facts = renamed("tasks", "deleted")
+    last = facts[-1].envelope
+    last = last.model_copy(update={"version": last.version + 1, "event_id": "deletes"})
+    facts.append(Fact(last, TaskDeleted(reason="asked for")))
+    key = key_of(facts).encode()
+    first = lab.worker(node_id="first")
+    lab.append("tasks", *(lab.fact("tasks", f) for f in facts))
+    raws = lab.records(fact_topic("eu.1", "tasks"))[-len(facts) :]
+    first.apply(raws[:-1], "live")
+    assert [r.value is None for r in lab.published("tasks") if r.key == key] == [False]
+    monkeypatch.setattr(first._writer, "write", _killed)
+    with pytest.raises(Indefinite):
+        first.apply(raws[-1:], "live")
+    lab.worker(node_id="heir")
+    assert [r.value is None for r in lab.published("tasks") if r.key == key] == [False, True]
+
+
+def test_log_that_retention_has_emptied_holds_nobody_up(lab: Lab) -> None:
+    """The position is before its end, and nothing will ever come: a region that is gone."""
+    topic = fact_topic("eu.1", "rewards")
+    lab.append("rewards", *(lab.fact("rewards", f) for f in renamed("rewards", "gone")))
+    admin = AdminClient({"bootstrap.servers": lab.bootstrap})
+    at = TopicPartition(topic, 0, OFFSET_END)
+    for future in admin.delete_records([at]).values():
+        future.result(30)
+    assert lab.records(topic) == []
+    lab.make(3)
+    lab.project()
+    assert lab.query("select count(*) from {g}.tasks where doc is not null")[0][0] > 0
+    assert lab.query("select count(*) from {g}.rewards") == [(0,)]
 
 
 def _killed(_: list[Record]) -> list[int]:

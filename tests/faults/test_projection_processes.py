@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Iterator
+from contextlib import closing
 
 import pytest
 
+from everlode.adapters.kafka_control import ControlLog
 from everlode.avro.codec import Codec
+from everlode.errors import FencedOut
 from everlode.events.base import Fact
 from everlode.events.catalogue import FACT_COMPONENTS
+from everlode.events.control import GenerationSwitched
 from everlode.topics.names import fact_topic
 from everlode.topics.partition import partition_of
 from tests.backed import STORY_EPOCHS, STORY_SCOPE, story
@@ -210,3 +214,17 @@ def test_epoch_not_decided_parks_its_facts_until_it_is(projectors: Projectors) -
     until(projectors.done, 60, "the fact is folded once its epoch is decided")
     assert lab.query("select count(*) from {g}.parked") == [(0,)]
     check_states(projectors)
+
+
+def test_projector_of_a_generation_that_was_replaced_ends_and_says_so(
+    projectors: Projectors,
+) -> None:
+    node = projectors.start("eu-proj-1")
+    node.wait_for("ready", 60)
+    control = projectors.lab.endpoints.control_bootstrap
+    assert control is not None
+    with closing(ControlLog(control)) as log:
+        switched = GenerationSwitched(region="eu", generation=2, operation_id="test")
+        log.append("eu", switched, node_id="test")
+    assert node.process.wait(60) == FencedOut.exit_code
+    assert node.said("generation 1 of eu is no longer the current one")

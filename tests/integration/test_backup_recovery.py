@@ -10,12 +10,13 @@ from typing import Any
 
 import pytest
 
-from everlode.adapters.kafka import Record, Sender, Writer
+from everlode.adapters.kafka import Record, Writer
 from everlode.adapters.kafka_admin import ensure_topics
+from everlode.adapters.kafka_sender import Sender
 from everlode.adapters.postgres import Projection, current_generation
 from everlode.avro.codec import encode_fact, encode_state
 from everlode.backup import create, cut
-from everlode.backup.container import DELETED, read
+from everlode.backup.container import DELETED, PARKED, read
 from everlode.backup.create import list_backups
 from everlode.backup.keys import KeyRing
 from everlode.backup.manifest import Manifest
@@ -23,22 +24,26 @@ from everlode.backup.operation import back_up, holder_is_gone, leased
 from everlode.backup.verify import fetch, verify
 from everlode.cli.main import run as cli
 from everlode.errors import IntegrityError, Locked, NotFound, Unavailable
+from everlode.events.base import Fact
 from everlode.events.recovery import ComponentRecoveryEnded, OperationStep, RecoveryEnded
 from everlode.projection.tables import COMPONENTS
 from everlode.projector.bulk import catch_up
-from everlode.projector.worker import Home, PartitionWorker, fact_topics
+from everlode.projector.worker import Home, Outside, PartitionWorker, fact_topics
 from everlode.recovery.operation import recover
 from everlode.recovery.plan import RecoveryPlan
 from everlode.recovery.run import RecoveryResult
 from everlode.state.dispatch import evolve_fact
 from everlode.topics import state_topics
 from everlode.topics.names import state_topic
-from tests.backed import TOPOLOGY, Backed, Rows, story
+from tests.backed import STORY_EPOCHS, STORY_SCOPE, TOPOLOGY, Backed, Rows, story
+from tests.decided import decide
 from tests.whole_topic import records
 
 pytestmark = pytest.mark.timeout(280)
 PLAN = RecoveryPlan(plan_name="test", disaster_type="database-corruption", target_region="eu")
 FACTS = story(seed=1, tasks=40)
+LATE = "tasks/late"
+"""A scope of its own."""
 
 
 @pytest.fixture(scope="module")
@@ -147,7 +152,7 @@ def test_every_map_of_a_backup_is_in_the_snapshot_and_not_empty(
 
 def test_manifest_names_all_that_a_recovery_needs(region: Backed, backup: Manifest) -> None:
     components = {o.component for o in backup.objects}
-    assert components == {*COMPONENTS, DELETED, "config"}
+    assert components == {*COMPONENTS, DELETED, PARKED, "config"}
     sizes = [o.cipher_bytes for o in backup.objects]
     assert backup.total_backup_size == sum(sizes)
     assert backup.write_once is region.store.capabilities().conditional_put
@@ -223,24 +228,95 @@ def test_destroyed_region_comes_back_equal_and_goes_on(
     assert names.index("ComponentRecoveryEnded") < len(names) - 6, "told as they end"
 
 
+def tasks_as(prefix: str, region: Backed) -> list[tuple[str, Fact]]:
+    """Facts of tasks under new names; of tasks alone, since others refer to the old names."""
+    return [(c, region.renamed(f, prefix)) for c, f in FACTS if c == "tasks"]
+
+
+@pytest.mark.parametrize("goes_on", [False, True])
 def test_states_that_were_on_their_way_are_in_the_backup(
-    region: Backed, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    region: Backed, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, goes_on: bool
 ) -> None:
-    """The projector was killed between rows and states, which are of long before the cut."""
+    """The projector stood between rows and states, which are of long before the cut.
+
+    It stays there, or publishes them, and more, just when the backup has read the state topics.
+    """
     monkeypatch.setattr(cut, "WINDOWS_MS", (100, *cut.WINDOWS_MS[1:]))
-    # tasks alone: a renamed fact still refers to the old names
-    early = [(c, region.renamed(f, "early")) for c, f in FACTS if c == "tasks"]
+    early = tasks_as(f"early-{goes_on}", region)
     region.write(early, barriers=False)
     time.sleep(0.3)
-    region.write([(c, region.renamed(f, "later")) for c, f in FACTS if c == "tasks"])
+    region.write(tasks_as(f"later-{goes_on}", region))
     with monkeypatch.context() as patched:
         patched.setattr(Writer, "write", lambda *_: [])
         region.project()
+    reads = cut.CutReader._states
+
+    def read(reader: cut.CutReader, partition: int) -> cut.Found:
+        found = reads(reader, partition)
+        if goes_on:
+            region.project()  # publishes what was left
+            region.write([])
+            region.project()  # and notes it
+        return found
+
+    monkeypatch.setattr(cut.CutReader, "_states", read)
     manifest = region.create()
     upto = {(p.topic, p.partition): p.seq for p in manifest.positions}
     within = [upto[f"eu.1.{c}", p] >= f.envelope.seq for c, f, p in region.written]
     assert sum(within) > len(within) - len(early), "some of the later facts are in the cut"
     check_is_the_fold(region, manifest, tmp_path)
+
+
+def test_topic_that_the_projector_is_behind_with_stands_where_it_was_applied(
+    region: Backed, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Its facts are in the log, up to the cut and beyond; a recovery begins before them."""
+    monkeypatch.setattr(cut, "STALE_MS", 100)
+    monkeypatch.setattr(cut, "WINDOWS_MS", (200, *cut.WINDOWS_MS[1:]))
+    region.project()
+    applied = region.applied("eu.1.tasks")
+    unseen = [tasks_as(name, region) for name in ("unseen", "unseen-too")]
+    region.write(unseen[0])
+    time.sleep(0.3)
+    region.write(unseen[1])
+    region.project(without=("tasks",))
+    manifest = region.create()
+    stood = {p.partition: p for p in manifest.positions if p.topic == "eu.1.tasks"}
+    assert {p: at.status for p, at in stood.items()} == dict.fromkeys(stood, "stale")
+    assert {p: at.seq for p, at in stood.items()} == applied
+    found = contents(region, manifest, tmp_path)
+    assert not [key for _, key in found if key.startswith("unseen")]
+    result = recovered(region, tmp_path / "work")
+    assert (result.held, result.lost_event_ids) == (False, ())
+    wanted = {f.envelope.aggregate_id for facts in unseen for _, f in facts}
+    assert {key for _, key in region.rows() if key.startswith("unseen")} == wanted
+
+
+def test_facts_that_wait_in_the_projector_wait_in_the_recovered_one(
+    region: Backed, tmp_path: Path
+) -> None:
+    """For the control log; meanwhile a later epoch has been opened behind them."""
+    _, first = next(item for item in FACTS if item[0] == "tasks")
+    waits = region.renamed(first, "waits")
+    early = waits.envelope.model_copy(update={"scope": LATE, "epoch": 1})
+    region.write([("tasks", Fact(early, waits.data))])
+    decided = Outside(epochs=lambda _: {STORY_SCOPE: STORY_EPOCHS})
+    region.project(outside=decided)
+    region.open("tasks", LATE, 2)
+    region.write([])
+    region.project(outside=decided)
+    region.create()
+    key = ("tasks", early.aggregate_id)
+    assert key not in region.rows()
+    assert region.endpoints.control_bootstrap is not None
+    decide(region.endpoints.control_bootstrap, LATE, 2)
+    result = recovered(region, tmp_path / "work")
+    assert not result.held, result.components
+    assert region.rows()[key][0] == 1
+    db = Projection(region.conninfo, result.generation, "test")
+    assert db.query("select key from {g}.problems where kind = 'fenced'") == []
+    assert db.query("select count(*) from {g}.parked") == [(0,)]
+    db.close()
 
 
 def test_deletion_whose_tombstone_is_compacted_away_is_in_the_backup(
@@ -399,7 +475,8 @@ def test_commands_tell_people_and_machines(
     capsys.readouterr()
     assert command(region, "backup", "list", "--json") == 0
     rows = json.loads(capsys.readouterr().out)["backups"]
-    assert [r["backup_id"] for r in rows] == [b for b, _ in list_backups(region.store, "eu")]
+    finished = [b for b, done in list_backups(region.store, "eu") if done]
+    assert [r["backup_id"] for r in rows] == finished
     assert command(region, "backup", "show", "latest", "--json") == 0
     assert json.loads(capsys.readouterr().out)["backup_id"] == rows[-1]["backup_id"]
     assert command(region, "backup", "verify", "latest", "--level", "hash") == 0

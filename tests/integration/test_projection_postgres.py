@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from everlode.adapters.postgres import Projection, Taken, current_generation
-from everlode.errors import FencedOut, NotFound, Unavailable
+from everlode.errors import FencedOut, NotFound, Precondition, Unavailable
 from everlode.projection.fold import UNKNOWN, Incoming, Known, Outcome, PartitionFold, Position
 from everlode.projection.tables import row
 from everlode.stack import NativeStack
@@ -175,7 +175,8 @@ def test_generation_is_switched_forwards_only(base: Base) -> None:
         assert current_generation(conninfo) == db.generation
         old = Projection(conninfo, 1, "old")
         base.open.append(old)
-        old.switch()
+        with pytest.raises(Precondition, match="a later one is current"):
+            old.switch()
         assert current_generation(conninfo) == db.generation
     finally:
         db.query("update everlode.current set generation = %s returning generation", (before,))

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from everlode.adapters.kafka import Record, Sender
+from everlode.adapters.kafka import Record
+from everlode.adapters.kafka_sender import Sender
 from everlode.adapters.postgres import Projection
 from everlode.avro.codec import encode_fact
 from everlode.demo.findings import Proof

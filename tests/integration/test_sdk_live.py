@@ -8,12 +8,16 @@ import signal
 import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import closing
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from confluent_kafka import OFFSET_END, TopicPartition
+from confluent_kafka.admin import AdminClient
 
-from everlode.adapters.kafka import Record, Sender
+from everlode.adapters.kafka import Record
+from everlode.adapters.kafka_sender import Sender
 from everlode.avro.codec import Codec, encode_fact
 from everlode.errors import ContractError, DeadlineExceeded, FencedOut, Refusal
 from everlode.events import commands as c
@@ -86,9 +90,10 @@ def test_event_producer_appends_each_event_id_once_with_dense_versions(region: R
 
 def test_facts_of_a_cluster_that_is_away_are_unknown_and_safe_to_repeat(region: Region) -> None:
     """A frozen broker: what was on its way, what waited, and what could not even wait."""
-    made = producer(region, 2, window=2, timeout_s=1)
     (broker,) = (p.pid for p in region.stack.processes() if p.name == "eu/kafka")
     assert broker is not None
+    made = producer(region, 2, window=2, timeout_s=1)
+    made.emit("first", FACT, event_id="first").result(30)  # with the barriers of this second
     with ThreadPoolExecutor(1) as other:
         os.kill(broker, signal.SIGSTOP)
         try:
@@ -104,10 +109,15 @@ def test_facts_of_a_cluster_that_is_away_are_unknown_and_safe_to_repeat(region: 
                 assert "same event_id" in caught.value.hint
         finally:
             os.kill(broker, signal.SIGCONT)
-    again = [made.emit("u", FACT, event_id=f"u{n}") for n in range(4)]
-    acks = {future.result(90).event_id for future in again}
+
+    def acked() -> bool:
+        """As its users do: the same ids again, until each is acknowledged."""
+        again = [made.emit("u", FACT, event_id=f"u{n}") for n in range(4)]
+        wait(again)
+        return all(future.exception() is None for future in again)
+
+    until(acked, 90, "the producer has found out what is in the log")
     made.close()
-    assert acks == {"u0", "u1", "u2", "u3"}
     facts = [f for f in region.facts("rewards") if f.envelope.aggregate_id == "u"]
     assert sorted(f.envelope.event_id for f in facts) == ["u0", "u1", "u2", "u3"]
     assert [f.envelope.version for f in facts] == [1, 2, 3, 4]
@@ -145,6 +155,7 @@ def test_event_producer_folds_its_log_and_names_causes(region: Region) -> None:
             f.envelope.event_id for f in region.facts("rewards") if f.envelope.version
         )
         made.emit("cause", FACT, event_id="the-cause").result(30)
+        until(lambda: folded[-1].envelope.event_id == "the-cause", 10, "it is folded")
         cause = folded[-1].envelope
         made.emit("effect", FACT, event_id="the-effect", cause=cause).result(30)
     effect = next(f for f in region.facts("rewards") if f.envelope.event_id == "the-effect")
@@ -177,6 +188,7 @@ def test_event_producer_of_an_old_epoch_is_fenced_and_cannot_come_back(region: R
         old.emit("k", FACT)
     with pytest.raises(FencedOut):
         producer(region, 3)
+    new.emit("k", FACT, event_id="goes-on").result(30)  # who came late has fenced nobody
     old.close()
     new.close()
     assert all(f.envelope.event_id != "late" for f in region.facts("rewards"))
@@ -365,6 +377,18 @@ def test_consumer_stays_at_a_damaged_record_unless_somebody_is_told(region: Regi
     assert [r.offset for r in found] == [0, 2]
 
 
+def test_command_too_large_is_refused_and_the_client_goes_on(region: Region) -> None:
+    node = region.leader("miner-registry", "miners", "eu-mr-large")
+    with MiningClient(region.endpoints, "eu", "m-large", window=1, timeout_s=60) as client:
+        for _ in range(2):
+            with pytest.raises(ContractError, match="at most 100000") as caught:
+                client.register_miner(["x" * 90] * 2000, endpoint="x")
+            assert caught.value.code == "too_large"
+        assert client.waiting() == 0
+        assert client.register_miner(["inference"], endpoint="x").outcome == "done"
+    node.kill()
+
+
 def test_client_closed_fails_what_waits_and_takes_no_more(region: Region) -> None:
     client = region.client("m-closed")  # nobody leads the tasks: no answer can come
     waiting = client.send("t", c.CancelTask(reason="x"))
@@ -373,3 +397,22 @@ def test_client_closed_fails_what_waits_and_takes_no_more(region: Region) -> Non
         waiting.result(5)
     with pytest.raises(Refusal, match="closed"):
         client.send("t", c.CancelTask(reason="x"))
+
+
+def test_position_whose_facts_are_no_longer_kept_is_refused(region: Region) -> None:
+    topic = DAMAGED
+    sender = Sender(region.bootstrap)
+    for n in range(4):
+        sender.send(Record(topic, 0, f"k{n}", b"any", []))
+    assert sender.flush(20) == 0
+    with closing(EventConsumer(region.bootstrap, [topic], 1)) as made:
+        position = made.position
+    with closing(EventConsumer(region.bootstrap, [topic], 1, from_end=True)) as made:
+        end = made.position
+    admin = AdminClient({"bootstrap.servers": region.bootstrap})
+    for future in admin.delete_records([TopicPartition(topic, 0, OFFSET_END)]).values():
+        future.result(30)
+    with pytest.raises(Refusal, match=f"{topic}/0@0, and what is kept begins at") as caught:
+        EventConsumer(region.bootstrap, [topic], 1, position=position)
+    assert caught.value.code == "position_expired"
+    EventConsumer(region.bootstrap, [topic], 1, position=end).close()

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from everlode.control.fold import ControlState
 from everlode.errors import Unavailable
 from everlode.events import commands as c
 from everlode.events import rewards as re
@@ -98,6 +99,8 @@ class Region:
         self.positions: Counter[tuple[str, str]] = Counter()
         self.sink = Sink(self.random)
         self.now = NOW
+        self.turns = 0
+        """How often a primary had its turn: a clock of its own for what is tried again."""
         self.acted: Counter[str] = Counter()
         self.seen: Counter[str] = Counter()
         self.epochs: Counter[str] = Counter()
@@ -115,7 +118,7 @@ class Region:
         elif name == "validations":
             node = ValidationComponent("eu", TOPOLOGY)
         else:
-            node = RewardComponent("eu", TOPOLOGY, self.sink)
+            node = RewardComponent("eu", TOPOLOGY, self.sink, lambda: float(self.turns))
         for offset, fact in enumerate(self.logs[name].facts):
             node.folds.fold(Placed(fact, 0, offset))
         return node
@@ -149,12 +152,19 @@ class Region:
                 positions[name, topic] += 1
         self.read = positions
 
+    def look(self, name: str) -> None:
+        """What a node only looks at, it has seen to the end."""
+        node = self.nodes[name]
+        for other in node.sees:
+            for fact in self.logs[other].facts[self.seen[name] :]:
+                node.saw(fact)
+            self.seen[name] = len(self.logs[other].facts)
+
     def turn(self, name: str) -> None:
         """One batch of one primary, unless it crashes."""
         node, log = self.nodes[name], self.logs[name]
-        for fact in self.logs["miners"].facts[self.seen[name] :] if node.sees else ():
-            node.saw(fact)
-        self.seen[name] = len(self.logs["miners"].facts)
+        self.turns += 1
+        self.look(name)
         batch = Batch(node, log, "scope/eu", self.epochs[name], "n")
         node.peek = batch.peek
         try:
@@ -165,6 +175,9 @@ class Region:
                 else:
                     for owed in node.react(item, Where(f"eu.1.{topic}", 0, 0)):
                         batch.owed(owed, None, item.envelope)
+            if name == "rewards":
+                for owed in node.due(self.now, ControlState()):
+                    batch.owed(owed, None)
         except Unavailable:
             self.nodes[name] = self.start(name)
             return

@@ -11,7 +11,8 @@ import pytest
 
 from everlode.avro import schemas
 from everlode.avro.codec import MARKER, Codec, encode_state, state_dict
-from everlode.backup.cut import Applied, Found, choose, newest
+from everlode.backup.cut import Found, choose, newest
+from everlode.backup.noted import Applied
 from everlode.errors import ContractError, IntegrityError, Precondition
 from everlode.events.stamp import stamp_at
 from everlode.events.states import RewardState

@@ -8,15 +8,21 @@ from typing import Any
 
 import pytest
 
+from everlode.control.fold import ControlState
 from everlode.errors import IntegrityError, Unavailable
 from everlode.events import commands as c
 from everlode.events.base import Command, CommandHeader, Envelope, Event, Evidence, Fact
 from everlode.events.rewards import RewardCalculated
 from everlode.events.stamp import MAX_AHEAD_MS, HybridClock, stamp_at
 from everlode.events.states import RewardState
-from everlode.events.validations import FraudConfirmed, FraudSuspected
+from everlode.events.validations import (
+    FraudCleared,
+    FraudConfirmed,
+    FraudSuspected,
+    ValidationDecided,
+)
 from everlode.primary.batch import Batch, Source
-from everlode.rewards.service import RewardComponent
+from everlode.rewards.service import PAY_AGAIN_S, RewardComponent
 from everlode.rewards.sink import JournalSink
 from everlode.state.view import Where
 from everlode.topics import Topology
@@ -41,8 +47,7 @@ class Log:
         return 0
 
     def next_stamp(self, cause: int = 0) -> int:
-        self.clock.observe(cause)
-        return self.clock.next(WALL_MS)
+        return self.clock.next(WALL_MS, cause)
 
 
 class Sink:
@@ -68,7 +73,8 @@ class Node:
     """One reward primary, a batch at a time."""
 
     def __init__(self, sink: Any) -> None:
-        self.component = RewardComponent("eu", Topology(), sink)
+        self.now_s = 100.0
+        self.component = RewardComponent("eu", Topology(), sink, lambda: self.now_s)
         self.log: Any = Log()
         self.begin()
 
@@ -98,6 +104,10 @@ class Node:
     def read(self, fact: Fact) -> None:
         for owed in self.component.react(fact, Where("x", 0, 0)):
             self.batch.owed(owed, None, fact.envelope)
+
+    def pay_what_waits(self) -> None:
+        for owed in self.component.due(NOW, ControlState()):
+            self.batch.owed(owed, None)
 
     @property
     def reward(self) -> RewardState:
@@ -129,6 +139,14 @@ CONFIRMED = cause(
     ),
     "case",
 )
+DECIDED = cause(
+    ValidationDecided(
+        task_id="t", task_type="inference", solution_id="s", miner_id="m", kind="automatic",
+        accepted=True, score_ppm=1_000_000, votes_for=1, votes_against=0, work_ms=1,
+        base_reward_micro=1000,
+    ),
+    "v",
+)  # fmt: skip
 
 
 def a_node(sink: Any) -> tuple[Node, Fact]:
@@ -188,13 +206,66 @@ def test_silent_sink_is_asked_again_and_pays_once() -> None:
     sink = Sink()
     node, calculated = a_node(sink)
     sink.silent = True
-    with pytest.raises(Unavailable, match=r"payout t\|m"):
-        node.read(calculated)
-    node.begin()
-    sink.silent = False
     node.read(calculated)
+    assert node.commit() == []
+    node.read(calculated)  # its fact again, or another's: not before it is time
+    node.pay_what_waits()
+    assert (sink.asked, node.reward.status) == (1, "calculated")
+    sink.silent = False
+    node.now_s += PAY_AGAIN_S
+    node.pay_what_waits()
     node.commit()
     assert (node.reward.status, list(sink.paid)) == ("paid", ["t|m"])
+
+
+def test_nothing_leaves_once_the_lease_is_out() -> None:
+    sink = Sink()
+    node, calculated = a_node(sink)
+    node.component.leads = lambda: False
+    with pytest.raises(Unavailable, match="lease"):
+        node.read(calculated)
+    assert sink.asked == 0
+
+
+@pytest.mark.parametrize("looked", [True, False])
+@pytest.mark.parametrize(
+    ("fraud", "status"), [(suspected(), "withheld"), (CONFIRMED, "reversed"), (None, "paid")]
+)
+def test_case_that_was_there_before_the_reward_holds_it(
+    fraud: Fact | None, status: str, looked: bool
+) -> None:
+    """Read before the decision, or only looked at, by a node that was started since."""
+    sink = Sink()
+    node = Node(sink)
+    cleared = cause(
+        FraudCleared(rule="colluding-votes", suspects=("p",), decided_by="x", reason="r"), "case"
+    )
+    cleared = cleared._replace(envelope=cleared.envelope.model_copy(update={"version": 3}))
+    for fact in [fraud] if fraud is not None else [suspected(), cleared]:
+        if looked:
+            node.component.saw(fact)
+        else:
+            node.read(fact)
+            node.commit()
+    node.read(DECIDED)
+    facts = node.commit()
+    assert isinstance(facts[0][1], RewardCalculated)
+    node.read(Fact(*facts[0]))
+    node.commit()
+    assert (node.reward.status, sink.asked) == (status, int(status == "paid"))
+
+
+def test_payout_that_left_unbooked_is_booked_before_an_operator_takes_it_back() -> None:
+    sink = Sink()
+    node, calculated = a_node(sink)
+    sink.silent = True
+    node.read(calculated)
+    node.commit()
+    for owed in node.component.before("t|m", c.ReverseReward(reason="r"), NOW):
+        node.batch.owed(owed, None)
+    node.command(c.ReverseReward(reason="r"))
+    node.commit()
+    assert (node.reward.status, node.reward.payout_ref) == ("paid", "ref-t|m")
 
 
 def test_effect_is_stamped_above_its_cause_and_tells_its_story() -> None:

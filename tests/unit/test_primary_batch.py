@@ -100,6 +100,20 @@ def test_batch_repeat_in_the_same_batch_is_carried_out_once() -> None:
     assert outcomes(batch) == [("done", "", 1), ("done", "", 1), ("repeated", "", 1)]
 
 
+def test_batch_id_is_its_aggregates_and_another_one_may_have_it_too() -> None:
+    component, log, batch = made()
+    for key in ("m", "n"):
+        give(batch, REGISTER, "the-same", key)
+        give(batch, DEPOSIT, "too", key)
+    commit(batch, log)
+    assert outcomes(batch) == [("done", "", 1)] * 4
+    assert len({envelope.event_id for _, envelope, _ in batch.facts}) == 4
+    for key in ("m", "n"):
+        state = component.folds.get("miners", key)
+        assert isinstance(state, MinerState)
+        assert state.stake_free_micro == 5
+
+
 def test_batch_repeat_after_the_commit_is_answered_with_the_first_facts() -> None:
     component, log, first = made()
     give(first, REGISTER, "a")

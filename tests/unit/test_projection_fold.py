@@ -21,7 +21,7 @@ from everlode.projection.fold import (
     PartitionFold,
     Position,
 )
-from everlode.projection.tables import column_names, row
+from everlode.projection.tables import Gone, column_names, row
 
 TOPIC = "eu.1.tasks"
 SCOPE = "task-manager/eu"
@@ -260,9 +260,10 @@ def test_row_has_a_value_for_every_column_and_a_deleted_one_keeps_its_version() 
     known = store.states["tasks", "t"]
     values = dict(zip(column_names("tasks"), row("tasks", "t", known), strict=True))
     assert (values["version"], values["status"], values["home"]) == (6, "cancelled", "eu")
-    buried = row("tasks", "t", Known(None, 7, "t-7"), known.state)
+    buried = row("tasks", "t", Known(None, 7, "t-7"), Gone(TOPIC, 1, 9, "eu"))
     values = dict(zip(column_names("tasks"), buried, strict=True))
     assert (values["version"], values["status"], values["doc"]) == (7, "deleted", None)
+    assert (values["topic"], values["part"], values["seq"]) == (TOPIC, 1, 9)
 
 
 @given(st.data())

@@ -272,7 +272,7 @@ class Codec:
 
     def type_name(self, data: bytes | None) -> str | None:
         """What a record says that it is, without decoding it; None when that is not known."""
-        entry = self._book.get((data or b"")[2:10])
+        entry = self._known((data or b"")[2:10])
         return entry.name if entry is not None else None
 
     def decode_dict(self, data: bytes | None) -> tuple[str, dict[str, Any]]:
@@ -290,9 +290,16 @@ class Codec:
             raise ContractError("not in single-object encoding", code="not_avro")
         if len(data) > MAX_BYTES:
             raise ContractError(f"{len(data)} bytes are above {MAX_BYTES}", code="too_large")
-        entry = self._book.get(data[2:10])
+        entry = self._known(data[2:10])
         if entry is None:
             raise UnknownSchema(data[2:10])
+        return entry
+
+    def _known(self, fingerprint: bytes) -> _Entry | None:
+        """Of a schema of today or learnt, or of one that once was ours, met now."""
+        entry = self._book.get(fingerprint)
+        if entry is None and (text := schemas.past(fingerprint)) is not None:
+            entry = self._book[self.learn(text)]
         return entry
 
     def _read(self, data: bytes | None) -> tuple[_Entry, dict[str, Any]]:

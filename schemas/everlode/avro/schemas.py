@@ -29,6 +29,18 @@ def _texts() -> dict[str, str]:
     }
 
 
+@lru_cache(maxsize=1)
+def _past() -> dict[str, Any]:
+    folder = files("everlode.events").joinpath("history")
+    return {entry.name.split(".")[1]: entry for entry in folder.iterdir()}
+
+
+def past(mark: bytes) -> str | None:
+    """A schema that once was ours, by its fingerprint; None when none has it."""
+    entry = _past().get(mark.hex())
+    return None if entry is None else str(entry.read_text("utf-8"))
+
+
 def names() -> tuple[str, ...]:
     """Names of all schemas of the contract, sorted."""
     return tuple(sorted(_texts()))

@@ -35,17 +35,19 @@ class HybridClock:
         """Stay above `stamp`, the stamp of a cause."""
         self.last = max(self.last, stamp)
 
-    def next(self, wall_ms: int) -> int:
-        """The next stamp at wall time `wall_ms`.
+    def next(self, wall_ms: int, cause: int = 0) -> int:
+        """The next stamp at wall time `wall_ms`, above the stamp of a `cause`.
 
         Raises:
-            Refusal: an observed stamp lies more than MAX_AHEAD_MS ahead of the wall time.
+            Refusal: the cause's or an observed stamp lies more than MAX_AHEAD_MS ahead of the
+                wall time. A cause that is refused leaves no trace.
         """
-        if millis_of(self.last) > wall_ms + MAX_AHEAD_MS:
+        last = max(self.last, cause)
+        if millis_of(last) > wall_ms + MAX_AHEAD_MS:
             raise Refusal(
-                f"clock skew: an observed stamp is {millis_of(self.last) - wall_ms} ms ahead",
+                f"clock skew: an observed stamp is {millis_of(last) - wall_ms} ms ahead",
                 code="clock_skew",
                 hint="set this machine's clock, or the one that wrote the record",
             )
-        self.last = max(self.last + 1, stamp_at(wall_ms))
+        self.last = max(last + 1, stamp_at(wall_ms))
         return self.last

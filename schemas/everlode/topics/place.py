@@ -57,5 +57,5 @@ def provenance(
         ("dlt-partition", str(partition).encode()),
         ("dlt-offset", str(offset).encode()),
         ("dlt-code", error.code.encode()),
-        ("dlt-message", error.message.encode()),
+        ("dlt-message", error.message[:1000].encode()),  # it may quote a key, however long
     ]

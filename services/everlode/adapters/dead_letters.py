@@ -5,13 +5,16 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from everlode.adapters.kafka import Raw, Record, Sender
+from everlode.adapters.kafka import Raw, Record
+from everlode.adapters.kafka_sender import Sender
 from everlode.errors import EverlodeError, Unavailable
 from everlode.topics.names import dead_letter_topic
 from everlode.topics.place import provenance
 
 LARGEST = 900_000
 """Bytes of a value that is kept; a larger one, with its new headers, would not fit its topic."""
+LARGEST_KEY = LARGEST_HEADERS = 30_000
+"""Bytes of a key, and of all headers together; larger ones are left out too."""
 _Place = tuple[str, int, int]
 
 
@@ -27,14 +30,24 @@ class DeadLetters:
         self._why = ""
 
     def add(self, raw: Raw, error: EverlodeError) -> None:
-        """Send a record, key and value as they were. The same one again is the same letter."""
+        """Send a record, key, value and headers as they were, or why not.
+
+        The same one again is the same letter.
+        """
         topic = dead_letter_topic(self._consumer, raw.topic)
         found = provenance(self._consumer, raw.topic, raw.partition, raw.offset, error)
-        value = raw.value
+        key, value, headers = raw.key, raw.value, raw.headers
         if value is not None and len(value) > LARGEST:
             found.append(("dlt-left-out", str(len(value)).encode()))
             value = None
-        record = Record(topic, 0, raw.key, value, [*raw.headers, *found])
+        if key is not None and len(key) > LARGEST_KEY:
+            found.append(("dlt-key-left-out", str(len(key)).encode()))
+            key = None
+        size = sum(len(name) + len(content or b"") for name, content in headers)
+        if size > LARGEST_HEADERS:
+            found.append(("dlt-headers-left-out", str(size).encode()))
+            headers = []
+        record = Record(topic, 0, key, value, [*headers, *found])
         self._send((raw.topic, raw.partition, raw.offset), record)
 
     def _send(self, place: _Place, record: Record) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, cast
 
 from confluent_kafka import (
+    OFFSET_BEGINNING,
     OFFSET_END,
     Consumer,
     KafkaError,
@@ -27,6 +28,8 @@ _MOVING = {KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE}
 _AWAY = {KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError._TIMED_OUT}
 TAIL_S = 0.03
 """How long a reader to the end waits for more after a batch's first record."""
+MESSAGE_BYTES = 1_048_588
+"""What a broker takes by default; the client's own limit is below that of a fact and its key."""
 Headers = list[tuple[str, bytes]]
 _FENCED = {
     KafkaError._FENCED,
@@ -131,6 +134,21 @@ class Reader:
         """
         return self._offsets(dict.fromkeys(partitions, OFFSET_END), timeout_s)
 
+    def beginnings(
+        self, partitions: Iterable[tuple[str, int]], timeout_s: float = 15
+    ) -> dict[tuple[str, int], int]:
+        """Offsets of the first records that are still there; see `ends`. Raises: Unavailable."""
+        return self._offsets(dict.fromkeys(partitions, OFFSET_BEGINNING), timeout_s)
+
+    def unread(self, starts: Mapping[tuple[str, int], int]) -> dict[tuple[str, int], int]:
+        """Ends of the partitions that have something from these offsets on.
+
+        Not of one that retention has emptied: the client hands nothing out there and never says
+        that it has come to the end. Raises: Unavailable.
+        """
+        ends, begins = self.ends(starts), self.beginnings(starts)
+        return {k: end for k, end in ends.items() if end > max(starts[k], begins[k])}
+
     def at_time(
         self, times_ms: Mapping[tuple[str, int], int], timeout_s: float = 15
     ) -> dict[tuple[str, int], int]:
@@ -152,17 +170,17 @@ class Reader:
             try:
                 answers = self._consumer.offsets_for_times(left, timeout=timeout_s)
             except KafkaException as error:
-                answers, cause = [], error.args[0]
+                answers, cause, where = [], error.args[0], left[0]
             for answer in answers:
                 if answer.error is None:
                     found[answer.topic, answer.partition] = answer.offset
                 else:
-                    cause = answer.error
+                    cause, where = answer.error, answer
             if len(found) < len(asked):
                 pause = 0.1 if cause.code() in _MOVING else 0.5
                 if cause.code() not in _MOVING | _AWAY or time.monotonic() + pause > deadline:
-                    where = f"{left[0].topic}/{left[0].partition}"
-                    raise Unavailable(f"offsets of {where}: {cause.str()}")
+                    named = f"{where.topic}/{where.partition}"
+                    raise Unavailable(f"offsets of {named}: {cause.str()}")
                 time.sleep(pause)  # a client that is asked at once fails at once, and spins
         return found
 
@@ -220,7 +238,7 @@ class Reader:
         Unavailable: not within `timeout_s`.
         """
         self.assign({})
-        todo = {k: end for k, end in self.ends(starts).items() if end > starts[k]}
+        todo = self.unread(starts)
         self.assign({k: at for k, at in starts.items() if go_on or k in todo})
         yield from self.until(todo, timeout_s, most)
         if not go_on:
@@ -279,6 +297,7 @@ class Writer:
                 "acks": "all",
                 "partitioner": "murmur2_random",
                 "linger.ms": 2,
+                "message.max.bytes": MESSAGE_BYTES,
                 "compression.type": "lz4",
                 "reconnect.backoff.max.ms": 1000,
                 "log_level": 0,
@@ -352,49 +371,3 @@ class Writer:
         """Throw the producer away without waiting: what it holds may or may not be there."""
         self._producer.purge(in_queue=True, in_flight=True, blocking=False)
         del self._producer
-
-
-class Sender:
-    """An idempotent producer for commands, answers and signals. Thread-safe."""
-
-    def __init__(self, bootstrap: str, *, linger_ms: int = 5, timeout_ms: int = 10_000) -> None:
-        self._producer = Producer(
-            {
-                "bootstrap.servers": bootstrap,
-                "acks": "all",
-                "enable.idempotence": True,
-                "partitioner": "murmur2_random",
-                "linger.ms": linger_ms,
-                "message.timeout.ms": timeout_ms,
-                "compression.type": "lz4",
-                "reconnect.backoff.max.ms": 1000,
-                "queue.buffering.max.messages": 200_000,
-                "log_level": 0,
-            }
-        )
-
-    def send(self, record: Record, done: Any = None) -> None:
-        """Queue a record; waits while the queue is full. `done(error or None, message)`."""
-        while True:
-            try:
-                self._producer.produce(
-                    record.topic,
-                    key=record.key,
-                    value=record.value,
-                    headers=[*record.headers],
-                    partition=record.partition,
-                    on_delivery=done,
-                )
-            except BufferError:
-                self._producer.poll(0.1)
-            else:
-                break
-        self._producer.poll(0)
-
-    def poll(self, timeout_s: float = 0) -> None:
-        """Serve callbacks."""
-        self._producer.poll(timeout_s)
-
-    def flush(self, timeout_s: float) -> int:
-        """Wait for what is queued; returns how many records are still under way."""
-        return self._producer.flush(timeout_s)

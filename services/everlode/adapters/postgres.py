@@ -16,7 +16,7 @@ from psycopg import sql
 
 from everlode.adapters.postgres_batch import Batch
 from everlode.avro.codec import Codec
-from everlode.errors import NotFound, Unavailable
+from everlode.errors import NotFound, Precondition, Unavailable
 from everlode.events.base import Fact
 from everlode.projection.fold import UNKNOWN, Incoming, Key, Known, Outcome, PartitionFold, Position
 from everlode.projection.tables import COMPONENTS, column_names, ddl, row, schema_of
@@ -49,6 +49,8 @@ class Projection:
         self._g = schema_of(generation)
         with translated("connecting"):
             self._db = psycopg.connect(conninfo, autocommit=True, connect_timeout=10)
+            # one that was stopped within a transaction must not hold its successor up for ever
+            self._db.execute("set idle_in_transaction_session_timeout = '30s'")
         self._batch = Batch(self._db, self._g, owner)
 
     def create(self) -> None:
@@ -209,6 +211,14 @@ class Projection:
                 [(key, version, partition, event_id) for key, version, event_id in deleted],
             )
 
+    def park(self, partition: int, waiting: Iterable[tuple[str, int, bytes]]) -> None:
+        """Restore (topic, offset, fact): who takes the partition over finds them waiting."""
+        with translated("noting what waits"), self._db.transaction(), self._db.cursor() as cursor:
+            cursor.executemany(
+                self._sql("insert into {g}.parked values (%s, %s, %s, %s) on conflict do nothing"),
+                [(topic, partition, offset, value) for topic, offset, value in waiting],
+            )
+
     def reopen(self, opened: Iterable[tuple[str, int, str, int]]) -> None:
         """Restore (topic, partition, scope, epoch): what is below such an epoch is fenced."""
         with translated("noting epochs"), self._db.transaction(), self._db.cursor() as cursor:
@@ -235,17 +245,29 @@ class Projection:
                 )
 
     def switch(self) -> None:
-        """Make this generation the current one. Idempotent."""
+        """Make this generation the current one. Idempotent.
+
+        Raises: Precondition: a later one is current.
+        """
         with translated("switching"), self._db.transaction():
-            self._db.execute(
-                "update everlode.current set generation = %s where generation < %s",
+            done = self._db.execute(
+                "update everlode.current set generation = %s where generation <= %s",
                 (self.generation, self.generation),
             )
+        if not done.rowcount:
+            raise Precondition(f"generation {self.generation}: a later one is current")
 
     def drop(self) -> None:
         """Remove the generation, wherever it stands."""
         with translated("dropping a generation"):
             self._db.execute(self._sql("drop schema if exists {g} cascade"))
+
+    @contextmanager
+    def at_one_moment(self) -> Iterator[None]:
+        """Within it all queries see the database as the first of them did. Raises: Unavailable."""
+        with translated("reading at one moment"), self._db.transaction():
+            self._db.execute("set transaction isolation level repeatable read, read only")
+            yield
 
     def query(self, text: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """Rows of a query; `{g}` in it is this generation's schema.

@@ -22,7 +22,7 @@ Rows = Mapping[str, Sequence[tuple[Any, ...]]]
 
 _MOVE = (
     "update {g}.positions as p set seq = v.seq, stamp = v.stamp, next_offset = v.next_offset,"
-    " published_seq = greatest(p.published_seq, v.published)"
+    " published_seq = v.published"
     " from unnest(%s::text[], %s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[],"
     " %s::bigint[]) as v (topic, seq, stamp, next_offset, published, old_seq)"
     " where p.topic = v.topic and p.part = %s and p.owner = %s and p.seq = v.old_seq"

@@ -34,6 +34,20 @@ DELETED_SCHEMA = fastavro.parse_schema(
         ],
     }
 )
+PARKED = "parked"
+"""Component name of the objects that list facts which wait in the projector."""
+PARKED_SCHEMA = fastavro.parse_schema(
+    {
+        "type": "record",
+        "name": "everlode.backup.Parked",
+        "doc": "A fact up to the cut that waits, for one that is missing or for the control log.",
+        "fields": [
+            {"name": "topic", "type": "string"},
+            {"name": "offset", "type": "long", "doc": "In the region's cluster."},
+            {"name": "value", "type": "bytes", "doc": "The fact as it stands on its topic."},
+        ],
+    }
+)
 
 
 class Sums(NamedTuple):
@@ -66,6 +80,11 @@ def staging(prefix: str) -> Iterator[Path]:
 def _hash(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def is_whole(path: Path, sha256: str) -> bool:
+    """Whether there is a file with this content."""
+    return path.exists() and _hash(path) == sha256
 
 
 def seal(

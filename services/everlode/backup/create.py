@@ -20,7 +20,16 @@ from everlode.adapters.postgres import Projection, current_generation
 from everlode.adapters.s3 import ObjectStore
 from everlode.avro import schemas
 from everlode.avro.codec import state_dict
-from everlode.backup.container import DELETED, DELETED_SCHEMA, Sums, seal, seal_file, staging
+from everlode.backup.container import (
+    DELETED,
+    DELETED_SCHEMA,
+    PARKED,
+    PARKED_SCHEMA,
+    Sums,
+    seal,
+    seal_file,
+    staging,
+)
 from everlode.backup.cut import CutReader, PartitionCut
 from everlode.backup.keys import DEFAULT_KEY, KeyRing
 from everlode.backup.manifest import (
@@ -42,6 +51,7 @@ from everlode.events.catalogue import FACT_COMPONENTS, STATES
 from everlode.events.stamp import millis_of
 from everlode.projection.fold import Known
 from everlode.projection.tables import COMPONENTS
+from everlode.projector.learn import taught
 from everlode.state.dispatch import FOLD_VERSION
 from everlode.topics import Topology, catalogue
 from everlode.topics.names import fact_topic
@@ -95,7 +105,8 @@ def create_backup(
     sealer = _Sealer(prefix, store, keys, key_id)
     db = Projection(source.conninfo, generation, "backup")
     try:
-        reader = CutReader(source.bootstrap, db, _fact_topics(source.topology), progress)
+        codec = taught(source.bootstrap, source.topology.origins)
+        reader = CutReader(source.bootstrap, db, _fact_topics(source.topology), progress, codec)
         with closing(reader):
             timings = dict.fromkeys(("read", "store"), 0)
             positions: list[CutPosition] = []
@@ -107,7 +118,7 @@ def create_backup(
                     sealer.part(part, progress)
                 positions += _positions(part, reader)
                 opened += [(t, partition, s, e) for (t, s), e in sorted(part.opened.items())]
-            problems = reader.problems()
+            problems = reader.noted.problems
     finally:
         db.close()
     sealer.config(source)
@@ -150,7 +161,7 @@ class _Sealer:
         self.entries: list[ObjectEntry] = []
 
     def part(self, part: PartitionCut, progress: Callable[[str], None]) -> None:
-        """The states of one partition number, and what was deleted there."""
+        """The states of one partition number, and what was deleted or waits there."""
         by_component: dict[str, list[tuple[str, Known]]] = {c: [] for c in COMPONENTS}
         for (component, key), known in sorted(part.states.items()):
             by_component[component].append((key, known))
@@ -166,6 +177,8 @@ class _Sealer:
             if known.state is None
         )  # fmt: skip
         self._seal(DELETED, part.partition, gone, DELETED_SCHEMA)
+        waiting = (w._asdict() for w in part.parked)
+        self._seal(PARKED, part.partition, waiting, PARKED_SCHEMA)
 
     def config(self, source: Source) -> None:
         """Topology, topics and all schemas: what a new machine needs before the states."""
@@ -225,7 +238,7 @@ def _manifest(
     capable: bool,
     timings: dict[str, int],
 ) -> Manifest:
-    sizes = dict.fromkeys((*COMPONENTS, DELETED, "config"), 0)
+    sizes = dict.fromkeys((*COMPONENTS, DELETED, PARKED, "config"), 0)
     for entry in objects:
         sizes[entry.component] += entry.cipher_bytes
     specs = [s for s in catalogue(source.topology, generation) if s.cluster == source.region]

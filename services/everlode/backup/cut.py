@@ -5,7 +5,9 @@ partition number: (1) read the state topics to their ends and keep, per key, the
 stamp ≤ T; (2) fold onto them the facts with stamp ≤ T that follow (the projector publishes only
 the newest state of a batch, so a state between two of a batch is in no state topic, and it writes
 rows first, so the states of its last batch may not be there yet). So the cut is
-exact: its states are the fold of every partition up to its `seq`. Invariants: a state topic that
+exact: its states are the fold of every partition up to its `seq`. What PostgreSQL says of all this
+is read at one moment, before any topic: nothing may move from the one to the other unseen, and of
+a partition nothing counts that the projector had not applied then. Invariants: a state topic that
 goes back in (epoch, version) is an IntegrityError; a deleted key stays deleted. Memory: one
 partition number. `newest` and `choose` are pure; the rest is shell.
 """
@@ -19,6 +21,7 @@ from typing import NamedTuple
 from everlode.adapters.kafka import Raw, Reader
 from everlode.adapters.postgres import Projection
 from everlode.avro.codec import Codec, StateHead
+from everlode.backup.noted import Applied, Waiting, noted
 from everlode.errors import ContractError, IntegrityError, Precondition
 from everlode.events.barriers import Barrier, EpochOpened
 from everlode.events.base import Envelope
@@ -35,15 +38,6 @@ WINDOWS_MS = (5_000, 30_000, 600_000, 1 << 62)
 """How far before T the facts are read; further when that does not reach."""
 READ_S = 120.0
 NEW_GENERATION = "do not back this generation up: build a new one with everlode recover"
-
-
-class Applied(NamedTuple):
-    """Where the projector stands in one partition of one topic."""
-
-    topic: str
-    partition: int
-    seq: int
-    stamp: int
 
 
 class Chosen(NamedTuple):
@@ -70,6 +64,7 @@ class PartitionCut:
     states: dict[Key, Known]
     positions: dict[str, Position]
     opened: dict[tuple[str, str], int] = field(default_factory=dict)
+    parked: list[Waiting] = field(default_factory=list)
 
 
 def choose(applied: Iterable[Applied]) -> Chosen:
@@ -178,31 +173,23 @@ class CutReader:
         projection: Projection,
         topics: Sequence[str],
         progress: Callable[[str], None] = lambda _: None,
+        codec: Codec | None = None,
     ) -> None:
-        """`topics`: all fact topics. Chooses the stamp. Raises: Precondition; Unavailable."""
+        """`topics`: all fact topics; `codec`: may know newer schemas. Chooses the stamp.
+
+        Raises: Precondition; Unavailable.
+        """
         self._db = projection
         self._topics = topics
-        self._codec = Codec()
+        self._codec = codec or Codec()
         self._progress = progress
-        rows = projection.query(
-            "select topic, part, seq, stamp from {g}.positions where topic <> ''"
-        )
-        self.applied = {(t, p): Applied(t, p, q, s) for t, p, q, s in rows if t in topics}
-        self.chosen = choose(self.applied.values())
+        self.noted = noted(projection, topics)
+        self.chosen = choose(self.noted.applied.values())
         self._reader = Reader(bootstrap, "backup", wait_ms=50)
 
     def close(self) -> None:
         """Leave."""
         self._reader.close()
-
-    def problems(self) -> list[tuple[str, str, int, str]]:
-        """(kind, topic, partition, key) of what the projector could not fold."""
-        return [
-            (k, t, p, key or "")
-            for k, t, p, key in self._db.query(
-                "select kind, topic, part, key from {g}.problems order by 1, 2, 3, at_offset"
-            )
-        ]
 
     def partition(self, partition: int) -> PartitionCut:
         """The exact cut of one partition number. Raises: IntegrityError; Unavailable."""
@@ -264,7 +251,7 @@ class CutReader:
 
     def _unpublished(self, partition: int, found: Found) -> None:
         """What is in rows and on its way to the state topics: the facts read must reach it."""
-        for component, name, version, _ in self._db.unpublished(partition):
+        for (component, name), version in self.noted.parts[partition].unpublished.items():
             have = found.states.get((component, name), UNKNOWN).version
             if have < version:
                 found.jumps.setdefault((component, name), have + 1)
@@ -274,31 +261,27 @@ class CutReader:
     def _folded(self, partition: int, found: Found, window_ms: int) -> PartitionCut | None:
         """The cut with the facts of the window folded; None when the window is too short."""
         states, seen = dict(found.states), set[tuple[Key, int]]()
-        stamp = self.chosen.stamp
+        notes, stamp = self.noted.parts[partition], self.chosen.stamp
         begun: dict[str, Position] = {}
         batch: list[Incoming] = []
         reopened: set[tuple[str, str]] = set()
-        parked = self._parked(partition)
+        waits = {(w.topic, w.offset) for w in notes.parked}
         for item in self._facts(partition, max(0, millis_of(stamp) - window_ms)):
             envelope, data = item.fact
-            # up to T, or the very first: then nothing of the topic is in the cut
-            if item.topic not in begun and (envelope.stamp <= stamp or envelope.seq == 1):
+            applied = self._seq_of(item.topic, partition)
+            within = envelope.stamp <= stamp and envelope.seq <= applied
+            # the very first too: then nothing of the topic is in the cut
+            if item.topic not in begun and (within or envelope.seq == 1):
                 begun[item.topic] = Position(envelope.seq - 1, 0, item.offset)
-            if isinstance(data, EpochOpened):
+            if isinstance(data, EpochOpened) and not within and envelope.seq <= applied:
                 reopened.update((item.topic, s.scope) for s in data.scopes)
-            if (item.topic, item.offset) in parked:
+            if (item.topic, item.offset) in waits:
                 continue
-            if envelope.stamp <= stamp:
+            if within:
                 batch.append(item)
             elif not isinstance(data, Barrier | EpochOpened):
                 seen.update((key, envelope.version) for key in PartitionFold.keys([item]))
-        opened = {
-            (t, s): e
-            for t, s, e in self._db.query(
-                "select topic, scope, epoch from {g}.opened where part = %s", (partition,)
-            )
-            if (t, s) not in reopened
-        }
+        opened = {at: epoch for at, epoch in notes.opened.items() if at not in reopened}
         fold = PartitionFold(partition, begun, opened, [])
         for key in PartitionFold.keys(batch):
             states.setdefault(key, UNKNOWN)
@@ -306,10 +289,18 @@ class CutReader:
         seen.update((k, i.fact.envelope.version) for i in batch for k in PartitionFold.keys([i]))
         if not self._reaches(partition, found, outcome, seen, begun):
             return None
-        positions = self._positions(partition, fold.positions)
-        _before_parked(parked, positions)
         kept = {key: known for key, known in states.items() if known.version}
-        return PartitionCut(partition, kept, positions, fold.opened)
+        return PartitionCut(
+            partition, kept, self._positions(partition, fold.positions), fold.opened,
+            [w for w in notes.parked if self._envelope(w).stamp <= stamp],
+        )  # fmt: skip
+
+    def _seq_of(self, topic: str, partition: int) -> int:
+        found = self.noted.applied.get((topic, partition))
+        return found.seq if found else 0
+
+    def _envelope(self, waiting: Waiting) -> Envelope:
+        return self._codec.decode_fact(waiting.value).envelope
 
     def _reaches(
         self,
@@ -322,12 +313,13 @@ class CutReader:
         """Whether the window held every fact that the states lack."""
         if any(wanted not in seen for wanted in found.jumps.items()):
             return False
-        stopped = {k for (k,) in self._db.query("select distinct key from {g}.problems")}
+        stopped = {key for kind, _, _, key in self.noted.problems if kind == "unlawful"}
+        stopped |= {self._envelope(w).aggregate_id for w in self.noted.parts[partition].parked}
         if any(p.kind == "version_gap" and p.key not in stopped for p in outcome.problems):
             return False
         return all(
             a.stamp <= self.chosen.stamp or a.topic in begun
-            for a in self.applied.values()
+            for a in self.noted.applied.values()
             if a.partition == partition
         )
 
@@ -345,7 +337,7 @@ class CutReader:
         """Where each topic stands at T: as folded, or as applied where nothing came after."""
         result = {}
         for topic in self._topics:
-            applied = self.applied.get((topic, partition))
+            applied = self.noted.applied.get((topic, partition))
             if topic in folded:
                 result[topic] = folded[topic]
             elif applied is not None:
@@ -354,25 +346,6 @@ class CutReader:
                 result[topic] = Position()
         return result
 
-    def _parked(self, partition: int) -> dict[tuple[str, int], Envelope]:
-        """(topic, offset) → facts that wait: for a missing one, or for the control log."""
-        return {
-            (topic, offset): self._codec.decode_fact(bytes(value)).envelope
-            for topic, offset, value in self._db.query(
-                "select topic, at_offset, value from {g}.parked where part = %s", (partition,)
-            )
-        }
-
 
 def _foreign(where: str, error: ContractError) -> IntegrityError:
     return IntegrityError(f"{where}: {error.message}", code="foreign_record", hint=NEW_GENERATION)
-
-
-def _before_parked(
-    parked: Mapping[tuple[str, int], Envelope], positions: dict[str, Position]
-) -> None:
-    """Facts that wait are in no state: a recovery reads them again."""
-    for (topic, _), envelope in parked.items():
-        at = positions[topic]
-        if envelope.seq <= at.seq:
-            positions[topic] = Position(envelope.seq - 1, at.stamp, 0)

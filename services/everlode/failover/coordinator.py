@@ -18,7 +18,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple
 
 from everlode.adapters.dead_letters import DeadLetters
-from everlode.adapters.kafka import Raw, Reader, Sender
+from everlode.adapters.kafka import Raw, Reader
+from everlode.adapters.kafka_sender import Sender
 from everlode.avro.codec import Codec
 from everlode.control.fold import ControlState
 from everlode.control.scopes import COMPONENT_OF, scope_of

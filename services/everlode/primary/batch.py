@@ -24,7 +24,7 @@ from everlode.events.base import (
 )
 from everlode.events.states import State
 from everlode.primary.component import Component, Owed
-from everlode.primary.folds import Answered, Key
+from everlode.primary.folds import Answered, Asked, Key
 from everlode.sdk.facts import FactLog, Placed
 from everlode.state.dispatch import component_of_command, component_of_state, decide, evolve_fact
 from everlode.state.reactions import NAMESPACE
@@ -54,7 +54,7 @@ class Batch:
         self._scope, self._epoch, self._node_id = scope, epoch, node_id
         self._seqs = list(log.seqs)
         self._staged: dict[Key, tuple[State | None, int]] = {}
-        self._decided: set[str] = set()
+        self._decided: set[Asked] = set()
         self.facts: list[tuple[int, Envelope, Event]] = []
         self._answers: list[tuple[CommandHeader, str, str, EverlodeError | None]] = []
 
@@ -63,7 +63,7 @@ class Batch:
     def command(self, header: CommandHeader, data: object, source: Source, now: datetime) -> None:
         """Decide a command from outside and stage its facts and its answer."""
         name = type(data).__name__
-        if self._repeated(header.command_id):
+        if self._repeated((header.aggregate_id, header.command_id)):
             self._answers.append((header, name, "repeated", None))
             return
         try:
@@ -99,7 +99,7 @@ class Batch:
 
         Raises: Unavailable: the cause is stamped too far ahead; it is read again later.
         """
-        if self._repeated(owed.command_id):
+        if self._repeated((owed.aggregate_id, owed.command_id)):
             return None
         correlation = cause.correlation_id if cause is not None else owed.aggregate_id
         try:
@@ -114,8 +114,8 @@ class Batch:
         """A state as staged in this batch, else as committed."""
         return self._state((component, key))[0]
 
-    def _repeated(self, command_id: str) -> bool:
-        return command_id in self._component.folds.answers or command_id in self._decided
+    def _repeated(self, asked: Asked) -> bool:
+        return asked in self._component.folds.answers or asked in self._decided
 
     def _state(self, key: Key) -> tuple[State | None, int]:
         if key in self._staged:
@@ -154,7 +154,9 @@ class Batch:
                 version += 1
                 seqs[partition] += 1
                 envelope = Envelope(
-                    event_id=str(uuid5(NAMESPACE, f"{owed.command_id}/{number}")),
+                    event_id=str(
+                        uuid5(NAMESPACE, f"{owed.aggregate_id}/{owed.command_id}/{number}")
+                    ),
                     aggregate_id=owed.aggregate_id,
                     version=version,
                     origin=self._log.origin,
@@ -182,7 +184,7 @@ class Batch:
         self._seqs = seqs
         self.facts += facts
         if events:
-            self._decided.add(owed.command_id)
+            self._decided.add((owed.aggregate_id, owed.command_id))
             self._staged[key] = (state, version)
         return len(events)
 
@@ -238,7 +240,8 @@ class Batch:
         region: str,
         now: datetime,
     ) -> CommandAnswered:
-        facts: list[Answered] = self._component.folds.answers.get(header.command_id, [])
+        asked = (header.aggregate_id, header.command_id)
+        facts: list[Answered] = self._component.folds.answers.get(asked, [])
         return CommandAnswered.model_validate(
             {
                 "command_id": header.command_id,

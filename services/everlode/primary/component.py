@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import ClassVar, NamedTuple
 
 from everlode.control.fold import ControlState
-from everlode.events.base import Command, Fact
+from everlode.events.base import Command, Event, Fact
 from everlode.events.states import State
 from everlode.primary.folds import Folds
 from everlode.sdk.agent import Load
@@ -38,10 +38,14 @@ class Component:
     """Suffix of the topic: tasks, miners, validations or rewards."""
     states: ClassVar[tuple[str, ...]]
     """State components that it decides on."""
+    settled: ClassVar[tuple[type[Event], ...]] = ()
+    """Facts that are reacted to only once all that came before them is committed."""
     causes: ClassVar[tuple[str, ...]] = ()
     """Components whose facts, of every origin, it reacts to; each is read exactly once."""
     sees: ClassVar[tuple[str, ...]] = ()
     """Components whose home facts it only looks at, from the beginning, on every node."""
+    looks_at: ClassVar[frozenset[str]] = frozenset()
+    """The names of these facts, when it looks at a few only."""
 
     def __init__(self, home: str, topology: Topology) -> None:
         self.home = home
@@ -50,6 +54,8 @@ class Component:
         self.view = HomeView(home, self.folds.states)
         self.peek: Callable[[str, str], State | None] = self.folds.get
         """A state as staged in the present batch; the view is as committed."""
+        self.leads: Callable[[], bool] = lambda: True
+        """Whether its node may act now; to be asked before what no later check can undo."""
 
     def cause_topics(self) -> list[str]:
         """Fact topics to react to."""
@@ -80,6 +86,10 @@ class Component:
                 fact.envelope.occurred_at,
                 event_id,
             )
+
+    def before(self, aggregate_id: str, command: Command, at: datetime) -> Iterable[Owed]:
+        """Commands owed before one from outside is decided."""
+        return ()
 
     def due(self, now: datetime, control: ControlState) -> Iterable[Owed]:
         """Commands owed by time; asked a few times a second, while leading."""

@@ -19,10 +19,12 @@ from everlode.state.dispatch import component_of_state, evolve_fact
 
 FIND_OUT = "facts are missing, or somebody else writes here: find out before going on"
 KEPT_ANSWERS = 50_000
-"""Commands whose answer is remembered; a repeat that is older is decided again, to no effect."""
+"""Commands whose answer is remembered; a repeat that is older is decided again, by the state."""
 
 Changed = Callable[[State | None, State | None], None]
 Key = tuple[str, str]
+Asked = tuple[str, str]
+"""Aggregate and command id: an id is its aggregate's."""
 
 
 class Answered(NamedTuple):
@@ -58,7 +60,7 @@ class Folds:
         """Last version of deleted aggregates, whose states are gone."""
         self._last: dict[Key, str] = {}
         """Event of the last version."""
-        self.answers: OrderedDict[str, list[Answered]] = OrderedDict()
+        self.answers: OrderedDict[Asked, list[Answered]] = OrderedDict()
         self.folded = 0
         """Facts folded since the start."""
         self._changed = changed
@@ -119,7 +121,7 @@ class Folds:
             envelope.seq,
             envelope.version,
         )
-        known = self.answers.setdefault(envelope.command_id, [])
+        known = self.answers.setdefault((envelope.aggregate_id, envelope.command_id), [])
         if all(a.event_id != entry.event_id for a in known):
             known.append(entry)
         while len(self.answers) > KEPT_ANSWERS:

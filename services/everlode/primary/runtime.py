@@ -21,12 +21,14 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from everlode.adapters.dead_letters import DeadLetters
-from everlode.adapters.kafka import Raw, Reader, Record, Sender
+from everlode.adapters.kafka import Raw, Reader, Record
+from everlode.adapters.kafka_sender import Sender
 from everlode.avro import schemas
 from everlode.avro.cloudevents import CONTENT_TYPE
 from everlode.avro.codec import Codec, encode_answer
 from everlode.control.scopes import scope_of
 from everlode.errors import ContractError, FencedOut, Refusal, Unavailable
+from everlode.events.base import Command, Fact
 from everlode.events.catalogue import COMMANDS, EVENTS, STATES
 from everlode.events.schemas import SchemaPublished
 from everlode.primary.batch import Batch, Source
@@ -94,6 +96,8 @@ class Runtime:
         self._codec = Codec()
         self._dead = DeadLetters(self._sender, "primary")
         self._epoch: int | None = None
+        self._announced = False
+        component.leads = lambda: self._agent.leads(self.scope) == self._epoch is not None
         self._barrier_at = self._due_at = 0.0
         self._stop = threading.Event()
 
@@ -109,8 +113,8 @@ class Runtime:
     def run(self) -> None:
         """Run until `stop`.
 
-        Raises: IntegrityError: the log holds what must not be there. Refusal: this machine's
-        clock is wrong.
+        While this machine's clock is wrong it says so and does not lead. Raises: IntegrityError:
+        the log holds what must not be there.
         """
         while not self._stop.is_set():
             if self._agent.failed is not None:
@@ -131,6 +135,12 @@ class Runtime:
                 self._say(f"{self.scope}: {error.message}")
                 self._step_down()
                 self._stop.wait(0.2)
+            except Refusal as error:
+                if error.code != "clock_skew":
+                    raise
+                self._say(f"{self.scope}: {error.message}; {error.hint}")  # it may come right
+                self._step_down()
+                self._stop.wait(1.0)
         self._log.close()
         self._inputs.close()
         self._seen.close()
@@ -168,7 +178,9 @@ class Runtime:
         self._inputs.assign(self._inputs.committed(wanted))
         self._epoch = epoch
         self._barrier_at = self._due_at = 0.0
-        self._announce()
+        if not self._announced:
+            self._announce()
+            self._announced = True
         self._say(f"{self.scope}: leads epoch {epoch} after {time.monotonic() - began:.2f} s")
 
     def _announce(self) -> None:
@@ -199,7 +211,10 @@ class Runtime:
             self._saw(self._seen.batch(2000, timeout_s))
 
     def _saw(self, batch: list[Raw]) -> None:
+        wanted = self.component.looks_at
         for raw in batch:
+            if wanted and self._codec.type_name(raw.value) not in wanted:
+                continue
             try:
                 fact = placed(self._codec, raw.topic, raw.key, raw.value)
             except ContractError:
@@ -209,17 +224,29 @@ class Runtime:
     # -- a turn ------------------------------------------------------------------------------
 
     def _turn(self, epoch: int) -> None:
-        node = self._agent.identity.node_id
-        batch = Batch(self.component, self._log, self.scope, epoch, node)
-        self.component.peek = batch.peek
+        batch = self._batch(epoch)
         self._look(0.0)
         for raw in self._inputs.batch(BATCH, IDLE_S, LINGER_S):
+            fact = None if raw.topic == self._commands else self._cause(raw)
+            if fact is not None and isinstance(fact.data, self.component.settled) and batch.facts:
+                self._commit(batch, epoch)
+                batch = self._batch(epoch)
             self._read[raw.topic, raw.partition] = raw.offset + 1
             if raw.topic == self._commands:
                 self._command(batch, raw)
-            else:
-                self._react(batch, raw)
+            elif fact is not None:
+                self._react(batch, raw, fact)
         self._timed(batch)
+        self._commit(batch, epoch)
+
+    def _batch(self, epoch: int) -> Batch:
+        node = self._agent.identity.node_id
+        batch = Batch(self.component, self._log, self.scope, epoch, node)
+        self.component.peek = batch.peek
+        return batch
+
+    def _commit(self, batch: Batch, epoch: int) -> None:
+        """Append what is staged, with what was read for it; then answer."""
         self._watch(epoch)
         if self._agent.leads(self.scope) != epoch:
             raise Unavailable("the lease ran out before the commit")
@@ -253,14 +280,19 @@ class Runtime:
             self._dead.add(raw, wrong)
             batch.refuse(request.header, type(request.data).__name__, wrong)
             return
-        source = Source(raw.topic, raw.partition, raw.offset)
+        source, header = Source(raw.topic, raw.partition, raw.offset), request.header
+        if isinstance(request.data, Command):
+            for owed in self.component.before(header.aggregate_id, request.data, header.issued_at):
+                batch.owed(owed, source)
         batch.command(request.header, request.data, source, self._clock.event_now())
 
-    def _react(self, batch: Batch, raw: Raw) -> None:
+    def _cause(self, raw: Raw) -> Fact | None:
         try:
-            fact = placed(self._codec, raw.topic, raw.key, raw.value)
+            return placed(self._codec, raw.topic, raw.key, raw.value)
         except ContractError:
-            return  # the projection quarantines it; it can cause nothing
+            return None  # the projection quarantines it; it can cause nothing
+
+    def _react(self, batch: Batch, raw: Raw, fact: Fact) -> None:
         source = Source(raw.topic, raw.partition, fact.envelope.seq)
         where = Where(raw.topic, raw.partition, raw.offset)
         for owed in self.component.react(fact, where):

@@ -48,8 +48,7 @@ def catch_up(
         for p, worker in workers.items()
         for topic in topics
     }
-    ends = reader.ends(places)  # before reading: behind a fetch that waits an answer waits too
-    todo = {place: end for place, end in ends.items() if end > places[place]}
+    todo = reader.unread(places)  # before reading: behind a fetch that waits an answer waits too
     reader.assign({place: places[place] for place in todo})
     began, count = time.monotonic(), 0
     waiting: dict[int, list[Raw]] = {p: [] for p in workers}

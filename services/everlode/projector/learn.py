@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import closing
 
 from everlode.adapters.kafka import Raw, Reader
 from everlode.avro.codec import Codec
@@ -43,6 +44,16 @@ def learner(bootstrap: str, origins: Sequence[str], name: str) -> Learn:
         return codec.knows(fingerprint)
 
     return learn
+
+
+def taught(bootstrap: str, origins: Sequence[str]) -> Codec:
+    """A codec that knows what has been published so far. Raises: Unavailable."""
+    codec = Codec()
+    with closing(Reader(bootstrap, "schemas", wait_ms=50)) as reader:
+        for batch in reader.to_ends({(fact_topic(o, "schemas"), 0): 0 for o in origins}, 30):
+            for raw in batch:
+                _teach(codec, raw)
+    return codec
 
 
 def _teach(codec: Codec, raw: Raw) -> None:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
-from collections.abc import Mapping
+import threading
+import time
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -14,6 +18,7 @@ from everlode.adapters.postgres_beats import Beats
 from everlode.agents.app import run_app
 from everlode.agents.projection import Effects, Message, ProjectionAgents
 from everlode.avro.codec import Codec
+from everlode.control.fold import ControlState
 from everlode.errors import ConfigError, ContractError, FencedOut
 from everlode.events.heartbeats import MinerBeat, NodeBeat
 from everlode.nodes.build import agent_of, say
@@ -30,6 +35,9 @@ from everlode.stack.endpoints import Endpoints
 from everlode.topics import Topology
 from everlode.topics.names import fact_topic, region_of
 from everlode.topics.place import placed
+
+OVERTAKEN_S = 1.0
+"""How often a projector looks whether its generation is still the current one."""
 
 
 class Projector:
@@ -90,9 +98,10 @@ class Projector:
 
 
 def run_projector(region: str, node_id: str, endpoints: Endpoints) -> None:
-    """Run a projector until SIGTERM.
+    """Run a projector until SIGTERM, or until its generation is no longer the current one.
 
     Raises: ConfigError: unknown region. Unavailable: PostgreSQL or Kafka does not answer.
+    FencedOut: a recovery has switched to another generation; start it again.
     """
     if region not in endpoints.regions:
         raise ConfigError(f"region {region!r}", hint=f"there are: {', '.join(endpoints.regions)}")
@@ -127,10 +136,30 @@ def run_projector(region: str, node_id: str, endpoints: Endpoints) -> None:
         Effects(projector.apply, projector.beats, projector.held.assigned, projector.held.settle),
     )
     say(f"{node_id}: ready")
+    overtaken = threading.Event()
+    threading.Thread(
+        target=_end_when_overtaken, args=(home, lambda: agent.control, overtaken), daemon=True
+    ).start()
     code = run_app(agents.app)
     signals.close()
     agent.close()
+    if overtaken.is_set():
+        raise FencedOut(
+            f"{node_id}: generation {generation} of {region} is no longer the current one",
+            code="generation_replaced",
+            hint="start it again: it goes on with the generation that is",
+        )
     sys.exit(code)
+
+
+def _end_when_overtaken(
+    home: Home, control: Callable[[], ControlState], overtaken: threading.Event
+) -> None:
+    """Nobody reads what a projector writes for a generation that has been replaced."""
+    while control().generations.get(home.region, 0) <= home.generation:
+        time.sleep(OVERTAKEN_S)
+    overtaken.set()
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _begin(projector: Projector, group: str) -> None:

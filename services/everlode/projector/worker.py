@@ -20,14 +20,15 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from everlode.adapters.dead_letters import DeadLetters
-from everlode.adapters.kafka import Raw, Reader, Record, Sender, Writer
+from everlode.adapters.kafka import Raw, Reader, Record, Writer
+from everlode.adapters.kafka_sender import Sender
 from everlode.adapters.postgres import Projection
 from everlode.avro.codec import Codec, UnknownSchema
 from everlode.errors import ContractError, Unavailable
 from everlode.events.base import Fact
 from everlode.events.catalogue import FACT_COMPONENTS
 from everlode.projection.fold import Incoming, Key, Known, Outcome, PartitionFold, Position
-from everlode.projection.tables import column_names, row
+from everlode.projection.tables import NOWHERE, Gone, column_names, row
 from everlode.projector.epochs import Decided, unasked
 from everlode.projector.findings import Found, untold
 from everlode.projector.learn import Learn, never
@@ -154,7 +155,7 @@ class PartitionWorker:
         waiting = self._fold.releasable(self._outside.epochs(()))
         known = _States(self._known, self._keys(raws) | waiting)
         outcome = Outcome()
-        for start in range(0, len(raws), CHUNK):
+        for start in range(0, max(1, len(raws)), CHUNK):  # once without any: what waits goes on
             chunk = self._decoded(raws[start : start + CHUNK])
             missing = _before(self._fold.missing_before(chunk), raws)
             if missing:
@@ -165,12 +166,13 @@ class PartitionWorker:
             self._outside.found(self.partition, outcome.problems)
         waited = {item.fact.envelope.aggregate_id for item in outcome.released}
         rows: dict[str, list[tuple[Any, ...]]] = {}
+        published = dict(self._published)
         for (component, key), value in outcome.changed.items():
-            made = row(component, key, value, known.before[component, key].state)
+            made = row(component, key, value, self._gone(outcome, (component, key), known))
             if key in waited:
-                made = self._changed_now(made)
+                made = self._changed_now(made, published)
             rows.setdefault(component, []).append(made)
-        self._db.apply(self._fold, before, outcome, rows, self._published, counter)
+        self._db.apply(self._fold, before, outcome, rows, published, counter)
         records = [
             self._state_record(component, values[0], values[10])
             for component, found in rows.items()
@@ -182,14 +184,25 @@ class PartitionWorker:
         self._remember(known)
         return outcome
 
-    def _changed_now(self, made: tuple[Any, ...]) -> tuple[Any, ...]:
+    def _gone(self, outcome: Outcome, key: Key, known: _States) -> Gone:
+        item = outcome.deleted.get(key)
+        if item is None:
+            return NOWHERE
+        state = known.before[key].state
+        home = state.home if state is not None else ""
+        return Gone(item.topic, self.partition, item.fact.envelope.seq, home)
+
+    def _changed_now(self, made: tuple[Any, ...], published: dict[str, int]) -> tuple[Any, ...]:
         """The row of a fact that waited, with the `seq` at which it changed, not the fact's own.
 
-        Else whoever takes over would hold its state for published long ago.
+        Else whoever takes over would hold its state for published long ago; so it would, too, had
+        its topic not moved since all of it was `published`, which is lowered then.
         """
-        position = self._fold.positions.get(made[TOPIC_COLUMN])
+        topic = made[TOPIC_COLUMN]
+        position = self._fold.positions.get(topic)
         if position is None:
             return made
+        published[topic] = min(published.get(topic, 0), position.seq - 1)
         return (*made[:SEQ_COLUMN], position.seq, *made[SEQ_COLUMN + 1 :])
 
     def _pass_over(self) -> None:

@@ -20,8 +20,9 @@ from typing import Any, NamedTuple
 
 from everlode.adapters.kafka_admin import ensure_topics, state_generations
 from everlode.adapters.kafka_control import ControlLog
-from everlode.adapters.postgres import current_generation
+from everlode.adapters.postgres import Projection, current_generation
 from everlode.adapters.s3 import ObjectStore
+from everlode.backup.container import is_whole
 from everlode.backup.keys import KeyRing
 from everlode.backup.manifest import Manifest
 from everlode.backup.verify import fetch, signed_manifest
@@ -132,6 +133,7 @@ class Recovery:
         health = sum(r.success for r in results) * 1_000_000 // len(results)
         held = health <= self._plan.health_gate_ppm or not all(r.success for r in results)
         if not held and "switched" not in self.journal.done:
+            self._require_newest(generation)
             self._decide(generation)
             db.switch()
             self.journal.note("switched", generation=generation)
@@ -162,7 +164,7 @@ class Recovery:
         self._require_room(sum(o.plain_bytes + o.cipher_bytes for o in manifest.objects))
         for entry in manifest.objects:
             plain = self._target.staging / f"{entry.component}-{entry.partition}.plain"
-            if done and plain.exists():
+            if done and is_whole(plain, entry.plain_sha256):
                 continue
             try:
                 fetch(self._store, self._keys, entry, self._target.staging)
@@ -191,20 +193,35 @@ class Recovery:
     def _generation(self, manifest: Manifest) -> int:
         done = self.journal.done.get("generation")
         if done:
+            if "switched" not in self.journal.done:
+                self._require_newest(int(done["generation"]))
             return int(done["generation"])
         chosen = self.journal.done.get("generation-chosen")
         generation = int(chosen["generation"]) if chosen else self._next(manifest)
-        if not chosen:
+        if chosen:
+            self._require_newest(generation - 1)  # it is made now: nobody may have it
+        else:
             self.journal.note("generation-chosen", generation=generation)
         topics = state_topics(self._target.topology, self._target.region, generation)
         ensure_topics(self._target.bootstrap, topics)
-        db = Stages(self._target, manifest, generation).database()
+        db = Projection(self._target.conninfo, generation, "recovery")
         db.drop()
         db.create()
         db.close()
         self.journal.note("generation", generation=generation)
         self._progress(f"generation: {generation} is made")
         return generation
+
+    def _require_newest(self, generation: int) -> None:
+        """Raises: Precondition: another recovery has made a later generation the current one."""
+        current = current_generation(self._target.conninfo)
+        if current > generation:
+            raise Precondition(
+                f"{self._target.region}: another recovery has made generation {current} current"
+                " since this one began",
+                code="overtaken",
+                hint="look at it first; to recover anew name another folder with --staging",
+            )
 
     def _next(self, manifest: Manifest) -> int:
         """Above every generation that PostgreSQL, the backup or a topic knows."""
@@ -237,7 +254,8 @@ class Recovery:
             manifest.cut_stamp,
         )  # fmt: skip
         reasons = (*gate.reasons, *(f"lost: {name}" for name in tail.lost[:5]))
-        acceptable = tail.lost_ms <= self._plan.max_acceptable_data_loss_s * 1000
+        # a hole whose span an interrupted run took with it is none that is acceptable
+        acceptable = 0 < tail.lost_ms <= self._plan.max_acceptable_data_loss_s * 1000
         result = ComponentResult(
             component, gate.passed and (not tail.lost or acceptable),
             round((time.monotonic() - began) * 1000), restored, tail.folded, tail.lost_count,

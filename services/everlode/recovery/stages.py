@@ -15,8 +15,8 @@ from typing import Any, NamedTuple, TypeVar
 
 from everlode.adapters.kafka import Raw, Reader, Record, Writer
 from everlode.adapters.postgres import Projection
-from everlode.avro.codec import Codec, encode_state, state_from_dict
-from everlode.backup.container import DELETED, read
+from everlode.avro.codec import encode_state, state_from_dict
+from everlode.backup.container import DELETED, PARKED, read
 from everlode.backup.manifest import CutPosition, Manifest
 from everlode.errors import ContractError, IntegrityError
 from everlode.events.stamp import millis_of
@@ -24,7 +24,7 @@ from everlode.projection.fold import Known, Outcome, Position
 from everlode.projection.tables import FACTS_OF
 from everlode.projector.bulk import catch_up
 from everlode.projector.epochs import decided_epochs
-from everlode.projector.learn import learner
+from everlode.projector.learn import learner, taught
 from everlode.projector.worker import Home, Outside, PartitionWorker
 from everlode.topics import Topology
 from everlode.topics.names import fact_topic, state_topic
@@ -67,7 +67,8 @@ class Stages:
 
     def __init__(self, target: Target, manifest: Manifest, generation: int) -> None:
         self._target, self._manifest, self._generation = target, manifest, generation
-        self._codec = Codec()
+        self._codec = taught(target.bootstrap, target.topology.origins)
+        self._learn = learner(target.bootstrap, target.topology.origins, "recovery")
         self._writers: dict[int, Writer] = {}
 
     def writer(self, partition: int) -> Writer:
@@ -95,7 +96,9 @@ class Stages:
     # -- restore -------------------------------------------------------------------------------
 
     def restore(self, states: str) -> int:
-        """States to topic and table, deletions, positions. Returns how many. Idempotent.
+        """States to topic and table, deletions, positions, what waits. Idempotent.
+
+        Returns how many states.
 
         Raises: IntegrityError; Unavailable.
         """
@@ -112,6 +115,8 @@ class Stages:
             if states != "fraud":  # stands with the validations, whose topics it shares
                 for partition, positions in self._positions(facts).items():
                     db.place(partition, positions)
+                for partition in range(self._manifest.partitions):
+                    db.park(partition, self._parked(facts, partition))
             db.reopen(o for o in self._manifest.opened if o[0].endswith(f".{facts}"))
         finally:
             db.close()
@@ -147,6 +152,11 @@ class Stages:
         for value in self._staged(DELETED, partition):
             if value["component"] == states:
                 yield value["key"], value["version"], value["event_id"]
+
+    def _parked(self, facts: str, partition: int) -> Iterator[tuple[str, int, bytes]]:
+        for value in self._staged(PARKED, partition):
+            if value["topic"].endswith(f".{facts}"):
+                yield value["topic"], value["offset"], value["value"]
 
     # -- where the tail begins -----------------------------------------------------------------
 
@@ -221,16 +231,17 @@ class Stages:
         target = self._target
         topics = [fact_topic(o, facts) for o in target.topology.origins]
         home = Home(target.region, target.bootstrap, target.conninfo, self._generation, "recovery")
-        learn = learner(target.bootstrap, target.topology.origins, "recovery")
         total = Replayed()
         with decided_epochs(target.control_bootstrap) as epochs:
-            outside = Outside(learn, epochs)
+            outside = Outside(self._learn, epochs)
             workers = {
                 p: _Counting(PartitionWorker(home, p, topics, outside, self.writer(p)), total)
                 for p in range(self._manifest.partitions)
             }
             try:
                 catch_up(target.bootstrap, workers, topics, counter="replay")
+                for worker in workers.values():
+                    worker.apply((), "replay")  # what waits and need not any more
             finally:
                 for worker in workers.values():
                     worker.close()

@@ -16,6 +16,7 @@ from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Any
 
+from everlode.avro.codec import encode_request
 from everlode.errors import ConfigError, DeadlineExceeded, Refusal
 from everlode.events import commands as c
 from everlode.events.base import Command, CommandAnswered, CommandHeader
@@ -82,7 +83,8 @@ class MiningClient:
         self._gone_after_s = gone_after_s
         self._clock = clock or WallClock()
         self._reply_to = f"{client_id}#{uuid.uuid4().hex[:12]}"
-        self._pending: dict[str, _Pending] = {}
+        self._pending: dict[tuple[str, str], _Pending] = {}
+        """By aggregate and command id."""
         self._guard = threading.Lock()
         self._places = threading.Semaphore(window)
         self._links: dict[str, RegionLink] = {}
@@ -105,7 +107,8 @@ class MiningClient:
         """Send a command; the future gives its answer, also a refusal, or DeadlineExceeded.
 
         The same `command_id` again is carried out once; while it waits, the same future is given.
-        Waits while the window is full. Raises: Refusal: the client is closed.
+        Waits while the window is full. Raises: Refusal: the client is closed. ContractError: the
+        command is too large.
         """
         if self._stop.is_set():
             raise Refusal("the client is closed", code="closed")
@@ -117,10 +120,11 @@ class MiningClient:
             issued_at=issued_at or self._clock.event_now(),
             correlation_id=aggregate_id,
         )
+        encode_request(header, command)  # what cannot be sent must not wait for an answer
         self._places.acquire()
         entry = _Pending(header, command, self.region, timeout_s or self._timeout_s)
         with self._guard:
-            waiting = self._pending.setdefault(header.command_id, entry)
+            waiting = self._pending.setdefault((aggregate_id, header.command_id), entry)
         if waiting is not entry:
             self._places.release()
             return waiting.future
@@ -271,13 +275,13 @@ class MiningClient:
 
     def _answered(self, region: str, answer: CommandAnswered) -> None:
         with self._guard:
-            entry = self._pending.get(answer.command_id)
+            entry = self._pending.get((answer.aggregate_id, answer.command_id))
             if entry is None:
                 return
             lost = answer.outcome == "refused" and answer.code.startswith("no_")
             if lost and region != self.region:
                 return  # its home knows it; ask until the deadline
-            del self._pending[answer.command_id]
+            del self._pending[answer.aggregate_id, answer.command_id]
         self._places.release()
         if entry.future.set_running_or_notify_cancel():
             entry.future.set_result(answer)
@@ -290,7 +294,7 @@ class MiningClient:
                     p for p in self._pending.values() if now >= p.deadline or p.future.cancelled()
                 ]
                 for entry in late:
-                    del self._pending[entry.header.command_id]
+                    del self._pending[entry.header.aggregate_id, entry.header.command_id]
                 again = [p for p in self._pending.values() if now - p.sent_at >= p.wait_s]
             for entry in late:
                 self._places.release()

@@ -11,7 +11,7 @@ import base64
 import json
 import uuid
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from everlode.adapters.kafka import Raw, Reader
@@ -49,7 +49,8 @@ class EventConsumer:
     ) -> None:
         """`damaged` is told of records that do not decode or belong; without it they raise.
 
-        Raises: Refusal: the position is not one of ours, or of another cluster. Unavailable.
+        Raises: Refusal: the position is not one of ours, of another cluster, or what followed it
+        is no longer kept. Unavailable.
         """
         self._reader = Reader(bootstrap, f"consumer-{uuid.uuid4()}", wait_ms=wait_ms)
         self._codec = Codec()
@@ -68,8 +69,20 @@ class EventConsumer:
                     code="bad_position",
                     hint="go on in the cluster where it was taken, or begin anew",
                 )
+            self._require_kept(places)
             self._next.update(places)
         self._reader.assign(self._next)
+
+    def _require_kept(self, places: Mapping[tuple[str, int], int]) -> None:
+        for (topic, partition), begin in self._reader.beginnings(places).items():
+            offset = places[topic, partition]
+            if offset < begin:
+                raise Refusal(
+                    f"the position is at {topic}/{partition}@{offset}, and what is kept begins at"
+                    f" {begin}: facts between them would be missed",
+                    code="position_expired",
+                    hint="read the states anew, then go on from the beginning or the end",
+                )
 
     @property
     def position(self) -> str:

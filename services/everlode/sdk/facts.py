@@ -95,15 +95,20 @@ class FactLog:
     def open(self, scope: str, epoch: int, timeout_s: float = 60) -> None:
         """Become the one writer: fence, then read to the end.
 
-        Nobody else can commit after the fence, so what is read decides who is late. Raises:
-        FencedOut: a later epoch of `scope` was opened; the caller must not write. Unavailable.
-        IntegrityError: a partition holds what is not a fact.
+        Nobody else can commit after the fence, so what is read then decides who is late; one who
+        can be seen to be late before fences nobody. Raises: FencedOut: a later epoch of `scope` was
+        opened; the caller must not write. Unavailable. IntegrityError: a partition holds what is
+        not a fact.
         """
         self.abandon()
         self._mine.clear()
+        self._read_on(scope, epoch, timeout_s)
         writer = Writer(self._bootstrap, self._transactional_id)
         writer.open()
         self._writer = writer
+        self._read_on(scope, epoch, timeout_s)
+
+    def _read_on(self, scope: str, epoch: int, timeout_s: float) -> None:
         for batch in self._reader.to_ends(self._next, timeout_s, go_on=True):
             for raw in batch:
                 self._fold(raw)
@@ -200,8 +205,7 @@ class FactLog:
 
     def next_stamp(self, cause: int = 0) -> int:
         """The next stamp, above that of the cause. Raises: Refusal: clock skew."""
-        self.clock.observe(cause)
-        return self.clock.next(time.time_ns() // 1_000_000)
+        return self.clock.next(time.time_ns() // 1_000_000, cause)
 
     def abandon(self) -> None:
         """Throw the producer away; whatever it held may or may not be there."""

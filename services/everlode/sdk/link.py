@@ -11,7 +11,8 @@ import time
 import uuid
 from collections.abc import Callable
 
-from everlode.adapters.kafka import Raw, Reader, Record, Sender
+from everlode.adapters.kafka import Raw, Reader, Record
+from everlode.adapters.kafka_sender import Sender
 from everlode.avro.cloudevents import command_headers
 from everlode.avro.codec import Codec, encode_request
 from everlode.errors import ContractError, EverlodeError

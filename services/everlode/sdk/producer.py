@@ -269,7 +269,7 @@ class EventProducer:
         try:
             self._check()
             facts, acked = self._enveloped(fresh, marks)
-            offsets = self._log.append(facts) if facts else []
+            offsets = self._append(facts) if facts else []
         except Unavailable:
             self._settle([(item, Unknown(item.event_id)) for item in fresh])
             self._reopen()
@@ -292,6 +292,15 @@ class EventProducer:
                 if of is not None and self._tell is not None:
                     self._tell(Fact(envelope, data))
 
+    def _append(self, facts: list[tuple[int, Envelope, Event]]) -> list[int]:
+        try:
+            return self._log.append(facts)
+        except FencedOut as error:
+            if not self._still_mine():
+                raise
+            # by one who was late himself: what the log says decides
+            raise Unavailable(error.message) from None
+
     def _check(self) -> None:
         """Raises: EverlodeError: this producer may not write, or no more."""
         if self._ended is not None:
@@ -305,6 +314,10 @@ class EventProducer:
             signals.foreign(error)
             signals.close()
             raise
+
+    def _still_mine(self) -> bool:
+        """Whether its node is said to hold this epoch; without a node nobody says so."""
+        return self._leads is not None and self._leads(self._scope) == self._epoch
 
     def _settle(self, results: Sequence[tuple[_Item, Ack | Exception]]) -> None:
         """Give the items their results, but for those that have one."""
@@ -364,6 +377,8 @@ class EventProducer:
         """Find out what really is in the log before going on."""
         while not self._stop.wait(0.5):
             try:
+                if self._leads is not None and not self._still_mine():
+                    raise FencedOut(f"{self._scope}: epoch {self._epoch} is not held now")
                 self._open()
             except Unavailable:
                 self._expire()

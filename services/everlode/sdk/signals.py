@@ -5,7 +5,8 @@ from __future__ import annotations
 import threading
 import uuid
 
-from everlode.adapters.kafka import Record, Sender
+from everlode.adapters.kafka import Record
+from everlode.adapters.kafka_sender import Sender
 from everlode.avro.signals import Head, Now, SignalMaker
 from everlode.events.base import Event
 from everlode.sdk.clock import Clock

@@ -2,11 +2,12 @@
 
 A partition number (the same of every fact topic of every origin) is folded by one projector at a
 time. Rules, per record: version n+1 follows n; the version that is there again is a repeat when
-it has the same id, and a conflict when not; a gap in a key's versions stops that key alone, until
-what is missing arrives; an epoch that the control log does not know yet stops that key alone, and
-what follows of it waits in order, so that the outcome does not hang on which log came first; a
-lower epoch after its scope's EpochOpened is fenced; a gap in `seq` is noted. Nothing is skipped
-silently: every record is folded, repeated, parked or a Problem. Pure, but for its own memory.
+it has the same id, and a conflict when not, as is an older one with a later stamp; a gap in a
+key's versions stops that key alone, until what is missing arrives; an epoch that the control log
+does not know yet stops that key alone, and what follows of it waits in order, so that the outcome
+does not hang on which log came first; a lower epoch after its scope's EpochOpened is fenced; a gap
+in `seq` is noted. Nothing is skipped silently: every record is folded, repeated, parked or a
+Problem. Pure, but for its own memory.
 """
 
 from __future__ import annotations
@@ -87,6 +88,8 @@ class Outcome:
     released: list[Incoming] = field(default_factory=list)
     opened: dict[tuple[str, str], int] = field(default_factory=dict)
     """(topic, scope) → epoch opened by this batch."""
+    deleted: dict[Key, Incoming] = field(default_factory=dict)
+    """What has been deleted, by which fact: there is no state left to say it."""
     folded: int = 0
     repeats: int = 0
     marks: int = 0
@@ -248,6 +251,8 @@ class PartitionFold:
             self._stop_key(item, key, have, out)
         elif version == have.version and have.event_id not in ("", envelope.event_id):
             self._conflict(item, out)
+        elif have.state is not None and envelope.stamp > have.state.stamp:
+            self._conflict(item, out)  # a writer that did not know what there is: no repeat
         else:
             out.repeats += 1
 
@@ -300,6 +305,8 @@ class PartitionFold:
                         envelope.event_id, have.version, envelope.version)
             )  # fmt: skip
             return False
+        if state is None:
+            out.deleted[key] = item
         known[key] = out.changed[key] = Known(state, envelope.version, envelope.event_id)
         out.folded += 1
         return True

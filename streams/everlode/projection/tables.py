@@ -8,7 +8,7 @@ The rest are columns to query by; times are event time.
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, NamedTuple
 
 from everlode.avro.codec import encode_state
 from everlode.events.states import (
@@ -96,17 +96,29 @@ def column_names(component: str) -> tuple[str, ...]:
     return tuple(name for name, _ in (*HEAD, *COLUMNS[component]))
 
 
-def row(component: str, key: str, known: Known, before: State | None = None) -> tuple[Any, ...]:
+class Gone(NamedTuple):
+    """Where an aggregate was deleted, and which home it had; all empty when it is not known."""
+
+    topic: str = ""
+    partition: int = 0
+    seq: int = 0
+    home: str = ""
+
+
+NOWHERE = Gone()
+
+
+def row(component: str, key: str, known: Known, gone: Gone = NOWHERE) -> tuple[Any, ...]:
     """The row of an aggregate, in the order of `column_names`.
 
-    Of a deleted aggregate only the head is left, from the state `before` it, so that it is never
-    resurrected.
+    Of a deleted aggregate only the head is left, so that it is never resurrected.
     """
     state = known.state
     if state is None:
-        home = before.home if before is not None else ""
-        part = before.partition if before is not None else 0
-        head = (key, 0, known.version, 0, "", part, 0, known.event_id, "deleted", home, None)
+        head = (
+            key, 0, known.version, 0, gone.topic, gone.partition, gone.seq, known.event_id,
+            "deleted", gone.home, None,
+        )  # fmt: skip
         return (*head, *(None for _ in COLUMNS[component]))
     topic = fact_topic(state.origin, FACTS_OF.get(component, component))
     head_of_live = (

@@ -1,0 +1,56 @@
+"""The producer of what needs no transaction: commands, answers, signals, dead letters. Shell."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from confluent_kafka import Producer
+
+from everlode.adapters.kafka import MESSAGE_BYTES, Record
+
+
+class Sender:
+    """An idempotent producer for commands, answers and signals. Thread-safe."""
+
+    def __init__(self, bootstrap: str, *, linger_ms: int = 5, timeout_ms: int = 10_000) -> None:
+        self._producer = Producer(
+            {
+                "bootstrap.servers": bootstrap,
+                "acks": "all",
+                "enable.idempotence": True,
+                "partitioner": "murmur2_random",
+                "linger.ms": linger_ms,
+                "message.max.bytes": MESSAGE_BYTES,
+                "message.timeout.ms": timeout_ms,
+                "compression.type": "lz4",
+                "reconnect.backoff.max.ms": 1000,
+                "queue.buffering.max.messages": 200_000,
+                "log_level": 0,
+            }
+        )
+
+    def send(self, record: Record, done: Any = None) -> None:
+        """Queue a record; waits while the queue is full. `done(error or None, message)`."""
+        while True:
+            try:
+                self._producer.produce(
+                    record.topic,
+                    key=record.key,
+                    value=record.value,
+                    headers=[*record.headers],
+                    partition=record.partition,
+                    on_delivery=done,
+                )
+            except BufferError:
+                self._producer.poll(0.1)
+            else:
+                break
+        self._producer.poll(0)
+
+    def poll(self, timeout_s: float = 0) -> None:
+        """Serve callbacks."""
+        self._producer.poll(timeout_s)
+
+    def flush(self, timeout_s: float) -> int:
+        """Wait for what is queued; returns how many records are still under way."""
+        return self._producer.flush(timeout_s)
