@@ -19,13 +19,14 @@ from everlode.avro.codec import MAX_COMMAND_BYTES, Codec, encode_fact
 from everlode.errors import Refusal
 from everlode.events import commands as c
 from everlode.events.barriers import Barrier, EpochOpened
-from everlode.events.base import Fact
+from everlode.events.base import Event, Evidence, Fact
 from everlode.events.catalogue import COMMANDS, EVENTS, STATES
 from everlode.events.health import ForeignWrite
 from everlode.events.miners import StakeDeposited
 from everlode.events.rewards import RewardPaid
 from everlode.events.schemas import SchemaPublished
-from everlode.sdk import MiningClient
+from everlode.events.validations import FraudCleared, FraudSuspected
+from everlode.sdk import EventProducer, MiningClient
 from everlode.topics.names import command_topic, dead_letter_topic, fact_topic
 from everlode.topics.partition import partition_of
 from tests.region import PARTITIONS, Region, until
@@ -133,6 +134,39 @@ def test_payment_system_that_fails_is_silent_and_answers_again_pays_once(region:
     assert paid.envelope.aggregate_id == "t|m"
     assert isinstance(paid.data, RewardPaid)
     assert paid.data.payout_ref == left[0]["ref"]
+    node.kill()
+
+
+def test_reward_that_is_suspected_and_cleared_in_one_batch_is_paid(region: Region) -> None:
+    """It waits for the payment system meanwhile; what clears it must see what held it."""
+    node = region.leader("reward-distributor", "rewards", "eu-rd-2", module=DYING, die="sink")
+    owed = c.CalculateReward(
+        task_id="held", miner_id="m", validation_id="v", base_micro=1000, score_ppm=1_000_000
+    )
+    seen = (Evidence(topic="", partition=-1, offset=-1, note="seen"),)
+    said: list[Event] = [
+        FraudSuspected(
+            rule="copied-solution", suspects=("m",), task_id="held", severity_ppm=1, evidence=seen
+        ),
+        FraudCleared(rule="copied-solution", suspects=("m",), decided_by="x", reason="r"),
+    ]
+    with (
+        EventProducer(
+            region.bootstrap, "eu.1", "validations", PARTITIONS, scope="validations/eu", epoch=1
+        ) as producer,
+        region.client("payer-2") as client,
+    ):
+        assert client.call("held|m", owed).outcome == "done"
+        node.wait_for("asked to pay held|m, time 1")
+        for waiting in [producer.emit("case-held", data) for data in said]:
+            waiting.result(30)
+
+    def story() -> list[str]:
+        mine = [f for f in region.facts("rewards") if f.envelope.aggregate_id == "held|m"]
+        return [type(f.data).__name__ for f in mine]
+
+    until(lambda: "RewardPaid" in story(), 60, "it is paid")
+    assert story() == ["RewardCalculated", "RewardWithheld", "RewardReleased", "RewardPaid"]
     node.kill()
 
 

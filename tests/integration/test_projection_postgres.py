@@ -98,6 +98,22 @@ def test_owner_of_the_same_name_that_slept_is_fenced_by_the_position(base: Base)
         old.take(incoming("miners", 0, fact("miners", "a", 1, 1)))
 
 
+def test_who_sleeps_within_a_transaction_holds_nobody_up(base: Base) -> None:
+    """The server ends it, and with it the locks that its successor waits for."""
+    asleep, heir = base.projection("asleep"), base.projection("heir")
+    asleep.take(0, TOPICS)
+    asleep._db.execute("set idle_in_transaction_session_timeout = '200ms'")
+
+    def stalled() -> None:
+        with asleep._db.transaction():
+            asleep.query("update {g}.positions set seq = seq returning seq")
+            assert set(heir.take(0, TOPICS).positions) == set(TOPICS)
+            asleep.query("select 1")
+
+    with pytest.raises(Unavailable, match="idle-in-transaction"):
+        stalled()
+
+
 def test_row_never_goes_back_to_an_older_version(base: Base) -> None:
     owner = Owner(base, "one")
     first = owner.take(incoming("miners", 0, fact("miners", "a", 1, 1))).changed["miners", "a"]

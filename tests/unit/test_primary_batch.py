@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from everlode.errors import Unavailable
+from everlode.errors import Refusal, Unavailable
 from everlode.events import commands as c
 from everlode.events.base import Command, CommandHeader, Envelope
 from everlode.events.stamp import MAX_AHEAD_MS, HybridClock, stamp_at
@@ -112,6 +112,14 @@ def test_batch_id_is_its_aggregates_and_another_one_may_have_it_too() -> None:
         state = component.folds.get("miners", key)
         assert isinstance(state, MinerState)
         assert state.stake_free_micro == 5
+
+
+def test_cause_too_far_ahead_leaves_no_trace_in_the_clock() -> None:
+    clock = HybridClock()
+    with pytest.raises(Refusal, match="clock skew"):
+        clock.next(WALL_MS, stamp_at(WALL_MS + MAX_AHEAD_MS + 1))
+    assert clock.next(WALL_MS) == stamp_at(WALL_MS)
+    assert clock.next(WALL_MS, stamp_at(WALL_MS + 5)) == stamp_at(WALL_MS + 5, 1)
 
 
 def test_batch_repeat_after_the_commit_is_answered_with_the_first_facts() -> None:

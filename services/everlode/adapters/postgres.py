@@ -34,7 +34,7 @@ class Taken(NamedTuple):
 def translated(what: str) -> Iterator[None]:
     try:
         yield
-    except psycopg.OperationalError as error:
+    except (psycopg.OperationalError, psycopg.errors.IdleInTransactionSessionTimeout) as error:
         raise Unavailable(f"PostgreSQL, {what}: {str(error).strip()}", code="postgres") from None
 
 

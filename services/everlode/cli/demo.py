@@ -89,7 +89,10 @@ def demo(
 
 @contextmanager
 def _interruptible() -> Iterator[None]:
-    """SIGTERM ends the demo like Ctrl-C does: everything is stopped. Asked again: it goes on."""
+    """SIGTERM ends the demo like Ctrl-C does: everything is stopped. Asked again: it goes on.
+
+    Once asked the process only ends, and is deaf to both signals until it has.
+    """
     already = False
 
     def asked(_signal: int, _frame: object) -> None:
@@ -104,4 +107,4 @@ def _interruptible() -> Iterator[None]:
         yield
     finally:
         for number, handler in before.items():
-            signal.signal(number, handler)
+            signal.signal(number, signal.SIG_IGN if already else handler)
