@@ -283,6 +283,24 @@ def _raw(message: Message) -> Raw:
     )
 
 
+def produce(producer: Producer, record: Record, done: Any) -> None:
+    """Queue a record; waits while the queue is full. `done(error or None, message)`."""
+    while True:
+        try:
+            producer.produce(
+                record.topic,
+                key=record.key,
+                value=record.value,
+                headers=[*record.headers],
+                partition=record.partition,
+                on_delivery=done,
+            )
+        except BufferError:
+            producer.poll(0.1)
+        else:
+            return
+
+
 class Writer:
     """A transactional producer; exactly one holder of its transactional id writes."""
 
@@ -340,7 +358,7 @@ class Writer:
         try:
             self._producer.begin_transaction()
             for index, r in enumerate(records):
-                self._produce(r, delivered(index))
+                produce(self._producer, r, delivered(index))
             if read:
                 positions = [TopicPartition(t, p, o) for (t, p), o in read.items()]
                 self._producer.send_offsets_to_transaction(positions, group, self._timeout_s)
@@ -350,22 +368,6 @@ class Writer:
         if failed:
             raise Indefinite(f"writing facts: {failed[0]}")
         return offsets
-
-    def _produce(self, r: Record, callback: Any) -> None:
-        while True:
-            try:
-                self._producer.produce(
-                    r.topic,
-                    key=r.key,
-                    value=r.value,
-                    headers=[*r.headers],
-                    partition=r.partition,
-                    on_delivery=callback,
-                )
-            except BufferError:
-                self._producer.poll(0.1)
-            else:
-                return
 
     def abandon(self) -> None:
         """Throw the producer away without waiting: what it holds may or may not be there."""

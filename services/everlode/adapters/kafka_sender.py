@@ -6,7 +6,7 @@ from typing import Any
 
 from confluent_kafka import Producer
 
-from everlode.adapters.kafka import MESSAGE_BYTES, Record
+from everlode.adapters.kafka import MESSAGE_BYTES, Record, produce
 
 
 class Sender:
@@ -31,20 +31,7 @@ class Sender:
 
     def send(self, record: Record, done: Any = None) -> None:
         """Queue a record; waits while the queue is full. `done(error or None, message)`."""
-        while True:
-            try:
-                self._producer.produce(
-                    record.topic,
-                    key=record.key,
-                    value=record.value,
-                    headers=[*record.headers],
-                    partition=record.partition,
-                    on_delivery=done,
-                )
-            except BufferError:
-                self._producer.poll(0.1)
-            else:
-                break
+        produce(self._producer, record, done)
         self._producer.poll(0)
 
     def poll(self, timeout_s: float = 0) -> None:

@@ -33,13 +33,16 @@ GONE_AFTER_S = 20.0
 
 
 class _Pending:
-    __slots__ = ("command", "deadline", "future", "header", "region", "sent_at", "wait_s")
+    __slots__ = (
+        "command", "deadline", "future", "header", "region", "sent_at", "value", "wait_s",
+    )  # fmt: skip
 
     def __init__(
-        self, header: CommandHeader, command: Command, region: str, timeout_s: float
+        self, header: CommandHeader, command: Command, value: bytes, region: str, timeout_s: float
     ) -> None:
         self.header = header
         self.command = command
+        self.value = value
         self.region = region
         self.future: Future[CommandAnswered] = Future()
         self.sent_at = time.monotonic()
@@ -120,15 +123,15 @@ class MiningClient:
             issued_at=issued_at or self._clock.event_now(),
             correlation_id=aggregate_id,
         )
-        encode_request(header, command)  # what cannot be sent must not wait for an answer
+        value = encode_request(header, command)  # what cannot be sent must not wait for an answer
         self._places.acquire()
-        entry = _Pending(header, command, self.region, timeout_s or self._timeout_s)
+        entry = _Pending(header, command, value, self.region, timeout_s or self._timeout_s)
         with self._guard:
             waiting = self._pending.setdefault((aggregate_id, header.command_id), entry)
         if waiting is not entry:
             self._places.release()
             return waiting.future
-        self._link(self.region).send(header, command)
+        self._link(self.region).send(header, command, value)
         return entry.future
 
     def call(self, aggregate_id: str, command: Command, **options: Any) -> CommandAnswered:
@@ -309,7 +312,7 @@ class MiningClient:
                 entry.sent_at = now
                 entry.wait_s *= 2
                 entry.region = self._reachable(entry.region)
-                self._link(entry.region).send(entry.header, entry.command)
+                self._link(entry.region).send(entry.header, entry.command, entry.value)
 
     def _reachable(self, region: str) -> str:
         """The region itself, or, when it is gone, another that can be reached."""

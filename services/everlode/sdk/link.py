@@ -14,7 +14,7 @@ from collections.abc import Callable
 from everlode.adapters.kafka import Raw, Reader, Record
 from everlode.adapters.kafka_sender import Sender
 from everlode.avro.cloudevents import command_headers
-from everlode.avro.codec import Codec, encode_request
+from everlode.avro.codec import Codec
 from everlode.errors import ContractError, EverlodeError
 from everlode.events.base import Command, CommandAnswered, CommandHeader
 from everlode.topics.names import command_topic, reply_topic
@@ -49,8 +49,8 @@ class RegionLink:
         """True once answers are being read; commands must not be sent before."""
         return self._reading.wait(timeout_s)
 
-    def send(self, header: CommandHeader, command: Command) -> None:
-        """Queue a command; delivery is not waited for, the answer is the proof."""
+    def send(self, header: CommandHeader, command: Command, value: bytes) -> None:
+        """Queue a command and its encoding; delivery is not waited for, the answer is the proof."""
         name = type(command).__name__
         key = header.aggregate_id
         sent = time.monotonic()
@@ -66,7 +66,7 @@ class RegionLink:
                 command_topic(self.region, command.component),
                 partition_of(key, self._partitions),
                 key,
-                encode_request(header, command),
+                value,
                 command_headers(header, name),
             ),
             delivered,
