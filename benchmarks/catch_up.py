@@ -26,11 +26,11 @@ from everlode.adapters.kafka import TAIL_S, Reader
 from everlode.avro.codec import Codec
 from everlode.events.catalogue import FACT_COMPONENTS
 from everlode.projector.bulk import catch_up
-from everlode.projector.worker import fact_topics
+from everlode.topics import fact_topics
 from everlode.topics.names import fact_topic
 from everlode.topics.partition import partition_of
-from tests.backed import story
-from tests.projected import TOPOLOGY, Lab
+from tests.support.world.backed import story
+from tests.support.world.projected import TOPOLOGY, Lab
 
 EVENTS = int(os.environ.get("EVERLODE_BENCH_EVENTS", "200000"))
 FAUST_EVENTS = EVENTS // 4

@@ -17,11 +17,11 @@ from pathlib import Path
 
 from benchmarks._emit_peers import raw_producer, serializing_producer
 from benchmarks.result import MIN_ROUNDS, write
+from everlode.adapters.clock import WallClock, instant
 from everlode.avro.codec import encode_fact
 from everlode.events.base import Envelope, Fact
 from everlode.events.tasks import TaskProgressed
 from everlode.sdk import EventProducer
-from everlode.sdk.clock import WallClock, instant
 from everlode.stack import NativeStack
 
 EVENTS = 100_000

@@ -22,18 +22,17 @@ import psycopg
 
 from benchmarks.result import MIN_ROUNDS, write
 from everlode.adapters.kafka import Reader, Record, Writer
-from everlode.adapters.postgres import current_generation
+from everlode.adapters.postgres_read import current_generation
 from everlode.avro.cloudevents import event_headers
 from everlode.avro.codec import encode_fact
 from everlode.events.base import Fact
 from everlode.events.stamp import stamp_at
-from everlode.projection.tables import schema_of
 from everlode.stack import NativeStack
 from everlode.topics import Topology
-from everlode.topics.names import fact_topic
+from everlode.topics.names import fact_topic, schema_of
 from everlode.topics.partition import partition_of
-from tests.decided import decide
-from tests.projected import histories
+from tests.support.facts.decided import decide
+from tests.support.world.projected import histories
 
 RATE, SECONDS, TICK_S = 500, 15, 0.02
 REGIONS = ("eu", "us")

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from benchmarks.result import MIN_ROUNDS, alternate, write
 from everlode.stack import Limits, NativeStack
-from everlode.stack.parts import provision
+from everlode.stack.native.parts import provision
 
 LIMIT_S = 30.0
 

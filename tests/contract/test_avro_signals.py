@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from everlode.adapters.clock import instant
 from everlode.avro.codec import Codec
 from everlode.avro.signals import Head, Now, SignalMaker
 from everlode.events.barriers import Barrier, Marker
 from everlode.events.heartbeats import MinerBeat
 from everlode.events.stamp import millis_of
-from everlode.sdk.clock import instant
 
 BEAT = MinerBeat(running=(), work_done=1, interval_ms=1000)
 NOW = Now(5_000, instant(7_000))

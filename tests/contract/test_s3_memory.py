@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.memory_store import MemoryStore
-from tests.store_contract import StoreContract
+from tests.support.stores.memory_store import MemoryStore
+from tests.support.stores.store_contract import StoreContract
 
 
 class TestWithConditionalPut(StoreContract):

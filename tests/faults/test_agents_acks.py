@@ -13,9 +13,10 @@ from collections.abc import Iterator
 import pytest
 
 from everlode.adapters.kafka import Reader
-from tests.projected import Lab
+from tests.support.world.projected import Lab
 
 pytestmark = pytest.mark.timeout(180)
+PATTERNS = "tests.support.processes.ack_patterns"
 TOPIC = "eu.1.receipts"
 """A topic of one partition that nothing else here writes."""
 LOSING = ("plain", "crashing_supervisor", "noack_ack", "concurrency", "take_raise", "take_crash")
@@ -34,7 +35,7 @@ def committed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, in
         with log.open("wb") as out:
             workers = [
                 subprocess.Popen(
-                    [sys.executable, "-m", "tests.ack_patterns", name, lab.bootstrap, TOPIC],
+                    [sys.executable, "-m", PATTERNS, name, lab.bootstrap, TOPIC],
                     stdout=out, stderr=out,
                 )
                 for name in (*LOSING, *HOLDING)

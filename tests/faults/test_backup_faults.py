@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from everlode.adapters.postgres import current_generation
+from everlode.adapters.postgres_read import current_generation
 from everlode.avro.codec import encode_fact
 from everlode.backup.container import read
 from everlode.backup.create import list_backups
@@ -18,15 +18,15 @@ from everlode.backup.operation import back_up
 from everlode.backup.verify import fetch, verify
 from everlode.errors import Precondition, Unavailable
 from everlode.events.catalogue import FACT_COMPONENTS
+from everlode.log import learn
 from everlode.projection.tables import COMPONENTS
-from everlode.projector import learn
 from everlode.recovery.journal import RecoveryJournal
 from everlode.recovery.operation import recover
 from everlode.recovery.plan import RecoveryPlan
 from everlode.recovery.run import RecoveryResult
-from tests.backed import TOPOLOGY, Backed, story
-from tests.disks import small_disk
-from tests.poison import BYTES, KEYS, append, spoil
+from tests.support.facts.poison import BYTES, KEYS, append, spoil
+from tests.support.processes.disks import small_disk
+from tests.support.world.backed import TOPOLOGY, Backed, story
 
 pytestmark = pytest.mark.timeout(280)
 FACTS = story(seed=2, tasks=30)

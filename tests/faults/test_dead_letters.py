@@ -11,7 +11,7 @@ from confluent_kafka import Producer
 from everlode.adapters.kafka_admin import alter_topic
 from everlode.errors import Unavailable
 from everlode.topics.names import dead_letter_topic, fact_topic
-from tests.projected import Lab, as_other, histories
+from tests.support.world.projected import Lab, as_other, histories
 
 pytestmark = pytest.mark.timeout(120)
 TOPIC = fact_topic("eu.1", "tasks")

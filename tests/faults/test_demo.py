@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from everlode.demo.workload import LASTING_MS
+from everlode.workload.plan import LASTING_MS
 
 SECONDS = 400
 """Far above what a run takes; a run that hangs ends here."""

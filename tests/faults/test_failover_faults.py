@@ -33,7 +33,7 @@ from everlode.events.recovery import OperationStep, TaskManagerRecoveryEnded
 from everlode.events.tasks import TaskAssigned, TaskMigrated, TaskSubmitted
 from everlode.sdk import MiningClient
 from everlode.stack import NativeStack
-from tests.whole_topic import records
+from tests.support.facts.whole_topic import records
 
 pytestmark = pytest.mark.timeout(280)
 T = TypeVar("T")

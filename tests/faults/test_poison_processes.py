@@ -20,9 +20,9 @@ from everlode.events.base import Command, CommandHeader, Fact
 from everlode.events.health import DetectorStarted
 from everlode.events.validations import ValidationDecided
 from everlode.topics.names import command_topic, dead_letter_topic
-from tests.poison import BYTES, KEYS, append, spoil
-from tests.projecting import envelope, fact
-from tests.region import Region, until
+from tests.support.facts.poison import BYTES, KEYS, append, spoil
+from tests.support.world.projecting import envelope, fact
+from tests.support.world.region import Region, until
 
 pytestmark = pytest.mark.timeout(180)
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

@@ -23,17 +23,17 @@ from everlode.events.catalogue import FACT_COMPONENTS, STATE_COMPONENTS
 from everlode.events.schemas import SchemaPublished
 from everlode.events.states import State
 from everlode.events.validations import FraudSuspected
+from everlode.log.facts import FactLog
+from everlode.log.learn import learner
 from everlode.primary.folds import Folds
-from everlode.projector.learn import learner
 from everlode.sdk import EventConsumer
 from everlode.sdk.consumer import Received
-from everlode.sdk.facts import FactLog
 from everlode.sdk.link import RegionLink
 from everlode.state.dispatch import evolve_fact
 from everlode.topics.names import reply_topic, state_topic
 from everlode.topics.partition import partition_of
-from tests.poison import BYTES, KEYS, Pair, append, mock_broker, spoil
-from tests.projecting import BEGAN, envelope, fact, topic_of
+from tests.support.facts.poison import BYTES, KEYS, Pair, append, mock_broker, spoil
+from tests.support.world.projecting import BEGAN, envelope, fact, topic_of
 
 pytestmark = pytest.mark.timeout(60)
 DAMAGES = {**BYTES, **KEYS, "wrong_topic": "wrong_topic"}

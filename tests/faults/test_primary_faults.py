@@ -29,10 +29,10 @@ from everlode.events.validations import FraudCleared, FraudSuspected
 from everlode.sdk import EventProducer, MiningClient
 from everlode.topics.names import command_topic, dead_letter_topic, fact_topic
 from everlode.topics.partition import partition_of
-from tests.region import PARTITIONS, Region, until
+from tests.support.world.region import PARTITIONS, Region, until
 
 pytestmark = pytest.mark.timeout(180)
-DYING = "tests.dying_node"
+DYING = "tests.support.processes.dying_node"
 
 
 @pytest.fixture(scope="module")

@@ -11,6 +11,7 @@ import pytest
 from confluent_kafka import OFFSET_END, TopicPartition
 from confluent_kafka.admin import AdminClient
 
+from everlode.adapters.clock import WallClock
 from everlode.adapters.kafka import Indefinite, Raw, Record, Writer
 from everlode.agents.projection import Message
 from everlode.avro.codec import MARKER, Codec, encode_fact
@@ -20,15 +21,14 @@ from everlode.events.base import Fact, ScopeEpoch
 from everlode.events.catalogue import FACT_COMPONENTS
 from everlode.events.health import GapFound
 from everlode.events.tasks import TaskDeleted
-from everlode.projector import learn
+from everlode.log import learn
+from everlode.log.signals import SignalWriter
 from everlode.projector.findings import Findings
-from everlode.projector.process import Projector
+from everlode.projector.live import Projector
 from everlode.projector.worker import Outside
-from everlode.sdk.clock import WallClock
-from everlode.sdk.signals import SignalWriter
 from everlode.topics.names import fact_topic
-from tests.projected import TOPOLOGY, Lab, as_other, histories
-from tests.projecting import envelope, fact, newer
+from tests.support.world.projected import TOPOLOGY, Lab, as_other, histories
+from tests.support.world.projecting import envelope, fact, newer
 
 pytestmark = pytest.mark.timeout(180)
 HISTORY = histories()

@@ -16,10 +16,10 @@ from everlode.events.catalogue import FACT_COMPONENTS
 from everlode.events.control import GenerationSwitched
 from everlode.topics.names import fact_topic
 from everlode.topics.partition import partition_of
-from tests.backed import STORY_EPOCHS, STORY_SCOPE, story
-from tests.decided import decide
-from tests.projected import TOPOLOGY, Lab
-from tests.region import Node, until
+from tests.support.facts.decided import decide
+from tests.support.world.backed import STORY_EPOCHS, STORY_SCOPE, story
+from tests.support.world.projected import TOPOLOGY, Lab
+from tests.support.world.region import Node, until
 
 pytestmark = pytest.mark.timeout(240)
 

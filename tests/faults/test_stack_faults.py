@@ -30,12 +30,12 @@ from everlode.adapters.kafka_admin import (
 from everlode.cli.main import run
 from everlode.errors import ConfigError, Locked, NotFound, Unavailable
 from everlode.stack import Endpoints, Limits, NativeStack
-from everlode.stack.detach import start_detached, stop_detached
 from everlode.stack.doctor import examine
-from everlode.stack.lock import holder, read_record
-from everlode.stack.supervisor import save_options
+from everlode.stack.native.detach import start_detached, stop_detached
+from everlode.stack.native.lock import holder, read_record
+from everlode.stack.native.supervisor import save_options
 from everlode.topics import Topology, state_topics
-from tests.disks import small_disk
+from tests.support.processes.disks import small_disk
 
 pytestmark = pytest.mark.timeout(120)
 ONE = Topology(regions=("eu",), control_replication=1, control_min_insync=1)

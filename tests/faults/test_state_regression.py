@@ -15,17 +15,17 @@ import pytest
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._config import AlterConfigOpType, ConfigEntry, ConfigResource
 
-from everlode.adapters.postgres import current_generation
+from everlode.adapters.postgres_read import current_generation
 from everlode.backup.operation import back_up
-from everlode.demo.recount import LoggedEvent, differing, recount
 from everlode.events.base import Fact
 from everlode.projection.tables import COMPONENTS
+from everlode.proof.recount import LoggedEvent, differing, recount
 from everlode.recovery.operation import recover
 from everlode.recovery.plan import RecoveryPlan
 from everlode.topics.names import state_topic
-from tests.backed import TOPOLOGY, Backed, story
-from tests.region import Node, until
-from tests.whole_topic import records
+from tests.support.facts.whole_topic import records
+from tests.support.world.backed import TOPOLOGY, Backed, story
+from tests.support.world.region import Node, until
 
 pytestmark = pytest.mark.timeout(280)
 PLAN = RecoveryPlan(plan_name="test", disaster_type="database-corruption", target_region="eu")

@@ -13,7 +13,8 @@ import pytest
 from everlode.adapters.kafka import Record, Writer
 from everlode.adapters.kafka_admin import ensure_topics
 from everlode.adapters.kafka_sender import Sender
-from everlode.adapters.postgres import Projection, current_generation
+from everlode.adapters.postgres import Projection
+from everlode.adapters.postgres_read import current_generation
 from everlode.avro.codec import encode_fact, encode_state
 from everlode.backup import create, cut
 from everlode.backup.container import DELETED, PARKED, read
@@ -28,16 +29,16 @@ from everlode.events.base import Fact
 from everlode.events.recovery import ComponentRecoveryEnded, OperationStep, RecoveryEnded
 from everlode.projection.tables import COMPONENTS
 from everlode.projector.bulk import catch_up
-from everlode.projector.worker import Home, Outside, PartitionWorker, fact_topics
+from everlode.projector.worker import Home, Outside, PartitionWorker
 from everlode.recovery.operation import recover
 from everlode.recovery.plan import RecoveryPlan
 from everlode.recovery.run import RecoveryResult
 from everlode.state.dispatch import evolve_fact
-from everlode.topics import state_topics
+from everlode.topics import fact_topics, state_topics
 from everlode.topics.names import state_topic
-from tests.backed import STORY_EPOCHS, STORY_SCOPE, TOPOLOGY, Backed, Rows, story
-from tests.decided import decide
-from tests.whole_topic import records
+from tests.support.facts.decided import decide
+from tests.support.facts.whole_topic import records
+from tests.support.world.backed import STORY_EPOCHS, STORY_SCOPE, TOPOLOGY, Backed, Rows, story
 
 pytestmark = pytest.mark.timeout(280)
 PLAN = RecoveryPlan(plan_name="test", disaster_type="database-corruption", target_region="eu")

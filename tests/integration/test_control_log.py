@@ -16,8 +16,8 @@ from everlode.errors import IntegrityError, Unavailable
 from everlode.events.base import Envelope, Fact
 from everlode.events.control import LeaseRenewed, NodeJoined, ScopeAssigned
 from everlode.events.health import DetectorStarted
-from tests.poison import BYTES, KEYS, append, mock_broker, spoil
-from tests.region import until
+from tests.support.facts.poison import BYTES, KEYS, append, mock_broker, spoil
+from tests.support.world.region import until
 
 pytestmark = pytest.mark.timeout(60)
 SCOPE = "task-manager/eu"

@@ -21,8 +21,8 @@ from everlode.events.health import DetectorStarted, NodeLost, NodeSuspected
 from everlode.events.heartbeats import NodeBeat, ProbeAnswered
 from everlode.stack import NativeStack
 from everlode.topics import Topology, catalogue
-from tests.poison import BYTES, KEYS, spoil
-from tests.whole_topic import records
+from tests.support.facts.poison import BYTES, KEYS, spoil
+from tests.support.facts.whole_topic import records
 
 pytestmark = pytest.mark.timeout(110)
 BEATS, HEALTH, DEAD = "detect.1.heartbeats", "detect.1.health", "dlt.detector.detect.1.heartbeats"

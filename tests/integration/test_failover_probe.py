@@ -6,8 +6,7 @@ import socket
 
 import pytest
 
-from everlode.failover.probe import probe
-from everlode.sdk.probe import ProbeEndpoint
+from everlode.membership.probe import ProbeEndpoint, probe
 
 pytestmark = pytest.mark.timeout(30)
 

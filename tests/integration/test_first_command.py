@@ -17,7 +17,7 @@ from everlode.adapters.kafka_control import ControlFollower, ControlLog
 from everlode.events.control import ScopeAssigned
 from everlode.sdk import Endpoints
 from everlode.stack import NativeStack
-from tests.region import until
+from tests.support.world.region import until
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()

@@ -19,8 +19,8 @@ from everlode.control.roles import Role, RoleChange
 from everlode.errors import IntegrityError, Refusal
 from everlode.events.control import BackupReleased, ScopeAssigned
 from everlode.sdk import AsyncNodeAgent, Identity, Load, NodeAgent
-from tests.region import until
-from tests.whole_topic import records
+from tests.support.facts.whole_topic import records
+from tests.support.world.region import until
 
 pytestmark = pytest.mark.timeout(60)
 SCOPE = "rewards/eu"

@@ -9,12 +9,13 @@ from typing import Any
 
 import pytest
 
-from everlode.adapters.postgres import Projection, Taken, current_generation
+from everlode.adapters.postgres import Projection, Taken
+from everlode.adapters.postgres_read import current_generation
 from everlode.errors import FencedOut, NotFound, Precondition, Unavailable
 from everlode.projection.fold import UNKNOWN, Incoming, Known, Outcome, PartitionFold, Position
 from everlode.projection.tables import row
 from everlode.stack import NativeStack
-from tests.projecting import COMPONENTS, fact, incoming, opened, topic_of
+from tests.support.world.projecting import COMPONENTS, fact, incoming, opened, topic_of
 
 pytestmark = pytest.mark.timeout(120)
 TOPICS = [topic_of(c) for c in COMPONENTS]

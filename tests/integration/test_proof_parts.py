@@ -11,16 +11,16 @@ from everlode.adapters.kafka import Record
 from everlode.adapters.kafka_sender import Sender
 from everlode.adapters.postgres import Projection
 from everlode.avro.codec import encode_fact
-from everlode.demo.findings import Proof
-from everlode.demo.proof import prove
 from everlode.events.base import Fact
 from everlode.projector.bulk import catch_up
-from everlode.projector.worker import Home, PartitionWorker, fact_topics
+from everlode.projector.worker import Home, PartitionWorker
+from everlode.proof.findings import Proof
+from everlode.proof.prove import prove
+from everlode.settings.endpoints import Endpoints
 from everlode.stack import NativeStack
-from everlode.stack.endpoints import Endpoints
-from everlode.topics import Topology
+from everlode.topics import Topology, fact_topics
 from everlode.topics.partition import partition_of
-from tests.projecting import fact, topic_of
+from tests.support.world.projecting import fact, topic_of
 
 PARTITIONS = 2
 TOPOLOGY = Topology(regions=("eu",), control_replication=1, control_min_insync=1)

@@ -19,12 +19,12 @@ from minio.retention import Retention
 from everlode.adapters.s3 import S3Store
 from everlode.adapters.s3_buckets import ensure_buckets
 from everlode.errors import ConfigError, NotFound, Unavailable
-from everlode.stack.cache import cache_dir
-from everlode.stack.object_server import choose
-from everlode.stack.object_store import command
-from everlode.stack.ports import HOST
-from everlode.stack.process import Process
-from tests.store_contract import StoreContract
+from everlode.stack.native.cache import cache_dir
+from everlode.stack.native.object_server import choose
+from everlode.stack.native.object_store import command
+from everlode.stack.native.ports import HOST
+from everlode.stack.native.process import Process
+from tests.support.stores.store_contract import StoreContract
 
 KEYS = ("test-access", "test-secret-key-0123456789")
 pytestmark = pytest.mark.timeout(600)  # MinIO may have to be built, once

@@ -42,8 +42,8 @@ from everlode.sdk import (
     Unknown,
 )
 from everlode.topics.partition import partition_of
-from tests.region import PARTITIONS, Region, until
-from tests.whole_topic import records
+from tests.support.facts.whole_topic import records
+from tests.support.world.region import PARTITIONS, Region, until
 
 pytestmark = pytest.mark.timeout(180)
 TOPIC = "eu.1.rewards"

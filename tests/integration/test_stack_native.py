@@ -18,7 +18,7 @@ from everlode.errors import ConfigError
 from everlode.stack import Endpoints, NativeStack
 from everlode.stack.doctor import examine
 from everlode.topics import Topology, catalogue, mirrored_topics
-from tests.region import until
+from tests.support.world.region import until
 
 pytestmark = pytest.mark.timeout(240)
 DAY_MS = 86_400_000

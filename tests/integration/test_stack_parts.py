@@ -13,10 +13,10 @@ import pytest
 
 from everlode.cli.main import run
 from everlode.errors import ConfigError, IntegrityError, Unavailable
-from everlode.stack.cache import cache_dir
-from everlode.stack.jars import Jar, lock_digest, provide_jars, read_lock
-from everlode.stack.lock import holder
-from everlode.stack.object_server import choose
+from everlode.stack.native.cache import cache_dir
+from everlode.stack.native.jars import Jar, lock_digest, provide_jars, read_lock
+from everlode.stack.native.lock import holder
+from everlode.stack.native.object_server import choose
 
 pytestmark = pytest.mark.timeout(60)
 

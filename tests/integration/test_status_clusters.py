@@ -23,12 +23,12 @@ from everlode.events.catalogue import FACT_COMPONENTS
 from everlode.events.control import ScopeAssigned
 from everlode.events.heartbeats import MinerBeat
 from everlode.events.stamp import stamp_at
-from everlode.projection.queries import KINDS, Asked, cluster
-from everlode.projector.process import Projector
+from everlode.projector.live import Projector
 from everlode.topics.names import fact_topic
 from everlode.topics.partition import partition_of
-from tests.backed import story
-from tests.projected import TOPOLOGY, Lab
+from everlode.views.clusters import KINDS, Asked, cluster
+from tests.support.world.backed import story
+from tests.support.world.projected import TOPOLOGY, Lab
 
 pytestmark = pytest.mark.timeout(180)
 NOW_MS = 1_790_000_000_000

@@ -16,7 +16,7 @@ from everlode.events.states import FraudState, MinerState, ValidationState
 from everlode.events.tasktypes import DEFAULT_TASK_TYPES
 from everlode.events.validations import FraudCleared
 from everlode.state.fraudrules import GUILTY, weight
-from tests.state_home import Home
+from tests.support.world.state_home import Home
 
 SLIP = 0.03
 """How often the honest are wrong, as miners and as reviewers."""

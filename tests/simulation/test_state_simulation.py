@@ -25,21 +25,21 @@ from everlode.events.base import Command, CommandHeader, Envelope, Event, Fact
 from everlode.events.miners import MinerRegistered
 from everlode.events.stamp import HybridClock
 from everlode.events.states import FraudState, MinerState, RewardState, TaskState, ValidationState
-from everlode.miners.service import MinerComponent
+from everlode.log.facts import Placed
+from everlode.miners.component import MinerComponent
 from everlode.primary.batch import Batch, Source
 from everlode.primary.component import Component
-from everlode.rewards.service import RewardComponent
-from everlode.sdk.facts import Placed
+from everlode.rewards.component import RewardComponent
 from everlode.sdk.reference import solution_hash
 from everlode.state.formulas import reward_of
 from everlode.state.reward import reward_id
 from everlode.state.validation import vote_wanted
 from everlode.state.view import Where
-from everlode.tasks.service import TaskComponent
+from everlode.tasks.component import TaskComponent
 from everlode.topics import Topology
 from everlode.topics.names import split_fact_topic
-from everlode.validation.service import ValidationComponent
-from tests.state_commands import DEADLINE, NOW, register, solution, submit
+from everlode.validations.component import ValidationComponent
+from tests.support.facts.state_commands import DEADLINE, NOW, register, solution, submit
 
 TOPOLOGY = Topology(partitions=1)
 MINERS = tuple(f"m{n}" for n in range(12))

@@ -21,7 +21,7 @@ from everlode.backup.manifest import (
 )
 from everlode.backup.verify import signed_manifest
 from everlode.errors import ConfigError, EverlodeError, IntegrityError, NotFound, WrongKey
-from tests.memory_store import MemoryStore
+from tests.support.stores.memory_store import MemoryStore
 
 ENTRY = ObjectEntry(
     key="eu/b/tasks-0.avro.enc", component="tasks", partition=0, records=3, plain_sha256="1" * 64,

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from everlode.balancing.assign import choose_manager, choose_miner, fits
 from everlode.events.states import MinerState, TaskState
 from everlode.state.dispatch import evolve_fact
-from tests.projecting import fact
+from tests.support.world.projecting import fact
 
 
 @cache

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from everlode.adapters.clock import PacedClock, WallClock, instant, millis
 from everlode.errors import ConfigError
-from everlode.sdk.clock import PacedClock, WallClock, instant, millis
 
 _steps = st.lists(
     st.tuples(st.integers(1, 10_000), st.integers(0, 10_000_000)), min_size=1, max_size=8

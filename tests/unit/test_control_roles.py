@@ -7,11 +7,11 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
+from everlode.adapters.clock import instant
 from everlode.control.fold import ControlState, apply
 from everlode.control.roles import Role, Roles
 from everlode.events.base import Envelope, Event, Fact
 from everlode.events.control import LeaseRenewed, ScopeAssigned
-from everlode.sdk.clock import instant
 
 SCOPE = "task-manager/eu"
 PRIMARY, SECONDARY, FENCED = Role.PRIMARY, Role.SECONDARY, Role.FENCED

@@ -15,7 +15,7 @@ import pytest
 
 from everlode.cli.main import run
 from everlode.demo.run import Outcome
-from everlode.demo.trace import NODE_COLUMNS, POD_COLUMNS
+from everlode.workload.trace import NODE_COLUMNS, POD_COLUMNS
 
 POD_HEADER = ",".join(POD_COLUMNS)
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from everlode.demo.meter import ALL, Meter, Seen, processes, proportional
 from everlode.demo.only_one import only_one
 from everlode.errors import Locked
+from everlode.fleet.meter import ALL, Meter, Seen, processes, proportional
 
 
 def seen(parent: int, cpu_s: float, began: int = 1) -> Seen:

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from everlode.demo.collect import failover, failures, fraud
-from everlode.demo.findings import Proof
 from everlode.demo.report import html, save, summary
-from everlode.demo.trace import generate, share_of
-from everlode.demo.workload import plan
+from everlode.proof.findings import Proof
+from everlode.workload.plan import plan
+from everlode.workload.trace import generate, share_of
 
 P1 = {"answered": 10, "deadline_ms": 15_000, "share_within_deadline": 1.0, "longest_gap_ms": 5,
       "slowest_answer_ms": 7, "errors_seen_by_clients": [], "error_count": 0, "refused": {},

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from everlode.demo.only_one import only_one
-from everlode.demo.run import MOMENTS, Demo, Options
+from everlode.demo.options import MOMENTS, Options
+from everlode.demo.run import Demo
 from everlode.errors import Unavailable
 
 
@@ -95,14 +96,14 @@ def test_proved_run_leaves_nothing_and_an_unproved_one_its_logs(tmp_path: Path) 
     bad.wrong = ["reward t|m: paid twice"]
     bad.run()
     assert bad.root.exists()
-    assert not bad.plan_file.stack_dir.exists()
+    assert not bad._plan.stack_dir.exists()
 
 
 def test_kept_run_leaves_everything(tmp_path: Path) -> None:
     demo = Rehearsal(tmp_path, keep=True)
     demo.run()
     assert demo.root.exists()
-    assert demo.plan_file.stack_dir.exists()
+    assert demo._plan.stack_dir.exists()
 
 
 @pytest.mark.parametrize("step", ["up", "work", "backup", "recover", "prove"])
@@ -116,5 +117,5 @@ def test_step_that_fails_ends_the_run_and_frees_the_lock(
         demo.run()
     assert demo.steps[-1] == step
     assert demo.root.exists()
-    assert not demo.plan_file.stack_dir.exists()
+    assert not demo._plan.stack_dir.exists()
     only_one().close()

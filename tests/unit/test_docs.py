@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -82,7 +83,7 @@ def test_format_names_every_field_of_manifest_and_plan(model: type[BaseModel]) -
 
 
 def test_glossary_explains_every_cluster_figure() -> None:
-    source = (ROOT / "streams/everlode/projection/queries.py").read_text()
+    source = (ROOT / "services/everlode/views/clusters.py").read_text()
     figures = {
         key.value
         for function in ast.parse(source).body
@@ -102,15 +103,29 @@ def test_glossary_explains_every_cluster_figure() -> None:
     assert figures - named == set()
 
 
-def test_architecture_code_map_names_every_package_and_no_other() -> None:
+def test_architecture_code_map_is_the_import_contract() -> None:
     text = (ROOT / "docs/architecture.md").read_text()
     table = text.partition("## Code map")[2].partition("\n## ")[0]
-    cells = re.findall(r"^\| \| (.+?) \|", table, re.M)
-    named = {name for cell in cells for name in re.findall(r"`(\w+)`", cell)}
-    found = {
-        path.parent.name
-        for root in ("schemas", "streams", "services")
-        for path in (ROOT / root / "everlode").glob("*/__init__.py")
-    } | {"errors", "settings"}
-    assert found - named == set()
-    assert named - found == set()
+    floors = [
+        frozenset(re.findall(r"`(\w+)`", cell))
+        for cell in re.findall(r"^\| \| (`.+?) \|", table, re.M)
+    ]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    (layers,) = [
+        contract["layers"]
+        for contract in project["tool"]["importlinter"]["contracts"]
+        if contract["type"] == "layers"
+    ]
+    assert floors == [frozenset(re.findall(r"\((\w+)\)", layer)) for layer in layers]
+
+
+def test_import_contract_keeps_the_packages_of_a_floor_apart() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    together = {
+        layer
+        for contract in project["tool"]["importlinter"]["contracts"]
+        if contract["type"] == "layers"
+        for layer in contract["layers"]
+        if ":" in layer
+    }
+    assert together == {"(avro) : (topics) : (events)"}

@@ -22,11 +22,11 @@ from everlode.events.validations import (
     ValidationDecided,
 )
 from everlode.primary.batch import Batch, Source
-from everlode.rewards.service import PAY_AGAIN_S, RewardComponent
+from everlode.rewards.component import PAY_AGAIN_S, RewardComponent
 from everlode.rewards.sink import JournalSink
 from everlode.state.view import Where
 from everlode.topics import Topology
-from tests.state_commands import fact_of
+from tests.support.facts.state_commands import fact_of
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 WALL_MS = 1_000_000

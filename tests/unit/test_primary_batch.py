@@ -12,7 +12,7 @@ from everlode.events import commands as c
 from everlode.events.base import Command, CommandHeader, Envelope
 from everlode.events.stamp import MAX_AHEAD_MS, HybridClock, stamp_at
 from everlode.events.states import MinerState
-from everlode.miners.service import MinerComponent
+from everlode.miners.component import MinerComponent
 from everlode.primary.batch import FUTURE, Batch, Source
 from everlode.primary.component import Owed
 from everlode.topics import Topology

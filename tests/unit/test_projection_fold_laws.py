@@ -11,7 +11,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from everlode.projection.fold import Incoming
-from tests.projecting import COMPONENTS, SCOPE, Folding, barrier, fact, incoming, opened, topic_of
+from tests.support.world.projecting import (
+    COMPONENTS,
+    SCOPE,
+    Folding,
+    barrier,
+    fact,
+    incoming,
+    opened,
+    topic_of,
+)
 
 Log = list[Incoming]
 few = settings(max_examples=40)

@@ -9,7 +9,7 @@ from types import MappingProxyType
 from everlode.control.fold import ControlState, ScopeState
 from everlode.events.control import ScopeAssigned
 from everlode.projector.epochs import DecidedEpochs
-from tests.projecting import SCOPE, fact, incoming
+from tests.support.world.projecting import SCOPE, fact, incoming
 
 
 class Control:

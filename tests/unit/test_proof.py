@@ -11,16 +11,23 @@ from typing import Any
 import pytest
 
 from everlode.avro.codec import Codec, encode_fact, encode_state
-from everlode.demo.findings import Proof
-from everlode.demo.money import about_money, check_ledger, check_rewards
-from everlode.demo.promises import availability, during, reconnected
-from everlode.demo.proof import check_copy, check_dense, check_journal, check_same, compare, decoded
-from everlode.demo.recount import Fields, LoggedEvent, epochs_decided, recount
 from everlode.events import miners as m
 from everlode.events import rewards as r
 from everlode.events import tasks as t
 from everlode.events import validations as v
 from everlode.events.base import Envelope, Event, Fact, LedgerEntry
+from everlode.proof.findings import Proof
+from everlode.proof.money import about_money, check_ledger, check_rewards
+from everlode.proof.promises import availability, during, reconnected
+from everlode.proof.prove import (
+    check_copy,
+    check_dense,
+    check_journal,
+    check_same,
+    compare,
+    decoded,
+)
+from everlode.proof.recount import Fields, LoggedEvent, epochs_decided, recount
 from everlode.state.dispatch import evolve
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)

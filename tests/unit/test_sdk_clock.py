@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from everlode.adapters.clock import PacedClock, instant, millis
 from everlode.errors import ConfigError
-from everlode.sdk.clock import PacedClock, instant, millis
 
 KNOTS = [(1000, 0), (2000, 10_000), (4000, 10_000), (5000, 11_000)]
 

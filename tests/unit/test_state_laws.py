@@ -31,7 +31,7 @@ from everlode.events.states import (
     ValidationState,
 )
 from everlode.state import dispatch, fraud, miner, reward, task, validation
-from tests.state_commands import fact_of
+from tests.support.facts.state_commands import fact_of
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 HASHES = ("a" * 64, "b" * 64, "c" * 64)

@@ -24,8 +24,8 @@ from everlode.state.reactions import command_id, react
 from everlode.state.reward import slash_id
 from everlode.state.validation import drawn_for_audit, vote_wanted
 from everlode.state.view import HomeView
-from tests.state_commands import NOW, fact_of, sha256_of, solution, submit
-from tests.state_home import COMPONENTS, MINERS, WHERE, Home
+from tests.support.facts.state_commands import NOW, fact_of, sha256_of, solution, submit
+from tests.support.world.state_home import COMPONENTS, MINERS, WHERE, Home
 
 
 def test_good_solution_goes_all_the_way_to_its_reward() -> None:

@@ -20,9 +20,9 @@ from everlode.state import dispatch
 from everlode.state.formulas import penalty_of, reputation_after, reward_of, stake_of
 from everlode.state.miner import MOST_DEPOSITS, average_score_ppm, locks_after
 from everlode.state.task import OVERDUE, used_attempts
-from tests.state_commands import fact_of
-from tests.state_commands import solution as solution_of
-from tests.state_commands import submit as submit_task
+from tests.support.facts.state_commands import fact_of
+from tests.support.facts.state_commands import solution as solution_of
+from tests.support.facts.state_commands import submit as submit_task
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 LATER = NOW + timedelta(hours=1)

@@ -10,12 +10,12 @@ from everlode.events import commands as c
 from everlode.events import miners as me
 from everlode.events.base import Event
 from everlode.events.states import TaskState
+from everlode.log.facts import Placed
 from everlode.primary.component import Owed
-from everlode.sdk.facts import Placed
 from everlode.state import dispatch
-from everlode.tasks.service import TaskComponent
+from everlode.tasks.component import TaskComponent
 from everlode.topics import Topology
-from tests.state_commands import NOW, fact_of, register, submit
+from tests.support.facts.state_commands import NOW, fact_of, register, submit
 
 SOON = NOW + timedelta(hours=1)
 MINUTE = timedelta(minutes=1)

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from everlode.demo.trace import (
+from everlode.errors import ConfigError
+from everlode.workload.trace import (
     GPU_MIX,
     LONGEST,
     NODE_COLUMNS,
@@ -23,7 +24,6 @@ from everlode.demo.trace import (
     load,
     share_of,
 )
-from everlode.errors import ConfigError
 
 NODES = [
     ",".join(NODE_COLUMNS),

@@ -9,16 +9,16 @@ from typing import Any
 
 import pytest
 
+from everlode.adapters.clock import WallClock
 from everlode.events.commands import CastVote
 from everlode.events.states import ValidationState
 from everlode.events.validations import ValidationRequested
-from everlode.sdk.clock import WallClock
 from everlode.sdk.reference import Solution, Verdict
 from everlode.state.dispatch import evolve_fact
-from everlode.validation import validator as validating
-from everlode.validation.validator import Validator
-from tests.backed import story
-from tests.region import until
+from everlode.validations import validator as validating
+from everlode.validations.validator import Validator
+from tests.support.world.backed import story
+from tests.support.world.region import until
 
 
 def waiting() -> dict[str, ValidationState]:

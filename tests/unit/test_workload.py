@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from everlode.demo.trace import Node, Trace, generate, share_of
-from everlode.demo.workload import COLLUDERS, NEVER_FITS, VICES, Workload, knots, plan
+from everlode.adapters.clock import PacedClock
 from everlode.errors import ConfigError
-from everlode.sdk.clock import PacedClock
 from everlode.state.fraudrules import READ_BYTES_PER_MS
+from everlode.workload.plan import COLLUDERS, NEVER_FITS, VICES, Workload, knots, plan
+from everlode.workload.trace import Node, Trace, generate, share_of
 
 REGIONS = ("eu", "us", "ap")
 WHOLE = generate(7)

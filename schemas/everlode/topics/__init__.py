@@ -3,9 +3,10 @@
 from everlode.topics.catalogue import (
     TopicSpec,
     catalogue,
+    fact_topics,
     mirrored_topics,
     state_topics,
 )
 from everlode.topics.topology import Topology
 
-__all__ = ["TopicSpec", "Topology", "catalogue", "mirrored_topics", "state_topics"]
+__all__ = ["TopicSpec", "Topology", "catalogue", "fact_topics", "mirrored_topics", "state_topics"]

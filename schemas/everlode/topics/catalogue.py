@@ -56,6 +56,11 @@ def catalogue(topology: Topology, generation: int = 1) -> tuple[TopicSpec, ...]:
     return tuple(sorted(specs, key=lambda s: (s.cluster, s.name)))
 
 
+def fact_topics(topology: Topology) -> list[str]:
+    """All fact topics of all origins, in a fixed order."""
+    return [fact_topic(o, c) for o in topology.origins for c in FACT_COMPONENTS]
+
+
 def mirrored_topics(topology: Topology, source: str) -> tuple[str, ...]:
     """Topics that other regions copy from region `source`: its own, never a pattern."""
     origin = topology.origin(source)

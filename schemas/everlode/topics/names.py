@@ -40,3 +40,8 @@ def split_fact_topic(topic: str) -> tuple[str, str]:
 def region_of(origin: str) -> str:
     """Region of an origin: eu.1 → eu."""
     return origin.rpartition(".")[0]
+
+
+def schema_of(generation: int) -> str:
+    """Name of a generation's schema."""
+    return f"g{int(generation)}"

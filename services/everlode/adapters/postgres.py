@@ -8,18 +8,15 @@ stopped and has lost its partition changes nothing. Shell.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from typing import Any, NamedTuple
 
-import psycopg
-from psycopg import sql
-
 from everlode.adapters.postgres_batch import Batch
+from everlode.adapters.postgres_read import Generation, translated
 from everlode.avro.codec import Codec
-from everlode.errors import NotFound, Precondition, Unavailable
+from everlode.errors import Precondition
 from everlode.events.base import Fact
 from everlode.projection.fold import UNKNOWN, Incoming, Key, Known, Outcome, PartitionFold, Position
-from everlode.projection.tables import COMPONENTS, column_names, ddl, row, schema_of
+from everlode.projection.tables import COMPONENTS, column_names, ddl, row
 
 
 class Taken(NamedTuple):
@@ -30,27 +27,14 @@ class Taken(NamedTuple):
     parked: list[Incoming]
 
 
-@contextmanager
-def translated(what: str) -> Iterator[None]:
-    try:
-        yield
-    except (psycopg.OperationalError, psycopg.errors.IdleInTransactionSessionTimeout) as error:
-        raise Unavailable(f"PostgreSQL, {what}: {str(error).strip()}", code="postgres") from None
-
-
-class Projection:
+class Projection(Generation):
     """One generation in one database, over one connection. Not thread-safe."""
 
     def __init__(self, conninfo: str, generation: int, owner: str) -> None:
         """Connect. Raises: Unavailable."""
-        self.generation = generation
+        super().__init__(conninfo, generation)
         self.owner = owner
         self._codec = Codec()
-        self._g = schema_of(generation)
-        with translated("connecting"):
-            self._db = psycopg.connect(conninfo, autocommit=True, connect_timeout=10)
-            # one that was stopped within a transaction must not hold its successor up for ever
-            self._db.execute("set idle_in_transaction_session_timeout = '30s'")
         self._batch = Batch(self._db, self._g, owner)
 
     def create(self) -> None:
@@ -59,10 +43,6 @@ class Projection:
             self._db.execute("select pg_advisory_xact_lock(4711)")
             for statement in ddl(self.generation):
                 self._db.execute(statement.encode())
-
-    def close(self) -> None:
-        """Disconnect."""
-        self._db.close()
 
     # -- taking partitions over ----------------------------------------------------------------
 
@@ -261,43 +241,3 @@ class Projection:
         """Remove the generation, wherever it stands."""
         with translated("dropping a generation"):
             self._db.execute(self._sql("drop schema if exists {g} cascade"))
-
-    @contextmanager
-    def at_one_moment(self) -> Iterator[None]:
-        """Within it all queries see the database as the first of them did. Raises: Unavailable."""
-        with translated("reading at one moment"), self._db.transaction():
-            self._db.execute("set transaction isolation level repeatable read, read only")
-            yield
-
-    def query(self, text: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-        """Rows of a query; `{g}` in it is this generation's schema.
-
-        Raises: NotFound: no projector has made the generation's tables yet. Unavailable.
-        """
-        try:
-            with translated("a query"):
-                return self._db.execute(self._sql(text), values).fetchall()
-        except psycopg.errors.UndefinedTable:
-            raise NotFound(
-                f"there is no projection {self._g} in this database yet",
-                code="no_projection",
-                hint="everlode projector run makes it",
-            ) from None
-
-    def _sql(self, text: str, component: str = "") -> sql.Composed:
-        return sql.SQL(text).format(
-            g=sql.Identifier(self._g), c=sql.Identifier(component or "none")
-        )
-
-
-def current_generation(conninfo: str) -> int:
-    """The generation that is current in a database; 1 in an empty one. Raises: Unavailable."""
-    with (
-        translated("reading the generation"),
-        psycopg.connect(conninfo, autocommit=True, connect_timeout=10) as db,
-    ):
-        found = db.execute("select to_regclass('everlode.current')").fetchone()
-        if found is None or found[0] is None:
-            return 1
-        value = db.execute("select generation from everlode.current").fetchone()
-    return int(value[0]) if value else 1

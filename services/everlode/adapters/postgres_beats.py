@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from everlode.adapters.postgres import Projection, translated
+from everlode.adapters.postgres import Projection
+from everlode.adapters.postgres_read import translated
 
 
 class Beats(Projection):

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from everlode.adapters.kafka_admin import topic_ids
-from everlode.adapters.postgres import Projection, current_generation
+from everlode.adapters.postgres import Projection
+from everlode.adapters.postgres_read import current_generation
 from everlode.adapters.s3 import ObjectStore
 from everlode.avro import schemas
 from everlode.avro.codec import state_dict
@@ -47,14 +48,13 @@ from everlode.backup.manifest import (
     sha256_of,
 )
 from everlode.errors import IntegrityError, NotFound
-from everlode.events.catalogue import FACT_COMPONENTS, STATES
+from everlode.events.catalogue import STATES
 from everlode.events.stamp import millis_of
+from everlode.log.learn import taught
 from everlode.projection.fold import Known
 from everlode.projection.tables import COMPONENTS
-from everlode.projector.learn import taught
 from everlode.state.dispatch import FOLD_VERSION
-from everlode.topics import Topology, catalogue
-from everlode.topics.names import fact_topic
+from everlode.topics import Topology, catalogue, fact_topics
 
 MANIFEST = "manifest.json"
 STAGING = "everlode-backup-"
@@ -80,10 +80,6 @@ def _timed(timings: dict[str, int], what: str) -> Iterator[None]:
     timings[what] += round((time.monotonic() - began) * 1000)
 
 
-def _fact_topics(topology: Topology) -> list[str]:
-    return [fact_topic(o, c) for o in topology.origins for c in FACT_COMPONENTS]
-
-
 def create_backup(
     source: Source,
     store: ObjectStore,
@@ -106,7 +102,7 @@ def create_backup(
     db = Projection(source.conninfo, generation, "backup")
     try:
         codec = taught(source.bootstrap, source.topology.origins)
-        reader = CutReader(source.bootstrap, db, _fact_topics(source.topology), progress, codec)
+        reader = CutReader(source.bootstrap, db, fact_topics(source.topology), progress, codec)
         with closing(reader):
             timings = dict.fromkeys(("read", "store"), 0)
             positions: list[CutPosition] = []

@@ -26,8 +26,8 @@ from everlode.backup.verify import verify
 from everlode.errors import ConfigError, EverlodeError, Locked
 from everlode.events.control import BackupLeased, BackupReleased
 from everlode.events.recovery import BackupEnded
-from everlode.sdk.announcer import Announcer
-from everlode.stack.endpoints import Endpoints
+from everlode.log.announcer import Announcer
+from everlode.settings.endpoints import Endpoints
 from everlode.topics import Topology
 
 LEASE_S = 15.0

@@ -13,7 +13,7 @@ import typer
 from everlode.adapters.s3 import S3Store
 from everlode.backup.keys import DEFAULT_KEY, KeyRing
 from everlode.errors import ConfigError, IntegrityError
-from everlode.stack.endpoints import Endpoints
+from everlode.settings.endpoints import Endpoints
 from everlode.topics import Topology
 
 app = typer.Typer(
@@ -58,7 +58,7 @@ class Place(NamedTuple):
 def open_place(folder: Path | None, keys: Path | None, bucket: str | None) -> Place:
     """The stack, its store and the keys. Raises: ConfigError; NotFound: no stack there."""
     from everlode.cli.stack import default_dir
-    from everlode.stack.supervisor import saved_topology
+    from everlode.stack.native.supervisor import saved_topology
 
     root = (folder or default_dir()).expanduser().absolute()
     endpoints = Endpoints.load(root)

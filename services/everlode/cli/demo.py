@@ -55,7 +55,8 @@ def demo(
     Exit code 13 when anything differs. Example: everlode demo --share 0.1 --report out
     """
     from everlode.demo import report as reports
-    from everlode.demo.run import Demo, Options
+    from everlode.demo.options import Options
+    from everlode.demo.run import Demo
 
     if speed <= 0:
         raise typer.BadParameter("above 0 expected", param_hint="--speed")

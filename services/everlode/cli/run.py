@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from everlode.errors import ConfigError
-from everlode.stack.endpoints import Endpoints
+from everlode.settings.endpoints import Endpoints
 
 Region = Annotated[str, typer.Option(help="Region it runs in, e.g. eu.")]
 NodeId = Annotated[str, typer.Option(help="Its id, unique in the network, e.g. eu-tm-1.")]
@@ -64,8 +64,8 @@ def run_node(
 
     Example: everlode node run task-manager --region eu --node-id eu-tm-1 --dir STACK
     """
-    from everlode.nodes.build import NodeSpec
-    from everlode.nodes.build import run_node as run
+    from everlode.processes.node import NodeSpec
+    from everlode.processes.node import run_node as run
 
     spec = NodeSpec(kind, region, node_id, validator_kind, priority)
     run(spec, load_endpoints(folder))
@@ -79,7 +79,7 @@ def run_projector(
 
     Example: everlode projector run --region eu --node-id eu-proj-1 --dir STACK
     """
-    from everlode.projector.process import run_projector as run
+    from everlode.processes.projector import run_projector as run
 
     run(region, node_id, load_endpoints(folder))
 
@@ -92,7 +92,7 @@ def run_detector(
 
     Example: everlode detector run --region eu --node-id eu-det-1 --dir STACK
     """
-    from everlode.failover.detector import run_detector as run
+    from everlode.processes.detector import run_detector as run
 
     run(region, node_id, load_endpoints(folder))
 
@@ -105,6 +105,6 @@ def run_coordinator(
 
     Example: everlode coordinator run --region eu --node-id eu-co-1 --dir STACK
     """
-    from everlode.failover.process import run_coordinator as run
+    from everlode.processes.coordinator import run_coordinator as run
 
     run(region, node_id, load_endpoints(folder))

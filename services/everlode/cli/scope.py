@@ -5,11 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from everlode.stack.endpoints import Endpoints
+from everlode.settings.endpoints import Endpoints
+from everlode.settings.environment import settings
+
+if TYPE_CHECKING:
+    from everlode.views.scopes import Seen
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="Who leads what, and why.")
 
@@ -25,10 +29,12 @@ def _root() -> None:
     """Verbs follow."""
 
 
-def _endpoints(folder: Path | None) -> Endpoints:
+def _look(folder: Path | None, scope: str) -> Seen:
     from everlode.cli.stack import default_dir
+    from everlode.views.scopes import look
 
-    return Endpoints.load((folder or default_dir()).expanduser().absolute())
+    endpoints = Endpoints.load((folder or default_dir()).expanduser().absolute())
+    return look(endpoints, scope, settings().load_topology().partitions)
 
 
 def _table(title: str, columns: Sequence[str], rows: Sequence[dict[str, Any]]) -> None:
@@ -49,9 +55,9 @@ def explain(scope: Scope, folder: Folder = None, as_json: AsJson = False) -> Non
 
     Example: everlode scope explain task-manager/eu
     """
-    from everlode.failover.explain import explained, look
+    from everlode.views.scopes import explained
 
-    found = explained(look(_endpoints(folder), scope))
+    found = explained(_look(folder, scope))
     if as_json:
         typer.echo(json.dumps(found, indent=2))
         return
@@ -66,9 +72,7 @@ def history(scope: Scope, folder: Folder = None, as_json: AsJson = False) -> Non
 
     Example: everlode scope history task-manager/eu --json
     """
-    from everlode.failover.explain import look
-
-    found = look(_endpoints(folder), scope).decisions
+    found = _look(folder, scope).decisions
     if as_json:
         typer.echo(json.dumps({"scope": scope, "decisions": found}, indent=2))
         return
@@ -89,9 +93,9 @@ def plan(
 
     Example: everlode scope plan task-manager/eu --node eu-tm-2
     """
-    from everlode.failover.explain import look, planned
+    from everlode.views.scopes import planned
 
-    steps = planned(look(_endpoints(folder), scope), node)
+    steps = planned(_look(folder, scope), node, settings().max_concurrent)
     if as_json:
         typer.echo(json.dumps({"scope": scope, "steps": steps}, indent=2))
         return

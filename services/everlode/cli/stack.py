@@ -23,13 +23,13 @@ from everlode.errors import (
     NotFound,
     Precondition,
 )
-from everlode.stack import Endpoints
-from everlode.stack.detach import start_detached, stop_detached
+from everlode.settings.endpoints import Endpoints
 from everlode.stack.doctor import Diagnosis, examine
-from everlode.stack.lock import Recorded, holder, read_record
-from everlode.stack.parts import provision
-from everlode.stack.process import resident_bytes
-from everlode.stack.supervisor import (
+from everlode.stack.native.detach import start_detached, stop_detached
+from everlode.stack.native.lock import Recorded, holder, read_record
+from everlode.stack.native.parts import provision
+from everlode.stack.native.process import resident_bytes
+from everlode.stack.native.supervisor import (
     StopAsked,
     build,
     load_options,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,8 +14,8 @@ import typer
 
 from everlode.control.fold import ControlState
 from everlode.errors import NotFound, Unavailable
-from everlode.projection import queries
-from everlode.stack.endpoints import Endpoints
+from everlode.settings.endpoints import Endpoints
+from everlode.views import clusters as queries
 
 DEGRADED = 20
 UNKNOWN = "unknown"
@@ -100,15 +100,10 @@ def _control(endpoints: Endpoints) -> tuple[ControlState | None, dict[str, str]]
 
 @contextmanager
 def _projection(endpoints: Endpoints, region: str) -> Iterator[tuple[queries.Query, int]]:
-    from everlode.adapters.postgres import Projection, current_generation
+    from everlode.adapters.postgres_read import Generation
 
-    conninfo = endpoints.regions[region].postgres_conninfo()
-    generation = current_generation(conninfo)
-    projection = Projection(conninfo, generation, "status")
-    try:
-        yield projection.query, generation
-    finally:
-        projection.close()
+    with closing(Generation.current(endpoints.regions[region].postgres_conninfo())) as tables:
+        yield tables.query, tables.generation
 
 
 def _of_region(

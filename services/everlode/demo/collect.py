@@ -5,25 +5,25 @@ from __future__ import annotations
 import platform
 import time
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import psutil
 
 from everlode.adapters.kafka import Reader
-from everlode.adapters.postgres import Projection, current_generation
+from everlode.adapters.postgres_read import Generation
 from everlode.avro.codec import Codec
 from everlode.backup.manifest import Manifest
-from everlode.demo.findings import Proof
-from everlode.demo.journal import read
-from everlode.demo.money import about_money
-from everlode.demo.promises import availability, during, reconnected
-from everlode.demo.workload import LASTING_MS, Workload
+from everlode.demo.options import Options
+from everlode.fleet.meter import Meter
+from everlode.proof.findings import Proof
+from everlode.proof.money import about_money
+from everlode.proof.promises import availability, during, reconnected
 from everlode.recovery.run import RecoveryResult
-from everlode.stack.endpoints import Endpoints
+from everlode.settings.endpoints import Endpoints
 from everlode.topics.names import fact_topic
-
-if TYPE_CHECKING:
-    from everlode.demo.run import Demo
+from everlode.workload.journal import read
+from everlode.workload.plan import LASTING_MS, Workload
 
 SIGKILL = "30 s after the SIGKILL"
 """Name of the window."""
@@ -31,6 +31,30 @@ DEADLINE_MS = 15_000
 """A command answered later than this is late (P1)."""
 VERDICTS = ("NodeSuspected", "NodeLost", "NodeDegraded", "NodeRecovered", "NodeFlapping",
             "DetectorBlind")  # fmt: skip
+
+
+class Ran(NamedTuple):
+    """What a run of the demo was, and what was seen and measured of it."""
+
+    options: Options
+    endpoints: Endpoints
+    workload: Workload
+    journals: list[Path]
+    """Of what was acknowledged, a region each."""
+    statuses: list[dict[str, Any]]
+    """The actors' last words, a region each."""
+    victim: str
+    """The node that was killed."""
+    lasting: int
+    """Tasks that it managed then, and that went on for long enough to be migrated."""
+    windows: dict[str, tuple[int, int]]
+    """Faults: begin and end, milliseconds on the wall."""
+    meter: Meter
+    times: dict[str, float]
+    timeline: list[dict[str, Any]]
+    manifest: Manifest
+    recovery: RecoveryResult
+    proof: Proof
 
 
 def _signals(endpoints: Endpoints, component: str) -> list[tuple[str, dict[str, Any]]]:
@@ -49,8 +73,7 @@ def _signals(endpoints: Endpoints, component: str) -> list[tuple[str, dict[str, 
 def _folded(endpoints: Endpoints) -> dict[str, dict[str, int]]:
     found = {}
     for region, place in endpoints.regions.items():
-        conninfo = place.postgres_conninfo()
-        db = Projection(conninfo, current_generation(conninfo), "report")
+        db = Generation.current(place.postgres_conninfo())
         found[region] = {name: int(v) for name, v in db.query("select * from {g}.counters")}
         db.close()
     return found
@@ -93,46 +116,45 @@ def await_failover(endpoints: Endpoints, victim: str, timeout_s: float) -> None:
         time.sleep(0.5)
 
 
-def _promises(demo: Demo, entries: list[Any], proof: Proof) -> dict[str, Any]:
+def _promises(ran: Ran, entries: list[Any]) -> dict[str, Any]:
     """What the network promises its users, as figures."""
     return {
         "P1_mining_does_not_stop": {
             **availability(entries, DEADLINE_MS),
             "during": {
                 name: during(entries, "eu", window, DEADLINE_MS)
-                for name, window in demo.windows.items()
+                for name, window in ran.windows.items()
             },
         },
         "P2_miners_do_not_notice": {
-            "exceptions_seen": sum(s.get("error_count", 0) for s in demo.statuses()),
-            "submissions_lost": len(proof.lost),
-            "reconnected": reconnected(entries, "eu", demo.victim, demo.windows[SIGKILL]),
+            "exceptions_seen": sum(s.get("error_count", 0) for s in ran.statuses),
+            "submissions_lost": len(ran.proof.lost),
+            "reconnected": reconnected(entries, "eu", ran.victim, ran.windows[SIGKILL]),
         },
         "P3_no_progress_lost": {
-            "acknowledged": proof.progress_acknowledged, "went_back": proof.progress_back,
+            "acknowledged": ran.proof.progress_acknowledged, "went_back": ran.proof.progress_back,
         },
         "P4_rewards_right_and_once": {
-            "paid": proof.rewards_paid,
-            "wrong_or_twice": sum(map(about_money, proof.differences)),
+            "paid": ran.proof.rewards_paid,
+            "wrong_or_twice": sum(map(about_money, ran.proof.differences)),
         },
     }  # fmt: skip
 
 
-def collect(
-    demo: Demo, endpoints: Endpoints, manifest: Manifest, recovery: RecoveryResult, proof: Proof
-) -> dict[str, Any]:
+def collect(ran: Ran) -> dict[str, Any]:
     """The report as plain values."""
-    entries = list(read([demo.plan_file.journal(r) for r in endpoints.regions]))
+    endpoints, manifest, recovery, proof = ran.endpoints, ran.manifest, ran.recovery, ran.proof
+    entries = list(read(ran.journals))
     folded = _folded(endpoints)
     verdicts = Counter(n for n, _ in _signals(endpoints, "health") if n in VERDICTS)
     stream = _signals(endpoints, "recovery")
-    planned = Counter(t.fate for t in demo.workload.tasks)
+    planned = Counter(t.fate for t in ran.workload.tasks)
     report = {
-        "workload": demo.workload.source,
-        "seed": demo.options.seed,
-        "speed": demo.options.speed,
-        "share": demo.options.share,
-        "kill_at": demo.options.kill_at,
+        "workload": ran.workload.source,
+        "seed": ran.options.seed,
+        "speed": ran.options.speed,
+        "share": ran.options.share,
+        "kill_at": ran.options.kill_at,
         "machine": {
             "cores": psutil.cpu_count(), "memory_bytes": psutil.virtual_memory().total,
             "python": platform.python_version(),
@@ -146,13 +168,13 @@ def collect(
             "ended": proof.tasks_by_status,
         },
         "rewards": {"paid": proof.rewards_paid, "paid_micro": proof.paid_micro},
-        "fraud": fraud(demo.workload, proof),
-        "promises": _promises(demo, entries, proof),
+        "fraud": fraud(ran.workload, proof),
+        "promises": _promises(ran, entries),
         "folded": folded,
         "folded_live": sum(v.get("live", 0) for v in folded.values()),
         "folded_bulk": sum(v.get("bulk", 0) + v.get("replay", 0) for v in folded.values()),
         "verdicts": dict(verdicts),
-        "failover": {**failover(stream, demo.victim), "lasting_tasks_at_kill": demo.lasting},
+        "failover": {**failover(stream, ran.victim), "lasting_tasks_at_kill": ran.lasting},
         "backup": {
             "backup_id": manifest.backup_id, "records": sum(o.records for o in manifest.objects),
             "bytes": manifest.total_backup_size, "write_once": manifest.write_once,
@@ -169,11 +191,11 @@ def collect(
             "first_differences": proof.differences[:20],
         },
         "resources": {
-            "peak_resident_bytes": dict(demo.fleet.meter.peak_bytes),
-            "processor_s": {k: round(v, 1) for k, v in demo.fleet.meter.cpu_s.items()},
+            "peak_resident_bytes": dict(ran.meter.peak_bytes),
+            "processor_s": {k: round(v, 1) for k, v in ran.meter.cpu_s.items()},
         },
-        "times_s": {k: round(v, 2) for k, v in demo.times.items() if k.endswith("_s")},
-        "timeline": demo.timeline,
+        "times_s": {k: round(v, 2) for k, v in ran.times.items() if k.endswith("_s")},
+        "timeline": ran.timeline,
     }  # fmt: skip
     report["failures"] = failures(report)
     return report

@@ -24,40 +24,28 @@ from everlode.backup.keys import KeyRing
 from everlode.backup.manifest import Manifest
 from everlode.backup.operation import back_up
 from everlode.control.scopes import scope_of
-from everlode.demo.collect import SIGKILL, await_failover, collect
-from everlode.demo.fleet import Fleet
-from everlode.demo.levels import await_leaders, await_level, await_projectors
-from everlode.demo.meter import proportional
+from everlode.demo.collect import SIGKILL, Ran, await_failover, collect
 from everlode.demo.only_one import only_one
-from everlode.demo.plan_file import PlanFile
-from everlode.demo.proof import prove
-from everlode.demo.workload import knots
+from everlode.demo.options import Options
 from everlode.errors import ConfigError, Unavailable
+from everlode.fleet.fleet import Fleet
+from everlode.fleet.levels import await_leaders, await_level, await_projectors
+from everlode.fleet.meter import proportional
+from everlode.proof.prove import prove
 from everlode.recovery.operation import recover
 from everlode.recovery.plan import RecoveryPlan
 from everlode.recovery.run import RecoveryResult
-from everlode.stack.endpoints import Endpoints
-from everlode.stack.native import NativeStack
+from everlode.settings.endpoints import Endpoints
+from everlode.stack.native.stack import NativeStack
 from everlode.topics import state_topics
+from everlode.workload.file import PlanFile
+from everlode.workload.plan import knots
 
-MOMENTS = ("before-first-assignment", "mid-run", "during-backup", "during-recovery")
 RATE = 62.0
 """Tasks a second at speed 1, clients and miners together."""
 NOT_YET_S = 86_400.0
 READY_S = 2.0
 """Actors wait this long after all of them are registered, so that all know the clock."""
-
-
-class Options(NamedTuple):
-    """What the user asked for."""
-
-    trace: Path | None
-    seed: int
-    speed: float
-    share: float
-    kill_at: str
-    keep: bool
-    root: Path | None = None
 
 
 class Outcome(NamedTuple):
@@ -71,10 +59,7 @@ class Demo:
     """One run. `say(step, text)` gets progress."""
 
     def __init__(self, options: Options, say: Callable[[str, str], None]) -> None:
-        if options.kill_at not in MOMENTS:
-            raise ConfigError(
-                f"--kill-at {options.kill_at!r}", hint=f"one of: {', '.join(MOMENTS)}"
-            )
+        options.check()
         self._options = options
         self._say = say
         name = f"everlode-demo-{secrets.token_hex(4)}"
@@ -236,7 +221,7 @@ class Demo:
     def _start_actors(self) -> None:
         for region in self._topology.regions:
             self.fleet.start(
-                f"actors-{region}", "actors", "everlode.demo.actors", region,
+                f"actors-{region}", "actors", "everlode.workload.actors", region,
                 str(self.root / "plan.json"),
             )  # fmt: skip
         deadline = time.monotonic() + 90
@@ -377,21 +362,10 @@ class Demo:
         self.times["total_s"] = time.monotonic() - self._began
         verdict = f"{len(proof.differences)} differences, {len(proof.lost)} lost events"
         self._mark("proof", f"{proof.compared_keys} keys compared: {verdict}")
-        return collect(self, endpoints, manifest, recovery, proof)
-
-    # -- for the report ----------------------------------------------------------------------
-
-    @property
-    def options(self) -> Options:
-        """What was asked for."""
-        return self._options
-
-    @property
-    def plan_file(self) -> PlanFile:
-        """Where things are."""
-        return self._plan
-
-    @property
-    def workload(self) -> Any:
-        """The plan of the work."""
-        return self._workload
+        return collect(
+            Ran(
+                self._options, endpoints, self._workload, journals, self.statuses(), self.victim,
+                self.lasting, self.windows, self.fleet.meter, self.times, self.timeline, manifest,
+                recovery, proof,
+            )
+        )  # fmt: skip

@@ -17,6 +17,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple
 
+from everlode.adapters.clock import Clock
 from everlode.adapters.dead_letters import DeadLetters
 from everlode.adapters.kafka import Raw, Reader
 from everlode.adapters.kafka_sender import Sender
@@ -30,11 +31,10 @@ from everlode.events.health import NodeLost, NodeSuspected
 from everlode.events.heartbeats import ProbeAnswered
 from everlode.failover.handler import Handler
 from everlode.failover.limits import Limits
-from everlode.failover.probe import probe
 from everlode.failover.watch import ActiveTasks, Beats
-from everlode.sdk.agent import NodeAgent
+from everlode.membership.agent import NodeAgent
+from everlode.membership.probe import probe
 from everlode.sdk.client import MiningClient
-from everlode.sdk.clock import Clock
 from everlode.topics.catalogue import DEAD_LETTER_CONSUMERS
 from everlode.topics.names import fact_topic
 from everlode.topics.partition import partition_of

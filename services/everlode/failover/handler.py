@@ -16,6 +16,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import NamedTuple, Protocol
 
+from everlode.adapters.clock import Clock
 from everlode.control.fold import ControlState, NodeState
 from everlode.control.scopes import COMPONENT_OF
 from everlode.detection.detector import mass_silence
@@ -40,9 +41,8 @@ from everlode.failover.planner import (
     plan,
 )
 from everlode.failover.watch import ActiveTasks, Beats
-from everlode.sdk.agent import NodeAgent
+from everlode.membership.agent import NodeAgent
 from everlode.sdk.client import MiningClient
-from everlode.sdk.clock import Clock
 
 AGAIN_S = 10.0
 """A record of the control log that did not take effect is written again after this time."""

@@ -18,7 +18,7 @@ from everlode.events import recovery as r
 from everlode.events.base import Event, Evidence, Fact
 from everlode.events.stamp import millis_of
 from everlode.failover.planner import NAMESPACE, Finish, operation_id
-from everlode.sdk.agent import NodeAgent
+from everlode.membership.agent import NodeAgent
 
 KINDS = {
     "task-manager": "task-manager-failover",

@@ -23,9 +23,9 @@ from everlode.events.base import (
     ScopeEpoch,
 )
 from everlode.events.states import State
+from everlode.log.facts import FactLog, Placed
 from everlode.primary.component import Component, Owed
 from everlode.primary.folds import Answered, Asked, Key
-from everlode.sdk.facts import FactLog, Placed
 from everlode.state.dispatch import component_of_command, component_of_state, decide, evolve_fact
 from everlode.state.reactions import NAMESPACE
 from everlode.state.shape import Context

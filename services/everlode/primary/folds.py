@@ -14,7 +14,7 @@ from everlode.errors import IntegrityError
 from everlode.events.barriers import Barrier, EpochOpened
 from everlode.events.base import Fact, FactRef
 from everlode.events.states import State
-from everlode.sdk.facts import Placed
+from everlode.log.facts import Placed
 from everlode.state.dispatch import component_of_state, evolve_fact
 
 FIND_OUT = "facts are missing, or somebody else writes here: find out before going on"

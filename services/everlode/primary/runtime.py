@@ -20,6 +20,7 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple
 
+from everlode.adapters.clock import Clock, instant
 from everlode.adapters.dead_letters import DeadLetters
 from everlode.adapters.kafka import Raw, Reader, Record
 from everlode.adapters.kafka_sender import Sender
@@ -31,11 +32,10 @@ from everlode.errors import ContractError, FencedOut, Refusal, Unavailable
 from everlode.events.base import Command, Fact
 from everlode.events.catalogue import COMMANDS, EVENTS, STATES
 from everlode.events.schemas import SchemaPublished
+from everlode.log.facts import FactLog, ForeignRecord
+from everlode.membership.agent import NodeAgent
 from everlode.primary.batch import Batch, Source
 from everlode.primary.component import Component
-from everlode.sdk.agent import NodeAgent
-from everlode.sdk.clock import Clock, instant
-from everlode.sdk.facts import FactLog, ForeignRecord
 from everlode.state.view import Where
 from everlode.topics.names import command_topic, reply_topic
 from everlode.topics.partition import partition_of

@@ -7,8 +7,8 @@ from uuid import UUID, uuid5
 
 from everlode.errors import Unavailable
 from everlode.events.health import GapFound
+from everlode.log.signals import SignalWriter
 from everlode.projection.fold import Problem
-from everlode.sdk.signals import SignalWriter
 
 NAMESPACE = UUID("7d4c0a86-1f0b-5f0e-8a55-6b7d0f2f6e03")
 GAPS = ("seq_gap", "version_gap")

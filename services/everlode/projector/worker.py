@@ -26,15 +26,13 @@ from everlode.adapters.postgres import Projection
 from everlode.avro.codec import Codec, UnknownSchema
 from everlode.errors import ContractError, Unavailable
 from everlode.events.base import Fact
-from everlode.events.catalogue import FACT_COMPONENTS
+from everlode.log.learn import Learn, never
 from everlode.projection.fold import Incoming, Key, Known, Outcome, PartitionFold, Position
 from everlode.projection.tables import NOWHERE, Gone, column_names, row
 from everlode.projector.epochs import Decided, unasked
 from everlode.projector.findings import Found, untold
-from everlode.projector.learn import Learn, never
 from everlode.state.dispatch import state_component
-from everlode.topics import Topology
-from everlode.topics.names import fact_topic, state_topic
+from everlode.topics.names import state_topic
 from everlode.topics.place import check_place
 
 TOPIC_COLUMN, SEQ_COLUMN = (column_names("tasks").index(name) for name in ("topic", "seq"))
@@ -54,11 +52,6 @@ class Home(NamedTuple):
     conninfo: str
     generation: int
     node_id: str
-
-
-def fact_topics(topology: Topology) -> list[str]:
-    """All fact topics of all origins, in a fixed order."""
-    return [fact_topic(o, c) for o in topology.origins for c in FACT_COMPONENTS]
 
 
 class Outside(NamedTuple):

@@ -17,10 +17,10 @@ from everlode.adapters.s3 import ObjectStore
 from everlode.backup.keys import KeyRing
 from everlode.errors import ConfigError, EverlodeError, Locked
 from everlode.events.recovery import ComponentRecoveryEnded, RecoveryEnded
+from everlode.log.announcer import Announcer
 from everlode.recovery.plan import RecoveryPlan
 from everlode.recovery.run import ComponentResult, Recovery, RecoveryResult, Target
-from everlode.sdk.announcer import Announcer
-from everlode.stack.endpoints import Endpoints, RegionEndpoints
+from everlode.settings.endpoints import Endpoints, RegionEndpoints
 from everlode.topics import Topology
 
 NAMED = 1000

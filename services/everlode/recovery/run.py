@@ -20,7 +20,8 @@ from typing import Any, NamedTuple
 
 from everlode.adapters.kafka_admin import ensure_topics, state_generations
 from everlode.adapters.kafka_control import ControlLog
-from everlode.adapters.postgres import Projection, current_generation
+from everlode.adapters.postgres import Projection
+from everlode.adapters.postgres_read import current_generation
 from everlode.adapters.s3 import ObjectStore
 from everlode.backup.container import is_whole
 from everlode.backup.keys import KeyRing

@@ -20,11 +20,11 @@ from everlode.backup.container import DELETED, PARKED, read
 from everlode.backup.manifest import CutPosition, Manifest
 from everlode.errors import ContractError, IntegrityError
 from everlode.events.stamp import millis_of
+from everlode.log.learn import learner, taught
 from everlode.projection.fold import Known, Outcome, Position
 from everlode.projection.tables import FACTS_OF
 from everlode.projector.bulk import catch_up
 from everlode.projector.epochs import decided_epochs
-from everlode.projector.learn import learner, taught
 from everlode.projector.worker import Home, Outside, PartitionWorker
 from everlode.topics import Topology
 from everlode.topics.names import fact_topic, state_topic

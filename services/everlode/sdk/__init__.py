@@ -4,7 +4,7 @@ Each has a form for asyncio, by the same name with Async before it.
 """
 
 from everlode.control.roles import Role, RoleChange
-from everlode.sdk.agent import Identity, Load, NodeAgent
+from everlode.membership.agent import Identity, Load, NodeAgent
 from everlode.sdk.aio import (
     AsyncEventConsumer,
     AsyncEventProducer,
@@ -15,7 +15,7 @@ from everlode.sdk.beacon import MinerBeacon
 from everlode.sdk.client import MiningClient
 from everlode.sdk.consumer import EventConsumer, Received
 from everlode.sdk.producer import Ack, EventProducer, Unknown
-from everlode.stack.endpoints import Endpoints
+from everlode.settings.endpoints import Endpoints
 
 __all__ = [
     "Ack",

@@ -9,7 +9,7 @@ from typing import Any, Concatenate, ParamSpec
 from everlode.control.roles import RoleChange
 from everlode.errors import Refusal
 from everlode.events.base import Command, CommandAnswered, Event
-from everlode.sdk.agent import NodeAgent
+from everlode.membership.agent import NodeAgent
 from everlode.sdk.client import MiningClient
 from everlode.sdk.consumer import EventConsumer, Received
 from everlode.sdk.producer import Ack, EventProducer

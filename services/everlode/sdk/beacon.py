@@ -7,9 +7,9 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
+from everlode.adapters.clock import Clock, WallClock
 from everlode.events.heartbeats import MinerBeat
-from everlode.sdk.clock import Clock, WallClock
-from everlode.sdk.signals import SignalWriter
+from everlode.log.signals import SignalWriter
 from everlode.topics.partition import partition_of
 
 INTERVAL_MS = 15_000

@@ -16,13 +16,13 @@ from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Any
 
+from everlode.adapters.clock import Clock, WallClock
 from everlode.avro.codec import encode_request
 from everlode.errors import ConfigError, DeadlineExceeded, Refusal
 from everlode.events import commands as c
 from everlode.events.base import Command, CommandAnswered, CommandHeader
-from everlode.sdk.clock import Clock, WallClock
 from everlode.sdk.link import RegionLink
-from everlode.stack.endpoints import Endpoints
+from everlode.settings.endpoints import Endpoints
 
 RESEND_S = 8.0
 """A command without an answer is sent again after this time, with the same id; then after twice

@@ -15,14 +15,14 @@ from concurrent.futures import Future
 from datetime import datetime
 from typing import NamedTuple
 
+from everlode.adapters.clock import WallClock
 from everlode.avro.codec import encode_fact
 from everlode.errors import ContractError, EverlodeError, FencedOut, Refusal, Unavailable
 from everlode.events.barriers import Barrier, EpochOpened, Marker
 from everlode.events.base import Envelope, Event, Fact, ScopeEpoch
 from everlode.events.catalogue import EVENTS
-from everlode.sdk.clock import WallClock
-from everlode.sdk.facts import FactLog, ForeignRecord, Placed
-from everlode.sdk.signals import SignalWriter
+from everlode.log.facts import FactLog, ForeignRecord, Placed
+from everlode.log.signals import SignalWriter
 
 BATCH = 5000
 """Facts in one transaction at most; a commit costs as much for one as for many."""

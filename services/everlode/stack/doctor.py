@@ -15,7 +15,7 @@ from everlode.adapters.kafka_admin import Drift, diff_topics, state_generations
 from everlode.adapters.mirror_lag import PartitionLag, flow_lag
 from everlode.adapters.mirror_status import FlowState, flow_state
 from everlode.errors import EverlodeError, Unavailable
-from everlode.stack.endpoints import Endpoints
+from everlode.settings.endpoints import Endpoints
 from everlode.topics import TopicSpec, Topology, catalogue, mirrored_topics
 
 STILL_S = 10.0

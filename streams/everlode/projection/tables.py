@@ -20,7 +20,7 @@ from everlode.events.states import (
     ValidationState,
 )
 from everlode.projection.fold import Known
-from everlode.topics.names import fact_topic
+from everlode.topics.names import fact_topic, schema_of
 
 HEAD = (
     ("key", "text primary key"),
@@ -158,11 +158,6 @@ def _tail(state: State) -> tuple[Any, ...]:
                 state.rule, list(state.suspects), state.task_id, state.validation_id,
                 state.suspected_at, state.decided_at,
             )  # fmt: skip
-
-
-def schema_of(generation: int) -> str:
-    """Name of a generation's schema."""
-    return f"g{int(generation)}"
 
 
 def ddl(generation: int) -> list[str]:

@@ -1,0 +1,88 @@
+"""A generation of the projection in PostgreSQL, to read: queries, and which one is current.
+
+It knows nothing of folds or of what the tables hold, so that what checks a projection shares
+nothing with what wrote it. Shell.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Self
+
+import psycopg
+from psycopg import sql
+
+from everlode.errors import NotFound, Unavailable
+from everlode.topics.names import schema_of
+
+
+@contextmanager
+def translated(what: str) -> Iterator[None]:
+    """Errors of the database as ours. Raises: Unavailable: names what was under way."""
+    try:
+        yield
+    except (psycopg.OperationalError, psycopg.errors.IdleInTransactionSessionTimeout) as error:
+        raise Unavailable(f"PostgreSQL, {what}: {str(error).strip()}", code="postgres") from None
+
+
+class Generation:
+    """One generation's tables, to read; over one connection. Not thread-safe."""
+
+    def __init__(self, conninfo: str, generation: int) -> None:
+        """Connect. Raises: Unavailable."""
+        self.generation = generation
+        self._g = schema_of(generation)
+        with translated("connecting"):
+            self._db = psycopg.connect(conninfo, autocommit=True, connect_timeout=10)
+            # one that was stopped within a transaction must not hold its successor up for ever
+            self._db.execute("set idle_in_transaction_session_timeout = '30s'")
+
+    @classmethod
+    def current(cls, conninfo: str) -> Self:
+        """The generation that is current in a database. Raises: Unavailable."""
+        return cls(conninfo, current_generation(conninfo))
+
+    def close(self) -> None:
+        """Disconnect."""
+        self._db.close()
+
+    @contextmanager
+    def at_one_moment(self) -> Iterator[None]:
+        """Within it all queries see the database as the first of them did. Raises: Unavailable."""
+        with translated("reading at one moment"), self._db.transaction():
+            self._db.execute("set transaction isolation level repeatable read, read only")
+            yield
+
+    def query(self, text: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """Rows of a query; `{g}` in it is this generation's schema.
+
+        Raises: NotFound: no projector has made the generation's tables yet. Unavailable.
+        """
+        try:
+            with translated("a query"):
+                return self._db.execute(self._sql(text), values).fetchall()
+        except psycopg.errors.UndefinedTable:
+            raise NotFound(
+                f"there is no projection {self._g} in this database yet",
+                code="no_projection",
+                hint="everlode projector run makes it",
+            ) from None
+
+    def _sql(self, text: str, component: str = "") -> sql.Composed:
+        return sql.SQL(text).format(
+            g=sql.Identifier(self._g), c=sql.Identifier(component or "none")
+        )
+
+
+def current_generation(conninfo: str) -> int:
+    """The generation that is current in a database; 1 in an empty one. Raises: Unavailable."""
+    with (
+        translated("reading the generation"),
+        psycopg.connect(conninfo, autocommit=True, connect_timeout=10) as db,
+    ):
+        found = db.execute("select to_regclass('everlode.current')").fetchone()
+        if found is None or found[0] is None:
+            return 1
+        value = db.execute("select generation from everlode.current").fetchone()
+    return int(value[0]) if value else 1

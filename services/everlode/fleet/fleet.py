@@ -1,0 +1,91 @@
+"""The processes of the demo beside the stack: nodes, coordinators, detectors, projectors, actors.
+
+All are ours and die with us (see `forked`). Shell.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from everlode.fleet.forked import Forked
+from everlode.fleet.meter import Meter
+
+NODES = (
+    ("tm", "task-manager", 3), ("mr", "miner-registry", 2), ("rd", "reward-distributor", 2),
+)  # fmt: skip
+STOP_S = 8.0
+VALIDATORS = ((1, "automatic"), (2, "peer-review"), (3, "expert"))
+
+
+class Fleet:
+    """Starts, kills and stops processes by name."""
+
+    def __init__(self, logs: Path, env: dict[str, str]) -> None:
+        self._logs = logs
+        self._env = env
+        self._processes: dict[str, Forked] = {}
+        self.meter = Meter()
+        logs.mkdir(parents=True, exist_ok=True)
+
+    def start(self, name: str, kind: str, module: str, *arguments: str) -> None:
+        """Start `python -m module` with these arguments."""
+        log = self._logs / f"{name}.log"
+        self._processes[name] = Forked(name, kind, module, arguments, self._env, log)
+
+    def cli(self, name: str, kind: str, *arguments: str) -> None:
+        """Start a process by the command line of `everlode`."""
+        self.start(name, kind, "everlode.cli.main", *arguments)
+
+    def start_region(self, region: str) -> None:
+        """Everything of a region but its actors. The lower its number, the sooner a node leads."""
+        where = ("--region", region, "--node-id")
+        self.cli(f"{region}-co-1", "coordinator", "coordinator", "run", *where, f"{region}-co-1")
+        for short, kind, count in NODES:
+            for n in range(1, count + 1):
+                name = f"{region}-{short}-{n}"
+                priority = ("--priority", str(10 - n))
+                self.cli(name, kind, "node", "run", kind, *where, name, *priority)
+        for n, kind in VALIDATORS:
+            name = f"{region}-val-{n}"
+            more = ("--validator-kind", kind, "--priority", str(10 - n))
+            self.cli(name, "validator", "node", "run", "validator", *where, name, *more)
+        self.cli(f"{region}-det-1", "detector", "detector", "run", *where, f"{region}-det-1")
+        self.start_projector(region)
+
+    def start_projector(self, region: str) -> None:
+        """The projector of a region."""
+        name = f"{region}-proj-1"
+        self.cli(name, "projector", "projector", "run", "--region", region, "--node-id", name)
+
+    def alive(self, name: str) -> bool:
+        """True while the process runs."""
+        process = self._processes.get(name)
+        return process is not None and process.exit_status is None
+
+    def kill(self, name: str) -> None:
+        """SIGKILL and reap."""
+        self._processes[name].kill9()
+
+    def stop(self, names: Sequence[str]) -> None:
+        """SIGTERM to all, then wait for each, then SIGKILL."""
+        running = [self._processes[n] for n in names if n in self._processes]
+        for process in running:
+            process.terminate()
+        for process in running:
+            process.stop(STOP_S)
+
+    def dead(self) -> list[str]:
+        """Processes that have ended by themselves or were killed."""
+        return sorted(n for n, p in self._processes.items() if p.exit_status is not None)
+
+    def kinds(self) -> dict[int, str]:
+        """Pid → kind of what runs."""
+        running = [p for p in list(self._processes.values()) if p.exit_status is None]
+        return {p.pid: p.kind for p in running if p.pid is not None}
+
+    def end(self) -> None:
+        """SIGKILL everything: nothing is waited for any more. Idempotent."""
+        for process in self._processes.values():
+            process.kill9()
+        self._processes.clear()

@@ -1,0 +1,1 @@
+"""The region's log as its writers hold it: facts by their one writer, signals, schemas learnt."""

@@ -1,0 +1,1 @@
+"""One process as a member of the network: heartbeats, roles, leases, probes."""

@@ -1,0 +1,314 @@
+"""NodeAgent: a node's side of who leads: joins, beats, learns its role, and fences itself.
+
+A node may act for a scope only while `leads(scope)` gives an epoch: the folded control log names
+it primary, and its lease (renewed through the log, read back) is good. A restarted process starts
+fenced. `on_role` is told of each change once, in order, in a thread of its own, so that a slow
+callback delays neither beats nor renewals; `leads` may be ahead of it, and decides. An error in a
+callback fences the node for good: see `NodeAgent.failed`. Shell: one thread for beats and
+renewals, one for the control log, one for callbacks.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from everlode.adapters.clock import Clock, WallClock
+from everlode.adapters.kafka_control import ControlFollower, ControlLog
+from everlode.control.fold import ControlState
+from everlode.control.roles import RoleChange, Roles
+from everlode.errors import ConfigError, Refusal, Unavailable
+from everlode.events.base import Event, Fact
+from everlode.events.control import LeaseRenewed, NodeJoined
+from everlode.events.heartbeats import NodeBeat
+from everlode.events.types import PPM
+from everlode.log.facts import ForeignRecord
+from everlode.log.signals import SignalWriter
+from everlode.membership.probe import ProbeEndpoint
+from everlode.settings.endpoints import Endpoints
+from everlode.topics.partition import partition_of
+
+LOG = logging.getLogger(__name__)
+CLOSE_S = 10.0
+"""A callback that is under way at the end is waited for this long."""
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who a node is. `component` is the first half of its scopes' names, e.g. task-manager."""
+
+    node_id: str
+    region: str
+    origin: str
+    component: str
+    kind: str = ""
+    priority: int = 0
+    specialties: tuple[str, ...] = ()
+    max_concurrent: int = 0
+
+
+class Load(NamedTuple):
+    """What a beat says of the work."""
+
+    current_tasks: int = 0
+    work_done: int = 0
+    queue_size: int = 0
+
+
+def mono_ms() -> int:
+    """This process's monotonic clock in milliseconds."""
+    return time.monotonic_ns() // 1_000_000
+
+
+class NodeAgent:
+    """One node. `load` is asked before each beat; `on_role` is told of each change of role.
+
+    Use as a context manager, or `start` and `close` it.
+
+    A scope that the node was chosen for is `fenced` first, and `primary` once its lease is good;
+    it is `fenced` again when the lease runs out, and `primary` again, in the same epoch, when a
+    renewal gets through. Other nodes' epochs are told as `secondary`.
+    """
+
+    def __init__(
+        self,
+        identity: Identity,
+        *,
+        bootstrap: str,
+        control_bootstrap: str,
+        partitions: int,
+        scopes: tuple[str, ...] = (),
+        load: Callable[[], Load] = Load,
+        on_role: Callable[[RoleChange], None] | None = None,
+        clock: Clock | None = None,
+        beat_ms: int = 1000,
+        renew_ms: int = 2000,
+        fence_after_ms: int = 12_000,
+    ) -> None:
+        self.identity = identity
+        self._scopes = scopes
+        self._load = load
+        self._on_role = on_role
+        self._clock = clock or WallClock()
+        self._beat_ms, self._renew_ms = beat_ms, renew_ms
+        self._partition = partition_of(identity.node_id, partitions)
+        self._signals = SignalWriter(bootstrap, identity.origin, self._clock)
+        self._log = ControlLog(control_bootstrap)
+        self._roles = Roles(identity.node_id, scopes, fence_after_ms)
+        self._failed: Exception | None = None
+        self._changed = threading.Condition()
+        """Guards the roles, and wakes who tells of them."""
+        self._probe = ProbeEndpoint()
+        self._stop = threading.Event()
+        self._follower = ControlFollower(control_bootstrap, self._control)
+        self._thread = threading.Thread(target=self._run, name="agent", daemon=True)
+        self._teller = threading.Thread(target=self._tell, name="agent-roles", daemon=True)
+
+    @classmethod
+    def of(cls, identity: Identity, endpoints: Endpoints, **options: Any) -> NodeAgent:
+        """A node on a stack; `options` as above. Raises: ConfigError: it has no control cluster."""
+        if endpoints.control_bootstrap is None:
+            raise ConfigError("endpoints: there is no control cluster", hint="start a whole stack")
+        return cls(
+            identity,
+            bootstrap=endpoints.regions[identity.region].kafka_bootstrap,
+            control_bootstrap=endpoints.control_bootstrap,
+            **options,
+        )
+
+    @property
+    def control(self) -> ControlState:
+        """The folded control log."""
+        return self._follower.state
+
+    @property
+    def log(self) -> ControlLog:
+        """For appends of one's own."""
+        return self._log
+
+    @property
+    def failed(self) -> Exception | None:
+        """Why this node has fenced itself for good, and neither beats nor answers probes; or None.
+
+        The first error of a callback (`load` too), which is logged as well, or of the control log.
+        The node is then found lost and replaced; end the process, and start it again.
+        """
+        return self._failed or self._follower.error
+
+    def listen(self, on_role: Callable[[RoleChange], None]) -> None:
+        """Set `on_role`. Raises: Refusal: there is one, or the agent has been started."""
+        if self._on_role is not None or self._thread.ident is not None:
+            raise Refusal("on_role is set before the start, once", code="listening")
+        self._on_role = on_role
+
+    def start(self) -> NodeAgent:
+        """Read the control log, join it, and begin to beat. Raises: Unavailable."""
+        self._follower.start()
+        me = self.identity
+        joined = NodeJoined(
+            node_id=me.node_id,
+            region=me.region,
+            component=me.component,
+            kind=me.kind,
+            endpoint=self._probe.endpoint,
+            priority=me.priority,
+        )
+        for _ in range(8):
+            try:
+                at = self._log.append(me.node_id, joined, node_id=me.node_id)
+                break
+            except Unavailable:
+                continue
+        else:
+            raise Unavailable("the control log takes no records", code="control_unavailable")
+        self._follower.wait_for(lambda s: s.position >= at, 30)
+        with self._changed:
+            self._roles.level(mono_ms())
+        self._renew()
+        self._thread.start()
+        self._teller.start()
+        return self
+
+    def leads(self, scope: str) -> int | None:
+        """Epoch in which this node may act for `scope` right now, or None. Never waits long."""
+        if self._follower.error is not None:
+            return None
+        with self._changed:
+            epoch = self._roles.leads(scope, mono_ms())
+        return epoch if epoch == self._follower.state.epoch(scope) else None
+
+    def _control(self, _offset: int, fact: Fact, state: ControlState) -> None:
+        with self._changed:
+            gained = self._roles.saw(fact.data, state, mono_ms())
+            self._changed.notify_all()
+        if gained:
+            self._renew()
+
+    def _renew(self) -> None:
+        """Ask for more time in every scope that is held; nothing before the log is level."""
+        me = self.identity.node_id
+        with self._changed:
+            held = self._roles.renewable()
+        for scope, epoch in held.items():
+            nonce = uuid.uuid4().hex
+            with self._changed:
+                self._roles.sent(scope, nonce, mono_ms())
+            data = LeaseRenewed(scope_name=scope, node_id=me, held_epoch=epoch, nonce=nonce)
+            self._log.append_async(scope, data, node_id=me, scope=scope, epoch=epoch)
+
+    def _run(self) -> None:
+        """Beats and renewals."""
+        renew_at = 0
+        try:
+            while not self._stop.wait(self._beat_ms / 1000):
+                if self._follower.error is not None:
+                    raise self._follower.error
+                self.signal(self._beat())
+                self._log.poll()
+                if mono_ms() >= renew_at:
+                    renew_at = mono_ms() + self._renew_ms
+                    self._renew()
+        except Exception as error:  # noqa: BLE001 - whatever it is, the node must not lead on
+            self._fail(error)
+
+    def _tell(self) -> None:
+        """Callbacks: woken by each control record, and when a lease ends."""
+        while True:
+            with self._changed:
+                changes = self._roles.changes(mono_ms())
+                if not changes:
+                    if self._roles.ended:
+                        return
+                    left = self._roles.next_ms(mono_ms())
+                    self._changed.wait(None if left is None else left / 1000)
+                    continue
+            for change in changes:
+                self._told(change)
+
+    def _told(self, change: RoleChange) -> None:
+        if self._on_role is None:
+            return
+        try:
+            self._on_role(change)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the node must not lead on
+            self._fail(error)
+
+    def _fail(self, error: Exception) -> None:
+        """Fence this node for good, and let it be found lost: nobody else would replace it."""
+        LOG.error("%s fences itself: %r", self.identity.node_id, error, exc_info=error)
+        self._failed = self._failed or error
+        self._end()
+
+    def _end(self) -> None:
+        self._stop.set()
+        with self._changed:
+            self._roles.end(mono_ms())
+            self._changed.notify_all()
+        self._probe.close()
+
+    def _beat(self) -> NodeBeat:
+        load, me = self._load(), self.identity
+        with self._changed:
+            held = dict(self._roles.held)
+        scope = next(iter(held), None)
+        share = load.current_tasks * PPM // me.max_concurrent if me.max_concurrent else 0
+        return NodeBeat.model_validate(
+            {
+                "component": me.component,
+                "kind": me.kind,
+                "role": "primary" if scope else "secondary" if self._scopes else "none",
+                "held_epoch": held.get(scope or "", 0),
+                "endpoint": self._probe.endpoint,
+                "status": "healthy",
+                "load_ppm": min(PPM, share),
+                "current_tasks": load.current_tasks,
+                "max_concurrent": me.max_concurrent,
+                "work_done": load.work_done,
+                "queue_size": load.queue_size,
+                "specialties": me.specialties,
+                "interval_ms": self._beat_ms,
+            }
+        )
+
+    def signal(
+        self,
+        data: Event,
+        *,
+        topic: str = "heartbeats",
+        key: str | None = None,
+        partition: int | None = None,
+        event_id: str | None = None,
+    ) -> None:
+        """Write a signal of this origin; not waited for."""
+        self._signals.signal(
+            data,
+            topic=topic,
+            key=key or self.identity.node_id,
+            partition=self._partition if partition is None else partition,
+            event_id=event_id,
+        )
+
+    def foreign(self, error: ForeignRecord) -> None:
+        """Tell on `<origin>.health` that somebody else writes into a fact topic."""
+        self._signals.foreign(error)
+
+    def close(self) -> None:
+        """Fence oneself, tell `on_role`, stop beating; the scope is not given back."""
+        self._end()
+        for thread in (self._thread, self._teller):
+            if thread.is_alive() and thread is not threading.current_thread():
+                thread.join(CLOSE_S)
+        self._follower.close()
+        self._signals.close()
+        self._log.close()
+
+    def __enter__(self) -> NodeAgent:
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

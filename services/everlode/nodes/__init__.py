@@ -1,1 +1,0 @@
-"""Nodes: one process of one service, from its parts."""

@@ -1,0 +1,1 @@
+"""The processes of a region, put together from their parts: the one composition root."""

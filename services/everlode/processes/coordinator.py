@@ -1,0 +1,55 @@
+"""`everlode coordinator run`. Shell."""
+
+from __future__ import annotations
+
+import time
+from datetime import timedelta
+
+from everlode.control.scopes import scope_of
+from everlode.errors import Unavailable
+from everlode.failover.coordinator import Coordinator, Place
+from everlode.failover.limits import Limits
+from everlode.membership.agent import Identity
+from everlode.processes.host import agent_of, place_of, say, until_signal
+from everlode.sdk.client import MiningClient
+from everlode.settings.endpoints import Endpoints
+from everlode.settings.environment import settings
+
+
+def run_coordinator(region: str, node_id: str, endpoints: Endpoints) -> None:
+    """Run a coordinator until SIGTERM or SIGINT.
+
+    Raises: ConfigError: unknown region. IntegrityError: the control log is damaged.
+    """
+    place = place_of(endpoints, region)
+    cfg = settings()
+    topology, clock = cfg.load_topology(), cfg.clock()
+    identity = Identity(node_id, region, place.origin, "coordinator")
+    agent = agent_of(identity, endpoints, topology, cfg, scopes=(scope_of("coordinator", region),))
+
+    def client() -> MiningClient:
+        return MiningClient(endpoints, region, node_id, partitions=topology.partitions, clock=clock)
+
+    stop = until_signal()
+    agent.start()
+    coordinator = Coordinator(
+        Place(region, place.origin, place.kafka_bootstrap, topology.partitions),
+        agent,
+        client,
+        clock,
+        Limits(
+            cfg.fence_after_ms, cfg.renew_ms, cfg.max_concurrent, timedelta(seconds=cfg.lease_s)
+        ),
+        say=lambda line: say(f"{node_id}: {line}"),
+    )
+    say(f"{node_id}: ready")
+    while not stop.is_set():
+        if agent.failed is not None:
+            raise agent.failed
+        try:
+            coordinator.turn()
+        except Unavailable as error:
+            say(f"{node_id}: {error.message}")
+            time.sleep(0.5)
+    coordinator.close()
+    agent.close()

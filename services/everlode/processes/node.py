@@ -1,0 +1,117 @@
+"""`everlode node run`: agent, component, runtime, and a validator's work. Shell."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import NamedTuple
+
+from everlode.adapters.clock import Clock
+from everlode.control.scopes import SCOPE_OF, scope_of
+from everlode.errors import ConfigError
+from everlode.membership.agent import Identity
+from everlode.miners.component import MinerComponent
+from everlode.primary.component import Component
+from everlode.primary.runtime import Place, Runtime
+from everlode.processes.host import agent_of, place_of, say, until_signal
+from everlode.rewards.component import RewardComponent
+from everlode.rewards.sink import JournalSink
+from everlode.sdk.client import MiningClient
+from everlode.settings.endpoints import Endpoints
+from everlode.settings.environment import Settings, settings
+from everlode.tasks.component import TaskComponent
+from everlode.topics import Topology
+from everlode.validations.component import ValidationComponent
+from everlode.validations.validator import Validator
+
+KINDS = {
+    "task-manager": "tasks",
+    "miner-registry": "miners",
+    "validator": "validations",
+    "reward-distributor": "rewards",
+}
+"""Kind of node → component of its topic."""
+
+
+class NodeSpec(NamedTuple):
+    """Which node to run."""
+
+    kind: str
+    region: str
+    node_id: str
+    validator_kind: str = "automatic"
+    priority: int = 0
+
+
+def _component(spec: NodeSpec, topology: Topology, cfg: Settings) -> Component:
+    match spec.kind:
+        case "task-manager":
+            lease = timedelta(seconds=cfg.lease_s)
+            return TaskComponent(spec.region, topology, spec.node_id, lease, cfg.max_concurrent)
+        case "miner-registry":
+            return MinerComponent(spec.region, topology)
+        case "validator":
+            return ValidationComponent(spec.region, topology)
+        case _:
+            sink = JournalSink(cfg.payout_dir / f"payouts-{spec.region}.jsonl")
+            return RewardComponent(spec.region, topology, sink)
+
+
+@contextmanager
+def _judging(
+    spec: NodeSpec, component: Component, endpoints: Endpoints, clock: Clock
+) -> Iterator[None]:
+    """A validator votes while its node runs; other kinds of node have nothing beside it."""
+    if not isinstance(component, ValidationComponent):
+        yield
+        return
+    partitions = component.topology.partitions
+    with MiningClient(
+        endpoints, spec.region, spec.node_id, partitions=partitions, clock=clock
+    ) as client:
+        worker = Validator(spec.node_id, spec.validator_kind, component, client, clock)
+        worker.start()
+        try:
+            yield
+        finally:
+            worker.stop()
+
+
+def run_node(spec: NodeSpec, endpoints: Endpoints, log: Callable[[str], None] = say) -> None:
+    """Run a node until SIGTERM or SIGINT.
+
+    Raises: ConfigError: unknown kind or region. IntegrityError: the log is damaged.
+    """
+    if spec.kind not in KINDS:
+        raise ConfigError(f"node kind {spec.kind!r}", hint=f"one of: {', '.join(KINDS)}")
+    region = place_of(endpoints, spec.region)
+    cfg = settings()
+    topology, clock = cfg.load_topology(), cfg.clock()
+    component = _component(spec, topology, cfg)
+    identity = Identity(
+        spec.node_id,
+        spec.region,
+        region.origin,
+        SCOPE_OF[component.name],
+        spec.validator_kind if spec.kind == "validator" else "",
+        spec.priority,
+        topology.task_types,
+        cfg.max_concurrent,
+    )
+    scope = scope_of(component.name, spec.region)
+    agent = agent_of(identity, endpoints, topology, cfg, scopes=(scope,), load=component.load)
+    place = Place(spec.region, region.origin, region.kafka_bootstrap, topology.partitions)
+    runtime = Runtime(component, agent, place, clock, lambda line: log(f"{spec.node_id}: {line}"))
+    stop = until_signal()
+
+    def wait() -> None:
+        stop.wait()
+        runtime.stop()
+
+    threading.Thread(target=wait, name="signal", daemon=True).start()
+    with agent:
+        log(f"{spec.node_id}: ready")
+        with _judging(spec, component, endpoints, clock):
+            runtime.run()

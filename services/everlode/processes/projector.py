@@ -1,0 +1,118 @@
+"""`everlode projector run`: bulk catch-up, then Faust, from PostgreSQL's positions. Shell."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+from everlode.adapters.kafka_group import commit_group, group_members
+from everlode.adapters.postgres_read import current_generation
+from everlode.agents.app import run_app
+from everlode.agents.projection import Effects, ProjectionAgents
+from everlode.control.fold import ControlState
+from everlode.errors import FencedOut
+from everlode.log.signals import SignalWriter
+from everlode.membership.agent import Identity, Load
+from everlode.processes.host import agent_of, place_of, say
+from everlode.projector.epochs import DecidedEpochs
+from everlode.projector.findings import Findings
+from everlode.projector.live import Projector
+from everlode.projector.worker import Home, Outside
+from everlode.settings.endpoints import Endpoints
+from everlode.settings.environment import settings
+from everlode.topics.names import fact_topic
+
+OVERTAKEN_S = 1.0
+"""How often a projector looks whether its generation is still the current one."""
+
+
+def run_projector(region: str, node_id: str, endpoints: Endpoints) -> None:
+    """Run a projector until SIGTERM, or until its generation is no longer the current one.
+
+    Raises: ConfigError: unknown region. Unavailable: PostgreSQL or Kafka does not answer.
+    FencedOut: a recovery has switched to another generation; start it again.
+    """
+    place = place_of(endpoints, region)
+    cfg = settings()
+    topology = cfg.load_topology()
+    conninfo = place.postgres_conninfo()
+    generation = current_generation(conninfo)
+    home = Home(region, place.kafka_bootstrap, conninfo, generation, node_id)
+    signals = SignalWriter(place.kafka_bootstrap, place.origin, cfg.clock())
+    outside = Outside(
+        epochs=DecidedEpochs(lambda: agent.control), found=Findings(place.origin, signals)
+    )
+    projector = Projector(home, topology, outside, lambda line: say(f"{node_id}: {line}"))
+    agent = agent_of(
+        Identity(node_id, region, place.origin, "projector"),
+        endpoints,
+        topology,
+        cfg,
+        load=lambda: Load(work_done=projector.applied),
+    )
+    agent.start()
+    group = f"projector.{region}.g{generation}"
+    if not group_members(place.kafka_bootstrap, group):
+        _begin(projector, group)
+    heartbeats = [fact_topic(o, "heartbeats") for o in topology.origins]
+    agents = ProjectionAgents(
+        group,
+        place.kafka_bootstrap,
+        projector.topics,
+        heartbeats,
+        Effects(projector.apply, projector.beats, projector.held.assigned, projector.held.settle),
+    )
+    say(f"{node_id}: ready")
+    overtaken = threading.Event()
+    threading.Thread(
+        target=_end_when_overtaken, args=(home, lambda: agent.control, overtaken), daemon=True
+    ).start()
+    code = run_app(agents.app)
+    signals.close()
+    agent.close()
+    if overtaken.is_set():
+        raise FencedOut(
+            f"{node_id}: generation {generation} of {region} is no longer the current one",
+            code="generation_replaced",
+            hint="start it again: it goes on with the generation that is",
+        )
+    sys.exit(code)
+
+
+def _end_when_overtaken(
+    home: Home, control: Callable[[], ControlState], overtaken: threading.Event
+) -> None:
+    """Nobody reads what a projector writes for a generation that has been replaced."""
+    while control().generations.get(home.region, 0) <= home.generation:
+        time.sleep(OVERTAKEN_S)
+    overtaken.set()
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _begin(projector: Projector, group: str) -> None:
+    """Catch up in bulk as the first of the group, which then starts where that ended."""
+    home = projector.home
+    with ThreadPoolExecutor() as threads:
+        workers = dict(
+            enumerate(threads.map(projector.held.worker, range(projector.topology.partitions)))
+        )
+    try:
+        count = projector.catch_up(workers)
+    except FencedOut:  # one that was started at the same time does it
+        say(f"{home.node_id}: another projector catches up")
+        return
+    say(f"{home.node_id}: caught up, {count} records in bulk, generation {home.generation}")
+    commit_group(
+        home.bootstrap,
+        group,
+        {
+            (topic, p): position.next_offset
+            for p, worker in workers.items()
+            for topic, position in worker.positions().items()
+        },
+    )

@@ -1,0 +1,86 @@
+"""What the agents of one projector do: facts applied, heartbeats noted. Shell."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from everlode.adapters.kafka import Raw
+from everlode.adapters.postgres_beats import Beats
+from everlode.agents.projection import Message
+from everlode.avro.codec import Codec
+from everlode.errors import ContractError
+from everlode.events.heartbeats import MinerBeat, NodeBeat
+from everlode.log.learn import learner
+from everlode.projector.bulk import catch_up
+from everlode.projector.held import Held
+from everlode.projector.worker import ALONE, Home, Outside, PartitionWorker
+from everlode.topics import Topology, fact_topics
+from everlode.topics.names import region_of
+from everlode.topics.place import placed
+
+
+class Projector:
+    """What the agents of one process do."""
+
+    def __init__(
+        self,
+        home: Home,
+        topology: Topology,
+        outside: Outside = ALONE,
+        say: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        """Schemas are learnt from the region's own copies of the `.schemas` topics.
+
+        `say` gets a line when a partition number is lost or taken.
+        """
+        self.home = home
+        self.topology = topology
+        self.topics = fact_topics(topology)
+        self.applied = 0
+        self.held = Held(self._take, self.catch_up, say)
+        self._codec = Codec()
+        learn = learner(home.bootstrap, topology.origins, home.node_id)
+        self._outside = outside._replace(learn=learn)
+        self._beats_db = Beats(home.conninfo, home.generation, home.node_id)
+        self._beats_db.create()
+
+    def _take(self, partition: int) -> PartitionWorker:
+        return PartitionWorker(self.home, partition, self.topics, self._outside)
+
+    def catch_up(self, workers: Mapping[int, PartitionWorker]) -> int:
+        """Bring workers to the ends of their logs in bulk; returns how many records."""
+        return catch_up(self.home.bootstrap, workers, self.topics)
+
+    def apply(self, partition: int, messages: list[Message]) -> None:
+        """Apply live records."""
+        raws = [Raw(*m) for m in messages]
+        self.applied += self.held.apply(partition, raws, "live")
+
+    def beats(self, messages: list[Message]) -> None:
+        """Note the last beat of each node and each miner."""
+        rows: dict[str, tuple[Any, ...]] = {}
+        miners: dict[str, list[tuple[Any, ...]]] = {}
+        for message in messages:
+            try:
+                fact = placed(self._codec, message.topic, message.key, message.value)
+            except ContractError:
+                continue  # the detector quarantines it
+            envelope, data = fact
+            if isinstance(data, NodeBeat):
+                rows[envelope.aggregate_id] = (
+                    envelope.aggregate_id, region_of(envelope.origin), data.component, data.kind,
+                    data.role, data.held_epoch, data.endpoint, data.status, data.load_ppm,
+                    data.current_tasks, data.max_concurrent, data.work_done, data.queue_size,
+                    list(data.specialties), envelope.stamp, envelope.occurred_at,
+                )  # fmt: skip
+            elif isinstance(data, MinerBeat):
+                beat = (
+                    envelope.aggregate_id, region_of(envelope.origin), data.interval_ms,
+                    len(data.running), envelope.stamp, envelope.occurred_at,
+                )  # fmt: skip
+                miners.setdefault(envelope.aggregate_id, [])[1:] = [beat]  # the first and the last
+        if rows:
+            self._beats_db.nodes(rows)
+        if miners:
+            self._beats_db.miners([beat for found in miners.values() for beat in found])

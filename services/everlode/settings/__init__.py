@@ -1,0 +1,1 @@
+"""Settings of a process, where its stack listens, and the topology file: below all that runs."""

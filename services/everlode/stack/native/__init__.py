@@ -1,0 +1,1 @@
+"""The native provider: Kafka, PostgreSQL and S3 as processes of this machine."""

@@ -1,0 +1,273 @@
+"""The native stack provider: a whole three-region stack as processes of this machine.
+
+    stack = NativeStack(data_dir=folder)
+    endpoints = stack.up(progress=print)
+    ...
+    stack.kill("eu/postgres"); stack.restart("eu/postgres")
+    stack.down()
+
+Invariants: everything listens on 127.0.0.1 only; every process is stopped by `down`, by an error in
+`up`, and by our own death; data survive `down` and the next `up` finds them. Shell.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import os
+import shutil
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import NamedTuple
+
+import psutil
+
+from everlode.adapters.kafka_admin import await_brokers
+from everlode.errors import NotFound, Precondition, Unavailable
+from everlode.settings.endpoints import Endpoints
+from everlode.stack.native.cache import require_room
+from everlode.stack.native.layout import Layout
+from everlode.stack.native.lock import Recorded, StackLock, end_orphans, write_record
+from everlode.stack.native.parts import Parts, provision
+from everlode.stack.native.process import Process
+from everlode.stack.native.recipes import Recipes
+from everlode.stack.native.start import Limits, start_all
+from everlode.topics import Topology
+
+
+class ProcessStatus(NamedTuple):
+    """One process of a stack, now."""
+
+    name: str
+    kind: str
+    pid: int | None
+    exit_status: int | None
+    """None while it runs."""
+    resident_bytes: int
+
+
+class NativeStack:
+    """Brokers, mirrors, databases and an object store of a topology, as child processes.
+
+    Names of the processes: `<region>/kafka`, `<region>/postgres`, `<region>/mirror`,
+    `control/1` …, `s3`. Not for use from several threads, but for `kill`, `pause`, `resume`.
+    """
+
+    def __init__(
+        self,
+        topology: Topology | None = None,
+        data_dir: Path | str = "everlode-stack",
+        *,
+        mirrors: bool = True,
+        control_nodes: int = 3,
+        s3: str | None = "auto",
+        limits: Limits | None = None,
+    ) -> None:
+        """`s3`: auto (reads EVERLODE_S3), minio, rclone, or None for no object store.
+
+        `control_nodes`: 0 for none; else at least the topology's `control_replication`.
+        """
+        self.topology = topology or Topology()
+        self.data_dir = Path(data_dir).absolute()
+        self.limits = limits or Limits()
+        self._s3 = s3
+        self.layout = Layout(
+            self.topology,
+            self.data_dir,
+            mirrors=mirrors and len(self.topology.regions) > 1,
+            control_nodes=control_nodes,
+            s3=s3 is not None,
+        )
+        self._lock = StackLock(self.data_dir)
+        self._owner = os.getpid()
+        self._processes: dict[str, Process] = {}
+        self._guard = threading.RLock()
+        self.parts: Parts | None = None
+        self.endpoints: Endpoints | None = None
+        self.timings_s: dict[str, float] = {}
+        """Seconds from the start of `up` to each process being ready, and `total`."""
+
+    @classmethod
+    def small(
+        cls, data_dir: Path | str, region: str = "eu", *, control: bool = True
+    ) -> NativeStack:
+        """One broker, one PostgreSQL, at most one control node: for tests, up in a few seconds."""
+        topology = Topology(regions=(region,), control_replication=1, control_min_insync=1)
+        nodes = 1 if control else 0
+        return cls(topology, data_dir, mirrors=False, control_nodes=nodes, s3=None)
+
+    def up(self, progress: Callable[[str], None] = lambda _: None) -> Endpoints:
+        """Start everything, create and check all topics; returns once all of it serves.
+
+        `progress` gets one line a step, from several threads. Raises: Locked: a stack runs in this
+        folder. ConfigError: a fixed port is in use; the folder's topics differ from the catalogue.
+        Unavailable: a part cannot be had, died (with the tail of its log) or was not ready in
+        time; no room. After an error nothing of it runs.
+        """
+        began = time.monotonic()
+        self._owner = os.getpid()
+        try:
+            self.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        except OSError as exc:
+            raise Unavailable(
+                f"{self.data_dir} cannot be made: {exc.strerror}", hint="another folder with --dir"
+            ) from exc
+        self._lock.acquire()
+        try:
+            self._check_room()
+            end_orphans(self.data_dir)
+            self.parts = provision(
+                progress, s3=None if self._s3 == "auto" else self._s3, with_s3=self.layout.s3
+            )
+            self._check_room()
+            recipes = Recipes(self.layout, self.parts, self.limits.fixed_ports, self.limits.aot)
+            atexit.register(self.down)
+            self.endpoints = start_all(recipes, self._add, self.limits, progress, self.timings_s)
+            self.endpoints.save(self.data_dir)
+        except BaseException:
+            self.down()
+            raise
+        self.timings_s["total"] = time.monotonic() - began
+        progress(f"ready in {self.timings_s['total']:.1f} s")
+        return self.endpoints
+
+    def down(self, *, at_once: bool = False) -> None:
+        """Stop everything and wait for it; data stay. Idempotent; a fork of ours does nothing.
+
+        `at_once`: by SIGKILL, for who will not need the data.
+        """
+        if os.getpid() != self._owner:
+            return
+        with self._guard:
+            kinds = (("mirror",), ("kafka", "control", "postgres", "s3"))
+            for group in kinds:
+                members = [p for p in self._processes.values() if p.command.kind in group]
+                for process in members:
+                    process.kill9() if at_once else process.terminate()
+                for process in members:
+                    process.stop()
+            if self._processes:
+                write_record(self.data_dir, [])
+            self._processes.clear()
+            self._lock.release()
+        with contextlib.suppress(Exception):
+            atexit.unregister(self.down)
+
+    def processes(self) -> list[ProcessStatus]:
+        """All processes that were started, by name."""
+        return [
+            ProcessStatus(p.name, p.command.kind, p.pid, p.exit_status, p.resident_bytes())
+            for _, p in sorted(self._processes.items())
+        ]
+
+    def resident_bytes(self) -> dict[str, int]:
+        """Memory by kind: kafka, control, mirror, postgres, s3."""
+        total: Counter[str] = Counter()
+        for status in self.processes():
+            total[status.kind] += status.resident_bytes
+        return dict(total)
+
+    def kill(self, name: str) -> None:
+        """SIGKILL a process and reap it. Raises: NotFound."""
+        self._named(name).kill9()
+
+    def pause(self, name: str) -> None:
+        """SIGSTOP. Raises: NotFound."""
+        self._named(name).pause()
+
+    def resume(self, name: str) -> None:
+        """SIGCONT after `pause`. Raises: NotFound."""
+        self._named(name).resume()
+
+    def restart(self, name: str) -> None:
+        """Start a process that was stopped or killed and wait until it serves.
+
+        Its data are what it left; after `wipe` they are made anew, empty: a wiped broker has no
+        topics (`adapters.kafka_admin.ensure_topics`). A mirror's port answers before its flows
+        run: `start.await_flows` waits for these. Raises: NotFound; Unavailable.
+        """
+        process = self._named(name)
+        process.stop()
+        self._recipes().prepare(name)
+        self._again(process)
+
+    def stop(self, name: str) -> None:
+        """Stop one process in good order. Raises: NotFound."""
+        self._named(name).stop()
+
+    def wipe(self, name: str) -> None:
+        """SIGKILL a process and destroy its data, for good. Raises: NotFound; Precondition."""
+        process = self._named(name)
+        data = self.layout.data(name)
+        process.kill9()
+        if data is not None:
+            shutil.rmtree(data)
+
+    def set_mirror_sources(self, target: str, sources: tuple[str, ...]) -> None:
+        """Restart the mirror next to `target` so that it reads only from `sources`.
+
+        Returns when the old process is reaped and the new one serves. Raises: NotFound.
+        """
+        process = self._named(f"{target}/mirror")
+        process.stop()
+        self._recipes().write_mirror(target, sources)
+        self._again(process)
+
+    def __enter__(self) -> NativeStack:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.down()
+
+    def _again(self, process: Process) -> None:
+        """Start and wait. A mirror's port answers long before it copies, so ask Kafka too."""
+        process.start()
+        self._recorded()
+        deadline = time.monotonic() + self.limits.part_s
+        process.await_ready(deadline)
+        region, _, part = process.name.partition("/")
+        if part == "kafka":
+            await_brokers(self._recipes().bootstrap(region), 1, deadline)
+
+    def _recipes(self) -> Recipes:
+        if self.parts is None:
+            raise Precondition("the stack is not up")
+        return Recipes(self.layout, self.parts, self.limits.fixed_ports, self.limits.aot)
+
+    def _named(self, name: str) -> Process:
+        try:
+            return self._processes[name]
+        except KeyError:
+            known = ", ".join(sorted(self._processes)) or "none: the stack is not up"
+            raise NotFound(f"no process {name}", hint=f"there are: {known}") from None
+
+    def _add(self, process: Process) -> None:
+        with self._guard:
+            self._processes[process.name] = process
+            process.start()
+            self._recorded()
+
+    def _recorded(self) -> None:
+        with self._guard:
+            write_record(self.data_dir, list(_records(self._processes)))
+
+    def _check_room(self) -> None:
+        require_room(self.data_dir, self.limits.min_free_bytes, "a stack")
+
+
+def _records(processes: dict[str, Process]) -> Iterator[Recorded]:
+    for process in processes.values():
+        pid = process.pid
+        if pid is not None:
+            with contextlib.suppress(psutil.Error):
+                created = psutil.Process(pid).create_time()
+                yield Recorded(process.name, process.command.kind, pid, created)

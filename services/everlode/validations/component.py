@@ -1,0 +1,47 @@
+"""What is special about validation nodes: what waits for a vote of their kind."""
+
+from __future__ import annotations
+
+from everlode.events.base import Fact
+from everlode.events.states import State, ValidationState
+from everlode.membership.agent import Load
+from everlode.primary.component import Component
+from everlode.topics import Topology
+from everlode.topics.names import fact_topic
+
+
+class ValidationComponent(Component):
+    """Validations and fraud cases of one home region."""
+
+    name = "validations"
+    states = ("validations", "fraud")
+    sees = ("miners",)
+
+    def __init__(self, home: str, topology: Topology) -> None:
+        self.pending: dict[str, ValidationState] = {}
+        super().__init__(home, topology)
+
+    def cause_topics(self) -> list[str]:
+        """Home facts only: solutions, and its own decisions."""
+        origin = self.topology.origin(self.home)
+        return [fact_topic(origin, c) for c in ("tasks", "validations")]
+
+    def changed(self, old: State | None, new: State | None) -> None:
+        """See Component."""
+        if isinstance(new, ValidationState):
+            if new.status == "pending":
+                self.pending[new.key] = new
+            else:
+                self.pending.pop(new.key, None)
+
+    def saw(self, fact: Fact) -> None:
+        """See Component: who may review."""
+        self.view.miner_fact(fact)
+
+    def load(self) -> Load:
+        """See Component."""
+        return Load(
+            current_tasks=len(self.pending),
+            work_done=self.folds.folded,
+            queue_size=len(self.pending),
+        )

@@ -1,0 +1,162 @@
+"""A validator node: votes on what waits for its kind, through the command path like anybody.
+
+Automatic validators and experts judge solutions themselves; a peer-review coordinator lets an
+expert decide what its reviewers have not decided in time. Shell: one thread.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import get_args
+from uuid import uuid5
+
+from everlode.adapters.clock import Clock
+from everlode.events.base import CommandAnswered
+from everlode.events.commands import CastVote, EscalateValidation
+from everlode.events.states import ValidationState
+from everlode.events.types import ValidatorKind
+from everlode.sdk.client import MiningClient
+from everlode.sdk.reference import Judge, Solution, reference_judge
+from everlode.state.reactions import NAMESPACE
+from everlode.validations.component import ValidationComponent
+
+LOG = logging.getLogger(__name__)
+KINDS: tuple[str, ...] = get_args(ValidatorKind)
+TURN_S = 0.15
+AGAIN_S = 5.0
+"""What failed or was refused is tried again after this."""
+REVIEW_S = 15.0
+"""Reviewers have at least this long on the wall, however fast event time runs in a replay."""
+
+
+class Validator:
+    """Works beside the runtime of its node, over the same folds, which it only reads."""
+
+    def __init__(
+        self,
+        node_id: str,
+        kind: str,
+        component: ValidationComponent,
+        client: MiningClient,
+        clock: Clock,
+        judge: Judge = reference_judge,
+    ) -> None:
+        self._node_id = node_id
+        self._kind = kind
+        self._component = component
+        self._client = client
+        self._clock = clock
+        self._judge = judge
+        self._asked: dict[str, str] = {}
+        self._late_since: dict[str, float] = {}
+        self._again_at: dict[str, float] = {}
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="validator", daemon=True)
+        self.votes = 0
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End."""
+        self._stop.set()
+        self._thread.join(3)
+
+    def _run(self) -> None:
+        while not self._stop.wait(TURN_S):
+            for state in list(self._component.pending.values()):
+                if state.kind == self._kind:
+                    self._guarded(state, self._work)
+            if self._kind == "expert":
+                self._audit()
+            for key in [k for k in self._late_since if k not in self._component.pending]:
+                del self._late_since[key]
+            now = time.monotonic()
+            for key in [k for k, at in list(self._again_at.items()) if at < now]:
+                self._again_at.pop(key, None)
+            if len(self._asked) > 100_000:
+                self._asked.clear()  # votes are idempotent by their command id
+
+    def _guarded(self, state: ValidationState, work: Callable[[ValidationState], None]) -> None:
+        """A judge is its user's: one that fails on a solution is asked again, and about others."""
+        if time.monotonic() < self._again_at.get(state.key, 0.0):
+            return
+        try:
+            work(state)
+        except Exception:
+            LOG.exception("%s: judging %s failed; again in %s s", self._node_id, state.key, AGAIN_S)
+            self._later(state.key)
+
+    def _later(self, key: str) -> None:
+        self._again_at[key] = time.monotonic() + AGAIN_S
+
+    def _work(self, state: ValidationState) -> None:
+        if self._kind == "peer-review":
+            if self._clock.event_now() >= state.deadline_at:
+                since = self._late_since.setdefault(state.key, time.monotonic())
+                if time.monotonic() - since >= REVIEW_S:
+                    self._once(state, "escalate", self._escalation)
+        elif not state.reviewers:
+            self._once(state, self._kind, self._vote)
+
+    def _audit(self) -> None:
+        """Look at decisions of lower kinds that the rules show to an expert."""
+        for key in self._component.view.audits_due():
+            state = self._component.folds.get("validations", key)
+            if isinstance(state, ValidationState):
+                self._guarded(state, lambda s: self._once(s, "audit", self._vote))
+
+    def _vote(self, state: ValidationState) -> CastVote:
+        solution = Solution(
+            state.task_id, state.miner_id, state.solution_sha256, state.planted_sha256
+        )
+        verdict = self._judge(solution)
+        return CastVote.model_validate(
+            {
+                "voter_id": self._node_id,
+                "voter_kind": self._kind,
+                "accept": verdict.accept,
+                "score_ppm": verdict.score_ppm,
+            }
+        )
+
+    def _escalation(self, state: ValidationState) -> EscalateValidation:
+        return EscalateValidation(
+            to_kind="expert",
+            reason="reviewers-late",
+            quorum=1,
+            reviewers=(),
+            deadline_at=state.deadline_at,
+        )
+
+    def _once(
+        self,
+        state: ValidationState,
+        what: str,
+        make: Callable[[ValidationState], CastVote | EscalateValidation],
+    ) -> None:
+        if self._asked.get(state.key) == what:
+            return
+        command = make(state)
+        self._asked[state.key] = what
+        name = f"{self._node_id}/{what}/{state.key}"
+        issued = max(self._clock.event_now(), state.requested_at)
+        future = self._client.send(
+            state.key, command, command_id=str(uuid5(NAMESPACE, name)), issued_at=issued
+        )
+        future.add_done_callback(lambda f: self._done(state.key, f))
+
+    def _done(self, key: str, future: Future[CommandAnswered]) -> None:
+        error = future.exception()
+        if error is not None:
+            self._asked.pop(key, None)  # unanswered: ask again
+        elif future.result().outcome == "refused":
+            self._later(key)  # it may be too early; when it is too late it does not wait any more
+            self._asked.pop(key, None)
+        else:
+            self.votes += 1

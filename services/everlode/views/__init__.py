@@ -1,0 +1,1 @@
+"""What operators are shown: records read from logs and projections, nothing decided."""

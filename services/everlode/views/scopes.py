@@ -1,0 +1,177 @@
+"""What a coordinator sees of a scope, for operators: who leads, who could, what it would do.
+
+Shell: reads the logs once.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any, NamedTuple
+
+from everlode.adapters.kafka import Reader
+from everlode.adapters.kafka_control import ControlFollower
+from everlode.avro.codec import Codec
+from everlode.control.fold import ControlState
+from everlode.control.scopes import split_scope
+from everlode.errors import ConfigError, ContractError, NotFound, Precondition, Refusal
+from everlode.events.base import Fact
+from everlode.events.control import ScopeAssigned
+from everlode.events.nodes import NodeStatus
+from everlode.events.stamp import millis_of
+from everlode.failover.planner import GONE, View, candidates, foresee
+from everlode.failover.watch import FRESH_S, ActiveTasks, Beats
+from everlode.settings.endpoints import Endpoints
+from everlode.topics.names import fact_topic
+
+RECENT = 3_000
+"""Heartbeats of a partition that are looked at."""
+
+
+class Seen(NamedTuple):
+    """The logs, read to their ends."""
+
+    scope: str
+    control: ControlState
+    decisions: list[dict[str, Any]]
+    """Decisions about the scope, in log order; `void` says why one does not count."""
+    beats: dict[str, tuple[int, int]]
+    tasks: ActiveTasks
+
+
+def look(endpoints: Endpoints, scope: str, partitions: int) -> Seen:
+    """Read what there is about `scope`; `partitions` of a topic, as the topology says.
+
+    Raises: Refusal: it is no scope. NotFound: its region is not there. Unavailable.
+    """
+    try:
+        component, region = split_scope(scope)
+    except ContractError as error:
+        raise Refusal(error.message, code="bad_scope", hint=error.hint) from None
+    if region not in endpoints.regions:
+        raise NotFound(f"region {region!r}", hint=f"there are: {', '.join(endpoints.regions)}")
+    if endpoints.control_bootstrap is None:
+        raise ConfigError("endpoints: there is no control cluster", hint="start a whole stack")
+    control, decisions = _decisions(endpoints.control_bootstrap, scope)
+    place = endpoints.regions[region]
+    reader = Reader(place.kafka_bootstrap, "scope-explain", wait_ms=20)
+    try:
+        beats = _beats(reader, fact_topic(place.origin, "heartbeats"), partitions)
+        tasks = ActiveTasks(partitions)
+        if component == "tasks":
+            _tasks(reader, fact_topic(place.origin, "tasks"), partitions, tasks)
+    finally:
+        reader.close()
+    return Seen(scope, control, decisions, beats, tasks)
+
+
+def _decisions(bootstrap: str, scope: str) -> tuple[ControlState, list[dict[str, Any]]]:
+    found: list[dict[str, Any]] = []
+
+    def saw(offset: int, fact: Fact, state: ControlState) -> None:
+        data = fact.data
+        if not isinstance(data, ScopeAssigned) or data.scope_name != scope:
+            return
+        reason = next((v.reason for v in state.void if v.offset == offset), None)
+        found.append(
+            {
+                "offset": offset,
+                "at": fact.envelope.occurred_at.isoformat(timespec="milliseconds"),
+                "epoch": data.new_epoch,
+                "primary": data.primary_node,
+                "reason": data.reason,
+                "failed_node": data.failed_node,
+                "verdict_id": data.verdict_id,
+                "decided_by": fact.envelope.correlation_id,
+                "void": reason,
+            }
+        )
+
+    follower = ControlFollower(bootstrap, saw, wait_ms=20)
+    try:
+        state = follower.start(15).state
+    finally:
+        follower.close()
+    return state, found
+
+
+def _beats(reader: Reader, topic: str, partitions: int) -> dict[str, tuple[int, int]]:
+    places = [(topic, p) for p in range(partitions)]
+    ends = reader.ends(places)
+    reader.assign({at: max(0, end - RECENT) for at, end in ends.items()})
+    beats, codec, stamps = Beats(), Codec(), dict[str, int]()
+    for batch in reader.until(ends, 15):
+        for raw in batch:
+            try:
+                fact = codec.decode_fact(raw.value)
+            except ContractError:
+                continue
+            beats.saw(fact, raw.partition, raw.offset, behind=False)
+            stamps[fact.envelope.aggregate_id] = millis_of(fact.envelope.stamp)
+    now = time.time_ns() // 1_000_000
+    return {n: b for n, b in beats.fresh().items() if now - stamps[n] < FRESH_S * 1000}
+
+
+def _tasks(reader: Reader, topic: str, partitions: int, tasks: ActiveTasks) -> None:
+    codec = Codec()
+    for batch in reader.to_ends({(topic, p): 0 for p in range(partitions)}, 60):
+        for raw in batch:
+            try:
+                tasks.saw(raw.partition, codec.decode_fact(raw.value))
+            except ContractError:
+                continue
+
+
+def view_of_loss(seen: Seen, node_id: str | None = None, max_concurrent: int = 0) -> View:
+    """The coordinator's view if `node_id` (the primary without it) were lost now.
+
+    `max_concurrent`: tasks that a node may manage at once, for where they would go.
+
+    Raises: Precondition: the scope has no primary. NotFound: no such node.
+    """
+    led = seen.control.scopes.get(seen.scope)
+    if led is None:
+        raise Precondition(f"{seen.scope} has no primary", hint="start a node and a coordinator")
+    node = seen.control.nodes.get(node_id or led.primary)
+    if node is None or f"{node.component}/{node.region}" != seen.scope:
+        raise NotFound(f"no node of {seen.scope} is named {node_id or led.primary!r}")
+    lost = node if node.status in GONE else node._replace(status=NodeStatus.LOST.value)
+    return View(
+        seen.control,
+        lost,
+        {n: b for n, b in seen.beats.items() if n != lost.node_id},
+        {seen.scope: led.epoch},
+        seen.tasks.of(lost.node_id),
+        seen.tasks.loads,
+        max_concurrent,
+        False,
+    )
+
+
+def explained(seen: Seen) -> dict[str, Any]:
+    """The scope as it stands, with all nodes of its component and why each may not be promoted."""
+    led = seen.control.scopes.get(seen.scope)
+    nodes: list[dict[str, Any]] = []
+    if led is not None and led.primary in seen.control.nodes:
+        for c in candidates(view_of_loss(seen)):
+            leads = c.node_id == led.primary
+            nodes.append(c._asdict() | {"excluded": "it leads" if leads else c.excluded})
+    return {
+        "scope": seen.scope,
+        "epoch": led.epoch if led else 0,
+        "primary": led.primary if led else None,
+        "region": led.region if led else None,
+        "decided_at": led.decided_at if led else None,
+        "renewed_at": led.renewed_at if led else None,
+        "control_position": seen.control.position,
+        "candidates": nodes,
+    }
+
+
+def planned(
+    seen: Seen, node_id: str | None = None, max_concurrent: int = 0
+) -> list[dict[str, Any]]:
+    """The steps that a coordinator would take if the node were lost now."""
+    return [
+        {"step": type(step).__name__, **step._asdict()}
+        for step in foresee(view_of_loss(seen, node_id, max_concurrent))
+    ]

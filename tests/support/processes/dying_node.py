@@ -1,0 +1,113 @@
+"""A node with a planted fault, for tests of failover.
+
+`python -m tests.support.processes.dying_node node run ...`.
+EVERLODE_TEST_DIE names the stage at which it kills itself, with SIGKILL, around the transaction
+of the first StakeDeposited that it writes: staged, written, committed or answered. `stubborn`
+does not die: it believes in its first epoch, whatever the control log says, until it is fenced.
+Nor does `sink`: its payment system refuses the first payment of a key, takes the second without an
+answer, and then answers each time.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections import Counter
+from typing import Any
+
+import confluent_kafka
+
+from everlode.adapters import kafka, kafka_sender
+from everlode.cli.main import main
+from everlode.errors import FencedOut, Unavailable
+from everlode.log.facts import FactLog
+from everlode.membership.agent import NodeAgent
+from everlode.rewards.sink import JournalSink
+
+STAGE = os.environ["EVERLODE_TEST_DIE"]
+EVENT = b"everlode.StakeDeposited"
+
+
+def die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+class DyingProducer(confluent_kafka.Producer):
+    """Marks a transaction that holds the event, and dies in it."""
+
+    marked = False
+    answering = False
+
+    def produce(self, topic: str, *args: Any, **kwargs: Any) -> Any:
+        if ("ce_type", EVENT) in kwargs.get("headers", ()) and ".commands." not in topic:
+            if STAGE == "staged":
+                die()
+            self.marked = True
+        done = super().produce(topic, *args, **kwargs)
+        if DyingProducer.answering and topic.endswith(".replies"):
+            self.flush(5)
+            die()
+        return done
+
+    def commit_transaction(self, *args: Any, **kwargs: Any) -> Any:
+        if self.marked and STAGE == "written":
+            self.flush(5)
+            die()
+        done = super().commit_transaction(*args, **kwargs)
+        if self.marked and STAGE == "committed":
+            die()
+        if self.marked and STAGE == "answered":
+            DyingProducer.answering = True
+        self.marked = False
+        return done
+
+
+def be_stubborn() -> None:
+    """Plant the bug: neither control log nor lease is heeded, until the broker refuses a write."""
+    honest_leads, honest_append = NodeAgent.leads, FactLog.append
+    held: dict[str, int] = {}
+    fenced: list[FencedOut] = []
+
+    def leads(self: NodeAgent, scope: str) -> int | None:
+        if fenced:
+            return None
+        epoch = honest_leads(self, scope)
+        return held.setdefault(scope, epoch) if epoch else held.get(scope)
+
+    def append(self: FactLog, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return honest_append(self, *args, **kwargs)
+        except FencedOut as error:
+            fenced.append(error)
+            raise
+
+    NodeAgent.leads = leads  # type: ignore[method-assign]
+    FactLog.append = append  # type: ignore[method-assign]
+    FactLog.watch = lambda *_: None  # type: ignore[method-assign]
+
+
+def be_badly_served() -> None:
+    """Plant the payment system's faults."""
+    pay, asked = JournalSink.pay, Counter[str]()
+
+    def unsure(self: JournalSink, payout_key: str, miner_id: str, amount_micro: int) -> str:
+        asked[payout_key] += 1
+        print(f"asked to pay {payout_key}, time {asked[payout_key]}", flush=True)
+        if asked[payout_key] == 1:
+            raise Unavailable("the payment system is down")
+        ref = pay(self, payout_key, miner_id, amount_micro)
+        if asked[payout_key] == 2:
+            raise Unavailable("the payment system does not answer")
+        return ref
+
+    JournalSink.pay = unsure  # type: ignore[method-assign]
+
+
+if __name__ == "__main__":
+    for module in (kafka, kafka_sender):
+        setattr(module, "Producer", DyingProducer)  # noqa: B010 - a planted fault
+    if STAGE == "stubborn":
+        be_stubborn()
+    if STAGE == "sink":
+        be_badly_served()
+    main()

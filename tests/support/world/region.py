@@ -1,0 +1,170 @@
+"""A small region for tests: one broker, one control node, nodes as processes, no coordinator.
+
+The test decides who leads, by `assign`; so a failover happens when the test wants it.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+
+from everlode.adapters.kafka import Raw
+from everlode.adapters.kafka_control import ControlFollower, ControlLog
+from everlode.avro.codec import Codec
+from everlode.control.scopes import scope_of
+from everlode.events.base import Fact
+from everlode.events.control import ScopeAssigned
+from everlode.sdk import MiningClient
+from everlode.stack import NativeStack
+from everlode.topics.names import fact_topic
+from tests.support.facts.whole_topic import records
+
+PARTITIONS = 2
+
+
+def until(true: Callable[[], bool], within_s: float, what: str) -> None:
+    """Wait for a condition, or fail naming it."""
+    deadline = time.monotonic() + within_s
+    while not true():
+        assert time.monotonic() < deadline, f"not within {within_s} s: {what}"
+        time.sleep(0.05)
+
+
+class Node:
+    """A node's process; its output is in `log`."""
+
+    def __init__(self, arguments: list[str], log: Path, env: dict[str, str]) -> None:
+        self.log = log
+        with log.open("wb") as out:
+            self.process = subprocess.Popen(
+                [sys.executable, *arguments], stdout=out, stderr=out, env={**os.environ, **env}
+            )
+
+    def said(self, text: str) -> bool:
+        """True when its output has `text`."""
+        return text in self.log.read_text()
+
+    def wait_for(self, text: str, within_s: float = 40) -> None:
+        """Wait for its output, or its end."""
+        until(
+            lambda: self.said(text) or self.process.poll() is not None,
+            within_s,
+            f"{text!r} in {self.log.name}: {self.log.read_text()}",
+        )
+        assert self.said(text), self.log.read_text()
+
+    def signal(self, number: int) -> None:
+        """Send a signal."""
+        self.process.send_signal(number)
+
+    def kill(self) -> None:
+        """SIGKILL, and reap."""
+        self.process.kill()
+        self.process.wait(10)
+
+
+class Region:
+    """`eu` on a small stack of its own. Use as a context manager."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.stack = NativeStack.small(folder / "stack")
+        self.nodes: list[Node] = []
+
+    def __enter__(self) -> Region:
+        self.endpoints = self.stack.up()
+        self.bootstrap = self.endpoints.regions["eu"].kafka_bootstrap
+        topology = self.folder / "topology.yaml"
+        topology.write_text(
+            "regions: [eu]\ncontrol_replication: 1\ncontrol_min_insync: 1\n", encoding="utf-8"
+        )
+        self._env = {
+            "EVERLODE_TOPOLOGY": str(topology),
+            "EVERLODE_PAYOUT_DIR": str(self.folder / "payouts"),
+        }
+        assert self.endpoints.control_bootstrap is not None
+        self.control = ControlLog(self.endpoints.control_bootstrap)
+        self.follower = ControlFollower(self.endpoints.control_bootstrap).start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for node in self.nodes:
+            if node.process.poll() is None:
+                node.process.send_signal(signal.SIGCONT)
+                node.kill()
+        self.follower.close()
+        self.control.close()
+        self.stack.down()
+
+    def node(
+        self, kind: str, node_id: str, *more: str, module: str | None = None, die: str = ""
+    ) -> Node:
+        """Start a node; with `module` another program with the same arguments, and its fault."""
+        words = ("node", "run", kind, *more)
+        return self._start(words, node_id, module or "everlode.cli.main", die)
+
+    def coordinator(self, node_id: str) -> Node:
+        """Start a coordinator."""
+        return self._start(("coordinator", "run"), node_id, "everlode.cli.main", "")
+
+    def _start(self, words: tuple[str, ...], node_id: str, module: str, die: str) -> Node:
+        arguments = [
+            "-m", module, *words, "--region", "eu", "--node-id", node_id,
+            "--dir", str(self.folder / "stack"),
+        ]  # fmt: skip
+        log = self.folder / f"{node_id}-{len(self.nodes)}.log"
+        node = Node(arguments, log, {**self._env, "EVERLODE_TEST_DIE": die})
+        self.nodes.append(node)
+        return node
+
+    def assign(self, component: str, node_id: str) -> int:
+        """Decide that `node_id` leads the component's scope; returns the epoch."""
+        scope = scope_of(component, "eu")
+        state = self.follower.state
+        epoch = state.epoch(scope)
+        decision = ScopeAssigned(
+            scope_name=scope,
+            new_epoch=epoch + 1,
+            primary_node=node_id,
+            region="eu",
+            reason="forced",
+            based_on=max(0, state.position),
+            based_on_epoch=epoch,
+        )
+        at = self.control.append(scope, decision, node_id="test", scope="coordinator/eu")
+        self.follower.wait_for(lambda s: s.position >= at, 20)
+        return epoch + 1
+
+    def leader(
+        self, kind: str, component: str, node_id: str, module: str | None = None, die: str = ""
+    ) -> Node:
+        """Start a node, make it primary, and wait until it leads."""
+        node = self.node(kind, node_id, module=module, die=die)
+        node.wait_for("ready")
+        epoch = self.assign(component, node_id)
+        node.wait_for(f"leads epoch {epoch}")
+        return node
+
+    def client(self, name: str, **options: float) -> MiningClient:
+        """A client of the region."""
+        return MiningClient(self.endpoints, "eu", name, **options)  # type: ignore[arg-type]
+
+    def records(self, topic: str, partitions: int = PARTITIONS) -> list[Raw]:
+        """All committed records of a topic, by partition."""
+        return records(self.bootstrap, topic, partitions)
+
+    def facts(self, component: str) -> list[Fact]:
+        """All facts of a component, marks included, by partition."""
+        codec = Codec()
+        return [codec.decode_fact(raw.value) for raw in self.records(fact_topic("eu.1", component))]
