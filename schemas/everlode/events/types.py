@@ -85,5 +85,23 @@ OperationKind = Literal[
     "recovery",
     "drill",
 ]
+StepName = Literal[
+    "decide",
+    "promote",
+    "migrate",
+    "cut",
+    "seal",
+    "manifest",
+    "verify",
+    "fetch",
+    "generation",
+    "restore",
+    "replay",
+    "gate",
+    "switch",
+    "other",
+]
+"""Steps of operations: failover (decide to migrate), backup (cut to verify), recovery (fetch to
+switch). `other`: one that this build does not know, of a newer or an older writer."""
 StepOutcome = Literal["done", "skipped", "failed", "held"]
 AssignReason = Literal["bootstrap", "node-lost", "switchover", "forced"]

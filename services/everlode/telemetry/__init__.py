@@ -1,0 +1,1 @@
+"""What processes and operations report: typed entries, and where they go."""
