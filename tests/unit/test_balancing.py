@@ -120,6 +120,23 @@ def test_many_tasks_are_spread_evenly_by_two_choices() -> None:
     assert max(running.values()) - min(running.values()) <= 10  # by one choice it is about 40
 
 
+def test_miner_that_had_the_task_comes_after_all_who_had_not() -> None:
+    miners = [miner(f"m{i}", reputation_ppm=1_000_000 - i) for i in range(30)]
+    busy = {m.key: 3 for m in miners if m.key != "m0"}  # m0 fails at once, so it is always idle
+    for n in range(50):
+        chosen = choose_miner(task(f"t{n}", attempt=1, miners=("m0",)), miners, busy, {})
+        assert chosen is not None
+        assert chosen.key != "m0"
+    free = dict.fromkeys((m.key for m in miners), 4) | {"m0": 0}
+    assert choose_miner(task(attempt=1, miners=("m0",)), miners, free, {}) == miners[0]
+
+
+def test_miners_that_had_the_task_have_it_again_in_turn() -> None:
+    pair = [miner("a"), miner("b", reputation_ppm=1)]
+    tries = [task(attempt=n, miners=("a", "b")) for n in (2, 3, 4)]
+    assert [choose_miner(t, pair, {}, {}) for t in tries] == [pair[0], pair[1], pair[0]]
+
+
 @given(st.dictionaries(st.text("abc", min_size=1), st.integers(0, 5)), st.text("xyz"))
 def test_any_loads_the_manager_has_room(loads: dict[str, int], seed: str) -> None:
     chosen = choose_manager(seed, loads, 5)

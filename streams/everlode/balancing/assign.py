@@ -6,7 +6,7 @@ one, then the one of better reputation. Deterministic for one task, attempt and 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from hashlib import blake2b
 
 from everlode.events.states import MinerState, TaskState
@@ -50,6 +50,8 @@ def choose_miner(
 ) -> MinerState | None:
     """A miner for `task` among `candidates`, or None when none of them fits now.
 
+    Who has had this task comes after all who have not, and then in turn: a miner that fails at
+    once is idle at once, and would get every attempt by its low load.
     `running` is the number of tasks that each miner works on, `promised_micro` the free stake
     that its other assignments are about to lock.
     """
@@ -59,17 +61,30 @@ def choose_miner(
     def able(miner: MinerState) -> bool:
         return fits(task, miner, running.get(miner.key, 0), promised_micro.get(miner.key, 0))
 
+    def unused(miner: MinerState) -> bool:
+        return miner.key not in task.miners and able(miner)
+
     seed = f"{task.key}/{task.attempt}"
     found: list[MinerState] = []
     for turn in range(DRAWS):
         miner = candidates[_draw(seed, turn, len(candidates))]
-        if able(miner) and miner not in found:
+        if unused(miner) and miner not in found:
             found.append(miner)
             if len(found) == 2:
                 return _better(found[0], found[1], running)
     if found:
         return found[0]
-    return next(filter(able, candidates), None)
+    return next(filter(unused, candidates), None) or next(
+        filter(able, _in_turn(task, candidates)), None
+    )
+
+
+def _in_turn(task: TaskState, candidates: Sequence[MinerState]) -> Iterator[MinerState]:
+    """The candidates that have had the task, from the one whose turn this attempt is."""
+    had = {m.key: m for m in candidates if m.key in task.miners}
+    first = task.attempt % max(1, len(task.miners))
+    names = task.miners[first:] + task.miners[:first]
+    return (had[name] for name in names if name in had)
 
 
 def choose_manager(seed: str, loads: Mapping[str, int], max_concurrent: int) -> str | None:
