@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -23,7 +25,7 @@ from everlode.events.validations import (
 )
 from everlode.primary.batch import Batch, Source
 from everlode.rewards.component import PAY_AGAIN_S, RewardComponent
-from everlode.rewards.sink import JournalSink
+from everlode.rewards.sink import JournalSink, PayoutConflict
 from everlode.state.view import Where
 from everlode.topics import Topology
 from tests.support.facts.state_commands import fact_of
@@ -293,10 +295,56 @@ def test_journal_pays_a_key_once_for_two_nodes(tmp_path: Path) -> None:
     ref = one.pay("t|m", "m", 5)
     assert two.find("t|m") == two.pay("t|m", "m", 5) == one.pay("t|m", "m", 5) == ref
     assert len(path.read_text().splitlines()) == 1
-    with pytest.raises(IntegrityError):
+    with pytest.raises(PayoutConflict):
         two.pay("t|m", "m", 6)
     one.close()
     two.close()
     again = JournalSink(path)
     assert again.find("t|m") == ref
     again.close()
+
+
+def test_journal_cuts_off_what_a_killed_node_left_of_a_line(tmp_path: Path) -> None:
+    path = tmp_path / "payouts.jsonl"
+    sink = JournalSink(path)
+    ref = sink.pay("t|m", "m", 5)
+    whole = path.read_bytes()
+    path.write_bytes(whole + whole[: len(whole) // 2])
+    assert sink.find("t|m") == ref
+    sink.pay("u|m", "m", 7)
+    sink.close()
+    again = JournalSink(path)
+    assert [again.find("t|m"), again.find("u|m") is not None] == [ref, True]
+    again.close()
+    assert [json.loads(line)["key"] for line in path.read_text().splitlines()] == ["t|m", "u|m"]
+
+
+@pytest.mark.parametrize("line", [b"{", b"[]", b'{"key": "t|m"}', b"\xff\xfe"])
+def test_journal_names_the_line_that_is_no_payout(tmp_path: Path, line: bytes) -> None:
+    path = tmp_path / "payouts.jsonl"
+    sink = JournalSink(path)
+    sink.pay("t|m", "m", 5)
+    sink.close()
+    path.write_bytes(path.read_bytes() + line + b"\n")
+    with (
+        closing(JournalSink(path)) as damaged,
+        pytest.raises(IntegrityError, match="line 2: not a payout") as caught,
+    ):
+        damaged.find("t|m")
+    assert caught.value.code == "payout_journal_damaged"
+
+
+def test_payout_that_contradicts_one_that_left_stops_alone(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The journal has another amount for the key: that reward waits for a human, no other does."""
+    sink = JournalSink(tmp_path / "payouts.jsonl")
+    sink.pay("t|m", "m", 1)
+    node, calculated = a_node(sink)
+    node.read(calculated)
+    node.commit()
+    node.now_s += 60
+    assert list(node.component.due(NOW, ControlState())) == []  # it is not asked for again
+    assert (node.reward.status, list(node.component.stopped)) == ("calculated", ["t|m"])
+    assert len([r for r in caplog.records if "payout t|m stops" in r.getMessage()]) == 1
+    sink.close()

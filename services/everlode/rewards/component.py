@@ -17,7 +17,7 @@ from everlode.events.states import RewardState, State
 from everlode.events.validations import FraudCleared, FraudConfirmed, FraudSuspected
 from everlode.membership.agent import Load
 from everlode.primary.component import Component, Owed
-from everlode.rewards.sink import PayoutSink
+from everlode.rewards.sink import PayoutConflict, PayoutSink
 from everlode.state.reactions import NAMESPACE
 from everlode.state.view import Where
 from everlode.topics import Topology
@@ -50,6 +50,8 @@ class RewardComponent(Component):
         self._now_s = now_s
         self.pending: dict[str, float] = {}
         """Rewards that are to be paid → since when, on this node's monotonic clock."""
+        self.stopped: dict[str, str] = {}
+        """Rewards whose payout contradicts one that left → why; a human decides."""
         self._try_at = 0.0
         self._cases: dict[str, Fact] = {}
         """Fraud case → its newest fact."""
@@ -69,6 +71,7 @@ class RewardComponent(Component):
                 self.pending.setdefault(new.key, self._now_s())
             else:
                 self.pending.pop(new.key, None)
+                self.stopped.pop(new.key, None)
 
     def saw(self, fact: Fact) -> None:
         """Keep what is known of each case, for rewards that are calculated after it."""
@@ -135,7 +138,11 @@ class RewardComponent(Component):
         clock = self._now_s()
         if clock < self._try_at:
             return
-        waiting = [key for key, since in self.pending.items() if clock - since >= PAY_AGAIN_S]
+        waiting = [
+            key
+            for key, since in self.pending.items()
+            if clock - since >= PAY_AGAIN_S and key not in self.stopped
+        ]
         for key in waiting[:PAY_AT_ONCE]:
             state = self.peek("rewards", key)
             if isinstance(state, RewardState) and state.status == "calculated":
@@ -151,6 +158,10 @@ class RewardComponent(Component):
         except Unavailable as error:
             LOG.warning("payout %s waits: %s", state.key, error.message)
             self._try_at = self._now_s() + PAY_AGAIN_S
+        except PayoutConflict as error:
+            if state.key not in self.stopped:
+                LOG.error("payout %s stops: %s; %s", state.key, error.message, error.hint)
+            self.stopped[state.key] = error.message
         else:
             yield self._booking(state.key, ref, at, cause)
 
