@@ -1,0 +1,152 @@
+"""What may come in from outside: one rule a kind of field, for every command and heartbeat.
+
+The models say what Avro can hold; this says what the network takes from strangers. A fact is never
+asked again: what stands in a log was lawful when it came, and is read whatever the rules say today.
+
+A field's kind follows from its type and its name:
+
+    str                 no control characters (PostgreSQL cannot hold U+0000, logs not the others)
+    tuple               each item once; then the rule of its items
+    datetime            from `PAST` before now to `FUTURE` after it: also what was meant in another
+                        unit than milliseconds falls outside
+    int, *_micro        an amount of money: 0 to `MOST_MICRO`
+    int, *_ms           a duration: 0 to `LONGEST_MS`
+    int, *_bytes        a size: 0 to `LARGEST_BYTES`
+    int, a share or a place (`FREE`): as the model bounds it; nothing adds them up
+    int, else           a number of things: 0 to `MOST_THINGS`
+
+Sums: below 2^63 / `MOST_MICRO` = 9,223 amounts no sum of a 64-bit field can overflow; where more
+may come together the decider refuses the sum (`state.miner`), and PostgreSQL adds in numeric.
+Pure.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
+from functools import cache
+from types import UnionType
+from typing import Any, Union, get_args, get_origin
+
+from pydantic import AwareDatetime
+
+from everlode.errors import Refusal
+from everlode.events.base import Record
+
+PAST = timedelta(days=3660)
+FUTURE = timedelta(days=3660)
+MOST_MICRO = 10**15
+"""A thousand million whole units."""
+LONGEST_MS = 10 * 366 * 86_400_000
+LARGEST_BYTES = 2**49
+MOST_THINGS = 10**9
+
+FREE = ("_ppm", "stamp", "epoch", "version", "seq", "partition", "offset")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+Check = Callable[[str, Any, datetime], None]
+"""(name of the field, its value, now); raises Refusal."""
+
+
+def refused(field: str, is_now: str, expected: str) -> Refusal:
+    """The refusal of one field: names it, what it is and what was expected."""
+    return Refusal(f"{field} {is_now}", code="bad_field", hint=f"expected for {field}: {expected}")
+
+
+def check(record: Record, now: datetime) -> None:
+    """Check all fields of a command, a header or a heartbeat. Raises: Refusal: `bad_field`.
+
+    The first field that does not fit is named, nested ones with their place, e.g.
+    `evidence[3].note`. `now` is event time.
+    """
+    _check(record, "", now)
+
+
+def _check(record: Record, prefix: str, now: datetime) -> None:
+    for name, rule in _rules(type(record)):
+        value = getattr(record, name)
+        if value is not None:
+            rule(prefix + name, value, now)
+
+
+@cache
+def _rules(model: type[Record]) -> tuple[tuple[str, Check], ...]:
+    """(field, its rule) of those fields that have one, in order."""
+    found = ((name, _rule(name, field.annotation)) for name, field in model.model_fields.items())
+    return tuple((name, rule) for name, rule in found if rule is not None)
+
+
+def _plain(annotation: Any) -> Iterator[Any]:
+    """The types that an annotation allows, without None."""
+    if get_origin(annotation) in (Union, UnionType):
+        for part in get_args(annotation):
+            yield from _plain(part)
+    elif hasattr(annotation, "__metadata__"):
+        yield from _plain(annotation.__origin__)
+    elif annotation is not type(None):
+        yield annotation
+
+
+def _rule(name: str, annotation: Any) -> Check | None:
+    (kind,) = _plain(annotation)
+    if kind is str:
+        return _text
+    if kind in (datetime, AwareDatetime):
+        return _time
+    if kind is int:
+        return _bounded(name)
+    if get_origin(kind) is tuple:
+        return _each(_rule(name, get_args(kind)[0]))
+    if isinstance(kind, type) and issubclass(kind, Record):
+        return lambda field, value, now: _check(value, f"{field}.", now)
+    return None  # bool and the closed lists: the model says all
+
+
+def _text(field: str, value: str, _: datetime) -> None:
+    found = _CONTROL.search(value)
+    if found is not None:
+        at, code = found.start(), ord(found[0])
+        raise refused(
+            field, f"has the control character U+{code:04X} at {at}", "no control characters"
+        )
+
+
+def _time(field: str, value: datetime, now: datetime) -> None:
+    if not now - PAST <= value <= now + FUTURE:
+        raise refused(
+            field, f"is {value.isoformat()}",
+            f"a time within {PAST.days} days of now, {now.isoformat()}, in milliseconds since 1970",
+        )  # fmt: skip
+
+
+def _bounded(name: str) -> Check | None:
+    if name.endswith(FREE):
+        return None
+    if name.endswith("_micro"):
+        most, what = MOST_MICRO, "an amount in millionths"
+    elif name.endswith("_ms"):
+        most, what = LONGEST_MS, "a duration in milliseconds"
+    elif name.endswith("_bytes"):
+        most, what = LARGEST_BYTES, "a size in bytes"
+    else:
+        most, what = MOST_THINGS, "a number"
+
+    def bounded(field: str, value: int, _: datetime) -> None:
+        if not 0 <= value <= most:
+            raise refused(field, f"is {value}", f"{what}, 0 to {most}")
+
+    return bounded
+
+
+def _each(item: Check | None) -> Check:
+    def each(field: str, values: tuple[Any, ...], now: datetime) -> None:
+        known: dict[Any, int] = {}
+        for number, value in enumerate(values):
+            if known.setdefault(value, number) != number:
+                raise refused(
+                    f"{field}[{number}]", f"repeats {field}[{known[value]}]", "each item once"
+                )
+            if item is not None:
+                item(f"{field}[{number}]", value, now)
+
+    return each

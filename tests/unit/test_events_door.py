@@ -1,0 +1,95 @@
+"""The door: every field of every command and heartbeat has its bounds, and they are named."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from pydantic import AwareDatetime
+
+from everlode.errors import Refusal
+from everlode.events import commands as c
+from everlode.events import door
+from everlode.events.base import CommandHeader, Evidence, Record
+from everlode.events.catalogue import COMMANDS
+from everlode.events.heartbeats import MinerBeat, NodeBeat
+
+NOW = datetime(2026, 6, 1, tzinfo=UTC)
+DEPOSIT = c.DepositStake(amount_micro=1)
+UPDATE = c.UpdateMiner(endpoint="10.0.0.7:1", specialties=("a", "b"), max_concurrent=1)
+MODELS = [*COMMANDS.values(), CommandHeader, NodeBeat, MinerBeat]
+
+
+def refusal(record: Record, now: datetime = NOW) -> Refusal:
+    with pytest.raises(Refusal) as caught:
+        door.check(record, now)
+    assert caught.value.code == "bad_field"
+    return caught.value
+
+
+def changed(record: Record, **values: Any) -> Record:
+    return record.model_copy(update=values)
+
+
+@pytest.mark.parametrize("character", ["\0", "\n", "\x1b", "\x7f", "\x85"])
+def test_control_character_is_refused_with_its_place(character: str) -> None:
+    error = refusal(changed(UPDATE, endpoint=f"10.{character}"))
+    assert error.message == f"endpoint has the control character U+{ord(character):04X} at 3"
+    assert error.hint == "expected for endpoint: no control characters"
+
+
+@pytest.mark.parametrize("text", ["", "Ω€𝄞 naïve", "a/b?c#d", "‮", "x" * 4096])
+def test_other_text_is_let_in(text: str) -> None:
+    door.check(changed(UPDATE, endpoint=text), NOW)
+
+
+def test_items_are_checked_one_by_one_and_repeats_are_named() -> None:
+    repeated = refusal(changed(UPDATE, specialties=("a", "b", "a")))
+    assert repeated.message == "specialties[2] repeats specialties[0]"
+    assert refusal(changed(UPDATE, specialties=("a", "b\0"))).message.startswith("specialties[1] ")
+
+
+def test_records_in_lists_are_checked_with_their_place() -> None:
+    evidence = (Evidence(topic="t", partition=-1, offset=-1, note="a\tb"),)
+    case = c.ResolveFraudCase(
+        confirmed=True, decided_by="x", penalty_micro=0, reason="r", evidence=evidence
+    )
+    assert refusal(case).message.startswith("evidence[0].note has the control character U+0009")
+
+
+@pytest.mark.parametrize("days", [-door.PAST.days - 1, door.FUTURE.days + 1])
+def test_time_outside_the_window_is_refused(days: int) -> None:
+    deferred = c.DeferValidation(reason="r", deadline_at=NOW + timedelta(days=days))
+    assert "in milliseconds since 1970" in refusal(deferred).hint
+    door.check(changed(deferred, deadline_at=NOW + timedelta(days=days * 0.99)), NOW)
+
+
+def test_time_in_seconds_for_milliseconds_is_refused() -> None:
+    seconds_as_ms = datetime.fromtimestamp(NOW.timestamp() / 1000, UTC)
+    assert refusal(c.DeferValidation(reason="r", deadline_at=seconds_as_ms))
+
+
+@pytest.mark.parametrize("model", MODELS, ids=lambda m: m.__name__)
+def test_every_integer_of_every_model_is_bounded_so_that_sums_hold(model: type[Record]) -> None:
+    """9,000 of any one field together stay within 64 bits."""
+    for name, field in model.model_fields.items():
+        if field.annotation is not int or name.endswith(door.FREE):
+            continue
+        (rule,) = (r for n, r in door._rules(model) if n == name)
+        with pytest.raises(Refusal, match=name):
+            rule(name, 2**63 // 9000, NOW)
+        with pytest.raises(Refusal, match=name):
+            rule(name, -1, NOW)
+        rule(name, 1, NOW)
+
+
+@pytest.mark.parametrize("model", MODELS, ids=lambda m: m.__name__)
+def test_every_text_time_and_list_of_every_model_has_its_rule(model: type[Record]) -> None:
+    ruled = dict(door._rules(model))
+    for name, field in model.model_fields.items():
+        kinds = set(door._plain(field.annotation))
+        if kinds & {str, datetime, AwareDatetime} or any(
+            getattr(k, "__origin__", None) is tuple for k in kinds
+        ):
+            assert name in ruled
