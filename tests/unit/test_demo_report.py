@@ -11,43 +11,12 @@ from typing import Any
 import pytest
 
 from everlode.demo.collect import failover, failures, fraud
-from everlode.demo.report import html, save, summary
+from everlode.demo.page import html
+from everlode.demo.report import save, summary
 from everlode.proof.findings import Proof
 from everlode.workload.plan import plan
 from everlode.workload.trace import generate, share_of
-
-P1 = {"answered": 10, "deadline_ms": 15_000, "share_within_deadline": 1.0, "longest_gap_ms": 5,
-      "slowest_answer_ms": 7, "errors_seen_by_clients": [], "error_count": 0, "refused": {},
-      "by_second": {"1": [4, 4], "2": [6, 3]}, "during": {}}  # fmt: skip
-GOOD: dict[str, Any] = {
-    "workload": "generated <script>alert(1)</script>", "seed": 1, "speed": 1.0, "share": 0.1,
-    "kill_at": "mid-run", "events": 100, "acknowledged_events": 50, "failures": [],
-    "tasks": {"planned": {"solve": 2, "fail": 1, "cancel": 1},
-              "ended": {"rewarded": 2, "failed": 1, "cancelled": 1}},
-    "rewards": {"paid": 2, "paid_micro": 5},
-    "fraud": {"planted_cheats": 3, "acted": 2, "found": 1, "falsely_accused": [], "suspected": 1},
-    "promises": {
-        "P1_mining_does_not_stop": P1,
-        "P2_miners_do_not_notice": {"exceptions_seen": 0, "submissions_lost": 0,
-                                    "reconnected": {"who": 3, "p95_ms": 5000}},
-        "P3_no_progress_lost": {"acknowledged": 3, "went_back": 0},
-        "P4_rewards_right_and_once": {"paid": 2, "wrong_or_twice": 0},
-    },
-    "folded": {"eu": {"live": 1}}, "folded_live": 1, "folded_bulk": 1,
-    "verdicts": {"NodeLost": 1},
-    "failover": {"ended": True, "success": True, "time_to_detect_ms": 2000,
-                 "time_to_promote_ms": 100, "migrated_tasks": 4, "lasting_tasks_at_kill": 3,
-                 "recovery_action": "secondary-promoted", "actual_recovery_ms": 6000},
-    "object_store": "minio", "machine": {"cores": 2},
-    "backup": {"backup_id": "b", "records": 3},
-    "recovery": {"held": False, "lost_event_ids": [], "components": [],
-                 "rto_ms_by_stage": {"m": 1}},
-    "proof": {"compared_keys": 9, "lost_events": [], "differences": 0, "first_differences": []},
-    "resources": {"peak_resident_bytes": {"all together": 5_000_000_000}, "processor_s": {}},
-    "times_s": {"total_s": 10.0},
-    "timeline": [{"at_s": 0.0, "step": "up", "text": "a & b"},
-                 {"at_s": 9.0, "step": "failure", "text": "<b>"}],
-}  # fmt: skip
+from tests.support.facts.report import GOOD
 
 
 class Loads(HTMLParser):
@@ -68,12 +37,31 @@ def test_page_loads_nothing_and_escapes_what_it_shows() -> None:
     page.feed(html(GOOD))
     assert page.loads == []
     assert not {"script", "link", "iframe", "img", "b"} & set(page.tags)
-    assert page.tags.count("circle") == 2
-    assert page.tags.count("rect") == 2
+    assert page.tags.count("li") == len(GOOD["timeline"])
+    assert page.tags.count("figure") == 4
+
+
+def test_page_draws_answers_in_time_and_late_faults_lag_and_stages() -> None:
+    page = html(GOOD)
+    assert page.count('class="in"') == 2
+    assert page.count('class="late"') == 1
+    assert page.count('class="fault"') == 3  # on each chart that has a time
+    assert page.count('class="l0"') == 1
+    assert page.count('class="l1"') == 0  # of us there is no sample
+    assert "miner-registry: 30 ms, 5 restored, 2 replayed" in page
+
+
+def test_page_says_the_promises_in_words_and_marks_a_broken_one() -> None:
+    assert "100.00% of 10 commands were answered within 15 s" in html(GOOD)
+    assert 'class="card no"' not in html(GOOD)
+    broken = copy.deepcopy(GOOD)
+    broken["promises"]["P3_no_progress_lost"]["went_back"] = 1
+    assert html(broken).count('class="card no"') == 1
 
 
 def test_page_says_proved_only_without_failures() -> None:
     assert "Everlode: proved" in html(GOOD)
+    assert ">Proved<" in html(GOOD)
     assert "Everlode: not proved" in html({**GOOD, "failures": ["reward t|m: paid twice"]})
 
 

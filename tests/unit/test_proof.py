@@ -487,7 +487,7 @@ def test_availability_counts_late_answers_gaps_and_errors() -> None:
     assert (found["longest_gap_ms"], found["slowest_answer_ms"]) == (3000, 2000)
     assert found["error_count"] == 1
     assert found["refused"] == {"SubmitTask: full": 1}
-    assert found["by_second"] == {"1": [2, 1], "4": [1, 1]}
+    assert found["by_second"] == {"1": [2, 1, 2000], "4": [1, 1, 10]}
 
 
 def test_fault_is_felt_by_what_was_asked_in_its_window() -> None:

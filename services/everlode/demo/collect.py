@@ -15,6 +15,7 @@ from everlode.adapters.postgres_read import Generation
 from everlode.avro.codec import Codec
 from everlode.backup.manifest import Manifest
 from everlode.demo.options import Options
+from everlode.fleet.lag import Lag
 from everlode.fleet.meter import Meter
 from everlode.proof.findings import Proof
 from everlode.proof.money import about_money
@@ -50,6 +51,7 @@ class Ran(NamedTuple):
     windows: dict[str, tuple[int, int]]
     """Faults: begin and end, milliseconds on the wall."""
     meter: Meter
+    lag: Lag
     times: dict[str, float]
     timeline: list[dict[str, Any]]
     manifest: Manifest
@@ -196,6 +198,8 @@ def collect(ran: Ran) -> dict[str, Any]:
         },
         "times_s": {k: round(v, 2) for k, v in ran.times.items() if k.endswith("_s")},
         "timeline": ran.timeline,
+        "windows": ran.windows,
+        "lag_s": ran.lag.samples,
     }  # fmt: skip
     report["failures"] = failures(report)
     return report

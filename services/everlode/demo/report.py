@@ -1,4 +1,4 @@
-"""The report for people: a self-contained page, and lines for the terminal. Pure, but for files."""
+"""The report of a demo: its files, and lines for the terminal. Pure, but for the files."""
 
 from __future__ import annotations
 
@@ -6,91 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-import jinja2
-
-PAGE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>Everlode: report</title><style>
-body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:62rem;padding:0 1rem;color:#222}
-h1{font-size:1.5rem}h2{font-size:1.1rem;margin-top:2rem;border-bottom:1px solid #ddd}
-table{border-collapse:collapse;width:100%}td,th{text-align:left;padding:.25rem .6rem;
-border-bottom:1px solid #eee;vertical-align:top}th{font-weight:600;width:22rem}
-.ok{color:#176d2c}.bad{color:#a11}code{font-size:.9em}svg text{font:11px system-ui,sans-serif}
-</style></head><body>
-<h1>Everlode: {{ "proved" if not r.failures else "not proved" }}</h1>
-<p class="{{ 'bad' if r.failures else 'ok' }}">{{ r.failures|length }} failures;
-{{ r.proof.compared_keys }} keys compared, {{ r.proof.differences }} differences,
-{{ r.proof.lost_events|length }} acknowledged events lost.</p>
-{% if r.failures %}<ul>{% for f in r.failures %}<li class="bad">{{ f }}</li>{% endfor %}
-</ul>{% endif %}
-<h2>Timeline</h2>
-<svg viewBox="0 0 900 {{ 40 + marks|length * 18 }}" role="img" aria-label="timeline">
-<line x1="10" y1="14" x2="890" y2="14" stroke="#999"/>
-{% for m in marks %}<circle cx="{{ m.x }}" cy="14" r="4" fill="{{ m.colour }}"/>
-<text x="10" y="{{ 44 + loop.index0 * 18 }}"><tspan font-weight="600">{{ m.at_s }} s
-{{ m.step }}</tspan> {{ m.text }}</text>{% endfor %}</svg>
-{% for title, rows in sections %}<h2>{{ title }}</h2><table>{% for k, v in rows %}
-<tr><th>{{ k }}</th><td>{{ v }}</td></tr>{% endfor %}</table>{% endfor %}
-<h2>Answers by second</h2>
-<svg viewBox="0 0 900 120" role="img" aria-label="answers by second">
-{% for b in bars %}<rect x="{{ b.x }}" y="{{ 110 - b.h }}" width="{{ b.w }}" height="{{ b.h }}"
-fill="{{ '#3a7' if b.good else '#c63' }}"/>{% endfor %}</svg>
-</body></html>
-"""
-COLOURS = {"failure": "#c33", "disaster": "#c33", "backup": "#36c", "recovery": "#36c"}
-
-
-def _rows(value: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
-    found: list[tuple[str, str]] = []
-    for key, item in value.items():
-        name = f"{prefix}{key}".replace("_", " ")
-        if key in ("by_second", "timeline"):
-            continue
-        if isinstance(item, dict) and item:
-            found += _rows(item, f"{prefix}{key} · ")
-        elif isinstance(item, list) and item and isinstance(item[0], dict):
-            for entry in item:
-                found.append((name, ", ".join(f"{k} {v}" for k, v in entry.items())))
-        else:
-            found.append((name, str(item)))
-    return found
-
-
-def html(report: dict[str, Any]) -> str:
-    """The page; nothing in it is loaded from elsewhere, and every value is escaped."""
-    timeline = report["timeline"]
-    end = max((m["at_s"] for m in timeline), default=1.0) or 1.0
-    marks = [
-        {**m, "x": round(10 + 880 * m["at_s"] / end), "colour": COLOURS.get(m["step"], "#555")}
-        for m in timeline
-    ]
-    seconds = list(report["promises"]["P1_mining_does_not_stop"]["by_second"].values())
-    top = max((n for n, _ in seconds), default=1)
-    width = 880 / max(1, len(seconds))
-    bars = [
-        {"x": round(10 + i * width, 1), "w": round(max(1, width - 1), 1),
-         "h": round(100 * n / top, 1), "good": good == n}
-        for i, (n, good) in enumerate(seconds)
-    ]  # fmt: skip
-    head = ("workload", "seed", "speed", "share", "kill_at", "events", "acknowledged_events",
-            "folded_live", "folded_bulk", "object_store", "machine")  # fmt: skip
-    names = {
-        "promises": "The four promises",
-        "tasks": "Tasks",
-        "rewards": "Rewards",
-        "fraud": "Fraud",
-        "failover": "Failover",
-        "backup": "Backup",
-        "recovery": "Recovery",
-        "proof": "Proof",
-        "times_s": "Times in seconds",
-        "resources": "Memory and processor",
-        "folded": "Events folded",
-        "verdicts": "Verdicts of the detector",
-    }
-    sections = [("The run", _rows({key: report[key] for key in head}))]
-    sections += [(title, _rows(report[key])) for key, title in names.items()]
-    page = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
-    return page.from_string(PAGE).render(r=report, marks=marks, bars=bars, sections=sections)
+from everlode.demo.page import html
 
 
 def save(report: dict[str, Any], folder: Path) -> tuple[Path, Path]:

@@ -29,6 +29,7 @@ from everlode.demo.only_one import only_one
 from everlode.demo.options import Options
 from everlode.errors import ConfigError, Unavailable
 from everlode.fleet.fleet import Fleet
+from everlode.fleet.lag import Lag
 from everlode.fleet.levels import await_leaders, await_level, await_projectors
 from everlode.fleet.meter import proportional
 from everlode.proof.prove import prove
@@ -83,6 +84,7 @@ class Demo:
         """Faults: begin and end, milliseconds on the wall."""
         self._disaster_ms = 0
         self._began = time.monotonic()
+        self._lag = Lag()
         self._stop_measuring = threading.Event()
         self._proved = False
 
@@ -211,12 +213,14 @@ class Demo:
     def _measure(self) -> None:
         turn = 0
         stack: dict[int, str] = {}
+        endpoints = Endpoints.load(self._plan.stack_dir)
         while not self._stop_measuring.wait(2.0):
             if dear := turn % 4 == 0:
                 stack = {p.pid: p.kind for p in self._stack.processes() if p.pid is not None}
             turn += 1
             kinds = {os.getpid(): "demo", **stack, **self.fleet.kinds()}
             self.fleet.meter.measure(kinds, size=proportional if dear else None)
+            self._lag.measure(endpoints)
 
     def _start_actors(self) -> None:
         for region in self._topology.regions:
@@ -365,7 +369,7 @@ class Demo:
         return collect(
             Ran(
                 self._options, endpoints, self._workload, journals, self.statuses(), self.victim,
-                self.lasting, self.windows, self.fleet.meter, self.times, self.timeline, manifest,
-                recovery, proof,
+                self.lasting, self.windows, self.fleet.meter, self._lag, self.times, self.timeline,
+                manifest, recovery, proof,
             )
         )  # fmt: skip
