@@ -100,6 +100,12 @@ WRONG: dict[str, tuple[tuple[str, ...], Any]] = {
     "open task": (("tasks", "ended"), {"rewarded": 1, "assigned": 1, "failed": 1, "cancelled": 1}),
     "missing task": (("tasks", "ended"), {"rewarded": 2, "cancelled": 1}),
     "no reward": (("rewards", "paid"), 0),
+    "nobody asked": (("promises", "P1_mining_does_not_stop", "during", "the kill", "asked"), 0),
+    "no fault": (("promises", "P1_mining_does_not_stop", "during"), {}),
+    "no answer": (("promises", "P1_mining_does_not_stop", "answered"), 0),
+    "nobody moved": (("promises", "P2_miners_do_not_notice", "reconnected", "who"), 0),
+    "no progress": (("promises", "P3_no_progress_lost", "acknowledged"), 0),
+    "nothing to migrate": (("failover", "lasting_tasks_at_kill"), 0),
 }
 
 

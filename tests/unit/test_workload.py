@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from everlode.adapters.clock import PacedClock
 from everlode.errors import ConfigError
 from everlode.state.fraudrules import READ_BYTES_PER_MS
-from everlode.workload.plan import COLLUDERS, NEVER_FITS, VICES, Workload, knots, plan
+from everlode.workload.pace import Pace
+from everlode.workload.plan import COLLUDERS, NEVER_FITS, VICES, Workload, plan
 from everlode.workload.trace import Node, Trace, generate, share_of
 
 REGIONS = ("eu", "us", "ap")
@@ -84,10 +85,10 @@ def _at_wall(workload: Workload, clock: PacedClock) -> list[int]:
 
 
 @settings(max_examples=20)
-@given(st.integers(10_000, 600_000), st.integers(20, 80))
-def test_knots_make_the_load_even(duration_ms: int, count: int) -> None:
+@given(st.integers(10_000, 600_000))
+def test_pace_makes_the_load_even(duration_ms: int) -> None:
     start = 1_700_000_000_000
-    points = knots(TENTH, start, duration_ms, count)
+    points = Pace(TENTH, duration_ms).begin(start)
     walls = _at_wall(TENTH, PacedClock(points))
     assert min(walls) >= start
     assert max(walls) <= start + duration_ms + 1

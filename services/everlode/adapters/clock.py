@@ -17,7 +17,7 @@ from typing import Protocol
 from everlode.errors import ConfigError
 
 LOOK_MS = 250
-"""While it stands still, a clock looks at its file this often."""
+"""A clock looks at its file this often."""
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -57,8 +57,8 @@ class PacedClock(WallClock):
     """Event time by knots (wall_ms, event_ms), both strictly rising; straight lines between.
 
     Before the first knot event time stands still at it; after the last it goes on with wall time.
-    While it stands still, a clock that was loaded from a file looks whether that has changed: so
-    processes can be started first, and the start be named when all are ready.
+    A clock that was loaded from a file looks whether that has changed, every `LOOK_MS`: so all
+    processes of a run can be given another pace. Event time never goes back, whatever it says.
     """
 
     def __init__(self, knots: list[tuple[int, int]]) -> None:
@@ -69,6 +69,7 @@ class PacedClock(WallClock):
         self._path: Path | None = None
         self._written_ns = 0
         self._looked_ms = 0
+        self._shown_ms = 0
 
     @classmethod
     def load(cls, path: Path) -> PacedClock:
@@ -83,17 +84,17 @@ class PacedClock(WallClock):
         return made
 
     def _look_again(self, wall_ms: int) -> None:
-        """Take the file's knots when it was written anew; must be replaced in one step."""
+        """Take the file's knots when it was written anew; what cannot be read is read again."""
         if self._path is None or 0 <= wall_ms - self._looked_ms < LOOK_MS:
             return
         self._looked_ms = wall_ms
         try:
             written_ns = self._path.stat().st_mtime_ns
-        except OSError:
+            if written_ns != self._written_ns:
+                self._knots = PacedClock.load(self._path)._knots
+                self._written_ns = written_ns
+        except (OSError, ConfigError):
             return  # the knots that are known stay
-        if written_ns != self._written_ns:
-            other = PacedClock.load(self._path)
-            self._knots, self._written_ns = other._knots, written_ns
 
     def event_ms_at(self, wall_ms: int) -> int:
         """Event time of a wall time, both in milliseconds."""
@@ -122,6 +123,6 @@ class PacedClock(WallClock):
     def event_now(self) -> datetime:
         """See Clock."""
         wall_ms = self.wall_ms()
-        if wall_ms < self._knots[0][0]:
-            self._look_again(wall_ms)
-        return instant(self.event_ms_at(wall_ms))
+        self._look_again(wall_ms)
+        self._shown_ms = max(self._shown_ms, self.event_ms_at(wall_ms))
+        return instant(self._shown_ms)

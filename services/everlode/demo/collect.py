@@ -265,8 +265,33 @@ def failures(report: dict[str, Any]) -> list[str]:
         (still_open, f"tasks have not ended: {still_open}"),
         (_off_plan(planned, ended), f"tasks planned and in the log differ: {report['tasks']}"),
         (not report["rewards"]["paid"], "no reward was paid"),
+        *((True, f"vacuous: {what}") for what in _vacuous(report)),
     ]
     return [*proof["first_differences"], *(text for bad, text in checks if bad)]
+
+
+def _vacuous(report: dict[str, Any]) -> list[str]:
+    """What holds only because nothing came that could have broken it."""
+    p1, p2, p3 = (
+        report["promises"][name]
+        for name in ("P1_mining_does_not_stop", "P2_miners_do_not_notice", "P3_no_progress_lost")
+    )
+    nothing_to_move = not report["failover"]["lasting_tasks_at_kill"]
+    checks = [
+        (not p1["answered"], "no command was answered"),
+        (not p1["during"], "no fault was measured"),
+        *(
+            (not felt["asked"], f"{name}: nobody asked for anything")
+            for name, felt in p1["during"].items()
+        ),
+        (not p2["reconnected"]["who"], "nobody had to go on with another node"),
+        (not p3["acknowledged"], "no progress was acknowledged"),
+        (
+            nothing_to_move and report["kill_at"] != "before-first-assignment",
+            "the node that was killed managed no task that outlives a failover",
+        ),
+    ]
+    return [text for bad, text in checks if bad]
 
 
 def _off_plan(planned: dict[str, int], ended: dict[str, int]) -> bool:

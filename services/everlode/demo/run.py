@@ -40,13 +40,17 @@ from everlode.settings.endpoints import Endpoints
 from everlode.stack.native.stack import NativeStack
 from everlode.topics import state_topics
 from everlode.workload.file import PlanFile
-from everlode.workload.plan import knots
+from everlode.workload.pace import Knots, Pace
 
 RATE = 62.0
 """Tasks a second at speed 1, clients and miners together."""
-NOT_YET_S = 86_400.0
-READY_S = 2.0
+NOT_YET_MS = 86_400_000
+READY_MS = 2_000
 """Actors wait this long after all of them are registered, so that all know the clock."""
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
 
 
 class Outcome(NamedTuple):
@@ -72,6 +76,8 @@ class Demo:
         self._topology = self._plan.topology()
         self._stack = NativeStack(self._topology, self._plan.stack_dir)
         self._workload = self._plan.workload()
+        planned_s = max(12.0, len(self._workload.tasks) / RATE) / options.speed
+        self._pace = Pace(self._workload, int(planned_s * 1000))
         self._fleet: Fleet | None = None
         self._control: ControlFollower | None = None
         self.victim = ""
@@ -79,7 +85,7 @@ class Demo:
         self.lasting = 0
         """Tasks that it managed then, and that went on for long enough to be migrated."""
         self.timeline: list[dict[str, Any]] = []
-        self.times: dict[str, float] = {}
+        self.times: dict[str, float] = {"planned_work_s": planned_s}
         self.windows: dict[str, tuple[int, int]] = {}
         """Faults: begin and end, milliseconds on the wall."""
         self._disaster_ms = 0
@@ -114,7 +120,7 @@ class Demo:
         self.victim = self._primary()
         self.lasting = self._lasting()
         self.fleet.kill(self.victim)
-        now_ms = time.time_ns() // 1_000_000
+        now_ms = _now_ms()
         self.windows[SIGKILL] = (now_ms, now_ms + 30_000)
         self._mark("failure", f"SIGKILL of {self.victim}, the primary task manager of eu, with "
                    f"{self.lasting} tasks that outlive a failover")  # fmt: skip
@@ -140,10 +146,12 @@ class Demo:
                 self._await_share(0.5, lambda: self._lasting() > 0)
                 self._kill()
             self._await_share(0.55)
+            self._set_clock(self._pace.ease(_now_ms()))  # work goes on until eu has recovered
             manifest = self._backup(endpoints)
             self._await_share(0.72)
             self._disaster(endpoints)
             recovery = self._recover(endpoints)
+            self._set_clock(self._pace.resume(_now_ms()))
             self._await_share(1.0)
             report = self._prove(endpoints, manifest, recovery)
             self._proved = not report["failures"]
@@ -188,9 +196,7 @@ class Demo:
     def _work(self, endpoints: Endpoints) -> None:
         self._plan.topology_file.write_text(self._topology.model_dump_json())
         self._plan.save(self.root / "plan.json")
-        tasks = len(self._workload.tasks)
-        self.times["planned_work_s"] = max(12.0, tasks / RATE) / self._options.speed
-        self._set_clock(NOT_YET_S)
+        self._set_clock(self._pace.begin(_now_ms() + NOT_YET_MS))
         self._fleet = Fleet(self.root / "logs", self._environment())
         threading.Thread(target=self._measure, name="measure", daemon=True).start()
         began = time.monotonic()
@@ -202,12 +208,10 @@ class Demo:
         self.times["nodes_s"] = time.monotonic() - began
         self._mark("work", f"all scopes have primaries after {self.times['nodes_s']:.1f} s")
 
-    def _set_clock(self, begins_in_s: float) -> None:
-        """Let event time begin in so many seconds; until then it stands still at its beginning."""
-        start = time.time_ns() // 1_000_000 + int(begins_in_s * 1000)
-        points = knots(self._workload, start, int(self.times["planned_work_s"] * 1000))
+    def _set_clock(self, knots: Knots) -> None:
+        """Give all processes another event clock; each has read it before it differs."""
         draft = self._plan.clock_file.with_suffix(".tmp")
-        draft.write_text(json.dumps(points))
+        draft.write_text(json.dumps(knots))
         draft.replace(self._plan.clock_file)
 
     def _measure(self) -> None:
@@ -234,7 +238,7 @@ class Demo:
             if time.monotonic() > deadline:
                 raise Unavailable("miners are not registered after 90 s", hint="see the logs")
             time.sleep(0.1)
-        self._set_clock(READY_S)
+        self._set_clock(self._pace.begin(_now_ms() + READY_MS))
         self.times["actors_at_s"] = time.monotonic() - self._began
         self._mark("work", "clients, miners and reviewers begin")
 
@@ -315,7 +319,7 @@ class Demo:
     # -- 5. disaster, 6. recovery ------------------------------------------------------------
 
     def _disaster(self, endpoints: Endpoints) -> None:
-        self._disaster_ms = time.time_ns() // 1_000_000
+        self._disaster_ms = _now_ms()
         self._stack.wipe("eu/postgres")
         self.fleet.kill("eu-proj-1")
         names = [s.name for s in state_topics(self._topology, "eu", 1)]
@@ -341,7 +345,7 @@ class Demo:
         )  # fmt: skip
         self.fleet.start_projector("eu")
         self.times["recovery_s"] = time.monotonic() - began
-        now_ms = time.time_ns() // 1_000_000
+        now_ms = _now_ms()
         self.windows["from the disaster to the recovery"] = (self._disaster_ms, now_ms)
         verdict = "held" if result.held else f"generation {result.generation} is current"
         self._mark("recovery", f"{verdict} after {self.times['recovery_s']:.1f} s")

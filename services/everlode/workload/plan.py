@@ -172,20 +172,3 @@ def _task(i: int, pod: Pod, regions: tuple[str, ...], cast: _Cast, rng: random.R
         sha256(pod.name.encode()).hexdigest(),
         min(most, max(least, pod.memory_mib * 2**20 // 8)),
     )  # fmt: skip
-
-
-def knots(
-    workload: Workload, start_wall_ms: int, duration_ms: int, count: int = 60
-) -> list[tuple[int, int]]:
-    """Knots (wall_ms, event_ms) of a clock under which the plan's load is even over `duration_ms`.
-
-    Creations and ends weigh the same; event time stays the trace's own.
-    """
-    times = sorted(t for task in workload.tasks for t in (task.created_ms, task.ended_ms))
-    points = [(start_wall_ms, times[0] - 1)]
-    for i in range(1, count + 1):
-        event = times[min(len(times) - 1, i * len(times) // count)]
-        wall = start_wall_ms + duration_ms * i // count
-        if event > points[-1][1]:
-            points.append((wall, event))
-    return points
