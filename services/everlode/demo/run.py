@@ -146,12 +146,10 @@ class Demo:
                 self._await_share(0.5, lambda: self._lasting() > 0)
                 self._kill()
             self._await_share(0.55)
-            self._set_clock(self._pace.ease(_now_ms()))  # work goes on until eu has recovered
             manifest = self._backup(endpoints)
             self._await_share(0.72)
             self._disaster(endpoints)
             recovery = self._recover(endpoints)
-            self._set_clock(self._pace.resume(_now_ms()))
             self._await_share(1.0)
             report = self._prove(endpoints, manifest, recovery)
             self._proved = not report["failures"]
@@ -299,6 +297,7 @@ class Demo:
 
     def _backup(self, endpoints: Endpoints) -> Manifest:
         began = time.monotonic()
+        self._set_clock(self._pace.ease(_now_ms()))  # work goes on until eu has recovered
         keys = KeyRing(self.root / "keys")
         keys.create()
 
@@ -349,6 +348,7 @@ class Demo:
         self.windows["from the disaster to the recovery"] = (self._disaster_ms, now_ms)
         verdict = "held" if result.held else f"generation {result.generation} is current"
         self._mark("recovery", f"{verdict} after {self.times['recovery_s']:.1f} s")
+        self._set_clock(self._pace.resume(_now_ms()))
         return result
 
     # -- 7. proof ----------------------------------------------------------------------------

@@ -6,7 +6,7 @@ from typing import Any
 
 P1 = {"answered": 10, "deadline_ms": 15_000, "share_within_deadline": 1.0, "longest_gap_ms": 5,
       "slowest_answer_ms": 7, "errors_seen_by_clients": [], "error_count": 0, "refused": {},
-      "by_second": {"1": [4, 4, 20], "2": [6, 3, 16_000]}, 
+      "by_second": {"1": [4, 4, 20], "2": [6, 3, 16_000]},
       "during": {"the kill": {"asked": 4, "share_within_deadline": 1.0}}}  # fmt: skip
 GOOD: dict[str, Any] = {
     "workload": "generated <script>alert(1)</script>", "seed": 1, "speed": 1.0, "share": 0.1,
