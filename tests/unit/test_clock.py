@@ -106,8 +106,8 @@ def test_clock_that_has_begun_never_goes_back_whatever_its_file_says(tmp_path: P
     now = WallClock().wall_ms()
     file.write_text(json.dumps([[now - 10_000, 5], [now - 9_000, 6]]))
     clock = PacedClock.load(file)
-    file.write_text(json.dumps([[now + 10_000_000, 1], [now + 20_000_000, 2]]))
     begun = millis(clock.event_now())
+    file.write_text(json.dumps([[now + 10_000_000, 1], [now + 20_000_000, 2]]))
     deadline = time.monotonic() + 1
     while time.monotonic() < deadline:
         assert millis(clock.event_now()) >= begun >= 6
