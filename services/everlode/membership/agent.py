@@ -147,8 +147,13 @@ class NodeAgent:
         self._on_role = on_role
 
     def start(self) -> NodeAgent:
-        """Read the control log, join it, and begin to beat. Raises: Unavailable."""
+        """Begin: 1. read the control log to its end; 2. join it; 3. read that; 4. renew, and beat.
+
+        Before 3. the node leads nothing and renews nothing. Raises: Unavailable.
+        """
+        # 1. the log as it stands
         self._follower.start()
+        # 2. join: a lost node comes back as rejoining
         me = self.identity
         joined = NodeJoined(
             node_id=me.node_id,
@@ -166,9 +171,11 @@ class NodeAgent:
                 continue
         else:
             raise Unavailable("the control log takes no records", code="control_unavailable")
+        # 3. the log up to that
         self._follower.wait_for(lambda s: s.position >= at, 30)
         with self._changed:
             self._roles.caught_up(mono_ms())
+        # 4. leases, heartbeats, callbacks
         self._renew()
         self._thread.start()
         self._notifier.start()
