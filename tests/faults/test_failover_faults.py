@@ -34,6 +34,7 @@ from everlode.events.tasks import TaskAssigned, TaskMigrated, TaskSubmitted
 from everlode.sdk import MiningClient
 from everlode.stack import NativeStack
 from tests.support.facts.whole_topic import records
+from tests.support.processes.entries import await_entry, entries
 
 pytestmark = pytest.mark.timeout(280)
 T = TypeVar("T")
@@ -120,7 +121,11 @@ class Network:
             self.processes[node].wait(10)
 
     def said(self, node: str) -> str:
-        return (self.folder / f"{node}.log").read_text()
+        return self.path(node).read_text()
+
+    def path(self, node: str) -> Path:
+        """Its log."""
+        return self.folder / f"{node}.log"
 
     def log(self, topic: str, partitions: int = 2) -> list[tuple[int, Fact]]:
         """All facts of a topic: (partition, fact)."""
@@ -194,11 +199,32 @@ def managers(network: Network) -> dict[str, str]:
     return found
 
 
+STEPS: dict[str, tuple[str, dict[str, Any]]] = {
+    "probe": ("Probed", {"node": "eu-tm-1"}),
+    "lost": ("NodeNoted", {"node": "eu-tm-1", "status": "lost"}),
+    "started": ("HandlingTold", {"node": "eu-tm-1", "what": "started"}),
+    "decided": ("Decided", {"scope": SCOPE, "epoch": 2}),
+    "decide": ("HandlingTold", {"node": "eu-tm-1", "what": "step/decide/eu-tm-2 epoch 2"}),
+    "promote": ("HandlingTold", {"node": "eu-tm-1", "what": "step/promote/eu-tm-2 epoch 2"}),
+    "migrate": ("HandlingTold", {"node": "eu-tm-1", "what": "step/migrate/"}),
+    "ended": ("HandlingTold", {"node": "eu-tm-1", "what": "ended"}),
+}
+"""What a coordinator reports of this failover, in order: an entry, and how its fields begin."""
+
+
+def is_step(step: str, found: dict[str, Any]) -> bool:
+    """True when an entry reports this step."""
+    entry, fields = STEPS[step]
+    return found["entry"] == entry and all(
+        str(found[name]).startswith(str(value)) for name, value in fields.items()
+    )
+
+
 def reached(network: Network, coordinator: str, steps: list[str]) -> str:
-    """The first of these steps that a coordinator has said, or the end."""
-    for line in network.said(coordinator).splitlines():
-        for step in (*steps, "eu-tm-1: ended"):
-            if step in line:
+    """The first of these steps that a coordinator has reported, or the end."""
+    for found in entries(network.path(coordinator)):
+        for step in (*steps, "ended"):
+            if is_step(step, found):
                 return step
     return ""
 
@@ -285,22 +311,19 @@ def test_killed_primary_is_replaced_and_its_tasks_migrate(network: Network) -> N
 
 
 def test_coordinator_killed_after_every_step_is_followed_by_another(network: Network) -> None:
-    """Each coordinator dies as soon as it has said what it did; the next one goes on."""
-    steps = [
-        "probe: eu-tm-1", "lost: eu-tm-1", "eu-tm-1: started", "decided: task-manager/eu epoch 2",
-        "step/decide", "step/promote", "step/migrate",
-    ]  # fmt: skip
+    """Each coordinator dies as soon as it has reported what it did; the next one goes on."""
+    steps = [step for step in STEPS if step != "ended"]
     network.start_all()
     client, names = with_tasks(network, 200)
     network.start("eu-co-2", "coordinator", "run")
-    eventually(lambda: "ready" in network.said("eu-co-2"))
+    await_entry(network.path("eu-co-2"), "ProcessReady")
     network.signal("eu-tm-1", signal.SIGKILL)
     killed: list[str] = []
-    for number in range(1, len(steps) + 1):
+    for number in range(1, len(STEPS)):
         this, following = f"eu-co-{number}", f"eu-co-{number + 2}"
         seen = eventually(partial(reached, network, this, steps), every=0.01)
         network.signal(this, signal.SIGKILL)
-        if "eu-tm-1: ended" in network.said(this):
+        if reached(network, this, []):
             break
         killed.append(seen)
         steps = steps[steps.index(seen) + 1 :]

@@ -21,6 +21,7 @@ from everlode.events.health import DetectorStarted
 from everlode.events.validations import ValidationDecided
 from everlode.topics.names import command_topic, dead_letter_topic
 from tests.support.facts.poison import BYTES, KEYS, append, spoil
+from tests.support.processes.entries import await_entry
 from tests.support.world.projecting import envelope, fact
 from tests.support.world.region import Region, until
 
@@ -86,7 +87,7 @@ def test_poison_among_commands_is_kept_and_the_next_one_is_answered(
 
 def test_poison_among_signals_of_the_region_is_kept_by_its_coordinator(region: Region) -> None:
     node = region.coordinator("eu-co-1")
-    node.wait_for("ready")
+    await_entry(node.log, "ProcessReady", timeout=40)
     until(lambda: "coordinator/eu" in region.follower.state.scopes, 30, "it leads")
     time.sleep(2)  # what is in the topics by now is old news
     head = envelope("tasks", "a", 0, 1)
@@ -102,7 +103,7 @@ def test_poison_among_signals_of_the_region_is_kept_by_its_coordinator(region: R
         if component == "recovery":  # a good record of health is a stray there anyway
             expected[-3:] = ["wrong_topic"] * 3
         assert codes(found) == expected
-        assert node.said(f"{topic}/0@")
+        await_entry(node.log, "RecordLeftOut", topic=topic, partition=0, timeout=0)
     assert node.process.poll() is None
     node.kill()
 

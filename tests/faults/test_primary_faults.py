@@ -29,6 +29,7 @@ from everlode.events.validations import FraudCleared, FraudSuspected
 from everlode.sdk import EventProducer, MiningClient
 from everlode.topics.names import command_topic, dead_letter_topic, fact_topic
 from everlode.topics.partition import partition_of
+from tests.support.processes.entries import await_entry
 from tests.support.world.region import PARTITIONS, Region, until
 
 pytestmark = pytest.mark.timeout(180)
@@ -293,7 +294,7 @@ def test_who_leads_writes_barriers_to_every_partition(region: Region) -> None:
     """The last test here: with a coordinator the region decides for itself."""
     manager = region.leader("task-manager", "tasks", "eu-tm-b")
     coordinator = region.coordinator("eu-co-b")
-    coordinator.wait_for("ready")
+    await_entry(coordinator.log, "ProcessReady", timeout=40)
     codec = Codec()
 
     def least(component: str, writer: str) -> int:

@@ -35,11 +35,17 @@ from everlode.events.recovery import (
     ValidationRecoveryEnded,
 )
 from everlode.failover.handler import Handler
+from everlode.failover.heartbeats import Heartbeats
 from everlode.failover.limits import Limits
-from everlode.failover.watch import ActiveTasks, Beats
+from everlode.failover.orders import Orders
+from everlode.failover.policy import of_all
+from everlode.miners.policy import MinerPolicy
+from everlode.rewards.policy import RewardPolicy
+from everlode.tasks.policy import TaskPolicy
+from everlode.validations.policy import ValidationPolicy
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
-LIMITS = Limits(10_000, 2_000, 1_000, timedelta(hours=1))
+LIMITS = Limits(10_000, 2_000)
 COMPONENTS = {
     "task-manager": "tm", "rewards": "rd", "miner-registry": "mr", "validation": "val",
 }  # fmt: skip
@@ -212,28 +218,28 @@ class Process:
 
     def __init__(self, region: Region) -> None:
         self.region = region
-        self.beats, self.tasks = Beats(), ActiveTasks(2)
+        self.beats, self.tasks = Heartbeats(), TaskPolicy(2, 1_000, timedelta(hours=1))
         self.read = [0, 0, 0, 0]
-        agent = cast("Any", SimpleNamespace(identity=SimpleNamespace(node_id="co"), log=region))
+        identity = SimpleNamespace(node_id="co", region="eu")
+        agent = cast("Any", SimpleNamespace(identity=identity, log=region))
         agent.signal = region.signal
         self.agent = agent
-        self.handler = Handler(
-            "eu", agent, self.beats, self.tasks, lambda: cast("Any", region),
-            cast("Any", SimpleNamespace(event_now=lambda: NOW)), region.decide, LIMITS,
-            lambda _: None,
-        )  # fmt: skip
+        clock = cast("Any", SimpleNamespace(event_now=lambda: NOW))
+        policies = of_all((self.tasks, MinerPolicy(), ValidationPolicy(), RewardPolicy()))
+        orders = Orders(lambda: cast("Any", region), clock)
+        self.handler = Handler(agent, self.beats, policies, orders, LIMITS)
 
     def turn(self) -> None:
         r, done = self.region, self.read
         for node, beat, offset in r.beats[done[0] :]:
-            self.beats.saw(fact(node, beat), 0, offset, behind=node in r.silent)
+            self.beats.observe(fact(node, beat), 0, offset, behind=node in r.silent)
         for partition, item in r.tasks[done[1] :]:
-            self.tasks.saw(partition, item)
+            self.tasks.observe(partition, item)
         for item in r.recovery[done[2] :]:
-            self.handler.journal.saw(item)
+            self.handler.log.observe(item)
         for item in r.health[done[3] :]:
             assert isinstance(item.data, NodeLost)
-            self.handler.heard(item, item.data)
+            self.handler.observe(item, item.data)
         self.read = [len(r.beats), len(r.tasks), len(r.recovery), len(r.health)]
         self.agent.control = r.control
         self.handler.turn(1)

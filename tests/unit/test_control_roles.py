@@ -32,7 +32,7 @@ class Desk:
             stamp=0, occurred_at=instant(0), correlation_id="c",
         )  # fmt: skip
         self.state = apply(self.state, self.state.position + 1, Fact(envelope, data))
-        return self.roles.saw(data, self.state, self.now)
+        return self.roles.observe(data, self.state, self.now)
 
     def assign(self, node: str) -> list[str]:
         epoch = self.state.epoch(SCOPE)
@@ -56,7 +56,7 @@ class Desk:
 
 def leading() -> Desk:
     desk = Desk()
-    desk.roles.level(0)
+    desk.roles.caught_up(0)
     assert desk.assign("me") == [SCOPE]
     desk.append(desk.send("n"))
     assert desk.look() == [(SECONDARY, 0), (FENCED, 1), (PRIMARY, 1)]
@@ -68,7 +68,7 @@ def test_new_node_tells_nothing_of_the_past_and_renews_nothing_before_it_is_leve
     for node in ("a", "me", "b"):
         desk.assign(node)
     assert (desk.look(), desk.roles.renewable()) == ([], {})
-    desk.roles.level(0)
+    desk.roles.caught_up(0)
     assert desk.look() == [(SECONDARY, 3)]
     assert desk.roles.changes(0) == []
 
@@ -77,7 +77,7 @@ def test_restarted_primary_is_fenced_until_a_lease_of_its_own_is_read_back() -> 
     desk = Desk()
     desk.assign("me")
     desk.append(LeaseRenewed(scope_name=SCOPE, node_id="me", held_epoch=1, nonce="before"))
-    desk.roles.level(0)
+    desk.roles.caught_up(0)
     assert (desk.look(), desk.roles.renewable()) == ([(FENCED, 1)], {SCOPE: 1})
     assert desk.roles.leads(SCOPE, 0) is None
     desk.append(desk.send("n"))
@@ -133,7 +133,7 @@ PLAYS = st.sampled_from(["me", "other", "send", "read", "wait", "look", "end"])
 @given(st.lists(PLAYS, max_size=60))
 def test_changes_never_repeat_and_primary_is_told_exactly_while_it_leads(plays: list[str]) -> None:
     desk = Desk()
-    desk.roles.level(0)
+    desk.roles.caught_up(0)
     sent: list[LeaseRenewed] = []
     for number, play in enumerate(plays):
         match play:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
-from datetime import UTC, datetime
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given
@@ -13,23 +13,29 @@ from hypothesis import strategies as st
 from everlode.control.fold import ControlState, apply
 from everlode.events.base import Envelope, Event, Fact
 from everlode.events.control import LeaseRenewed, NodeJoined, NodeStatusChanged, ScopeAssigned
+from everlode.failover import planner
 from everlode.failover.planner import (
-    MIGRATE_MOST,
     AwaitFence,
     Decide,
     Finish,
-    Migrate,
     Step,
     Stuck,
     View,
     candidates,
-    foresee,
-    migrate_id,
     operation_id,
-    plan,
 )
+from everlode.tasks.policy import MIGRATE_MOST, Migrate, TaskPolicy, TaskWork, migrate_id
 
+POLICY = TaskPolicy(1, 1, timedelta(hours=1))
 SCOPE = "task-manager/eu"
+
+
+def plan(view: View[TaskWork]) -> Iterator[Step]:
+    yield POLICY.plan(view)
+
+
+def foresee(view: View[TaskWork]) -> Iterator[Step]:
+    return planner.foresee(view, POLICY)
 
 
 class World:
@@ -85,7 +91,7 @@ class World:
         )
         self.say(status)
 
-    def view(self, node: str) -> View:
+    def view(self, node: str) -> View[TaskWork]:
         led = self.control.scopes.get(SCOPE)
         state = self.control.nodes[node]
         decided = (
@@ -95,8 +101,8 @@ class World:
         )
         mine = tuple(sorted(t for t, n in self.manager.items() if n == node))
         return View(
-            self.control, state, self.beating, {SCOPE: self.opened}, mine,
-            Counter(self.manager.values()), self.most, decided,
+            self.control, state, self.beating, self.opened, decided,
+            TaskWork(mine, Counter(self.manager.values()), self.most),
         )  # fmt: skip
 
     def do(self, step: Step) -> None:

@@ -1,4 +1,4 @@
-"""What a coordinator knows by reading: who manages what, which epochs are open, who beats."""
+"""What a coordinator knows by reading: which tasks a node manages, open epochs, heartbeats."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from everlode.events import tasks as t
 from everlode.events.barriers import EpochOpened
 from everlode.events.base import Envelope, Event, Evidence, Fact, ScopeEpoch
 from everlode.events.heartbeats import MinerBeat, NodeBeat
-from everlode.failover.watch import ActiveTasks, Beats
+from everlode.failover.epochs import OpenedEpochs
+from everlode.failover.heartbeats import Heartbeats
+from everlode.tasks.active import ActiveTasks
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 SCOPE = "task-manager/eu"
@@ -54,43 +56,43 @@ def beat() -> NodeBeat:
 
 
 def test_tasks_under_way_follow_their_manager_until_they_end() -> None:
-    tasks = ActiveTasks(1)
+    tasks = ActiveTasks()
     for key in ("b", "a", "c"):
-        tasks.saw(0, fact(key, assigned("n1")))
-    tasks.saw(0, fact("b", migrated("n1", "n2"), command_id="move-b"))
-    tasks.saw(0, fact("c", t.TaskCancelled(reason="r", miner_id="m")))
+        tasks.observe(fact(key, assigned("n1")))
+    tasks.observe(fact("b", migrated("n1", "n2"), command_id="move-b"))
+    tasks.observe(fact("c", t.TaskCancelled(reason="r", miner_id="m")))
     assert (tasks.of("n1"), tasks.of("n2")) == (("a",), ("b",))
     assert (tasks.loads["n1"], tasks.loads["n2"]) == (1, 1)
     assert tasks.moved("n1") == (("b", "n2", "move-b"),)
-    tasks.saw(0, fact("a", t.TaskLeaseExpired(attempt=1, miner_id="m", final=False)))
-    tasks.saw(0, fact("a", assigned("n2")))
+    tasks.observe(fact("a", t.TaskLeaseExpired(attempt=1, miner_id="m", final=False)))
+    tasks.observe(fact("a", assigned("n2")))
     assert tasks.of("n2") == ("a", "b")
 
 
 def test_epoch_is_open_once_every_partition_has_it() -> None:
-    tasks = ActiveTasks(3)
+    epochs = OpenedEpochs(3)
     for partition, epoch in ((0, 1), (1, 1), (2, 1), (0, 2), (2, 2)):
-        tasks.saw(partition, fact("e", opened(epoch)))
-    assert tasks.opened(SCOPE) == 1
-    tasks.saw(1, fact("e", opened(2)))
-    tasks.saw(1, fact("e", opened(1)))  # an old one again takes nothing back
-    assert tasks.opened(SCOPE) == 2
-    assert tasks.opened("rewards/eu") == 0
+        epochs.observe(partition, fact("e", opened(epoch)))
+    assert epochs.lowest(SCOPE) == 1
+    epochs.observe(1, fact("e", opened(2)))
+    epochs.observe(1, fact("e", opened(1)))  # an old one again takes nothing back
+    assert epochs.lowest(SCOPE) == 2
+    assert epochs.lowest("rewards/eu") == 0
 
 
 def test_verdict_is_overtaken_only_by_a_beat_behind_all_its_evidence() -> None:
-    beats = Beats()
+    beats = Heartbeats()
     evidence = [Evidence(topic="h", partition=1, offset=offset, note="") for offset in (4, 9, 11)]
     assert not beats.since("n", evidence)
     for offset, overtaken in ((4, False), (10, False), (12, True)):
-        beats.saw(fact("n", beat()), 1, offset, behind=True)
+        beats.observe(fact("n", beat()), 1, offset, behind=True)
         assert beats.since("n", evidence) is overtaken
 
 
 def test_node_is_fresh_only_by_what_was_read_live() -> None:
-    beats = Beats()
-    beats.saw(fact("old", beat()), 0, 1, behind=True)
-    beats.saw(fact("new", beat()), 0, 2, behind=False)
+    beats = Heartbeats()
+    beats.observe(fact("old", beat()), 0, 1, behind=True)
+    beats.observe(fact("new", beat()), 0, 2, behind=False)
     miner = MinerBeat(running=(), work_done=0, interval_ms=1)
-    beats.saw(fact("miner", miner), 0, 3, behind=False)
+    beats.observe(fact("miner", miner), 0, 3, behind=False)
     assert beats.fresh() == {"new": (3, 5)}

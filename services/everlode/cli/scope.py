@@ -31,10 +31,13 @@ def _root() -> None:
 
 def _look(folder: Path | None, scope: str) -> Seen:
     from everlode.cli.stack import default_dir
+    from everlode.processes.policies import policies
     from everlode.views.scopes import look
 
     endpoints = Endpoints.load((folder or default_dir()).expanduser().absolute())
-    return look(endpoints, scope, settings().load_topology().partitions)
+    cfg = settings()
+    partitions = cfg.load_topology().partitions
+    return look(endpoints, scope, partitions, policies(cfg, partitions))
 
 
 def _table(title: str, columns: Sequence[str], rows: Sequence[dict[str, Any]]) -> None:
@@ -95,7 +98,7 @@ def plan(
     """
     from everlode.views.scopes import planned
 
-    steps = planned(_look(folder, scope), node, settings().max_concurrent)
+    steps = planned(_look(folder, scope), node)
     if as_json:
         typer.echo(json.dumps({"scope": scope, "steps": steps}, indent=2))
         return

@@ -1,201 +1,136 @@
 """The coordinator of a region: barriers, probes, decisions, and the handling of lost nodes.
 
+    heartbeats ─┐                         ┌─► probe answers, barriers ─► heartbeats ─► detector
+    facts ──────┤                         │
+    verdicts ───┼─► leading coordinator ──┼─► decisions, statuses ─────► control log ─► all nodes
+    operations ─┘      ▲                  │
+                  its lease               └─► operations ──────────────► recovery stream
+
 A region has one leading coordinator, which holds the scope coordinator/<region>; others stand by
-and take the scope when its renewals have stopped. One turn while leading, in this order:
-  1. read heartbeats, task facts, verdicts and the recovery stream;
-  2. probe who was suspected (its answer goes to the node's heartbeat partition);
-  3. give scopes without a primary one (bootstrap);
-  4. handle who is lost (see `handler`).
-Everything it knows comes from the logs, so it can be killed at any step. Shell: one thread, and one
-for probes.
+and take the scope when its renewals have stopped. One turn, in this order:
+  1. read heartbeats, facts, verdicts and the recovery stream;
+  2. stand by, unless it leads; while leading:
+  3. publish the answers of suspected nodes that were probed (to the node's heartbeat partition);
+  4. publish a barrier each second;
+  5. give scopes without a primary one (bootstrap);
+  6. handle the nodes that are lost (see `handler`).
+Everything it knows comes from the logs, so it can be killed at any step. Shell: one thread, and
+some for probes.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import NamedTuple
 
-from everlode.adapters.clock import Clock
-from everlode.adapters.dead_letters import DeadLetters
-from everlode.adapters.kafka import Raw, Reader
-from everlode.adapters.kafka_sender import Sender
-from everlode.avro.codec import Codec
 from everlode.control.fold import ControlState
-from everlode.control.scopes import COMPONENT_OF, scope_of
-from everlode.errors import ContractError, Unavailable
+from everlode.control.scopes import scope_of
 from everlode.events.barriers import Barrier
-from everlode.events.control import ScopeAssigned
 from everlode.events.health import NodeLost, NodeSuspected
-from everlode.events.heartbeats import ProbeAnswered
 from everlode.failover.handler import Handler
+from everlode.failover.heartbeats import Heartbeats
+from everlode.failover.inbox import Inbox, Place, Read
 from everlode.failover.limits import Limits
-from everlode.failover.watch import ActiveTasks, Beats
+from everlode.failover.orders import Orders
+from everlode.failover.policy import Policies
+from everlode.failover.probes import Probes
 from everlode.membership.agent import NodeAgent
-from everlode.membership.probe import probe
-from everlode.sdk.client import MiningClient
-from everlode.topics.catalogue import DEAD_LETTER_CONSUMERS
-from everlode.topics.names import fact_topic
-from everlode.topics.partition import partition_of
-from everlode.topics.place import placed
+from everlode.telemetry.sink import Sink, silent
 
 BARRIER_S = 1.0
-LETTERS_S = 1.0
 BOOTSTRAP_WAIT_S = 1.5
-DECIDE_AGAIN_S = 10.0
 PAUSE_S = 3.0
 """A turn that comes this late: this process was stopped, and has not seen what went on."""
 OWN_S = 3.0
 """Holding the scope without a lease for this long: decide for oneself anew."""
-LEVEL_S = 3.0
-"""Nothing more to read for this long: all has been read that can be."""
-HEARTBEATS_KEPT = 20_000
-FEW = 65_536
-"""Bytes that beats come in: the broker is not asked for each of them."""
-
-
-class Place(NamedTuple):
-    """Where a coordinator works."""
-
-    region: str
-    origin: str
-    bootstrap: str
-    partitions: int
 
 
 class Coordinator:
-    """Runs turns; `say` gets one line at each thing that it decides."""
+    """Runs turns, and closes what it was given: `orders`, but not `agent`."""
 
     def __init__(
         self,
         place: Place,
         agent: NodeAgent,
-        client: Callable[[], MiningClient],
-        clock: Clock,
+        policies: Policies,
+        orders: Orders,
         limits: Limits,
         *,
-        say: Callable[[str], None] = lambda _: None,
+        report: Sink = silent,
     ) -> None:
         self.region = place.region
         self.scope = scope_of("coordinator", place.region)
+        self._me = agent.identity.node_id
         self._partitions = place.partitions
         self._agent = agent
-        self._limits = limits
-        self._say = say
-        self._codec = Codec()
-        self.beats = Beats()
-        self.tasks = ActiveTasks(place.partitions)
-        self.handler = Handler(
-            place.region, agent, self.beats, self.tasks, client, clock, self.decide, limits, say
-        )
-        self._topics = {
-            c: fact_topic(place.origin, c) for c in ("heartbeats", "tasks", "health", "recovery")
-        }
-        name = f"coordinator-{agent.identity.node_id}"
-        self._reader = Reader(place.bootstrap, name, wait_ms=200, min_bytes=FEW)
-        one = DEAD_LETTER_CONSUMERS["coordinator"]
-        self._alone = {self._topics[c] for c in one}
-        self._sender = Sender(place.bootstrap)
-        self._letters = DeadLetters(self._sender, "coordinator")
-        places = [
-            (t, p)
-            for c, t in self._topics.items()
-            for p in range(1 if c in one else place.partitions)
-        ]
-        self._ends = self._reader.ends(places)
-        self._reader.assign({at: self._start(*at) for at in places})
-        self._behind = {at for at in places if self._ends[at] > 0}
-        self._probes: dict[str, tuple[str, Future[tuple[str, int]]]] = {}
-        """Node → (endpoint asked, its answer)."""
-        self._pool = ThreadPoolExecutor(4, thread_name_prefix="probe")
+        self._policies = policies
+        self._orders = orders
+        self._takeover_s = limits.takeover_s
+        self._heartbeats = Heartbeats()
+        self._handler = Handler(agent, self._heartbeats, policies, orders, limits, report=report)
+        self._probes = Probes(agent, place.partitions, report)
+        followed = [policy.facts for policy in policies.values() if policy.facts]
+        self._inbox = Inbox(place, self._me, followed, self._leads, report)
         self._waited: dict[str, float] = {}
-        self._decided_at: dict[tuple[str, int], float] = {}
+        """Scope without a primary → since when a node could have it."""
         self._renewed = (-1, time.monotonic())
+        """(control offset of the scope's last sign of life, when it was seen)."""
         self._turned = time.monotonic()
-        self._read_at = time.monotonic()
         self._barrier_at = 0.0
-
-    def _start(self, topic: str, partition: int) -> int:
-        """Of heartbeats only the last ones say anything; all else is read from its beginning."""
-        end = self._ends[topic, partition]
-        return max(0, end - HEARTBEATS_KEPT) if topic == self._topics["heartbeats"] else 0
-
-    # -- turns -------------------------------------------------------------------------------
 
     def turn(self) -> None:
         """One turn. Raises: Unavailable: a log did not answer; nothing is lost by that."""
         paused = time.monotonic() - self._turned > PAUSE_S
         self._turned = time.monotonic()
-        self._read()
-        if self._behind:
+        # 1. read
+        for record in self._inbox.read():
+            self._observe(record)
+        if not self._inbox.caught_up:
             return  # what was not read yet may say otherwise
         control = self._agent.control
         epoch = self._agent.leads(self.scope)
+        # 2. stand by
         if epoch is None:
             self._stand_by(control, paused)
             return
-        self._answer_probes()
-        now = time.monotonic()
-        if now >= self._barrier_at:
-            self._barrier_at = now + BARRIER_S
-            barrier = Barrier(writer_id=self._agent.identity.node_id)
-            for partition in range(self._partitions):
-                self._agent.signal(barrier, partition=partition)
+        # 3. answers of probes
+        self._probes.publish()
+        # 4. barriers
+        self._publish_barriers()
+        # 5. scopes without a primary
         self._bootstrap(control)
-        self.handler.turn(epoch)
+        # 6. lost nodes
+        self._handler.turn(epoch)
 
     def close(self) -> None:
         """Leave."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
-        self.handler.close()
-        self._sender.flush(2)
-        self._reader.close()
+        self._probes.close()
+        self._orders.close()
+        self._inbox.close()
 
-    def _read(self) -> None:
-        batch = self._reader.batch(2000, 0.1)
-        for raw in batch:
-            self._one(raw)
-        try:
-            self._letters.settle(LETTERS_S)
-        except Unavailable as error:  # a failover must not wait for them; they are sent again
-            self._say(error.message)
-        if not self._behind:
-            return
-        if batch:
-            self._read_at = time.monotonic()
-        at = self._reader.positions(self._behind)
-        self._behind = {key for key in self._behind if at[key] < self._ends[key]}
-        if time.monotonic() - self._read_at > LEVEL_S:
-            self._behind = set()  # an open transaction of a dead primary ends what can be read
+    def _leads(self) -> bool:
+        return self._agent.leads(self.scope) is not None
 
-    def _one(self, raw: Raw) -> None:
-        behind = raw.offset < self._ends.get((raw.topic, raw.partition), 0)
-        try:
-            fact = placed(self._codec, raw.topic, raw.key, raw.value)
-        except ContractError as error:
-            if not behind and raw.topic in self._alone:
-                self._dead(raw, error)
-            return  # of the others, the projector and the detector keep it
-        if raw.topic == self._topics["heartbeats"]:
-            self.beats.saw(fact, raw.partition, raw.offset, behind)
-        elif raw.topic == self._topics["tasks"]:
-            self.tasks.saw(raw.partition, fact)
-        elif raw.topic == self._topics["recovery"]:
-            self.handler.journal.saw(fact)
-        elif isinstance(fact.data, NodeLost):
-            self.handler.heard(fact, fact.data)
-        elif isinstance(fact.data, NodeSuspected) and not behind:
-            self._suspect(fact.envelope.aggregate_id, fact.data)
+    def _observe(self, record: Read) -> None:
+        fact = record.fact
+        match record.component:
+            case "heartbeats":
+                self._heartbeats.observe(fact, record.partition, record.offset, record.behind)
+            case "recovery":
+                self._handler.log.observe(fact)
+            case "health":
+                if isinstance(fact.data, NodeLost):
+                    self._handler.observe(fact, fact.data)
+                elif isinstance(fact.data, NodeSuspected) and not record.behind:
+                    self._suspect(fact.envelope.aggregate_id, fact.data)
+            case facts:
+                for policy in self._policies.values():
+                    if policy.facts == facts:
+                        policy.observe(record.partition, fact)
 
-    def _dead(self, raw: Raw, error: ContractError) -> None:
-        """Keep what nobody else would, once: the leading coordinator does."""
-        self._say(f"{raw.topic}/{raw.partition}@{raw.offset} is left out: {error.message}")
-        if self._agent.leads(self.scope) is None:
-            return
-        self._letters.add(raw, error)
-
-    # -- decisions ---------------------------------------------------------------------------
+    def _suspect(self, node: str, verdict: NodeSuspected) -> None:
+        """Probe a node, unless it has beaten since it was suspected."""
+        if self._leads() and not self._heartbeats.since(node, verdict.evidence):
+            self._probes.ask(node, verdict.endpoint)
 
     def _stand_by(self, control: ControlState, paused: bool) -> None:
         """Take the scope when nobody has it, or its holder's renewals have stopped.
@@ -203,77 +138,33 @@ class Coordinator:
         The silence counts from what this process has seen: after a pause of its own, anew.
         """
         held = control.scopes.get(self.scope)
-        me = self._agent.identity.node_id
         mark = -1 if held is None else max(held.renewed_at, held.decided_at)
         if mark != self._renewed[0] or paused:
             self._renewed = (mark, time.monotonic())
         quiet = time.monotonic() - self._renewed[1]
         if held is None:
-            self.decide(self.scope, me, "bootstrap", None, None)
-        elif quiet > (OWN_S if held.primary == me else self._limits.takeover_s):
-            self.decide(self.scope, me, "node-lost", None, None)
+            self._handler.decisions.assign(self.scope, self._me, "bootstrap")
+        elif quiet > (OWN_S if held.primary == self._me else self._takeover_s):
+            self._handler.decisions.assign(self.scope, self._me, "node-lost")
 
-    def decide(
-        self, scope: str, primary: str, reason: str, failed: str | None, verdict: str | None
-    ) -> None:
-        """Append a decision; whether it counts is known when it has been read back.
-
-        At most once in 10 s for one epoch. Raises: Unavailable: it may still land.
-        """
-        control = self._agent.control
-        epoch = control.epoch(scope)
-        key = (scope, epoch + 1)
-        if time.monotonic() - self._decided_at.get(key, -1e9) < DECIDE_AGAIN_S:
+    def _publish_barriers(self) -> None:
+        now = time.monotonic()
+        if now < self._barrier_at:
             return
-        self._decided_at[key] = time.monotonic()
-        data = ScopeAssigned.model_validate(
-            {
-                "scope_name": scope,
-                "new_epoch": epoch + 1,
-                "primary_node": primary,
-                "region": self.region,
-                "reason": reason,
-                "failed_node": failed,
-                "verdict_id": verdict,
-                "based_on": max(0, control.position),
-                "based_on_epoch": epoch,
-            }
-        )
-        me = self._agent.identity.node_id
-        held = control.epoch(self.scope)
-        self._agent.log.append(scope, data, node_id=me, scope=self.scope, epoch=held)
-        self._say(f"decided: {scope} epoch {epoch + 1} -> {primary} ({reason})")
+        self._barrier_at = now + BARRIER_S
+        barrier = Barrier(writer_id=self._me)
+        for partition in range(self._partitions):
+            self._agent.signal(barrier, partition=partition)
 
     def _bootstrap(self, control: ControlState) -> None:
-        beating = self.beats.fresh()
-        for name in COMPONENT_OF:
-            scope = f"{name}/{self.region}"
-            if name == "coordinator" or scope in control.scopes:
+        beating = self._heartbeats.fresh()
+        for component in self._policies:
+            scope = f"{component}/{self.region}"
+            if scope in control.scopes:
                 continue
-            nodes = [n for n in control.nodes_of(self.region, name) if n.node_id in beating]
+            nodes = [n for n in control.nodes_of(self.region, component) if n.node_id in beating]
             if not nodes:
                 continue
             since = self._waited.setdefault(scope, time.monotonic())
             if time.monotonic() - since >= BOOTSTRAP_WAIT_S:
-                self.decide(scope, nodes[0].node_id, "bootstrap", None, None)
-
-    # -- probes ------------------------------------------------------------------------------
-
-    def _suspect(self, node: str, verdict: NodeSuspected) -> None:
-        if node in self._probes or self._agent.leads(self.scope) is None:
-            return
-        if not self.beats.since(node, verdict.evidence):
-            endpoint = verdict.endpoint
-            self._probes[node] = (endpoint, self._pool.submit(probe, endpoint))
-
-    def _answer_probes(self) -> None:
-        for node, (endpoint, future) in list(self._probes.items()):
-            if not future.done():
-                continue
-            del self._probes[node]
-            answer, took = future.result()
-            data = ProbeAnswered.model_validate(
-                {"endpoint": endpoint, "answer": answer, "elapsed_ms": took}
-            )
-            self._agent.signal(data, key=node, partition=partition_of(node, self._partitions))
-            self._say(f"probe: {node} {answer} after {took} ms")
+                self._handler.decisions.assign(scope, nodes[0].node_id, "bootstrap")

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import NamedTuple
 
 from everlode.control.fold import MAX_TICKS
 
 
 class Limits(NamedTuple):
-    """`lease` is that of a migrated task, in event time."""
+    """The network's lease: how long one lasts, and how often it is renewed."""
 
     fence_after_ms: int
     renew_ms: int
-    max_concurrent: int
-    lease: timedelta
 
     @property
     def takeover_s(self) -> float:

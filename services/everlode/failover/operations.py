@@ -1,4 +1,4 @@
-"""The recovery stream of a region, as its coordinator writes and reads it.
+"""The operations on the recovery stream of a region, as its coordinator publishes and reads them.
 
 Ids are derived from the operation and the step, so that a repeat by another coordinator is known
 as such. Shell.
@@ -7,159 +7,142 @@ as such. Shell.
 from __future__ import annotations
 
 import time
-from collections import Counter
-from collections.abc import Callable
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from statistics import fmean
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import uuid5
 
 from everlode.control.fold import NodeState
-from everlode.events import recovery as r
 from everlode.events.base import Event, Evidence, Fact
+from everlode.events.health import NodeLost
+from everlode.events.recovery import OperationStarted, OperationStep
 from everlode.events.stamp import millis_of
+from everlode.events.types import StepName
+from everlode.failover.again import Again
 from everlode.failover.planner import NAMESPACE, Finish, operation_id
+from everlode.failover.policy import End, Policies, Policy
 from everlode.membership.agent import NodeAgent
-
-KINDS = {
-    "task-manager": "task-manager-failover",
-    "miner-registry": "registry-failover",
-    "validation": "validation-failover",
-    "rewards": "reward-failover",
-}
-AGAIN_S = 10.0
-ENDED = (
-    r.TaskManagerRecoveryEnded,
-    r.RegistryRecoveryEnded,
-    r.ValidationRecoveryEnded,
-    r.RewardRecoveryEnded,
-)
+from everlode.telemetry.entries import HandlingTold
+from everlode.telemetry.sink import Sink, silent
 
 
+class Verdict(NamedTuple):
+    """A verdict of the detector: a node is lost."""
+
+    id: str
+    at_ms: int
+    """Wall milliseconds."""
+    lost: NodeLost
+
+    @classmethod
+    def of(cls, fact: Fact, lost: NodeLost) -> Verdict:
+        """The verdict in a record of `<origin>.health`."""
+        return cls(fact.envelope.event_id, millis_of(fact.envelope.stamp), lost)
+
+
+@dataclass(slots=True)
 class Operation:
     """One handling of one lost node."""
 
-    def __init__(self, node: NodeState, op_id: str | None = None) -> None:
-        self.id = op_id or operation_id(node)
-        self.node = node
-        self.lost_at = -1 if op_id else node.changed_at
-        """Control offset of the loss; -1: not known any more."""
-        self.started_ms = time.time_ns() // 1_000_000
-        self.detect_ms = 0
-        self.verdict_id: str | None = None
-        self.verdict_ms: int | None = None
-        self.estimate_ms: int | None = None
+    id: str
+    node: NodeState
+    """As the control log has it now."""
+    lost_at: int
+    """Control offset of the loss; -1: not known any more."""
+    verdict: Verdict | None = None
+    """None: its lease was not renewed, or another coordinator began."""
+    estimate_ms: int | None = None
+    began_ms: int = field(default_factory=lambda: time.time_ns() // 1_000_000)
+
+    @classmethod
+    def of(cls, node: NodeState) -> Operation:
+        """The handling of a node's loss, from the loss itself."""
+        return cls(operation_id(node), node, node.changed_at)
 
 
-class Journal:
-    """Folds `<origin>.recovery` and appends to it."""
+class OperationLog:
+    """Folds `<origin>.recovery` and publishes to it."""
 
-    def __init__(self, agent: NodeAgent, say: Callable[[str], None]) -> None:
+    def __init__(self, agent: NodeAgent, policies: Policies, report: Sink = silent) -> None:
         self._agent = agent
-        self._tell = say
+        self._report = report
+        self._policies = policies
+        self._kinds = {policy.kind for policy in policies.values()}
+        self._end_events = tuple(policy.end_event for policy in policies.values())
         self._known: set[str] = set()
         """Events that have been read back."""
-        self._sent: dict[str, float] = {}
+        self._mine: set[str] = set()
+        """Events that this process has published."""
+        self._again = Again()
         self._steps: Counter[str] = Counter()
-        self.ended: set[str] = set()
-        self.started: dict[str, int] = {}
+        self._started_ms: dict[str, int] = {}
         """Operation → wall milliseconds of its start."""
-        self.open: dict[str, r.OperationStarted] = {}
+        self._history: defaultdict[type[Event], list[int]] = defaultdict(list)
+        self.ended: set[str] = set()
+        self.open: dict[str, OperationStarted] = {}
         """Operations of failovers that have not ended."""
-        self._history: dict[str, list[int]] = {}
 
-    def saw(self, fact: Fact) -> None:
-        """A record of the stream."""
-        envelope, data = fact
+    def observe(self, fact: Fact) -> None:
+        """Fold a record of the stream; a repeat changes nothing."""
+        (envelope, data), operation = fact, fact.envelope.aggregate_id
         if envelope.event_id in self._known:
             return
         self._known.add(envelope.event_id)
-        if isinstance(data, r.OperationStep) and envelope.event_id not in self._sent:
-            self._steps[envelope.aggregate_id] += 1
-        if isinstance(data, r.OperationStarted):
-            self.started.setdefault(envelope.aggregate_id, millis_of(envelope.stamp))
-            if data.kind in KINDS.values() and envelope.aggregate_id not in self.ended:
-                self.open[envelope.aggregate_id] = data
-        if isinstance(data, ENDED) and envelope.aggregate_id not in self.ended:
-            self.ended.add(envelope.aggregate_id)
-            self.open.pop(envelope.aggregate_id, None)
-            kind = type(data).__name__
-            self._history.setdefault(kind, []).append(data.actual_recovery_ms)
+        if isinstance(data, OperationStep) and envelope.event_id not in self._mine:
+            self._steps[operation] += 1
+        if isinstance(data, OperationStarted):
+            self._started_ms.setdefault(operation, millis_of(envelope.stamp))
+            if data.kind in self._kinds and operation not in self.ended:
+                self.open[operation] = data
+        if isinstance(data, self._end_events) and operation not in self.ended:
+            self.ended.add(operation)
+            self.open.pop(operation, None)
+            took: Any = data
+            self._history[type(data)].append(took.actual_recovery_ms)
 
-    def estimate(self, component: str) -> int | None:
+    def estimate_ms(self, policy: Policy[Any]) -> int | None:
         """Mean of what earlier handlings of this kind took; None without any."""
-        kind = {
-            "task-manager": "TaskManagerRecoveryEnded",
-            "miner-registry": "RegistryRecoveryEnded",
-            "validation": "ValidationRecoveryEnded",
-            "rewards": "RewardRecoveryEnded",
-        }[component]
-        past = self._history.get(kind)
+        past = self._history[policy.end_event]
         return round(fmean(past)) if past else None
 
-    def _say(self, op: Operation, what: str, event: type[Event], /, **data: Any) -> bool:
-        """Publish once: again only when it has not been read back for long. True when sent."""
-        event_id = str(uuid5(NAMESPACE, f"{op.id}/{what}"))
-        now = time.monotonic()
-        if event_id in self._known or now - self._sent.get(event_id, -1e9) < AGAIN_S:
-            return False
-        self._sent[event_id] = now
-        made = event.model_validate(data)
-        self._agent.signal(made, topic="recovery", key=op.id, partition=0, event_id=event_id)
-        if isinstance(made, r.OperationStarted):
-            self.open[op.id] = made
-        self._tell(f"{op.node.node_id}: {what}")
-        return True
-
-    def start(self, op: Operation, epoch: int, evidence: tuple[Evidence, ...]) -> None:
+    def start(self, op: Operation, epoch: int, evidence: Sequence[Evidence]) -> None:
         """Publish the start, once."""
         node = op.node
-        self._say(
-            op, "started", r.OperationStarted,
-            kind=KINDS[node.component], region=node.region, subject=node.node_id,
-            scope_name=f"{node.component}/{node.region}", scope_epoch=epoch, evidence=evidence,
+        data = OperationStarted(
+            kind=self._policies[node.component].kind, region=node.region, subject=node.node_id,
+            scope_name=f"{node.component}/{node.region}", scope_epoch=epoch,
+            evidence=tuple(evidence),
         )  # fmt: skip
+        if self._publish(op, "started", data):
+            self.open[op.id] = data
 
-    def step(self, op: Operation, step: str, detail: str, duration_ms: int) -> None:
+    def step(self, op: Operation, name: StepName, detail: str, duration_ms: int = 0) -> None:
         """Publish a step that is done, once by its name and detail."""
-        what = f"step/{step}/{detail}"
-        number = self._steps[op.id] + 1
-        self._steps[op.id] += self._say(
-            op, what, r.OperationStep, kind=KINDS[op.node.component], number=number, step=step,
+        data = OperationStep(
+            kind=self._policies[op.node.component].kind, number=self._steps[op.id] + 1, step=name,
             outcome="done", detail=detail, duration_ms=duration_ms,
         )  # fmt: skip
+        self._steps[op.id] += self._publish(op, f"step/{name}/{detail}", data)
 
-    def end(self, op: Operation, step: Finish, migrated: int, affected: int) -> None:
-        """Publish the end, once. `affected`: what the node's last beat had under way."""
-        new_primary = step.new_primary
-        node = op.node
-        began = self.started.get(op.id, op.started_ms)
-        took = max(0, time.time_ns() // 1_000_000 - began)
-        match node.component:
-            case "task-manager":
-                self._say(
-                    op, "ended", r.TaskManagerRecoveryEnded, failed_node=node.node_id,
-                    recovery_action=step.action, new_primary=new_primary, target_region=None,
-                    migrated_tasks=migrated, estimated_recovery_ms=op.estimate_ms,
-                    actual_recovery_ms=took, detect_ms=op.detect_ms, success=step.success,
-                )  # fmt: skip
-            case "miner-registry":
-                self._say(
-                    op, "ended", r.RegistryRecoveryEnded, failed_registry=node.node_id,
-                    backup_registry=new_primary or "", affected_miners=affected,
-                    # a primary leads once it has read its log to the end
-                    data_sync_completed=step.success and new_primary is not None,
-                    actual_recovery_ms=took, success=step.success,
-                )  # fmt: skip
-            case "validation":
-                self._say(
-                    op, "ended", r.ValidationRecoveryEnded, failed_validator=node.node_id,
-                    validator_type=node.kind or "automatic", redistributed_tasks=affected,
-                    estimated_delay_ms=op.estimate_ms, actual_recovery_ms=took,
-                    success=step.success,
-                )  # fmt: skip
-            case _:
-                self._say(
-                    op, "ended", r.RewardRecoveryEnded, failed_distributor=node.node_id,
-                    new_primary=new_primary, pending_payouts=affected, actual_recovery_ms=took,
-                    success=step.success,
-                )  # fmt: skip
+    def end(self, op: Operation, step: Finish, under_way: int) -> None:
+        """Publish the end, once. `under_way`: what the node's last heartbeat had under way."""
+        began = self._started_ms.get(op.id, op.began_ms)
+        end = End(
+            operation=op.id, node=op.node, action=step.action, new_primary=step.new_primary,
+            success=step.success, under_way=under_way,
+            detect_ms=op.verdict.lost.silence_ms if op.verdict else 0,
+            took_ms=max(0, time.time_ns() // 1_000_000 - began), estimate_ms=op.estimate_ms,
+        )  # fmt: skip
+        self._publish(op, "ended", self._policies[op.node.component].ended(end))
+
+    def _publish(self, op: Operation, what: str, data: Event) -> bool:
+        """Publish once: again only when it has not been read back for long. True when sent."""
+        event_id = str(uuid5(NAMESPACE, f"{op.id}/{what}"))
+        if event_id in self._known or not self._again.due(event_id):
+            return False
+        self._mine.add(event_id)
+        self._agent.signal(data, topic="recovery", key=op.id, partition=0, event_id=event_id)
+        self._report(HandlingTold(op.node.node_id, what))
+        return True

@@ -1,30 +1,36 @@
-"""What must be done about a lost node: typed steps, planned from the view alone.
+"""What must be done about a lost node: the next step, planned from the view alone.
 
-`plan` gives the next steps that are possible now; carrying them out changes the view, and the
-next plan follows. So any coordinator that sees the same logs goes on where another was killed.
-Invariants: fence, then promote, then migrate; a decision names the epoch and the position that it
-is based on; a node gets no more tasks than it can manage. Pure.
+    Decide ──► AwaitFence ──► steps of the service's own ──► Finish
+      (only a lost primary)     (e.g. Migrate; none for most)
+
+A policy gives the next step that is possible now; carrying it out changes the view, and the next
+plan follows. So any coordinator that sees the same logs goes on where another was killed. What all
+services share is here: `succession` (who leads next) and `finish`; a service's policy puts its own
+steps between them (see `policy`).
+
+Invariants: fence, then promote, then the service's own steps; a decision names the epoch and the
+position that it is based on. Pure.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 from uuid import UUID, uuid5
 
 from everlode.control.fold import ControlState, NodeState
-from everlode.control.scopes import COMPONENT_OF
 from everlode.events.nodes import NodeStatus
+from everlode.events.types import RecoveryAction, StepName
 
 NAMESPACE = UUID("3b8f7a52-7f0e-5a43-8a0e-9f4c2b6d1e03")
-MIGRATE_MOST = 200
-"""Tasks that migrate in one step; the next step begins when these are answered."""
 PROMOTABLE = frozenset({NodeStatus.HEALTHY, NodeStatus.REJOINING, NodeStatus.JOINING})
 GONE = frozenset({NodeStatus.LOST, NodeStatus.FENCED})
-"""Statuses of a node whose scope and tasks go to others."""
+"""Statuses of a node whose scope and work go to others."""
+
+W = TypeVar("W")
+"""What the lost node leaves to do, as the service's policy sees it; immutable."""
 
 
 class Candidate(NamedTuple):
@@ -56,13 +62,6 @@ class AwaitFence(NamedTuple):
     primary: str
 
 
-class Migrate(NamedTuple):
-    """Give tasks to other managing nodes: (task, to node)."""
-
-    from_node: str
-    moves: tuple[tuple[str, str], ...]
-
-
 class Stuck(NamedTuple):
     """Nothing can be done here now, and why."""
 
@@ -72,31 +71,56 @@ class Stuck(NamedTuple):
 class Finish(NamedTuple):
     """Everything is done, or overtaken: publish the end."""
 
-    action: str
+    action: RecoveryAction
     new_primary: str | None
     success: bool
 
 
-Step = Decide | AwaitFence | Migrate | Stuck | Finish
+class OwnStep(Protocol):
+    """A step of a service's own, as a NamedTuple: commands to its primary (see `Policy.orders`)."""
+
+    @property
+    def name(self) -> StepName:
+        """What it is called on the recovery stream."""
+
+    @property
+    def detail(self) -> str:
+        """What tells it from other steps of its name in one operation."""
+
+    def _asdict(self) -> dict[str, Any]: ...
 
 
-class View(NamedTuple):
+Step = Decide | AwaitFence | Stuck | Finish | OwnStep
+
+
+class View(NamedTuple, Generic[W]):
     """All that a plan depends on."""
 
     control: ControlState
     node: NodeState
     """The node that is lost; one that is back meanwhile ends the handling."""
     beats: Mapping[str, tuple[int, int]]
-    """Node → (queue size, load in millionths) of its last beat; only of nodes that beat."""
-    opened: Mapping[str, int]
-    """Scope → lowest epoch that is open in every partition."""
-    managed: tuple[str, ...]
-    """Tasks under way that the lost node managed, sorted."""
-    loads: Mapping[str, int]
-    """Tasks under way that each task manager node manages."""
-    max_concurrent: int
+    """Node → (queue size, load in millionths) of its last heartbeat; only of nodes that beat."""
+    opened: int
+    """Lowest epoch of the node's scope that is open in every partition."""
     decided: bool
     """True when the node led its scope in the epoch before, and a decision replaced it."""
+    work: W
+
+    @property
+    def scope(self) -> str:
+        """The scope that the node may have led."""
+        return f"{self.node.component}/{self.node.region}"
+
+
+class Planner(Protocol[W]):
+    """The pure half of a policy."""
+
+    def plan(self, view: View[W]) -> Step:
+        """The next step; Finish when nothing is left to do."""
+
+    def after(self, work: W, step: OwnStep) -> W:
+        """What is left to do once a step of the service's own has succeeded."""
 
 
 def operation_id(node: NodeState) -> str:
@@ -104,12 +128,7 @@ def operation_id(node: NodeState) -> str:
     return str(uuid5(NAMESPACE, f"{node.node_id}/{node.changed_at}"))
 
 
-def migrate_id(operation: str, task: str, node: str) -> str:
-    """Id of the command that moves a task to a node: sent again, it is carried out once."""
-    return str(uuid5(NAMESPACE, f"{operation}/migrate/{task}/{node}"))
-
-
-def candidates(view: View) -> list[Candidate]:
+def candidates(view: View[W]) -> list[Candidate]:
     """All nodes of the component in the region, best first, each with its exclusion."""
     found = []
     for node in view.control.nodes_of(view.node.region, view.node.component):
@@ -131,72 +150,53 @@ def candidates(view: View) -> list[Candidate]:
     )  # fmt: skip
 
 
-def plan(view: View) -> Iterator[Step]:
-    """The next steps, in order; the last is Finish when nothing is left to do."""
-    scope = f"{view.node.component}/{view.node.region}"
-    led = view.control.scopes.get(scope)
-    action = "secondary-promoted" if view.decided else "secondary-removed"
-    new_primary = led.primary if view.decided and led else None
+def succession(view: View[W]) -> Step | None:
+    """The next step until a successor leads, or the end of a loss that is overtaken.
+
+    None: the scope has a fenced-in primary other than the lost node.
+    """
+    led = view.control.scopes.get(view.scope)
     if view.node.status not in GONE:
-        yield Finish(action, new_primary, view.decided)
-        return
-    if led is not None and led.primary == view.node.node_id:
+        return finish(view)
+    if led is None:
+        return None
+    if led.primary == view.node.node_id:
         best = next((c for c in candidates(view) if not c.excluded), None)
         if best is None:
-            yield Stuck(f"{scope}: no node of the region can be promoted")
-            return
-        yield Decide(scope, led.epoch + 1, best.node_id, view.control.position)
-        return
-    if led is not None and view.opened.get(scope, 0) < led.epoch:
-        yield AwaitFence(scope, led.epoch, led.primary)
-        return
-    if COMPONENT_OF[view.node.component] == "tasks" and view.managed:
-        yield _migration(view)
-        return
-    yield Finish(action, new_primary, True)
+            return Stuck(f"{view.scope}: no node of the region can be promoted")
+        return Decide(view.scope, led.epoch + 1, best.node_id, view.control.position)
+    if view.opened < led.epoch:
+        return AwaitFence(view.scope, led.epoch, led.primary)
+    return None
 
 
-def _migration(view: View) -> Step:
-    """Spread the tasks over the healthy nodes, each time to the least loaded with room."""
-    loads = {
-        n.node_id: view.loads.get(n.node_id, 0)
-        for n in view.control.nodes_of(view.node.region, view.node.component)
-        if n.node_id != view.node.node_id and n.node_id in view.beats and n.status in PROMOTABLE
-    }
-    moves = []
-    for task in view.managed[:MIGRATE_MOST]:
-        node = min(loads, key=lambda n: (loads[n], n), default=None)
-        if node is None or loads[node] >= view.max_concurrent:
-            break
-        loads[node] += 1
-        moves.append((task, node))
-    if not moves:
-        return Stuck("no task manager has room for the tasks of the lost node")
-    return Migrate(view.node.node_id, tuple(moves))
+def finish(view: View[W]) -> Finish:
+    """The end as it stands. A node that came back before a decision was not handled: no success."""
+    led = view.control.scopes.get(view.scope)
+    return Finish(
+        "secondary-promoted" if view.decided else "secondary-removed",
+        led.primary if view.decided and led else None,
+        view.decided or view.node.status in GONE,
+    )
 
 
-def foresee(view: View) -> Iterator[Step]:
+def foresee(view: View[W], planner: Planner[W]) -> Iterator[Step]:
     """All steps to the end, if each succeeds at once and nothing else happens: a dry run."""
-    scope = f"{view.node.component}/{view.node.region}"
     while True:
-        step = next(plan(view))
+        step = planner.plan(view)
         yield step
         match step:
             case Decide():
                 view = _decided(view, step)
             case AwaitFence():
-                view = view._replace(opened={**view.opened, scope: step.epoch})
-            case Migrate():
-                moved = dict(step.moves)
-                loads = Counter({**view.loads})
-                loads.update(moved.values())
-                left = tuple(t for t in view.managed if t not in moved)
-                view = view._replace(managed=left, loads=loads)
+                view = view._replace(opened=step.epoch)
             case Stuck() | Finish():
                 return
+            case _:
+                view = view._replace(work=planner.after(view.work, step))
 
 
-def _decided(view: View, step: Decide) -> View:
+def _decided(view: View[W], step: Decide) -> View[W]:
     led = view.control.scopes[step.scope]
     after = led._replace(epoch=step.new_epoch, primary=step.primary)
     scopes = MappingProxyType({**view.control.scopes, step.scope: after})

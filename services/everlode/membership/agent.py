@@ -2,10 +2,10 @@
 
 A node may act for a scope only while `leads(scope)` gives an epoch: the folded control log names
 it primary, and its lease (renewed through the log, read back) is good. A restarted process starts
-fenced. `on_role` is told of each change once, in order, in a thread of its own, so that a slow
-callback delays neither beats nor renewals; `leads` may be ahead of it, and decides. An error in a
-callback fences the node for good: see `NodeAgent.failed`. Shell: one thread for beats and
-renewals, one for the control log, one for callbacks.
+fenced. `on_role` is notified of each change once, in order, in a thread of its own, so that a slow
+callback delays neither heartbeats nor renewals; `leads` may be ahead of it, and decides. An error
+in a callback fences the node for good: see `NodeAgent.failed`. Shell: one thread for heartbeats
+and renewals, one for the control log, one for callbacks.
 """
 
 from __future__ import annotations
@@ -66,13 +66,13 @@ def mono_ms() -> int:
 
 
 class NodeAgent:
-    """One node. `load` is asked before each beat; `on_role` is told of each change of role.
+    """One node. `load` is asked before each beat; `on_role` is notified of each change of role.
 
     Use as a context manager, or `start` and `close` it.
 
     A scope that the node was chosen for is `fenced` first, and `primary` once its lease is good;
     it is `fenced` again when the lease runs out, and `primary` again, in the same epoch, when a
-    renewal gets through. Other nodes' epochs are told as `secondary`.
+    renewal gets through. Other nodes' epochs come as `secondary`.
     """
 
     def __init__(
@@ -102,12 +102,12 @@ class NodeAgent:
         self._roles = Roles(identity.node_id, scopes, fence_after_ms)
         self._failed: Exception | None = None
         self._changed = threading.Condition()
-        """Guards the roles, and wakes who tells of them."""
+        """Guards the roles, and wakes the thread that notifies of them."""
         self._probe = ProbeEndpoint()
         self._stop = threading.Event()
         self._follower = ControlFollower(control_bootstrap, self._control)
         self._thread = threading.Thread(target=self._run, name="agent", daemon=True)
-        self._teller = threading.Thread(target=self._tell, name="agent-roles", daemon=True)
+        self._notifier = threading.Thread(target=self._notify_all, name="agent-roles", daemon=True)
 
     @classmethod
     def of(cls, identity: Identity, endpoints: Endpoints, **options: Any) -> NodeAgent:
@@ -147,8 +147,13 @@ class NodeAgent:
         self._on_role = on_role
 
     def start(self) -> NodeAgent:
-        """Read the control log, join it, and begin to beat. Raises: Unavailable."""
+        """Begin: 1. read the control log to its end; 2. join it; 3. read that; 4. renew, and beat.
+
+        Before 3. the node leads nothing and renews nothing. Raises: Unavailable.
+        """
+        # 1. the log as it stands
         self._follower.start()
+        # 2. join: a lost node comes back as rejoining
         me = self.identity
         joined = NodeJoined(
             node_id=me.node_id,
@@ -166,12 +171,14 @@ class NodeAgent:
                 continue
         else:
             raise Unavailable("the control log takes no records", code="control_unavailable")
+        # 3. the log up to that
         self._follower.wait_for(lambda s: s.position >= at, 30)
         with self._changed:
-            self._roles.level(mono_ms())
+            self._roles.caught_up(mono_ms())
+        # 4. leases, heartbeats, callbacks
         self._renew()
         self._thread.start()
-        self._teller.start()
+        self._notifier.start()
         return self
 
     def leads(self, scope: str) -> int | None:
@@ -184,13 +191,13 @@ class NodeAgent:
 
     def _control(self, _offset: int, fact: Fact, state: ControlState) -> None:
         with self._changed:
-            gained = self._roles.saw(fact.data, state, mono_ms())
+            gained = self._roles.observe(fact.data, state, mono_ms())
             self._changed.notify_all()
         if gained:
             self._renew()
 
     def _renew(self) -> None:
-        """Ask for more time in every scope that is held; nothing before the log is level."""
+        """Ask for more time in every scope that is held; for none before the log is caught up."""
         me = self.identity.node_id
         with self._changed:
             held = self._roles.renewable()
@@ -216,7 +223,7 @@ class NodeAgent:
         except Exception as error:  # noqa: BLE001 - whatever it is, the node must not lead on
             self._fail(error)
 
-    def _tell(self) -> None:
+    def _notify_all(self) -> None:
         """Callbacks: woken by each control record, and when a lease ends."""
         while True:
             with self._changed:
@@ -228,9 +235,9 @@ class NodeAgent:
                     self._changed.wait(None if left is None else left / 1000)
                     continue
             for change in changes:
-                self._told(change)
+                self._notify(change)
 
-    def _told(self, change: RoleChange) -> None:
+    def _notify(self, change: RoleChange) -> None:
         if self._on_role is None:
             return
         try:
@@ -294,13 +301,13 @@ class NodeAgent:
         )
 
     def foreign(self, error: ForeignRecord) -> None:
-        """Tell on `<origin>.health` that somebody else writes into a fact topic."""
+        """Publish on `<origin>.health` that somebody else writes into a fact topic."""
         self._signals.foreign(error)
 
     def close(self) -> None:
-        """Fence oneself, tell `on_role`, stop beating; the scope is not given back."""
+        """Fence oneself, notify `on_role`, stop beating; the scope is not given back."""
         self._end()
-        for thread in (self._thread, self._teller):
+        for thread in (self._thread, self._notifier):
             if thread.is_alive() and thread is not threading.current_thread():
                 thread.join(CLOSE_S)
         self._follower.close()

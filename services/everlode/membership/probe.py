@@ -24,7 +24,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(b"ok")
 
     def log_message(self, *_: object) -> None:
-        """Say nothing: probes come often."""
+        """Logs nothing: probes come often."""
 
 
 class ProbeEndpoint:

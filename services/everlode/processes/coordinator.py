@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import time
-from datetime import timedelta
 
 from everlode.control.scopes import scope_of
 from everlode.errors import Unavailable
-from everlode.failover.coordinator import Coordinator, Place
+from everlode.failover.coordinator import Coordinator
+from everlode.failover.inbox import Place
 from everlode.failover.limits import Limits
+from everlode.failover.orders import Orders
 from everlode.membership.agent import Identity
-from everlode.processes.host import agent_of, place_of, say, until_signal
+from everlode.processes.host import agent_of, place_of, until_signal
+from everlode.processes.policies import policies
 from everlode.sdk.client import MiningClient
 from everlode.settings.endpoints import Endpoints
 from everlode.settings.environment import settings
+from everlode.telemetry.entries import ProcessReady, Unanswered
+from everlode.telemetry.sink import to_stream
 
 
 def run_coordinator(region: str, node_id: str, endpoints: Endpoints) -> None:
@@ -23,7 +27,7 @@ def run_coordinator(region: str, node_id: str, endpoints: Endpoints) -> None:
     """
     place = place_of(endpoints, region)
     cfg = settings()
-    topology, clock = cfg.load_topology(), cfg.clock()
+    topology, clock, report = cfg.load_topology(), cfg.clock(), to_stream(node_id)
     identity = Identity(node_id, region, place.origin, "coordinator")
     agent = agent_of(identity, endpoints, topology, cfg, scopes=(scope_of("coordinator", region),))
 
@@ -35,21 +39,19 @@ def run_coordinator(region: str, node_id: str, endpoints: Endpoints) -> None:
     coordinator = Coordinator(
         Place(region, place.origin, place.kafka_bootstrap, topology.partitions),
         agent,
-        client,
-        clock,
-        Limits(
-            cfg.fence_after_ms, cfg.renew_ms, cfg.max_concurrent, timedelta(seconds=cfg.lease_s)
-        ),
-        say=lambda line: say(f"{node_id}: {line}"),
+        policies(cfg, topology.partitions),
+        Orders(client, clock),
+        Limits(cfg.fence_after_ms, cfg.renew_ms),
+        report=report,
     )
-    say(f"{node_id}: ready")
+    report(ProcessReady())
     while not stop.is_set():
         if agent.failed is not None:
             raise agent.failed
         try:
             coordinator.turn()
         except Unavailable as error:
-            say(f"{node_id}: {error.message}")
+            report(Unanswered(error.code, error.message, error.hint))
             time.sleep(0.5)
     coordinator.close()
     agent.close()

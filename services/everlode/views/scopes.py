@@ -1,11 +1,12 @@
 """What a coordinator sees of a scope, for operators: who leads, who could, what it would do.
 
-Shell: reads the logs once.
+Shell: `look` reads the logs once, and all else follows from what it saw.
 """
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from everlode.adapters.kafka import Reader
@@ -18,8 +19,9 @@ from everlode.events.base import Fact
 from everlode.events.control import ScopeAssigned
 from everlode.events.nodes import NodeStatus
 from everlode.events.stamp import millis_of
-from everlode.failover.planner import GONE, View, candidates, foresee
-from everlode.failover.watch import FRESH_S, ActiveTasks, Beats
+from everlode.failover.heartbeats import FRESH_S, Heartbeats
+from everlode.failover.planner import GONE, Planner, View, candidates, foresee
+from everlode.failover.policy import Policies, Succession
 from everlode.settings.endpoints import Endpoints
 from everlode.topics.names import fact_topic
 
@@ -35,16 +37,21 @@ class Seen(NamedTuple):
     decisions: list[dict[str, Any]]
     """Decisions about the scope, in log order; `void` says why one does not count."""
     beats: dict[str, tuple[int, int]]
-    tasks: ActiveTasks
+    planner: Planner[Any]
+    """What its service does about a lost node."""
+    work: Callable[[str], Any]
+    """Node → what it would leave to do."""
 
 
-def look(endpoints: Endpoints, scope: str, partitions: int) -> Seen:
+def look(endpoints: Endpoints, scope: str, partitions: int, policies: Policies) -> Seen:
     """Read what there is about `scope`; `partitions` of a topic, as the topology says.
+
+    The scope's policy of `policies`, new ones, observes the facts that it follows.
 
     Raises: Refusal: it is no scope. NotFound: its region is not there. Unavailable.
     """
     try:
-        component, region = split_scope(scope)
+        _, region = split_scope(scope)
     except ContractError as error:
         raise Refusal(error.message, code="bad_scope", hint=error.hint) from None
     if region not in endpoints.regions:
@@ -56,18 +63,18 @@ def look(endpoints: Endpoints, scope: str, partitions: int) -> Seen:
     reader = Reader(place.kafka_bootstrap, "scope-explain", wait_ms=20)
     try:
         beats = _beats(reader, fact_topic(place.origin, "heartbeats"), partitions)
-        tasks = ActiveTasks(partitions)
-        if component == "tasks":
-            _tasks(reader, fact_topic(place.origin, "tasks"), partitions, tasks)
+        policy = policies.get(scope.partition("/")[0], Succession())
+        if policy.facts is not None:
+            _facts(reader, fact_topic(place.origin, policy.facts), partitions, policy.observe)
     finally:
         reader.close()
-    return Seen(scope, control, decisions, beats, tasks)
+    return Seen(scope, control, decisions, beats, policy, policy.work)
 
 
 def _decisions(bootstrap: str, scope: str) -> tuple[ControlState, list[dict[str, Any]]]:
     found: list[dict[str, Any]] = []
 
-    def saw(offset: int, fact: Fact, state: ControlState) -> None:
+    def observe(offset: int, fact: Fact, state: ControlState) -> None:
         data = fact.data
         if not isinstance(data, ScopeAssigned) or data.scope_name != scope:
             return
@@ -86,7 +93,7 @@ def _decisions(bootstrap: str, scope: str) -> tuple[ControlState, list[dict[str,
             }
         )
 
-    follower = ControlFollower(bootstrap, saw, wait_ms=20)
+    follower = ControlFollower(bootstrap, observe, wait_ms=20)
     try:
         state = follower.start(15).state
     finally:
@@ -98,33 +105,33 @@ def _beats(reader: Reader, topic: str, partitions: int) -> dict[str, tuple[int, 
     places = [(topic, p) for p in range(partitions)]
     ends = reader.ends(places)
     reader.assign({at: max(0, end - RECENT) for at, end in ends.items()})
-    beats, codec, stamps = Beats(), Codec(), dict[str, int]()
+    beats, codec, stamps = Heartbeats(), Codec(), dict[str, int]()
     for batch in reader.until(ends, 15):
         for raw in batch:
             try:
                 fact = codec.decode_fact(raw.value)
             except ContractError:
                 continue
-            beats.saw(fact, raw.partition, raw.offset, behind=False)
+            beats.observe(fact, raw.partition, raw.offset, behind=False)
             stamps[fact.envelope.aggregate_id] = millis_of(fact.envelope.stamp)
     now = time.time_ns() // 1_000_000
     return {n: b for n, b in beats.fresh().items() if now - stamps[n] < FRESH_S * 1000}
 
 
-def _tasks(reader: Reader, topic: str, partitions: int, tasks: ActiveTasks) -> None:
+def _facts(
+    reader: Reader, topic: str, partitions: int, observe: Callable[[int, Fact], None]
+) -> None:
     codec = Codec()
     for batch in reader.to_ends({(topic, p): 0 for p in range(partitions)}, 60):
         for raw in batch:
             try:
-                tasks.saw(raw.partition, codec.decode_fact(raw.value))
+                observe(raw.partition, codec.decode_fact(raw.value))
             except ContractError:
                 continue
 
 
-def view_of_loss(seen: Seen, node_id: str | None = None, max_concurrent: int = 0) -> View:
+def view_of_loss(seen: Seen, node_id: str | None = None) -> View[Any]:
     """The coordinator's view if `node_id` (the primary without it) were lost now.
-
-    `max_concurrent`: tasks that a node may manage at once, for where they would go.
 
     Raises: Precondition: the scope has no primary. NotFound: no such node.
     """
@@ -139,11 +146,9 @@ def view_of_loss(seen: Seen, node_id: str | None = None, max_concurrent: int = 0
         seen.control,
         lost,
         {n: b for n, b in seen.beats.items() if n != lost.node_id},
-        {seen.scope: led.epoch},
-        seen.tasks.of(lost.node_id),
-        seen.tasks.loads,
-        max_concurrent,
+        led.epoch,
         False,
+        seen.work(lost.node_id),
     )
 
 
@@ -167,11 +172,9 @@ def explained(seen: Seen) -> dict[str, Any]:
     }
 
 
-def planned(
-    seen: Seen, node_id: str | None = None, max_concurrent: int = 0
-) -> list[dict[str, Any]]:
+def planned(seen: Seen, node_id: str | None = None) -> list[dict[str, Any]]:
     """The steps that a coordinator would take if the node were lost now."""
     return [
         {"step": type(step).__name__, **step._asdict()}
-        for step in foresee(view_of_loss(seen, node_id, max_concurrent))
+        for step in foresee(view_of_loss(seen, node_id), seen.planner)
     ]

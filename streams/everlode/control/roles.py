@@ -41,19 +41,19 @@ class Roles:
         self._node_id = node_id
         self._leases = {scope: Lease(fence_after_ms) for scope in scopes}
         self._epochs = dict.fromkeys(scopes, 0)
-        self._told = {scope: RoleChange(scope, Role.FENCED, 0) for scope in scopes}
+        self._published = {scope: RoleChange(scope, Role.FENCED, 0) for scope in scopes}
         self._changes: list[RoleChange] = []
-        self._level = False
+        self._caught_up = False
         self.ended = False
         self.held: dict[str, int] = {}
         """Scope → epoch in which the log names this node primary, lease or not."""
 
-    def level(self, mono_ms: int) -> None:
-        """The log has been read to its end: from now on changes are told."""
-        self._level = True
+    def caught_up(self, mono_ms: int) -> None:
+        """The log has been read to its end: from now on changes are published."""
+        self._caught_up = True
         self._look(mono_ms)
 
-    def saw(self, data: Event, state: ControlState, mono_ms: int) -> list[str]:
+    def observe(self, data: Event, state: ControlState, mono_ms: int) -> list[str]:
         """A control record was folded into `state`; returns scopes gained with it."""
         self._look(mono_ms)
         if isinstance(data, LeaseRenewed) and data.node_id == self._node_id:
@@ -76,8 +76,8 @@ class Roles:
         return gained
 
     def renewable(self) -> dict[str, int]:
-        """Scope → epoch of the leases to renew: none before `level`, none after `end`."""
-        return dict(self.held) if self._level and not self.ended else {}
+        """Scope → epoch of the leases to renew: none before `caught_up`, none after `end`."""
+        return dict(self.held) if self._caught_up and not self.ended else {}
 
     def sent(self, scope: str, nonce: str, mono_ms: int) -> None:
         """A renewal of a scope's lease is about to be appended."""
@@ -110,7 +110,7 @@ class Roles:
         )
 
     def _look(self, mono_ms: int) -> None:
-        if not self._level:
+        if not self._caught_up:
             return
         for scope, epoch in self._epochs.items():
             if self.leads(scope, mono_ms) is not None:
@@ -118,6 +118,6 @@ class Roles:
             else:
                 role = Role.FENCED if scope in self.held or self.ended else Role.SECONDARY
             change = RoleChange(scope, role, epoch)
-            if change != self._told[scope]:
-                self._told[scope] = change
+            if change != self._published[scope]:
+                self._published[scope] = change
                 self._changes.append(change)

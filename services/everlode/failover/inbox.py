@@ -1,0 +1,132 @@
+"""What a coordinator reads of its region: heartbeats, facts, verdicts, the recovery stream. Shell.
+
+Invariants: a record is given once to a process, in order within its partition; a damaged one is
+left out, and kept as a dead letter by the leading coordinator where no other process keeps it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple
+
+from everlode.adapters.dead_letters import DeadLetters
+from everlode.adapters.kafka import Raw, Reader
+from everlode.adapters.kafka_sender import Sender
+from everlode.avro.codec import Codec
+from everlode.errors import ContractError, Unavailable
+from everlode.events.base import Fact
+from everlode.telemetry.entries import RecordLeftOut, Unanswered
+from everlode.telemetry.sink import Sink, silent
+from everlode.topics.catalogue import DEAD_LETTER_CONSUMERS
+from everlode.topics.names import fact_topic
+from everlode.topics.place import placed
+
+LETTERS_S = 1.0
+CAUGHT_UP_S = 3.0
+"""Nothing more to read for this long: all has been read that can be."""
+HEARTBEATS_KEPT = 20_000
+FEW = 65_536
+"""Bytes that heartbeats come in: the broker is not asked for each of them."""
+ALONE = DEAD_LETTER_CONSUMERS["coordinator"]
+"""Components whose topics no other process keeps dead letters of; they have one partition."""
+
+
+class Place(NamedTuple):
+    """Where a coordinator works."""
+
+    region: str
+    origin: str
+    bootstrap: str
+    partitions: int
+
+
+class Read(NamedTuple):
+    """A record that was read. `behind`: it is older than this process."""
+
+    component: str
+    partition: int
+    offset: int
+    behind: bool
+    fact: Fact
+
+
+class Inbox:
+    """Of one coordinator. `keeps` says whether it is the one that keeps dead letters."""
+
+    def __init__(
+        self,
+        place: Place,
+        node_id: str,
+        facts: Iterable[str],
+        keeps: Callable[[], bool],
+        report: Sink = silent,
+    ) -> None:
+        components = ("heartbeats", *sorted(set(facts)), *ALONE)
+        self._component = {fact_topic(place.origin, c): c for c in components}
+        self._keeps = keeps
+        self._report = report
+        self._codec = Codec()
+        self._reader = Reader(place.bootstrap, f"coordinator-{node_id}", wait_ms=200, min_bytes=FEW)
+        self._sender = Sender(place.bootstrap)
+        self._letters = DeadLetters(self._sender, "coordinator")
+        places = [
+            (topic, partition)
+            for topic, c in self._component.items()
+            for partition in range(1 if c in ALONE else place.partitions)
+        ]
+        self._ends = self._reader.ends(places)
+        self._reader.assign({at: self._start(*at) for at in places})
+        self._behind = {at for at in places if self._ends[at] > 0}
+        self._read_at = time.monotonic()
+
+    def _start(self, topic: str, partition: int) -> int:
+        """Of heartbeats only the last ones say anything; all else is read from its beginning."""
+        end = self._ends[topic, partition]
+        return max(0, end - HEARTBEATS_KEPT) if self._component[topic] == "heartbeats" else 0
+
+    @property
+    def caught_up(self) -> bool:
+        """True once all that was there at the start has been read."""
+        return not self._behind
+
+    def read(self) -> Iterator[Read]:
+        """The next records; to be iterated to the end. Raises: Unavailable: after all of them."""
+        batch = self._reader.batch(2000, 0.1)
+        for raw in batch:
+            found = self._decoded(raw)
+            if found is not None:
+                yield found
+        try:
+            self._letters.settle(LETTERS_S)
+        except Unavailable as error:  # a failover must not wait for them; they are sent again
+            self._report(Unanswered(error.code, error.message, error.hint))
+        if not self._behind:
+            return
+        if batch:
+            self._read_at = time.monotonic()
+        at = self._reader.positions(self._behind)
+        self._behind = {key for key in self._behind if at[key] < self._ends[key]}
+        if time.monotonic() - self._read_at > CAUGHT_UP_S:
+            self._behind = set()  # an open transaction of a dead primary ends what can be read
+
+    def _decoded(self, raw: Raw) -> Read | None:
+        component = self._component[raw.topic]
+        behind = raw.offset < self._ends.get((raw.topic, raw.partition), 0)
+        try:
+            fact = placed(self._codec, raw.topic, raw.key, raw.value)
+        except ContractError as error:
+            if not behind and component in ALONE:
+                self._leave_out(raw, error)
+            return None  # of the others, the projector and the detector keep it
+        return Read(component, raw.partition, raw.offset, behind, fact)
+
+    def _leave_out(self, raw: Raw, error: ContractError) -> None:
+        self._report(RecordLeftOut(raw.topic, raw.partition, raw.offset, error.message))
+        if self._keeps():
+            self._letters.add(raw, error)
+
+    def close(self) -> None:
+        """Leave."""
+        self._sender.flush(2)
+        self._reader.close()

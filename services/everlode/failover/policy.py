@@ -1,0 +1,126 @@
+"""The port of a service to its failover: what it looks at, the steps it takes, how it ends.
+
+                 observe                   plan                    orders
+    fact topic ───────────► work(node) ───────────► next step ───────────► commands to the primary
+                                                        │ Finish
+                                                        └──────► ended ──► the recovery stream
+
+Each service gives one policy, in its own package; a coordinator is given all of them (see
+`processes.policies`). Who leads next is the same for every service (`planner.succession`); a new
+service, or a new step of one, is an addition here: nothing else names a service.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Any, NamedTuple, Protocol
+
+from everlode.control.fold import NodeState, ScopeState
+from everlode.events.base import Command, Event, Fact
+from everlode.events.types import OperationKind, RecoveryAction
+from everlode.failover.planner import OwnStep, Planner, Step, View, W, finish, succession
+
+
+class Order(NamedTuple):
+    """A command to the service's primary. Its id is derived: sent again, it is carried out once."""
+
+    key: str
+    command: Command
+    command_id: str
+
+
+class End(NamedTuple):
+    """What a coordinator knows at the end of an operation."""
+
+    operation: str
+    node: NodeState
+    action: RecoveryAction
+    new_primary: str | None
+    success: bool
+    under_way: int
+    """What the node's last heartbeat had under way, in the unit of its service."""
+    detect_ms: int
+    took_ms: int
+    estimate_ms: int | None
+
+
+class Policy(Planner[W], Protocol[W]):
+    """One service's failover. `observe` alone changes it; all else is a function of what it saw."""
+
+    @property
+    def component(self) -> str:
+        """First half of the names of the service's scopes, e.g. task-manager."""
+
+    @property
+    def kind(self) -> OperationKind:
+        """Of its operations on the recovery stream."""
+
+    @property
+    def end_event(self) -> type[Event]:
+        """Type of what `ended` gives; it has `actual_recovery_ms`."""
+
+    @property
+    def facts(self) -> str | None:
+        """Fact topic of the home region that it observes from its beginning, e.g. tasks."""
+
+    def observe(self, partition: int, fact: Fact) -> None:
+        """Fold one record of the fact topic, in order within its partition."""
+
+    def opened(self, led: ScopeState) -> int:
+        """Lowest epoch of the scope that is open in every partition."""
+
+    def opened_ms(self, led: ScopeState) -> int | None:
+        """Wall milliseconds at which the scope's epoch was open everywhere; None: not known."""
+
+    def work(self, node_id: str) -> W:
+        """What a node leaves to do if it is lost now."""
+
+    def orders(self, step: OwnStep, operation: str, now: datetime) -> Iterable[Order]:
+        """The commands of a step of its own; `now` in event time."""
+
+    def ended(self, end: End) -> Event:
+        """The event that tells the end of an operation."""
+
+
+Policies = Mapping[str, Policy[Any]]
+"""Component of a scope's name → the policy of its service."""
+
+
+def of_all(policies: Iterable[Policy[Any]]) -> Policies:
+    """The registry of these policies."""
+    return {policy.component: policy for policy in policies}
+
+
+class Succession:
+    """A service whose lost node leaves nothing but its scope: the plan without steps of its own.
+
+    Its primary leads once it has opened its epoch and then renewed its lease.
+    """
+
+    facts: str | None = None
+
+    def observe(self, partition: int, fact: Fact) -> None:
+        """See Policy."""
+
+    def opened(self, led: ScopeState) -> int:
+        """See Policy."""
+        return led.epoch if led.renewed_at >= 0 else 0
+
+    def opened_ms(self, _led: ScopeState) -> int | None:
+        """See Policy: a renewal does not say when."""
+        return None
+
+    def work(self, _node_id: str) -> None:
+        """See Policy: none."""
+
+    def plan(self, view: View[None]) -> Step:
+        """See Policy."""
+        return succession(view) or finish(view)
+
+    def after(self, _work: None, _step: OwnStep) -> None:
+        """See Policy: there is no such step."""
+
+    def orders(self, _step: OwnStep, _operation: str, _now: datetime) -> Iterable[Order]:
+        """See Policy: there is no such step."""
+        return ()

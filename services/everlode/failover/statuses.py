@@ -1,0 +1,136 @@
+"""Who of a region is lost, fenced or back: noted in the control log. Shell.
+
+healthy ──┬── a verdict that counts ─────────────────────────► lost ────┐
+   ▲      └── it leads, but does not renew while others do ──► fenced ──┤
+   │                                                                    │
+   └── it beats for 3 s ── rejoining ◄── handled, and beats for 3 s ────┘
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Set
+from dataclasses import dataclass, field
+
+from everlode.control.fold import ControlState, NodeState
+from everlode.detection.detector import mass_silence
+from everlode.events.nodes import TRANSITIONS, NodeStatus
+from everlode.failover.decisions import Decisions
+from everlode.failover.heartbeats import Heartbeats
+from everlode.failover.limits import Limits
+from everlode.failover.operations import Verdict
+from everlode.failover.planner import GONE
+
+STEADY_S = 3.0
+"""A node that beats again for this long is taken back."""
+
+
+@dataclass(slots=True)
+class Watched:
+    """What a coordinator keeps of one node."""
+
+    verdict: Verdict | None = None
+    """The last one that it is lost."""
+    used: set[str] = field(default_factory=set)
+    """Verdicts that have been acted on."""
+    changed_at: int = -1
+    """Control offset of the status that `steady_since` is about."""
+    steady_since: float | None = None
+    """Monotonic seconds since when it has been beating."""
+
+    def steady_for(self, changed_at: int, beats: bool) -> float:
+        """Seconds that the node has been beating for in this status; 0 when it does not."""
+        if changed_at != self.changed_at or not beats:
+            self.changed_at, self.steady_since = changed_at, None
+        if beats and self.steady_since is None:
+            self.steady_since = time.monotonic()
+        return 0.0 if self.steady_since is None else time.monotonic() - self.steady_since
+
+
+class Statuses:
+    """The nodes of one region. `components`: those whose losses are handled."""
+
+    def __init__(
+        self,
+        region: str,
+        heartbeats: Heartbeats,
+        decisions: Decisions,
+        components: Set[str],
+        limits: Limits,
+    ) -> None:
+        self._region = region
+        self._heartbeats = heartbeats
+        self._decisions = decisions
+        self._components = components
+        self._silent_ticks = limits.silent_ticks
+        self._watched: dict[str, Watched] = {}
+
+    def observe(self, node_id: str, verdict: Verdict) -> None:
+        """A verdict of the detector; one that nobody may act on changes nothing."""
+        if verdict.lost.actionable:
+            self._of(node_id).verdict = verdict
+
+    def verdict(self, node_id: str) -> Verdict | None:
+        """The last verdict that a node is lost."""
+        return self._of(node_id).verdict
+
+    def note(self, control: ControlState, node: NodeState, epoch: int, handled: bool) -> None:
+        """Note the node's next status, if it has one. `handled`: its loss is over and done with."""
+        watched = self._of(node.node_id)
+        verdict = watched.verdict
+        if node.status in GONE:
+            if verdict is not None:
+                watched.used.add(verdict.id)
+            if self._may_return(control, node, handled) and self._steady(node):
+                self._decisions.note(node, NodeStatus.REJOINING, "it beats again", epoch)
+        elif verdict is not None and self._counts(control, node, verdict):
+            if self._decisions.note(node, NodeStatus.LOST, verdict.id, epoch):
+                watched.used.add(verdict.id)
+        elif self._cut_off(control, node):
+            allowed = TRANSITIONS[NodeStatus(node.status)]
+            new = NodeStatus.FENCED if NodeStatus.FENCED in allowed else NodeStatus.LOST
+            self._decisions.note(node, new, "its lease is not renewed", epoch)
+        elif node.status == NodeStatus.REJOINING and self._steady(node):
+            self._decisions.note(node, NodeStatus.HEALTHY, "it beats", epoch)
+
+    def _of(self, node_id: str) -> Watched:
+        return self._watched.setdefault(node_id, Watched())
+
+    def _counts(self, control: ControlState, node: NodeState, verdict: Verdict) -> bool:
+        """The verdict has not been acted on, the node has not beaten since, and its detector was
+        not blind: by silence alone no node is lost while most of the region are silent.
+        """
+        used = verdict.id in self._of(node.node_id).used
+        if used or self._heartbeats.since(node.node_id, verdict.lost.evidence):
+            return False
+        return verdict.lost.rule != "phi" or not self._blind(control)
+
+    def _blind(self, control: ControlState) -> bool:
+        known = {
+            n.node_id
+            for n in control.nodes.values()
+            if n.region == self._region and n.status not in GONE
+        }
+        return mass_silence(len(known - self._heartbeats.fresh().keys()), len(known))
+
+    def _cut_off(self, control: ControlState, node: NodeState) -> bool:
+        """It leads, but the log has gone on for longer than its lease without it."""
+        if node.component not in self._components:
+            return False
+        led = control.scopes.get(f"{node.component}/{self._region}")
+        if led is None or led.primary != node.node_id:
+            return False
+        mark = max(led.renewed_at, led.decided_at, node.joined_at)
+        ticks = sum(1 for tick in control.ticks.get(self._region, ()) if tick > mark)
+        return ticks > self._silent_ticks
+
+    def _may_return(self, control: ControlState, node: NodeState, handled: bool) -> bool:
+        """Once its loss has been handled, or when it leads again because no other node could."""
+        led = control.scopes.get(f"{node.component}/{self._region}")
+        if led is not None and led.primary == node.node_id:
+            return led.renewed_at > node.changed_at
+        return node.component not in self._components or handled
+
+    def _steady(self, node: NodeState) -> bool:
+        beats = node.node_id in self._heartbeats.fresh()
+        return self._of(node.node_id).steady_for(node.changed_at, beats) >= STEADY_S

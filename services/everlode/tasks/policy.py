@@ -1,0 +1,161 @@
+"""The failover of task managers: a successor, then the lost node's tasks migrate.
+
+    Decide ─► AwaitFence ─► Migrate ─► … ─► Migrate ─► Finish
+                            (200 tasks at most, each to the least loaded node with room)
+
+Any loss migrates tasks, not only a primary's: every healthy node manages some. Invariants: a node
+gets no more tasks than it can manage; a move is one command with a derived id, so it is carried out
+once, whichever coordinator sends it. Pure, but for what it has observed.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from datetime import datetime, timedelta
+from typing import NamedTuple
+from uuid import uuid5
+
+from everlode.control.fold import ScopeState
+from everlode.events.base import Event, Fact
+from everlode.events.commands import MigrateTask
+from everlode.events.recovery import TaskManagerRecoveryEnded
+from everlode.events.types import OperationKind, StepName
+from everlode.failover.epochs import OpenedEpochs
+from everlode.failover.planner import (
+    NAMESPACE,
+    PROMOTABLE,
+    OwnStep,
+    Step,
+    Stuck,
+    View,
+    finish,
+    succession,
+)
+from everlode.failover.policy import End, Order
+from everlode.tasks.active import ActiveTasks
+
+MIGRATE_MOST = 200
+"""Tasks that migrate in one step; the next step begins when these are answered."""
+
+
+class Migrate(NamedTuple):
+    """Give tasks to other managing nodes: (task, to node)."""
+
+    from_node: str
+    moves: tuple[tuple[str, str], ...]
+
+    @property
+    def name(self) -> StepName:
+        """See OwnStep."""
+        return "migrate"
+
+    @property
+    def detail(self) -> str:
+        """See OwnStep."""
+        return f"{len(self.moves)} tasks from {self.moves[0][0]}"
+
+
+class TaskWork(NamedTuple):
+    """What a lost task manager leaves to do."""
+
+    managed: tuple[str, ...]
+    """Tasks under way that it managed, sorted."""
+    loads: Mapping[str, int]
+    """Tasks under way that each task manager manages."""
+    max_concurrent: int
+
+
+def migrate_id(operation: str, task: str, node: str) -> str:
+    """Id of the command that moves a task to a node: sent again, it is carried out once."""
+    return str(uuid5(NAMESPACE, f"{operation}/migrate/{task}/{node}"))
+
+
+class TaskPolicy:
+    """See failover.policy. `lease` is that of a migrated task, in event time."""
+
+    component = "task-manager"
+    kind: OperationKind = "task-manager-failover"
+    end_event: type[Event] = TaskManagerRecoveryEnded
+    facts: str | None = "tasks"
+
+    def __init__(self, partitions: int, max_concurrent: int, lease: timedelta) -> None:
+        self._max_concurrent = max_concurrent
+        self._lease = lease
+        self._active = ActiveTasks()
+        self._epochs = OpenedEpochs(partitions)
+
+    def observe(self, partition: int, fact: Fact) -> None:
+        """See Policy."""
+        self._active.observe(fact)
+        self._epochs.observe(partition, fact)
+
+    def opened(self, led: ScopeState) -> int:
+        """See Policy: by the task topic itself."""
+        return self._epochs.lowest(led.scope)
+
+    def opened_ms(self, led: ScopeState) -> int | None:
+        """See Policy."""
+        return self._epochs.at_ms(led.scope, led.epoch)
+
+    def work(self, node_id: str) -> TaskWork:
+        """See Policy."""
+        return TaskWork(self._active.of(node_id), self._active.loads, self._max_concurrent)
+
+    def plan(self, view: View[TaskWork]) -> Step:
+        """See Planner."""
+        return succession(view) or _migration(view) or finish(view)
+
+    def after(self, work: TaskWork, step: OwnStep) -> TaskWork:
+        """See Planner."""
+        assert isinstance(step, Migrate)  # noqa: S101 - it has no other
+        moved = dict(step.moves)
+        loads = Counter({**work.loads})
+        loads.update(moved.values())
+        left = tuple(task for task in work.managed if task not in moved)
+        return work._replace(managed=left, loads=loads)
+
+    def orders(self, step: OwnStep, operation: str, now: datetime) -> Iterator[Order]:
+        """See Policy: one command a task."""
+        assert isinstance(step, Migrate)  # noqa: S101 - it has no other
+        until = now + self._lease
+        for task, node in step.moves:
+            move = MigrateTask(from_node=step.from_node, to_node=node, lease_until=until)
+            yield Order(task, move, migrate_id(operation, task, node))
+
+    def ended(self, end: End) -> Event:
+        """See Policy."""
+        node = end.node.node_id
+        migrated = {
+            m.task
+            for m in self._active.moved(node)
+            if m.command_id == migrate_id(end.operation, m.task, m.to_node)
+        }
+        return TaskManagerRecoveryEnded(
+            failed_node=node, recovery_action=end.action, new_primary=end.new_primary,
+            target_region=None, migrated_tasks=len(migrated),
+            estimated_recovery_ms=end.estimate_ms, actual_recovery_ms=end.took_ms,
+            detect_ms=end.detect_ms, success=end.success,
+        )  # fmt: skip
+
+
+def _migration(view: View[TaskWork]) -> Step | None:
+    """Spread the tasks over the healthy nodes, each time to the least loaded with room."""
+    work = view.work
+    if not work.managed:
+        return None
+    loads = {
+        n.node_id: work.loads.get(n.node_id, 0)
+        for n in view.control.nodes_of(view.node.region, view.node.component)
+        if n.node_id != view.node.node_id and n.node_id in view.beats and n.status in PROMOTABLE
+    }
+    moves = []
+    for task in work.managed[:MIGRATE_MOST]:
+        node = min(loads, key=lambda n: (loads[n], n), default=None)
+        if node is None or loads[node] >= work.max_concurrent:
+            break
+        loads[node] += 1
+        moves.append((task, node))
+    if not moves:
+        return Stuck("no task manager has room for the tasks of the lost node")
+    return Migrate(view.node.node_id, tuple(moves))
