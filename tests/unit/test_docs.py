@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import json
 import re
 import tomllib
 from pathlib import Path
@@ -12,13 +11,13 @@ import pytest
 from pydantic import BaseModel
 
 from benchmarks._document import DOCUMENT, document
+from everlode.avro import schemas
 from everlode.backup.manifest import Manifest
 from everlode.recovery.plan import RecoveryPlan
 from everlode.topics.partition import murmur2, partition_of
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").rglob("*.md")])
-AVSC = ROOT / "schemas/everlode/events/avsc"
 FORMAT = (ROOT / "docs/format.md").read_text()
 
 
@@ -45,7 +44,7 @@ def test_document_links_lead_somewhere(path: Path) -> None:
 
 @pytest.mark.parametrize("schema", ["Envelope", "CommandHeader", "CommandAnswered"])
 def test_format_field_table_is_the_schema(schema: str) -> None:
-    fields = json.loads((AVSC / f"{schema}.avsc").read_text())["fields"]
+    fields = schemas.source(schema)["fields"]
     rows = [
         (name, doc) for name, doc in re.findall(r"^\| `(\w+)` \| .+? \| (.+) \|$", FORMAT, re.M)
     ]
