@@ -16,23 +16,14 @@ from uuid import uuid5
 from everlode.control.fold import NodeState
 from everlode.events import recovery as r
 from everlode.events.base import Event, Evidence, Fact
+from everlode.events.services import BY_SCOPE, SERVICES
 from everlode.events.stamp import millis_of
 from everlode.failover.planner import NAMESPACE, Finish, operation_id
 from everlode.membership.agent import NodeAgent
 
-KINDS = {
-    "task-manager": "task-manager-failover",
-    "miner-registry": "registry-failover",
-    "validation": "validation-failover",
-    "rewards": "reward-failover",
-}
+KINDS = {service.scope: service.operation for service in SERVICES}
 AGAIN_S = 10.0
-ENDED = (
-    r.TaskManagerRecoveryEnded,
-    r.RegistryRecoveryEnded,
-    r.ValidationRecoveryEnded,
-    r.RewardRecoveryEnded,
-)
+ENDED = tuple(service.ended for service in SERVICES)
 
 
 class Operation:
@@ -87,13 +78,7 @@ class Journal:
 
     def estimate(self, component: str) -> int | None:
         """Mean of what earlier handlings of this kind took; None without any."""
-        kind = {
-            "task-manager": "TaskManagerRecoveryEnded",
-            "miner-registry": "RegistryRecoveryEnded",
-            "validation": "ValidationRecoveryEnded",
-            "rewards": "RewardRecoveryEnded",
-        }[component]
-        past = self._history.get(kind)
+        past = self._history.get(BY_SCOPE[component].ended.__name__)
         return round(fmean(past)) if past else None
 
     def _say(self, op: Operation, what: str, event: type[Event], /, **data: Any) -> bool:
