@@ -17,7 +17,9 @@ from everlode.recovery.plan import RecoveryPlan
 from everlode.topics.partition import murmur2, partition_of
 
 ROOT = Path(__file__).parents[2]
-DOCUMENTS = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").rglob("*.md")])
+DOCUMENTS = sorted(
+    [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "findings").glob("*.md")]
+)
 FORMAT = (ROOT / "docs/format.md").read_text()
 
 
@@ -40,6 +42,18 @@ def test_document_links_lead_somewhere(path: Path) -> None:
             if fragment not in {anchor(heading) for heading in headings}:
                 broken.append(link)
     assert broken == []
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda p: p.name)
+def test_document_names_rooms_that_are_there(path: Path) -> None:
+    def exists(name: str) -> bool:
+        places = (
+            ROOT / root / name.replace(".", "/") for root in ("schemas", "streams", "services")
+        )
+        return any(place.is_dir() or place.with_suffix(".py").exists() for place in places)
+
+    named = set(re.findall(r"\beverlode(?:\.[a-z_]+)+\b(?![.\w<])", path.read_text()))
+    assert [name for name in sorted(named) if not exists(name)] == []
 
 
 @pytest.mark.parametrize("schema", ["Envelope", "CommandHeader", "CommandAnswered"])
