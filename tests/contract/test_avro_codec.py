@@ -17,7 +17,7 @@ from pydantic import AwareDatetime, BaseModel
 
 from everlode.avro import codec, schemas
 from everlode.avro.codec import Codec, UnknownSchema
-from everlode.avro.compat import load_history
+from everlode.avro.compat import load_past
 from everlode.errors import ContractError
 from everlode.events import commands as c
 from everlode.events import states
@@ -373,7 +373,7 @@ def test_every_record_model_is_in_the_catalogue() -> None:
 def test_codec_reads_every_schema_that_once_was_ours_without_being_told() -> None:
     """A log of a component is read with what is here: nobody teaches it."""
     read = 0
-    for name, versions in load_history().items():
+    for name, versions in load_past().items():
         for text in versions.values():
             mark = schemas.fingerprint_of(text)
             if mark == schemas.fingerprint(name):

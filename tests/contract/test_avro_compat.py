@@ -26,17 +26,17 @@ def field(schema: dict[str, Any], name: str) -> dict[str, Any]:
     return found
 
 
-def test_todays_schemas_are_compatible_with_all_of_history() -> None:
-    assert compat.broken(compat.todays(), compat.load_history()) == []
+def test_todays_schemas_are_compatible_with_all_of_the_past() -> None:
+    assert compat.broken(compat.todays(), compat.load_past()) == []
 
 
 def test_todays_schemas_are_all_recorded() -> None:
-    missing = compat.unrecorded(compat.todays(), compat.load_history())
+    missing = compat.unrecorded(compat.todays(), compat.load_past())
     assert missing == [], "run: python -m everlode.avro.compat record"
 
 
-def test_history_is_not_empty() -> None:
-    assert set(compat.load_history()) >= set(schemas.names())
+def test_past_is_not_empty() -> None:
+    assert set(compat.load_past()) >= set(schemas.names())
 
 
 def add(new: dict[str, Any]) -> Change:
@@ -174,8 +174,8 @@ def test_incompatible_change_is_refused_with_its_reason(
 ) -> None:
     new = changed(name, change)
     assert reason in compat.full_problems(new, schemas.raw(name))
-    history = {name: {schemas.fingerprint(name).hex(): schemas.raw(name)}}
-    lines = compat.broken({name: new}, history)
+    past = {name: {schemas.fingerprint(name).hex(): schemas.raw(name)}}
+    lines = compat.broken({name: new}, past)
     assert any(line.endswith(reason) for line in lines)
 
 
@@ -196,13 +196,13 @@ def test_transitive_break_against_an_older_schema_is_found() -> None:
     newest = changed("TaskProgressed", put("checkpoint_uri", "type", ["null", "long"]))
     assert compat.full_problems(newest, middle) == []
     assert compat.full_problems(middle, schemas.raw("TaskProgressed")) == []
-    history = {"TaskProgressed": {"old": schemas.raw("TaskProgressed"), "middle": middle}}
-    assert compat.broken({"TaskProgressed": newest}, history) != []
+    past = {"TaskProgressed": {"old": schemas.raw("TaskProgressed"), "middle": middle}}
+    assert compat.broken({"TaskProgressed": newest}, past) != []
 
 
 def test_removed_type_is_refused() -> None:
     current = {n: s for n, s in compat.todays().items() if n != "TaskProgressed"}
-    assert compat.broken(current, compat.load_history()) == ["TaskProgressed: was removed"]
+    assert compat.broken(current, compat.load_past()) == ["TaskProgressed: was removed"]
 
 
 def test_record_is_idempotent_and_refuses_a_break(
@@ -215,21 +215,58 @@ def test_record_is_idempotent_and_refuses_a_break(
         "TaskProgressed": changed("TaskProgressed", drop("miner_id")),
     }
     monkeypatch.setattr(compat, "todays", lambda: broken)
-    before = sorted(tmp_path.iterdir())
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
     with pytest.raises(ConfigError, match="miner_id"):
         compat.record(tmp_path)
-    assert sorted(tmp_path.iterdir()) == before
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
-def test_edited_history_is_refused(tmp_path: Path) -> None:
+def test_edited_past_is_refused(tmp_path: Path) -> None:
     compat.record(tmp_path)
-    path = tmp_path / f"TaskProgressed.{schemas.fingerprint('TaskProgressed').hex()}.avsc"
-    path.write_text(json.dumps(changed("TaskProgressed", drop("miner_id"))))
+    path = tmp_path / "tasks.jsonl"
+    lines = path.read_text().splitlines()
+    at = next(i for i, line in enumerate(lines) if json.loads(line)["type"] == "TaskProgressed")
+
+    def put_line(*instead: str) -> None:
+        path.write_text("\n".join([*lines[:at], *instead, *lines[at + 1 :]]) + "\n")
+
+    other = {**json.loads(lines[at]), "schema": changed("TaskProgressed", drop("miner_id"))}
+    put_line(json.dumps(other))
     with pytest.raises(ConfigError, match="its content is"):
-        compat.load_history(tmp_path)
-    path.write_text("{")
+        compat.load_past(tmp_path)
+    put_line("{")
     with pytest.raises(ConfigError, match="not an Avro schema"):
-        compat.load_history(tmp_path)
+        compat.load_past(tmp_path)
+    put_line()
+    with pytest.raises(ConfigError, match="follows"):
+        compat.load_past(tmp_path)
+    put_line(lines[at], lines[at])
+    with pytest.raises(ConfigError, match="follows"):
+        compat.load_past(tmp_path)
+    put_line(lines[at])
+    assert set(compat.load_past(tmp_path)) == set(schemas.names())
+
+
+def test_last_line_of_a_book_is_missed(tmp_path: Path) -> None:
+    compat.record(tmp_path)
+    path = tmp_path / "tasks.jsonl"
+    *lines, last = path.read_text().splitlines()
+    path.write_text("\n".join(lines) + "\n")
+    gone = json.loads(last)["type"]
+    assert compat.unrecorded(compat.todays(), compat.load_past(tmp_path)) == [gone]
+
+
+def test_record_appends_what_is_new_at_the_end_of_its_book(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compat.record(tmp_path)
+    path = tmp_path / "tasks.jsonl"
+    before = path.read_text()
+    new = {**compat.todays(), "TaskProgressed": changed("TaskProgressed", add(NULLABLE))}
+    monkeypatch.setattr(compat, "todays", lambda: new)
+    assert compat.record(tmp_path) == ["TaskProgressed"]
+    assert path.read_text().startswith(before)
+    assert len(compat.load_past(tmp_path)["TaskProgressed"]) == 2
 
 
 def test_command_says_what_is_wrong(

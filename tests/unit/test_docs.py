@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import json
 import re
 import tomllib
 from pathlib import Path
@@ -12,13 +11,15 @@ import pytest
 from pydantic import BaseModel
 
 from benchmarks._document import DOCUMENT, document
+from everlode.avro import schemas
 from everlode.backup.manifest import Manifest
 from everlode.recovery.plan import RecoveryPlan
 from everlode.topics.partition import murmur2, partition_of
 
 ROOT = Path(__file__).parents[2]
-DOCUMENTS = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").rglob("*.md")])
-AVSC = ROOT / "schemas/everlode/events/avsc"
+DOCUMENTS = sorted(
+    [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "findings").glob("*.md")]
+)
 FORMAT = (ROOT / "docs/format.md").read_text()
 
 
@@ -43,9 +44,21 @@ def test_document_links_lead_somewhere(path: Path) -> None:
     assert broken == []
 
 
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda p: p.name)
+def test_document_names_rooms_that_are_there(path: Path) -> None:
+    def exists(name: str) -> bool:
+        places = (
+            ROOT / root / name.replace(".", "/") for root in ("schemas", "streams", "services")
+        )
+        return any(place.is_dir() or place.with_suffix(".py").exists() for place in places)
+
+    named = set(re.findall(r"\beverlode(?:\.[a-z_]+)+\b(?![.\w<])", path.read_text()))
+    assert [name for name in sorted(named) if not exists(name)] == []
+
+
 @pytest.mark.parametrize("schema", ["Envelope", "CommandHeader", "CommandAnswered"])
 def test_format_field_table_is_the_schema(schema: str) -> None:
-    fields = json.loads((AVSC / f"{schema}.avsc").read_text())["fields"]
+    fields = schemas.source(schema)["fields"]
     rows = [
         (name, doc) for name, doc in re.findall(r"^\| `(\w+)` \| .+? \| (.+) \|$", FORMAT, re.M)
     ]

@@ -10,8 +10,31 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 MODULE_LINES = 400
+MODULE_LINES_P90 = 250
+"""What is read in one go: few modules may be longer."""
+P90_TODAY = 310
+"""Rooms that are being rebuilt are longer still. Only ever lowered; at 250 it goes."""
 FUNCTION_LINES = 70
-VAGUE = {"utils", "util", "common", "manager", "helper", "helpers", "misc"}
+ARGUMENTS = 5
+"""Beyond five a call is read by counting commas: what belongs together wants to be a record."""
+MORE_ARGUMENTS = {
+    "adapters/postgres.py Projection.apply": "all that one transaction writes; a record is due",
+    "adapters/postgres_batch.py Batch.write": "all that one transaction writes; as above",
+    "backup/create.py _manifest": "the manifest's fields, gathered in one place; a record is due",
+    "backup/cut.py newest": "the cut is being parted into gathering, deciding and sealing",
+    "backup/verify.py verify": "store, keys and which backup, each by itself in tests",
+    "failover/handler.py Handler.__init__": "all that it decides on; ports are being made of it",
+    "fleet/forked.py Forked.__init__": "a process is as many things as the system wants of one",
+    "primary/batch.py Batch._answer": "the fields of an answer that differ; a record is due",
+    "recovery/gates.py gate_component": "a generation of one region, not yet a record",
+    "recovery/operation.py recover": "the parts that the command puts together, once",
+    "sdk/beacon.py MinerBeacon.__init__": "what a miner says of itself; callables of its owner",
+    "stack/native/postgres.py command": "what PostgreSQL wants on its command line",
+    "validations/validator.py Validator.__init__": "a thread's parts; put together once, by a node",
+    "workload/actors.py Actors.__init__": "the parts of a run, put together once",
+    "state/judging.py _resolved": "the fields of a verdict; local to its module",
+}
+"""Functions that take more, each with its reason."""
 CODE = sorted(
     path for root in ("schemas", "streams", "services") for path in (ROOT / root).rglob("*.py")
 )
@@ -36,9 +59,52 @@ def functions(path: Path) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
             yield node
 
 
+def arguments_of(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+    """Arguments that may be given by position, without self; keywords name themselves."""
+    names = [arg.arg for arg in (*function.args.posonlyargs, *function.args.args)]
+    return len(names) - (names[:1] in (["self"], ["cls"]))
+
+
+def is_command(function: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
+    """True of what typer calls: its arguments are the options of the command line."""
+    calls = (node.func for node in function.decorator_list if isinstance(node, ast.Call))
+    return any(isinstance(call, ast.Attribute) and call.attr == "command" for call in calls)
+
+
+def qualified(
+    node: ast.AST, where: str = ""
+) -> Iterator[tuple[str, ast.FunctionDef | ast.AsyncFunctionDef]]:
+    """Functions with the classes and functions that they stand in: `Class.method`."""
+    for child in ast.iter_child_nodes(node):
+        if not isinstance(child, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            yield from qualified(child, where)
+            continue
+        if not isinstance(child, ast.ClassDef):
+            yield f"{where}{child.name}", child
+        yield from qualified(child, f"{where}{child.name}.")
+
+
 def test_modules_of_the_code_are_at_most_400_lines() -> None:
     lines = {name(path): len(path.read_text().splitlines()) for path in CODE}
     assert {path: count for path, count in lines.items() if count > MODULE_LINES} == {}
+
+
+def test_nine_of_ten_modules_are_read_in_one_go() -> None:
+    lines = sorted(len(path.read_text().splitlines()) for path in CODE)
+    p90 = lines[len(lines) * 9 // 10]
+    assert p90 <= P90_TODAY
+    assert P90_TODAY == MODULE_LINES_P90 or p90 > MODULE_LINES_P90, "P90_TODAY is not needed"
+
+
+def test_functions_take_at_most_5_arguments_but_for_a_reason() -> None:
+    many = {
+        f"{path.relative_to(ROOT).as_posix().partition('everlode/')[2]} {full}"
+        for path in CODE
+        for full, function in qualified(ast.parse(path.read_text()))
+        if arguments_of(function) > ARGUMENTS and not is_command(function)
+    }
+    assert many - set(MORE_ARGUMENTS) == set(), "make a record of what belongs together"
+    assert set(MORE_ARGUMENTS) - many == set(), "not needed any more: strike it from the list"
 
 
 @pytest.mark.parametrize("paths", [CODE, TESTS], ids=["code", "tests"])
@@ -55,10 +121,6 @@ def test_functions_are_at_most_70_lines(paths: list[Path]) -> None:
 def test_modules_say_what_they_are() -> None:
     silent = [name(path) for path in CODE if ast.get_docstring(ast.parse(path.read_text())) is None]
     assert silent == []
-
-
-def test_module_names_are_no_grab_bags() -> None:
-    assert [name(path) for path in [*CODE, *TESTS] if path.stem in VAGUE] == []
 
 
 def test_test_files_have_unique_names() -> None:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
+import re
 import types
 from datetime import UTC, datetime
 from importlib.resources import files
+from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import pytest
 from pydantic import AwareDatetime, BaseModel, ValidationError
 
-from everlode.avro import schemas
+from everlode.avro import compat, schemas
 from everlode.events import base, states
 from everlode.events.base import Envelope, LedgerEntry
-from everlode.events.catalogue import COMMANDS, EVENTS, FACT_COMPONENTS, SIGNALS, STATES
+from everlode.events.catalogue import COMMANDS, EVENTS, FACT_COMPONENTS, REPLIES, SIGNALS, STATES
 from everlode.events.rewards import RewardCalculated
 from everlode.events.schemas import SchemaPublished
 from everlode.events.tasks import TaskProgressed, TaskSubmitted
@@ -43,12 +45,6 @@ SCALARS = {int: "long", bool: "boolean", float: "double", str: "string"}
 TIME = {"type": "long", "logicalType": "timestamp-millis"}
 
 
-def avsc(name: str) -> dict[str, Any]:
-    path = files("everlode.events").joinpath("avsc", f"{name}.avsc")
-    loaded: dict[str, Any] = json.loads(path.read_text("utf-8"))
-    return loaded
-
-
 def avro_type(annotation: Any) -> Any:
     """The Avro type that a Python annotation stands for."""
     origin, args = get_origin(annotation), get_args(annotation)
@@ -73,7 +69,7 @@ def avro_type(annotation: Any) -> Any:
 
 @pytest.mark.parametrize("name", sorted(MODELS))
 def test_model_and_schema_agree_field_by_field(name: str) -> None:
-    fields = avsc(name)["fields"]
+    fields = schemas.source(name)["fields"]
     model: type[BaseModel] = MODELS[name]
     if name in EVENTS:
         assert (fields[0]["name"], fields[0]["type"]) == ("envelope", "everlode.events.Envelope")
@@ -95,7 +91,7 @@ def test_model_and_schema_agree_field_by_field(name: str) -> None:
 
 @pytest.mark.parametrize("name", sorted(TUPLES))
 def test_state_and_schema_agree_field_by_field(name: str) -> None:
-    fields, hints = avsc(name)["fields"], get_type_hints(TUPLES[name])
+    fields, hints = schemas.source(name)["fields"], get_type_hints(TUPLES[name])
     assert [f["name"] for f in fields] == list(hints)
     for field in fields:
         assert field["type"] == avro_type(hints[field["name"]]), field["name"]
@@ -111,7 +107,7 @@ def test_state_begins_with_the_event_that_made_it(component: str) -> None:
 
 @pytest.mark.parametrize("name", schemas.names())
 def test_schema_is_documented_and_named(name: str) -> None:
-    schema = avsc(name)
+    schema = schemas.source(name)
     assert schema["name"] == name
     assert schema["namespace"] == "everlode.events"
     assert schema["doc"].endswith(".")
@@ -122,7 +118,7 @@ def test_schema_is_documented_and_named(name: str) -> None:
 @pytest.mark.parametrize("name", schemas.names())
 def test_amounts_shares_and_times_name_their_unit(name: str) -> None:
     units = {"_micro": "millionths", "_ppm": "millionths", "_ms": "milliseconds"}
-    for field in avsc(name)["fields"]:
+    for field in schemas.source(name)["fields"]:
         for suffix, unit in units.items():
             if field["name"].endswith(suffix):
                 assert unit in field["doc"], field["name"]
@@ -132,6 +128,33 @@ def test_every_schema_belongs_to_a_model_and_fingerprints_are_unique() -> None:
     assert set(schemas.names()) == {*MODELS, *TUPLES}
     prints = {schemas.fingerprint(name) for name in schemas.names()}
     assert len(prints) == len(schemas.names())
+
+
+def folders() -> dict[str, str]:
+    """Where each schema must lie, by the catalogue; a shared record where its only users do."""
+    found = {name: kind.topic.replace("*", "shared") for name, kind in EVENTS.items()}
+    found |= dict.fromkeys(COMMANDS, "commands") | dict.fromkeys(REPLIES, "replies")
+    found |= {cls.__name__: "states" for cls in STATES.values()}
+    users: dict[str, set[str]] = {}
+    for name, home in found.items():
+        for used in re.findall(r"'everlode\.events\.(\w+)'", str(schemas.source(name))):
+            users.setdefault(used, set()).add(home)
+    return found | {n: min(h) if len(h) == 1 else "shared" for n, h in users.items()}
+
+
+def test_schema_lies_in_the_folder_that_the_catalogue_says() -> None:
+    assert {name: schemas.folder(name) for name in schemas.names()} == folders()
+    written = list(Path(str(files("everlode.events"))).glob("avsc/**/*.avsc"))
+    assert len(written) == len(schemas.names()), "one name lies in two folders"
+
+
+def test_past_schema_is_in_the_book_of_its_folder() -> None:
+    lines = [
+        (json.loads(line)["type"], book.stem)
+        for book in compat.PAST.iterdir()
+        for line in book.read_text().splitlines()
+    ]
+    assert [(name, book) for name, book in lines if schemas.folder(name) != book] == []
 
 
 def test_every_event_has_a_topic_that_exists() -> None:
@@ -216,7 +239,7 @@ def float_fields() -> list[tuple[str, str]]:
     return [
         (name, field["name"])
         for name in sorted(MODELS)
-        for field in avsc(name)["fields"]
+        for field in schemas.source(name)["fields"]
         if field["type"] in ("double", ["null", "double"])
     ]
 
@@ -234,7 +257,7 @@ def long_fields() -> list[tuple[str, str]]:
     return [
         (name, field["name"])
         for name in sorted(MODELS)
-        for field in avsc(name)["fields"]
+        for field in schemas.source(name)["fields"]
         if field["type"] in ("long", ["null", "long"])
     ]
 

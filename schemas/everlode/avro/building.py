@@ -45,7 +45,7 @@ _SLOTS = ("__dict__", "__pydantic_fields_set__", "__pydantic_extra__", "__pydant
 """All that an instance of a model holds."""
 
 
-class _Unknown(Exception):
+class _NotExpressible(Exception):
     """Something that is pydantic's alone."""
 
 
@@ -62,13 +62,13 @@ class _Checks:
         kind = schema["type"]
         said = schema.keys() - {"type", "metadata", "ref"}
         if kind not in _KNOWN or not said <= _KNOWN[kind]:
-            raise _Unknown(kind)
+            raise _NotExpressible(kind)
         match kind:
             case "default":
                 yield from self.of(schema["schema"], value)
             case "function-after":
                 if schema["function"] != {"type": "no-info", "function": whole_milliseconds}:
-                    raise _Unknown(kind)
+                    raise _NotExpressible(kind)
                 yield from self.of(schema["schema"], value)
             case "nullable":
                 inner = self._inner(schema["schema"], value)
@@ -85,7 +85,7 @@ class _Checks:
 
     def _inner(self, schema: Mapping[str, Any], value: str) -> str:
         if schema["type"] == "tuple":
-            raise _Unknown(schema)  # only a field's own list is made a tuple
+            raise _NotExpressible(schema)  # only a field's own list is made a tuple
         return " and ".join(self.of(schema, value))
 
     def _scalar(self, schema: Mapping[str, Any], value: str) -> Iterator[str]:
@@ -121,13 +121,13 @@ def _lengths(schema: Mapping[str, Any], value: str) -> Iterator[str]:
 
 
 def _fields(model: type[Record]) -> dict[str, Any]:
-    """pydantic's schema of each field. Raises: _Unknown: the model does more than have fields."""
+    """pydantic's schema of each field. Raises: _NotExpressible: the model does more than that."""
     whole: Any = model.__pydantic_core_schema__
     inner = whole.get("schema", {})
     if whole["type"] != "model" or inner.get("type") != "model-fields":
-        raise _Unknown(model)
+        raise _NotExpressible(model)
     if whole["custom_init"] or whole["root_model"] or inner["computed_fields"]:
-        raise _Unknown(model)
+        raise _NotExpressible(model)
     return {name: field["schema"] for name, field in inner["fields"].items()}
 
 
@@ -153,7 +153,7 @@ def builder(model: type[Record]) -> Build:
         fields = _fields(model)
         checks = _Checks()
         tests = [test for n, s in fields.items() for test in checks.of(s, f"v[{n!r}]")]
-    except _Unknown:
+    except _NotExpressible:
         return validate
     lines = []
     for name, make in _lists(fields):

@@ -19,7 +19,7 @@ from fastavro.read import SchemaResolutionError
 from fastavro.schema import parse_schema
 from pydantic import ValidationError
 
-from everlode.avro import compat, schemas
+from everlode.avro import resolution, schemas
 from everlode.avro.building import Build, builder
 from everlode.errors import ContractError
 from everlode.events import states
@@ -256,7 +256,7 @@ class Codec:
             writer = parse_schema(raw, named_schemas={})
             key = schemas.fingerprint_of(raw)
             reader = schemas.parsed(name)
-            wrong = compat.endless(writer) or compat.problems(schemas.raw(name), writer)
+            wrong = resolution.endless(writer) or resolution.problems(schemas.raw(name), writer)
         except ContractError:
             raise
         except Exception as error:  # noqa: BLE001 - any parser error: the text is hostile

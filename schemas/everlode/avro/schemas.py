@@ -1,6 +1,6 @@
 """Avro schemas of the contract: loading, fingerprints, and the book of known writers' schemas.
 
-Pure, but for reading the package's own `.avsc` files once.
+Pure, but for reading the package's own `avsc/` and `past/` once.
 """
 
 from __future__ import annotations
@@ -20,30 +20,50 @@ _PRIMITIVES = frozenset({"null", "boolean", "int", "long", "float", "double", "b
 
 
 @lru_cache(maxsize=1)
-def _texts() -> dict[str, str]:
-    folder = files("everlode.events").joinpath("avsc")
+def _sources() -> dict[str, tuple[str, str]]:
+    """Name → its folder below `avsc/`, its text."""
+    folders = files("everlode.events").joinpath("avsc").iterdir()
     return {
-        entry.name.removesuffix(".avsc"): entry.read_text("utf-8")
+        entry.name.removesuffix(".avsc"): (folder.name, entry.read_text("utf-8"))
+        for folder in folders
+        if folder.is_dir()
         for entry in folder.iterdir()
         if entry.name.endswith(".avsc")
     }
 
 
 @lru_cache(maxsize=1)
-def _past() -> dict[str, Any]:
-    folder = files("everlode.events").joinpath("history")
-    return {entry.name.split(".")[1]: entry for entry in folder.iterdir()}
+def _past() -> dict[str, str]:
+    """Fingerprint in hex → the line that has its schema."""
+    books = files("everlode.events").joinpath("past").iterdir()
+    lines = (line for book in books for line in book.read_text("utf-8").splitlines())
+    return {json.loads(line)["fingerprint"]: line for line in lines}
 
 
 def past(mark: bytes) -> str | None:
-    """A schema that once was ours, by its fingerprint; None when none has it."""
-    entry = _past().get(mark.hex())
-    return None if entry is None else str(entry.read_text("utf-8"))
+    """A schema that once was ours, as JSON, by its fingerprint; None when none has it."""
+    line = _past().get(mark.hex())
+    return None if line is None else json.dumps(json.loads(line)["schema"])
+
+
+def folder(name: str) -> str:
+    """Folder of the schema `name` below `avsc/`, which is the name of its book in `past/`.
+
+    Its topic's suffix, or `commands`, `replies`, `states`; `shared` for what several of them use
+    or what goes to every topic.
+    """
+    return _sources()[name][0]
+
+
+def source(name: str) -> dict[str, Any]:
+    """The schema `name` as it is written: records of ours that it uses are names."""
+    written: dict[str, Any] = json.loads(_sources()[name][1])
+    return written
 
 
 def names() -> tuple[str, ...]:
     """Names of all schemas of the contract, sorted."""
-    return tuple(sorted(_texts()))
+    return tuple(sorted(_sources()))
 
 
 def _inline(schema: Any, seen: set[str]) -> Any:
@@ -54,7 +74,7 @@ def _inline(schema: Any, seen: set[str]) -> Any:
         short = schema.removeprefix(NAMESPACE + ".")
         if schema in _PRIMITIVES or schema in seen:
             return schema
-        return _inline(json.loads(_texts()[short]), seen)
+        return _inline(source(short), seen)
     if schema["type"] == "record":
         seen.add(f"{schema['namespace']}.{schema['name']}")
         fields = [{**f, "type": _inline(f["type"], seen)} for f in schema["fields"]]
@@ -71,9 +91,9 @@ def raw(name: str) -> dict[str, Any]:
     Raises:
         ContractError: there is no such schema.
     """
-    if name not in _texts():
+    if name not in _sources():
         raise ContractError(f"no schema is named {name!r}", code="unknown_schema")
-    result: dict[str, Any] = _inline(json.loads(_texts()[name]), set())
+    result: dict[str, Any] = _inline(source(name), set())
     return result
 
 

@@ -24,12 +24,13 @@ from everlode.events import (
     validations,
 )
 from everlode.events.base import Command, CommandAnswered, Event
+from everlode.events.services import FRAUD, SERVICES
 
-FACT_COMPONENTS = ("tasks", "miners", "validations", "rewards")
+FACT_COMPONENTS = tuple(service.facts for service in SERVICES)
 """Components with facts and commands, in the order of their topics."""
 SIGNALS = ("heartbeats", "health", "recovery", "receipts", "schemas")
 """Signal topics of an origin."""
-STATE_COMPONENTS = ("tasks", "miners", "validations", "rewards", "fraud")
+STATE_COMPONENTS = (*FACT_COMPONENTS, FRAUD)
 """Components with a compacted state topic."""
 
 

@@ -76,6 +76,7 @@ AIComponent = Literal[
     "reward-distribution",
     "fraud-detection",
 ]
+"""Components of a recovery, in the order of their stages: what others refer to comes first."""
 OperationKind = Literal[
     "task-manager-failover",
     "registry-failover",

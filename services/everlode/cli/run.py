@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from everlode.errors import ConfigError
+from everlode.events.services import BY_NODE
 from everlode.settings.endpoints import Endpoints
 
 Region = Annotated[str, typer.Option(help="Region it runs in, e.g. eu.")]
@@ -48,9 +49,7 @@ coordinator = _app("The coordinator: barriers, probes, decisions, failover.")
 
 @node.command("run")
 def run_node(
-    kind: Annotated[
-        str, typer.Argument(help="task-manager, miner-registry, validator or reward-distributor.")
-    ],
+    kind: Annotated[str, typer.Argument(help=f"One of {', '.join(BY_NODE)}.")],
     region: Region,
     node_id: NodeId,
     folder: Where = None,

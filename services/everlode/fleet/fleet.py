@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from everlode.events.services import BY_FACTS, Service
 from everlode.fleet.forked import Forked
 from everlode.fleet.meter import Meter
 
-NODES = (
-    ("tm", "task-manager", 3), ("mr", "miner-registry", 2), ("rd", "reward-distributor", 2),
-)  # fmt: skip
+NODES = {"tasks": 3, "miners": 2, "rewards": 2}
+"""Nodes of a region for each service; validators have a kind besides."""
 STOP_S = 8.0
 VALIDATORS = ((1, "automatic"), (2, "peer-review"), (3, "expert"))
 
@@ -41,17 +41,18 @@ class Fleet:
         """Everything of a region but its actors. The lower its number, the sooner a node leads."""
         where = ("--region", region, "--node-id")
         self.cli(f"{region}-co-1", "coordinator", "coordinator", "run", *where, f"{region}-co-1")
-        for short, kind, count in NODES:
+        for facts, count in NODES.items():
             for n in range(1, count + 1):
-                name = f"{region}-{short}-{n}"
-                priority = ("--priority", str(10 - n))
-                self.cli(name, kind, "node", "run", kind, *where, name, *priority)
+                self._start_node(BY_FACTS[facts], region, n)
         for n, kind in VALIDATORS:
-            name = f"{region}-val-{n}"
-            more = ("--validator-kind", kind, "--priority", str(10 - n))
-            self.cli(name, "validator", "node", "run", "validator", *where, name, *more)
+            self._start_node(BY_FACTS["validations"], region, n, "--validator-kind", kind)
         self.cli(f"{region}-det-1", "detector", "detector", "run", *where, f"{region}-det-1")
         self.start_projector(region)
+
+    def _start_node(self, service: Service, region: str, n: int, *more: str) -> None:
+        name, kind = f"{region}-{service.short}-{n}", service.node
+        where = ("--region", region, "--node-id", name)
+        self.cli(name, kind, "node", "run", kind, *where, *more, "--priority", str(10 - n))
 
     def start_projector(self, region: str) -> None:
         """The projector of a region."""

@@ -11,6 +11,7 @@ from typing import NamedTuple
 from everlode.adapters.clock import Clock
 from everlode.control.scopes import SCOPE_OF, scope_of
 from everlode.errors import ConfigError
+from everlode.events.services import BY_NODE
 from everlode.membership.agent import Identity
 from everlode.miners.component import MinerComponent
 from everlode.primary.component import Component
@@ -25,14 +26,6 @@ from everlode.tasks.component import TaskComponent
 from everlode.topics import Topology
 from everlode.validations.component import ValidationComponent
 from everlode.validations.validator import Validator
-
-KINDS = {
-    "task-manager": "tasks",
-    "miner-registry": "miners",
-    "validator": "validations",
-    "reward-distributor": "rewards",
-}
-"""Kind of node → component of its topic."""
 
 
 class NodeSpec(NamedTuple):
@@ -84,8 +77,8 @@ def run_node(spec: NodeSpec, endpoints: Endpoints, log: Callable[[str], None] = 
 
     Raises: ConfigError: unknown kind or region. IntegrityError: the log is damaged.
     """
-    if spec.kind not in KINDS:
-        raise ConfigError(f"node kind {spec.kind!r}", hint=f"one of: {', '.join(KINDS)}")
+    if spec.kind not in BY_NODE:
+        raise ConfigError(f"node kind {spec.kind!r}", hint=f"one of: {', '.join(BY_NODE)}")
     region = place_of(endpoints, spec.region)
     cfg = settings()
     topology, clock = cfg.load_topology(), cfg.clock()

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from everlode.backup.manifest import Manifest
 from everlode.errors import ConfigError
+from everlode.events.services import STATES_OF
 from everlode.events.types import AIComponent
 
 Disaster = Literal[
@@ -21,21 +22,7 @@ Disaster = Literal[
     "data-center-outage",
     "cyber-attack",
 ]
-PRIORITIES: tuple[AIComponent, ...] = (
-    "miner-registry",
-    "task-manager",
-    "validation-system",
-    "reward-distribution",
-    "fraud-detection",
-)
-STATES_OF: dict[str, str] = {
-    "miner-registry": "miners",
-    "task-manager": "tasks",
-    "validation-system": "validations",
-    "reward-distribution": "rewards",
-    "fraud-detection": "fraud",
-}
-"""Component of the plan → state component."""
+PRIORITIES: tuple[AIComponent, ...] = get_args(AIComponent)
 HEALTH_GATE_PPM = 800_000
 
 

@@ -29,10 +29,11 @@ from everlode.backup.manifest import Manifest
 from everlode.backup.verify import fetch, signed_manifest
 from everlode.errors import Precondition, Unavailable
 from everlode.events.control import GenerationSwitched
+from everlode.events.services import STATES_OF
 from everlode.events.types import AIComponent
 from everlode.recovery.gates import active_tasks, gate_component
 from everlode.recovery.journal import RecoveryJournal
-from everlode.recovery.plan import PRIORITIES, STATES_OF, RecoveryPlan
+from everlode.recovery.plan import PRIORITIES, RecoveryPlan
 from everlode.recovery.stages import Replayed, Stages, Target
 from everlode.topics import state_topics
 

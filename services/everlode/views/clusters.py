@@ -14,15 +14,10 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple, Protocol
 
 from everlode.control.fold import ControlState
+from everlode.events.services import SERVICES
 
-KINDS = ("task-manager", "miner-registry", "validation", "rewards")
+KINDS = tuple(service.scope for service in SERVICES)
 """Kinds of cluster, named as their scopes are."""
-TOPIC_OF = {
-    "task-manager": "tasks",
-    "miner-registry": "miners",
-    "validation": "validations",
-    "rewards": "rewards",
-}
 WINDOW = "interval '24 hours'"
 FRESH_S, SILENT_S = 3.0, 10.0
 """A node is as healthy as it says for `FRESH_S` after its beat; after `SILENT_S` not at all."""

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from everlode.errors import ContractError
+from everlode.events.services import SERVICES
 
 SCOPE_OF = {
-    "tasks": "task-manager",
-    "miners": "miner-registry",
-    "validations": "validation",
-    "rewards": "rewards",
+    **{service.facts: service.scope for service in SERVICES},
     "coordinator": "coordinator",
 }
 """Component of a topic → the first half of its scopes' names."""
