@@ -23,7 +23,6 @@ MORE_ARGUMENTS = {
     "backup/create.py _manifest": "the manifest's fields, gathered in one place; a record is due",
     "backup/cut.py newest": "the cut is being parted into gathering, deciding and sealing",
     "backup/verify.py verify": "store, keys and which backup, each by itself in tests",
-    "failover/handler.py Handler.__init__": "all that it decides on; ports are being made of it",
     "fleet/forked.py Forked.__init__": "a process is as many things as the system wants of one",
     "primary/batch.py Batch._answer": "the fields of an answer that differ; a record is due",
     "recovery/gates.py gate_component": "a generation of one region, not yet a record",

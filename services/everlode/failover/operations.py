@@ -69,8 +69,8 @@ class OperationLog:
         self._agent = agent
         self._report = report
         self._policies = policies
-        self._kinds = {policy.kind for policy in policies.values()}
-        self._end_events = tuple(policy.end_event for policy in policies.values())
+        self._kinds = {policy.service.operation for policy in policies.values()}
+        self._end_events = tuple(policy.service.ended for policy in policies.values())
         self._known: set[str] = set()
         """Events that have been read back."""
         self._mine: set[str] = set()
@@ -104,14 +104,15 @@ class OperationLog:
 
     def estimate_ms(self, policy: Policy[Any]) -> int | None:
         """Mean of what earlier handlings of this kind took; None without any."""
-        past = self._history[policy.end_event]
+        past = self._history[policy.service.ended]
         return round(fmean(past)) if past else None
 
     def start(self, op: Operation, epoch: int, evidence: Sequence[Evidence]) -> None:
         """Publish the start, once."""
         node = op.node
         data = OperationStarted(
-            kind=self._policies[node.component].kind, region=node.region, subject=node.node_id,
+            kind=self._policies[node.component].service.operation, region=node.region,
+            subject=node.node_id,
             scope_name=f"{node.component}/{node.region}", scope_epoch=epoch,
             evidence=tuple(evidence),
         )  # fmt: skip
@@ -121,7 +122,8 @@ class OperationLog:
     def step(self, op: Operation, name: StepName, detail: str, duration_ms: int = 0) -> None:
         """Publish a step that is done, once by its name and detail."""
         data = OperationStep(
-            kind=self._policies[op.node.component].kind, number=self._steps[op.id] + 1, step=name,
+            kind=self._policies[op.node.component].service.operation,
+            number=self._steps[op.id] + 1, step=name,
             outcome="done", detail=detail, duration_ms=duration_ms,
         )  # fmt: skip
         self._steps[op.id] += self._publish(op, f"step/{name}/{detail}", data)

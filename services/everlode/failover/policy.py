@@ -18,7 +18,8 @@ from typing import Any, NamedTuple, Protocol
 
 from everlode.control.fold import NodeState, ScopeState
 from everlode.events.base import Command, Event, Fact
-from everlode.events.types import OperationKind, RecoveryAction
+from everlode.events.services import Service
+from everlode.events.types import RecoveryAction
 from everlode.failover.planner import OwnStep, Planner, Step, View, W, finish, succession
 
 
@@ -49,16 +50,8 @@ class Policy(Planner[W], Protocol[W]):
     """One service's failover. `observe` alone changes it; all else is a function of what it saw."""
 
     @property
-    def component(self) -> str:
-        """First half of the names of the service's scopes, e.g. task-manager."""
-
-    @property
-    def kind(self) -> OperationKind:
-        """Of its operations on the recovery stream."""
-
-    @property
-    def end_event(self) -> type[Event]:
-        """Type of what `ended` gives; it has `actual_recovery_ms`."""
+    def service(self) -> Service:
+        """Whose failover it is; `ended` gives an event of its type `ended`."""
 
     @property
     def facts(self) -> str | None:
@@ -89,7 +82,7 @@ Policies = Mapping[str, Policy[Any]]
 
 def of_all(policies: Iterable[Policy[Any]]) -> Policies:
     """The registry of these policies."""
-    return {policy.component: policy for policy in policies}
+    return {policy.service.scope: policy for policy in policies}
 
 
 class Succession:

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from everlode.events.base import Event
 from everlode.events.recovery import RegistryRecoveryEnded
-from everlode.events.types import OperationKind
+from everlode.events.services import BY_FACTS
 from everlode.failover.policy import End, Succession
 
 
 class MinerPolicy(Succession):
     """See failover.policy."""
 
-    component = "miner-registry"
-    kind: OperationKind = "registry-failover"
-    end_event: type[Event] = RegistryRecoveryEnded
+    service = BY_FACTS["miners"]
 
     def ended(self, end: End) -> Event:
         """See Policy."""

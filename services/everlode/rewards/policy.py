@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from everlode.events.base import Event
 from everlode.events.recovery import RewardRecoveryEnded
-from everlode.events.types import OperationKind
+from everlode.events.services import BY_FACTS
 from everlode.failover.policy import End, Succession
 
 
 class RewardPolicy(Succession):
     """See failover.policy."""
 
-    component = "rewards"
-    kind: OperationKind = "reward-failover"
-    end_event: type[Event] = RewardRecoveryEnded
+    service = BY_FACTS["rewards"]
 
     def ended(self, end: End) -> Event:
         """See Policy."""

@@ -20,7 +20,8 @@ from everlode.control.fold import ScopeState
 from everlode.events.base import Event, Fact
 from everlode.events.commands import MigrateTask
 from everlode.events.recovery import TaskManagerRecoveryEnded
-from everlode.events.types import OperationKind, StepName
+from everlode.events.services import BY_FACTS
+from everlode.events.types import StepName
 from everlode.failover.epochs import OpenedEpochs
 from everlode.failover.planner import (
     NAMESPACE,
@@ -74,9 +75,7 @@ def migrate_id(operation: str, task: str, node: str) -> str:
 class TaskPolicy:
     """See failover.policy. `lease` is that of a migrated task, in event time."""
 
-    component = "task-manager"
-    kind: OperationKind = "task-manager-failover"
-    end_event: type[Event] = TaskManagerRecoveryEnded
+    service = BY_FACTS["tasks"]
     facts: str | None = "tasks"
 
     def __init__(self, partitions: int, max_concurrent: int, lease: timedelta) -> None:

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from everlode.events.base import Event
 from everlode.events.recovery import ValidationRecoveryEnded
-from everlode.events.types import OperationKind
+from everlode.events.services import BY_FACTS
 from everlode.failover.policy import End, Succession
 
 
 class ValidationPolicy(Succession):
     """See failover.policy."""
 
-    component = "validation"
-    kind: OperationKind = "validation-failover"
-    end_event: type[Event] = ValidationRecoveryEnded
+    service = BY_FACTS["validations"]
 
     def ended(self, end: End) -> Event:
         """See Policy."""
