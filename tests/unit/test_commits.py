@@ -62,7 +62,8 @@ def problems(message: str) -> list[str]:
 
 
 def git(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = ["git", "-C", str(folder), *arguments]
+    # another user's checkout, as a container mounts it, is read all the same
+    command = ["git", "-c", f"safe.directory={folder}", "-C", str(folder), *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
