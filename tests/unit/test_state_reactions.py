@@ -17,12 +17,12 @@ from everlode.events.miners import ReputationChanged
 from everlode.events.states import FraudState, RewardState, ValidationState, Vote
 from everlode.events.tasks import TaskSolved
 from everlode.state import fraudrules
+from everlode.state.auditing import drawn_for_audit, vote_wanted
 from everlode.state.fraud import case_id
 from everlode.state.fraudrules import Record
 from everlode.state.judging import choose_reviewers
 from everlode.state.reactions import command_id, react
 from everlode.state.reward import slash_id
-from everlode.state.validation import drawn_for_audit, vote_wanted
 from everlode.state.view import HomeView
 from tests.support.facts.state_commands import NOW, fact_of, sha256_of, solution, submit
 from tests.support.world.state_home import COMPONENTS, MINERS, WHERE, Home

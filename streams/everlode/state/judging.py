@@ -17,6 +17,7 @@ from everlode.events.base import Command, Evidence, Fact
 from everlode.events.states import ValidationState
 from everlode.events.tasks import TaskSolved
 from everlode.events.types import ValidatorKind
+from everlode.state.auditing import JUDGED_BY_EXPERT, proved
 from everlode.state.formulas import penalty_of
 from everlode.state.fraud import case_id
 from everlode.state.fraudrules import (
@@ -35,7 +36,7 @@ from everlode.state.fraudrules import (
     weight,
     wrong_planted_answer,
 )
-from everlode.state.validation import JUDGED_BY_EXPERT, deadline, proved, validation_id
+from everlode.state.validation import deadline, validation_id
 from everlode.state.view import View, Where
 
 CHEAP = frozenset({"inference", "evaluation", "data-processing"})

@@ -25,8 +25,8 @@ from everlode.events.states import (
     TaskState,
     ValidationState,
 )
+from everlode.state.auditing import JUDGED_BY_EXPERT, audit_due, proved
 from everlode.state.fraudrules import INNOCENT, Record, weight
-from everlode.state.validation import JUDGED_BY_EXPERT, audit_due, proved
 
 
 class Where(NamedTuple):
