@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from everlode.control.fold import MAX_TICKS, ControlState, apply, why_void
+from everlode.control.fold import MAX_TICKS, RULES, ControlState, apply, why_void
 from everlode.control.scopes import scope_of, split_scope
 from everlode.errors import ContractError
 from everlode.events.base import Envelope, Event, Fact
+from everlode.events.catalogue import EVENTS
 from everlode.events.control import (
     BackupLeased,
     BackupReleased,
@@ -66,6 +67,10 @@ def folded(*events: Event | Fact) -> ControlState:
     for offset, item in enumerate(events):
         state = apply(state, offset, item if isinstance(item, Fact) else fact(item))
     return state
+
+
+def test_every_event_of_the_control_topic_has_a_rule() -> None:
+    assert set(RULES) == {kind.model for kind in EVENTS.values() if kind.topic == "control"}
 
 
 def test_decision_first_in_log_order_wins_and_the_second_is_void() -> None:
