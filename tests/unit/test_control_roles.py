@@ -32,7 +32,7 @@ class Desk:
             stamp=0, occurred_at=instant(0), correlation_id="c",
         )  # fmt: skip
         self.state = apply(self.state, self.state.position + 1, Fact(envelope, data))
-        return self.roles.saw(data, self.state, self.now)
+        return self.roles.observe(data, self.state, self.now)
 
     def assign(self, node: str) -> list[str]:
         epoch = self.state.epoch(SCOPE)

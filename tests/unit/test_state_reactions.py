@@ -453,7 +453,7 @@ def test_view_built_from_the_states_is_the_view_that_was_kept() -> None:
     assert fresh.reviewers() == kept.reviewers()
     assert set(fresh.reviewers()) < set(MINERS)
     assert fresh.audits_due() == kept.audits_due()
-    assert fresh.planted("c") == kept.planted("c") == Record(0, 3)
+    assert fresh.honeypots("c") == kept.honeypots("c") == Record(0, 3)
     for key, state in home.folds["validations"].items():
         assert isinstance(state, ValidationState)
         assert fresh.same_solution(state.solution_sha256) == kept.same_solution(
@@ -579,9 +579,9 @@ def test_record_weighs_as_its_likelihood_does() -> None:
 
 
 def test_four_right_planted_answers_clear_each_wrong_one() -> None:
-    assert not fraudrules.planted_cleared(Record(3, 1))
-    assert fraudrules.planted_cleared(Record(4, 1))
-    assert not fraudrules.planted_cleared(Record(7, 2))
+    assert not fraudrules.honeypots_cleared(Record(3, 1))
+    assert fraudrules.honeypots_cleared(Record(4, 1))
+    assert not fraudrules.honeypots_cleared(Record(7, 2))
 
 
 def test_largest_close_group_is_accused() -> None:

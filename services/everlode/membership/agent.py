@@ -184,7 +184,7 @@ class NodeAgent:
 
     def _control(self, _offset: int, fact: Fact, state: ControlState) -> None:
         with self._changed:
-            gained = self._roles.saw(fact.data, state, mono_ms())
+            gained = self._roles.observe(fact.data, state, mono_ms())
             self._changed.notify_all()
         if gained:
             self._renew()

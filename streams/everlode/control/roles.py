@@ -41,7 +41,7 @@ class Roles:
         self._node_id = node_id
         self._leases = {scope: Lease(fence_after_ms) for scope in scopes}
         self._epochs = dict.fromkeys(scopes, 0)
-        self._told = {scope: RoleChange(scope, Role.FENCED, 0) for scope in scopes}
+        self._reported = {scope: RoleChange(scope, Role.FENCED, 0) for scope in scopes}
         self._changes: list[RoleChange] = []
         self._level = False
         self.ended = False
@@ -49,11 +49,11 @@ class Roles:
         """Scope → epoch in which the log names this node primary, lease or not."""
 
     def level(self, mono_ms: int) -> None:
-        """The log has been read to its end: from now on changes are told."""
+        """The log has been read to its end: from now on changes are reported."""
         self._level = True
         self._look(mono_ms)
 
-    def saw(self, data: Event, state: ControlState, mono_ms: int) -> list[str]:
+    def observe(self, data: Event, state: ControlState, mono_ms: int) -> list[str]:
         """A control record was folded into `state`; returns scopes gained with it."""
         self._look(mono_ms)
         if isinstance(data, LeaseRenewed) and data.node_id == self._node_id:
@@ -118,6 +118,6 @@ class Roles:
             else:
                 role = Role.FENCED if scope in self.held or self.ended else Role.SECONDARY
             change = RoleChange(scope, role, epoch)
-            if change != self._told[scope]:
-                self._told[scope] = change
+            if change != self._reported[scope]:
+                self._reported[scope] = change
                 self._changes.append(change)

@@ -3,7 +3,7 @@
 Rules: nobody votes on their own solution; a vote counts once a voter; only named reviewers
 vote, when there are any. Automatic: the first vote decides; peer review: once the quorum has
 voted, two thirds of it decide, and anything less goes to an expert; an expert decides alone.
-A decision that contradicts a planted known answer is not taken: it is audited as wrong and goes
+A decision that contradicts a honeypot's known answer is not taken: it is audited as wrong and goes
 to an expert. The quorum of a kind is never lowered. A higher kind may vote on what is decided;
 that is an audit and changes no decision. Pure.
 """
