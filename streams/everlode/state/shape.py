@@ -148,8 +148,8 @@ def folding(folds: Folds[S], table: Table, variants: Variants = MappingProxyType
     """The fold of an aggregate: the row gives the new status, the event's fold the other fields.
 
     Events with a row from nothing, and no others, begin an aggregate; those whose rows have no
-    other source do not follow. More of the sources is not asked: that an event was lawful was
-    decided when it was written, and a fact has its effect whoever doubts it.
+    other source do not follow. The fold asks no more of the sources: `decide` has checked them
+    before the fact was written, and what is written is folded as it is.
     It returns the state after the fact, None after a deletion, and raises IntegrityError when the
     fact cannot follow the state (code `lost_history`).
     """
