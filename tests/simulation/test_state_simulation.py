@@ -31,9 +31,9 @@ from everlode.primary.batch import Batch, Source
 from everlode.primary.component import Component
 from everlode.rewards.component import RewardComponent
 from everlode.sdk.reference import solution_hash
+from everlode.state.auditing import vote_wanted
 from everlode.state.formulas import reward_of
 from everlode.state.reward import reward_id
-from everlode.state.validation import vote_wanted
 from everlode.state.view import Where
 from everlode.tasks.component import TaskComponent
 from everlode.topics import Topology

@@ -17,7 +17,7 @@ from everlode.errors import ContractError, IntegrityError, Precondition
 from everlode.events.stamp import stamp_at
 from everlode.events.states import RewardState
 from everlode.projection.fold import Known
-from tests.unit.test_state_laws import START
+from tests.support.world.state_play import START
 
 CODEC = Codec()
 

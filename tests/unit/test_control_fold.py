@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from everlode.control.fold import MAX_TICKS, ControlState, apply, why_void
+from everlode.control.fold import MAX_TICKS, RULES, ControlState, apply, why_void
 from everlode.control.scopes import scope_of, split_scope
 from everlode.errors import ContractError
 from everlode.events.base import Envelope, Event, Fact
+from everlode.events.catalogue import EVENTS
 from everlode.events.control import (
     BackupLeased,
     BackupReleased,
@@ -68,10 +69,34 @@ def folded(*events: Event | Fact) -> ControlState:
     return state
 
 
+def test_every_event_of_the_control_topic_has_a_rule() -> None:
+    assert set(RULES) == {kind.model for kind in EVENTS.values() if kind.topic == "control"}
+
+
 def test_decision_first_in_log_order_wins_and_the_second_is_void() -> None:
     state = folded(assigned("a", 1), assigned("b", 1))
     assert (state.scopes[TASKS].primary, state.scopes[TASKS].epoch) == ("a", 1)
     assert [(v.decision.primary_node, v.offset) for v in state.void] == [("b", 1)]
+
+
+def test_worked_picture_of_the_fold_is_true() -> None:
+    """The table at the head of `control.fold`, row by row, from offset 7."""
+    state = ControlState(position=6)
+    after = []
+    for record in (
+        assigned("a", 1), renewed("a", 1), assigned("b", 2), assigned("c", 2),
+        renewed("a", 1), renewed("b", 2),
+    ):  # fmt: skip
+        state = apply(state, state.position + 1, fact(record))
+        leads = state.scopes[TASKS]
+        after.append((state.position, leads.primary, leads.epoch, leads.renewed_at))
+    assert after == [
+        (7, "a", 1, -1), (8, "a", 1, 8), (9, "b", 2, -1), (10, "b", 2, -1),
+        (11, "b", 2, -1), (12, "b", 2, 12),
+    ]  # fmt: skip
+    assert [(v.offset, v.reason) for v in state.void] == [
+        (10, "based on epoch 1, the current one is 2")
+    ]
 
 
 def test_decision_that_skips_an_epoch_is_void() -> None:

@@ -12,15 +12,12 @@ DOCUMENT = Path(__file__).parents[2] / "docs" / "states.md"
 HEAD = """\
 # States
 
-Made from the transition tables in the code; a test compares them. An event that a diagram does not
-show from a status cannot be decided there. Events in the table below a diagram keep the status.
+Made from the transition tables in the code, which the folds follow; tests compare all three. An
+event that a diagram does not show from a status cannot be decided there. Events in the table below
+a diagram keep the status. In brackets: which events of that name, where they do not lead alike.
 """
 TABLES: dict[str, tuple[str, Table]] = {
-    "Task": (
-        "`TaskAttemptFailed`, `TaskLeaseExpired` and `TaskSolutionRejected` lead to `failed` "
-        "when they are final; a `rewarded` task stays rewarded when its validation comes later.",
-        task.TRANSITIONS,
-    ),
+    "Task": ("", task.TRANSITIONS),
     "Miner": ("", miner.TRANSITIONS),
     "Validation": ("", validation.TRANSITIONS),
     "Fraud case": ("", fraud.TRANSITIONS),
@@ -34,13 +31,17 @@ def diagram(lines: list[str]) -> str:
 
 def aggregate(title: str, note: str, table: Table) -> str:
     moves, keeps = [], []
-    for event, row in table.items():
-        name = event.__name__
+    for (event, variant), row in table.items():
+        shown = f" ({variant})" if variant else ""
         sources = sorted(row.sources, key=lambda s: s or "")
         if row.target is None:
-            keeps.append(f"| `{name}` | {', '.join(s or 'none' for s in sources)} |")
+            keeps.append(
+                f"| `{event.__name__}`{shown} | {', '.join(s or 'none' for s in sources)} |"
+            )
             continue
-        moves += [f"{source or '[*]'} --> {row.target}: {name}" for source in sources]
+        moves += [
+            f"{source or '[*]'} --> {row.target}: {event.__name__}{shown}" for source in sources
+        ]
     parts = [f"## {title}\n", *([note + "\n"] if note else []), diagram(moves)]
     if keeps:
         parts.append("\n".join(["| keeps the status | from |", "|---|---|", *keeps, ""]))

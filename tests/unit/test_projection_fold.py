@@ -103,6 +103,44 @@ class Store:
         self.fold = PartitionFold(0, positions, self.fold.opened, list(self.parked.values()))
 
 
+def test_worked_picture_of_the_fold_is_true() -> None:
+    """The table at the head of `projection.fold`, row by row."""
+    store, tape, decided = Store(), Tape(), {SCOPE: 2}
+    lost = Tape()
+    lost.seq = 2
+    rows = [
+        tape.put("t1", 1, SUBMITTED),
+        tape.put("t2", 1, SUBMITTED),
+        tape.put("t1", 3, progressed(1), skip=1),
+        again := tape.put("t2", 2, ASSIGNED),
+        lost.put("t1", 2, ASSIGNED),
+        again,
+        tape.opened(2),
+        tape.put("t2", 3, progressed(1), epoch=1),
+        tape.put("t2", 3, progressed(1), epoch=3),
+        tape.put("t2", 4, progressed(2), epoch=3),
+    ]
+    became = []
+    for item in rows:
+        known = {k: store.states.get(k, UNKNOWN) for k in PartitionFold.keys([item])}
+        out = store.fold.fold([item], known, decided)
+        store.states.update(out.changed)
+        kinds = [problem.kind for problem in out.problems]
+        became.append((item.fact.envelope.seq, out.folded, out.repeats, len(out.parked), kinds))
+    assert became == [
+        (1, 1, 0, 0, []),
+        (2, 1, 0, 0, []),
+        (4, 0, 0, 1, ["seq_gap", "version_gap"]),
+        (5, 1, 0, 0, []),
+        (3, 2, 0, 0, []),
+        (5, 0, 1, 0, []),
+        (6, 0, 0, 0, []),
+        (7, 0, 0, 0, ["fenced"]),
+        (8, 0, 0, 1, ["unknown_epoch"]),
+        (9, 0, 0, 1, []),
+    ]
+
+
 def kinds(out: Outcome) -> list[str]:
     return [p.kind for p in out.problems]
 

@@ -17,12 +17,12 @@ from everlode.events.miners import ReputationChanged
 from everlode.events.states import FraudState, RewardState, ValidationState, Vote
 from everlode.events.tasks import TaskSolved
 from everlode.state import fraudrules
+from everlode.state.auditing import drawn_for_audit, vote_wanted
 from everlode.state.fraud import case_id
 from everlode.state.fraudrules import Record
 from everlode.state.judging import choose_reviewers
 from everlode.state.reactions import command_id, react
 from everlode.state.reward import slash_id
-from everlode.state.validation import drawn_for_audit, vote_wanted
 from everlode.state.view import HomeView
 from tests.support.facts.state_commands import NOW, fact_of, sha256_of, solution, submit
 from tests.support.world.state_home import COMPONENTS, MINERS, WHERE, Home
@@ -453,7 +453,7 @@ def test_view_built_from_the_states_is_the_view_that_was_kept() -> None:
     assert fresh.reviewers() == kept.reviewers()
     assert set(fresh.reviewers()) < set(MINERS)
     assert fresh.audits_due() == kept.audits_due()
-    assert fresh.planted("c") == kept.planted("c") == Record(0, 3)
+    assert fresh.honeypots("c") == kept.honeypots("c") == Record(0, 3)
     for key, state in home.folds["validations"].items():
         assert isinstance(state, ValidationState)
         assert fresh.same_solution(state.solution_sha256) == kept.same_solution(
@@ -579,9 +579,9 @@ def test_record_weighs_as_its_likelihood_does() -> None:
 
 
 def test_four_right_planted_answers_clear_each_wrong_one() -> None:
-    assert not fraudrules.planted_cleared(Record(3, 1))
-    assert fraudrules.planted_cleared(Record(4, 1))
-    assert not fraudrules.planted_cleared(Record(7, 2))
+    assert not fraudrules.honeypots_cleared(Record(3, 1))
+    assert fraudrules.honeypots_cleared(Record(4, 1))
+    assert not fraudrules.honeypots_cleared(Record(7, 2))
 
 
 def test_largest_close_group_is_accused() -> None:

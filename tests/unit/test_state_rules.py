@@ -18,8 +18,10 @@ from everlode.events.base import Command, Event, Evidence, Fact
 from everlode.events.states import MinerState, RewardState, TaskState, ValidationState
 from everlode.state import dispatch
 from everlode.state.formulas import penalty_of, reputation_after, reward_of, stake_of
-from everlode.state.miner import MOST_DEPOSITS, average_score_ppm, locks_after
-from everlode.state.task import OVERDUE, used_attempts
+from everlode.state.miner import MOST_DEPOSITS, average_score_ppm
+from everlode.state.minerfolds import locks_after
+from everlode.state.task import OVERDUE
+from everlode.state.taskreports import used_attempts
 from tests.support.facts.state_commands import fact_of
 from tests.support.facts.state_commands import solution as solution_of
 from tests.support.facts.state_commands import submit as submit_task

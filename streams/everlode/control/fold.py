@@ -1,20 +1,46 @@
 """The fold of the control log: whoever reads the same records agrees who leads.
 
-Invariants: a scope's epoch only rises, by one; the first decision in log order that names the
-current epoch wins, every other with that epoch is void for good; a decision that more than
-`MAX_TICKS` renewals of its coordinator have passed by is void (a timed-out append may still
-land). Time is not looked at. Pure.
+Theory of operation. The control log is one topic with one partition on the control cluster.
+Everybody may append to it, and nobody can know what lands before a record of his own. So a record
+is a proposal; what counts is decided by its place in the log, by everyone for himself, alike:
+
+1. A record at or before `position` was folded and changes nothing, so reading again is harmless.
+2. A decision (ScopeAssigned) counts when it is based on its scope's current epoch and opens the
+   next. Of all that are based on one epoch the first in log order wins; the others are void for
+   good, because the epoch has moved on.
+3. A decision is void, too, when more than MAX_TICKS renewals of the deciding region's coordinator
+   lie after the offset that it was based on: an append that timed out may still land, long after
+   its coordinator has thought better of it. Time is not looked at; renewals are the ticks.
+4. A renewal (LeaseRenewed) counts when its node leads the scope in the epoch that it names.
+5. A node joins as healthy, or as rejoining when it was lost or fenced. It moves along the table
+   of NodeStatus, from the status it is in, and not on the word of a deposed coordinator.
+6. An incarnation is the origin of a region's log from now on; a generation, that of its
+   projection, never goes back.
+7. A region has one backup at a time: the first to ask has it until that one is released.
+
+A void record changes the position alone. Void decisions are kept, for operators to see.
+
+    offset  record                                     task-manager/eu after it
+    ------  -----------------------------------------  -------------------------------------
+         7  ScopeAssigned  a, epoch 1, based on 0      a leads in epoch 1
+         8  LeaseRenewed   a, epoch 1                  renewed at 8
+         9  ScopeAssigned  b, epoch 2, based on 1      b leads in epoch 2: the first of two
+        10  ScopeAssigned  c, epoch 2, based on 1      (2) void: the current epoch is 2
+        11  LeaseRenewed   a, epoch 1                  (4) void: b leads
+        12  LeaseRenewed   b, epoch 2                  renewed at 12
+
+Invariants: a scope's epoch only rises, by one; one epoch has one primary. Pure.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from everlode.events import control as e
-from everlode.events.base import Fact
+from everlode.events.base import Event, Fact
 from everlode.events.nodes import TRANSITIONS, NodeStatus
 
 MAX_TICKS = 10
@@ -51,11 +77,17 @@ class NodeState(NamedTuple):
     """Control offset at which it came to this status."""
 
 
-class Void(NamedTuple):
+class VoidDecision(NamedTuple):
     """A decision that does not count, and why."""
 
     offset: int
     decision: e.ScopeAssigned
+    reason: str
+
+
+class Void(NamedTuple):
+    """What a rule gives for a record that has no effect."""
+
     reason: str
 
 
@@ -72,7 +104,7 @@ class ControlState:
     """Region → the backup that runs there."""
     ticks: Mapping[str, tuple[int, ...]] = field(default_factory=lambda: MappingProxyType({}))
     """Region → offsets of the last renewals of its coordinator, oldest first."""
-    void: tuple[Void, ...] = ()
+    void: tuple[VoidDecision, ...] = ()
 
     def epoch(self, scope: str) -> int:
         """Current epoch of a scope; 0 before its first primary."""
@@ -85,52 +117,29 @@ class ControlState:
         return sorted(mine, key=lambda n: (-n.priority, n.node_id))
 
 
-def _with(mapping: Mapping[str, object], key: str, value: object) -> MappingProxyType[str, object]:
-    return MappingProxyType({**mapping, key: value})
+Rule = Callable[[ControlState, Any, Fact], ControlState | Void]
+"""From the state, whose `position` is the record's offset, the record's data and the record."""
 
 
-def apply(  # noqa: C901 - one case a record
-    state: ControlState, offset: int, fact: Fact
-) -> ControlState:
+def apply(state: ControlState, offset: int, fact: Fact) -> ControlState:
     """The state after the record at `offset`; records at or before `position` change nothing.
 
     Events of other topics in the log change only the position. Total.
     """
-    if offset <= state.position:
+    if offset <= state.position:  # 1. read before
         return state
     state = replace(state, position=offset)
     data = fact.data
-    match data:
-        case e.ScopeAssigned():
-            return _assign(state, offset, data, fact.envelope.scope)
-        case e.LeaseRenewed():
-            return _renew(state, offset, data)
-        case e.NodeJoined():
-            return _join(state, offset, data)
-        case e.NodeStatusChanged():
-            return _status(state, offset, fact)
-        case e.IncarnationOpened():
-            return _set(state, "origins", data.region, data.new_origin)
-        case e.GenerationSwitched():
-            known = state.generations.get(data.region, 0)
-            return _set(state, "generations", data.region, max(known, data.generation))
-        case e.BackupLeased():
-            if data.region in state.backups:
-                return state  # the first holder keeps it until it is released
-            return _set(state, "backups", data.region, data)
-        case e.BackupReleased():
-            held = state.backups.get(data.region)
-            if held is None or held.operation_id != data.operation_id:
-                return state
-            rest = {k: v for k, v in state.backups.items() if k != data.region}
-            return replace(state, backups=MappingProxyType(rest))
-        case _:
-            return state
-
-
-def _set(state: ControlState, name: str, key: str, value: object) -> ControlState:
-    changes: dict[str, Any] = {name: _with(getattr(state, name), key, value)}
-    return replace(state, **changes)
+    rule = RULES.get(type(data))
+    if rule is None:
+        return state
+    after = rule(state, data, fact)
+    if isinstance(after, ControlState):
+        return after
+    if not isinstance(data, e.ScopeAssigned):
+        return state
+    void = VoidDecision(offset, data, after.reason)
+    return replace(state, void=(*state.void, void)[-MAX_VOID:])
 
 
 def why_void(state: ControlState, decision: e.ScopeAssigned, decider: str) -> str | None:
@@ -139,64 +148,102 @@ def why_void(state: ControlState, decision: e.ScopeAssigned, decider: str) -> st
     `decider` is the region of the coordinator that made it.
     """
     current = state.epoch(decision.scope_name)
-    if decision.based_on_epoch != current:
+    if decision.based_on_epoch != current:  # 2. another was first
         return f"based on epoch {decision.based_on_epoch}, the current one is {current}"
     if decision.new_epoch != current + 1:
         return f"opens epoch {decision.new_epoch}, the next one is {current + 1}"
     passed = sum(1 for tick in state.ticks.get(decider, ()) if tick > decision.based_on)
-    if passed > MAX_TICKS:
+    if passed > MAX_TICKS:  # 3. it landed late
         return f"{passed} ticks have passed since offset {decision.based_on}"
     return None
 
 
-def _assign(state: ControlState, offset: int, data: e.ScopeAssigned, by: str) -> ControlState:
-    """`by` is the scope under which it was decided, coordinator/<region>."""
-    reason = why_void(state, data, by.rpartition("/")[2])
+def _set(state: ControlState, name: str, key: str, value: object) -> ControlState:
+    changes: dict[str, Any] = {name: MappingProxyType({**getattr(state, name), key: value})}
+    return replace(state, **changes)
+
+
+def _assign(state: ControlState, data: e.ScopeAssigned, fact: Fact) -> ControlState | Void:
+    """The envelope's scope is the one under which it was decided, coordinator/<region>."""
+    reason = why_void(state, data, fact.envelope.scope.rpartition("/")[2])  # 2. and 3.
     if reason is not None:
-        void = (*state.void, Void(offset, data, reason))[-MAX_VOID:]
-        return replace(state, void=void)
-    entry = ScopeState(
-        data.scope_name, data.new_epoch, data.primary_node, data.region, offset, data, -1
+        return Void(reason)
+    leads = ScopeState(
+        data.scope_name, data.new_epoch, data.primary_node, data.region, state.position, data, -1
     )
-    return _set(state, "scopes", data.scope_name, entry)
+    return _set(state, "scopes", data.scope_name, leads)
 
 
-def _renew(state: ControlState, offset: int, data: e.LeaseRenewed) -> ControlState:
+def _renew(state: ControlState, data: e.LeaseRenewed, _fact: Fact) -> ControlState | Void:
     scope = state.scopes.get(data.scope_name)
     if scope is None or (scope.primary, scope.epoch) != (data.node_id, data.held_epoch):
-        return state
+        return Void(f"{data.node_id} does not lead in epoch {data.held_epoch}")  # 4.
+    offset = state.position
     state = _set(state, "scopes", data.scope_name, scope._replace(renewed_at=offset))
     name, _, region = data.scope_name.partition("/")
     if name != "coordinator":
         return state
-    ticks = (*state.ticks.get(region, ()), offset)[-(MAX_TICKS + 2) :]
+    ticks = (*state.ticks.get(region, ()), offset)[-(MAX_TICKS + 2) :]  # 3. counts these
     return _set(state, "ticks", region, ticks)
 
 
-def _join(state: ControlState, offset: int, data: e.NodeJoined) -> ControlState:
-    """A node that was lost or fenced comes back as rejoining."""
+def _join(state: ControlState, data: e.NodeJoined, _: Fact) -> ControlState:
     before = state.nodes.get(data.node_id)
     gone = before is not None and before.status in (NodeStatus.LOST, NodeStatus.FENCED)
-    status = NodeStatus.REJOINING if gone else NodeStatus.HEALTHY
+    status = NodeStatus.REJOINING if gone else NodeStatus.HEALTHY  # 5.
     node = NodeState(
         data.node_id, data.region, data.component, data.kind, data.endpoint, data.priority,
-        status.value, offset, offset,
+        status.value, state.position, state.position,
     )  # fmt: skip
     return _set(state, "nodes", data.node_id, node)
 
 
-def _status(state: ControlState, offset: int, fact: Fact) -> ControlState:
-    """A move changes nothing when the table does not allow it, when the node is not in the status
-    that it starts from, or when its writer was no longer the region's coordinator.
-    """
-    data: e.NodeStatusChanged = fact.data  # type: ignore[assignment]
-    node = state.nodes.get(data.node_id)
-    if node is None or node.status != data.from_status:
-        return state
-    if fact.envelope.epoch and fact.envelope.epoch < state.epoch(fact.envelope.scope):
-        return state
+def _move(state: ControlState, data: e.NodeStatusChanged, fact: Fact) -> ControlState | Void:
+    node, by = state.nodes.get(data.node_id), fact.envelope
+    if node is None or node.status != data.from_status:  # 5. from the status it is in
+        return Void(f"{data.node_id} is not {data.from_status}")
+    if by.epoch and by.epoch < state.epoch(by.scope):
+        return Void(f"epoch {by.epoch} of {by.scope} is over")
     new = NodeStatus(data.to_status)
     if new not in TRANSITIONS[NodeStatus(node.status)]:
-        return state
-    changed = node._replace(status=new.value, changed_at=offset)
-    return _set(state, "nodes", data.node_id, changed)
+        return Void(f"no node goes from {node.status} to {new}")
+    moved = node._replace(status=new.value, changed_at=state.position)
+    return _set(state, "nodes", data.node_id, moved)
+
+
+def _open(state: ControlState, data: e.IncarnationOpened, _: Fact) -> ControlState:
+    return _set(state, "origins", data.region, data.new_origin)
+
+
+def _switch(state: ControlState, data: e.GenerationSwitched, _: Fact) -> ControlState | Void:
+    known = state.generations.get(data.region, -1)
+    if data.generation <= known:  # 6. never back
+        return Void(f"generation {known} of {data.region} is as new")
+    return _set(state, "generations", data.region, data.generation)
+
+
+def _lease_backup(state: ControlState, data: e.BackupLeased, _: Fact) -> ControlState | Void:
+    if data.region in state.backups:  # 7. the first has it
+        return Void(f"a backup of {data.region} runs")
+    return _set(state, "backups", data.region, data)
+
+
+def _release_backup(state: ControlState, data: e.BackupReleased, _: Fact) -> ControlState | Void:
+    held = state.backups.get(data.region)
+    if held is None or held.operation_id != data.operation_id:
+        return Void(f"another backup of {data.region} runs, or none")
+    rest = {region: lease for region, lease in state.backups.items() if region != data.region}
+    return replace(state, backups=MappingProxyType(rest))
+
+
+RULES: Mapping[type[Event], Rule] = {
+    e.ScopeAssigned: _assign,
+    e.LeaseRenewed: _renew,
+    e.NodeJoined: _join,
+    e.NodeStatusChanged: _move,
+    e.IncarnationOpened: _open,
+    e.GenerationSwitched: _switch,
+    e.BackupLeased: _lease_backup,
+    e.BackupReleased: _release_backup,
+}
+"""Event type → what such a record does; all others in the log move the position alone."""

@@ -1,12 +1,12 @@
 """The detector of one heartbeat partition.
 
 `observe(record)` takes the partition's records in order and gives verdicts; nothing else comes in.
-Time is the barriers' own: a beat lies between the barrier before and the one after it, whatever
-its node's clock says. So whoever folds the partition from the same start gives the same verdicts,
-with the same ids. Invariants: a node is lost only when it is silent and its probe was refused, or
-by phi; nobody is lost by phi while most of the partition are silent, nor in the grace after a start
-or a pause. Who acts on a verdict by phi asks the same of the region (`mass_silence`): a partition
-with one or two nodes cannot tell its own blindness.
+Time is the barriers' own: a heartbeat lies between the barrier before and the one after it,
+whatever its node's clock says. So two detectors of one partition that begin at the same record give
+the same verdicts, with the same ids. Invariants: a node is lost only when it is silent and its
+probe was refused, or by phi; no node is lost by phi while most of the partition are silent, nor in
+the grace after a start or a pause. The coordinator asks the same of the region (`mass_silence`):
+a partition with one or two nodes does not show its own blindness.
 Pure, but for its own memory (one entry a node).
 """
 
@@ -34,7 +34,7 @@ NAMESPACE = UUID("0f6c7b0e-44f1-5d7b-9a55-3f1d5f1c9d02")
 BARRIER_MS = 1_000
 """Distance of barriers."""
 MISSED = 1.7
-"""A silence of this many intervals is a missed beat."""
+"""A silence of this many intervals is a missed heartbeat."""
 GRACE_MS = 4_000
 """No verdicts for this long after the first barrier seen, or after barriers were silent."""
 ASK_AGAIN_MS = 2_500
@@ -42,8 +42,8 @@ ASK_AGAIN_MS = 2_500
 ALIVE_MS = 10_000
 """A node that answered its probe is taken as lost only after this much more silence."""
 BLIND_SHARE, BLIND_LEAST = 0.55, 3
-IDLE_BEATS = 10
-"""Beats without any work done while work waits, until a node is degraded."""
+IDLE_HEARTBEATS = 10
+"""Heartbeats without any work done while work waits, until a node is degraded."""
 
 
 def mass_silence(silent: int, known: int) -> bool:
@@ -78,22 +78,20 @@ class Detector:
         self._offset = offset
         data = fact.data
         if isinstance(data, NodeBeat):
-            return self._beat(offset, fact, data)
+            return self._heartbeat(offset, fact, data)
         if isinstance(data, ProbeAnswered):
             return self._probe(offset, fact.envelope.aggregate_id, data)
         if isinstance(data, Barrier):
             return self._barrier(offset, millis_of(fact.envelope.stamp))
         return []
 
-    # -- inside ------------------------------------------------------------------------------
-
     def _evidence(self, offset: int, note: str) -> Evidence:
         return Evidence(topic=self.topic, partition=self.partition, offset=offset, note=note)
 
     def _verdict(
-        self, offset: int, said: str, node: str, kind: type[Event], /, **data: Any
+        self, offset: int, finding: str, node: str, kind: type[Event], /, **data: Any
     ) -> Verdict:
-        event_id = str(uuid5(NAMESPACE, f"{self.topic}/{self.partition}/{offset}/{said}/{node}"))
+        event_id = str(uuid5(NAMESPACE, f"{self.topic}/{self.partition}/{offset}/{finding}/{node}"))
         return Verdict(event_id, node, kind.model_validate(data))
 
     def _time(self, stamp: int) -> int:
@@ -103,14 +101,14 @@ class Detector:
             return at
         return min(max(at, self._barrier_ms), self._barrier_ms + BARRIER_MS)
 
-    # -- beats -------------------------------------------------------------------------------
+    # -- heartbeats --------------------------------------------------------------------------
 
-    def _beat(self, offset: int, fact: Fact, beat: NodeBeat) -> list[Verdict]:
+    def _heartbeat(self, offset: int, fact: Fact, heartbeat: NodeBeat) -> list[Verdict]:
         node, at = fact.envelope.aggregate_id, self._time(fact.envelope.stamp)
         place = self._evidence(offset, "last beat")
         track = self.nodes.get(node)
         if track is None:
-            self.nodes[node] = Track(beat, at, place)
+            self.nodes[node] = Track(heartbeat, at, place)
             return []
         found: list[Verdict] = []
         silence = max(0, at - track.at_ms)
@@ -118,22 +116,22 @@ class Detector:
             found = self._recovered(offset, node, track, silence)
         elif silence > 0:
             track.intervals.append(silence)
-        worked = beat.work_done != track.beat.work_done or beat.queue_size == 0
+        worked = heartbeat.work_done != track.heartbeat.work_done or heartbeat.queue_size == 0
         track.idle = 0 if worked else track.idle + 1
-        if track.idle == IDLE_BEATS:
+        if track.idle == IDLE_HEARTBEATS:
             found.append(
                 self._verdict(
-                    offset, "idle", node, NodeDegraded, component=beat.component, rule="idle",
+                    offset, "idle", node, NodeDegraded, component=heartbeat.component, rule="idle",
                     actionable=False,
                     evidence=(place, self._evidence(track.place.offset, "an earlier beat")),
                 )
             )  # fmt: skip
-        track.came(beat, at, place)
+        track.arrived(heartbeat, at, place)
         return found
 
     def _recovered(self, offset: int, node: str, track: Track, silence: int) -> list[Verdict]:
         evidence = (self._evidence(offset, "it beats again"),)
-        component = track.beat.component
+        component = track.heartbeat.component
         found = [
             self._verdict(
                 offset, "recovered", node, NodeRecovered, component=component,
@@ -156,7 +154,7 @@ class Detector:
         track = self.nodes.get(node)
         if track is None or track.status != "suspected":
             return []
-        if probe.endpoint != track.beat.endpoint:
+        if probe.endpoint != track.heartbeat.endpoint:
             return []  # an answer about another incarnation of the node
         track.answer = probe.answer
         track.answered = self._evidence(offset, f"the probe: {probe.answer}")
@@ -198,16 +196,16 @@ class Detector:
         return self._silence(track) > MISSED * track.every
 
     def _suspect(self, offset: int, node: str, track: Track) -> list[Verdict]:
-        """The first missed beat, and now and then while the silence lasts: ask for a probe."""
+        """The first missed heartbeat, and now and then while the silence lasts: ask for a probe."""
         if track.status == "lost" or self._barrier_ms - track.asked_ms < ASK_AGAIN_MS:
             return []
         rule = "still-silent" if track.status == "suspected" else "missed-beat"
         track.status, track.asked_ms = "suspected", self._barrier_ms
         return [
             self._verdict(
-                offset, "missed", node, NodeSuspected, component=track.beat.component,
+                offset, "missed", node, NodeSuspected, component=track.heartbeat.component,
                 rule=rule, silence_ms=self._silence(track), phi=self._phi(track),
-                endpoint=track.beat.endpoint, actionable=False,
+                endpoint=track.heartbeat.endpoint, actionable=False,
                 evidence=(track.place, self._evidence(offset, "barrier")),
             )
         ]  # fmt: skip
@@ -230,7 +228,7 @@ class Detector:
             return [self._lost(offset, node, track, "phi", self._phi(track))]
         if track.status != "suspected":
             return []
-        if track.answer == "refused" and track.beat.status != "draining":
+        if track.answer == "refused" and track.heartbeat.status != "draining":
             return [self._lost(offset, node, track, "refused-and-silent", 0.0)]
         level = self._phi(track)
         if level >= CONVICTED and not self._blind and self._barrier_ms >= self._quiet_until:
@@ -245,8 +243,8 @@ class Detector:
         if track.answered is not None:
             evidence.append(track.answered)
         return self._verdict(
-            offset, "lost", node, NodeLost, component=track.beat.component, rule=rule,
+            offset, "lost", node, NodeLost, component=track.heartbeat.component, rule=rule,
             silence_ms=self._silence(track), phi=level,
-            actionable=not track.withheld and track.beat.status != "fenced",
+            actionable=not track.withheld and track.heartbeat.status != "fenced",
             evidence=tuple(evidence),
         )  # fmt: skip

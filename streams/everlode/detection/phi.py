@@ -1,4 +1,4 @@
-"""Phi accrual: how unlikely a silence is, given the beats before it.
+"""Phi accrual: how unlikely a silence is, given the heartbeats before it.
 
 Source: Hayashibara et al., "The phi accrual failure detector", 2004; the normal tail by the
 logistic approximation that Akka uses. Pure.
@@ -10,7 +10,7 @@ import math
 from collections.abc import Sequence
 
 FLOOR_MS = 200.0
-"""Smallest standard deviation: very regular beats must not convict at once."""
+"""Smallest standard deviation: very regular heartbeats must not convict at once."""
 PAUSE_MS = 2_000.0
 """A pause that is always forgiven (a collection, a rebalance)."""
 CONVICTED = 8.0

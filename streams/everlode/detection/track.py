@@ -9,7 +9,7 @@ from everlode.events.base import Evidence
 from everlode.events.heartbeats import NodeBeat
 
 WINDOW = 32
-"""Intervals between beats that are kept."""
+"""Intervals between heartbeats that are kept."""
 FLAPS, FLAP_WINDOW_MS = 4, 60_000
 """A node that went silent and came back this often within this time is flapping."""
 FLAP_SILENCE = 3.0
@@ -20,9 +20,9 @@ FLAP_SILENCE = 3.0
 class Track:
     """One node; times are milliseconds of the barriers."""
 
-    beat: NodeBeat
+    heartbeat: NodeBeat
     at_ms: int
-    """When the last beat came."""
+    """When the last heartbeat came."""
     place: Evidence
     intervals: deque[float] = field(default_factory=lambda: deque(maxlen=WINDOW))
     status: str = "healthy"
@@ -35,16 +35,16 @@ class Track:
     flaps: deque[int] = field(default_factory=lambda: deque(maxlen=FLAPS))
     flapping: bool = False
     withheld: bool = False
-    """It is lost, but as it was flapping nobody was told to act."""
+    """It is lost, but as it was flapping no action was asked for."""
 
     @property
     def every(self) -> int:
-        """Interval between beats that the node promises, ms."""
-        return max(1, self.beat.interval_ms)
+        """Interval between heartbeats that the node promises, ms."""
+        return max(1, self.heartbeat.interval_ms)
 
-    def came(self, beat: NodeBeat, at_ms: int, place: Evidence) -> None:
-        """It beats."""
-        self.beat, self.at_ms, self.place = beat, at_ms, place
+    def arrived(self, heartbeat: NodeBeat, at_ms: int, place: Evidence) -> None:
+        """A heartbeat came: the node is well."""
+        self.heartbeat, self.at_ms, self.place = heartbeat, at_ms, place
         self.status, self.answer, self.answered = "healthy", "", None
         self.asked_ms, self.withheld = -(10**9), False
 

@@ -1,98 +1,82 @@
 """The fold of one partition number over all fact topics, batch by batch.
 
-A partition number (the same of every fact topic of every origin) is folded by one projector at a
-time. Rules, per record: version n+1 follows n; the version that is there again is a repeat when
-it has the same id, and a conflict when not, as is an older one with a later stamp; a gap in a
-key's versions stops that key alone, until what is missing arrives; an epoch that the control log
-does not know yet stops that key alone, and what follows of it waits in order, so that the outcome
-does not hang on which log came first; a lower epoch after its scope's EpochOpened is fenced; a gap
-in `seq` is noted. Nothing is skipped silently: every record is folded, repeated, parked or a
-Problem. Pure, but for its own memory.
+Theory of operation. A partition number (the same of every fact topic of every origin) is folded by
+one projector at a time. What it reads is not clean: records come again after a crash, are missing
+after a loss, come from a primary that has been deposed, or before the decision that made their
+writer primary is known. Two counts and one term tell these apart:
+
+- `seq` counts the records of a topic's partition, whoever they concern. A jump says that records
+  are missing, and not whose; the caller reads them again where it can (`missing_before`).
+- `version` counts the facts of one aggregate. It says which fact is next; a jump stops that key
+  alone, for nothing may be folded out of order, and all other keys go on.
+- `epoch` is the term of the writer. The topic itself says which epochs are over (EpochOpened, from
+  the successor), the control log which have begun. Between the two a fact has effect.
+
+Each record takes the first of these that fits; nothing is passed over silently:
+
+1. *Position.* The topic's `seq`, stamp and offset move on; a jump in `seq` is noted (`seq_gap`).
+2. *Mark.* A Barrier does no more. EpochOpened ends the lower epochs of its scopes in this topic.
+3. *Fenced.* The fact's epoch is over: it has no effect (`fenced`).
+4. *Held.* Its epoch is not decided, as far as the control log was read, or its key waits for such
+   a one: it waits in log order (`unknown_epoch`), and goes on once the epoch is decided. So the
+   outcome does not hang on which of the two logs was read first.
+5. *Folded.* Its version is the next: `evolve` gives the new state, or refuses (`unlawful`); then
+   what was parked behind it follows.
+6. *Parked.* Its version is a later one: its key stops until what is missing comes (`version_gap`).
+7. *Conflict.* Its version is there with another id, or it is older and yet has a later stamp: its
+   writer did not know what there is. The first one stays (`conflict`).
+8. *Repeat.* Anything else was folded before.
+
+The control log has decided epoch 2 of the topic's scope; seq 3 is read late, from `missing_before`:
+
+    seq  epoch  fact          becomes
+    ---  -----  ------------  --------------------------------------------------
+     1     1    t1 version 1  folded
+     2     1    t2 version 1  folded
+     4     1    t1 version 3  (1) seq_gap, 3 is missing; (6) version_gap, parked
+     5     1    t2 version 2  folded: t1 alone has stopped
+     3     1    t1 version 2  (5) folded, and version 3 after it
+     5     1    t2 version 2  (8) a repeat
+     6     2    EpochOpened   (2) epoch 1 is over
+     7     1    t2 version 3  (3) fenced
+     8     3    t2 version 3  (4) unknown_epoch, held
+     9     3    t2 version 4  (4) held behind it
+
+Pure, but for its own memory.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import NamedTuple
 
 from everlode.errors import IntegrityError
 from everlode.events.barriers import Barrier, EpochOpened
-from everlode.events.base import Envelope, Fact
-from everlode.events.states import State
+from everlode.events.base import Envelope
+from everlode.projection.records import (
+    UNKNOWN,
+    Epochs,
+    Incoming,
+    Key,
+    Known,
+    Outcome,
+    Position,
+    Problem,
+)
 from everlode.state.dispatch import component_of_state, evolve_fact
 
-Key = tuple[str, str]
-"""(state component, aggregate id)."""
+__all__ = [
+    "UNKNOWN",
+    "Epochs",
+    "Incoming",
+    "Key",
+    "Known",
+    "Outcome",
+    "PartitionFold",
+    "Position",
+    "Problem",
+]
 
-
-Epochs = Mapping[str, int]
-"""Scope → the highest epoch that the folded control log has decided."""
-
-
-class Known(NamedTuple):
-    """What is known of an aggregate: its state (None when deleted), last version and event id.
-
-    An empty `event_id` is unknown: a state that came from a backup.
-    """
-
-    state: State | None
-    version: int
-    event_id: str
-
-
-UNKNOWN = Known(None, 0, "")
 _MARKS = frozenset({Barrier, EpochOpened})
-
-
-class Incoming(NamedTuple):
-    """A fact as it was read, with its place in this cluster."""
-
-    topic: str
-    offset: int
-    fact: Fact
-    value: bytes
-
-
-class Problem(NamedTuple):
-    """Something that must not be passed over.
-
-    `kind`: seq_gap, version_gap, conflict, fenced, unlawful, unknown_epoch.
-    """
-
-    kind: str
-    topic: str
-    offset: int
-    key: str
-    event_id: str
-    expected: int
-    found: int
-
-
-@dataclass(slots=True)
-class Position:
-    """Where one topic of this partition number stands; `seq` 0 before its first record."""
-
-    seq: int = 0
-    stamp: int = 0
-    next_offset: int = 0
-
-
-@dataclass(slots=True)
-class Outcome:
-    """What a batch changed; the newest per key only."""
-
-    changed: dict[Key, Known] = field(default_factory=dict)
-    problems: list[Problem] = field(default_factory=list)
-    parked: list[Incoming] = field(default_factory=list)
-    released: list[Incoming] = field(default_factory=list)
-    opened: dict[tuple[str, str], int] = field(default_factory=dict)
-    """(topic, scope) → epoch opened by this batch."""
-    deleted: dict[Key, Incoming] = field(default_factory=dict)
-    """What has been deleted, by which fact: there is no state left to say it."""
-    folded: int = 0
-    repeats: int = 0
-    marks: int = 0
 
 
 def _key(item: Incoming) -> Key:
@@ -165,28 +149,25 @@ class PartitionFold:
         Order: within a topic as in the log; topics do not depend on each other.
         """
         out = out or Outcome()
-        for key in self.releasable(epochs) & known.keys():
+        for key in self.releasable(epochs) & known.keys():  # 4. the epoch was decided since
             self._go_on(key, known, epochs, out)
         for item in batch:
             topic, offset, (envelope, data), _ = item
-            self._move(topic, offset, envelope, out)
-            if type(data) in _MARKS:
+            self._move(topic, offset, envelope, out)  # 1. position
+            if type(data) in _MARKS:  # 2. mark
                 out.marks += 1
                 if isinstance(data, EpochOpened):
                     self._open(topic, data, out)
                 continue
             opened = self.opened.get((topic, envelope.scope), 0)
-            if envelope.epoch < opened:
-                out.problems.append(
-                    Problem("fenced", topic, offset, envelope.aggregate_id,
-                            envelope.event_id, opened, envelope.epoch)
-                )  # fmt: skip
+            if envelope.epoch < opened:  # 3. fenced
+                out.note("fenced", item, opened, envelope.epoch)
                 continue
             key = (component_of_state(type(data)), envelope.aggregate_id)
-            if key in self._held or not _may(item, epochs):
+            if key in self._held or not _may(item, epochs):  # 4. held
                 self._hold(item, key, epochs, out)
                 continue
-            self._one(item, key, known, out)
+            self._one(item, key, known, out)  # 5. to 8.
         return out
 
     def _move(self, topic: str, offset: int, envelope: Envelope, out: Outcome) -> None:
@@ -214,10 +195,7 @@ class PartitionFold:
             return
         if not waiting:
             decided = (epochs or {}).get(envelope.scope, 0)
-            out.problems.append(
-                Problem("unknown_epoch", item.topic, item.offset, envelope.aggregate_id,
-                        envelope.event_id, decided, envelope.epoch)
-            )  # fmt: skip
+            out.note("unknown_epoch", item, decided, envelope.epoch)
         waiting.append(item)
         out.parked.append(item)
 
@@ -244,25 +222,22 @@ class PartitionFold:
     def _one(self, item: Incoming, key: Key, known: dict[Key, Known], out: Outcome) -> None:
         envelope = item.fact.envelope
         have, version = known[key], envelope.version
-        if version == have.version + 1:
+        if version == have.version + 1:  # 5. folded
             if self._step(item, key, have, known, out) and key in self._parked:
                 self._release(key, known, out)
-        elif version > have.version:
-            self._stop_key(item, key, have, out)
+        elif version > have.version:  # 6. parked
+            self._park(item, key, have, out)
         elif version == have.version and have.event_id not in ("", envelope.event_id):
-            self._conflict(item, out)
+            self._conflict(item, out)  # 7. conflict: another id
         elif have.state is not None and envelope.stamp > have.state.stamp:
-            self._conflict(item, out)  # a writer that did not know what there is: no repeat
+            self._conflict(item, out)  # 7. conflict: older, and yet later
         else:
-            out.repeats += 1
+            out.repeats += 1  # 8. repeat
 
     def _conflict(self, item: Incoming, out: Outcome) -> None:
         """A version that is there, or waits, with another id: the first stays."""
-        envelope = item.fact.envelope
-        out.problems.append(
-            Problem("conflict", item.topic, item.offset, envelope.aggregate_id,
-                    envelope.event_id, envelope.version, envelope.version)
-        )  # fmt: skip
+        version = item.fact.envelope.version
+        out.note("conflict", item, version, version)
 
     def _release(self, key: Key, known: dict[Key, Known], out: Outcome) -> None:
         """Fold what waited for the version that a key has reached."""
@@ -274,7 +249,7 @@ class PartitionFold:
         if not waiting:
             del self._parked[key]
 
-    def _stop_key(self, item: Incoming, key: Key, have: Known, out: Outcome) -> None:
+    def _park(self, item: Incoming, key: Key, have: Known, out: Outcome) -> None:
         envelope = item.fact.envelope
         waiting = self._parked.setdefault(key, {})
         there = waiting.get(envelope.version)
@@ -285,10 +260,7 @@ class PartitionFold:
                 self._conflict(item, out)
             return
         if not waiting and key not in self._noted:
-            out.problems.append(
-                Problem("version_gap", item.topic, item.offset, envelope.aggregate_id,
-                        envelope.event_id, have.version + 1, envelope.version)
-            )  # fmt: skip
+            out.note("version_gap", item, have.version + 1, envelope.version)
         waiting[envelope.version] = item
         out.parked.append(item)
 
@@ -300,10 +272,7 @@ class PartitionFold:
         try:
             state = evolve_fact(have.state, fact, self.partition)
         except IntegrityError:
-            out.problems.append(
-                Problem("unlawful", item.topic, item.offset, envelope.aggregate_id,
-                        envelope.event_id, have.version, envelope.version)
-            )  # fmt: skip
+            out.note("unlawful", item, have.version, envelope.version)
             return False
         if state is None:
             out.deleted[key] = item

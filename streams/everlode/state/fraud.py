@@ -6,8 +6,7 @@ statement carries evidence. The rules that open cases are in `fraudrules`. Pure.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, assert_never
+from typing import assert_never
 
 from everlode.events import commands as c
 from everlode.events import validations as e
@@ -16,10 +15,11 @@ from everlode.events.states import FraudState
 from everlode.state.shape import (
     Context,
     Decide,
+    Folds,
+    Head,
     Table,
     deciding,
     folding,
-    head,
     home_of,
     missing,
     refuse,
@@ -29,9 +29,9 @@ from everlode.state.shape import (
 
 FraudCommand = c.OpenFraudCase | c.ResolveFraudCase
 TRANSITIONS: Table = {
-    e.FraudSuspected: rule([None, "cleared"], "suspected"),
-    e.FraudConfirmed: rule(["suspected"], "confirmed"),
-    e.FraudCleared: rule(["suspected"], "cleared"),
+    (e.FraudSuspected, ""): rule([None, "cleared"], "suspected"),
+    (e.FraudConfirmed, ""): rule(["suspected"], "confirmed"),
+    (e.FraudCleared, ""): rule(["suspected"], "cleared"),
 }
 
 
@@ -97,11 +97,10 @@ def _resolve(command: c.ResolveFraudCase, state: FraudState) -> tuple[Event, ...
     )
 
 
-def _on_suspected(state: FraudState | None, fact: Fact, partition: int) -> FraudState:
+def _on_suspected(state: FraudState | None, fact: Fact, head: Head) -> FraudState:
     data: e.FraudSuspected = fact.data  # type: ignore[assignment]
     return FraudState(
-        *head(fact.envelope, partition),
-        status="suspected",
+        *head,
         home=state.home if state else home_of(fact.envelope),
         rule=data.rule,
         suspects=data.suspects,
@@ -120,13 +119,11 @@ def _more(state: FraudState, evidence: tuple[Evidence, ...]) -> tuple[Evidence, 
     return (*state.evidence, *(item for item in evidence if item not in state.evidence))
 
 
-def _on_confirmed(state: FraudState, fact: Fact, partition: int) -> FraudState:
+def _on_confirmed(state: FraudState, fact: Fact, head: Head) -> FraudState:
     data: e.FraudConfirmed = fact.data  # type: ignore[assignment]
     return step(
         state,
-        fact.envelope,
-        partition,
-        status="confirmed",
+        head,
         suspects=data.suspects,
         penalty_micro=data.penalty_micro,
         decided_by=data.decided_by,
@@ -135,25 +132,23 @@ def _on_confirmed(state: FraudState, fact: Fact, partition: int) -> FraudState:
     )
 
 
-def _on_cleared(state: FraudState, fact: Fact, partition: int) -> FraudState:
+def _on_cleared(state: FraudState, fact: Fact, head: Head) -> FraudState:
     data: e.FraudCleared = fact.data  # type: ignore[assignment]
     return step(
         state,
-        fact.envelope,
-        partition,
-        status="cleared",
+        head,
         decided_by=data.decided_by,
         evidence=_more(state, data.evidence),
         decided_at=fact.envelope.occurred_at,
     )
 
 
-FOLDS: dict[type[Event], Callable[[Any, Fact, int], FraudState]] = {
+FOLDS: Folds[FraudState] = {
     e.FraudSuspected: _on_suspected,
     e.FraudConfirmed: _on_confirmed,
     e.FraudCleared: _on_cleared,
 }
 
 
-evolve = folding(FOLDS, (e.FraudSuspected,), again=(e.FraudSuspected,))
+evolve = folding(FOLDS, TRANSITIONS)
 """The case after a fact: see `shape.folding`."""

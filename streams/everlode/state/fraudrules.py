@@ -2,12 +2,12 @@
 
 - copied-solution: the same solution as another miner's earlier one, for another input;
 - impossible-speed: less time than it takes to read the input once;
-- wrong-planted-answer: a wrong answer to a planted known task;
+- wrong-planted-answer: a wrong answer to a honeypot, a planted task whose answer is known;
 - repeated-bad-work: again and again a solution that was proved bad;
 - colluding-votes: one reviewer voted again and again for what an expert found bad; or several
   outvoted the truth together, with all but equal scores.
 
-A rule suspects; what confirms or clears is an expert's decision, the planted answer, or the record
+A rule suspects; what confirms or clears is an expert's decision, a honeypot's answer, or the record
 over time. A record is weighed by Wald's sequential test (Ann. Math. Stat. 16, 1945) of "wrong four
 times in five" against "wrong once in twenty", the honest at their worst: whoever is no worse than
 that is ever confirmed with a probability of at most 1 in 4,096, however long the record, and who is
@@ -28,7 +28,7 @@ READ_BYTES_PER_MS = 100_000_000
 COLLUSION_SPREAD_PPM = 20_000
 """Scores this close together are no coincidence when they are wrong together."""
 CLEARED_AT = 4
-"""Right planted answers for each wrong one that clear a suspicion."""
+"""Right answers to honeypots for each wrong one that clear a suspicion."""
 
 WRONG, RIGHT = 7, -4
 """What a wrong and a right one weigh: ln 16 and ln (1/0.21) in units of ln 16 / 7, rounded down."""
@@ -85,7 +85,7 @@ def copied_solution(one: HandedIn, others: Iterable[HandedIn]) -> list[Sign]:
     """The same solution as another miner's for another input, which was handed in before.
 
     Before is by stamp: in whatever order the two are read, the later one is the copy. The right
-    answer to a planted task is no copy, however often it is given.
+    answer to a honeypot is no copy, however often it is given.
     """
     if one.solution_sha256 == one.planted_sha256:
         return []
@@ -112,16 +112,16 @@ def impossible_speed(solved: TaskSolved, task_id: str) -> list[Sign]:
     return [Sign("impossible-speed", (solved.miner_id,), 700_000, note)]
 
 
-def wrong_planted_answer(state: ValidationState) -> list[Sign]:
-    """A decided answer to a planted task that is not the known one."""
+def wrong_honeypot_answer(state: ValidationState) -> list[Sign]:
+    """A decided answer to a honeypot that is not the known one."""
     if state.planted_sha256 is None or state.solution_sha256 == state.planted_sha256:
         return []
     note = f"{state.task_id}: solution {state.solution_sha256[:12]} is not the planted answer"
     return [Sign("wrong-planted-answer", (state.miner_id,), 800_000, note)]
 
 
-def planted_cleared(record: Record) -> bool:
-    """True when enough right planted answers show that the wrong ones were accidents."""
+def honeypots_cleared(record: Record) -> bool:
+    """True when enough right answers to honeypots show that the wrong ones were accidents."""
     return record.right >= CLEARED_AT * max(record.wrong, 1)
 
 

@@ -1,6 +1,6 @@
 """Reactions of the validation primary: which kind judges, who reviews, what fraud is suspected.
 
-Planted known tasks and cheap types are judged automatically; training and fine-tuning, and types
+Honeypots and cheap types are judged automatically; training and fine-tuning, and types
 that the topology adds, by peers; what shows signs of fraud, comes from a miner that was wrong too
 often, or has too few reviewers, by an expert. Reviewers are chosen by a hash of the validation, so
 nobody chooses them. Pure.
@@ -13,11 +13,12 @@ from hashlib import blake2b
 
 from everlode.events import commands as c
 from everlode.events import validations as ve
-from everlode.events.base import Command, Evidence, Fact
+from everlode.events.base import Command, Fact
 from everlode.events.states import ValidationState
 from everlode.events.tasks import TaskSolved
 from everlode.events.types import ValidatorKind
-from everlode.state.formulas import penalty_of
+from everlode.state.auditing import JUDGED_BY_EXPERT, proved
+from everlode.state.cases import evidence, opened, resolved
 from everlode.state.fraud import case_id
 from everlode.state.fraudrules import (
     GUILTY,
@@ -29,13 +30,13 @@ from everlode.state.fraudrules import (
     colluding_votes,
     copied_solution,
     handed_in,
+    honeypots_cleared,
     impossible_speed,
-    planted_cleared,
     together,
     weight,
-    wrong_planted_answer,
+    wrong_honeypot_answer,
 )
-from everlode.state.validation import JUDGED_BY_EXPERT, deadline, proved, validation_id
+from everlode.state.validation import deadline, validation_id
 from everlode.state.view import View, Where
 
 CHEAP = frozenset({"inference", "evaluation", "data-processing"})
@@ -107,7 +108,7 @@ def on_solved(fact: Fact, data: TaskSolved, view: View, where: Where | None) -> 
         deadline_at=deadline(kind, fact.envelope.occurred_at),
         solved_stamp=fact.envelope.stamp,
     )
-    cases = [_opened(sign, data.solution_id, task, key, where) for sign in signs]
+    cases = [opened(sign, data.solution_id, task, key, where) for sign in signs]
     return ((key, request, "task-solved"), *cases, *_later_copies(fact, one, others, view, where))
 
 
@@ -120,7 +121,7 @@ def _later_copies(
         for sign in copied_solution(handed_in(other), [one]):
             if view.case(case_id(sign.rule, other.solution_id)) is not None:
                 continue
-            found.append(_opened(sign, other.solution_id, other.task_id, other.key, where))
+            found.append(opened(sign, other.solution_id, other.task_id, other.key, where))
             judged = c.EscalateValidation(
                 to_kind="expert",
                 reason="suspected",
@@ -135,7 +136,7 @@ def _later_copies(
 def on_decided(
     data: ve.ValidationDecided, state: ValidationState, view: View, where: Where | None
 ) -> Found:
-    """Resolve what was suspected of this solution; judge a planted answer.
+    """Resolve what was suspected of this solution; judge an answer to a honeypot.
 
     Copies are looked for again: two solved in one batch do not see each other before.
     """
@@ -145,14 +146,14 @@ def on_decided(
     others = map(handed_in, view.same_solution(state.solution_sha256))
     for sign in copied_solution(handed_in(state), others):
         if view.case(case_id(sign.rule, state.solution_id)) is None:
-            found.append(_opened(sign, state.solution_id, state.task_id, state.key, where))
+            found.append(opened(sign, state.solution_id, state.task_id, state.key, where))
             suspected[sign.rule] = sign.severity_ppm
     for rule, severity in sorted(suspected.items()):
         # only an expert clears
         if rule in JUDGED_BY_EXPERT and (data.kind == "expert" or not data.accepted):
             note = f"{data.kind} {'accepted' if data.accepted else 'rejected'} {state.key}"
             key = case_id(rule, state.solution_id)
-            found.append(_resolved(key, severity, not data.accepted, state, note, where))
+            found.append(resolved(key, severity, not data.accepted, state, evidence(note, where)))
     return (*found, *_over_time(state, view, where))
 
 
@@ -168,14 +169,14 @@ def on_audited(
     for key in view.open_cases(state.key):
         case = view.case(key)
         if case is not None and case.rule in JUDGED_BY_EXPERT:
-            found.append(_resolved(key, case.severity_ppm, not good, state, note, where))
+            found.append(resolved(key, case.severity_ppm, not good, state, evidence(note, where)))
     if not data.upheld and data.judged_kind == "peer-review":
         for sign in colluding_votes(state):
             if together([view.reviews(suspect) for suspect in sign.suspects]) < GUILTY:
                 continue
             key = case_id(sign.rule, state.solution_id)
-            found.append(_opened(sign, state.solution_id, state.task_id, state.key, where))
-            found.append(_resolved(key, sign.severity_ppm, True, state, note, where))
+            found.append(opened(sign, state.solution_id, state.task_id, state.key, where))
+            found.append(resolved(key, sign.severity_ppm, True, state, evidence(note, where)))
     return (*found, *_over_time(state, view, where))
 
 
@@ -193,23 +194,24 @@ def _over_time(state: ValidationState, view: View, where: Where | None) -> Found
 
 
 def _solver(state: ValidationState, view: View, where: Where | None) -> Found:
-    """The solver's case: for a wrong planted answer or for bad work over time, not for both."""
-    miner, work, planted = state.miner_id, view.work(state.miner_id), view.planted(state.miner_id)
+    """The solver's case: for wrong answers to honeypots or for bad work over time, not for both."""
+    miner = state.miner_id
+    work, honeypots = view.work(miner), view.honeypots(miner)
     note = f"{work.wrong} of {work.wrong + work.right} proved solutions are bad"
     repeated = Sign("repeated-bad-work", (miner,), 800_000, note)
     key = case_id("wrong-planted-answer", miner)
     case, other = view.case(key), view.case(case_id(repeated.rule, miner))
     guilty = weight(work) >= GUILTY
     if case is not None and case.status == "suspected":
-        if guilty or planted_cleared(planted):
-            return (_resolved(key, case.severity_ppm, guilty, state, note, where),)
+        if guilty or honeypots_cleared(honeypots):
+            return (resolved(key, case.severity_ppm, guilty, state, evidence(note, where)),)
         return ()
-    signs = wrong_planted_answer(state)
+    signs = wrong_honeypot_answer(state)
     if signs and (other is None or other.status == "cleared"):
-        opened = _opened(signs[0], miner, state.task_id, state.key, where)
+        begun = opened(signs[0], miner, state.task_id, state.key, where)
         if guilty:
-            return (opened, _resolved(key, signs[0].severity_ppm, True, state, note, where))
-        return (opened,)
+            return (begun, resolved(key, signs[0].severity_ppm, True, state, evidence(note, where)))
+        return (begun,)
     return _by_record(repeated, work, state, view, where)
 
 
@@ -231,47 +233,10 @@ def _by_record(
     if status == "confirmed" or (status == "suspected" and INNOCENT < weighs < GUILTY):
         return ()
     if weighs >= SUSPICIOUS:
-        opened = _opened(sign, subject, None, state.key, where)
+        begun = opened(sign, subject, None, state.key, where)
         if weighs < GUILTY:
-            return (opened,)
-        return (opened, _resolved(key, sign.severity_ppm, True, state, sign.note, where))
+            return (begun,)
+        return (begun, resolved(key, sign.severity_ppm, True, state, evidence(sign.note, where)))
     if status == "suspected":
-        return (_resolved(key, sign.severity_ppm, False, state, sign.note, where),)
+        return (resolved(key, sign.severity_ppm, False, state, evidence(sign.note, where)),)
     return ()
-
-
-def _evidence(note: str, where: Where | None) -> tuple[Evidence, ...]:
-    topic, partition, offset = where or ("", -1, -1)
-    return (Evidence(topic=topic, partition=partition, offset=offset, note=note),)
-
-
-def _opened(
-    sign: Sign, subject: str, task: str | None, validation: str, where: Where | None
-) -> tuple[str, Command, str]:
-    command = c.OpenFraudCase(
-        rule=sign.rule,
-        suspects=sign.suspects,
-        task_id=task,
-        validation_id=validation,
-        severity_ppm=sign.severity_ppm,
-        evidence=_evidence(sign.note, where),
-    )
-    return (case_id(sign.rule, subject), command, f"open-{sign.rule}")
-
-
-def _resolved(
-    key: str,
-    severity_ppm: int,
-    confirmed: bool,
-    state: ValidationState,
-    note: str,
-    where: Where | None,
-) -> tuple[str, Command, str]:
-    command = c.ResolveFraudCase(
-        confirmed=confirmed,
-        decided_by=state.votes[-1].voter_id if state.votes else "planted",
-        penalty_micro=penalty_of(state.base_reward_micro, severity_ppm) if confirmed else 0,
-        reason="confirmed" if confirmed else "cleared",
-        evidence=_evidence(note, where),
-    )
-    return (key, command, "resolve-case")

@@ -8,17 +8,16 @@ is not given: an outcome may come before the lock that it ends, and then the loc
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from hashlib import blake2b
-from typing import Any, assert_never
+from typing import assert_never
 
 from everlode.events import commands as c
 from everlode.events import miners as e
-from everlode.events.base import Event, Fact
-from everlode.events.states import MinerState, Performance
+from everlode.events.base import Event
+from everlode.events.states import MinerState
 from everlode.events.tasktypes import check_task_type
 from everlode.events.types import PPM, ReputationReason
-from everlode.state.formulas import REPUTATION_START, reputation_after
+from everlode.state.formulas import reputation_after
+from everlode.state.minerfolds import FOLDS, deposit_mark
 from everlode.state.shape import (
     Context,
     Decide,
@@ -26,12 +25,9 @@ from everlode.state.shape import (
     check_name,
     deciding,
     folding,
-    head,
-    home_of,
     missing,
     refuse,
     rule,
-    step,
 )
 
 MinerCommand = (
@@ -47,8 +43,6 @@ MinerCommand = (
     | c.ReinstateMiner
     | c.RetireMiner
 )
-RECENT = 32
-"""Finished pieces of work, and cleared cases, that the fold keeps."""
 MOST_CONCURRENT = 1_000
 """Tasks at once: each locks a stake, and all locks are in one state."""
 MOST_DEPOSITS = 4096
@@ -56,17 +50,17 @@ MOST_DEPOSITS = 4096
 _HERE = ("active", "suspended")
 _ANY = ("active", "suspended", "retired")
 TRANSITIONS: Table = {
-    e.MinerRegistered: rule([None], "active"),
-    e.MinerUpdated: rule(_HERE),
-    e.StakeDeposited: rule(_HERE),
-    e.StakeLocked: rule(_HERE),
-    e.StakeReleased: rule(_ANY),
-    e.StakeSlashed: rule(_ANY),
-    e.ReputationChanged: rule(_ANY),
-    e.PerformanceRecorded: rule(_ANY),
-    e.MinerSuspended: rule(["active"], "suspended"),
-    e.MinerReinstated: rule(["suspended"], "active"),
-    e.MinerRetired: rule(_HERE, "retired"),
+    (e.MinerRegistered, ""): rule([None], "active"),
+    (e.MinerUpdated, ""): rule(_HERE),
+    (e.StakeDeposited, ""): rule(_HERE),
+    (e.StakeLocked, ""): rule(_HERE),
+    (e.StakeReleased, ""): rule(_HERE),
+    (e.StakeSlashed, ""): rule(_ANY),
+    (e.ReputationChanged, ""): rule(_ANY),
+    (e.PerformanceRecorded, ""): rule(_ANY),
+    (e.MinerSuspended, ""): rule(["active"], "suspended"),
+    (e.MinerReinstated, ""): rule(["suspended"], "active"),
+    (e.MinerRetired, ""): rule(_HERE, "retired"),
 }
 
 
@@ -150,11 +144,6 @@ def _update(command: c.UpdateMiner, state: MinerState, ctx: Context) -> tuple[Ev
     return (e.MinerUpdated(**command.__dict__),)
 
 
-def deposit_mark(command_id: str) -> str:
-    """What the fold keeps of a deposit: the first 8 bytes of BLAKE2b of its command id, in hex."""
-    return blake2b(command_id.encode(), digest_size=8).hexdigest()
-
-
 def _deposit(command: c.DepositStake, state: MinerState, ctx: Context) -> tuple[Event, ...]:
     """Money: a repeat is known for good, not only while the primary remembers the command."""
     if ctx.command_id and deposit_mark(ctx.command_id) in state.deposits:
@@ -235,161 +224,7 @@ def _cleared(command: c.RecordClearing, state: MinerState) -> tuple[Event, ...]:
     return (_moved(state, "cleared", command.case_id),)
 
 
-def locks_after(locks: dict[str, int], first: str | None, amount: int) -> dict[str, int]:
-    """The locks without `amount`: the one of task `first` first, then by task id."""
-    left = dict(locks)
-    order = sorted(left, key=lambda task: (task != first, task))
-    for task in order:
-        if amount == 0:
-            break
-        taken = min(amount, left[task])
-        amount -= taken
-        left[task] -= taken
-        if left[task] == 0:
-            del left[task]
-    return left
-
-
-def _on_registered(_: MinerState | None, fact: Fact, partition: int) -> MinerState:
-    data: e.MinerRegistered = fact.data  # type: ignore[assignment]
-    return MinerState(
-        *head(fact.envelope, partition),
-        status="active",
-        home=home_of(fact.envelope),
-        **data.__dict__,
-        stake_free_micro=0,
-        stake_locked_micro=0,
-        stake_slashed_micro=0,
-        locks={},
-        cases=(),
-        reputation_ppm=REPUTATION_START,
-        accepted=0,
-        rejected=0,
-        failed=0,
-        expired=0,
-        work_ms=0,
-        score_sum_ppm=0,
-        recent=(),
-        registered_at=fact.envelope.occurred_at,
-        reason=None,
-    )
-
-
-def _on_updated(state: MinerState, fact: Fact, partition: int) -> MinerState:
-    data: e.MinerUpdated = fact.data  # type: ignore[assignment]
-    return step(state, fact.envelope, partition, **data.__dict__)
-
-
-def _on_deposited(state: MinerState, fact: Fact, partition: int) -> MinerState:
-    data: e.StakeDeposited = fact.data  # type: ignore[assignment]
-    mark = deposit_mark(fact.envelope.command_id or fact.envelope.event_id)
-    return step(
-        state,
-        fact.envelope,
-        partition,
-        stake_free_micro=state.stake_free_micro + data.amount_micro,
-        deposits=tuple(sorted({*state.deposits, mark})),
-    )
-
-
-def _on_locked(state: MinerState, fact: Fact, partition: int) -> MinerState:
-    data: e.StakeLocked = fact.data  # type: ignore[assignment]
-    return step(
-        state,
-        fact.envelope,
-        partition,
-        stake_free_micro=state.stake_free_micro - data.amount_micro,
-        stake_locked_micro=state.stake_locked_micro + data.amount_micro,
-        locks={**state.locks, data.task_id: data.amount_micro},
-    )
-
-
-def _on_released(state: MinerState, fact: Fact, partition: int) -> MinerState:
-    data: e.StakeReleased = fact.data  # type: ignore[assignment]
-    return step(
-        state,
-        fact.envelope,
-        partition,
-        stake_free_micro=state.stake_free_micro + data.amount_micro,
-        stake_locked_micro=state.stake_locked_micro - data.amount_micro,
-        locks={task: held for task, held in state.locks.items() if task != data.task_id},
-    )
-
-
-def _on_slashed(state: MinerState, fact: Fact, partition: int) -> MinerState:
-    data: e.StakeSlashed = fact.data  # type: ignore[assignment]
-    from_free = data.amount_micro - data.from_locked_micro
-    return step(
-        state,
-        fact.envelope,
-        partition,
-        stake_free_micro=state.stake_free_micro - from_free,
-        stake_locked_micro=state.stake_locked_micro - data.from_locked_micro,
-        stake_slashed_micro=state.stake_slashed_micro + data.amount_micro,
-        locks=locks_after(state.locks, data.task_id, data.from_locked_micro),
-        cases=tuple(sorted({*state.cases, data.case_id})),
-    )
-
-
-def _on_reputation(state: MinerState, fact: Fact, partition: int) -> MinerState:
-    data: e.ReputationChanged = fact.data  # type: ignore[assignment]
-    cleared = state.cleared
-    if data.reason == "cleared":
-        cleared = (*cleared[1 - RECENT :], data.subject_id)
-    return step(
-        state, fact.envelope, partition, reputation_ppm=data.reputation_ppm, cleared=cleared
-    )
-
-
-def _on_performance(state: MinerState, fact: Fact, partition: int) -> MinerState:
-    data: e.PerformanceRecorded = fact.data  # type: ignore[assignment]
-    outcome = data.outcome
-    done = Performance(
-        data.task_id, outcome, data.work_ms, data.score_ppm, fact.envelope.occurred_at
-    )
-    score = data.score_ppm if outcome == "accepted" else 0
-    return step(
-        state,
-        fact.envelope,
-        partition,
-        work_ms=state.work_ms + data.work_ms,
-        score_sum_ppm=state.score_sum_ppm + score,
-        recent=(*state.recent[1 - RECENT :], done),
-        **{outcome: getattr(state, outcome) + 1},
-    )
-
-
-def _on_suspended(state: MinerState, fact: Fact, partition: int) -> MinerState:
-    data: e.MinerSuspended = fact.data  # type: ignore[assignment]
-    return step(state, fact.envelope, partition, status="suspended", reason=data.reason)
-
-
-def _on_reinstated(state: MinerState, fact: Fact, partition: int) -> MinerState:
-    return step(state, fact.envelope, partition, status="active", reason=None)
-
-
-def _on_retired(state: MinerState, fact: Fact, partition: int) -> MinerState:
-    data: e.MinerRetired = fact.data  # type: ignore[assignment]
-    return step(state, fact.envelope, partition, status="retired", reason=data.reason)
-
-
-FOLDS: dict[type[Event], Callable[[Any, Fact, int], MinerState]] = {
-    e.MinerRegistered: _on_registered,
-    e.MinerUpdated: _on_updated,
-    e.StakeDeposited: _on_deposited,
-    e.StakeLocked: _on_locked,
-    e.StakeReleased: _on_released,
-    e.StakeSlashed: _on_slashed,
-    e.ReputationChanged: _on_reputation,
-    e.PerformanceRecorded: _on_performance,
-    e.MinerSuspended: _on_suspended,
-    e.MinerReinstated: _on_reinstated,
-    e.MinerRetired: _on_retired,
-}
-"""Total over the facts of `.miners`; a test compares it with the catalogue."""
-
-
-evolve = folding(FOLDS, (e.MinerRegistered,))
+evolve = folding(FOLDS, TRANSITIONS)
 """The miner after a fact: see `shape.folding`."""
 
 

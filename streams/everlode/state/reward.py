@@ -6,21 +6,22 @@ once, never while it is withheld; what was paid is not reversed. Pure.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import Any, assert_never
+from typing import assert_never
 
 from everlode.events import commands as c
 from everlode.events import rewards as e
-from everlode.events.base import Event, Fact, LedgerEntry
+from everlode.events.base import Event, Fact
 from everlode.events.states import RewardState
 from everlode.state.formulas import REWARD_FORMULA, reward_of
+from everlode.state.ledger import posting, summed
 from everlode.state.shape import (
     Context,
     Decide,
+    Folds,
+    Head,
     Table,
     deciding,
     folding,
-    head,
     home_of,
     missing,
     refuse,
@@ -37,12 +38,12 @@ RewardCommand = (
     | c.CollectSlash
 )
 TRANSITIONS: Table = {
-    e.RewardCalculated: rule([None], "calculated"),
-    e.RewardWithheld: rule(["calculated"], "withheld"),
-    e.RewardReleased: rule(["withheld"], "calculated"),
-    e.RewardPaid: rule(["calculated"], "paid"),
-    e.RewardReversed: rule(["calculated", "withheld"], "reversed"),
-    e.SlashCollected: rule([None], "collected"),
+    (e.RewardCalculated, ""): rule([None], "calculated"),
+    (e.RewardWithheld, ""): rule(["calculated"], "withheld"),
+    (e.RewardReleased, ""): rule(["withheld"], "calculated"),
+    (e.RewardPaid, ""): rule(["calculated"], "paid"),
+    (e.RewardReversed, ""): rule(["calculated", "withheld"], "reversed"),
+    (e.SlashCollected, ""): rule([None], "collected"),
 }
 
 
@@ -54,14 +55,6 @@ def reward_id(task_id: str, miner_id: str) -> str:
 def slash_id(case_id: str, miner_id: str) -> str:
     """The key of a booked slash."""
     return f"slash|{case_id}|{miner_id}"
-
-
-def posting(source: str, target: str, amount_micro: int) -> tuple[LedgerEntry, LedgerEntry]:
-    """Amount from one account to another; sums to zero."""
-    return (
-        LedgerEntry(account=source, amount_micro=-amount_micro),
-        LedgerEntry(account=target, amount_micro=amount_micro),
-    )
 
 
 def _decide(command: RewardCommand, state: RewardState | None, ctx: Context) -> tuple[Event, ...]:
@@ -169,23 +162,10 @@ def _reverse(command: c.ReverseReward, state: RewardState) -> tuple[Event, ...]:
     )
 
 
-def summed(entries: Iterable[LedgerEntry]) -> tuple[LedgerEntry, ...]:
-    """Entries summed by account, sorted; accounts at zero stay, for what was booked on them."""
-    totals: dict[str, LedgerEntry] = {}
-    for entry in entries:
-        account, amount_micro = entry.account, entry.amount_micro
-        if account in totals:
-            amount_micro += totals[account].amount_micro
-            entry = LedgerEntry(account=account, amount_micro=amount_micro)
-        totals[account] = entry
-    return tuple([totals[account] for account in sorted(totals)])
-
-
-def _on_calculated(_: RewardState | None, fact: Fact, partition: int) -> RewardState:
+def _on_calculated(_: RewardState | None, fact: Fact, head: Head) -> RewardState:
     data: e.RewardCalculated = fact.data  # type: ignore[assignment]
     return RewardState(
-        *head(fact.envelope, partition),
-        status="calculated",
+        *head,
         home=home_of(fact.envelope),
         task_id=data.task_id,
         miner_id=data.miner_id,
@@ -202,11 +182,10 @@ def _on_calculated(_: RewardState | None, fact: Fact, partition: int) -> RewardS
     )
 
 
-def _on_collected(_: RewardState | None, fact: Fact, partition: int) -> RewardState:
+def _on_collected(_: RewardState | None, fact: Fact, head: Head) -> RewardState:
     data: e.SlashCollected = fact.data  # type: ignore[assignment]
     return RewardState(
-        *head(fact.envelope, partition),
-        status="collected",
+        *head,
         home=home_of(fact.envelope),
         task_id="",
         miner_id=data.miner_id,
@@ -223,41 +202,40 @@ def _on_collected(_: RewardState | None, fact: Fact, partition: int) -> RewardSt
     )
 
 
-def _on_withheld(state: RewardState, fact: Fact, partition: int) -> RewardState:
+def _on_withheld(state: RewardState, fact: Fact, head: Head) -> RewardState:
     data: e.RewardWithheld = fact.data  # type: ignore[assignment]
-    return step(state, fact.envelope, partition, status="withheld", case_id=data.case_id)
+    return step(state, head, case_id=data.case_id)
 
 
-def _on_released(state: RewardState, fact: Fact, partition: int) -> RewardState:
-    return step(state, fact.envelope, partition, status="calculated")
+def _on_released(state: RewardState, fact: Fact, head: Head) -> RewardState:
+    return step(
+        state,
+        head,
+    )
 
 
-def _on_paid(state: RewardState, fact: Fact, partition: int) -> RewardState:
+def _on_paid(state: RewardState, fact: Fact, head: Head) -> RewardState:
     data: e.RewardPaid = fact.data  # type: ignore[assignment]
     return step(
         state,
-        fact.envelope,
-        partition,
-        status="paid",
+        head,
         payout_ref=data.payout_ref,
         entries=summed((*state.entries, *data.entries)),
         paid_at=fact.envelope.occurred_at,
     )
 
 
-def _on_reversed(state: RewardState, fact: Fact, partition: int) -> RewardState:
+def _on_reversed(state: RewardState, fact: Fact, head: Head) -> RewardState:
     data: e.RewardReversed = fact.data  # type: ignore[assignment]
     return step(
         state,
-        fact.envelope,
-        partition,
-        status="reversed",
+        head,
         case_id=data.case_id or state.case_id,
         entries=summed((*state.entries, *data.entries)),
     )
 
 
-FOLDS: dict[type[Event], Callable[[Any, Fact, int], RewardState]] = {
+FOLDS: Folds[RewardState] = {
     e.RewardCalculated: _on_calculated,
     e.RewardWithheld: _on_withheld,
     e.RewardReleased: _on_released,
@@ -266,5 +244,5 @@ FOLDS: dict[type[Event], Callable[[Any, Fact, int], RewardState]] = {
     e.SlashCollected: _on_collected,
 }
 """Total over the facts of `.rewards`; a test compares it with the catalogue."""
-evolve = folding(FOLDS, (e.RewardCalculated, e.SlashCollected))
+evolve = folding(FOLDS, TRANSITIONS)
 """The reward after a fact: see `shape.folding`."""

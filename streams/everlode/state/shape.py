@@ -1,4 +1,14 @@
-"""What all five aggregates share: the context of a decision, and one fold step.
+"""What all five aggregates share: the transition table, and what is made of it.
+
+A table's row says where an event is lawful from and where it leads:
+
+    (TaskAttemptFailed, "again"): from assigned to submitted
+    (TaskAttemptFailed, "final"): from assigned to failed
+
+`deciding` refuses an event that its row does not allow; `folding` takes the new status from the
+row, so that no fold sets one; docs/states.md is drawn from the rows; and a law test takes the
+tables for a claim about the folds, and plants false ones. An event of a type with variants is
+told apart by its own fields, or by the status that it finds.
 
 Invariants: a state names the event that made it (key, epoch, version, stamp, origin, partition,
 seq); a decision reads no clock, no ids and no randomness. Pure.
@@ -8,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
+from types import MappingProxyType
 from typing import Any, NamedTuple, TypeVar
 
 from everlode.errors import IntegrityError, NotFound, Refusal
@@ -50,8 +61,8 @@ class Context(NamedTuple):
     command_id: str = ""
 
 
-class Transition(NamedTuple):
-    """A row of a transition table: from which statuses an event is lawful, and where it leads.
+class Row(NamedTuple):
+    """A row of a transition table: the statuses an event is lawful from, and where it leads.
 
     `None` among the sources is "not there yet"; the target `None` keeps the status.
     """
@@ -60,21 +71,35 @@ class Transition(NamedTuple):
     target: str | None
 
 
-def rule(sources: Iterable[str | None], target: str | None = None) -> Transition:
+def rule(sources: Iterable[str | None], target: str | None = None) -> Row:
     """A row of a transition table."""
-    return Transition(frozenset(sources), target)
+    return Row(frozenset(sources), target)
 
 
-Table = Mapping[type[Event], Transition]
-
-
+Table = Mapping[tuple[type[Event], str], Row]
+"""(event type, variant) → row. The variant is empty where all events of a type lead alike."""
+Variants = Mapping[type[Event], Callable[[Any, str | None], str]]
+"""Event type → the variant of an event, given the status that it finds; total over statuses."""
+Head = tuple[str, int, int, int, int, str, int, int, str]
+"""The first nine fields of a state: the event that made it, and the status that its row gives."""
 Decide = Callable[[Command, S | None, Context], tuple[Event, ...]]
 Evolve = Callable[[S | None, Fact, int], S | None]
-Folds = Mapping[type[Event], Callable[[Any, Fact, int], S | None]]
+Fold = Callable[[Any, Fact, Head], S | None]
+"""The state after a fact, of the state before it and the new state's head."""
+Folds = Mapping[type[Event], Fold[S]]
+
+FINAL, AGAIN = "final", "again"
+
+
+def by_final(event: Any, _: str | None) -> str:
+    """The variant of an event with a field `final`: whether it ends the aggregate."""
+    return FINAL if event.final else AGAIN
 
 
 def deciding(
-    table: Table, rules: Callable[[Any, S | None, Context], tuple[Event, ...]]
+    table: Table,
+    rules: Callable[[Any, S | None, Context], tuple[Event, ...]],
+    variants: Variants = MappingProxyType({}),
 ) -> Decide[S]:
     """The decision of an aggregate: what `rules` give, held against the transition table.
 
@@ -87,7 +112,7 @@ def deciding(
         events = rules(command, state, ctx)
         status: str | None = state.status if state is not None else None
         for event in events:
-            row = table[type(event)]
+            row = table[row_key(event, status, variants)]
             if status not in row.sources:
                 raise IntegrityError(f"{type(event).__name__} from {status}", code="transition")
             status = row.target or status
@@ -96,40 +121,65 @@ def deciding(
     return decide
 
 
-def folding(
-    folds: Folds[S], first: Iterable[type[Event]], again: Iterable[type[Event]] = ()
-) -> Evolve[S]:
-    """The fold of an aggregate: by event type, history without holes.
+def row_key(event: Event, status: str | None, variants: Variants) -> tuple[type[Event], str]:
+    """The key of the row of an event that finds `status`."""
+    cls = type(event)
+    variant = variants.get(cls)
+    return cls, variant(event, status) if variant else ""
 
-    Events of the types `first` begin an aggregate, and no other does; those of them that are in
-    `again` may come later too. It returns the state after the fact, None after a deletion, and
-    raises IntegrityError when the fact cannot follow the state (code `lost_history`).
+
+class _Arrow(NamedTuple):
+    """All rows of one event type, made ready for the fold: each fact goes through one."""
+
+    fold: Fold[Any]
+    target: str | None
+    """Where it leads when there are no variants; None keeps the status."""
+    variant: Callable[[Any, str | None], str] | None
+    targets: Mapping[str, str | None]
+    """Variant → target."""
+
+
+def _arrow(cls: type[Event], folds: Folds[S], table: Table, variants: Variants) -> _Arrow:
+    targets = {variant: row.target for (event, variant), row in table.items() if event is cls}
+    return _Arrow(folds[cls], targets.get(""), variants.get(cls), targets)
+
+
+def folding(folds: Folds[S], table: Table, variants: Variants = MappingProxyType({})) -> Evolve[S]:
+    """The fold of an aggregate: the row gives the new status, the event's fold the other fields.
+
+    Events with a row from nothing, and no others, begin an aggregate; those whose rows have no
+    other source do not follow. The fold asks no more of the sources: `decide` has checked them
+    before the fact was written, and what is written is folded as it is.
+    It returns the state after the fact, None after a deletion, and raises IntegrityError when the
+    fact cannot follow the state (code `lost_history`).
     """
-    begins = {cls: folds[cls] for cls in first}
-    again = tuple(again)
-    follows = {cls: fold for cls, fold in folds.items() if cls not in begins or cls in again}
+    arrows = {cls: _arrow(cls, folds, table, variants) for cls in folds}
+    begins = {cls: arrows[cls] for (cls, _), row in table.items() if None in row.sources}
+    follows = {cls: arrows[cls] for (cls, _), row in table.items() if row.sources - {None}}
 
     def evolve(state: S | None, fact: Fact, partition: int) -> S | None:
-        fold = (begins if state is None else follows).get(type(fact.data))
-        if fold is None:
+        envelope, data = fact
+        arrow = (begins if state is None else follows).get(type(data))
+        if arrow is None:
             raise lost_history(fact, state)
-        return fold(state, fact, partition)
+        fold, target, variant, targets = arrow
+        before = None if state is None else state.status
+        if variant is not None:
+            target = targets[variant(data, before)]
+        head = (
+            envelope.aggregate_id,
+            envelope.epoch,
+            envelope.version,
+            envelope.stamp,
+            FOLD_VERSION,
+            envelope.origin,
+            partition,
+            envelope.seq,
+            target or before,
+        )
+        return fold(state, fact, head)  # type: ignore[arg-type]  # what begins has a target
 
     return evolve
-
-
-def head(envelope: Envelope, partition: int) -> tuple[str, int, int, int, int, str, int, int]:
-    """The first eight fields of a state."""
-    return (
-        envelope.aggregate_id,
-        envelope.epoch,
-        envelope.version,
-        envelope.stamp,
-        FOLD_VERSION,
-        envelope.origin,
-        partition,
-        envelope.seq,
-    )
 
 
 def home_of(envelope: Envelope) -> str:
@@ -137,10 +187,10 @@ def home_of(envelope: Envelope) -> str:
     return envelope.scope.rpartition("/")[2]
 
 
-def step(state: S, envelope: Envelope, partition: int, **changes: object) -> S:
-    """The state after an event: its head from the envelope, and `changes` by field name."""
+def step(state: S, head: Head, **changes: object) -> S:
+    """The state after an event: its head, and `changes` by field name (never the status)."""
     values: list[object] = list(state)
-    values[:8] = head(envelope, partition)
+    values[:9] = head
     index = _INDEX[type(state)]
     for name, value in changes.items():
         values[index[name]] = value

@@ -18,9 +18,13 @@ from everlode.events.base import Event
 from everlode.events.states import TaskState
 from everlode.events.tasktypes import check_task_type
 from everlode.state.shape import (
+    AGAIN,
+    FINAL,
     Context,
     Decide,
     Table,
+    Variants,
+    by_final,
     check_name,
     deciding,
     folding,
@@ -29,6 +33,7 @@ from everlode.state.shape import (
     rule,
 )
 from everlode.state.taskfolds import FOLDS
+from everlode.state.taskreports import fail, progress, solve, used_attempts
 
 TaskCommand = (
     c.SubmitTask
@@ -48,24 +53,30 @@ OVERDUE = "deadline_passed"
 """Reason of the cancellation of a task that still waits at its deadline."""
 ENDED = frozenset({"rewarded", "failed", "cancelled"})
 TRANSITIONS: Table = {
-    e.TaskSubmitted: rule([None], "submitted"),
-    e.TaskAssigned: rule(["submitted"], "assigned"),
-    e.TaskProgressed: rule(["assigned"]),
-    e.TaskSolved: rule(["assigned"], "solved"),
-    e.TaskAttemptFailed: rule(["assigned"], "submitted"),  # final: failed
-    e.TaskLeaseExpired: rule(["assigned"], "submitted"),  # final: failed
-    e.TaskMigrated: rule(["assigned"]),
-    e.TaskValidated: rule(["solved", "rewarded"], "validated"),  # rewarded stays rewarded
-    e.TaskSolutionRejected: rule(["solved"], "submitted"),  # final: failed
-    e.TaskRewarded: rule(["validated", "solved"], "rewarded"),
-    e.TaskCancelled: rule(["submitted", "assigned"], "cancelled"),
-    e.TaskDeleted: rule(ENDED, "deleted"),
+    (e.TaskSubmitted, ""): rule([None], "submitted"),
+    (e.TaskAssigned, ""): rule(["submitted"], "assigned"),
+    (e.TaskProgressed, ""): rule(["assigned"]),
+    (e.TaskSolved, ""): rule(["assigned"], "solved"),
+    (e.TaskAttemptFailed, AGAIN): rule(["assigned"], "submitted"),
+    (e.TaskAttemptFailed, FINAL): rule(["assigned"], "failed"),
+    (e.TaskLeaseExpired, AGAIN): rule(["assigned"], "submitted"),
+    (e.TaskLeaseExpired, FINAL): rule(["assigned"], "failed"),
+    (e.TaskMigrated, ""): rule(["assigned"]),
+    (e.TaskValidated, "unpaid"): rule(["solved"], "validated"),
+    (e.TaskValidated, "paid"): rule(["rewarded"]),
+    (e.TaskSolutionRejected, AGAIN): rule(["solved"], "submitted"),
+    (e.TaskSolutionRejected, FINAL): rule(["solved"], "failed"),
+    (e.TaskRewarded, ""): rule(["validated", "solved"], "rewarded"),
+    (e.TaskCancelled, ""): rule(["submitted", "assigned"], "cancelled"),
+    (e.TaskDeleted, ""): rule(ENDED, "deleted"),
 }
-
-
-def used_attempts(state: TaskState) -> int:
-    """Attempts that count against `max_attempts`; migrations are not the miner's fault."""
-    return state.attempt - state.migrations
+VARIANTS: Variants = {
+    e.TaskAttemptFailed: by_final,
+    e.TaskLeaseExpired: by_final,
+    e.TaskSolutionRejected: by_final,
+    e.TaskValidated: lambda _, status: "paid" if status == "rewarded" else "unpaid",
+}
+"""Final: no attempt is left. Paid: the payout was known before the validation that caused it."""
 
 
 def _decide(  # noqa: C901 - one case a command
@@ -81,11 +92,11 @@ def _decide(  # noqa: C901 - one case a command
         case c.AssignTask():
             return _assign(command, state, ctx)
         case c.ReportProgress():
-            return _progress(command, state)
+            return progress(command, state)
         case c.SubmitSolution():
-            return _solve(command, state)
+            return solve(command, state)
         case c.ReportFailure():
-            return _fail(command, state)
+            return fail(command, state)
         case c.ExpireLease():
             return _expire(command, state, ctx)
         case c.ExpireTask():
@@ -106,7 +117,7 @@ def _decide(  # noqa: C901 - one case a command
             assert_never(command)
 
 
-decide: Decide[TaskState] = deciding(TRANSITIONS, _decide)
+decide: Decide[TaskState] = deciding(TRANSITIONS, _decide, VARIANTS)
 """Events that a command causes on a task: see `shape.deciding`."""
 
 
@@ -143,77 +154,6 @@ def _assign(command: c.AssignTask, state: TaskState, ctx: Context) -> tuple[Even
             manager_node=command.manager_node,
             lease_until=command.lease_until,
             base_reward_micro=state.base_reward_micro,
-        ),
-    )
-
-
-def _present(state: TaskState, miner_id: str, attempt: int) -> None:
-    """Refuse a report that is not from the present assignment."""
-    if state.status != "assigned":
-        raise refuse("not_assigned", f"task {state.key} is {state.status}")
-    if miner_id != state.miner_id:
-        raise refuse("wrong_miner", f"task {state.key} is with another miner")
-    if not state.attempt_floor <= attempt <= state.attempt:
-        raise refuse(
-            "wrong_attempt",
-            f"attempt {attempt} is not in {state.attempt_floor} to {state.attempt}",
-        )
-
-
-def _progress(command: c.ReportProgress, state: TaskState) -> tuple[Event, ...]:
-    _present(state, command.miner_id, command.attempt)
-    if command.progress_ppm < state.progress_ppm:
-        raise refuse("progress_back", f"progress is already {state.progress_ppm} ppm")
-    if command.progress_ppm == state.progress_ppm:
-        return ()
-    return (
-        e.TaskProgressed(
-            attempt=command.attempt,
-            miner_id=command.miner_id,
-            progress_ppm=command.progress_ppm,
-            checkpoint_uri=command.checkpoint_uri,
-            # a miner may ask for a longer lease, up to the deadline; never for a shorter one
-            lease_until=max(
-                state.lease_until or command.lease_until,
-                min(command.lease_until, state.deadline_at),
-            ),
-        ),
-    )
-
-
-def _solve(command: c.SubmitSolution, state: TaskState) -> tuple[Event, ...]:
-    if state.solution_id == command.solution_id and state.miner_id == command.miner_id:
-        return ()
-    if state.status in {"solved", "validated", "rewarded"}:
-        raise refuse("already_solved", f"task {state.key} has a solution")
-    _present(state, command.miner_id, command.attempt)
-    check_name("solution", command.solution_id)
-    return (
-        e.TaskSolved(
-            **command.__dict__,
-            # what judges and distributors need travels with the solution: they fold no tasks
-            task_type=state.task_type,
-            payload_sha256=state.payload_sha256,
-            payload_bytes=state.payload_bytes,
-            planted_sha256=state.planted_sha256,
-            base_reward_micro=state.base_reward_micro,
-        ),
-    )
-
-
-def _fail(command: c.ReportFailure, state: TaskState) -> tuple[Event, ...]:
-    if state.status in {"submitted", "failed"}:
-        have = (state.miner_id, state.reason)
-        window = state.attempt_floor <= command.attempt <= state.attempt
-        if window and have == (command.miner_id, command.reason):
-            return ()
-    _present(state, command.miner_id, command.attempt)
-    return (
-        e.TaskAttemptFailed(
-            attempt=command.attempt,
-            miner_id=command.miner_id,
-            reason=command.reason,
-            final=command.permanent or used_attempts(state) >= state.max_attempts,
         ),
     )
 
@@ -304,5 +244,5 @@ def _rewarded(command: c.RecordReward, state: TaskState) -> tuple[Event, ...]:
     return (e.TaskRewarded(**command.__dict__),)
 
 
-evolve = folding(FOLDS, (e.TaskSubmitted,))
+evolve = folding(FOLDS, TRANSITIONS, VARIANTS)
 """The task after a fact; None when it was deleted: see `shape.folding`."""

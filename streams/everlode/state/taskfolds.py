@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 from everlode.events import tasks as e
-from everlode.events.base import Event, Fact
+from everlode.events.base import Fact
 from everlode.events.states import TaskState
-from everlode.state.shape import head, home_of, step
+from everlode.state.shape import Folds, Head, home_of, step
 
 
-def _on_submitted(_: TaskState | None, fact: Fact, partition: int) -> TaskState:
+def _on_submitted(_: TaskState | None, fact: Fact, head: Head) -> TaskState:
     data: e.TaskSubmitted = fact.data  # type: ignore[assignment]
     return TaskState(
-        *head(fact.envelope, partition),
-        status="submitted",
+        *head,
         home=home_of(fact.envelope),
         **data.__dict__,
         attempt=0,
@@ -42,14 +38,12 @@ def _on_submitted(_: TaskState | None, fact: Fact, partition: int) -> TaskState:
     )
 
 
-def _on_assigned(state: TaskState, fact: Fact, partition: int) -> TaskState:
+def _on_assigned(state: TaskState, fact: Fact, head: Head) -> TaskState:
     data: e.TaskAssigned = fact.data  # type: ignore[assignment]
     known = data.miner_id in state.miners
     return step(
         state,
-        fact.envelope,
-        partition,
-        status="assigned",
+        head,
         attempt=data.attempt,
         attempt_floor=data.attempt,
         miner_id=data.miner_id,
@@ -62,25 +56,22 @@ def _on_assigned(state: TaskState, fact: Fact, partition: int) -> TaskState:
     )
 
 
-def _on_progressed(state: TaskState, fact: Fact, partition: int) -> TaskState:
+def _on_progressed(state: TaskState, fact: Fact, head: Head) -> TaskState:
     data: e.TaskProgressed = fact.data  # type: ignore[assignment]
     return step(
         state,
-        fact.envelope,
-        partition,
+        head,
         progress_ppm=data.progress_ppm,
         checkpoint_uri=data.checkpoint_uri or state.checkpoint_uri,
         lease_until=data.lease_until,
     )
 
 
-def _on_solved(state: TaskState, fact: Fact, partition: int) -> TaskState:
+def _on_solved(state: TaskState, fact: Fact, head: Head) -> TaskState:
     data: e.TaskSolved = fact.data  # type: ignore[assignment]
     return step(
         state,
-        fact.envelope,
-        partition,
-        status="solved",
+        head,
         lease_until=None,
         solution_id=data.solution_id,
         solution_uri=data.solution_uri,
@@ -91,38 +82,34 @@ def _on_solved(state: TaskState, fact: Fact, partition: int) -> TaskState:
 
 
 def _attempt_over(
-    state: TaskState, fact: Fact, partition: int, final: bool, reason: str, **more: object
+    state: TaskState, fact: Fact, head: Head, reason: str, **more: object
 ) -> TaskState:
     return step(
         state,
-        fact.envelope,
-        partition,
-        status="failed" if final else "submitted",
+        head,
         lease_until=None,
         manager_node=None,
         reason=reason,
-        ended_at=fact.envelope.occurred_at if final else None,
+        ended_at=fact.envelope.occurred_at if fact.data.final else None,  # type: ignore[attr-defined]
         **more,
     )
 
 
-def _on_attempt_failed(state: TaskState, fact: Fact, partition: int) -> TaskState:
+def _on_attempt_failed(state: TaskState, fact: Fact, head: Head) -> TaskState:
     data: e.TaskAttemptFailed = fact.data  # type: ignore[assignment]
-    return _attempt_over(state, fact, partition, data.final, data.reason)
+    return _attempt_over(state, fact, head, data.reason)
 
 
-def _on_lease_expired(state: TaskState, fact: Fact, partition: int) -> TaskState:
-    data: e.TaskLeaseExpired = fact.data  # type: ignore[assignment]
-    return _attempt_over(state, fact, partition, data.final, "lease_expired")
+def _on_lease_expired(state: TaskState, fact: Fact, head: Head) -> TaskState:
+    return _attempt_over(state, fact, head, "lease_expired")
 
 
-def _on_rejected(state: TaskState, fact: Fact, partition: int) -> TaskState:
+def _on_rejected(state: TaskState, fact: Fact, head: Head) -> TaskState:
     data: e.TaskSolutionRejected = fact.data  # type: ignore[assignment]
     return _attempt_over(
         state,
         fact,
-        partition,
-        data.final,
+        head,
         "solution_rejected",
         validation_id=data.validation_id,
         score_ppm=0,
@@ -130,12 +117,11 @@ def _on_rejected(state: TaskState, fact: Fact, partition: int) -> TaskState:
     )
 
 
-def _on_migrated(state: TaskState, fact: Fact, partition: int) -> TaskState:
+def _on_migrated(state: TaskState, fact: Fact, head: Head) -> TaskState:
     data: e.TaskMigrated = fact.data  # type: ignore[assignment]
     return step(
         state,
-        fact.envelope,
-        partition,
+        head,
         attempt=data.attempt,
         migrations=state.migrations + 1,
         manager_node=data.to_node,
@@ -143,48 +129,42 @@ def _on_migrated(state: TaskState, fact: Fact, partition: int) -> TaskState:
     )
 
 
-def _on_validated(state: TaskState, fact: Fact, partition: int) -> TaskState:
+def _on_validated(state: TaskState, fact: Fact, head: Head) -> TaskState:
     data: e.TaskValidated = fact.data  # type: ignore[assignment]
     return step(
         state,
-        fact.envelope,
-        partition,
-        status="rewarded" if state.status == "rewarded" else "validated",
+        head,
         validation_id=data.validation_id,
         score_ppm=data.score_ppm,
     )
 
 
-def _on_rewarded(state: TaskState, fact: Fact, partition: int) -> TaskState:
+def _on_rewarded(state: TaskState, fact: Fact, head: Head) -> TaskState:
     data: e.TaskRewarded = fact.data  # type: ignore[assignment]
     return step(
         state,
-        fact.envelope,
-        partition,
-        status="rewarded",
+        head,
         reward_micro=data.amount_micro,
         ended_at=fact.envelope.occurred_at,
     )
 
 
-def _on_cancelled(state: TaskState, fact: Fact, partition: int) -> TaskState:
+def _on_cancelled(state: TaskState, fact: Fact, head: Head) -> TaskState:
     data: e.TaskCancelled = fact.data  # type: ignore[assignment]
     return step(
         state,
-        fact.envelope,
-        partition,
-        status="cancelled",
+        head,
         lease_until=None,
         reason=data.reason,
         ended_at=fact.envelope.occurred_at,
     )
 
 
-def _on_deleted(_state: TaskState, _fact: Fact, _partition: int) -> None:
+def _on_deleted(_state: TaskState, _fact: Fact, _head: Head) -> None:
     return None
 
 
-FOLDS: dict[type[Event], Callable[[Any, Fact, int], TaskState | None]] = {
+FOLDS: Folds[TaskState] = {
     e.TaskSubmitted: _on_submitted,
     e.TaskAssigned: _on_assigned,
     e.TaskProgressed: _on_progressed,

@@ -3,35 +3,31 @@
 Rules: nobody votes on their own solution; a vote counts once a voter; only named reviewers
 vote, when there are any. Automatic: the first vote decides; peer review: once the quorum has
 voted, two thirds of it decide, and anything less goes to an expert; an expert decides alone.
-A decision that contradicts a planted known answer is not taken: it is audited as wrong and goes
+A decision that contradicts a honeypot's known answer is not taken: it is audited as wrong and goes
 to an expert. The quorum of a kind is never lowered. A higher kind may vote on what is decided;
 that is an audit and changes no decision. Pure.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import datetime, timedelta
-from hashlib import blake2b
-from typing import Any, NamedTuple, assert_never
+from typing import assert_never
 
 from everlode.events import commands as c
 from everlode.events import validations as e
-from everlode.events.base import Event, Fact
-from everlode.events.states import Judgement, ValidationState, Vote
+from everlode.events.base import Event
+from everlode.events.states import ValidationState, Vote
 from everlode.state.shape import (
     Context,
     Decide,
     Table,
     deciding,
     folding,
-    head,
-    home_of,
     missing,
     refuse,
     rule,
-    step,
 )
+from everlode.state.validationfolds import FOLDS
 
 ValidationCommand = c.RequestValidation | c.CastVote | c.EscalateValidation | c.DeferValidation
 RANK = {"automatic": 0, "peer-review": 1, "expert": 2}
@@ -41,16 +37,13 @@ TIME_ALLOWED = {
     "expert": timedelta(hours=8),
 }
 """Event time from the request, or the escalation, to the deadline."""
-AUDIT_ONE_IN = 16
-JUDGED_BY_EXPERT = frozenset({"copied-solution", "impossible-speed"})
-"""Fraud rules that an expert's look at the solution confirms or clears."""
 TRANSITIONS: Table = {
-    e.ValidationRequested: rule([None], "pending"),
-    e.VoteCast: rule(["pending", "decided"]),
-    e.ValidationEscalated: rule(["pending"], "pending"),
-    e.ValidationDeferred: rule(["pending"], "pending"),
-    e.ValidationDecided: rule(["pending"], "decided"),
-    e.ValidationAudited: rule(["pending", "decided"]),
+    (e.ValidationRequested, ""): rule([None], "pending"),
+    (e.VoteCast, ""): rule(["pending", "decided"]),
+    (e.ValidationEscalated, ""): rule(["pending"], "pending"),
+    (e.ValidationDeferred, ""): rule(["pending"], "pending"),
+    (e.ValidationDecided, ""): rule(["pending"], "decided"),
+    (e.ValidationAudited, ""): rule(["pending", "decided"]),
 }
 
 
@@ -62,65 +55,6 @@ def validation_id(solution_id: str) -> str:
 def deadline(kind: str, at: datetime) -> datetime:
     """Deadline of a validation of `kind` that begins at `at`."""
     return at + TIME_ALLOWED[kind]
-
-
-class VoteWanted(NamedTuple):
-    """A vote that is asked for; empty `reviewers` means any validator node of this kind."""
-
-    validation_id: str
-    kind: str
-    reviewers: tuple[str, ...]
-
-
-def drawn_for_audit(key: str) -> bool:
-    """True for one validation in AUDIT_ONE_IN, by a hash that nobody chooses."""
-    drawn = int.from_bytes(blake2b(key.encode(), digest_size=8).digest(), "big")
-    return drawn % AUDIT_ONE_IN == 0
-
-
-def proved(state: ValidationState) -> bool | None:
-    """Whether the solution is good, by an expert or by running it again; None: nobody knows."""
-    for vote in reversed(state.votes):
-        if vote.voter_kind == "expert":
-            return vote.accept
-    return state.accepted if state.kind == "automatic" else None
-
-
-def audit_due(state: ValidationState, suspected: bool, watched: bool = False) -> bool:
-    """True when an expert should look at a decision, and none has: see `vote_wanted`.
-
-    `watched`: its solver, or one who voted for it, was wrong too often before.
-    """
-    if state.status != "decided" or state.kind == "expert":
-        return False
-    if any(judged.by == "expert" for judged in state.judged):
-        return False
-    if suspected:
-        return True
-    split = len({v.accept for v in state.votes if v.voter_kind == state.kind}) > 1
-    return state.kind == "peer-review" and (split or watched or drawn_for_audit(state.key))
-
-
-def vote_wanted(fact: Fact) -> VoteWanted | None:
-    """The vote that a fact of `.validations` asks for: a decision, or an expert's audit.
-
-    Audited are decisions under suspicion, peer reviews that were not unanimous, and one peer
-    review in AUDIT_ONE_IN, chosen by a hash. Idempotent: a vote cast twice counts once.
-    """
-    data, key = fact.data, fact.envelope.aggregate_id
-    match data:
-        case e.ValidationRequested():
-            return VoteWanted(key, data.kind, data.reviewers)
-        case e.ValidationEscalated():
-            return VoteWanted(key, data.to_kind, data.reviewers)
-        case e.ValidationDecided():
-            split = data.votes_for > 0 and data.votes_against > 0
-            if data.kind == "peer-review" and (split or drawn_for_audit(key)):
-                return VoteWanted(key, "expert", ())
-        case e.FraudSuspected():
-            if data.validation_id is not None and data.rule in JUDGED_BY_EXPERT:
-                return VoteWanted(data.validation_id, "expert", ())
-    return None
 
 
 def _decide(
@@ -277,84 +211,5 @@ def _defer(command: c.DeferValidation, state: ValidationState) -> tuple[Event, .
     return (e.ValidationDeferred(reason=command.reason, deadline_at=command.deadline_at),)
 
 
-def _on_requested(_: ValidationState | None, fact: Fact, partition: int) -> ValidationState:
-    data: e.ValidationRequested = fact.data  # type: ignore[assignment]
-    return ValidationState(
-        *head(fact.envelope, partition),
-        status="pending",
-        home=home_of(fact.envelope),
-        **data.__dict__,
-        deferrals=0,
-        votes=(),
-        accepted=None,
-        score_ppm=0,
-        judged=(),
-        requested_at=fact.envelope.occurred_at,
-        decided_at=None,
-    )
-
-
-def _on_vote(state: ValidationState, fact: Fact, partition: int) -> ValidationState:
-    data: e.VoteCast = fact.data  # type: ignore[assignment]
-    vote = Vote(
-        data.voter_id, data.voter_kind, data.accept, data.score_ppm, fact.envelope.occurred_at
-    )
-    return step(state, fact.envelope, partition, votes=(*state.votes, vote))
-
-
-def _on_escalated(state: ValidationState, fact: Fact, partition: int) -> ValidationState:
-    data: e.ValidationEscalated = fact.data  # type: ignore[assignment]
-    return step(
-        state,
-        fact.envelope,
-        partition,
-        kind=data.to_kind,
-        quorum=data.quorum,
-        reviewers=data.reviewers,
-        deadline_at=data.deadline_at,
-    )
-
-
-def _on_deferred(state: ValidationState, fact: Fact, partition: int) -> ValidationState:
-    data: e.ValidationDeferred = fact.data  # type: ignore[assignment]
-    return step(
-        state,
-        fact.envelope,
-        partition,
-        deadline_at=data.deadline_at,
-        deferrals=state.deferrals + 1,
-    )
-
-
-def _on_decided(state: ValidationState, fact: Fact, partition: int) -> ValidationState:
-    data: e.ValidationDecided = fact.data  # type: ignore[assignment]
-    return step(
-        state,
-        fact.envelope,
-        partition,
-        status="decided",
-        accepted=data.accepted,
-        score_ppm=data.score_ppm,
-        decided_at=fact.envelope.occurred_at,
-    )
-
-
-def _on_audited(state: ValidationState, fact: Fact, partition: int) -> ValidationState:
-    data: e.ValidationAudited = fact.data  # type: ignore[assignment]
-    judged = Judgement(data.judged_kind, data.by, data.upheld)
-    return step(state, fact.envelope, partition, judged=(*state.judged, judged))
-
-
-FOLDS: dict[type[Event], Callable[[Any, Fact, int], ValidationState]] = {
-    e.ValidationRequested: _on_requested,
-    e.VoteCast: _on_vote,
-    e.ValidationEscalated: _on_escalated,
-    e.ValidationDeferred: _on_deferred,
-    e.ValidationDecided: _on_decided,
-    e.ValidationAudited: _on_audited,
-}
-"""With fraud.FOLDS total over the facts of `.validations`; a test compares with the catalogue."""
-
-
-evolve = folding(FOLDS, (e.ValidationRequested,))
+evolve = folding(FOLDS, TRANSITIONS)
 """The validation after a fact: see `shape.folding`."""

@@ -25,8 +25,8 @@ from everlode.events.states import (
     TaskState,
     ValidationState,
 )
+from everlode.state.auditing import JUDGED_BY_EXPERT, audit_due, proved
 from everlode.state.fraudrules import INNOCENT, Record, weight
-from everlode.state.validation import JUDGED_BY_EXPERT, audit_due, proved
 
 
 class Where(NamedTuple):
@@ -80,8 +80,8 @@ class View(Protocol):
     def same_solution(self, solution_sha256: str) -> Sequence[ValidationState]:
         """Validations of solutions with this SHA-256, first handed in first."""
 
-    def planted(self, miner_id: str) -> Record:
-        """Decided answers of a miner to planted tasks."""
+    def honeypots(self, miner_id: str) -> Record:
+        """Decided answers of a miner to honeypots."""
 
     def work(self, miner_id: str) -> Record:
         """Solutions of a miner that were proved good or bad."""
@@ -114,7 +114,7 @@ class HomeView:
         self._folds = folds
         self._reviewers: list[str] = []
         self._by_solution: dict[str, list[str]] = defaultdict(list)
-        self._planted, self._work, self._reviews = _Records(), _Records(), _Records()
+        self._honeypots, self._work, self._reviews = _Records(), _Records(), _Records()
         self._peers: dict[str, set[str]] = defaultdict(set)
         """Miner → peer reviews of its solutions, and those in which it voted for them."""
         self._cases: dict[str, set[str]] = defaultdict(set)
@@ -145,7 +145,7 @@ class HomeView:
             seen.append(state.key)
         if state.status == "decided" and state.planted_sha256 is not None:
             right = state.solution_sha256 == state.planted_sha256
-            self._planted.note(state.miner_id, state.key, right)
+            self._honeypots.note(state.miner_id, state.key, right)
         self._note_records(state)
 
     def _note_records(self, state: ValidationState) -> None:
@@ -226,9 +226,9 @@ class HomeView:
         found = [state for key in keys if (state := self.validation(key)) is not None]
         return sorted(found, key=lambda s: (s.solved_stamp or 0, s.key))
 
-    def planted(self, miner_id: str) -> Record:
+    def honeypots(self, miner_id: str) -> Record:
         """See View."""
-        return self._planted.of(miner_id)
+        return self._honeypots.of(miner_id)
 
     def work(self, miner_id: str) -> Record:
         """See View."""

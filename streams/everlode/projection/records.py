@@ -1,0 +1,89 @@
+"""What the fold of a partition number is given and what it gives. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from everlode.events.base import Fact
+from everlode.events.states import State
+
+Key = tuple[str, str]
+"""(state component, aggregate id)."""
+
+
+Epochs = Mapping[str, int]
+"""Scope → the highest epoch that the folded control log has decided."""
+
+
+class Known(NamedTuple):
+    """What is known of an aggregate: its state (None when deleted), last version and event id.
+
+    An empty `event_id` is unknown: a state that came from a backup.
+    """
+
+    state: State | None
+    version: int
+    event_id: str
+
+
+UNKNOWN = Known(None, 0, "")
+
+
+class Incoming(NamedTuple):
+    """A fact as it was read, with its place in this cluster."""
+
+    topic: str
+    offset: int
+    fact: Fact
+    value: bytes
+
+
+class Problem(NamedTuple):
+    """Something that must not be passed over.
+
+    `kind`: seq_gap, version_gap, conflict, fenced, unlawful, unknown_epoch.
+    """
+
+    kind: str
+    topic: str
+    offset: int
+    key: str
+    event_id: str
+    expected: int
+    found: int
+
+
+@dataclass(slots=True)
+class Position:
+    """Where one topic of this partition number stands; `seq` 0 before its first record."""
+
+    seq: int = 0
+    stamp: int = 0
+    next_offset: int = 0
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What a batch changed; the newest per key only."""
+
+    changed: dict[Key, Known] = field(default_factory=dict)
+    problems: list[Problem] = field(default_factory=list)
+    parked: list[Incoming] = field(default_factory=list)
+    released: list[Incoming] = field(default_factory=list)
+    opened: dict[tuple[str, str], int] = field(default_factory=dict)
+    """(topic, scope) → epoch opened by this batch."""
+    deleted: dict[Key, Incoming] = field(default_factory=dict)
+    """What has been deleted, by which fact: there is no state left to say it."""
+    folded: int = 0
+    repeats: int = 0
+    marks: int = 0
+
+    def note(self, kind: str, item: Incoming, expected: int, found: int) -> None:
+        """Add a problem of an aggregate's fact."""
+        envelope = item.fact.envelope
+        self.problems.append(
+            Problem(kind, item.topic, item.offset, envelope.aggregate_id, envelope.event_id,
+                    expected, found)
+        )  # fmt: skip
