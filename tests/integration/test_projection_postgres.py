@@ -12,7 +12,7 @@ import pytest
 from everlode.adapters.postgres import Projection, Taken
 from everlode.adapters.postgres_read import current_generation
 from everlode.errors import FencedOut, NotFound, Precondition, Unavailable
-from everlode.projection.fold import UNKNOWN, Incoming, Known, Outcome, PartitionFold, Position
+from everlode.projection.fold import UNKNOWN, Incoming, Known, Outcome, PartitionFold, Prefix
 from everlode.projection.tables import row
 from everlode.stack import NativeStack
 from tests.support.world.projecting import COMPONENTS, fact, incoming, opened, topic_of
@@ -57,9 +57,7 @@ class Owner:
 
     def take(self, *batch: Incoming) -> Outcome:
         """Fold a batch and write what came of it."""
-        before = {
-            t: Position(p.seq, p.stamp, p.next_offset) for t, p in self.fold.positions.items()
-        }
+        before = {t: Prefix(p.seq, p.stamp, p.next_offset) for t, p in self.fold.positions.items()}
         known = self.db.known(PartitionFold.keys(list(batch)))
         outcome = self.fold.fold(list(batch), known)
         rows: dict[str, list[tuple[Any, ...]]] = {}
@@ -142,9 +140,9 @@ def test_what_waits_and_what_was_opened_survive_their_owner(base: Base) -> None:
 def test_batch_that_fails_leaves_nothing_of_itself(base: Base) -> None:
     owner = Owner(base, "one")
     known = owner.take(incoming("miners", 0, fact("miners", "a", 1, 1))).changed["miners", "a"]
-    good, position = row("miners", "a", known._replace(version=2)), Position(9, 9, 9)
+    good, position = row("miners", "a", known._replace(version=2)), Prefix(9, 9, 9)
     owner.fold.positions[topic_of("miners")] = position
-    before = {topic_of("miners"): Position(1, 1 << 16, 1)}
+    before = {topic_of("miners"): Prefix(1, 1 << 16, 1)}
     with pytest.raises(Exception, match="null value"):
         owner.db.apply(
             owner.fold, before, Outcome(), {"miners": [good, (None, *good[1:])]}, {}, "live"
@@ -172,13 +170,13 @@ def test_restored_states_are_loaded_again_after_clearing_and_deletions_stay(base
     donor.db.bury("miners", 0, [("gone", 7, "e"), ("a", 9, "e")])
     donor.db.reopen([("eu.1.miners", 0, "miner-registry/eu", 3)])
     donor.db.reopen([("eu.1.miners", 0, "miner-registry/eu", 2)])
-    donor.db.place(0, {"eu.1.miners": Position(50, 60, 70)})
+    donor.db.place(0, {"eu.1.miners": Prefix(50, 60, 70)})
     heir = Owner(base, "heir")
     known = heir.db.known([("miners", "gone"), ("miners", "a")])
     assert known["miners", "gone"] == Known(None, 7, "e")
     assert known["miners", "a"].version == 1  # a state that is there is not buried
     assert heir.taken.opened == {("eu.1.miners", "miner-registry/eu"): 3}
-    assert heir.taken.positions["eu.1.miners"] == Position(50, 60, 70)
+    assert heir.taken.positions["eu.1.miners"] == Prefix(50, 60, 70)
     assert list(heir.db.unpublished(0)) == []
     late = heir.take(incoming("miners", 70, fact("miners", "gone", 7, 51, epoch=3)))
     assert (late.changed, late.folded) == ({}, 0)

@@ -15,14 +15,14 @@ from everlode.adapters.postgres_read import Generation, translated
 from everlode.avro.codec import Codec
 from everlode.errors import Precondition
 from everlode.events.base import Fact
-from everlode.projection.fold import UNKNOWN, Incoming, Key, Known, Outcome, PartitionFold, Position
+from everlode.projection.fold import UNKNOWN, Incoming, Key, Known, Outcome, PartitionFold, Prefix
 from everlode.projection.tables import COMPONENTS, column_names, ddl, row
 
 
 class Taken(NamedTuple):
     """What a projector finds when it takes a partition number over."""
 
-    positions: dict[str, Position]
+    positions: dict[str, Prefix]
     opened: dict[tuple[str, str], int]
     parked: list[Incoming]
 
@@ -85,7 +85,7 @@ class Projection(Generation):
                 (partition,),
             ).fetchall()
         return Taken(
-            {t: Position(s, st, o) for t, s, st, o in rows},
+            {t: Prefix(s, st, o) for t, s, st, o in rows},
             {(t, s): e for t, s, e in opened},
             [Incoming(t, o, decode(bytes(v)), bytes(v)) for t, o, v in parked],
         )
@@ -142,7 +142,7 @@ class Projection(Generation):
     def apply(
         self,
         fold: PartitionFold,
-        before: Mapping[str, Position],
+        before: Mapping[str, Prefix],
         outcome: Outcome,
         rows: Mapping[str, Sequence[tuple[Any, ...]]],
         published: Mapping[str, int],
@@ -210,7 +210,7 @@ class Projection(Generation):
                 list(opened),
             )
 
-    def place(self, partition: int, positions: Mapping[str, Position]) -> None:
+    def place(self, partition: int, positions: Mapping[str, Prefix]) -> None:
         """Set where restored topics stand; what they hold counts as published."""
         with translated("setting positions"), self._db.transaction():
             for topic, p in positions.items():

@@ -9,7 +9,7 @@ from contextlib import closing, contextmanager
 from typing import Protocol
 
 from everlode.adapters.kafka import TAIL_S, Raw, Reader
-from everlode.projection.fold import Position
+from everlode.projection.fold import Prefix
 
 BATCH = 12_000
 """Records of a partition number that make a batch: the more, the more events of one key end in
@@ -21,7 +21,7 @@ WAIT_S = 0.1
 class Worker(Protocol):
     """What is caught up: one partition number of the topics."""
 
-    def positions(self) -> Mapping[str, Position]:
+    def positions(self) -> Mapping[str, Prefix]:
         """Where it stands, a topic each."""
 
     def apply(self, raws: Sequence[Raw], counter: str) -> object:

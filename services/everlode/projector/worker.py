@@ -27,7 +27,7 @@ from everlode.avro.codec import Codec, UnknownSchema
 from everlode.errors import ContractError, Unavailable
 from everlode.events.base import Fact
 from everlode.log.learn import Learn, never
-from everlode.projection.fold import Incoming, Key, Known, Outcome, PartitionFold, Position
+from everlode.projection.fold import Incoming, Key, Known, Outcome, PartitionFold, Prefix
 from everlode.projection.tables import NOWHERE, Gone, column_names, row
 from everlode.projector.epochs import Decided, unasked
 from everlode.projector.findings import Found, untold
@@ -127,7 +127,7 @@ class PartitionWorker:
             self._writer.write(left[start : start + 2000])
         self._note_published()
 
-    def positions(self) -> dict[str, Position]:
+    def positions(self) -> dict[str, Prefix]:
         """Where the partition number stands, a topic each."""
         return self._fold.positions
 
@@ -144,7 +144,7 @@ class PartitionWorker:
         """
         at = self._fold.positions
         raws = [r for r in raws if r.topic not in at or r.offset >= at[r.topic].next_offset]
-        before = {t: Position(p.seq, p.stamp, p.next_offset) for t, p in at.items()}
+        before = {t: Prefix(p.seq, p.stamp, p.next_offset) for t, p in at.items()}
         waiting = self._fold.releasable(self._outside.epochs(()))
         known = _States(self._known, self._keys(raws) | waiting)
         outcome = Outcome()

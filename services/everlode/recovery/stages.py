@@ -21,7 +21,7 @@ from everlode.backup.manifest import CutPosition, Manifest
 from everlode.errors import ContractError, IntegrityError
 from everlode.events.stamp import millis_of
 from everlode.log.learn import learner, taught
-from everlode.projection.fold import Known, Outcome, Position
+from everlode.projection.fold import Known, Outcome, Prefix
 from everlode.projection.tables import FACTS_OF
 from everlode.projector.bulk import catch_up
 from everlode.projector.epochs import decided_epochs
@@ -160,7 +160,7 @@ class Stages:
 
     # -- where the tail begins -----------------------------------------------------------------
 
-    def _positions(self, facts: str) -> dict[int, dict[str, Position]]:
+    def _positions(self, facts: str) -> dict[int, dict[str, Prefix]]:
         """Partition → topic → where the tail begins in this cluster, of one component's facts."""
         ats = {
             (at.topic, at.partition): at
@@ -176,9 +176,9 @@ class Stages:
                     begins |= self._after(reader, left, margin)
         finally:
             reader.close()
-        found: dict[int, dict[str, Position]] = {p: {} for p in range(self._manifest.partitions)}
+        found: dict[int, dict[str, Prefix]] = {p: {} for p in range(self._manifest.partitions)}
         for (topic, partition), at in ats.items():
-            position = Position(at.seq, at.stamp, begins[topic, partition])
+            position = Prefix(at.seq, at.stamp, begins[topic, partition])
             found[partition][topic] = position
         return found
 

@@ -70,8 +70,8 @@ class Problem(NamedTuple):
 
 
 @dataclass(slots=True)
-class Position:
-    """Where one topic of this partition number stands; `seq` 0 before its first record."""
+class Prefix:
+    """How much of one topic of this partition number has been applied; `seq` 0: nothing."""
 
     seq: int = 0
     stamp: int = 0
@@ -111,7 +111,7 @@ class PartitionFold:
     def __init__(
         self,
         partition: int,
-        positions: Mapping[str, Position],
+        positions: Mapping[str, Prefix],
         opened: Mapping[tuple[str, str], int],
         parked: list[Incoming],
     ) -> None:
@@ -147,7 +147,7 @@ class PartitionFold:
             first.setdefault(item.topic, item)
         found = {}
         for topic, item in first.items():
-            position = self.positions.get(topic) or Position()
+            position = self.positions.get(topic) or Prefix()
             if item.fact.envelope.seq > position.seq + 1:
                 found[topic] = (position.next_offset, item.offset)
         return found
@@ -193,7 +193,7 @@ class PartitionFold:
         """Note where the topic stands after a record, and what is missing before it."""
         position = self.positions.get(topic)
         if position is None:
-            position = self.positions[topic] = Position()
+            position = self.positions[topic] = Prefix()
         seq, stamp = envelope.seq, envelope.stamp
         if seq > position.seq:
             if seq > position.seq + 1:
