@@ -12,7 +12,8 @@ from confluent_kafka import OFFSET_END, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from everlode.adapters.clock import WallClock
-from everlode.adapters.kafka import Indefinite, Raw, Record, Writer
+from everlode.adapters.kafka import Raw, Record
+from everlode.adapters.kafka_writer import Indefinite, Writer
 from everlode.agents.projection import Message
 from everlode.avro.codec import MARKER, Codec, encode_fact
 from everlode.errors import FencedOut, Unavailable

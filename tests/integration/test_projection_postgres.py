@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from everlode.adapters.postgres import Projection, Taken
+from everlode.adapters.postgres import Taken
+from everlode.adapters.postgres_next import NextGeneration
 from everlode.adapters.postgres_read import current_generation
 from everlode.errors import FencedOut, NotFound, Precondition, Unavailable
 from everlode.projection.fold import UNKNOWN, Incoming, Known, Outcome, PartitionFold, Prefix
@@ -28,10 +29,10 @@ class Base:
     def __init__(self, conninfo: str) -> None:
         self.conninfo = conninfo
         self.number = next(_numbers)
-        self.open: list[Projection] = []
+        self.open: list[NextGeneration] = []
 
-    def projection(self, owner: str) -> Projection:
-        made = Projection(self.conninfo, self.number, owner)
+    def projection(self, owner: str) -> NextGeneration:
+        made = NextGeneration(self.conninfo, self.number, owner)
         self.open.append(made)
         return made
 
@@ -156,7 +157,7 @@ def test_tables_made_by_many_at_once_are_made_once(base: Base) -> None:
     many = [base.projection(f"p{n}") for n in range(6)]
     base.open[0].drop()
     with ThreadPoolExecutor(6) as pool:
-        list(pool.map(Projection.create, many))
+        list(pool.map(NextGeneration.create, many))
     assert many[0].query("select count(*) from {g}.miners") == [(0,)]
 
 
@@ -188,7 +189,7 @@ def test_generation_is_switched_forwards_only(base: Base) -> None:
     try:
         db.switch()
         assert current_generation(conninfo) == db.generation
-        old = Projection(conninfo, 1, "old")
+        old = NextGeneration(conninfo, 1, "old")
         base.open.append(old)
         with pytest.raises(Precondition, match="a later one is current"):
             old.switch()
@@ -198,12 +199,12 @@ def test_generation_is_switched_forwards_only(base: Base) -> None:
 
 
 def test_missing_generation_and_missing_server_are_named(base: Base) -> None:
-    nowhere = Projection(base.conninfo, 99_999, "x")
+    nowhere = NextGeneration(base.conninfo, 99_999, "x")
     base.open.append(nowhere)
     with pytest.raises(NotFound) as missing:
         nowhere.query("select * from {g}.tasks")
     assert (missing.value.code, "g99999" in missing.value.message) == ("no_projection", True)
     with pytest.raises(Unavailable) as gone:
-        Projection("postgresql://nobody:s3cret@127.0.0.1:1/none", 1, "x")
+        NextGeneration("postgresql://nobody:s3cret@127.0.0.1:1/none", 1, "x")
     assert gone.value.code == "postgres"
     assert "s3cret" not in gone.value.message

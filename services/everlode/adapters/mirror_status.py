@@ -1,4 +1,4 @@
-"""What MirrorMaker 2 says of its flows, read from its status topic on the target cluster.
+"""What MirrorMaker 2 reports of its flows, read from its status topic on the target cluster.
 
 Its layout (`mm2-status.<source>.internal`, compacted, JSON) is Connect's, no public contract:
 tested against a running MirrorMaker. Invariant: an unreadable record is an error, never "running".
@@ -32,13 +32,13 @@ class FlowState(NamedTuple):
     trace: str = ""
     """First line of the failure, if a part has failed."""
     stands_still: bool = False
-    """It has records to copy, and was seen to copy none: what it says of itself may be old."""
+    """It has records to copy, and was seen to copy none: what it reports of itself may be old."""
 
     @property
     def runs(self) -> bool:
-        """True when the connector and its tasks (at least one) say so, and what comes is copied."""
-        said = self.connector == "RUNNING" and set(self.tasks) == {"RUNNING"}
-        return said and not self.stands_still
+        """True when connector and tasks (at least one) report it, and what comes is copied."""
+        reported = self.connector == "RUNNING" and set(self.tasks) == {"RUNNING"}
+        return reported and not self.stands_still
 
 
 def flow_state(bootstrap: str, source: str, target: str) -> FlowState:
@@ -94,7 +94,7 @@ def read_all(bootstrap: str, topic: str) -> dict[str, bytes | None]:
 
 
 def reader(bootstrap: str) -> Consumer:
-    """A consumer of committed records that joins no group and says where a partition ends."""
+    """A consumer of committed records, in no group, that is notified where a partition ends."""
     return Consumer(
         {
             "bootstrap.servers": bootstrap,
@@ -113,7 +113,7 @@ def to_end(
 ) -> Iterator[Message]:
     """Records from each (topic, partition) → offset to the partition's end as it is now.
 
-    The end is told by the client, not by offsets: transaction markers are no records.
+    The client notifies the end, not the offsets: transaction markers are no records.
 
     Raises: Unavailable: an end is not reached in time.
     """

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
-from everlode.adapters.kafka_control import ControlFollower
+from everlode.adapters.kafka_follower import ControlFollower
 from everlode.control.fold import ControlState
 from everlode.projection.fold import Epochs, Incoming
 

@@ -20,8 +20,9 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from everlode.adapters.dead_letters import DeadLetters
-from everlode.adapters.kafka import Raw, Reader, Record, Writer
+from everlode.adapters.kafka import Raw, Reader, Record
 from everlode.adapters.kafka_sender import Sender
+from everlode.adapters.kafka_writer import Writer
 from everlode.adapters.postgres import Projection
 from everlode.avro.codec import Codec, UnknownSchema
 from everlode.errors import ContractError, Unavailable

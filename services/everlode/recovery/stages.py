@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from everlode.adapters.kafka import Raw, Reader, Record, Writer
-from everlode.adapters.postgres import Projection
+from everlode.adapters.kafka import Raw, Reader, Record
+from everlode.adapters.kafka_writer import Writer
+from everlode.adapters.postgres_next import NextGeneration
 from everlode.avro.codec import encode_state, state_from_dict
 from everlode.backup.container import DELETED, PARKED, read
 from everlode.backup.manifest import CutPosition, Manifest
@@ -89,9 +90,9 @@ class Stages:
             writer.abandon()
         self._writers.clear()
 
-    def database(self) -> Projection:
+    def database(self) -> NextGeneration:
         """A connection to the generation. Raises: Unavailable."""
-        return Projection(self._target.conninfo, self._generation, "recovery")
+        return NextGeneration(self._target.conninfo, self._generation, "recovery")
 
     # -- restore -------------------------------------------------------------------------------
 

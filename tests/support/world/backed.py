@@ -14,8 +14,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from everlode.adapters.kafka import Record, Writer
-from everlode.adapters.kafka_admin import delete_topics
+from everlode.adapters.kafka import Record
+from everlode.adapters.kafka_topics import delete_topics
+from everlode.adapters.kafka_writer import Writer
 from everlode.adapters.postgres import Projection
 from everlode.adapters.postgres_read import current_generation
 from everlode.adapters.s3 import S3Store

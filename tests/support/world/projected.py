@@ -11,7 +11,7 @@ from typing import Any
 from confluent_kafka import Producer
 
 from everlode.adapters.kafka import Raw
-from everlode.adapters.kafka_admin import ensure_topics
+from everlode.adapters.kafka_topics import ensure_topics
 from everlode.adapters.postgres import Projection
 from everlode.avro.codec import encode_fact
 from everlode.events.base import Envelope, Event, Fact
