@@ -157,7 +157,7 @@ class Coordinator:
         for raw in batch:
             self._one(raw)
         try:
-            self._letters.settle(LETTERS_S)
+            self._letters.deliver(LETTERS_S)
         except Unavailable as error:  # a failover must not wait for them; they are sent again
             self._say(error.message)
         if not self._behind:

@@ -204,7 +204,7 @@ class PartitionWorker:
 
         Raises: Unavailable: it is not.
         """
-        self._dead.settle(DEAD_LETTER_S)
+        self._dead.deliver(DEAD_LETTER_S)
         for topic, offset in self._quarantined.items():
             position = self._fold.positions[topic]
             position.next_offset = max(position.next_offset, offset)
