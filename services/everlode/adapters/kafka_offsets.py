@@ -89,7 +89,7 @@ class Offsets:
     def _offsets(
         self, asked: Mapping[tuple[str, int], int], timeout_s: float
     ) -> dict[tuple[str, int], int]:
-        """Asks again while a leader moves or is not known yet, and while nobody answers."""
+        """Asks again while a leader moves or is not known yet, and while no broker answers."""
         deadline = time.monotonic() + timeout_s
         found: dict[tuple[str, int], int] = {}
         while left := [TopicPartition(*k, asked[k]) for k in asked if k not in found]:

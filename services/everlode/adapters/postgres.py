@@ -1,6 +1,6 @@
 """The projection's PostgreSQL: rows and positions in one transaction, guarded.
 
-Invariants: a row only moves to a greater (epoch, version) (a deleted row keeps its version); a
+Invariants: a row only moves to a greater version (a deleted one keeps its version); a
 position moves only from where its owner left it (compare-and-set), so a projector that was
 stopped and has lost its partition changes nothing. Shell.
 """
@@ -48,7 +48,7 @@ class Projection(Generation):
     def take(
         self, partition: int, topics: Sequence[str], decode: Callable[[bytes], Fact] | None = None
     ) -> Taken:
-        """Become the owner of a partition number, of all its topics; who owned it writes no more.
+        """Become the owner of a partition number, of all its topics: the last owner writes no more.
 
         `decode` is for records that wait; it may know newer schemas. Raises: Unavailable.
         """

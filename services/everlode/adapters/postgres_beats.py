@@ -34,7 +34,7 @@ class Beats(Projection):
         """Upsert beats of miners, in order; older stamps change nothing. Raises: Unavailable.
 
         `pace` is event time over wall time between its last two beats, so that a window in
-        event time can be told in beats, however fast the work is paced.
+        event time can be counted in heartbeats, however fast the work is paced.
         """
         with translated("writing beats"), self._db.transaction(), self._db.cursor() as cursor:
             cursor.executemany(
