@@ -100,7 +100,7 @@ def put_beats(lab: Lab, beaten: list[Beat]) -> None:
     projector = Projector(lab.home(), TOPOLOGY)
     raws = lab.records(topic, TOPOLOGY.partitions)
     for start in (0, len(raws) // 2):  # read again from the middle: it changes nothing
-        projector.beats([Message(*raw[:5], raw.headers) for raw in raws[start:]])
+        projector.heartbeats([Message(*raw[:5], raw.headers) for raw in raws[start:]])
     projector._beats_db.close()
 
 

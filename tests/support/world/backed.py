@@ -31,7 +31,7 @@ from everlode.events.catalogue import FACT_COMPONENTS
 from everlode.events.stamp import stamp_at
 from everlode.projection.tables import COMPONENTS
 from everlode.projector.bulk import catch_up
-from everlode.projector.worker import ALONE, Home, Outside, PartitionWorker
+from everlode.projector.worker import NOTHING_OUTSIDE, Home, Outside, PartitionWorker
 from everlode.stack import NativeStack
 from everlode.stack.native.supervisor import save_options
 from everlode.state.dispatch import component_of_state
@@ -184,7 +184,7 @@ class Backed:
         source = Source("eu", self.bootstrap, self.conninfo, TOPOLOGY)
         return create_backup(source, self.store, self.keys)
 
-    def project(self, *, without: Sequence[str] = (), outside: Outside = ALONE) -> int:
+    def project(self, *, without: Sequence[str] = (), outside: Outside = NOTHING_OUTSIDE) -> int:
         """Bring the current generation to the ends of the logs; returns the generation.
 
         `without`: components whose facts are not read this time.
