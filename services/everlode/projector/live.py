@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from everlode.adapters.kafka import Raw
-from everlode.adapters.postgres_beats import Beats
+from everlode.adapters.postgres_heartbeats import Heartbeats
 from everlode.agents.projection import Message
 from everlode.avro.codec import Codec
 from everlode.errors import ContractError
@@ -44,8 +44,8 @@ class Projector:
         self._codec = Codec()
         learn = learner(home.bootstrap, topology.origins, home.node_id)
         self._outside = outside._replace(learn=learn)
-        self._beats_db = Beats(home.conninfo, home.generation, home.node_id)
-        self._beats_db.create()
+        self._heartbeats_db = Heartbeats(home.conninfo, home.generation, home.node_id)
+        self._heartbeats_db.create()
 
     def _take(self, partition: int) -> PartitionWorker:
         return PartitionWorker(self.home, partition, self.topics, self._outside)
@@ -83,6 +83,6 @@ class Projector:
                 )  # fmt: skip
                 miners.setdefault(envelope.aggregate_id, [])[1:] = [beat]  # the first and the last
         if rows:
-            self._beats_db.nodes(rows)
+            self._heartbeats_db.nodes(rows)
         if miners:
-            self._beats_db.miners([beat for found in miners.values() for beat in found])
+            self._heartbeats_db.miners([beat for found in miners.values() for beat in found])
