@@ -81,8 +81,8 @@ def read_all(bootstrap: str, topic: str) -> dict[str, bytes | None]:
     try:
         metadata = consumer.list_topics(topic, timeout=READ_S).topics[topic]
         if metadata.error is None:
-            places = {(topic, partition): 0 for partition in metadata.partitions}
-            for message in to_end(consumer, places, bootstrap):
+            starts = {(topic, partition): 0 for partition in metadata.partitions}
+            for message in to_end(consumer, starts, bootstrap):
                 key = message.key()
                 if key is not None:
                     latest[key.decode(errors="replace")] = message.value()
@@ -109,16 +109,16 @@ def reader(bootstrap: str) -> Consumer:
 
 
 def to_end(
-    consumer: Consumer, places: Mapping[tuple[str, int], int], bootstrap: str
+    consumer: Consumer, starts: Mapping[tuple[str, int], int], bootstrap: str
 ) -> Iterator[Message]:
     """Records from each (topic, partition) → offset to the partition's end as it is now.
 
-    The client notifies the end, not the offsets: transaction markers are no records.
+    The client reports the end; offsets do not show it: transaction markers are no records.
 
     Raises: Unavailable: an end is not reached in time.
     """
-    waiting = set(places)
-    consumer.assign([TopicPartition(t, p, offset) for (t, p), offset in places.items()])
+    waiting = set(starts)
+    consumer.assign([TopicPartition(t, p, offset) for (t, p), offset in starts.items()])
     deadline = time.monotonic() + READ_S
     while waiting:
         if time.monotonic() > deadline:

@@ -62,19 +62,7 @@ def run_projector(region: str, node_id: str, endpoints: Endpoints) -> None:
     group = f"projector.{region}.g{generation}"
     if not group_members(place.kafka_bootstrap, group):
         _begin(projector, group, report)
-    heartbeats = [fact_topic(o, "heartbeats") for o in topology.origins]
-    agents = ProjectionAgents(
-        group,
-        place.kafka_bootstrap,
-        projector.topics,
-        heartbeats,
-        Effects(
-            projector.apply,
-            projector.heartbeats,
-            projector.assignment.assign,
-            projector.assignment.reconcile,
-        ),
-    )
+    agents = _agents(projector, group)
     report(ProcessReady())
     overtaken = threading.Event()
     threading.Thread(
@@ -100,6 +88,22 @@ def _end_when_overtaken(
         time.sleep(OVERTAKEN_S)
     overtaken.set()
     os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _agents(projector: Projector, group: str) -> ProjectionAgents:
+    """The Faust app of the group, with what this projector does."""
+    return ProjectionAgents(
+        group,
+        projector.home.bootstrap,
+        projector.topics,
+        [fact_topic(o, "heartbeats") for o in projector.topology.origins],
+        Effects(
+            projector.apply,
+            projector.heartbeats,
+            projector.assignment.assign,
+            projector.assignment.reconcile,
+        ),
+    )
 
 
 def _begin(projector: Projector, group: str, report: Sink) -> None:
