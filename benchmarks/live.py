@@ -21,7 +21,8 @@ from pathlib import Path
 import psycopg
 
 from benchmarks.result import MIN_ROUNDS, write
-from everlode.adapters.kafka import Reader, Record, Writer
+from everlode.adapters.kafka import Reader, Record
+from everlode.adapters.kafka_writer import Writer
 from everlode.adapters.postgres_read import current_generation
 from everlode.avro.cloudevents import event_headers
 from everlode.avro.codec import encode_fact

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 from confluent_kafka import Producer
 
-from everlode.adapters.kafka_admin import alter_topic
+from everlode.adapters.kafka_topics import alter_topic
 from everlode.errors import Unavailable
 from everlode.topics.names import dead_letter_topic, fact_topic
 from tests.support.world.projected import Lab, as_other, histories

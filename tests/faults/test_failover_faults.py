@@ -21,7 +21,8 @@ from typing import Any, TypeVar
 
 import pytest
 
-from everlode.adapters.kafka_control import ControlFollower, ControlLog
+from everlode.adapters.kafka_control import ControlLog
+from everlode.adapters.kafka_follower import ControlFollower
 from everlode.avro.codec import Codec
 from everlode.control.fold import ControlState
 from everlode.events import commands as c

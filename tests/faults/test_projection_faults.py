@@ -12,7 +12,8 @@ from confluent_kafka import OFFSET_END, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from everlode.adapters.clock import WallClock
-from everlode.adapters.kafka import Indefinite, Raw, Record, Writer
+from everlode.adapters.kafka import Raw, Record
+from everlode.adapters.kafka_writer import Indefinite, Writer
 from everlode.agents.projection import Message
 from everlode.avro.codec import MARKER, Codec, encode_fact
 from everlode.errors import FencedOut, Unavailable
@@ -147,7 +148,7 @@ def test_gap_is_told_on_the_health_topic_once_even_by_one_that_was_killed_tellin
 ) -> None:
     """In `seq` and in versions; told before PostgreSQL knows it, so that no gap stays untold."""
     signals = SignalWriter(lab.bootstrap, "eu.1", WallClock())
-    outside = Outside(found=Findings("eu.1", signals))
+    outside = Outside(problems=Findings("eu.1", signals))
     facts = renamed("tasks", "told")
     lab.project()
     lab.append("tasks", lab.fact("tasks", facts[1], skip=2), lab.fact("tasks", facts[2]))
@@ -432,12 +433,12 @@ def test_unknown_schema_is_waited_for_and_quarantined_only_when_it_does_not_come
     value = newer_deposit(lab, "late", 2)
     lab.append("miners", first, ("late", value), ("late", MARKER + b"nobody's" + value[10:]))
     projector = Projector(lab.home("one"), TOPOLOGY)
-    projector.held.assigned({0})
+    projector.assignment.assign({0})
     raws = lab.records(fact_topic("eu.1", "miners"))[-3:]
     projector.apply(0, [Message(*raw[:5], raw.headers) for raw in raws])
-    projector.held.assigned(())
-    projector.held.settle(0)
-    projector._beats_db.close()
+    projector.assignment.assign(())
+    projector.assignment.reconcile(0)
+    projector._heartbeats_db.close()
     [letter] = lab.dead("miners")[before:]
     assert dict(letter.headers)["dlt-code"] == b"unknown_schema"
     assert lab.version("miners", "late") == 2

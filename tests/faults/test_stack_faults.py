@@ -21,12 +21,8 @@ import pytest
 from confluent_kafka import Consumer, Producer
 from minio import Minio
 
-from everlode.adapters.kafka_admin import (
-    alter_topic,
-    delete_topics,
-    ensure_topics,
-    state_generations,
-)
+from everlode.adapters.kafka_admin import state_generations
+from everlode.adapters.kafka_topics import alter_topic, delete_topics, ensure_topics
 from everlode.cli.main import run
 from everlode.errors import ConfigError, Locked, NotFound, Unavailable
 from everlode.stack import Endpoints, Limits, NativeStack

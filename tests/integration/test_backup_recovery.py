@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 
-from everlode.adapters.kafka import Record, Writer
-from everlode.adapters.kafka_admin import ensure_topics
+from everlode.adapters.kafka import Record
 from everlode.adapters.kafka_sender import Sender
-from everlode.adapters.postgres import Projection
+from everlode.adapters.kafka_topics import ensure_topics
+from everlode.adapters.kafka_writer import Writer
+from everlode.adapters.postgres_next import NextGeneration
 from everlode.adapters.postgres_read import current_generation
 from everlode.avro.codec import encode_fact, encode_state
 from everlode.backup import create, cut
@@ -67,7 +68,7 @@ def recovered(region: Backed, work: Path, plan: RecoveryPlan = PLAN) -> Recovery
 def from_scratch(region: Backed, generation: int) -> Rows:
     """What a projector makes of the whole log, in a generation of its own."""
     ensure_topics(region.bootstrap, state_topics(TOPOLOGY, "eu", generation))
-    db = Projection(region.conninfo, generation, "oracle")
+    db = NextGeneration(region.conninfo, generation, "oracle")
     db.create()
     topics = fact_topics(TOPOLOGY)
     home = Home("eu", region.bootstrap, region.conninfo, generation, "oracle")
@@ -314,7 +315,7 @@ def test_facts_that_wait_in_the_projector_wait_in_the_recovered_one(
     result = recovered(region, tmp_path / "work")
     assert not result.held, result.components
     assert region.rows()[key][0] == 1
-    db = Projection(region.conninfo, result.generation, "test")
+    db = NextGeneration(region.conninfo, result.generation, "test")
     assert db.query("select key from {g}.problems where kind = 'fenced'") == []
     assert db.query("select count(*) from {g}.parked") == [(0,)]
     db.close()
@@ -324,7 +325,7 @@ def test_deletion_whose_tombstone_is_compacted_away_is_in_the_backup(
     region: Backed, tmp_path: Path
 ) -> None:
     region.project()
-    db = Projection(region.conninfo, current_generation(region.conninfo), "test")
+    db = NextGeneration(region.conninfo, current_generation(region.conninfo), "test")
     db.bury("tasks", 1, [("long-gone", 7, "its-event")])
     db.close()
     (entry,) = (o for o in region.create().objects if (o.component, o.partition) == (DELETED, 1))
@@ -345,7 +346,7 @@ def test_last_backup_is_the_latest_though_the_clock_went_back(
 def test_state_topic_that_went_back_is_refused_by_the_backup(region: Backed) -> None:
     """state_regression: a stalled projector's old record, put there past every fence."""
     generation = current_generation(region.conninfo)
-    db = Projection(region.conninfo, generation, "test")
+    db = NextGeneration(region.conninfo, generation, "test")
     ((key, partition, doc),) = db.query(
         "select key, part, doc from {g}.tasks where version > 1 order by key limit 1"
     )

@@ -9,7 +9,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from everlode.adapters.kafka_control import ControlFollower, ControlLog
+from everlode.adapters.kafka_control import ControlLog
+from everlode.adapters.kafka_follower import ControlFollower
 from everlode.avro.codec import encode_fact
 from everlode.control.fold import ControlState
 from everlode.errors import IntegrityError, Unavailable

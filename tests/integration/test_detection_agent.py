@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 import pytest
 from confluent_kafka import Producer
 
-from everlode.adapters.kafka_admin import ensure_topics
+from everlode.adapters.kafka_topics import ensure_topics
 from everlode.avro.codec import Codec, encode_fact
 from everlode.events.barriers import Barrier
 from everlode.events.base import Envelope, Event, Fact

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from everlode.adapters.kafka_control import ControlFollower, ControlLog
+from everlode.adapters.kafka_control import ControlLog
+from everlode.adapters.kafka_follower import ControlFollower
 from everlode.events.control import ScopeAssigned
 from everlode.sdk import Endpoints
 from everlode.stack import NativeStack

@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
-from everlode.adapters.postgres import Projection, Taken
+from everlode.adapters.postgres import Taken
+from everlode.adapters.postgres_next import NextGeneration
 from everlode.adapters.postgres_read import current_generation
 from everlode.errors import FencedOut, NotFound, Precondition, Unavailable
-from everlode.projection.fold import UNKNOWN, Incoming, Known, Outcome, PartitionFold, Position
+from everlode.projection.fold import UNKNOWN, Incoming, Known, Outcome, PartitionFold, Prefix
 from everlode.projection.tables import row
 from everlode.stack import NativeStack
 from tests.support.world.projecting import COMPONENTS, fact, incoming, opened, topic_of
@@ -28,10 +29,10 @@ class Base:
     def __init__(self, conninfo: str) -> None:
         self.conninfo = conninfo
         self.number = next(_numbers)
-        self.open: list[Projection] = []
+        self.open: list[NextGeneration] = []
 
-    def projection(self, owner: str) -> Projection:
-        made = Projection(self.conninfo, self.number, owner)
+    def projection(self, owner: str) -> NextGeneration:
+        made = NextGeneration(self.conninfo, self.number, owner)
         self.open.append(made)
         return made
 
@@ -57,9 +58,7 @@ class Owner:
 
     def take(self, *batch: Incoming) -> Outcome:
         """Fold a batch and write what came of it."""
-        before = {
-            t: Position(p.seq, p.stamp, p.next_offset) for t, p in self.fold.positions.items()
-        }
+        before = {t: Prefix(p.seq, p.stamp, p.next_offset) for t, p in self.fold.positions.items()}
         known = self.db.known(PartitionFold.keys(list(batch)))
         outcome = self.fold.fold(list(batch), known)
         rows: dict[str, list[tuple[Any, ...]]] = {}
@@ -142,9 +141,9 @@ def test_what_waits_and_what_was_opened_survive_their_owner(base: Base) -> None:
 def test_batch_that_fails_leaves_nothing_of_itself(base: Base) -> None:
     owner = Owner(base, "one")
     known = owner.take(incoming("miners", 0, fact("miners", "a", 1, 1))).changed["miners", "a"]
-    good, position = row("miners", "a", known._replace(version=2)), Position(9, 9, 9)
+    good, position = row("miners", "a", known._replace(version=2)), Prefix(9, 9, 9)
     owner.fold.positions[topic_of("miners")] = position
-    before = {topic_of("miners"): Position(1, 1 << 16, 1)}
+    before = {topic_of("miners"): Prefix(1, 1 << 16, 1)}
     with pytest.raises(Exception, match="null value"):
         owner.db.apply(
             owner.fold, before, Outcome(), {"miners": [good, (None, *good[1:])]}, {}, "live"
@@ -158,7 +157,7 @@ def test_tables_made_by_many_at_once_are_made_once(base: Base) -> None:
     many = [base.projection(f"p{n}") for n in range(6)]
     base.open[0].drop()
     with ThreadPoolExecutor(6) as pool:
-        list(pool.map(Projection.create, many))
+        list(pool.map(NextGeneration.create, many))
     assert many[0].query("select count(*) from {g}.miners") == [(0,)]
 
 
@@ -172,13 +171,13 @@ def test_restored_states_are_loaded_again_after_clearing_and_deletions_stay(base
     donor.db.bury("miners", 0, [("gone", 7, "e"), ("a", 9, "e")])
     donor.db.reopen([("eu.1.miners", 0, "miner-registry/eu", 3)])
     donor.db.reopen([("eu.1.miners", 0, "miner-registry/eu", 2)])
-    donor.db.place(0, {"eu.1.miners": Position(50, 60, 70)})
+    donor.db.place(0, {"eu.1.miners": Prefix(50, 60, 70)})
     heir = Owner(base, "heir")
     known = heir.db.known([("miners", "gone"), ("miners", "a")])
     assert known["miners", "gone"] == Known(None, 7, "e")
     assert known["miners", "a"].version == 1  # a state that is there is not buried
     assert heir.taken.opened == {("eu.1.miners", "miner-registry/eu"): 3}
-    assert heir.taken.positions["eu.1.miners"] == Position(50, 60, 70)
+    assert heir.taken.positions["eu.1.miners"] == Prefix(50, 60, 70)
     assert list(heir.db.unpublished(0)) == []
     late = heir.take(incoming("miners", 70, fact("miners", "gone", 7, 51, epoch=3)))
     assert (late.changed, late.folded) == ({}, 0)
@@ -190,7 +189,7 @@ def test_generation_is_switched_forwards_only(base: Base) -> None:
     try:
         db.switch()
         assert current_generation(conninfo) == db.generation
-        old = Projection(conninfo, 1, "old")
+        old = NextGeneration(conninfo, 1, "old")
         base.open.append(old)
         with pytest.raises(Precondition, match="a later one is current"):
             old.switch()
@@ -200,12 +199,12 @@ def test_generation_is_switched_forwards_only(base: Base) -> None:
 
 
 def test_missing_generation_and_missing_server_are_named(base: Base) -> None:
-    nowhere = Projection(base.conninfo, 99_999, "x")
+    nowhere = NextGeneration(base.conninfo, 99_999, "x")
     base.open.append(nowhere)
     with pytest.raises(NotFound) as missing:
         nowhere.query("select * from {g}.tasks")
     assert (missing.value.code, "g99999" in missing.value.message) == ("no_projection", True)
     with pytest.raises(Unavailable) as gone:
-        Projection("postgresql://nobody:s3cret@127.0.0.1:1/none", 1, "x")
+        NextGeneration("postgresql://nobody:s3cret@127.0.0.1:1/none", 1, "x")
     assert gone.value.code == "postgres"
     assert "s3cret" not in gone.value.message

@@ -11,7 +11,8 @@ import pytest
 from confluent_kafka import Consumer, Producer
 from minio import Minio
 
-from everlode.adapters.kafka_admin import admin_client, alter_topic, diff_topics, ensure_topics
+from everlode.adapters.kafka_admin import admin_client, diff_topics
+from everlode.adapters.kafka_topics import alter_topic, ensure_topics
 from everlode.adapters.mirror_lag import flow_lag
 from everlode.adapters.mirror_status import flow_state
 from everlode.errors import ConfigError

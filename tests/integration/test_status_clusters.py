@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from everlode.adapters.postgres import Projection
-from everlode.adapters.postgres_beats import Beats
+from everlode.adapters.postgres_heartbeats import Heartbeats
 from everlode.agents.projection import Message
 from everlode.avro.codec import encode_fact
 from everlode.cli.main import run
@@ -100,8 +100,8 @@ def put_beats(lab: Lab, beaten: list[Beat]) -> None:
     projector = Projector(lab.home(), TOPOLOGY)
     raws = lab.records(topic, TOPOLOGY.partitions)
     for start in (0, len(raws) // 2):  # read again from the middle: it changes nothing
-        projector.beats([Message(*raw[:5], raw.headers) for raw in raws[start:]])
-    projector._beats_db.close()
+        projector.heartbeats([Message(*raw[:5], raw.headers) for raw in raws[start:]])
+    projector._heartbeats_db.close()
 
 
 @pytest.fixture(scope="module")
@@ -274,7 +274,7 @@ def _beat(node: str, kind: str, role: str, epoch: int, at_ms: int, **more: Any) 
 
 
 def test_nodes_primary_and_health_come_from_beats_and_the_control_log(lab: Lab) -> None:
-    db = Beats(lab.conninfo, lab.generation, "test")
+    db = Heartbeats(lab.conninfo, lab.generation, "test")
     beats = [
         _beat("eu-tm-1", "task-manager", "primary", 1, NOW_MS - 60_000),
         _beat("eu-tm-2", "task-manager", "primary", 2, BEAT_MS),
@@ -359,7 +359,7 @@ def test_figures_are_synced_up_to_the_oldest_of_the_partitions_last_stamps(
 def test_node_is_shown_as_its_last_beat_says(lab: Lab) -> None:
     node = _beat("eu-mr-7", "miner-registry", "primary", 4, BEAT_MS)
     other = _beat("eu-mr-8", "miner-registry", "secondary", 0, BEAT_MS)
-    db = Beats(lab.conninfo, lab.generation, "test")
+    db = Heartbeats(lab.conninfo, lab.generation, "test")
     db.nodes({row[0]: row for row in (node, other)})
     db.close()
     for it in asked(lab):

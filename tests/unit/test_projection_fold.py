@@ -19,7 +19,7 @@ from everlode.projection.fold import (
     Known,
     Outcome,
     PartitionFold,
-    Position,
+    Prefix,
 )
 from everlode.projection.tables import Gone, column_names, row
 
@@ -285,7 +285,7 @@ def test_barriers_move_positions_and_nothing_else() -> None:
 
 
 def test_missing_before_names_what_to_read_back() -> None:
-    fold = PartitionFold(0, {TOPIC: Position(4, 1004, 7)}, {}, [])
+    fold = PartitionFold(0, {TOPIC: Prefix(4, 1004, 7)}, {}, [])
     tape = Tape()
     tape.seq = 4
     assert fold.missing_before([tape.put("t", 1, SUBMITTED)]) == {}
@@ -329,4 +329,4 @@ def test_any_batches_any_order_of_keys_any_restarts_give_the_same_states(
     }  # fmt: skip
     assert all(k.state is not None and k.state.status == "cancelled" for k in store.states.values())
     assert store.parked == {}
-    assert store.fold.positions[TOPIC] == Position(18, 1018, 18)
+    assert store.fold.positions[TOPIC] == Prefix(18, 1018, 18)

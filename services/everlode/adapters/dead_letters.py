@@ -1,4 +1,18 @@
-"""Keeps what a consumer cannot take, with where it came from. Shell."""
+"""Keeps what a consumer cannot take, with where it came from.
+
+Theory of operation. A record that a consumer cannot take would either stop its stream for ever or
+be lost. So the record, as it was, goes to `dlt.<consumer>.<topic>`, and the stream goes on:
+
+    eu.1.tasks   7   8   x   10        the projector folds 7, 8 and 10
+                         |
+    dlt.projector.eu.1.tasks  x        headers: eu.1.tasks, partition 0, offset 9, the error
+
+  1. `add`: the letter is sent; the same record again, while it is on its way, is the same letter;
+  2. `deliver`: wait until the broker has all letters; those that it has not are sent again;
+  3. the consumer's position passes the record (must come after 2: what is passed is kept).
+A consumer that is killed between 2 and 3 reads the record again and writes its letter again: the
+headers tell that both are of one record. Shell.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +29,8 @@ LARGEST = 900_000
 """Bytes of a value that is kept; a larger one, with its new headers, would not fit its topic."""
 LARGEST_KEY = LARGEST_HEADERS = 30_000
 """Bytes of a key, and of all headers together; larger ones are left out too."""
-_Place = tuple[str, int, int]
+_Source = tuple[str, int, int]
+"""Topic, partition and offset that a letter is of."""
 
 
 class DeadLetters:
@@ -26,11 +41,11 @@ class DeadLetters:
 
     def __init__(self, sender: Sender, consumer: str) -> None:
         self._sender, self._consumer = sender, consumer
-        self._missing: dict[_Place, Record] = {}
+        self._missing: dict[_Source, Record] = {}
         self._why = ""
 
     def add(self, raw: Raw, error: EverlodeError) -> None:
-        """Send a record, key, value and headers as they were, or why not.
+        """1. Send a record, key, value and headers as they were, or why not.
 
         The same one again is the same letter.
         """
@@ -50,26 +65,26 @@ class DeadLetters:
         record = Record(topic, 0, key, value, [*headers, *found])
         self._send((raw.topic, raw.partition, raw.offset), record)
 
-    def _send(self, place: _Place, record: Record) -> None:
-        self._missing[place] = record
-        self._sender.send(record, partial(self._done, place))
+    def _send(self, source: _Source, record: Record) -> None:
+        self._missing[source] = record
+        self._sender.send(record, partial(self._done, source))
 
-    def _done(self, place: _Place, error: Any, _: Any) -> None:
+    def _done(self, source: _Source, error: Any, _: Any) -> None:
         if error is None:
-            self._missing.pop(place, None)
+            self._missing.pop(source, None)
         else:
             self._why = error.str()
 
-    def settle(self, timeout_s: float) -> None:
-        """Wait until all are there. Raises: Unavailable: some are not; they are sent again."""
+    def deliver(self, timeout_s: float) -> None:
+        """2. Wait until all are there. Raises: Unavailable: some are not; they are sent again."""
         if not self._missing:
             return
         self._sender.flush(timeout_s)
         missing = dict(self._missing)
         if missing:
             why = self._why or "no answer in time"
-            for place, record in missing.items():
-                self._send(place, record)
+            for source, record in missing.items():
+                self._send(source, record)
             topic = next(iter(missing.values())).topic
             raise Unavailable(
                 f"{topic}: {len(missing)} dead letters could not be written: {why}",

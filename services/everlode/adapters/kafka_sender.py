@@ -6,7 +6,8 @@ from typing import Any
 
 from confluent_kafka import Producer
 
-from everlode.adapters.kafka import MESSAGE_BYTES, Record, produce
+from everlode.adapters.kafka import Record
+from everlode.adapters.kafka_writer import MESSAGE_BYTES, produce
 
 
 class Sender:

@@ -49,10 +49,10 @@ def stored_offsets(bootstrap: str, source: str) -> dict[tuple[str, int], int]:
         if value is None:
             continue
         try:
-            connector, place = json.loads(key)
+            connector, copied = json.loads(key)
             if connector == "MirrorSourceConnector":
                 offset = json.loads(value)["offset"]
-                stored[str(place["topic"]), int(place["partition"])] = int(offset)
+                stored[str(copied["topic"]), int(copied["partition"])] = int(offset)
         except (ValueError, KeyError, TypeError) as exc:
             raise ContractError(f"{topic}: {key}: {exc!r}") from exc
     return stored
@@ -69,17 +69,14 @@ def flow_lag(
     consumer = reader(bootstraps[source])
     try:
         known = consumer.list_topics(timeout=READ_S).topics
-        places = {
+        starts = {
             (topic, partition): stored.get((topic, partition), -1) + 1
             for topic in topics
             if topic in known
             for partition in known[topic].partitions
         }
-        ends = {
-            place: consumer.get_watermark_offsets(TopicPartition(*place), READ_S)[1]
-            for place in places
-        }
-        near = {p: at for p, at in places.items() if 0 < ends[p] - at <= _COUNTED}
+        ends = {at: consumer.get_watermark_offsets(TopicPartition(*at), READ_S)[1] for at in starts}
+        near = {at: start for at, start in starts.items() if 0 < ends[at] - start <= _COUNTED}
         counted = Counter(
             (str(m.topic()), int(m.partition() or 0))
             for m in to_end(consumer, near, bootstraps[source])
@@ -89,21 +86,19 @@ def flow_lag(
     finally:
         consumer.close()
     return [
-        _lag(
-            source, target, place, (places[place], ends[place]), counted if place in near else None
-        )
-        for place in sorted(places)
+        _lag(source, target, at, (starts[at], ends[at]), counted if at in near else None)
+        for at in sorted(starts)
     ]
 
 
 def _lag(
     source: str,
     target: str,
-    place: tuple[str, int],
+    at: tuple[str, int],
     offsets: tuple[int, int],
     counted: Mapping[tuple[str, int], int] | None,
 ) -> PartitionLag:
     distance = max(0, offsets[1] - offsets[0])
     exact = counted is not None or distance == 0
-    records = distance if counted is None else counted.get(place, 0)
-    return PartitionLag(source, target, *place, *offsets, records, exact)
+    records = distance if counted is None else counted.get(at, 0)
+    return PartitionLag(source, target, *at, *offsets, records, exact)

@@ -1,4 +1,4 @@
-"""What MirrorMaker 2 says of its flows, read from its status topic on the target cluster.
+"""What MirrorMaker 2 reports of its flows, read from its status topic on the target cluster.
 
 Its layout (`mm2-status.<source>.internal`, compacted, JSON) is Connect's, no public contract:
 tested against a running MirrorMaker. Invariant: an unreadable record is an error, never "running".
@@ -32,13 +32,13 @@ class FlowState(NamedTuple):
     trace: str = ""
     """First line of the failure, if a part has failed."""
     stands_still: bool = False
-    """It has records to copy, and was seen to copy none: what it says of itself may be old."""
+    """It has records to copy, and was seen to copy none: what it reports of itself may be old."""
 
     @property
     def runs(self) -> bool:
-        """True when the connector and its tasks (at least one) say so, and what comes is copied."""
-        said = self.connector == "RUNNING" and set(self.tasks) == {"RUNNING"}
-        return said and not self.stands_still
+        """True when connector and tasks (at least one) report it, and what comes is copied."""
+        reported = self.connector == "RUNNING" and set(self.tasks) == {"RUNNING"}
+        return reported and not self.stands_still
 
 
 def flow_state(bootstrap: str, source: str, target: str) -> FlowState:
@@ -81,8 +81,8 @@ def read_all(bootstrap: str, topic: str) -> dict[str, bytes | None]:
     try:
         metadata = consumer.list_topics(topic, timeout=READ_S).topics[topic]
         if metadata.error is None:
-            places = {(topic, partition): 0 for partition in metadata.partitions}
-            for message in to_end(consumer, places, bootstrap):
+            starts = {(topic, partition): 0 for partition in metadata.partitions}
+            for message in to_end(consumer, starts, bootstrap):
                 key = message.key()
                 if key is not None:
                     latest[key.decode(errors="replace")] = message.value()
@@ -94,7 +94,7 @@ def read_all(bootstrap: str, topic: str) -> dict[str, bytes | None]:
 
 
 def reader(bootstrap: str) -> Consumer:
-    """A consumer of committed records that joins no group and says where a partition ends."""
+    """A consumer of committed records, in no group, that is notified where a partition ends."""
     return Consumer(
         {
             "bootstrap.servers": bootstrap,
@@ -109,16 +109,16 @@ def reader(bootstrap: str) -> Consumer:
 
 
 def to_end(
-    consumer: Consumer, places: Mapping[tuple[str, int], int], bootstrap: str
+    consumer: Consumer, starts: Mapping[tuple[str, int], int], bootstrap: str
 ) -> Iterator[Message]:
     """Records from each (topic, partition) → offset to the partition's end as it is now.
 
-    The end is told by the client, not by offsets: transaction markers are no records.
+    The client reports the end; offsets do not show it: transaction markers are no records.
 
     Raises: Unavailable: an end is not reached in time.
     """
-    waiting = set(places)
-    consumer.assign([TopicPartition(t, p, offset) for (t, p), offset in places.items()])
+    waiting = set(starts)
+    consumer.assign([TopicPartition(t, p, offset) for (t, p), offset in starts.items()])
     deadline = time.monotonic() + READ_S
     while waiting:
         if time.monotonic() > deadline:

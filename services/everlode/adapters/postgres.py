@@ -1,6 +1,6 @@
 """The projection's PostgreSQL: rows and positions in one transaction, guarded.
 
-Invariants: a row only moves to a greater (epoch, version) (a deleted row keeps its version); a
+Invariants: a row only moves to a greater version (a deleted one keeps its version); a
 position moves only from where its owner left it (compare-and-set), so a projector that was
 stopped and has lost its partition changes nothing. Shell.
 """
@@ -13,16 +13,15 @@ from typing import Any, NamedTuple
 from everlode.adapters.postgres_batch import Batch
 from everlode.adapters.postgres_read import Generation, translated
 from everlode.avro.codec import Codec
-from everlode.errors import Precondition
 from everlode.events.base import Fact
-from everlode.projection.fold import UNKNOWN, Incoming, Key, Known, Outcome, PartitionFold, Position
-from everlode.projection.tables import COMPONENTS, column_names, ddl, row
+from everlode.projection.fold import UNKNOWN, Incoming, Key, Known, Outcome, PartitionFold, Prefix
+from everlode.projection.tables import COMPONENTS, ddl
 
 
 class Taken(NamedTuple):
     """What a projector finds when it takes a partition number over."""
 
-    positions: dict[str, Position]
+    positions: dict[str, Prefix]
     opened: dict[tuple[str, str], int]
     parked: list[Incoming]
 
@@ -49,7 +48,7 @@ class Projection(Generation):
     def take(
         self, partition: int, topics: Sequence[str], decode: Callable[[bytes], Fact] | None = None
     ) -> Taken:
-        """Become the owner of a partition number, of all its topics; who owned it writes no more.
+        """Become the owner of a partition number, of all its topics: the last owner writes no more.
 
         `decode` is for records that wait; it may know newer schemas. Raises: Unavailable.
         """
@@ -85,7 +84,7 @@ class Projection(Generation):
                 (partition,),
             ).fetchall()
         return Taken(
-            {t: Position(s, st, o) for t, s, st, o in rows},
+            {t: Prefix(s, st, o) for t, s, st, o in rows},
             {(t, s): e for t, s, e in opened},
             [Incoming(t, o, decode(bytes(v)), bytes(v)) for t, o, v in parked],
         )
@@ -142,7 +141,7 @@ class Projection(Generation):
     def apply(
         self,
         fold: PartitionFold,
-        before: Mapping[str, Position],
+        before: Mapping[str, Prefix],
         outcome: Outcome,
         rows: Mapping[str, Sequence[tuple[Any, ...]]],
         published: Mapping[str, int],
@@ -155,89 +154,3 @@ class Projection(Generation):
         """
         with translated("writing a batch"):
             self._batch.write(fold, before, outcome, rows, published, counter)
-
-    # -- generations -------------------------------------------------------------------------
-
-    def load(self, component: str, states: Iterable[tuple[str, Known]]) -> int:
-        """Put restored states into an empty table; returns how many. Raises: Unavailable."""
-        columns = ", ".join(column_names(component))
-        count = 0
-        with (
-            translated("loading states"),
-            self._db.transaction(),
-            self._db.cursor() as cursor,
-            cursor.copy(self._sql(f"copy {{g}}.{{c}} ({columns}) from stdin", component)) as copy,
-        ):
-            for key, known in states:
-                copy.write_row(row(component, key, known))
-                count += 1
-        return count
-
-    def clear(self, component: str) -> None:
-        """Empty a component's table, so that loading it can be done again."""
-        with translated("emptying a table"):
-            self._db.execute(self._sql("truncate {g}.{c}", component))
-
-    def bury(self, component: str, partition: int, deleted: Iterable[tuple[str, int, str]]) -> None:
-        """Note restored deletions, (key, version, event id), so that nothing resurrects them."""
-        with translated("noting deletions"), self._db.transaction(), self._db.cursor() as cursor:
-            cursor.executemany(
-                self._sql(
-                    "insert into {g}.{c} (key, epoch, version, stamp, topic, part, seq, event_id,"
-                    " status, home) values (%s, 0, %s, 0, '', %s, 0, %s, 'deleted', '')"
-                    " on conflict (key) do nothing",
-                    component,
-                ),
-                [(key, version, partition, event_id) for key, version, event_id in deleted],
-            )
-
-    def park(self, partition: int, waiting: Iterable[tuple[str, int, bytes]]) -> None:
-        """Restore (topic, offset, fact): who takes the partition over finds them waiting."""
-        with translated("noting what waits"), self._db.transaction(), self._db.cursor() as cursor:
-            cursor.executemany(
-                self._sql("insert into {g}.parked values (%s, %s, %s, %s) on conflict do nothing"),
-                [(topic, partition, offset, value) for topic, offset, value in waiting],
-            )
-
-    def reopen(self, opened: Iterable[tuple[str, int, str, int]]) -> None:
-        """Restore (topic, partition, scope, epoch): what is below such an epoch is fenced."""
-        with translated("noting epochs"), self._db.transaction(), self._db.cursor() as cursor:
-            cursor.executemany(
-                self._sql(
-                    "insert into {g}.opened as o values (%s, %s, %s, %s) on conflict"
-                    " (topic, part, scope) do update set epoch = greatest(o.epoch, excluded.epoch)"
-                ),
-                list(opened),
-            )
-
-    def place(self, partition: int, positions: Mapping[str, Position]) -> None:
-        """Set where restored topics stand; what they hold counts as published."""
-        with translated("setting positions"), self._db.transaction():
-            for topic, p in positions.items():
-                self._db.execute(
-                    self._sql(
-                        "insert into {g}.positions values (%s, %s, %s, %s, %s, %s, %s)"
-                        " on conflict (topic, part) do update set seq = excluded.seq,"
-                        " stamp = excluded.stamp, next_offset = excluded.next_offset,"
-                        " published_seq = excluded.published_seq, owner = excluded.owner"
-                    ),
-                    (topic, partition, p.seq, p.stamp, p.next_offset, p.seq, self.owner),
-                )
-
-    def switch(self) -> None:
-        """Make this generation the current one. Idempotent.
-
-        Raises: Precondition: a later one is current.
-        """
-        with translated("switching"), self._db.transaction():
-            done = self._db.execute(
-                "update everlode.current set generation = %s where generation <= %s",
-                (self.generation, self.generation),
-            )
-        if not done.rowcount:
-            raise Precondition(f"generation {self.generation}: a later one is current")
-
-    def drop(self) -> None:
-        """Remove the generation, wherever it stands."""
-        with translated("dropping a generation"):
-            self._db.execute(self._sql("drop schema if exists {g} cascade"))

@@ -14,7 +14,7 @@ import psycopg
 from psycopg import sql
 
 from everlode.errors import FencedOut
-from everlode.projection.fold import Outcome, PartitionFold, Position
+from everlode.projection.fold import Outcome, PartitionFold, Prefix
 from everlode.projection.tables import column_names
 
 Rows = Mapping[str, Sequence[tuple[Any, ...]]]
@@ -52,7 +52,7 @@ class Batch:
     def write(
         self,
         fold: PartitionFold,
-        before: Mapping[str, Position],
+        before: Mapping[str, Prefix],
         outcome: Outcome,
         rows: Rows,
         published: Mapping[str, int],
@@ -69,10 +69,10 @@ class Batch:
             self._db.execute(self._sql(_COUNT), (counter, outcome.folded))
 
     def _move(
-        self, fold: PartitionFold, before: Mapping[str, Position], published: Mapping[str, int]
+        self, fold: PartitionFold, before: Mapping[str, Prefix], published: Mapping[str, int]
     ) -> None:
         """All positions, each from where its owner left it."""
-        start = Position()
+        start = Prefix()
         moves = [
             (topic, p.seq, p.stamp, p.next_offset, published.get(topic, 0),
              before.get(topic, start).seq)

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from everlode.adapters.kafka_admin import topic_ids
+from everlode.adapters.object_store import ObjectStore
 from everlode.adapters.postgres import Projection
 from everlode.adapters.postgres_read import current_generation
-from everlode.adapters.s3 import ObjectStore
 from everlode.avro import schemas
 from everlode.avro.codec import state_dict
 from everlode.backup.container import (

@@ -28,7 +28,7 @@ from everlode.events.base import Envelope
 from everlode.events.catalogue import STATE_COMPONENTS
 from everlode.events.stamp import millis_of
 from everlode.events.states import State
-from everlode.projection.fold import UNKNOWN, Incoming, Key, Known, Outcome, PartitionFold, Position
+from everlode.projection.fold import UNKNOWN, Incoming, Key, Known, Outcome, PartitionFold, Prefix
 from everlode.topics.names import state_topic
 from everlode.topics.place import placed
 
@@ -62,7 +62,7 @@ class PartitionCut:
 
     partition: int
     states: dict[Key, Known]
-    positions: dict[str, Position]
+    positions: dict[str, Prefix]
     opened: dict[tuple[str, str], int] = field(default_factory=dict)
     parked: list[Waiting] = field(default_factory=list)
 
@@ -262,7 +262,7 @@ class CutReader:
         """The cut with the facts of the window folded; None when the window is too short."""
         states, seen = dict(found.states), set[tuple[Key, int]]()
         notes, stamp = self.noted.parts[partition], self.chosen.stamp
-        begun: dict[str, Position] = {}
+        begun: dict[str, Prefix] = {}
         batch: list[Incoming] = []
         reopened: set[tuple[str, str]] = set()
         waits = {(w.topic, w.offset) for w in notes.parked}
@@ -272,7 +272,7 @@ class CutReader:
             within = envelope.stamp <= stamp and envelope.seq <= applied
             # the very first too: then nothing of the topic is in the cut
             if item.topic not in begun and (within or envelope.seq == 1):
-                begun[item.topic] = Position(envelope.seq - 1, 0, item.offset)
+                begun[item.topic] = Prefix(envelope.seq - 1, 0, item.offset)
             if isinstance(data, EpochOpened) and not within and envelope.seq <= applied:
                 reopened.update((item.topic, s.scope) for s in data.scopes)
             if (item.topic, item.offset) in waits:
@@ -308,7 +308,7 @@ class CutReader:
         found: Found,
         outcome: Outcome,
         seen: set[tuple[Key, int]],
-        begun: Mapping[str, Position],
+        begun: Mapping[str, Prefix],
     ) -> bool:
         """Whether the window held every fact that the states lack."""
         if any(wanted not in seen for wanted in found.jumps.items()):
@@ -333,7 +333,7 @@ class CutReader:
                     continue  # the projector quarantined it
                 yield Incoming(raw.topic, raw.offset, fact, raw.value or b"")
 
-    def _positions(self, partition: int, folded: Mapping[str, Position]) -> dict[str, Position]:
+    def _positions(self, partition: int, folded: Mapping[str, Prefix]) -> dict[str, Prefix]:
         """Where each topic stands at T: as folded, or as applied where nothing came after."""
         result = {}
         for topic in self._topics:
@@ -341,9 +341,9 @@ class CutReader:
             if topic in folded:
                 result[topic] = folded[topic]
             elif applied is not None:
-                result[topic] = Position(applied.seq, applied.stamp, 0)
+                result[topic] = Prefix(applied.seq, applied.stamp, 0)
             else:
-                result[topic] = Position()
+                result[topic] = Prefix()
         return result
 
 

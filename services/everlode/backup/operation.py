@@ -17,8 +17,9 @@ from contextlib import closing, contextmanager
 
 import psutil
 
-from everlode.adapters.kafka_control import ControlFollower, ControlLog
-from everlode.adapters.s3 import ObjectStore
+from everlode.adapters.kafka_control import ControlLog
+from everlode.adapters.kafka_follower import ControlFollower
+from everlode.adapters.object_store import ObjectStore
 from everlode.backup.create import Source, create_backup
 from everlode.backup.keys import DEFAULT_KEY, KeyRing
 from everlode.backup.manifest import Manifest, sha256_of

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from everlode.adapters.s3 import ObjectStore
+from everlode.adapters.object_store import ObjectStore
 from everlode.backup.container import Sums, open_sealed, read, staging
 from everlode.backup.create import load_manifest
 from everlode.backup.keys import KeyRing

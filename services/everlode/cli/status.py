@@ -85,7 +85,7 @@ def _chosen(name: str | None, known: tuple[str, ...], what: str) -> tuple[str, .
 
 def _control(endpoints: Endpoints) -> tuple[ControlState | None, dict[str, str]]:
     """The control log's word on who leads; without it the nodes' own beats are shown."""
-    from everlode.adapters.kafka_control import ControlFollower
+    from everlode.adapters.kafka_follower import ControlFollower
 
     if endpoints.control_bootstrap is None:
         return None, {}

@@ -17,8 +17,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from everlode.adapters.kafka_admin import delete_topics
-from everlode.adapters.kafka_control import ControlFollower
+from everlode.adapters.kafka_follower import ControlFollower
+from everlode.adapters.kafka_topics import delete_topics
 from everlode.adapters.s3 import S3Store
 from everlode.backup.keys import KeyRing
 from everlode.backup.manifest import Manifest

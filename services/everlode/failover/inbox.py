@@ -98,7 +98,7 @@ class Inbox:
             if found is not None:
                 yield found
         try:
-            self._letters.settle(LETTERS_S)
+            self._letters.deliver(LETTERS_S)
         except Unavailable as error:  # a failover must not wait for them; they are sent again
             self._report(Unanswered(error.code, error.message, error.hint))
         if not self._behind:

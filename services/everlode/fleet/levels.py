@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from everlode.adapters.kafka import Reader
-from everlode.adapters.kafka_control import ControlFollower
+from everlode.adapters.kafka_follower import ControlFollower
 from everlode.adapters.postgres_read import Generation
 from everlode.avro.codec import Codec
 from everlode.control.scopes import SCOPE_OF

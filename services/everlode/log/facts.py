@@ -12,7 +12,8 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from everlode.adapters.kafka import Raw, Reader, Record, Writer
+from everlode.adapters.kafka import Raw, Reader, Record
+from everlode.adapters.kafka_writer import Writer
 from everlode.avro.cloudevents import event_headers
 from everlode.avro.codec import Codec, encode_fact
 from everlode.errors import ContractError, FencedOut, IntegrityError

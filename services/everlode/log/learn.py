@@ -21,7 +21,7 @@ Learn = Callable[[Codec, bytes], bool]
 """Waits until the codec knows the fingerprint; false when its schema did not come."""
 
 
-def never(_: Codec, __: bytes) -> bool:
+def no_learning(_: Codec, __: bytes) -> bool:
     """Learns nothing: records of unknown schemas are quarantined at once."""
     return False
 

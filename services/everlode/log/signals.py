@@ -35,7 +35,7 @@ class SignalWriter:
         self._sender.send(Record(where, partition, key, made.value, made.headers))
 
     def foreign(self, error: ForeignRecord) -> None:
-        """Tell a record that its topic's one writer did not write; once, whoever meets it."""
+        """Publish a record that its topic's one writer did not write; each time the same event."""
         self.signal(
             error.found,
             topic="health",

@@ -19,7 +19,8 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from everlode.adapters.clock import Clock, WallClock
-from everlode.adapters.kafka_control import ControlFollower, ControlLog
+from everlode.adapters.kafka_control import ControlLog
+from everlode.adapters.kafka_follower import ControlFollower
 from everlode.control.fold import ControlState
 from everlode.control.roles import RoleChange, Roles
 from everlode.errors import ConfigError, Refusal, Unavailable

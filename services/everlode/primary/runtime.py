@@ -250,7 +250,7 @@ class Runtime:
         self._watch(epoch)
         if self._agent.leads(self.scope) != epoch:
             raise Unavailable("the lease ran out before the commit")
-        self._dead.settle(DEAD_LETTER_S)
+        self._dead.deliver(DEAD_LETTER_S)
         if batch.facts:  # what led to no fact may be read again: it leads to none again
             group = self._inputs.group_metadata() if self._read else None
             batch.committed(self._log.append(batch.facts, self._read, group))

@@ -1,4 +1,4 @@
-"""`everlode detector run`: where the detection agent starts from, and its own beats. Shell."""
+"""`everlode detector run`: where the detection agent starts from, and its own heartbeats. Shell."""
 
 from __future__ import annotations
 
@@ -7,13 +7,16 @@ import sys
 from everlode.agents.app import run_app
 from everlode.agents.detection import DetectionAgent
 from everlode.membership.agent import Identity, Load
-from everlode.processes.host import agent_of, place_of, say
+from everlode.processes.host import agent_of, place_of
 from everlode.settings.endpoints import Endpoints
 from everlode.settings.environment import settings
+from everlode.telemetry.entries import DetectorEnded, ProcessReady, StopHung
+from everlode.telemetry.sink import to_stream
 
 
 def run_detector(region: str, node_id: str, endpoints: Endpoints) -> None:
     """Run a detector until SIGTERM or SIGINT. Raises: ConfigError: unknown region."""
+    report = to_stream(node_id, "text")
     place = place_of(endpoints, region)
     cfg = settings()
     topology = cfg.load_topology()
@@ -25,11 +28,11 @@ def run_detector(region: str, node_id: str, endpoints: Endpoints) -> None:
         endpoints,
         topology,
         cfg,
-        load=lambda: Load(work_done=detection.beats),
+        load=lambda: Load(work_done=detection.records),
     )
     agent.start()
-    say(f"{node_id}: ready")
-    code = run_app(detection.app)
-    say(f"{node_id}: {detection.beats} records read, {detection.verdicts} verdicts published")
+    report(ProcessReady())
+    code = run_app(detection.app, lambda after_s: report(StopHung(after_s)))
+    report(DetectorEnded(detection.records, detection.verdicts))
     agent.close()
     sys.exit(code)

@@ -18,13 +18,15 @@ from everlode.control.fold import ControlState
 from everlode.errors import FencedOut
 from everlode.log.signals import SignalWriter
 from everlode.membership.agent import Identity, Load
-from everlode.processes.host import agent_of, place_of, say
+from everlode.processes.host import agent_of, place_of
 from everlode.projector.epochs import DecidedEpochs
 from everlode.projector.findings import Findings
 from everlode.projector.live import Projector
 from everlode.projector.worker import Home, Outside
 from everlode.settings.endpoints import Endpoints
 from everlode.settings.environment import settings
+from everlode.telemetry.entries import CaughtUp, OtherCatchesUp, ProcessReady, StopHung
+from everlode.telemetry.sink import Sink, to_stream
 from everlode.topics.names import fact_topic
 
 OVERTAKEN_S = 1.0
@@ -37,6 +39,7 @@ def run_projector(region: str, node_id: str, endpoints: Endpoints) -> None:
     Raises: ConfigError: unknown region. Unavailable: PostgreSQL or Kafka does not answer.
     FencedOut: a recovery has switched to another generation; start it again.
     """
+    report = to_stream(node_id, "text")
     place = place_of(endpoints, region)
     cfg = settings()
     topology = cfg.load_topology()
@@ -45,9 +48,9 @@ def run_projector(region: str, node_id: str, endpoints: Endpoints) -> None:
     home = Home(region, place.kafka_bootstrap, conninfo, generation, node_id)
     signals = SignalWriter(place.kafka_bootstrap, place.origin, cfg.clock())
     outside = Outside(
-        epochs=DecidedEpochs(lambda: agent.control), found=Findings(place.origin, signals)
+        epochs=DecidedEpochs(lambda: agent.control), problems=Findings(place.origin, signals)
     )
-    projector = Projector(home, topology, outside, lambda line: say(f"{node_id}: {line}"))
+    projector = Projector(home, topology, outside, report)
     agent = agent_of(
         Identity(node_id, region, place.origin, "projector"),
         endpoints,
@@ -58,21 +61,14 @@ def run_projector(region: str, node_id: str, endpoints: Endpoints) -> None:
     agent.start()
     group = f"projector.{region}.g{generation}"
     if not group_members(place.kafka_bootstrap, group):
-        _begin(projector, group)
-    heartbeats = [fact_topic(o, "heartbeats") for o in topology.origins]
-    agents = ProjectionAgents(
-        group,
-        place.kafka_bootstrap,
-        projector.topics,
-        heartbeats,
-        Effects(projector.apply, projector.beats, projector.held.assigned, projector.held.settle),
-    )
-    say(f"{node_id}: ready")
+        _begin(projector, group, report)
+    agents = _agents(projector, group)
+    report(ProcessReady())
     overtaken = threading.Event()
     threading.Thread(
         target=_end_when_overtaken, args=(home, lambda: agent.control, overtaken), daemon=True
     ).start()
-    code = run_app(agents.app)
+    code = run_app(agents.app, lambda after_s: report(StopHung(after_s)))
     signals.close()
     agent.close()
     if overtaken.is_set():
@@ -87,26 +83,41 @@ def run_projector(region: str, node_id: str, endpoints: Endpoints) -> None:
 def _end_when_overtaken(
     home: Home, control: Callable[[], ControlState], overtaken: threading.Event
 ) -> None:
-    """Nobody reads what a projector writes for a generation that has been replaced."""
+    """End this process once its generation is replaced: what it writes is not read any more."""
     while control().generations.get(home.region, 0) <= home.generation:
         time.sleep(OVERTAKEN_S)
     overtaken.set()
     os.kill(os.getpid(), signal.SIGTERM)
 
 
-def _begin(projector: Projector, group: str) -> None:
+def _agents(projector: Projector, group: str) -> ProjectionAgents:
+    """The Faust app of the group, with what this projector does."""
+    return ProjectionAgents(
+        group,
+        projector.home.bootstrap,
+        projector.topics,
+        [fact_topic(o, "heartbeats") for o in projector.topology.origins],
+        Effects(
+            projector.apply,
+            projector.heartbeats,
+            projector.assignment.assign,
+            projector.assignment.reconcile,
+        ),
+    )
+
+
+def _begin(projector: Projector, group: str, report: Sink) -> None:
     """Catch up in bulk as the first of the group, which then starts where that ended."""
     home = projector.home
     with ThreadPoolExecutor() as threads:
-        workers = dict(
-            enumerate(threads.map(projector.held.worker, range(projector.topology.partitions)))
-        )
+        numbers = range(projector.topology.partitions)
+        workers = dict(enumerate(threads.map(projector.assignment.worker, numbers)))
     try:
         count = projector.catch_up(workers)
     except FencedOut:  # one that was started at the same time does it
-        say(f"{home.node_id}: another projector catches up")
+        report(OtherCatchesUp())
         return
-    say(f"{home.node_id}: caught up, {count} records in bulk, generation {home.generation}")
+    report(CaughtUp(count, home.generation))
     commit_group(
         home.bootstrap,
         group,

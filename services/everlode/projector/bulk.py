@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import gc
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from typing import Protocol
 
 from everlode.adapters.kafka import TAIL_S, Raw, Reader
-from everlode.projection.fold import Position
+from everlode.projection.fold import Prefix
+from everlode.telemetry.entries import Progress
+from everlode.telemetry.sink import Sink, silent
 
 BATCH = 12_000
 """Records of a partition number that make a batch: the more, the more events of one key end in
@@ -21,7 +23,7 @@ WAIT_S = 0.1
 class Worker(Protocol):
     """What is caught up: one partition number of the topics."""
 
-    def positions(self) -> Mapping[str, Position]:
+    def positions(self) -> Mapping[str, Prefix]:
         """Where it stands, a topic each."""
 
     def apply(self, raws: Sequence[Raw], counter: str) -> object:
@@ -32,7 +34,7 @@ def catch_up(
     bootstrap: str,
     workers: Mapping[int, Worker],
     topics: Sequence[str],
-    progress: Callable[[str], None] = lambda _: None,
+    report: Sink = silent,
     *,
     counter: str = "bulk",
 ) -> int:
@@ -43,29 +45,29 @@ def catch_up(
     FencedOut.
     """
     reader = Reader(bootstrap, "projector-bulk", wait_ms=50)
-    places = {
+    starts = {
         (topic, p): worker.positions()[topic].next_offset
         for p, worker in workers.items()
         for topic in topics
     }
-    todo = reader.unread(places)  # before reading: behind a fetch that waits an answer waits too
-    reader.assign({place: places[place] for place in todo})
+    todo = reader.unread(starts)  # before reading: a fetch that waits would hold the answer up
+    reader.assign({at: starts[at] for at in todo})
     began, count = time.monotonic(), 0
     waiting: dict[int, list[Raw]] = {p: [] for p in workers}
     with closing(reader), _no_collection():
         while todo:
             for raw in reader.batch(READ, WAIT_S, TAIL_S):
                 waiting[raw.partition].append(raw)
-            for place, position in reader.positions(todo).items():
-                if position >= todo[place]:
-                    del todo[place]
+            for at, position in reader.positions(todo).items():
+                if position >= todo[at]:
+                    del todo[at]
             for p, raws in waiting.items():
                 while len(raws) >= (BATCH if todo else 1):
                     batch = raws[:BATCH]
                     del raws[:BATCH]
                     workers[p].apply(batch, counter)
                     count += len(batch)
-                    progress(f"bulk: {count} records, {count / (time.monotonic() - began):.0f}/s")
+                    report(Progress("bulk", count, rate=count / (time.monotonic() - began)))
     return count
 
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
-from everlode.adapters.kafka_control import ControlFollower
+from everlode.adapters.kafka_follower import ControlFollower
 from everlode.control.fold import ControlState
 from everlode.projection.fold import Epochs, Incoming
 
@@ -19,13 +19,13 @@ Decided = Callable[[Sequence[Incoming]], Epochs | None]
 """Waits for the epochs of a batch, and answers what has been decided; None: all counts."""
 
 
-def unasked(_: Sequence[Incoming]) -> Epochs | None:
-    """Asks nobody: every epoch counts as decided."""
+def no_waiting(_: Sequence[Incoming]) -> Epochs | None:
+    """Waits for nothing: every epoch counts as decided."""
     return None
 
 
 class DecidedEpochs:
-    """Epochs from a folded control log, which somebody else keeps following. Thread-safe."""
+    """Epochs from a folded control log, which another part keeps following. Thread-safe."""
 
     def __init__(self, state: Callable[[], ControlState], wait_s: float = EPOCH_WAIT_S) -> None:
         self._state = state
@@ -69,7 +69,7 @@ def _missing(batch: Sequence[Incoming], known: Epochs) -> set[tuple[str, int]]:
 
 @contextmanager
 def decided_epochs(control_bootstrap: str) -> Iterator[DecidedEpochs]:
-    """What the control log says, read to its end and followed. Raises: Unavailable."""
+    """What the control log has decided, read to its end and followed. Raises: Unavailable."""
     follower = ControlFollower(control_bootstrap).start()
     try:
         yield DecidedEpochs(lambda: follower.state)

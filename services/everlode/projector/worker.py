@@ -1,47 +1,60 @@
-"""Applies batches of one partition number: fold, PostgreSQL, state topics, in that order.
+"""Applies batches of one partition number: facts in, rows and state records out, in step.
 
-The numbered protocol of a batch, for one partition number:
-  1. read back what `seq` shows to be missing before the batch;
-  2. load the states that it needs and that are not cached;
-  3. fold, and tell gaps (must, before 4: a gap is met once; its event's id makes it one event);
-  4. PostgreSQL: rows and positions in one transaction, if we still own the partition (must);
+Theory of operation. A partition number, the same of every fact topic, has one owner at a time.
+What its facts come to stands in two stores that share no transaction: PostgreSQL, where rows and
+positions move together, and the compacted state topics. PostgreSQL comes first and says how far
+the topics surely are: `published_seq`. What lies between is sent again, which changes nothing.
+
+    facts              PostgreSQL, one transaction            state topics, one transaction
+    seq 8 9            seq 9, rows to 9, published_seq 7      to 9
+    + batch 10 11 12   seq 12, rows to 12, published_seq 9    to 9      <- killed here
+    a new owner        the same, another owner                to 12     rows with seq > 9 sent
+    + batch 13         seq 13, rows to 13, published_seq 12   to 13
+
+A batch:
+  1. load the states of the aggregates that its records name and that are not in memory;
+  2. read back what `seq` shows to be missing before it;
+  3. fold; keep dead letters; report problems (must, before 4: a gap is met once);
+  4. PostgreSQL: rows and positions in one transaction, if we are still the owner (must);
   5. state records in one transaction of the partition's own transactional id (must, before ack);
-  6. the next batch notes in PostgreSQL that they are published (should: else they are sent again).
-A projector that is killed between 4 and 5 leaves rows that are not published; whoever takes the
-partition over publishes them first. One that is stopped and woken is fenced at 4 by the owner and
-at 5 by the transactional id, so a state topic never goes back. Shell; one thread a partition.
+  6. note in memory that they are published; 4 of the next batch writes it (should).
+Steps 2 and 3 take turns, a chunk of records at a time.
+
+Taking over:
+  a. owner in PostgreSQL, with positions, opened epochs and what waits read in one transaction;
+  b. `init_transactions` under the partition's transactional id;
+  c. the states of rows that are not known to be published are sent.
+
+Killed before 4, it has changed nothing: its dead letters and reports come again, as the same ones.
+Killed between 4 and 5, its rows are not published: the next owner does it at c. Killed after 5, it
+has done all: at worst c sends states again that are there. A projector that was stopped and wakes
+is fenced, at 4 by the owner and at 5 by the transactional id, so a state topic never goes back.
+
+Shell; one thread a partition.
 """
 
 from __future__ import annotations
 
 import uuid
-from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from everlode.adapters.dead_letters import DeadLetters
-from everlode.adapters.kafka import Raw, Reader, Record, Writer
-from everlode.adapters.kafka_sender import Sender
+from everlode.adapters.kafka import Raw, Record
+from everlode.adapters.kafka_writer import Writer
 from everlode.adapters.postgres import Projection
-from everlode.avro.codec import Codec, UnknownSchema
-from everlode.errors import ContractError, Unavailable
-from everlode.events.base import Fact
-from everlode.log.learn import Learn, never
-from everlode.projection.fold import Incoming, Key, Known, Outcome, PartitionFold, Position
-from everlode.projection.tables import NOWHERE, Gone, column_names, row
-from everlode.projector.epochs import Decided, unasked
-from everlode.projector.findings import Found, untold
-from everlode.state.dispatch import state_component
+from everlode.log.learn import Learn, no_learning
+from everlode.projection.fold import Key, Outcome, PartitionFold, Prefix
+from everlode.projection.tables import DOC, NOWHERE, Gone, row, topic_of
+from everlode.projector.epochs import Decided, no_waiting
+from everlode.projector.findings import ReportProblems, no_report
+from everlode.projector.intake import Intake
+from everlode.projector.states import Loaded, States
 from everlode.topics.names import state_topic
-from everlode.topics.place import check_place
 
-TOPIC_COLUMN, SEQ_COLUMN = (column_names("tasks").index(name) for name in ("topic", "seq"))
-"""In the head of a row, which is the same of every component."""
 CHUNK = 16
 """Records that are decoded and folded together: so few that they stay in the processor's cache."""
-DEAD_LETTER_S = 15.0
-CACHED = 60_000
-"""States kept in memory, a partition number."""
+SENT_AGAIN = 2000
+"""State records of a transaction, when a partition is taken over."""
 
 
 class Home(NamedTuple):
@@ -55,33 +68,28 @@ class Home(NamedTuple):
 
 
 class Outside(NamedTuple):
-    """What a worker asks of others, and tells them."""
+    """What a worker asks of others, and reports to them."""
 
-    learn: Learn = never
+    learn: Learn = no_learning
     """Waits for an unknown schema."""
-    epochs: Decided = unasked
+    epochs: Decided = no_waiting
     """Waits for epochs to be decided."""
-    found: Found = untold
-    """Is told of problems; the same ones again after a crash."""
+    problems: ReportProblems = no_report
+    """Gets problems; the same ones again after a crash."""
 
 
-ALONE = Outside()
-"""Nobody is asked, nobody is told."""
+NOTHING_OUTSIDE = Outside()
 
 
-class _States(dict[Key, Known]):
-    """What is known of aggregates; what is missing is loaded, but better in one go before."""
+class _Change(NamedTuple):
+    """What a batch writes."""
 
-    def __init__(self, load: Callable[[set[Key]], dict[Key, Known]], keys: set[Key]) -> None:
-        self._load = load
-        self.before = load(keys)
-        """As loaded."""
-        super().__init__(self.before)
-
-    def __missing__(self, key: Key) -> Known:
-        """See dict."""
-        found = self[key] = self.before[key] = self._load({key})[key]
-        return found
+    rows: dict[str, list[tuple[Any, ...]]]
+    """Component → rows, each key once."""
+    records: list[Record]
+    """The same states, for the state topics."""
+    published: dict[str, int]
+    """Topic → `seq` up to which the state topics surely hold what PostgreSQL does."""
 
 
 class PartitionWorker:
@@ -92,7 +100,7 @@ class PartitionWorker:
         home: Home,
         partition: int,
         topics: Sequence[str],
-        outside: Outside = ALONE,
+        outside: Outside = NOTHING_OUTSIDE,
         writer: Writer | None = None,
     ) -> None:
         """Take the partition over and publish what was left unpublished.
@@ -101,7 +109,6 @@ class PartitionWorker:
         itself. Raises: Unavailable.
         """
         self.partition = partition
-        self.codec = Codec()
         self._home = home
         self._outside = outside
         owner = f"{home.node_id}/{partition}/{uuid.uuid4().hex[:8]}"  # of this takeover alone
@@ -109,30 +116,21 @@ class PartitionWorker:
         name = f"projector.{home.region}.g{home.generation}.{partition}"
         self._writer = writer or Writer(home.bootstrap, name)
         self._lent = writer is not None
-        taken = self._db.take(partition, topics, self._decode_parked)
+        self._intake = Intake(home.bootstrap, partition, home.node_id, outside.learn)
+        self._states = States(self._db.known)
+        taken = self._db.take(partition, topics, self._intake.waiting)  # a. owner
         if not self._lent:
-            self._writer.open()
+            self._writer.open()  # b. transactional id
         self._fold = PartitionFold(partition, taken.positions, taken.opened, taken.parked)
-        self._published: dict[str, int] = {}
-        self._cache: OrderedDict[Key, Known] = OrderedDict()
-        self._dead = DeadLetters(Sender(home.bootstrap), "projector")
-        self.quarantined = 0
-        self._quarantined: dict[str, int] = {}
-        """Topic → offset after the last one of this batch."""
-        left = [
-            self._state_record(component, key, doc)
-            for component, key, _, doc in self._db.unpublished(partition)
-        ]
-        for start in range(0, len(left), 2000):
-            self._writer.write(left[start : start + 2000])
-        self._note_published()
+        self._publish_rest()  # c. what was left unpublished
+        self._published = self._seqs()
 
-    def positions(self) -> dict[str, Position]:
+    def positions(self) -> dict[str, Prefix]:
         """Where the partition number stands, a topic each."""
         return self._fold.positions
 
     def owns(self) -> bool:
-        """True while nobody has taken the partition over. Raises: Unavailable."""
+        """True while no other has taken the partition over. Raises: Unavailable."""
         return self._db.owns(self.partition)
 
     def apply(self, raws: Sequence[Raw], counter: str) -> Outcome:
@@ -143,151 +141,20 @@ class PartitionWorker:
         partition. Unavailable: nothing, or everything up to step 4, has happened.
         """
         at = self._fold.positions
+        before = {t: Prefix(p.seq, p.stamp, p.next_offset) for t, p in at.items()}
         raws = [r for r in raws if r.topic not in at or r.offset >= at[r.topic].next_offset]
-        before = {t: Position(p.seq, p.stamp, p.next_offset) for t, p in at.items()}
-        waiting = self._fold.releasable(self._outside.epochs(()))
-        known = _States(self._known, self._keys(raws) | waiting)
-        outcome = Outcome()
-        for start in range(0, max(1, len(raws)), CHUNK):  # once without any: what waits goes on
-            chunk = self._decoded(raws[start : start + CHUNK])
-            missing = _before(self._fold.missing_before(chunk), raws)
-            if missing:
-                chunk = self._decoded(self._read_back(missing)) + chunk
-            self._fold.fold(chunk, known, self._outside.epochs(chunk), outcome)
-        self._pass_over()
-        if outcome.problems:
-            self._outside.found(self.partition, outcome.problems)
-        waited = {item.fact.envelope.aggregate_id for item in outcome.released}
-        rows: dict[str, list[tuple[Any, ...]]] = {}
-        published = dict(self._published)
-        for (component, key), value in outcome.changed.items():
-            made = row(component, key, value, self._gone(outcome, (component, key), known))
-            if key in waited:
-                made = self._changed_now(made, published)
-            rows.setdefault(component, []).append(made)
-        self._db.apply(self._fold, before, outcome, rows, published, counter)
-        records = [
-            self._state_record(component, values[0], values[10])
-            for component, found in rows.items()
-            for values in found
-        ]
-        if records:
-            self._writer.write(records)
-        self._note_published()
-        self._remember(known)
+        known = self._load(raws)  # 1. load
+        outcome = self._read_back_and_fold(raws, known)  # 2. read back, 3. fold
+        self._keep_and_report(outcome)
+        change = self._change(outcome, known)
+        self._db.apply(  # 4. PostgreSQL
+            self._fold, before, outcome, change.rows, change.published, counter
+        )
+        if change.records:
+            self._writer.write(change.records)  # 5. state topics
+        self._published = self._seqs()  # 6. noted
+        self._states.keep(known)
         return outcome
-
-    def _gone(self, outcome: Outcome, key: Key, known: _States) -> Gone:
-        item = outcome.deleted.get(key)
-        if item is None:
-            return NOWHERE
-        state = known.before[key].state
-        home = state.home if state is not None else ""
-        return Gone(item.topic, self.partition, item.fact.envelope.seq, home)
-
-    def _changed_now(self, made: tuple[Any, ...], published: dict[str, int]) -> tuple[Any, ...]:
-        """The row of a fact that waited, with the `seq` at which it changed, not the fact's own.
-
-        Else whoever takes over would hold its state for published long ago; so it would, too, had
-        its topic not moved since all of it was `published`, which is lowered then.
-        """
-        topic = made[TOPIC_COLUMN]
-        position = self._fold.positions.get(topic)
-        if position is None:
-            return made
-        published[topic] = min(published.get(topic, 0), position.seq - 1)
-        return (*made[:SEQ_COLUMN], position.seq, *made[SEQ_COLUMN + 1 :])
-
-    def _pass_over(self) -> None:
-        """Positions pass what was quarantined, once it is kept.
-
-        Raises: Unavailable: it is not.
-        """
-        self._dead.settle(DEAD_LETTER_S)
-        for topic, offset in self._quarantined.items():
-            position = self._fold.positions[topic]
-            position.next_offset = max(position.next_offset, offset)
-        self._quarantined.clear()
-
-    def _note_published(self) -> None:
-        self._published = {t: p.seq for t, p in self._fold.positions.items()}
-
-    def _state_record(self, component: str, key: str, doc: bytes | None) -> Record:
-        topic = state_topic(self._home.generation, component)
-        return Record(topic, self.partition, key, doc, [])
-
-    # -- states ------------------------------------------------------------------------------
-
-    def _known(self, keys: set[Key]) -> dict[Key, Known]:
-        found = {key: self._cache[key] for key in keys if key in self._cache}
-        missing = keys - found.keys()
-        if missing:
-            found.update(self._db.known(missing))
-        return found
-
-    def _remember(self, known: dict[Key, Known]) -> None:
-        for key, value in known.items():
-            self._cache[key] = value
-            self._cache.move_to_end(key)
-        while len(self._cache) > CACHED:
-            self._cache.popitem(last=False)
-
-    # -- records -----------------------------------------------------------------------------
-
-    def _keys(self, raws: Sequence[Raw]) -> set[Key]:
-        """Aggregates that the records say they are of, so that their states come in one go."""
-        found = set()
-        for raw in raws:
-            component = state_component(self.codec.type_name(raw.value))
-            if component is not None and raw.key is not None:
-                found.add((component, raw.key.decode(errors="replace")))
-        return found
-
-    def _decoded(self, raws: Sequence[Raw]) -> list[Incoming]:
-        found = []
-        for raw in raws:
-            topic, _, offset, key, value, _ = raw
-            try:
-                fact = self._decode_value(value)
-                check_place(topic, key, fact)
-            except ContractError as error:
-                self._quarantine(raw, error)
-            else:
-                found.append(Incoming(topic, offset, fact, value or b""))
-        return found
-
-    def _decode_value(self, value: bytes | None) -> Fact:
-        try:
-            return self.codec.decode_fact(value)
-        except UnknownSchema as error:
-            if not self._outside.learn(self.codec, error.fingerprint):
-                raise
-            return self.codec.decode_fact(value)
-
-    def _decode_parked(self, value: bytes) -> Fact:
-        """Decode what an owner before us could: its schema must come again."""
-        try:
-            return self._decode_value(value)
-        except UnknownSchema as error:
-            raise Unavailable(f"a record that waits: {error.message}", hint=error.hint) from None
-
-    def _quarantine(self, raw: Raw, error: ContractError) -> None:
-        """Keep it on the dead-letter topic, and go on."""
-        self._dead.add(raw, error)
-        self.quarantined += 1
-        passed = self._quarantined.get(raw.topic, 0)
-        self._quarantined[raw.topic] = max(passed, raw.offset + 1)
-
-    def _read_back(self, missing: dict[str, tuple[int, int]]) -> list[Raw]:
-        """Records between what was applied and the batch, which Faust did not hand out."""
-        reader = Reader(self._home.bootstrap, f"read-back-{self._home.node_id}", wait_ms=50)
-        start = {(t, self.partition): a for t, (a, _) in missing.items()}
-        reader.assign(start)
-        found: list[Raw] = []
-        for batch in reader.until({(t, self.partition): e for t, (_, e) in missing.items()}, 30):
-            found.extend(r for r in batch if r.offset < missing[r.topic][1])
-        reader.close()
-        return found
 
     def close(self) -> None:
         """Leave."""
@@ -295,12 +162,79 @@ class PartitionWorker:
             self._writer.abandon()
         self._db.close()
 
+    # -- taking over -------------------------------------------------------------------------
 
-def _before(missing: dict[str, tuple[int, int]], raws: Sequence[Raw]) -> dict[str, tuple[int, int]]:
-    """What is missing before the records at hand, so that no dead letter is written twice."""
-    found = {}
-    for topic, (start, end) in missing.items():
-        first = min((r.offset for r in raws if r.topic == topic), default=end)
-        if start < min(first, end):
-            found[topic] = (start, min(first, end))
-    return found
+    def _publish_rest(self) -> None:
+        """c. Sent again is as good as sent once: the topics are compacted."""
+        left = [
+            self._state_record(component, key, doc)
+            for component, key, _, doc in self._db.unpublished(self.partition)
+        ]
+        for start in range(0, len(left), SENT_AGAIN):
+            self._writer.write(left[start : start + SENT_AGAIN])
+
+    # -- the steps of a batch ----------------------------------------------------------------
+
+    def _load(self, raws: Sequence[Raw]) -> Loaded:
+        """1. Of what the records name, and of what need not wait any more."""
+        waiting = self._fold.releasable(self._outside.epochs(()))
+        return self._states.of(self._intake.keys(raws) | waiting)
+
+    def _read_back_and_fold(self, raws: Sequence[Raw], known: Loaded) -> Outcome:
+        """2. and 3., a chunk at a time; once without any record: what waits goes on."""
+        outcome = Outcome()
+        for start in range(0, max(1, len(raws)), CHUNK):
+            chunk = self._intake.decoded(raws[start : start + CHUNK])
+            missing = self._fold.missing_before(chunk)
+            if missing:
+                chunk = self._intake.read_back(missing, raws) + chunk
+            self._fold.fold(chunk, known, self._outside.epochs(chunk), outcome)
+        return outcome
+
+    def _keep_and_report(self, outcome: Outcome) -> None:
+        """3. Before positions move in PostgreSQL: behind them a problem is not met again."""
+        self._intake.pass_over(self._fold.positions)
+        if outcome.problems:
+            self._outside.problems(self.partition, outcome.problems)
+
+    def _change(self, outcome: Outcome, known: Loaded) -> _Change:
+        """The rows and records of a batch, for 4 and 5; a state is encoded once for both.
+
+        The row of a fact that waited gets the `seq` at which it changed, not the fact's own: else
+        the next owner would hold its state for published long ago. So it would, too, had its
+        topic not moved since all of it was published; `published` is lowered then.
+        """
+        change = _Change({}, [], dict(self._published))
+        waited = PartitionFold.keys(outcome.released)
+        for at, value in outcome.changed.items():
+            component, key = at
+            state, gone, seq = value.state, NOWHERE, None
+            if state is None:
+                gone = self._gone(outcome, at, known)
+            if at in waited:
+                topic = gone.topic if state is None else topic_of(component, state)
+                seq = self._changed_at(topic, change.published)
+            made = row(component, key, value, gone, seq)
+            change.rows.setdefault(component, []).append(made)
+            change.records.append(self._state_record(component, key, made[DOC]))
+        return change
+
+    def _gone(self, outcome: Outcome, key: Key, known: Loaded) -> Gone:
+        item = outcome.deleted[key]
+        state = known.before[key].state
+        home = state.home if state is not None else ""
+        return Gone(item.topic, self.partition, item.fact.envelope.seq, home)
+
+    def _changed_at(self, topic: str, published: dict[str, int]) -> int | None:
+        position = self._fold.positions.get(topic)
+        if position is None:
+            return None
+        published[topic] = min(published.get(topic, 0), position.seq - 1)
+        return position.seq
+
+    def _seqs(self) -> dict[str, int]:
+        return {t: p.seq for t, p in self._fold.positions.items()}
+
+    def _state_record(self, component: str, key: str, doc: bytes | None) -> Record:
+        topic = state_topic(self._home.generation, component)
+        return Record(topic, self.partition, key, doc, [])

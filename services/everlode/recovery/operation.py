@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from everlode.adapters.s3 import ObjectStore
+from everlode.adapters.object_store import ObjectStore
 from everlode.backup.keys import KeyRing
 from everlode.errors import ConfigError, EverlodeError, Locked
 from everlode.events.recovery import ComponentRecoveryEnded, RecoveryEnded

@@ -18,11 +18,12 @@ from collections.abc import Callable
 from contextlib import closing
 from typing import Any, NamedTuple
 
-from everlode.adapters.kafka_admin import ensure_topics, state_generations
+from everlode.adapters.kafka_admin import state_generations
 from everlode.adapters.kafka_control import ControlLog
-from everlode.adapters.postgres import Projection
+from everlode.adapters.kafka_topics import ensure_topics
+from everlode.adapters.object_store import ObjectStore
+from everlode.adapters.postgres_next import NextGeneration
 from everlode.adapters.postgres_read import current_generation
-from everlode.adapters.s3 import ObjectStore
 from everlode.backup.container import is_whole
 from everlode.backup.keys import KeyRing
 from everlode.backup.manifest import Manifest
@@ -206,7 +207,7 @@ class Recovery:
             self.journal.note("generation-chosen", generation=generation)
         topics = state_topics(self._target.topology, self._target.region, generation)
         ensure_topics(self._target.bootstrap, topics)
-        db = Projection(self._target.conninfo, generation, "recovery")
+        db = NextGeneration(self._target.conninfo, generation, "recovery")
         db.drop()
         db.create()
         db.close()

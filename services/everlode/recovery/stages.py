@@ -13,15 +13,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from everlode.adapters.kafka import Raw, Reader, Record, Writer
-from everlode.adapters.postgres import Projection
+from everlode.adapters.kafka import Raw, Reader, Record
+from everlode.adapters.kafka_writer import Writer
+from everlode.adapters.postgres_next import NextGeneration
 from everlode.avro.codec import encode_state, state_from_dict
 from everlode.backup.container import DELETED, PARKED, read
 from everlode.backup.manifest import CutPosition, Manifest
 from everlode.errors import ContractError, IntegrityError
 from everlode.events.stamp import millis_of
 from everlode.log.learn import learner, taught
-from everlode.projection.fold import Known, Outcome, Position
+from everlode.projection.fold import Known, Outcome, Prefix
 from everlode.projection.tables import FACTS_OF
 from everlode.projector.bulk import catch_up
 from everlode.projector.epochs import decided_epochs
@@ -89,9 +90,9 @@ class Stages:
             writer.abandon()
         self._writers.clear()
 
-    def database(self) -> Projection:
+    def database(self) -> NextGeneration:
         """A connection to the generation. Raises: Unavailable."""
-        return Projection(self._target.conninfo, self._generation, "recovery")
+        return NextGeneration(self._target.conninfo, self._generation, "recovery")
 
     # -- restore -------------------------------------------------------------------------------
 
@@ -160,7 +161,7 @@ class Stages:
 
     # -- where the tail begins -----------------------------------------------------------------
 
-    def _positions(self, facts: str) -> dict[int, dict[str, Position]]:
+    def _positions(self, facts: str) -> dict[int, dict[str, Prefix]]:
         """Partition → topic → where the tail begins in this cluster, of one component's facts."""
         ats = {
             (at.topic, at.partition): at
@@ -176,9 +177,9 @@ class Stages:
                     begins |= self._after(reader, left, margin)
         finally:
             reader.close()
-        found: dict[int, dict[str, Position]] = {p: {} for p in range(self._manifest.partitions)}
+        found: dict[int, dict[str, Prefix]] = {p: {} for p in range(self._manifest.partitions)}
         for (topic, partition), at in ats.items():
-            position = Position(at.seq, at.stamp, begins[topic, partition])
+            position = Prefix(at.seq, at.stamp, begins[topic, partition])
             found[partition][topic] = position
         return found
 

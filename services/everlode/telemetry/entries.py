@@ -338,6 +338,20 @@ class PartitionLost(Entry):
 
 
 @dataclass(frozen=True, slots=True)
+class StopHung(Entry):
+    """A process was stopped, was still there after so many seconds, and ends at once."""
+
+    level: ClassVar[Level] = "error"
+
+    after_s: float
+
+    @property
+    def text(self) -> str:
+        """See Entry."""
+        return f"did not stop within {self.after_s:.0f} s"
+
+
+@dataclass(frozen=True, slots=True)
 class DetectorEnded(Entry):
     """What a detector has done by its end."""
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from everlode.adapters.kafka import Reader
-from everlode.adapters.kafka_control import ControlFollower
+from everlode.adapters.kafka_follower import ControlFollower
 from everlode.avro.codec import Codec
 from everlode.control.fold import ControlState
 from everlode.control.scopes import split_scope

@@ -1,7 +1,16 @@
 """The one way to acknowledge that loses nothing in Faust: a batch, its effect, then every event.
 
-`noack_take`, the effect, and only then an ack of each event; on failure the app crashes with
-everything unacknowledged. Any other way commits past a failure (tests/faults has the table).
+Theory of operation. Faust commits the offset after the last acknowledged event, over an event
+before it that is not, and over one whose agent raised. So no event of a batch is acknowledged
+before the effect of all:
+  1. take a batch, nothing of it acknowledged (`noack_take`);
+  2. carry its effect out; on failure the app crashes, and acknowledges nothing more;
+  3. acknowledge every event.
+
+    offsets      0 .. 39 | 40 .. 59 | 60 ..      the effect of 40 .. 59 fails
+    committed            40                      the app that is started next reads from 40
+
+Any other way commits past a failure (tests/faults has the table).
 """
 
 from __future__ import annotations
@@ -21,11 +30,11 @@ async def each_batch(
 
     Events come in partition order; after a crash those since the last commit come again.
     """
-    async for events in stream.noack_take(most, within=within_s):
+    async for events in stream.noack_take(most, within=within_s):  # 1. taken
         try:
-            await effect(events)
+            await effect(events)  # 2. carried out
         except Exception as error:  # noqa: BLE001 - any failure must hold the offsets
             await app.crash(error)
             return
         for event in events:
-            event.ack()
+            event.ack()  # 3. acknowledged

@@ -8,9 +8,9 @@ detects a dead worker in seconds. Shell.
 from __future__ import annotations
 
 import os
-import sys
 import tempfile
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -80,15 +80,22 @@ def raw_topic(app: faust.App, *names: str) -> Any:
     )
 
 
-def run_app(app: faust.App) -> int:
+def no_notice(_: float) -> None:
+    """Notifies nobody of an app that hangs at its end."""
+
+
+def run_app(app: faust.App, notify_hanging: Callable[[float], None] = no_notice) -> int:
     """Run the app in this thread until SIGTERM, SIGINT or a crash; returns the exit code.
 
-    Faust's own end can hang on a client that waits for an answer. What stopped and is still there
-    after STOP_S ends at once, with 1: nothing unacknowledged is lost by that.
+    Faust's own end can hang on a client that waits for an answer. An app that was stopped and is
+    still there after STOP_S ends at once, with 1, once `notify_hanging` got the seconds: nothing
+    unacknowledged is lost by that.
     """
     worker = faust.Worker(app, loglevel="warn", quiet=True)
     ended = threading.Event()
-    threading.Thread(target=_end_hanging, args=(app, worker, ended), daemon=True).start()
+    threading.Thread(
+        target=_end_hanging, args=(app, worker, ended, notify_hanging), daemon=True
+    ).start()
     try:
         worker.execute_from_commandline()
     except SystemExit as stop:
@@ -98,11 +105,15 @@ def run_app(app: faust.App) -> int:
     return 0
 
 
-def _end_hanging(app: faust.App, worker: faust.Worker, ended: threading.Event) -> None:
+def _end_hanging(
+    app: faust.App,
+    worker: faust.Worker,
+    ended: threading.Event,
+    notify_hanging: Callable[[float], None],
+) -> None:
     while not (app.should_stop or worker.should_stop):
         if ended.wait(0.5):
             return
     if not ended.wait(STOP_S):
-        print(f"{app.conf.id}: did not stop within {STOP_S} s", file=sys.stderr)  # noqa: T201
-        sys.stderr.flush()
+        notify_hanging(STOP_S)
         os._exit(1)

@@ -45,8 +45,8 @@ class DetectionAgent:
     ) -> None:
         self.origin = origin
         self.node_id = node_id
-        self.beats = 0
-        """Heartbeats, barriers and answers taken."""
+        self.records = 0
+        """Heartbeats, barriers and answers read."""
         self.verdicts = 0
         """Verdicts published."""
         self._bootstrap = bootstrap
@@ -76,7 +76,7 @@ class DetectionAgent:
             if detector is None:
                 detector = await self._take(message)
                 self._detectors[message.partition] = detector
-            self.beats += 1
+            self.records += 1
             try:
                 fact = self._decoded(message)
             except ContractError as error:

@@ -2,7 +2,7 @@
 
 One agent has all fact topics, so that Faust's copartitioning gives one worker the same partition
 number of each of them, which is the unit of ownership. The effect (fold, rows, state records) is
-the caller's and runs in threads, one partition number at a time.
+the caller's and runs in threads, one partition number at a time. Shell.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ class Message(NamedTuple):
 
 
 class Effects(NamedTuple):
-    """What the agents do. All but `assigned` are called in a thread, and raise to stop the app."""
+    """What the agents do. All but `assign` are called in a thread, and raise to stop the app."""
 
     apply: Callable[[int, list[Message]], None]
     """Applies messages of one partition number."""
-    beats: Callable[[list[Message]], None]
+    heartbeats: Callable[[list[Message]], None]
     """Notes heartbeats."""
-    assigned: Callable[[set[int]], set[int]]
-    """Called with the partition numbers held after a rebalance; returns those to settle."""
-    settle: Callable[[int], None]
+    assign: Callable[[set[int]], set[int]]
+    """Called with the partition numbers assigned after a rebalance; returns those to reconcile."""
+    reconcile: Callable[[int], None]
     """Takes a number over, or gives it up; never while `apply` has messages of it."""
 
 
@@ -64,24 +64,24 @@ class ProjectionAgents:
         self.app: faust.App = make_app(group, bootstrap)
         self._effects = effects
         self._fact_topics = frozenset(facts)
-        self._settling: set[asyncio.Task[None]] = set()
+        self._reconciling: set[asyncio.Task[None]] = set()
         self._locks: dict[int, asyncio.Lock] = {}
         self.app.agent(raw_topic(self.app, *facts), name=f"{group}.facts")(self._facts)
         self.app.agent(raw_topic(self.app, *heartbeats), name=f"{group}.beats")(self._heartbeats)
         self.app.on_partitions_assigned.connect(self._assigned)  # type: ignore[arg-type]
 
     async def _assigned(self, _app: Any, assigned: Any, **_: Any) -> None:
-        """Settle what changed beside the rebalance, which must not wait for a catch-up."""
+        """Reconcile what changed beside the rebalance, which must not wait for a catch-up."""
         numbers = {tp.partition for tp in assigned if tp.topic in self._fact_topics}
-        for partition in sorted(self._effects.assigned(numbers)):
-            task = asyncio.create_task(self._settle(partition))
-            self._settling.add(task)
-            task.add_done_callback(self._settling.discard)
+        for partition in sorted(self._effects.assign(numbers)):
+            task = asyncio.create_task(self._reconcile(partition))
+            self._reconciling.add(task)
+            task.add_done_callback(self._reconciling.discard)
 
-    async def _settle(self, partition: int) -> None:
+    async def _reconcile(self, partition: int) -> None:
         try:
             async with self._locks.setdefault(partition, asyncio.Lock()):
-                await asyncio.to_thread(self._effects.settle, partition)
+                await asyncio.to_thread(self._effects.reconcile, partition)
         except Exception as error:  # noqa: BLE001 - without its partition it must not go on
             await self.app.crash(error)
 
@@ -106,4 +106,4 @@ class ProjectionAgents:
             await asyncio.to_thread(self._effects.apply, partition, found)
 
     async def _note(self, events: list[Any]) -> None:
-        await asyncio.to_thread(self._effects.beats, [_message(e) for e in events])
+        await asyncio.to_thread(self._effects.heartbeats, [_message(e) for e in events])

@@ -14,7 +14,7 @@ writer primary is known. Two counts and one term tell these apart:
 
 Each record takes the first of these that fits; nothing is passed over silently:
 
-1. *Position.* The topic's `seq`, stamp and offset move on; a jump in `seq` is noted (`seq_gap`).
+1. *Prefix.* The topic's `seq`, stamp and offset move on; a jump in `seq` is noted (`seq_gap`).
 2. *Mark.* A Barrier does no more. EpochOpened ends the lower epochs of its scopes in this topic.
 3. *Fenced.* The fact's epoch is over: it has no effect (`fenced`).
 4. *Held.* Its epoch is not decided, as far as the control log was read, or its key waits for such
@@ -59,7 +59,7 @@ from everlode.projection.records import (
     Key,
     Known,
     Outcome,
-    Position,
+    Prefix,
     Problem,
 )
 from everlode.state.dispatch import component_of_state, evolve_fact
@@ -72,7 +72,7 @@ __all__ = [
     "Known",
     "Outcome",
     "PartitionFold",
-    "Position",
+    "Prefix",
     "Problem",
 ]
 
@@ -95,7 +95,7 @@ class PartitionFold:
     def __init__(
         self,
         partition: int,
-        positions: Mapping[str, Position],
+        positions: Mapping[str, Prefix],
         opened: Mapping[tuple[str, str], int],
         parked: list[Incoming],
     ) -> None:
@@ -131,7 +131,7 @@ class PartitionFold:
             first.setdefault(item.topic, item)
         found = {}
         for topic, item in first.items():
-            position = self.positions.get(topic) or Position()
+            position = self.positions.get(topic) or Prefix()
             if item.fact.envelope.seq > position.seq + 1:
                 found[topic] = (position.next_offset, item.offset)
         return found
@@ -174,7 +174,7 @@ class PartitionFold:
         """Note where the topic stands after a record, and what is missing before it."""
         position = self.positions.get(topic)
         if position is None:
-            position = self.positions[topic] = Position()
+            position = self.positions[topic] = Prefix()
         seq, stamp = envelope.seq, envelope.stamp
         if seq > position.seq:
             if seq > position.seq + 1:

@@ -56,8 +56,8 @@ class Problem(NamedTuple):
 
 
 @dataclass(slots=True)
-class Position:
-    """Where one topic of this partition number stands; `seq` 0 before its first record."""
+class Prefix:
+    """How much of one topic of this partition number has been applied; `seq` 0: nothing."""
 
     seq: int = 0
     stamp: int = 0

@@ -35,6 +35,8 @@ HEAD = (
     ("home", "text not null"),
     ("doc", "bytea"),
 )
+DOC = [name for name, _ in HEAD].index("doc")
+"""Where a row of any component has its state."""
 COLUMNS: dict[str, tuple[tuple[str, str], ...]] = {
     "tasks": (
         ("task_type", "text"),
@@ -108,22 +110,30 @@ class Gone(NamedTuple):
 NOWHERE = Gone()
 
 
-def row(component: str, key: str, known: Known, gone: Gone = NOWHERE) -> tuple[Any, ...]:
+def topic_of(component: str, state: State) -> str:
+    """Topic of the fact that a state of a component follows from."""
+    return fact_topic(state.origin, FACTS_OF.get(component, component))
+
+
+def row(
+    component: str, key: str, known: Known, gone: Gone = NOWHERE, seq: int | None = None
+) -> tuple[Any, ...]:
     """The row of an aggregate, in the order of `column_names`.
 
-    Of a deleted aggregate only the head is left, so that it is never resurrected.
+    `seq`: the place of the change in its topic, where that is later than the fact's own (a fact
+    that waited). Of a deleted aggregate only the head is left, so that it is never resurrected.
     """
     state = known.state
     if state is None:
         head = (
-            key, 0, known.version, 0, gone.topic, gone.partition, gone.seq, known.event_id,
-            "deleted", gone.home, None,
+            key, 0, known.version, 0, gone.topic, gone.partition, gone.seq if seq is None else seq,
+            known.event_id, "deleted", gone.home, None,
         )  # fmt: skip
         return (*head, *(None for _ in COLUMNS[component]))
-    topic = fact_topic(state.origin, FACTS_OF.get(component, component))
     head_of_live = (
-        key, state.epoch, known.version, state.stamp, topic, state.partition, state.seq,
-        known.event_id, state.status, state.home, encode_state(state),
+        key, state.epoch, known.version, state.stamp, topic_of(component, state), state.partition,
+        state.seq if seq is None else seq, known.event_id, state.status, state.home,
+        encode_state(state),
     )  # fmt: skip
     return (*head_of_live, *_tail(state))
 

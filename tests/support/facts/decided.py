@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from everlode.adapters.kafka_control import ControlFollower, ControlLog
+from everlode.adapters.kafka_control import ControlLog
+from everlode.adapters.kafka_follower import ControlFollower
 from everlode.events.control import ScopeAssigned
 
 

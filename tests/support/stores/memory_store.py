@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from everlode.adapters.s3 import Capabilities, Stored
+from everlode.adapters.object_store import Capabilities, Stored
 from everlode.errors import NotFound, Precondition
 
 

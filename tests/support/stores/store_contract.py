@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from everlode.adapters.s3 import ObjectStore, Stored
+from everlode.adapters.object_store import ObjectStore, Stored
 from everlode.errors import NotFound, Precondition
 
 

@@ -14,8 +14,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from everlode.adapters.kafka import Record, Writer
-from everlode.adapters.kafka_admin import delete_topics
+from everlode.adapters.kafka import Record
+from everlode.adapters.kafka_topics import delete_topics
+from everlode.adapters.kafka_writer import Writer
 from everlode.adapters.postgres import Projection
 from everlode.adapters.postgres_read import current_generation
 from everlode.adapters.s3 import S3Store
@@ -30,7 +31,7 @@ from everlode.events.catalogue import FACT_COMPONENTS
 from everlode.events.stamp import stamp_at
 from everlode.projection.tables import COMPONENTS
 from everlode.projector.bulk import catch_up
-from everlode.projector.worker import ALONE, Home, Outside, PartitionWorker
+from everlode.projector.worker import NOTHING_OUTSIDE, Home, Outside, PartitionWorker
 from everlode.stack import NativeStack
 from everlode.stack.native.supervisor import save_options
 from everlode.state.dispatch import component_of_state
@@ -183,7 +184,7 @@ class Backed:
         source = Source("eu", self.bootstrap, self.conninfo, TOPOLOGY)
         return create_backup(source, self.store, self.keys)
 
-    def project(self, *, without: Sequence[str] = (), outside: Outside = ALONE) -> int:
+    def project(self, *, without: Sequence[str] = (), outside: Outside = NOTHING_OUTSIDE) -> int:
         """Bring the current generation to the ends of the logs; returns the generation.
 
         `without`: components whose facts are not read this time.

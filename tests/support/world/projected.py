@@ -11,14 +11,14 @@ from typing import Any
 from confluent_kafka import Producer
 
 from everlode.adapters.kafka import Raw
-from everlode.adapters.kafka_admin import ensure_topics
+from everlode.adapters.kafka_topics import ensure_topics
 from everlode.adapters.postgres import Projection
 from everlode.avro.codec import encode_fact
 from everlode.events.base import Envelope, Event, Fact
 from everlode.events.catalogue import FACT_COMPONENTS
 from everlode.events.stamp import stamp_at
 from everlode.projector.bulk import catch_up
-from everlode.projector.worker import ALONE, Home, Outside, PartitionWorker
+from everlode.projector.worker import NOTHING_OUTSIDE, Home, Outside, PartitionWorker
 from everlode.stack import NativeStack
 from everlode.topics import Topology, fact_topics, state_topics
 from everlode.topics.names import dead_letter_topic, fact_topic, state_topic
@@ -138,7 +138,7 @@ class Lab:
         return Home("eu", self.bootstrap, self.conninfo, self.generation, node_id)
 
     def worker(
-        self, partition: int = 0, node_id: str = "projector", outside: Outside = ALONE
+        self, partition: int = 0, node_id: str = "projector", outside: Outside = NOTHING_OUTSIDE
     ) -> PartitionWorker:
         """Take a partition over."""
         found = PartitionWorker(self.home(node_id), partition, fact_topics(TOPOLOGY), outside)

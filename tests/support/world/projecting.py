@@ -25,7 +25,7 @@ from everlode.projection.fold import (
     Known,
     Outcome,
     PartitionFold,
-    Position,
+    Prefix,
 )
 
 BEGAN = datetime(2026, 1, 1, tzinfo=UTC)
@@ -168,7 +168,7 @@ class Folding:
         other.known = dict(self.known)
         other.epochs = self.epochs
         positions = {
-            t: Position(p.seq, p.stamp, p.next_offset) for t, p in self.fold.positions.items()
+            t: Prefix(p.seq, p.stamp, p.next_offset) for t, p in self.fold.positions.items()
         }
         other.fold = PartitionFold(0, positions, self.fold.opened, parked)
         return other

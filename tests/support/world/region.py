@@ -15,7 +15,8 @@ from pathlib import Path
 from types import TracebackType
 
 from everlode.adapters.kafka import Raw
-from everlode.adapters.kafka_control import ControlFollower, ControlLog
+from everlode.adapters.kafka_control import ControlLog
+from everlode.adapters.kafka_follower import ControlFollower
 from everlode.avro.codec import Codec
 from everlode.control.scopes import scope_of
 from everlode.events.base import Fact

@@ -187,7 +187,7 @@ class NativeStack:
         """Start a process that was stopped or killed and wait until it serves.
 
         Its data are what it left; after `wipe` they are made anew, empty: a wiped broker has no
-        topics (`adapters.kafka_admin.ensure_topics`). A mirror's port answers before its flows
+        topics (`adapters.kafka_topics.ensure_topics`). A mirror's port answers before its flows
         run: `start.await_flows` waits for these. Raises: NotFound; Unavailable.
         """
         process = self._named(name)

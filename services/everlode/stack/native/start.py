@@ -15,7 +15,8 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from functools import partial
 
-from everlode.adapters.kafka_admin import await_brokers, ensure_topics, state_generations
+from everlode.adapters.kafka_admin import await_brokers, state_generations
+from everlode.adapters.kafka_topics import ensure_topics
 from everlode.adapters.mirror_status import flow_state
 from everlode.adapters.s3_buckets import ensure_buckets
 from everlode.errors import DeadlineExceeded, Unavailable

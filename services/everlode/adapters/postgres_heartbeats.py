@@ -1,4 +1,4 @@
-"""The last beats of nodes and miners, in a generation's tables. Shell."""
+"""The last heartbeats of nodes and miners, in a generation's tables. Shell."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from everlode.adapters.postgres import Projection
 from everlode.adapters.postgres_read import translated
 
 
-class Beats(Projection):
-    """A generation's tables, with those of the beats. Not thread-safe."""
+class Heartbeats(Projection):
+    """A generation's tables, with those of the heartbeats. Not thread-safe."""
 
     def nodes(self, beats: Mapping[str, tuple[Any, ...]]) -> None:
-        """Upsert the last beat of each node; older stamps change nothing. Raises: Unavailable."""
-        with translated("writing beats"), self._db.transaction(), self._db.cursor() as cursor:
+        """Upsert the last one of each node; older stamps change nothing. Raises: Unavailable."""
+        with translated("writing heartbeats"), self._db.transaction(), self._db.cursor() as cursor:
             cursor.executemany(
                 self._sql(
                     "insert into {g}.nodes as n values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s,"
@@ -31,12 +31,12 @@ class Beats(Projection):
             )
 
     def miners(self, beats: Sequence[tuple[Any, ...]]) -> None:
-        """Upsert beats of miners, in order; older stamps change nothing. Raises: Unavailable.
+        """Upsert heartbeats of miners, in order; older stamps change nothing. Raises: Unavailable.
 
-        `pace` is event time over wall time between its last two beats, so that a window in
-        event time can be told in beats, however fast the work is paced.
+        `pace` is event time over wall time between its last two heartbeats, so that a window in
+        event time can be counted in heartbeats, however fast the work is paced.
         """
-        with translated("writing beats"), self._db.transaction(), self._db.cursor() as cursor:
+        with translated("writing heartbeats"), self._db.transaction(), self._db.cursor() as cursor:
             cursor.executemany(
                 self._sql(
                     "insert into {g}.miner_beats as b values (%s, %s, %s, %s, %s, %s)"

@@ -1,10 +1,10 @@
-"""The partition numbers that a projector holds, over rebalances.
+"""The partition numbers that are assigned to a projector, over rebalances.
 
 A number that was lost and comes back is taken over as if it were new: a new owner in PostgreSQL,
 new transactions, positions read again, nothing kept in memory, and a catch-up to the log's end. A
-worker whose ownership PostgreSQL still confirms is kept. Records of a number that is not held are
-let go: whoever holds it reads them by its own position. Shell; calls for one number come one after
-another, those for different ones may overlap.
+worker whose ownership PostgreSQL still confirms is kept. Records of a number that is not assigned
+here are let go: its owner reads them by its own position. Shell; calls for one number come one
+after another, those for different ones may overlap.
 """
 
 from __future__ import annotations
@@ -16,29 +16,31 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from everlode.adapters.kafka import Raw
 from everlode.errors import FencedOut
 from everlode.projector.worker import PartitionWorker
+from everlode.telemetry.entries import PartitionLost, PartitionTaken
+from everlode.telemetry.sink import Sink, silent
 
 RETAKE_S = 20.0
 """A number that another took and that is still assigned here is taken back after this long.
 
-Longer than a session, so that who was stopped and woken first learns that the group went on.
+Longer than a session: a projector that was stopped and wakes first learns that the group went on.
 """
 
 
-class Held:
+class Assignment:
     """Workers by partition number."""
 
     def __init__(
         self,
         make: Callable[[int], PartitionWorker],
         catch_up: Callable[[Mapping[int, PartitionWorker]], int],
-        say: Callable[[str], None] = lambda _: None,
+        report: Sink = silent,
         *,
         now_s: Callable[[], float] = time.monotonic,
     ) -> None:
         """`make` takes a number over; `catch_up` brings workers to the ends of their logs."""
         self._make = make
         self._catch_up = catch_up
-        self._say = say
+        self._report = report
         self._now_s = now_s
         self._guard = threading.Lock()
         self._workers: dict[int, PartitionWorker] = {}
@@ -56,15 +58,18 @@ class Held:
                 self._workers[partition] = found
         return found
 
-    def assigned(self, numbers: Collection[int]) -> set[int]:
-        """Hold these and no others from now on; returns the numbers to `settle`. Never waits."""
+    def assign(self, numbers: Collection[int]) -> set[int]:
+        """These and no others from now on; returns the numbers to `reconcile`. Never waits."""
         with self._guard:
             self._assigned = frozenset(numbers)
             self._lost.clear()
             return set(numbers) | set(self._workers)
 
-    def settle(self, partition: int) -> None:
-        """Take over what is held now, give up what is not. Idempotent. Raises: Unavailable."""
+    def reconcile(self, partition: int) -> None:
+        """Take the number over if it is assigned, give it up if not. Idempotent.
+
+        Raises: Unavailable.
+        """
         self._lost.pop(partition, None)
         found = self._workers.get(partition)
         if found is not None and (partition not in self._assigned or not found.owns()):
@@ -74,12 +79,12 @@ class Held:
             try:
                 count = self._catch_up({partition: self.worker(partition)})
             except FencedOut:
-                self._gone(partition)
+                self._lose(partition)
             else:
-                self._say(f"partition {partition} taken over, {count} records read")
+                self._report(PartitionTaken(partition, count))
 
     def apply(self, partition: int, raws: Sequence[Raw], counter: str) -> int:
-        """Apply records of a number in order; returns how many, 0 when it is not held.
+        """Apply records of a number in order; returns how many, 0 when it is not assigned.
 
         Raises: Unavailable.
         """
@@ -90,15 +95,15 @@ class Held:
             return 0
         try:
             if since is not None:
-                self.settle(partition)
+                self.reconcile(partition)
             self.worker(partition).apply(raws, counter)
         except FencedOut:
-            self._gone(partition)
+            self._lose(partition)
             return 0
         return len(raws)
 
-    def _gone(self, partition: int) -> None:
-        self._say(f"partition {partition} has another projector")
+    def _lose(self, partition: int) -> None:
+        self._report(PartitionLost(partition))
         self._lost[partition] = self._now_s()
         self._drop(partition)
 

@@ -1,0 +1,143 @@
+"""Following the control log on Kafka: every record folded, in log order, from the beginning.
+
+Invariant: a record that cannot be decoded halts the follower for good (`IntegrityError`). Shell.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+import uuid
+from collections.abc import Callable
+
+from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
+
+from everlode.avro.codec import Codec
+from everlode.control.fold import ControlState, apply
+from everlode.errors import ContractError, EverlodeError, IntegrityError, Unavailable
+from everlode.events.base import Fact
+from everlode.topics.names import CONTROL_TOPIC
+from everlode.topics.place import placed
+
+
+class ControlFollower:
+    """Folds the control log in a thread of its own.
+
+    `on_record(offset, fact, state)` is called in that thread, in log order, after the fold step.
+    """
+
+    def __init__(
+        self,
+        bootstrap: str,
+        on_record: Callable[[int, Fact, ControlState], None] | None = None,
+        *,
+        wait_ms: int = 400,
+    ) -> None:
+        self._consumer = Consumer(
+            {
+                "bootstrap.servers": bootstrap,
+                "group.id": f"control-follower-{uuid.uuid4()}",
+                "enable.auto.commit": False,
+                "auto.offset.reset": "earliest",
+                "isolation.level": "read_committed",
+                "fetch.wait.max.ms": wait_ms,
+                "fetch.min.bytes": 16384,
+                "reconnect.backoff.max.ms": 1000,
+                "queued.max.messages.kbytes": 4096,
+                "log_level": 0,
+            }
+        )
+        self._consumer.assign([TopicPartition(CONTROL_TOPIC, 0, 0)])
+        self._on_record = on_record
+        self._codec = Codec()
+        self._changed = threading.Condition()
+        self._state = ControlState()
+        self._stop = threading.Event()
+        self.error: EverlodeError | None = None
+        self._thread = threading.Thread(target=self._run, name="control-follower", daemon=True)
+
+    @property
+    def state(self) -> ControlState:
+        """The fold so far; immutable."""
+        return self._state
+
+    def start(self, timeout_s: float = 30) -> ControlFollower:
+        """Start, and return once the log has been read to its present end.
+
+        Raises: Unavailable: the log cannot be read within `timeout_s`.
+        """
+        deadline = time.monotonic() + timeout_s
+        high = self._end(deadline)  # before the thread: the client is for one thread at a time
+        self._thread.start()
+        self.wait_for(lambda s: s.position >= high - 1, deadline - time.monotonic())
+        return self
+
+    def _end(self, deadline: float) -> int:
+        """End of the log as of now; an election is waited for. Raises: Unavailable."""
+        partition = TopicPartition(CONTROL_TOPIC, 0)
+        while True:
+            try:
+                _, high = self._consumer.get_watermark_offsets(partition, timeout=5)
+            except KafkaException as error:
+                if time.monotonic() > deadline:
+                    raise Unavailable(
+                        f"the control log cannot be read: {error.args[0].str()}",
+                        code="control_unavailable",
+                    ) from None
+                time.sleep(0.2)
+            else:
+                return high
+
+    def wait_for(self, predicate: Callable[[ControlState], bool], timeout_s: float) -> ControlState:
+        """Wait until the fold satisfies `predicate`; returns that state.
+
+        Raises: Unavailable: not within `timeout_s`. IntegrityError: the follower has halted.
+        """
+        deadline = time.monotonic() + timeout_s
+        with self._changed:
+            while not predicate(self._state):
+                if self.error is not None:
+                    raise self.error
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    raise Unavailable("the control log did not get there in time", code="timeout")
+                self._changed.wait(min(left, 1.0))
+            return self._state
+
+    def close(self) -> None:
+        """Stop the thread and leave."""
+        self._stop.set()
+        if self._thread.is_alive() and threading.current_thread() is not self._thread:
+            self._thread.join(5)
+
+    def _run(self) -> None:
+        try:
+            while not self._stop.is_set():
+                # one at first: asked for many, the client waits out its time for as many
+                for most, timeout in ((1, 0.5), (500, 0.0)):
+                    for message in self._consumer.consume(most, timeout=timeout):
+                        self._one(message)
+        except EverlodeError as error:
+            with self._changed:
+                self.error = error
+                self._changed.notify_all()
+        finally:
+            self._consumer.close()
+
+    def _one(self, message: Message) -> None:
+        if message.error() is not None:
+            return  # the client retries by itself
+        offset = message.offset() or 0
+        try:
+            fact = placed(self._codec, CONTROL_TOPIC, message.key(), message.value())
+        except ContractError as error:
+            raise IntegrityError(
+                f"control log, offset {offset}: {error.message}",
+                code="control_damaged",
+                hint="do not go on: find out who wrote it",
+            ) from None
+        with self._changed:
+            self._state = apply(self._state, offset, fact)
+            self._changed.notify_all()
+        if self._on_record is not None:
+            self._on_record(offset, fact, self._state)

@@ -1,0 +1,111 @@
+"""Questions to Kafka about partitions: where they begin and end, what a group has committed.
+
+An end is an offset after the last committed record. Shell.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping
+
+from confluent_kafka import (
+    OFFSET_BEGINNING,
+    OFFSET_END,
+    Consumer,
+    KafkaError,
+    KafkaException,
+    TopicPartition,
+)
+
+from everlode.errors import Unavailable
+
+_MOVING = {KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE}
+_AWAY = {KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError._TIMED_OUT}
+
+
+class Offsets:
+    """What one consumer can ask without reading. Not thread-safe."""
+
+    def __init__(self, consumer: Consumer) -> None:
+        self._consumer = consumer
+
+    def cluster_id(self, timeout_s: float = 15) -> str:
+        """Id of the cluster. Raises: Unavailable."""
+        try:
+            return str(self._consumer.list_topics(timeout=timeout_s).cluster_id)
+        except KafkaException as error:
+            raise Unavailable(f"cluster id: {error.args[0].str()}") from None
+
+    def committed(
+        self, partitions: Iterable[tuple[str, int]], timeout_s: float = 15
+    ) -> dict[tuple[str, int], int]:
+        """The group's committed offsets; 0 where there is none. A hint, not a truth.
+
+        Raises: Unavailable.
+        """
+        asked = [TopicPartition(t, p) for t, p in partitions]
+        try:
+            found = self._consumer.committed(asked, timeout=timeout_s)
+        except KafkaException as error:
+            raise Unavailable(f"committed offsets: {error.args[0].str()}") from None
+        return {(f.topic, f.partition): max(0, f.offset) for f in found}
+
+    def ends(
+        self, partitions: Iterable[tuple[str, int]], timeout_s: float = 15
+    ) -> dict[tuple[str, int], int]:
+        """Offsets after the last committed record of each partition, asked for in one request.
+
+        Ask before `assign`: behind a fetch that waits for records the answer waits too. Raises:
+        Unavailable.
+        """
+        return self._offsets(dict.fromkeys(partitions, OFFSET_END), timeout_s)
+
+    def beginnings(
+        self, partitions: Iterable[tuple[str, int]], timeout_s: float = 15
+    ) -> dict[tuple[str, int], int]:
+        """Offsets of the first records that are still there; see `ends`. Raises: Unavailable."""
+        return self._offsets(dict.fromkeys(partitions, OFFSET_BEGINNING), timeout_s)
+
+    def unread(self, starts: Mapping[tuple[str, int], int]) -> dict[tuple[str, int], int]:
+        """Ends of the partitions that have something from these offsets on.
+
+        Not of one that retention has emptied: the client hands nothing out there and never
+        reports that it has come to the end. Raises: Unavailable.
+        """
+        ends, begins = self.ends(starts), self.beginnings(starts)
+        return {k: end for k, end in ends.items() if end > max(starts[k], begins[k])}
+
+    def at_time(
+        self, times_ms: Mapping[tuple[str, int], int], timeout_s: float = 15
+    ) -> dict[tuple[str, int], int]:
+        """Offsets of the first records from a time on; the end where there is none.
+
+        Raises: Unavailable.
+        """
+        found = self._offsets({k: max(0, ms) for k, ms in times_ms.items()}, timeout_s)
+        late = self.ends([k for k, offset in found.items() if offset < 0], timeout_s)
+        return found | late
+
+    def _offsets(
+        self, asked: Mapping[tuple[str, int], int], timeout_s: float
+    ) -> dict[tuple[str, int], int]:
+        """Asks again while a leader moves or is not known yet, and while no broker answers."""
+        deadline = time.monotonic() + timeout_s
+        found: dict[tuple[str, int], int] = {}
+        while left := [TopicPartition(*k, asked[k]) for k in asked if k not in found]:
+            try:
+                answers = self._consumer.offsets_for_times(left, timeout=timeout_s)
+            except KafkaException as error:
+                answers, cause, where = [], error.args[0], left[0]
+            for answer in answers:
+                if answer.error is None:
+                    found[answer.topic, answer.partition] = answer.offset
+                else:
+                    cause, where = answer.error, answer
+            if len(found) < len(asked):
+                pause = 0.1 if cause.code() in _MOVING else 0.5
+                if cause.code() not in _MOVING | _AWAY or time.monotonic() + pause > deadline:
+                    named = f"{where.topic}/{where.partition}"
+                    raise Unavailable(f"offsets of {named}: {cause.str()}")
+                time.sleep(pause)  # a client that is asked at once fails at once, and spins
+        return found

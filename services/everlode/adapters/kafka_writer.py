@@ -1,0 +1,128 @@
+"""Writing to Kafka in transactions, by one holder of a transactional id at a time.
+
+Invariants: `murmur2_random` everywhere and explicit partitions; after any indefinite error of a
+transaction the writer is unusable (librdkafka has no KIP-890) and must be thrown away. Shell.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from confluent_kafka import KafkaError, KafkaException, Message, Producer, TopicPartition
+
+from everlode.adapters.kafka import Record
+from everlode.errors import FencedOut, Unavailable
+
+MESSAGE_BYTES = 1_048_588
+"""What a broker takes by default; the client's own limit is below that of a fact and its key."""
+_FENCED = {
+    KafkaError._FENCED,
+    KafkaError.INVALID_PRODUCER_EPOCH,
+    KafkaError.PRODUCER_FENCED,
+}
+
+
+class Indefinite(Unavailable):
+    """A write may or may not have happened: read the partition's end to know."""
+
+    default_code = "indefinite"
+
+
+def _translated(error: KafkaException, what: str) -> Unavailable | FencedOut:
+    cause = error.args[0]
+    if cause.code() in _FENCED:
+        return FencedOut(f"{what}: another writer has taken over")
+    return Indefinite(f"{what}: {cause.str()}")
+
+
+def produce(producer: Producer, record: Record, done: Any) -> None:
+    """Queue a record; waits while the queue is full. `done(error or None, message)`."""
+    while True:
+        try:
+            producer.produce(
+                record.topic,
+                key=record.key,
+                value=record.value,
+                headers=[*record.headers],
+                partition=record.partition,
+                on_delivery=done,
+            )
+        except BufferError:
+            producer.poll(0.1)
+        else:
+            return
+
+
+class Writer:
+    """A transactional producer; exactly one holder of its transactional id writes."""
+
+    def __init__(self, bootstrap: str, transactional_id: str, *, timeout_ms: int = 10_000) -> None:
+        self._timeout_s = timeout_ms / 1000
+        self._producer = Producer(
+            {
+                "bootstrap.servers": bootstrap,
+                "transactional.id": transactional_id,
+                "transaction.timeout.ms": 30_000,
+                "message.timeout.ms": timeout_ms,
+                "acks": "all",
+                "partitioner": "murmur2_random",
+                "linger.ms": 2,
+                "message.max.bytes": MESSAGE_BYTES,
+                "compression.type": "lz4",
+                "reconnect.backoff.max.ms": 1000,
+                "log_level": 0,
+            }
+        )
+
+    def open(self) -> None:
+        """Fence whoever held the id before, and abort what it left open.
+
+        Raises: Unavailable.
+        """
+        try:
+            self._producer.init_transactions(self._timeout_s)
+        except KafkaException as error:
+            raise _translated(error, "taking the writer over") from None
+
+    def write(
+        self,
+        records: Sequence[Record],
+        read: dict[tuple[str, int], int] | None = None,
+        group: Any = None,
+    ) -> list[int]:
+        """Write all records in one transaction and return their offsets, in order.
+
+        `read` (offsets of the next records to read) becomes the group's committed offsets in the
+        same transaction. Raises: FencedOut: another holds the id. Indefinite: it may have happened.
+        """
+        offsets = [-1] * len(records)
+        failed: list[str] = []
+
+        def delivered(index: int) -> Any:
+            def callback(error: KafkaError | None, message: Message) -> None:
+                if error is not None:
+                    failed.append(error.str())
+                else:
+                    offsets[index] = message.offset() or 0
+
+            return callback
+
+        try:
+            self._producer.begin_transaction()
+            for index, r in enumerate(records):
+                produce(self._producer, r, delivered(index))
+            if read:
+                positions = [TopicPartition(t, p, o) for (t, p), o in read.items()]
+                self._producer.send_offsets_to_transaction(positions, group, self._timeout_s)
+            self._producer.commit_transaction(self._timeout_s)
+        except KafkaException as error:
+            raise _translated(error, "writing facts") from None
+        if failed:
+            raise Indefinite(f"writing facts: {failed[0]}")
+        return offsets
+
+    def abandon(self) -> None:
+        """Throw the producer away without waiting: what it holds may or may not be there."""
+        self._producer.purge(in_queue=True, in_flight=True, blocking=False)
+        del self._producer

@@ -1,0 +1,56 @@
+"""The port to an object store: what backups need of one, and what a store really does. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+
+class Stored(NamedTuple):
+    """An object as the store lists it."""
+
+    key: str
+    size: int
+
+
+class Capabilities(NamedTuple):
+    """What the store really does, found by doing it."""
+
+    conditional_put: bool
+    """A second put of a key with `only_new` is refused, and the first content stays."""
+    versioning: bool = False
+    """The bucket keeps older versions."""
+    object_lock: bool = False
+    """The bucket can hold objects against deletion."""
+
+
+class ObjectStore(Protocol):
+    """What backups need of a store. Keys are never overwritten by us."""
+
+    def put(self, key: str, data: bytes, *, only_new: bool = False) -> None:
+        """Store bytes. `only_new`: refuse when the key exists, where the store can.
+
+        Raises: Precondition: it exists. Unavailable.
+        """
+
+    def put_file(self, key: str, path: Path) -> None:
+        """Store a file under a new key. Raises: Unavailable; ConfigError."""
+
+    def get(self, key: str) -> bytes:
+        """Read an object whole. Raises: NotFound; Unavailable."""
+
+    def get_file(self, key: str, path: Path) -> None:
+        """Read an object into a file; nothing is left of it after an error.
+
+        Raises: NotFound; Unavailable; OSError: no room.
+        """
+
+    def list(self, prefix: str) -> Iterator[Stored]:
+        """Objects under a prefix, sorted by key. Raises: Unavailable."""
+
+    def delete(self, key: str) -> None:
+        """Remove an object; nothing when it is not there. Raises: Unavailable."""
+
+    def capabilities(self) -> Capabilities:
+        """Probe the store by doing it. Raises: Unavailable."""

@@ -1,0 +1,102 @@
+"""A generation of the projection that a recovery fills, and makes the current one. Shell.
+
+Nothing of the generation that is read meanwhile is touched, until the switch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from everlode.adapters.postgres import Projection
+from everlode.adapters.postgres_read import translated
+from everlode.errors import Precondition
+from everlode.projection.fold import Known, Prefix
+from everlode.projection.tables import column_names, row
+
+
+class NextGeneration(Projection):
+    """A generation's tables, with what only a recovery does to them. Not thread-safe."""
+
+    def load(self, component: str, states: Iterable[tuple[str, Known]]) -> int:
+        """Put restored states into an empty table; returns how many. Raises: Unavailable."""
+        columns = ", ".join(column_names(component))
+        count = 0
+        with (
+            translated("loading states"),
+            self._db.transaction(),
+            self._db.cursor() as cursor,
+            cursor.copy(self._sql(f"copy {{g}}.{{c}} ({columns}) from stdin", component)) as copy,
+        ):
+            for key, known in states:
+                copy.write_row(row(component, key, known))
+                count += 1
+        return count
+
+    def clear(self, component: str) -> None:
+        """Empty a component's table, so that loading it can be done again."""
+        with translated("emptying a table"):
+            self._db.execute(self._sql("truncate {g}.{c}", component))
+
+    def bury(self, component: str, partition: int, deleted: Iterable[tuple[str, int, str]]) -> None:
+        """Note restored deletions, (key, version, event id), so that nothing resurrects them."""
+        with translated("noting deletions"), self._db.transaction(), self._db.cursor() as cursor:
+            cursor.executemany(
+                self._sql(
+                    "insert into {g}.{c} (key, epoch, version, stamp, topic, part, seq, event_id,"
+                    " status, home) values (%s, 0, %s, 0, '', %s, 0, %s, 'deleted', '')"
+                    " on conflict (key) do nothing",
+                    component,
+                ),
+                [(key, version, partition, event_id) for key, version, event_id in deleted],
+            )
+
+    def park(self, partition: int, waiting: Iterable[tuple[str, int, bytes]]) -> None:
+        """Restore (topic, offset, fact): who takes the partition over finds them waiting."""
+        with translated("noting what waits"), self._db.transaction(), self._db.cursor() as cursor:
+            cursor.executemany(
+                self._sql("insert into {g}.parked values (%s, %s, %s, %s) on conflict do nothing"),
+                [(topic, partition, offset, value) for topic, offset, value in waiting],
+            )
+
+    def reopen(self, opened: Iterable[tuple[str, int, str, int]]) -> None:
+        """Restore (topic, partition, scope, epoch): what is below such an epoch is fenced."""
+        with translated("noting epochs"), self._db.transaction(), self._db.cursor() as cursor:
+            cursor.executemany(
+                self._sql(
+                    "insert into {g}.opened as o values (%s, %s, %s, %s) on conflict"
+                    " (topic, part, scope) do update set epoch = greatest(o.epoch, excluded.epoch)"
+                ),
+                list(opened),
+            )
+
+    def place(self, partition: int, positions: Mapping[str, Prefix]) -> None:
+        """Set where restored topics stand; what they hold counts as published."""
+        with translated("setting positions"), self._db.transaction():
+            for topic, p in positions.items():
+                self._db.execute(
+                    self._sql(
+                        "insert into {g}.positions values (%s, %s, %s, %s, %s, %s, %s)"
+                        " on conflict (topic, part) do update set seq = excluded.seq,"
+                        " stamp = excluded.stamp, next_offset = excluded.next_offset,"
+                        " published_seq = excluded.published_seq, owner = excluded.owner"
+                    ),
+                    (topic, partition, p.seq, p.stamp, p.next_offset, p.seq, self.owner),
+                )
+
+    def switch(self) -> None:
+        """Make this generation the current one. Idempotent.
+
+        Raises: Precondition: a later one is current.
+        """
+        with translated("switching"), self._db.transaction():
+            done = self._db.execute(
+                "update everlode.current set generation = %s where generation <= %s",
+                (self.generation, self.generation),
+            )
+        if not done.rowcount:
+            raise Precondition(f"generation {self.generation}: a later one is current")
+
+    def drop(self) -> None:
+        """Remove the generation, wherever it stands."""
+        with translated("dropping a generation"):
+            self._db.execute(self._sql("drop schema if exists {g} cascade"))
