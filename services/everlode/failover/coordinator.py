@@ -23,7 +23,7 @@ from everlode.adapters.kafka import Raw, Reader
 from everlode.adapters.kafka_sender import Sender
 from everlode.avro.codec import Codec
 from everlode.control.fold import ControlState
-from everlode.control.scopes import COMPONENT_OF, scope_of
+from everlode.control.scopes import COMPONENT_OF, Scope
 from everlode.errors import ContractError, Unavailable
 from everlode.events.barriers import Barrier
 from everlode.events.control import ScopeAssigned
@@ -78,7 +78,7 @@ class Coordinator:
         say: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.region = place.region
-        self.scope = scope_of("coordinator", place.region)
+        self.scope = str(Scope("coordinator", place.region))
         self._partitions = place.partitions
         self._agent = agent
         self._limits = limits

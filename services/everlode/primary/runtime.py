@@ -27,7 +27,7 @@ from everlode.adapters.kafka_sender import Sender
 from everlode.avro import schemas
 from everlode.avro.cloudevents import CONTENT_TYPE
 from everlode.avro.codec import Codec, encode_answer
-from everlode.control.scopes import scope_of
+from everlode.control.scopes import Scope
 from everlode.errors import ContractError, FencedOut, Refusal, Unavailable
 from everlode.events.base import Command, Fact
 from everlode.events.catalogue import COMMANDS, EVENTS, STATES
@@ -79,7 +79,7 @@ class Runtime:
         self._place = place
         self._clock = clock
         self._say = say
-        self.scope = scope_of(component.name, place.region)
+        self.scope = str(Scope(component.name, place.region))
         self._log = FactLog(
             place.bootstrap, place.origin, component.name, place.partitions, component.folds.fold
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from datetime import timedelta
 
-from everlode.control.scopes import scope_of
+from everlode.control.scopes import Scope
 from everlode.errors import Unavailable
 from everlode.failover.coordinator import Coordinator, Place
 from everlode.failover.limits import Limits
@@ -25,7 +25,8 @@ def run_coordinator(region: str, node_id: str, endpoints: Endpoints) -> None:
     cfg = settings()
     topology, clock = cfg.load_topology(), cfg.clock()
     identity = Identity(node_id, region, place.origin, "coordinator")
-    agent = agent_of(identity, endpoints, topology, cfg, scopes=(scope_of("coordinator", region),))
+    scopes = (str(Scope("coordinator", region)),)
+    agent = agent_of(identity, endpoints, topology, cfg, scopes=scopes)
 
     def client() -> MiningClient:
         return MiningClient(endpoints, region, node_id, partitions=topology.partitions, clock=clock)

@@ -9,7 +9,7 @@ from datetime import timedelta
 from typing import NamedTuple
 
 from everlode.adapters.clock import Clock
-from everlode.control.scopes import SCOPE_OF, scope_of
+from everlode.control.scopes import SCOPE_OF, Scope
 from everlode.errors import ConfigError
 from everlode.membership.agent import Identity
 from everlode.miners.component import MinerComponent
@@ -100,7 +100,7 @@ def run_node(spec: NodeSpec, endpoints: Endpoints, log: Callable[[str], None] = 
         topology.task_types,
         cfg.max_concurrent,
     )
-    scope = scope_of(component.name, spec.region)
+    scope = str(Scope(component.name, spec.region))
     agent = agent_of(identity, endpoints, topology, cfg, scopes=(scope,), load=component.load)
     place = Place(spec.region, region.origin, region.kafka_bootstrap, topology.partitions)
     runtime = Runtime(component, agent, place, clock, lambda line: log(f"{spec.node_id}: {line}"))

@@ -12,7 +12,7 @@ from everlode.adapters.kafka import Reader
 from everlode.adapters.kafka_control import ControlFollower
 from everlode.avro.codec import Codec
 from everlode.control.fold import ControlState
-from everlode.control.scopes import split_scope
+from everlode.control.scopes import Scope
 from everlode.errors import ConfigError, ContractError, NotFound, Precondition, Refusal
 from everlode.events.base import Fact
 from everlode.events.control import ScopeAssigned
@@ -44,7 +44,7 @@ def look(endpoints: Endpoints, scope: str, partitions: int) -> Seen:
     Raises: Refusal: it is no scope. NotFound: its region is not there. Unavailable.
     """
     try:
-        component, region = split_scope(scope)
+        component, region = Scope.parse(scope)
     except ContractError as error:
         raise Refusal(error.message, code="bad_scope", hint=error.hint) from None
     if region not in endpoints.regions:

@@ -17,7 +17,7 @@ from types import TracebackType
 from everlode.adapters.kafka import Raw
 from everlode.adapters.kafka_control import ControlFollower, ControlLog
 from everlode.avro.codec import Codec
-from everlode.control.scopes import scope_of
+from everlode.control.scopes import Scope
 from everlode.events.base import Fact
 from everlode.events.control import ScopeAssigned
 from everlode.sdk import MiningClient
@@ -130,7 +130,7 @@ class Region:
 
     def assign(self, component: str, node_id: str) -> int:
         """Decide that `node_id` leads the component's scope; returns the epoch."""
-        scope = scope_of(component, "eu")
+        scope = str(Scope(component, "eu"))
         state = self.follower.state
         epoch = state.epoch(scope)
         decision = ScopeAssigned(
