@@ -38,8 +38,8 @@ from everlode.sdk import (
     MinerBeacon,
     MiningClient,
     NodeAgent,
+    OutcomeUnknown,
     Received,
-    Unknown,
 )
 from everlode.topics.partition import partition_of
 from tests.support.facts.whole_topic import records
@@ -103,7 +103,7 @@ def test_facts_of_a_cluster_that_is_away_are_unknown_and_safe_to_repeat(region: 
             blocked = other.submit(made.emit, "u", FACT, event_id="u3")
             assert wait([blocked], 2).not_done, "back-pressure: two wait already"
             for number, future in enumerate([*sent, blocked.result(60)]):
-                with pytest.raises(Unknown, match=f"u{number}") as caught:
+                with pytest.raises(OutcomeUnknown, match=f"u{number}") as caught:
                     future.result(60)
                 assert (caught.value.event_id, caught.value.code) == (f"u{number}", "unknown")
                 assert "same event_id" in caught.value.hint

@@ -25,7 +25,7 @@ from everlode.events.base import Command, CommandHeader, Envelope, Event, Fact
 from everlode.events.miners import MinerRegistered
 from everlode.events.stamp import HybridClock
 from everlode.events.states import FraudState, MinerState, RewardState, TaskState, ValidationState
-from everlode.log.facts import Placed
+from everlode.log.facts import LoggedFact
 from everlode.miners.component import MinerComponent
 from everlode.primary.batch import Batch, Source
 from everlode.primary.component import Component
@@ -120,7 +120,7 @@ class Region:
         else:
             node = RewardComponent("eu", TOPOLOGY, self.sink, lambda: float(self.turns))
         for offset, fact in enumerate(self.logs[name].facts):
-            node.folds.fold(Placed(fact, 0, offset))
+            node.folds.fold(LoggedFact(fact, 0, offset))
         return node
 
     def send(self, key: str, command: Command) -> None:

@@ -1,7 +1,7 @@
 """Kafka clients as the rest needs them: plain settings, batches in, errors translated.
 
 Invariants: `murmur2_random` everywhere and explicit partitions; readers see committed records
-only; after any indefinite error of a transaction the writer is unusable (librdkafka has no
+only; after any OutcomeUnknown of a transaction the writer is unusable (librdkafka has no
 KIP-890) and must be thrown away. Shell.
 """
 
@@ -22,7 +22,7 @@ from confluent_kafka import (
     TopicPartition,
 )
 
-from everlode.errors import FencedOut, Unavailable
+from everlode.errors import FencedOut, OutcomeUnknown, Unavailable
 
 _MOVING = {KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE}
 _AWAY = {KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError._TIMED_OUT}
@@ -67,17 +67,11 @@ class Record(NamedTuple):
     headers: Headers
 
 
-class Indefinite(Unavailable):
-    """A write may or may not have happened: read the partition's end to know."""
-
-    default_code = "indefinite"
-
-
 def _translated(error: KafkaException, what: str) -> Unavailable | FencedOut:
     cause = error.args[0]
     if cause.code() in _FENCED:
         return FencedOut(f"{what}: another writer has taken over")
-    return Indefinite(f"{what}: {cause.str()}")
+    return OutcomeUnknown(f"{what}: {cause.str()}")
 
 
 class Reader:
@@ -341,7 +335,7 @@ class Writer:
         """Write all records in one transaction and return their offsets, in order.
 
         `read` (offsets of the next records to read) becomes the group's committed offsets in the
-        same transaction. Raises: FencedOut: another holds the id. Indefinite: it may have happened.
+        same transaction. Raises: FencedOut: another holds the id. OutcomeUnknown.
         """
         offsets = [-1] * len(records)
         failed: list[str] = []
@@ -366,7 +360,7 @@ class Writer:
         except KafkaException as error:
             raise _translated(error, "writing facts") from None
         if failed:
-            raise Indefinite(f"writing facts: {failed[0]}")
+            raise OutcomeUnknown(f"writing facts: {failed[0]}")
         return offsets
 
     def abandon(self) -> None:

@@ -15,7 +15,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import NamedTuple
 
 from everlode.adapters.clock import Clock
 from everlode.adapters.dead_letters import DeadLetters
@@ -35,6 +34,7 @@ from everlode.failover.watch import ActiveTasks, Beats
 from everlode.membership.agent import NodeAgent
 from everlode.membership.probe import probe
 from everlode.sdk.client import MiningClient
+from everlode.settings.endpoints import RegionParts
 from everlode.topics.catalogue import DEAD_LETTER_CONSUMERS
 from everlode.topics.names import fact_topic
 from everlode.topics.partition import partition_of
@@ -55,21 +55,12 @@ FEW = 65_536
 """Bytes that beats come in: the broker is not asked for each of them."""
 
 
-class Place(NamedTuple):
-    """Where a coordinator works."""
-
-    region: str
-    origin: str
-    bootstrap: str
-    partitions: int
-
-
 class Coordinator:
     """Runs turns; `say` gets one line at each thing that it decides."""
 
     def __init__(
         self,
-        place: Place,
+        place: RegionParts,
         agent: NodeAgent,
         client: Callable[[], MiningClient],
         clock: Clock,

@@ -2,7 +2,7 @@
 
 Opening it fences the writer before, aborts what that left open, and reads every partition to its
 end, so that `seq`, `stamp` and the folds go on from what is really there. Appended means
-committed; after an indefinite error the log must be opened anew. A record that appears while it is
+committed; after an OutcomeUnknown the log must be opened anew. A record that appears while it is
 open and that its writer did not write is foreign: the writer stops. Shell.
 """
 
@@ -28,8 +28,8 @@ KEY = 1024
 """Characters of a foreign record's key that are told."""
 
 
-class Placed(NamedTuple):
-    """A fact and its place."""
+class LoggedFact(NamedTuple):
+    """A fact, and where it stands in its topic."""
 
     fact: Fact
     partition: int
@@ -62,7 +62,7 @@ class FactLog:
         origin: str,
         component: str,
         partitions: int,
-        folded: Callable[[Placed], None],
+        folded: Callable[[LoggedFact], None],
         *,
         wait_ms: int = 500,
     ) -> None:
@@ -167,7 +167,7 @@ class FactLog:
             for opened in fact.data.scopes:
                 known = self.epochs.get(opened.scope, 0)
                 self.epochs[opened.scope] = max(known, opened.epoch)
-        self._folded(Placed(fact, raw.partition, raw.offset))
+        self._folded(LoggedFact(fact, raw.partition, raw.offset))
 
     def partition_of(self, key: str) -> int:
         """Partition of an aggregate."""
@@ -182,7 +182,7 @@ class FactLog:
         """Write (partition, envelope, event)s in one transaction; their offsets, in order.
 
         `seq` must already be in the envelopes (`next_seq`). The written facts are not folded
-        here: the writer knows them. Raises: FencedOut; Indefinite: open anew.
+        here: the writer knows them. Raises: FencedOut; OutcomeUnknown: open anew.
         """
         if self._writer is None:
             raise IntegrityError("the fact log is not open")

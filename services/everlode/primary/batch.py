@@ -23,7 +23,7 @@ from everlode.events.base import (
     ScopeEpoch,
 )
 from everlode.events.states import State
-from everlode.log.facts import FactLog, Placed
+from everlode.log.facts import FactLog, LoggedFact
 from everlode.primary.component import Component, Owed
 from everlode.primary.folds import Answered, Asked, Key
 from everlode.state.dispatch import component_of_command, component_of_state, decide, evolve_fact
@@ -219,7 +219,7 @@ class Batch:
                 continue
             fact = Fact(envelope, data)
             last[component_of_state(type(data)), envelope.aggregate_id] = fact
-            folds.answer(Placed(fact, partition, offset))
+            folds.answer(LoggedFact(fact, partition, offset))
         for key, (state, _) in self._staged.items():
             folds.put(*key, state, last[key])
 

@@ -38,7 +38,7 @@ class Component:
     """Suffix of the topic: tasks, miners, validations or rewards."""
     states: ClassVar[tuple[str, ...]]
     """State components that it decides on."""
-    settled: ClassVar[tuple[type[Event], ...]] = ()
+    needs_committed: ClassVar[tuple[type[Event], ...]] = ()
     """Facts that are reacted to only once all that came before them is committed."""
     causes: ClassVar[tuple[str, ...]] = ()
     """Components whose facts, of every origin, it reacts to; each is read exactly once."""

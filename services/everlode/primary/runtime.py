@@ -18,7 +18,6 @@ import json
 import threading
 import time
 from collections.abc import Callable
-from typing import NamedTuple
 
 from everlode.adapters.clock import Clock, instant
 from everlode.adapters.dead_letters import DeadLetters
@@ -36,6 +35,7 @@ from everlode.log.facts import FactLog, ForeignRecord
 from everlode.membership.agent import NodeAgent
 from everlode.primary.batch import Batch, Source
 from everlode.primary.component import Component
+from everlode.settings.endpoints import RegionParts
 from everlode.state.view import Where
 from everlode.topics.names import command_topic, reply_topic
 from everlode.topics.partition import partition_of
@@ -54,15 +54,6 @@ FEW = 65_536
 """Bytes that what is only looked at comes in."""
 
 
-class Place(NamedTuple):
-    """Where a runtime runs."""
-
-    region: str
-    origin: str
-    bootstrap: str
-    partitions: int
-
-
 class Runtime:
     """Runs one component's node until `stop`. `say` gets one line at each change of role."""
 
@@ -70,7 +61,7 @@ class Runtime:
         self,
         component: Component,
         agent: NodeAgent,
-        place: Place,
+        place: RegionParts,
         clock: Clock,
         say: Callable[[str], None] = lambda _: None,
     ) -> None:
@@ -228,7 +219,11 @@ class Runtime:
         self._look(0.0)
         for raw in self._inputs.batch(BATCH, IDLE_S, LINGER_S):
             fact = None if raw.topic == self._commands else self._cause(raw)
-            if fact is not None and isinstance(fact.data, self.component.settled) and batch.facts:
+            if (
+                fact is not None
+                and isinstance(fact.data, self.component.needs_committed)
+                and batch.facts
+            ):
                 self._commit(batch, epoch)
                 batch = self._batch(epoch)
             self._read[raw.topic, raw.partition] = raw.offset + 1

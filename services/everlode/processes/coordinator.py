@@ -7,12 +7,12 @@ from datetime import timedelta
 
 from everlode.control.scopes import Scope
 from everlode.errors import Unavailable
-from everlode.failover.coordinator import Coordinator, Place
+from everlode.failover.coordinator import Coordinator
 from everlode.failover.limits import Limits
 from everlode.membership.agent import Identity
 from everlode.processes.host import agent_of, place_of, say, until_signal
 from everlode.sdk.client import MiningClient
-from everlode.settings.endpoints import Endpoints
+from everlode.settings.endpoints import Endpoints, RegionParts
 from everlode.settings.environment import settings
 
 
@@ -34,7 +34,7 @@ def run_coordinator(region: str, node_id: str, endpoints: Endpoints) -> None:
     stop = until_signal()
     agent.start()
     coordinator = Coordinator(
-        Place(region, place.origin, place.kafka_bootstrap, topology.partitions),
+        RegionParts(region, place.origin, place.kafka_bootstrap, topology.partitions),
         agent,
         client,
         clock,

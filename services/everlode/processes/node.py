@@ -14,12 +14,12 @@ from everlode.errors import ConfigError
 from everlode.membership.agent import Identity
 from everlode.miners.component import MinerComponent
 from everlode.primary.component import Component
-from everlode.primary.runtime import Place, Runtime
+from everlode.primary.runtime import Runtime
 from everlode.processes.host import agent_of, place_of, say, until_signal
 from everlode.rewards.component import RewardComponent
 from everlode.rewards.sink import JournalSink
 from everlode.sdk.client import MiningClient
-from everlode.settings.endpoints import Endpoints
+from everlode.settings.endpoints import Endpoints, RegionParts
 from everlode.settings.environment import Settings, settings
 from everlode.tasks.component import TaskComponent
 from everlode.topics import Topology
@@ -102,7 +102,7 @@ def run_node(spec: NodeSpec, endpoints: Endpoints, log: Callable[[str], None] = 
     )
     scope = str(Scope(component.name, spec.region))
     agent = agent_of(identity, endpoints, topology, cfg, scopes=(scope,), load=component.load)
-    place = Place(spec.region, region.origin, region.kafka_bootstrap, topology.partitions)
+    place = RegionParts(spec.region, region.origin, region.kafka_bootstrap, topology.partitions)
     runtime = Runtime(component, agent, place, clock, lambda line: log(f"{spec.node_id}: {line}"))
     stop = until_signal()
 

@@ -37,7 +37,7 @@ class RewardComponent(Component):
     states = ("rewards",)
     sees = ("validations",)
     looks_at = frozenset({"FraudSuspected", "FraudConfirmed", "FraudCleared"})
-    settled = (FraudSuspected, FraudConfirmed, FraudCleared)
+    needs_committed = (FraudSuspected, FraudConfirmed, FraudCleared)
 
     def __init__(
         self,
@@ -73,7 +73,7 @@ class RewardComponent(Component):
     def saw(self, fact: Fact) -> None:
         """Keep what is known of each case, for rewards that are calculated after it."""
         data, case = fact.data, fact.envelope.aggregate_id
-        if not isinstance(data, self.settled):
+        if not isinstance(data, self.needs_committed):
             return
         known = self._cases.get(case)
         if known is not None and known.envelope.version >= fact.envelope.version:
@@ -95,7 +95,7 @@ class RewardComponent(Component):
             if self._now_s() >= self._try_at:
                 yield from self._payout(state, fact.envelope.occurred_at, fact.envelope.event_id)
             return
-        if isinstance(fact.data, self.settled):
+        if isinstance(fact.data, self.needs_committed):
             self.saw(fact)
         for owed in super().react(fact, where):
             yield from self.before(owed.aggregate_id, owed.command, owed.at)

@@ -67,7 +67,7 @@ class AsyncEventProducer:
     async def emit(self, key: str, data: Event, **options: Any) -> Ack:
         """As `EventProducer.emit`, with the Ack awaited; facts go out in the order of the calls.
 
-        A cancelled one is appended all the same, once it has been queued. Raises: Unknown;
+        A cancelled one is appended all the same, once it has been queued. Raises: OutcomeUnknown;
         FencedOut; Refusal; IntegrityError.
         """
         await self._room.acquire()  # so `emit` itself never waits for room, and may be called here

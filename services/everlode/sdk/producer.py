@@ -17,11 +17,18 @@ from typing import NamedTuple
 
 from everlode.adapters.clock import WallClock
 from everlode.avro.codec import encode_fact
-from everlode.errors import ContractError, EverlodeError, FencedOut, Refusal, Unavailable
+from everlode.errors import (
+    ContractError,
+    EverlodeError,
+    FencedOut,
+    OutcomeUnknown,
+    Refusal,
+    Unavailable,
+)
 from everlode.events.barriers import Barrier, EpochOpened, Marker
 from everlode.events.base import Envelope, Event, Fact, ScopeEpoch
 from everlode.events.catalogue import EVENTS
-from everlode.log.facts import FactLog, ForeignRecord, Placed
+from everlode.log.facts import FactLog, ForeignRecord, LoggedFact
 from everlode.log.signals import SignalWriter
 
 BATCH = 5000
@@ -42,17 +49,12 @@ class Ack(NamedTuple):
     offset: int
 
 
-class Unknown(Unavailable):
-    """The fact may or may not be in the log: emit it again with this `event_id` to be sure."""
-
-    default_code = "unknown"
-
-    def __init__(self, event_id: str) -> None:
-        super().__init__(
-            f"event {event_id} may or may not be in the log",
-            hint="emit it again with the same event_id: it is appended once",
-        )
-        self.event_id = event_id
+def _unknown(event_id: str) -> OutcomeUnknown:
+    return OutcomeUnknown(
+        f"event {event_id} may or may not be in the log",
+        hint="emit it again with the same event_id: it is appended once",
+        event_id=event_id,
+    )
 
 
 class _Item(NamedTuple):
@@ -95,9 +97,9 @@ class EventProducer:
 
     Opening it fences who wrote before and opens the epoch in every partition. `version` is counted
     per aggregate from what the log holds. At most `window` facts wait; then `emit` waits
-    (back-pressure). While the cluster is away a fact waits `timeout_s`, then it is Unknown. A
-    second emit of an `event_id` that is in the log (or waits) gives its first Ack again. With
-    `leads` (a NodeAgent's, say) nothing is written unless it gives this epoch.
+    (back-pressure). While the cluster is away a fact waits `timeout_s`, then it fails with
+    OutcomeUnknown. A second emit of an `event_id` that is in the log (or waits) gives its first Ack
+    again. With `leads` (a NodeAgent's, say) nothing is written unless it gives this epoch.
     `folded` is told of each fact in the log, marks left out, in order within a partition: of those
     before while the producer opens, then of each that it appended, in its own thread. When fenced,
     or when `folded` fails, everything that waits fails, and stays failed. Use as a context manager.
@@ -152,7 +154,7 @@ class EventProducer:
         correlation_id: str | None = None,
         cause: Envelope | None = None,
     ) -> Future[Ack]:
-        """Queue a fact; the future gives its Ack, Unknown, FencedOut, or ContractError: too large.
+        """Queue a fact; the future gives its Ack, OutcomeUnknown, FencedOut, or ContractError.
 
         `cause` is the fact that asked for it: its stamp stays below this one's, and it is named
         as the causation. Derive the `event_id` from its id, and the fact is appended once,
@@ -193,7 +195,7 @@ class EventProducer:
         return waiting
 
     def close(self) -> None:
-        """Append what waits, then leave. What cannot be appended in 15 s fails with Unknown."""
+        """Append what waits, then leave. What cannot be appended in 15 s: OutcomeUnknown."""
         with self._changed:
             self._changed.wait_for(lambda: not (self._queue or self._busy), CLOSE_S)
         self._stop.set()
@@ -201,7 +203,7 @@ class EventProducer:
         self._log.close()
         for event_id, future in list(self._waiting.items()):
             if future.set_running_or_notify_cancel():
-                future.set_exception(Unknown(event_id))
+                future.set_exception(_unknown(event_id))
 
     def __enter__(self) -> EventProducer:
         return self
@@ -209,7 +211,7 @@ class EventProducer:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _folded(self, placed: Placed) -> None:
+    def _folded(self, placed: LoggedFact) -> None:
         envelope = placed.fact.envelope
         if isinstance(placed.fact.data, Barrier | EpochOpened):
             return
@@ -271,7 +273,7 @@ class EventProducer:
             facts, acked = self._enveloped(fresh, marks)
             offsets = self._append(facts) if facts else []
         except Unavailable:
-            self._settle([(item, Unknown(item.event_id)) for item in fresh])
+            self._settle([(item, _unknown(item.event_id)) for item in fresh])
             self._reopen()
         except EverlodeError as error:
             large = _too_large(facts, acked)
@@ -394,4 +396,4 @@ class EventProducer:
             late = [item for item in self._queue if item.since < oldest]
             self._queue = [item for item in self._queue if item.since >= oldest]
             self._changed.notify_all()
-        self._settle([(item, Unknown(item.event_id)) for item in late])
+        self._settle([(item, _unknown(item.event_id)) for item in late])
