@@ -98,7 +98,7 @@ def test_facts_of_a_cluster_that_is_away_are_unknown_and_safe_to_repeat(region: 
         os.kill(broker, signal.SIGSTOP)
         try:
             sent = [made.emit("u", FACT, event_id="u0")]
-            until(lambda: not made._queue, 5, "the first is on its way")
+            until(lambda: not made._emits._queue, 5, "the first is on its way")
             sent += [made.emit("u", FACT, event_id=f"u{n}") for n in (1, 2)]
             blocked = other.submit(made.emit, "u", FACT, event_id="u3")
             assert wait([blocked], 2).not_done, "back-pressure: two wait already"

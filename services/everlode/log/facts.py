@@ -28,6 +28,10 @@ KEY = 1024
 """Characters of a foreign record's key that are told."""
 
 
+NewFact = tuple[int, Envelope, Event]
+"""Partition, envelope with its `seq`, event: a fact or mark to append."""
+
+
 class LoggedFact(NamedTuple):
     """A fact, and where it stands in its topic."""
 
@@ -175,7 +179,7 @@ class FactLog:
 
     def append(
         self,
-        facts: Sequence[tuple[int, Envelope, Event]],
+        facts: Sequence[NewFact],
         read: dict[tuple[str, int], int] | None = None,
         group: Any = None,
     ) -> list[int]:

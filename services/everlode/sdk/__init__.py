@@ -15,7 +15,8 @@ from everlode.sdk.aio import (
 from everlode.sdk.beacon import MinerBeacon
 from everlode.sdk.client import MiningClient
 from everlode.sdk.consumer import EventConsumer, Received
-from everlode.sdk.producer import Ack, EventProducer
+from everlode.sdk.emits import Ack
+from everlode.sdk.producer import EventProducer
 from everlode.settings.endpoints import Endpoints
 
 __all__ = [

@@ -12,7 +12,8 @@ from everlode.events.base import Command, CommandAnswered, Event
 from everlode.membership.agent import NodeAgent
 from everlode.sdk.client import MiningClient
 from everlode.sdk.consumer import EventConsumer, Received
-from everlode.sdk.producer import Ack, EventProducer
+from everlode.sdk.emits import Ack
+from everlode.sdk.producer import EventProducer
 
 P = ParamSpec("P")
 
