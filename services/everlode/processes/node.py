@@ -22,6 +22,7 @@ from everlode.sdk.client import MiningClient
 from everlode.settings.endpoints import Endpoints, RegionParts
 from everlode.settings.environment import Settings, settings
 from everlode.tasks.component import TaskComponent
+from everlode.telemetry.sink import to_stream
 from everlode.topics import Topology
 from everlode.validations.component import ValidationComponent
 from everlode.validations.validator import Validator
@@ -100,10 +101,11 @@ def run_node(spec: NodeSpec, endpoints: Endpoints, log: Callable[[str], None] = 
         topology.task_types,
         cfg.max_concurrent,
     )
-    scope = str(Scope(component.name, spec.region))
-    agent = agent_of(identity, endpoints, topology, cfg, scopes=(scope,), load=component.load)
-    place = RegionParts(spec.region, region.origin, region.kafka_bootstrap, topology.partitions)
-    runtime = Runtime(component, agent, place, clock, lambda line: log(f"{spec.node_id}: {line}"))
+    scopes = (Scope(component.name, spec.region),)
+    texts = tuple(map(str, scopes))
+    agent = agent_of(identity, endpoints, topology, cfg, scopes=texts, load=component.load)
+    parts = RegionParts(spec.region, region.origin, region.kafka_bootstrap, topology.partitions)
+    runtime = Runtime(component, agent, parts, clock, scopes, to_stream(spec.node_id))
     stop = until_signal()
 
     def wait() -> None:

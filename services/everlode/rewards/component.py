@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable
 from datetime import datetime
+from typing import TypeGuard
 from uuid import uuid5
 
 from everlode.control.fold import ControlState
@@ -90,7 +91,7 @@ class RewardComponent(Component):
         """
         if isinstance(fact.data, RewardCalculated | RewardReleased):
             state = self.peek("rewards", fact.envelope.aggregate_id)
-            if not isinstance(state, RewardState) or state.status != "calculated":
+            if not self._is_due(state):
                 return
             if self._now_s() >= self._try_at:
                 yield from self._payout(state, fact.envelope.occurred_at, fact.envelope.event_id)
@@ -138,13 +139,18 @@ class RewardComponent(Component):
         waiting = [key for key, since in self.pending.items() if clock - since >= PAY_AGAIN_S]
         for key in waiting[:PAY_AT_ONCE]:
             state = self.peek("rewards", key)
-            if isinstance(state, RewardState) and state.status == "calculated":
+            if self._is_due(state):
                 yield from self._payout(state, now, None)
             if clock < self._try_at:
                 return  # it fails: not for each of them now
 
+    def _is_due(self, state: State | None) -> TypeGuard[RewardState]:
+        if not isinstance(state, RewardState) or state.status != "calculated":
+            return False
+        return state.home in self.served
+
     def _payout(self, state: RewardState, at: datetime, cause: str | None) -> Iterable[Owed]:
-        if not self.leads():
+        if not self.leads(state.home):
             raise Unavailable(f"payout {state.key}: the lease ran out before it")
         try:
             ref = self._sink.pay(state.key, state.miner_id, state.amount_micro)

@@ -204,7 +204,7 @@ class EventProducer:
         return Ack(event_id, self._log.topic, partition, offset)
 
     def _open(self) -> None:
-        self._log.open(self._scope, self._epoch)
+        self._log.open({self._scope: self._epoch})
         scopes = (ScopeEpoch(scope=self._scope, epoch=self._epoch),)
         opened = EpochOpened(node_id=self._node_id, scopes=scopes)
         self._log.append([self._mark(p, opened) for p in range(self._log.partitions)])
@@ -296,7 +296,7 @@ class EventProducer:
         if self._leads is not None and self._leads(self._scope) != self._epoch:
             raise FencedOut(f"{self._scope}: epoch {self._epoch} is not held now")
         try:
-            self._log.watch(self._scope, self._epoch)
+            self._log.watch()
         except ForeignRecord as error:
             signals = SignalWriter(*self._place, self._clock)
             signals.foreign(error)
