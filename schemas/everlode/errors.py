@@ -77,6 +77,17 @@ class Unavailable(EverlodeError):
     default_code = "unavailable"
 
 
+class OutcomeUnknown(Unavailable):
+    """A write may or may not have happened: read the log's end, or write it again under its id."""
+
+    default_code = "unknown"
+
+    def __init__(self, message: str, *, hint: str = "", event_id: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.event_id = event_id
+        """The event that it was about, where it was one."""
+
+
 class DeadlineExceeded(Unavailable):
     """The one deadline of the operation has passed."""
 

@@ -93,7 +93,7 @@ def test_damage_in_its_own_facts_keeps_a_node_from_leading(
         log = FactLog(broker, "eu.1", component, 1, folds.fold, wait_ms=10)
         try:
             with pytest.raises(IntegrityError) as caught:
-                log.open("scope", 1)
+                log.open({"scope": 1})
         finally:
             log.close()
     assert caught.value.exit_code == 13
@@ -108,7 +108,7 @@ def test_log_whose_beginning_went_by_retention_is_still_followed() -> None:
     with mock_broker() as broker:
         append(broker, topic_of("miners"), [record(fact("miners", "a", 1, n)) for n in (7, 8)])
         log = FactLog(broker, "eu.1", "miners", 1, lambda p: found.append(p.fact.envelope.seq))
-        log.open("scope", 1)
+        log.open({"scope": 1})
         log.close()
     assert found == [7, 8]
 

@@ -27,6 +27,7 @@ from everlode.events.rewards import RewardPaid
 from everlode.events.schemas import SchemaPublished
 from everlode.events.validations import FraudCleared, FraudSuspected
 from everlode.sdk import EventProducer, MiningClient
+from everlode.telemetry.entries import FencedOutOf, Led, SteppedDown
 from everlode.topics.names import command_topic, dead_letter_topic, fact_topic
 from everlode.topics.partition import partition_of
 from tests.support.processes.entries import await_entry
@@ -88,7 +89,7 @@ def test_primary_killed_at_a_stage_its_successor_answers_and_nothing_happens_twi
         else:
             assert not waiting.done()
         epoch = region.assign("miners", second)
-        heir.wait_for(f"leads epoch {epoch}")
+        heir.wait_until_reported(Led, epoch=epoch)
         answer = waiting.result(60)
         assert (answer.outcome in {"done", "repeated"}, len(answer.facts)) == (True, 1)
         again = client.call(f"m-{stage}", c.DepositStake(amount_micro=7), command_id=f"c-{stage}")
@@ -187,10 +188,12 @@ def test_woken_old_primary_has_no_effect(region: Region, program: str) -> None:
         old.signal(signal.SIGSTOP)
         waiting = client.send(miner, c.DepositStake(amount_micro=1))
         epoch = region.assign("miners", second)
-        heir.wait_for(f"leads epoch {epoch}")
+        heir.wait_until_reported(Led, epoch=epoch)
         assert waiting.result(60).node_id == second
         old.signal(signal.SIGCONT)
-        old.wait_for("fenced" if program == "stubborn" else "steps down")
+        old.wait_until_reported(
+            FencedOutOf if program == "stubborn" else SteppedDown, epoch=epoch - 1
+        )
         assert client.call(miner, c.DepositStake(amount_micro=1)).node_id == second
     time.sleep(1)
     codec = Codec()

@@ -13,10 +13,10 @@ from confluent_kafka.admin import AdminClient
 
 from everlode.adapters.clock import WallClock
 from everlode.adapters.kafka import Raw, Record
-from everlode.adapters.kafka_writer import Indefinite, Writer
+from everlode.adapters.kafka_writer import Writer
 from everlode.agents.projection import Message
 from everlode.avro.codec import MARKER, Codec, encode_fact
-from everlode.errors import FencedOut, Unavailable
+from everlode.errors import FencedOut, OutcomeUnknown, Unavailable
 from everlode.events.barriers import Barrier, EpochOpened
 from everlode.events.base import Fact, ScopeEpoch
 from everlode.events.catalogue import FACT_COMPONENTS
@@ -292,7 +292,7 @@ def test_states_left_unpublished_are_published_once_by_who_takes_over(
     facts, raws = _one_more(lab, f"unpublished-{heir}")
     first = lab.worker(node_id="first")
     monkeypatch.setattr(first._writer, "write", _killed)
-    with pytest.raises(Indefinite):
+    with pytest.raises(OutcomeUnknown):
         first.apply(raws, "live")
     assert lab.version("tasks", key_of(facts)) == 4
     successor = lab.worker(node_id=heir)
@@ -314,7 +314,7 @@ def test_state_of_a_fact_that_waited_is_published_by_who_takes_over(
         first.apply([raw], "live")
     lab.append("tasks", lab.fact("tasks", facts[0]))
     monkeypatch.setattr(first._writer, "write", _killed)
-    with pytest.raises(Indefinite):
+    with pytest.raises(OutcomeUnknown):
         first.apply(lab.records(topic)[-1:], "live")
     assert lab.version("tasks", key_of(facts)) == 2
     lab.worker(node_id="heir")
@@ -335,7 +335,7 @@ def test_state_of_a_fact_that_waited_is_published_though_its_topic_did_not_move(
     assert lab.version("tasks", key_of(facts)) == 0
     decided["late"] = 1
     monkeypatch.setattr(first._writer, "write", _killed)
-    with pytest.raises(Indefinite):
+    with pytest.raises(OutcomeUnknown):
         first.apply((), "live")
     assert lab.version("tasks", key_of(facts)) == 1
     lab.worker(node_id="heir")
@@ -357,7 +357,7 @@ def test_deletion_that_was_not_published_is_published_by_who_takes_over(
     first.apply(raws[:-1], "live")
     assert [r.value is None for r in lab.published("tasks") if r.key == key] == [False]
     monkeypatch.setattr(first._writer, "write", _killed)
-    with pytest.raises(Indefinite):
+    with pytest.raises(OutcomeUnknown):
         first.apply(raws[-1:], "live")
     lab.worker(node_id="heir")
     assert [r.value is None for r in lab.published("tasks") if r.key == key] == [False, True]
@@ -379,7 +379,7 @@ def test_log_that_retention_has_emptied_holds_nobody_up(lab: Lab) -> None:
 
 
 def _killed(_: list[Record]) -> list[int]:
-    raise Indefinite("killed")
+    raise OutcomeUnknown("killed")
 
 
 def _versions(lab: Lab, key: str) -> list[int]:

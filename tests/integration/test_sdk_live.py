@@ -38,8 +38,8 @@ from everlode.sdk import (
     MinerBeacon,
     MiningClient,
     NodeAgent,
+    OutcomeUnknown,
     Received,
-    Unknown,
 )
 from everlode.topics.partition import partition_of
 from tests.support.facts.whole_topic import records
@@ -98,12 +98,12 @@ def test_facts_of_a_cluster_that_is_away_are_unknown_and_safe_to_repeat(region: 
         os.kill(broker, signal.SIGSTOP)
         try:
             sent = [made.emit("u", FACT, event_id="u0")]
-            until(lambda: not made._queue, 5, "the first is on its way")
+            until(lambda: not made._emits._queue, 5, "the first is on its way")
             sent += [made.emit("u", FACT, event_id=f"u{n}") for n in (1, 2)]
             blocked = other.submit(made.emit, "u", FACT, event_id="u3")
             assert wait([blocked], 2).not_done, "back-pressure: two wait already"
             for number, future in enumerate([*sent, blocked.result(60)]):
-                with pytest.raises(Unknown, match=f"u{number}") as caught:
+                with pytest.raises(OutcomeUnknown, match=f"u{number}") as caught:
                     future.result(60)
                 assert (caught.value.event_id, caught.value.code) == (f"u{number}", "unknown")
                 assert "same event_id" in caught.value.hint

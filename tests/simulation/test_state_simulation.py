@@ -25,10 +25,11 @@ from everlode.events.base import Command, CommandHeader, Envelope, Event, Fact
 from everlode.events.miners import MinerRegistered
 from everlode.events.stamp import HybridClock
 from everlode.events.states import FraudState, MinerState, RewardState, TaskState, ValidationState
-from everlode.log.facts import Placed
+from everlode.log.facts import LoggedFact
 from everlode.miners.component import MinerComponent
 from everlode.primary.batch import Batch, Source
 from everlode.primary.component import Component
+from everlode.primary.inputs import Tick
 from everlode.rewards.component import RewardComponent
 from everlode.sdk.reference import solution_hash
 from everlode.state.auditing import vote_wanted
@@ -62,10 +63,6 @@ class Log:
 
     def partition_of(self, _: str) -> int:
         return 0
-
-    def next_stamp(self, cause: int = 0) -> int:
-        self.clock.observe(cause)
-        return self.clock.next(1_000)
 
 
 class Sink:
@@ -120,7 +117,7 @@ class Region:
         else:
             node = RewardComponent("eu", TOPOLOGY, self.sink, lambda: float(self.turns))
         for offset, fact in enumerate(self.logs[name].facts):
-            node.folds.fold(Placed(fact, 0, offset))
+            node.folds.fold(LoggedFact(fact, 0, offset))
         return node
 
     def send(self, key: str, command: Command) -> None:
@@ -165,13 +162,13 @@ class Region:
         node, log = self.nodes[name], self.logs[name]
         self.turns += 1
         self.look(name)
-        batch = Batch(node, log, "scope/eu", self.epochs[name], "n")
+        batch = Batch(node, log, {"eu": self.epochs[name]}, "n", Tick(self.now, 1_000, 0.0))
         node.peek = batch.peek
         try:
             for topic, item in self.inputs(name):
                 if topic == "commands":
                     header, command = item
-                    batch.command(header, command, Source("eu.commands", 0, 0), self.now)
+                    batch.command(header, command, Source("eu.commands", 0, 0))
                 else:
                     for owed in node.react(item, Where(f"eu.1.{topic}", 0, 0)):
                         batch.owed(owed, None, item.envelope)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from everlode.control.fold import MAX_TICKS, RULES, ControlState, apply, why_void
-from everlode.control.scopes import scope_of, split_scope
+from everlode.control.scopes import Scope
 from everlode.errors import ContractError
 from everlode.events.base import Envelope, Event, Fact
 from everlode.events.catalogue import EVENTS
@@ -242,7 +242,7 @@ def test_any_log_everyone_who_folds_it_agrees_and_void_stays_void(
 
 def test_scope_names_go_both_ways_and_others_are_refused() -> None:
     for component in ("tasks", "miners", "validations", "rewards", "coordinator"):
-        assert split_scope(scope_of(component, "eu")) == (component, "eu")
+        assert Scope.parse(str(Scope(component, "eu"))) == (component, "eu")
     for bad in ("task-manager", "task-manager/", "tasks/eu", ""):
         with pytest.raises(ContractError):
-            split_scope(bad)
+            Scope.parse(bad)

@@ -24,6 +24,7 @@ from everlode.events.validations import (
     ValidationDecided,
 )
 from everlode.primary.batch import Batch, Source
+from everlode.primary.inputs import Tick
 from everlode.rewards.component import PAY_AGAIN_S, RewardComponent
 from everlode.rewards.sink import JournalSink, PayoutConflict
 from everlode.state.view import Where
@@ -47,9 +48,6 @@ class Log:
 
     def partition_of(self, _: str) -> int:
         return 0
-
-    def next_stamp(self, cause: int = 0) -> int:
-        return self.clock.next(WALL_MS, cause)
 
 
 class Sink:
@@ -81,7 +79,7 @@ class Node:
         self.begin()
 
     def begin(self) -> None:
-        self.batch = Batch(self.component, self.log, "rewards/eu", 1, "eu-rd-1")
+        self.batch = Batch(self.component, self.log, {"eu": 1}, "eu-rd-1", Tick(NOW, WALL_MS, 0.0))
         self.component.peek = self.batch.peek
 
     def commit(self) -> list[tuple[Envelope, Event]]:
@@ -101,7 +99,7 @@ class Node:
             issued_at=NOW,
             correlation_id=name,
         )
-        self.batch.command(header, command, Source("eu.commands.rewards", 0, 0), NOW)
+        self.batch.command(header, command, Source("eu.commands.rewards", 0, 0))
 
     def read(self, fact: Fact) -> None:
         for owed in self.component.react(fact, Where("x", 0, 0)):
@@ -223,7 +221,7 @@ def test_silent_sink_is_asked_again_and_pays_once() -> None:
 def test_nothing_leaves_once_the_lease_is_out() -> None:
     sink = Sink()
     node, calculated = a_node(sink)
-    node.component.leads = lambda: False
+    node.component.leads = lambda _: False
     with pytest.raises(Unavailable, match="lease"):
         node.read(calculated)
     assert sink.asked == 0

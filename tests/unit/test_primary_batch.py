@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import pytest
 
 from everlode.errors import Refusal, Unavailable
 from everlode.events import commands as c
-from everlode.events.base import Command, CommandHeader, Envelope
+from everlode.events.base import Command, CommandAnswered, CommandHeader, Envelope
 from everlode.events.stamp import MAX_AHEAD_MS, HybridClock, stamp_at
 from everlode.events.states import MinerState
 from everlode.miners.component import MinerComponent
 from everlode.primary.batch import FUTURE, Batch, Source
 from everlode.primary.component import Owed
+from everlode.primary.inputs import Tick
+from everlode.primary.pending import HOME, Pending
 from everlode.topics import Topology
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -36,14 +37,9 @@ class Log:
     def partition_of(self, key: str) -> int:
         return len(key) % 2
 
-    def next_stamp(self, cause: int = 0) -> int:
-        self.clock.observe(cause)
-        return self.clock.next(WALL_MS)
-
 
 def batch_of(component: MinerComponent, log: Log) -> Batch:
-    stands_in: Any = log
-    return Batch(component, stands_in, "miner-registry/eu", 3, "eu-mr-1")
+    return Batch(component, log, {"eu": 3}, "eu-mr-1", Tick(NOW, WALL_MS, 0.0))
 
 
 def give(
@@ -53,11 +49,17 @@ def give(
         command_id=command_id, aggregate_id=key, issued_by="x", reply_to="r", issued_at=at,
         correlation_id="s",
     )  # fmt: skip
-    batch.command(header, command, Source("eu.commands.miners", 0, 7), NOW)
+    batch.command(header, command, Source("eu.commands.miners", 0, 7))
 
 
-def outcomes(batch: Batch) -> list[tuple[str, str, int]]:
-    return [(a.outcome, a.code, len(a.facts)) for a in batch.answers("eu", NOW)]
+def answers(component: MinerComponent, batch: Batch) -> list[CommandAnswered]:
+    pending = Pending(component.folds, "eu.1.miners", "eu", "eu-mr-1")
+    pending.committed(batch.answers)
+    return pending.held(HOME, NOW)
+
+
+def outcomes(component: MinerComponent, batch: Batch) -> list[tuple[str, str, int]]:
+    return [(a.outcome, a.code, len(a.facts)) for a in answers(component, batch)]
 
 
 def made() -> tuple[MinerComponent, Log, Batch]:
@@ -80,7 +82,7 @@ def test_batch_repeated_deposit_is_known_when_its_answer_is_forgotten() -> None:
     for amount in (5, 6):
         late = batch_of(component, log)
         give(late, c.DepositStake(amount_micro=amount), "b")
-        assert outcomes(late) == [("repeated", "", 0)]
+        assert outcomes(component, late) == [("repeated", "", 0)]
         assert late.facts == []
     other = batch_of(component, log)
     give(other, DEPOSIT, "c")
@@ -91,13 +93,13 @@ def test_batch_repeated_deposit_is_known_when_its_answer_is_forgotten() -> None:
 
 
 def test_batch_repeat_in_the_same_batch_is_carried_out_once() -> None:
-    _, log, batch = made()
+    component, log, batch = made()
     give(batch, REGISTER, "a")
     give(batch, DEPOSIT, "b")
     give(batch, DEPOSIT, "b")
     assert len(batch.facts) == 2
     commit(batch, log)
-    assert outcomes(batch) == [("done", "", 1), ("done", "", 1), ("repeated", "", 1)]
+    assert outcomes(component, batch) == [("done", "", 1), ("done", "", 1), ("repeated", "", 1)]
 
 
 def test_batch_id_is_its_aggregates_and_another_one_may_have_it_too() -> None:
@@ -106,7 +108,7 @@ def test_batch_id_is_its_aggregates_and_another_one_may_have_it_too() -> None:
         give(batch, REGISTER, "the-same", key)
         give(batch, DEPOSIT, "too", key)
     commit(batch, log)
-    assert outcomes(batch) == [("done", "", 1)] * 4
+    assert outcomes(component, batch) == [("done", "", 1)] * 4
     assert len({envelope.event_id for _, envelope, _ in batch.facts}) == 4
     for key in ("m", "n"):
         state = component.folds.get("miners", key)
@@ -129,7 +131,7 @@ def test_batch_repeat_after_the_commit_is_answered_with_the_first_facts() -> Non
     again = batch_of(component, log)
     give(again, REGISTER, "a")
     assert again.facts == []
-    (answer,) = again.answers("eu", NOW)
+    (answer,) = answers(component, again)
     assert [f.event_id for f in answer.facts] == [first.facts[0][1].event_id]
 
 
@@ -165,19 +167,19 @@ def test_batch_command_whose_fact_does_not_fit_is_refused_and_the_next_one_is_ca
 def test_batch_refusal_is_answered_and_stages_nothing(
     command: Command, key: str, at: datetime, code: str
 ) -> None:
-    _, _, batch = made()
+    component, _, batch = made()
     give(batch, command, "a", key, at)
     assert batch.facts == []
-    assert outcomes(batch) == [("refused", code, 0)]
+    assert outcomes(component, batch) == [("refused", code, 0)]
 
 
 def test_batch_with_a_clock_that_is_behind_stages_nothing_and_leaves_no_gap_in_seq() -> None:
-    _, log, batch = made()
+    component, log, batch = made()
     give(batch, REGISTER, "a")
     before = log.clock.last
     log.clock.observe(stamp_at(WALL_MS + MAX_AHEAD_MS + 1))
     give(batch, DEPOSIT, "b")
-    assert outcomes(batch)[1][:2] == ("refused", "clock_skew")
+    assert outcomes(component, batch)[1][:2] == ("refused", "clock_skew")
     log.clock.last = before
     give(batch, DEPOSIT, "d")
     assert [(e.version, e.seq) for _, e, _ in batch.facts] == [(1, 1), (2, 2)]
@@ -198,9 +200,9 @@ def test_batch_reaction_whose_cause_is_from_the_future_is_tried_later() -> None:
 
 def test_batch_marks_are_in_every_partition_with_dense_seqs() -> None:
     _, _, batch = made()
-    batch.open_epoch(NOW)
+    batch.open_epoch()
     give(batch, REGISTER, "a")
-    batch.barrier(NOW)
+    batch.barrier()
     seqs: dict[int, list[int]] = {0: [], 1: []}
     for partition, envelope, _ in batch.facts:
         seqs[partition].append(envelope.seq)

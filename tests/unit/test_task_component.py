@@ -10,7 +10,7 @@ from everlode.events import commands as c
 from everlode.events import miners as me
 from everlode.events.base import Event
 from everlode.events.states import TaskState
-from everlode.log.facts import Placed
+from everlode.log.facts import LoggedFact
 from everlode.primary.component import Owed
 from everlode.state import dispatch
 from everlode.tasks.component import TaskComponent
@@ -35,7 +35,7 @@ class Node:
         state = self.component.folds.get("tasks", key)
         version = 1 + (state.version if state else 0)
         fact = fact_of(data, key, self.count, version=version, scope="task-manager/eu", at=at)
-        self.component.folds.fold(Placed(fact, 0, self.count))
+        self.component.folds.fold(LoggedFact(fact, 0, self.count))
 
     def do(self, key: str, command: Any, at: datetime = NOW) -> None:
         """A command, decided and folded."""

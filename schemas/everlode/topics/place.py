@@ -10,6 +10,8 @@ from everlode.events.base import Fact
 from everlode.events.catalogue import EVENTS, FACT_COMPONENTS
 from everlode.topics.names import CONTROL_TOPIC, split_fact_topic
 
+TopicPartition = tuple[str, int]
+"""A partition, by its topic and number."""
 _HOME = {kind.model: kind.topic for kind in EVENTS.values()}
 
 

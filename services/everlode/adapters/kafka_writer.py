@@ -12,7 +12,7 @@ from typing import Any
 from confluent_kafka import KafkaError, KafkaException, Message, Producer, TopicPartition
 
 from everlode.adapters.kafka import Record
-from everlode.errors import FencedOut, Unavailable
+from everlode.errors import FencedOut, OutcomeUnknown, Unavailable
 
 MESSAGE_BYTES = 1_048_588
 """What a broker takes by default; the client's own limit is below that of a fact and its key."""
@@ -23,17 +23,11 @@ _FENCED = {
 }
 
 
-class Indefinite(Unavailable):
-    """A write may or may not have happened: read the partition's end to know."""
-
-    default_code = "indefinite"
-
-
 def _translated(error: KafkaException, what: str) -> Unavailable | FencedOut:
     cause = error.args[0]
     if cause.code() in _FENCED:
         return FencedOut(f"{what}: another writer has taken over")
-    return Indefinite(f"{what}: {cause.str()}")
+    return OutcomeUnknown(f"{what}: {cause.str()}")
 
 
 def produce(producer: Producer, record: Record, done: Any) -> None:
@@ -94,7 +88,7 @@ class Writer:
         """Write all records in one transaction and return their offsets, in order.
 
         `read` (offsets of the next records to read) becomes the group's committed offsets in the
-        same transaction. Raises: FencedOut: another holds the id. Indefinite: it may have happened.
+        same transaction. Raises: FencedOut: another holds the id. OutcomeUnknown.
         """
         offsets = [-1] * len(records)
         failed: list[str] = []
@@ -119,7 +113,7 @@ class Writer:
         except KafkaException as error:
             raise _translated(error, "writing facts") from None
         if failed:
-            raise Indefinite(f"writing facts: {failed[0]}")
+            raise OutcomeUnknown(f"writing facts: {failed[0]}")
         return offsets
 
     def abandon(self) -> None:

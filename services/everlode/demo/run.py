@@ -23,7 +23,7 @@ from everlode.adapters.s3 import S3Store
 from everlode.backup.keys import KeyRing
 from everlode.backup.manifest import Manifest
 from everlode.backup.operation import back_up
-from everlode.control.scopes import scope_of
+from everlode.control.scopes import Scope
 from everlode.demo.collect import SIGKILL, Ran, await_failover, collect
 from everlode.demo.only_one import only_one
 from everlode.demo.options import Options
@@ -112,7 +112,7 @@ class Demo:
     def _primary(self) -> str:
         """The primary task manager of eu, as the control log says."""
         scopes = self._control.state.scopes if self._control is not None else {}
-        return scopes[scope_of("tasks", "eu")].primary
+        return scopes[str(Scope("tasks", "eu"))].primary
 
     def _kill(self) -> None:
         if self.victim:

@@ -23,17 +23,18 @@ from __future__ import annotations
 import time
 
 from everlode.control.fold import ControlState
-from everlode.control.scopes import scope_of
+from everlode.control.scopes import Scope
 from everlode.events.barriers import Barrier
 from everlode.events.health import NodeLost, NodeSuspected
 from everlode.failover.handler import Handler
 from everlode.failover.heartbeats import Heartbeats
-from everlode.failover.inbox import Inbox, Place, Read
+from everlode.failover.inbox import Inbox, Read
 from everlode.failover.limits import Limits
 from everlode.failover.orders import Orders
 from everlode.failover.policy import Policies
 from everlode.failover.probes import Probes
 from everlode.membership.agent import NodeAgent
+from everlode.settings.endpoints import RegionParts
 from everlode.telemetry.sink import Sink, silent
 
 BARRIER_S = 1.0
@@ -49,7 +50,7 @@ class Coordinator:
 
     def __init__(
         self,
-        place: Place,
+        place: RegionParts,
         agent: NodeAgent,
         policies: Policies,
         orders: Orders,
@@ -58,7 +59,7 @@ class Coordinator:
         report: Sink = silent,
     ) -> None:
         self.region = place.region
-        self.scope = scope_of("coordinator", place.region)
+        self.scope = str(Scope("coordinator", place.region))
         self._me = agent.identity.node_id
         self._partitions = place.partitions
         self._agent = agent

@@ -16,6 +16,7 @@ from everlode.adapters.kafka_sender import Sender
 from everlode.avro.codec import Codec
 from everlode.errors import ContractError, Unavailable
 from everlode.events.base import Fact
+from everlode.settings.endpoints import RegionParts
 from everlode.telemetry.entries import RecordLeftOut, Unanswered
 from everlode.telemetry.sink import Sink, silent
 from everlode.topics.catalogue import DEAD_LETTER_CONSUMERS
@@ -30,15 +31,6 @@ FEW = 65_536
 """Bytes that heartbeats come in: the broker is not asked for each of them."""
 ALONE = DEAD_LETTER_CONSUMERS["coordinator"]
 """Components whose topics no other process keeps dead letters of; they have one partition."""
-
-
-class Place(NamedTuple):
-    """Where a coordinator works."""
-
-    region: str
-    origin: str
-    bootstrap: str
-    partitions: int
 
 
 class Read(NamedTuple):
@@ -56,7 +48,7 @@ class Inbox:
 
     def __init__(
         self,
-        place: Place,
+        place: RegionParts,
         node_id: str,
         facts: Iterable[str],
         keeps: Callable[[], bool],

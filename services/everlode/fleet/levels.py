@@ -9,7 +9,7 @@ from everlode.adapters.kafka import Reader
 from everlode.adapters.kafka_follower import ControlFollower
 from everlode.adapters.postgres_read import Generation
 from everlode.avro.codec import Codec
-from everlode.control.scopes import SCOPE_OF
+from everlode.control.scopes import SCOPE_OF, Scope
 from everlode.errors import NotFound, Unavailable
 from everlode.settings.endpoints import Endpoints
 from everlode.topics import Topology, fact_topics
@@ -54,7 +54,7 @@ def await_leaders(
 
     `check` raises when a process has died. Raises: Unavailable: a scope has none in time.
     """
-    scopes = [f"{scope}/{region}" for scope in SCOPE_OF.values() for region in topology.regions]
+    scopes = [str(Scope(name, region)) for name in SCOPE_OF for region in topology.regions]
     deadline = time.monotonic() + timeout_s
     while True:
         found = follower.state.scopes

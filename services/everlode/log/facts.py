@@ -2,14 +2,14 @@
 
 Opening it fences the writer before, aborts what that left open, and reads every partition to its
 end, so that `seq`, `stamp` and the folds go on from what is really there. Appended means
-committed; after an indefinite error the log must be opened anew. A record that appears while it is
+committed; after an OutcomeUnknown the log must be opened anew. A record that appears while it is
 open and that its writer did not write is foreign: the writer stops. Shell.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from everlode.adapters.kafka import Raw, Reader, Record
@@ -23,14 +23,18 @@ from everlode.events.health import ForeignWrite
 from everlode.events.stamp import HybridClock
 from everlode.topics.names import fact_topic
 from everlode.topics.partition import partition_of
-from everlode.topics.place import placed
+from everlode.topics.place import TopicPartition, placed
 
 KEY = 1024
 """Characters of a foreign record's key that are told."""
 
 
-class Placed(NamedTuple):
-    """A fact and its place."""
+NewFact = tuple[int, Envelope, Event]
+"""Partition, envelope with its `seq`, event: a fact or mark to append."""
+
+
+class LoggedFact(NamedTuple):
+    """A fact, and where it stands in its topic."""
 
     fact: Fact
     partition: int
@@ -63,7 +67,7 @@ class FactLog:
         origin: str,
         component: str,
         partitions: int,
-        folded: Callable[[Placed], None],
+        folded: Callable[[LoggedFact], None],
         *,
         wait_ms: int = 500,
     ) -> None:
@@ -74,6 +78,8 @@ class FactLog:
         self.seqs = [0] * partitions
         self.epochs: dict[str, int] = {}
         """Scope → highest epoch that was opened in any partition."""
+        self._held: dict[str, int] = {}
+        """Scope → epoch in which it is written for, since `open`."""
         self._mine: set[tuple[int, int]] = set()
         self._bootstrap = bootstrap
         self._transactional_id = f"{component}.{origin}"
@@ -83,7 +89,7 @@ class FactLog:
         self._reader = Reader(
             bootstrap, f"writer-{component}-{origin}", wait_ms=wait_ms, min_bytes=65_536
         )
-        self._next = {(self.topic, p): 0 for p in range(partitions)}
+        self._next: dict[TopicPartition, int] = {(self.topic, p): 0 for p in range(partitions)}
         self._reader.assign(self._next)
 
     def follow(self, timeout_s: float, most: int = 2000) -> int:
@@ -93,43 +99,49 @@ class FactLog:
             self._fold(raw)
         return len(batch)
 
-    def open(self, scope: str, epoch: int, timeout_s: float = 60) -> None:
-        """Become the one writer: fence, then read to the end.
+    def open(self, held: Mapping[str, int], timeout_s: float = 60) -> None:
+        """Become the one writer, for the scopes that are `held`, each with its epoch.
 
-        Nobody else can commit after the fence, so what is read then decides who is late; one who
-        can be seen to be late before fences nobody. Raises: FencedOut: a later epoch of `scope` was
-        opened; the caller must not write. Unavailable. IntegrityError: a partition holds what is
-        not a fact.
+        The first of them names the writer. Nobody else can commit after the fence, so what is read
+        then decides who is late; one who can be seen to be late before fences nobody. Raises:
+        FencedOut: a later epoch of one was opened here; the caller must not write. Unavailable.
+        IntegrityError: a partition holds what is not a fact.
         """
+        # 1. who is known to be late fences nobody
         self.abandon()
         self._mine.clear()
-        self._read_on(scope, epoch, timeout_s)
+        self._held = dict(held)
+        self._read_on(timeout_s)
+        # 2. fence
         writer = Writer(self._bootstrap, self._transactional_id)
         writer.open()
         self._writer = writer
-        self._read_on(scope, epoch, timeout_s)
+        # 3. what is there now is all that others have written
+        self._read_on(timeout_s)
 
-    def _read_on(self, scope: str, epoch: int, timeout_s: float) -> None:
+    def _read_on(self, timeout_s: float) -> None:
         for batch in self._reader.to_ends(self._next, timeout_s, go_on=True):
             for raw in batch:
                 self._fold(raw)
-        if self.epochs.get(scope, 0) > epoch:
-            self.abandon()
-            raise FencedOut(f"{scope}: epoch {self.epochs[scope]} is open, {epoch} is over")
+        for scope, epoch in self._held.items():
+            if self.epochs.get(scope, 0) > epoch:
+                self.abandon()
+                raise FencedOut(f"{scope}: epoch {self.epochs[scope]} is open, {epoch} is over")
 
-    def watch(self, scope: str, epoch: int, most: int = 5000) -> None:
+    def watch(self, most: int = 5000) -> None:
         """Look at what has been appended since `open`; never waits.
 
-        Raises: FencedOut: a later epoch of `scope` is open. ForeignRecord: a record is neither
-        ours nor a successor's.
+        Raises: FencedOut: a later epoch of a scope that is held is open. ForeignRecord: a record is
+        neither ours nor a successor's.
         """
         for raw in self._reader.others(most, self._mine):
             try:
                 envelope = self._codec.decode_fact(raw.value).envelope
             except ContractError:
                 envelope = None
-            if envelope and envelope.scope == scope and envelope.epoch > epoch:
-                raise FencedOut(f"{scope}: epoch {envelope.epoch} is open")
+            if envelope and envelope.epoch > self._held.get(envelope.scope, envelope.epoch):
+                raise FencedOut(f"{envelope.scope}: epoch {envelope.epoch} is open")
+            scope, epoch = next(iter(self._held.items()))
             raise ForeignRecord(
                 ForeignWrite(
                     topic=raw.topic,
@@ -168,7 +180,7 @@ class FactLog:
             for opened in fact.data.scopes:
                 known = self.epochs.get(opened.scope, 0)
                 self.epochs[opened.scope] = max(known, opened.epoch)
-        self._folded(Placed(fact, raw.partition, raw.offset))
+        self._folded(LoggedFact(fact, raw.partition, raw.offset))
 
     def partition_of(self, key: str) -> int:
         """Partition of an aggregate."""
@@ -176,14 +188,14 @@ class FactLog:
 
     def append(
         self,
-        facts: Sequence[tuple[int, Envelope, Event]],
-        read: dict[tuple[str, int], int] | None = None,
+        facts: Sequence[NewFact],
+        read: dict[TopicPartition, int] | None = None,
         group: Any = None,
     ) -> list[int]:
-        """Write (partition, envelope, event)s in one transaction; their offsets, in order.
+        """Write facts in one transaction; returns their offsets, in order.
 
-        `seq` must already be in the envelopes (`next_seq`). The written facts are not folded
-        here: the writer knows them. Raises: FencedOut; Indefinite: open anew.
+        `read` becomes the group's committed offsets with them. The written facts are not folded
+        here: the writer knows them. Raises: FencedOut; OutcomeUnknown: open anew.
         """
         if self._writer is None:
             raise IntegrityError("the fact log is not open")

@@ -1,73 +1,140 @@
-"""One batch of a primary: decisions staged until their transaction is committed.
+"""One batch of the core: decisions staged until their transaction is committed.
 
-Invariants: versions, `seq` and stamps follow the log and what is staged before; nothing staged is
-visible outside until `FactLog.append` has returned.
+Staging, for two commands on one aggregate (`m` has version 4, its partition's last `seq` is 9):
+
+      folds, as committed      staged                              facts, to be appended
+      m: version 4     ──────► deposit:  m version 5  ───────────► m v5, seq 10, scope, epoch
+                               slash:    decides on version 5 ───► m v6, seq 11, scope, epoch
+      committed(offsets)  ◄─── m: version 6
+
+A command is decided in this order:
+  1. its aggregate, as staged before, else as committed;
+  2. the scope of the aggregate's home, and the epoch in which it is served; else it is refused;
+  3. the rules give events;
+  4. each event becomes a fact: version, `seq`, stamp, and the state after it;
+  5. all of it is staged, or nothing.
+
+Invariants: versions, `seq` and stamps follow the log and what is staged before; a refusal leaves
+nothing behind; nothing staged is visible outside until `committed`. Pure: time is in the tick.
 """
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import NamedTuple, Protocol
 from uuid import uuid5
 
 from pydantic import ValidationError
 
-from everlode.errors import EverlodeError, NotFound, Refusal, Unavailable
+from everlode.control.scopes import Scope
+from everlode.errors import NotFound, Refusal, Unavailable
 from everlode.events.barriers import Barrier, EpochOpened, Marker
-from everlode.events.base import (
-    Command,
-    CommandAnswered,
-    CommandHeader,
-    Envelope,
-    Event,
-    Fact,
-    ScopeEpoch,
-)
+from everlode.events.base import Command, CommandHeader, Envelope, Event, Fact, ScopeEpoch
+from everlode.events.stamp import HybridClock
 from everlode.events.states import State
-from everlode.log.facts import FactLog, Placed
+from everlode.log.facts import LoggedFact, NewFact
 from everlode.primary.component import Component, Owed
-from everlode.primary.folds import Answered, Asked, Key
+from everlode.primary.folds import Asked, Key
+from everlode.primary.inputs import Tick
+from everlode.primary.pending import Answer
 from everlode.state.dispatch import component_of_command, component_of_state, decide, evolve_fact
 from everlode.state.reactions import NAMESPACE
-from everlode.state.shape import Context
+from everlode.state.shape import Context, home_of
 
 FUTURE = timedelta(minutes=5)
 """A command from further ahead than this is refused."""
 
 
-class Source:
-    """Where a command or its cause was read."""
+class LogEnd(Protocol):
+    """Where the fact topic ends, as its one writer must go on."""
 
-    __slots__ = ("partition", "position", "topic")
+    topic: str
+    origin: str
+    partitions: int
+    seqs: list[int]
+    """The last `seq` of each partition."""
+    clock: HybridClock
 
-    def __init__(self, topic: str, partition: int, position: int) -> None:
-        self.topic, self.partition, self.position = topic, partition, position
+    def partition_of(self, key: str) -> int:
+        """Partition of an aggregate."""
+
+
+class Source(NamedTuple):
+    """Where a command or its cause was read: `position` is a command's offset, a fact's `seq`."""
+
+    topic: str
+    partition: int
+    position: int
+
+
+class NotServed(Refusal):
+    """The aggregate is at home where this primary does not lead."""
+
+    default_code = "not_served"
+
+    def __init__(self, scope: Scope) -> None:
+        super().__init__(
+            f"{scope} is not served here now",
+            hint="send it again: whoever leads the scope by then answers",
+        )
+        self.home = scope.home
+
+
+class _Why(NamedTuple):
+    """What the facts of a decision say of where they come from."""
+
+    home: str
+    """Home of the aggregate, if it is new."""
+    source: tuple[str, int, int] | None
+    correlation: str
+    stamp: int = 0
+
+
+class _Subject(NamedTuple):
+    """The aggregate that is decided on, and under which scope and epoch."""
+
+    key: Key
+    state: State | None
+    version: int
+    home: str
+    scope: str
+    epoch: int
 
 
 class Batch:
-    """Staged decisions of one primary under one scope and epoch."""
+    """Staged decisions of one primary for the scopes that it serves: home → epoch."""
 
     def __init__(
-        self, component: Component, log: FactLog, scope: str, epoch: int, node_id: str
+        self,
+        component: Component,
+        log: LogEnd,
+        served: Mapping[str, int],
+        node_id: str,
+        tick: Tick,
     ) -> None:
-        self._component = component
-        self._log = log
-        self._scope, self._epoch, self._node_id = scope, epoch, node_id
+        self._component, self._log, self._tick = component, log, tick
+        self._node_id = node_id
+        self._served = {
+            home: (str(Scope(component.name, home)), epoch) for home, epoch in served.items()
+        }
         self._seqs = list(log.seqs)
         self._staged: dict[Key, tuple[State | None, int]] = {}
         self._decided: set[Asked] = set()
-        self.facts: list[tuple[int, Envelope, Event]] = []
-        self._answers: list[tuple[CommandHeader, str, str, EverlodeError | None]] = []
+        self.facts: list[NewFact] = []
+        self.answers: list[Answer] = []
+        """To the commands from outside, in order."""
 
-    # -- decisions ---------------------------------------------------------------------------
+    # -- commands ----------------------------------------------------------------------------
 
-    def command(self, header: CommandHeader, data: object, source: Source, now: datetime) -> None:
+    def command(self, header: CommandHeader, data: object, source: tuple[str, int, int]) -> None:
         """Decide a command from outside and stage its facts and its answer."""
         name = type(data).__name__
         if self._repeated((header.aggregate_id, header.command_id)):
-            self._answers.append((header, name, "repeated", None))
+            self.answers.append(Answer(header, name, "repeated"))
             return
         try:
-            if header.issued_at > now + FUTURE:
+            if header.issued_at > self._tick.event_now + FUTURE:
                 raise Refusal(
                     f"{name} comes from the future",
                     code="from_the_future",
@@ -76,34 +143,37 @@ class Batch:
             if not isinstance(data, Command):
                 raise Refusal(f"{name} is no command", code="not_a_command")
             owed = Owed(
-                header.command_id,
-                header.aggregate_id,
-                data,
-                header.issued_at,
-                header.causation_id,
+                header.command_id, header.aggregate_id, data, header.issued_at, header.causation_id
             )
-            count = self._decide(owed, source, header.correlation_id)
+            why = _Why(self._component.home, source, header.correlation_id)
+            count = self._decide(owed, why)
         except Refusal as error:
-            self._answers.append((header, name, "refused", error))
+            self.answers.append(Answer(header, name, "refused", error))
         else:
-            self._answers.append((header, name, "done" if count else "repeated", None))
+            self.answers.append(Answer(header, name, "done" if count else "repeated"))
 
     def refuse(self, header: CommandHeader, name: str, error: Refusal) -> None:
         """Stage the refusal of a command that is not even decided."""
-        self._answers.append((header, name, "refused", error))
+        self.answers.append(Answer(header, name, "refused", error))
 
     def owed(
-        self, owed: Owed, source: Source | None, cause: Envelope | None = None
-    ) -> EverlodeError | None:
+        self, owed: Owed, source: tuple[str, int, int] | None, cause: Envelope | None = None
+    ) -> Refusal | None:
         """Decide a command to oneself, stamped above `cause`. A refusal is its lawful end.
 
         Raises: Unavailable: the cause is stamped too far ahead; it is read again later.
         """
         if self._repeated((owed.aggregate_id, owed.command_id)):
             return None
-        correlation = cause.correlation_id if cause is not None else owed.aggregate_id
+        home = self._component.home
+        if cause is None:
+            why = _Why(home, source, owed.aggregate_id)
+        else:
+            cause_home = home_of(cause)
+            home = cause_home if cause_home in self._served else home
+            why = _Why(home, source, cause.correlation_id, cause.stamp)
         try:
-            self._decide(owed, source, correlation, cause.stamp if cause is not None else 0)
+            self._decide(owed, why)
         except Refusal as error:
             if error.code == "clock_skew":
                 raise Unavailable(error.message, code=error.code, hint=error.hint) from None
@@ -114,6 +184,39 @@ class Batch:
         """A state as staged in this batch, else as committed."""
         return self._state((component, key))[0]
 
+    # -- a decision --------------------------------------------------------------------------
+
+    def _decide(self, owed: Owed, why: _Why) -> int:
+        """Decide and stage; returns how many facts it led to. Raises: Refusal."""
+        # 1. and 2. the aggregate, and under which scope
+        subject = self._subject(owed, why)
+        context = Context(
+            owed.aggregate_id,
+            subject.home,
+            owed.at,
+            self._component.topology.task_types,
+            owed.command_id,
+        )
+        try:
+            # 3. the rules
+            events = decide(subject.key[0], owed.command, subject.state, context)
+            # 4. the facts
+            facts, state = self._facts(events, subject, owed, why)
+        except ValidationError as error:
+            where = ".".join(str(part) for part in error.errors()[0]["loc"])
+            raise Refusal(
+                f"{type(owed.command).__name__} leads to a fact whose {where} does not fit",
+                code="does_not_fit",
+            ) from None
+        # 5. all of it is lawful
+        if facts:
+            partition, last, _ = facts[-1]
+            self._seqs[partition] = last.seq
+            self.facts += facts
+            self._decided.add((owed.aggregate_id, owed.command_id))
+            self._staged[subject.key] = (state, last.version)
+        return len(facts)
+
     def _repeated(self, asked: Asked) -> bool:
         return asked in self._component.folds.answers or asked in self._decided
 
@@ -123,89 +226,78 @@ class Batch:
         folds = self._component.folds
         return folds.get(*key), folds.version(*key)
 
-    def _decide(
-        self, owed: Owed, source: Source | None, correlation: str, cause_stamp: int = 0
-    ) -> int:
-        component = component_of_command(owed.command)
-        if type(owed.command).component != self._component.name:
-            raise Refusal(
-                f"{type(owed.command).__name__} is not for {self._component.name}",
-                code="wrong_component",
-            )
-        key = (component, owed.aggregate_id)
+    def _subject(self, owed: Owed, why: _Why) -> _Subject:
+        """Raises: Refusal: of another component, deleted, or at home in a scope not served."""
+        command, name = owed.command, self._component.name
+        if type(command).component != name:
+            raise Refusal(f"{type(command).__name__} is not for {name}", code="wrong_component")
+        key = (component_of_command(command), owed.aggregate_id)
         state, version = self._state(key)
         if state is None and version:
             raise NotFound(f"{owed.aggregate_id} was deleted", code="deleted")
-        topology = self._component.topology
-        context = Context(
-            owed.aggregate_id,
-            self._component.home,
-            owed.at,
-            topology.task_types,
-            owed.command_id,
-        )
-        seqs, facts = list(self._seqs), []
-        partition = self._log.partition_of(owed.aggregate_id)
-        try:
-            events = decide(component, owed.command, state, context)
-            stamp_cause = max(cause_stamp, state.stamp if state is not None else 0)
-            stamps = [self._log.next_stamp(stamp_cause) for _ in events]
-            for number, (event, stamp) in enumerate(zip(events, stamps, strict=True)):
-                version += 1
-                seqs[partition] += 1
-                envelope = Envelope(
-                    event_id=str(
-                        uuid5(NAMESPACE, f"{owed.aggregate_id}/{owed.command_id}/{number}")
-                    ),
-                    aggregate_id=owed.aggregate_id,
-                    version=version,
-                    origin=self._log.origin,
-                    scope=self._scope,
-                    epoch=self._epoch,
-                    seq=seqs[partition],
-                    stamp=stamp,
-                    occurred_at=owed.at,
-                    command_id=owed.command_id,
-                    correlation_id=correlation,
-                    causation_id=owed.cause,
-                    source_topic=source.topic if source else None,
-                    source_partition=source.partition if source else None,
-                    source_position=source.position if source else None,
-                )
-                state = evolve_fact(state, Fact(envelope, event), partition)
-                facts.append((partition, envelope, event))
-        except ValidationError as error:
-            where = ".".join(str(part) for part in error.errors()[0]["loc"])
-            raise Refusal(
-                f"{type(owed.command).__name__} leads to a fact whose {where} does not fit",
-                code="does_not_fit",
-            ) from None
-        # nothing is staged before all of it is known to be lawful
-        self._seqs = seqs
-        self.facts += facts
-        if events:
-            self._decided.add((owed.aggregate_id, owed.command_id))
-            self._staged[key] = (state, version)
-        return len(events)
+        home = why.home if state is None else state.home
+        held = self._served.get(home)
+        if held is None:
+            raise NotServed(Scope(name, home))
+        return _Subject(key, state, version, home, *held)
+
+    def _facts(
+        self, events: tuple[Event, ...], subject: _Subject, owed: Owed, why: _Why
+    ) -> tuple[list[NewFact], State | None]:
+        """The events as facts, and the state after them. Raises: Refusal: clock skew."""
+        log, state, version = self._log, subject.state, subject.version
+        partition = log.partition_of(owed.aggregate_id)
+        seq = self._seqs[partition]
+        cause = max(why.stamp, state.stamp if state is not None else 0)
+        # all stamps first: a refusal leaves no half of them
+        stamps = [log.clock.next(self._tick.wall_ms, cause) for _ in events]
+        topic, number, position = why.source or (None, None, None)
+        facts: list[NewFact] = []
+        for event, stamp in zip(events, stamps, strict=True):
+            name = f"{owed.aggregate_id}/{owed.command_id}/{len(facts)}"
+            version += 1
+            seq += 1
+            envelope = Envelope(
+                event_id=str(uuid5(NAMESPACE, name)),
+                aggregate_id=owed.aggregate_id,
+                version=version,
+                origin=log.origin,
+                scope=subject.scope,
+                epoch=subject.epoch,
+                seq=seq,
+                stamp=stamp,
+                occurred_at=owed.at,
+                command_id=owed.command_id,
+                correlation_id=why.correlation,
+                causation_id=owed.cause,
+                source_topic=topic,
+                source_partition=number,
+                source_position=position,
+            )
+            state = evolve_fact(state, Fact(envelope, event), partition)
+            facts.append((partition, envelope, event))
+        return facts, state
 
     # -- marks -------------------------------------------------------------------------------
 
-    def open_epoch(self, now: datetime) -> None:
-        """Stage EpochOpened in every partition: lower epochs end here."""
-        scopes = (ScopeEpoch(scope=self._scope, epoch=self._epoch),)
-        self._mark(EpochOpened(node_id=self._node_id, scopes=scopes), now)
+    def open_epoch(self) -> None:
+        """Stage EpochOpened of all scopes in every partition: lower epochs end here."""
+        scopes = tuple(ScopeEpoch(scope=s, epoch=epoch) for s, epoch in self._served.values())
+        self._mark(EpochOpened(node_id=self._node_id, scopes=scopes))
 
-    def barrier(self, now: datetime) -> None:
+    def barrier(self) -> None:
         """Stage a barrier in every partition."""
-        self._mark(Barrier(writer_id=self._node_id), now)
+        self._mark(Barrier(writer_id=self._node_id))
 
-    def _mark(self, event: Event, now: datetime) -> None:
+    def _mark(self, event: Event) -> None:
         log = self._log
-        marker = Marker(log.topic, log.origin, self._scope, self._epoch, self._node_id)
-        for partition in range(self._log.partitions):
-            stamp = self._log.next_stamp()
+        scope, epoch = next(iter(self._served.values()))  # a mark is the writer's, not a scope's
+        marker = Marker(log.topic, log.origin, scope, epoch, self._node_id)
+        for partition in range(log.partitions):
+            stamp = log.clock.next(self._tick.wall_ms)
             self._seqs[partition] += 1
-            envelope = marker.envelope(partition, self._seqs[partition], stamp, now)
+            at = self._tick.event_now
+            envelope = marker.envelope(partition, self._seqs[partition], stamp, at)
             self.facts.append((partition, envelope, event))
 
     # -- after the commit --------------------------------------------------------------------
@@ -219,43 +311,6 @@ class Batch:
                 continue
             fact = Fact(envelope, data)
             last[component_of_state(type(data)), envelope.aggregate_id] = fact
-            folds.answer(Placed(fact, partition, offset))
+            folds.answer(LoggedFact(fact, partition, offset))
         for key, (state, _) in self._staged.items():
             folds.put(*key, state, last[key])
-
-    def answers(self, region: str, now: datetime) -> list[CommandAnswered]:
-        """Answers to the commands from outside, in order; only after the commit."""
-        return [
-            self._answer(header, name, outcome, error, region, now)
-            for header, name, outcome, error in self._answers
-            if header.reply_to
-        ]
-
-    def _answer(
-        self,
-        header: CommandHeader,
-        name: str,
-        outcome: str,
-        error: EverlodeError | None,
-        region: str,
-        now: datetime,
-    ) -> CommandAnswered:
-        asked = (header.aggregate_id, header.command_id)
-        facts: list[Answered] = self._component.folds.answers.get(asked, [])
-        return CommandAnswered.model_validate(
-            {
-                "command_id": header.command_id,
-                "command_type": name,
-                "aggregate_id": header.aggregate_id,
-                "reply_to": header.reply_to,
-                "region": region,
-                "node_id": self._node_id,
-                "outcome": outcome,
-                "code": error.code if error else "",
-                "message": error.message if error else "",
-                "hint": error.hint if error else "",
-                "facts": [f.ref(self._log.topic) for f in facts],
-                "level": 1,
-                "answered_at": now,
-            }
-        )

@@ -1,12 +1,12 @@
 """What makes one of the four services different from the others.
 
 A component says what it reads, keeps its indexes over its own folds, and may owe commands to
-itself by time. Everything else is the runtime's.
+itself by time. Everything else is the core's, and the runtime's.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from datetime import datetime
 from typing import ClassVar, NamedTuple
 
@@ -16,6 +16,7 @@ from everlode.events.states import State
 from everlode.membership.agent import Load
 from everlode.primary.folds import Folds
 from everlode.state.reactions import command_id, react
+from everlode.state.shape import home_of
 from everlode.state.view import HomeView, Where
 from everlode.topics import Topology
 from everlode.topics.names import fact_topic
@@ -38,7 +39,7 @@ class Component:
     """Suffix of the topic: tasks, miners, validations or rewards."""
     states: ClassVar[tuple[str, ...]]
     """State components that it decides on."""
-    settled: ClassVar[tuple[type[Event], ...]] = ()
+    needs_committed: ClassVar[tuple[type[Event], ...]] = ()
     """Facts that are reacted to only once all that came before them is committed."""
     causes: ClassVar[tuple[str, ...]] = ()
     """Components whose facts, of every origin, it reacts to; each is read exactly once."""
@@ -48,14 +49,19 @@ class Component:
     """The names of these facts, when it looks at a few only."""
 
     def __init__(self, home: str, topology: Topology) -> None:
+        """`home` is the node's own region; it may serve other homes beside it."""
         self.home = home
         self.topology = topology
         self.folds = Folds(self.states, self._changed)
-        self.view = HomeView(home, self.folds.states)
+        self.views: dict[str, HomeView] = {}
+        """By home of the aggregates; see `view_of`."""
+        self._own = self.view_of(home)
         self.peek: Callable[[str, str], State | None] = self.folds.get
-        """A state as staged in the present batch; the view is as committed."""
-        self.leads: Callable[[], bool] = lambda: True
-        """Whether its node may act now; to be asked before what no later check can undo."""
+        """A state as staged in the present batch; the views are as committed."""
+        self.served: Container[str] = (home,)
+        """Homes whose scopes are served in the present turn."""
+        self.leads: Callable[[str], bool] = lambda _: True
+        """Whether its node may act for a home now; asked before what no later check can undo."""
 
     def cause_topics(self) -> list[str]:
         """Fact topics to react to."""
@@ -65,8 +71,16 @@ class Component:
         """Fact topics to look at."""
         return [fact_topic(self.topology.origin(self.home), c) for c in self.sees]
 
+    def view_of(self, home: str) -> HomeView:
+        """What may be looked at for a home: all states, and indexes over those at home there."""
+        view = self.views.get(home)
+        if view is None:
+            view = self.views[home] = HomeView(self.home, self.folds.states)
+        return view
+
     def _changed(self, old: State | None, new: State | None) -> None:
-        self.view.changed(new)
+        if new is not None:
+            self.view_of(new.home).changed(new)
         self.changed(old, new)
 
     def changed(self, old: State | None, new: State | None) -> None:
@@ -78,7 +92,8 @@ class Component:
     def react(self, fact: Fact, where: Where) -> Iterable[Owed]:
         """Commands owed because of a fact of `causes`."""
         event_id = fact.envelope.event_id
-        for reaction in react(self.name, fact, self.view, where):
+        view = self.views.get(home_of(fact.envelope), self._own)
+        for reaction in react(self.name, fact, view, where):
             yield Owed(
                 command_id(event_id, reaction),
                 reaction.aggregate_id,

@@ -14,7 +14,7 @@ from everlode.errors import IntegrityError
 from everlode.events.barriers import Barrier, EpochOpened
 from everlode.events.base import Fact, FactRef
 from everlode.events.states import State
-from everlode.log.facts import Placed
+from everlode.log.facts import LoggedFact
 from everlode.state.dispatch import component_of_state, evolve_fact
 
 FIND_OUT = "facts are missing, or somebody else writes here: find out before going on"
@@ -42,7 +42,7 @@ class Answered(NamedTuple):
         return FactRef(topic=topic, **self._asdict())
 
 
-def _damaged(placed: Placed, what: str, code: str) -> IntegrityError:
+def _damaged(placed: LoggedFact, what: str, code: str) -> IntegrityError:
     envelope = placed.fact.envelope
     return IntegrityError(
         f"partition {placed.partition}@{placed.offset}, event {envelope.event_id}: {what}",
@@ -74,7 +74,7 @@ class Folds:
         state = self.states[component].get(key)
         return state.version if state is not None else self.versions.get((component, key), 0)
 
-    def fold(self, placed: Placed) -> None:
+    def fold(self, placed: LoggedFact) -> None:
         """Fold one fact of the own topic; repeats change nothing.
 
         Raises: IntegrityError: a version is missing before it (`version_gap`), or it is another
@@ -108,7 +108,7 @@ class Folds:
         self.folded += 1
         self._changed(old, new)
 
-    def answer(self, placed: Placed) -> None:
+    def answer(self, placed: LoggedFact) -> None:
         """Remember a fact under its command."""
         envelope = placed.fact.envelope
         if envelope.command_id is None:

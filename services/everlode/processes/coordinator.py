@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import time
 
-from everlode.control.scopes import scope_of
+from everlode.control.scopes import Scope
 from everlode.errors import Unavailable
 from everlode.failover.coordinator import Coordinator
-from everlode.failover.inbox import Place
 from everlode.failover.limits import Limits
 from everlode.failover.orders import Orders
 from everlode.membership.agent import Identity
 from everlode.processes.host import agent_of, place_of, until_signal
 from everlode.processes.policies import policies
 from everlode.sdk.client import MiningClient
-from everlode.settings.endpoints import Endpoints
+from everlode.settings.endpoints import Endpoints, RegionParts
 from everlode.settings.environment import settings
 from everlode.telemetry.entries import ProcessReady, Unanswered
 from everlode.telemetry.sink import to_stream
@@ -29,7 +28,8 @@ def run_coordinator(region: str, node_id: str, endpoints: Endpoints) -> None:
     cfg = settings()
     topology, clock, report = cfg.load_topology(), cfg.clock(), to_stream(node_id)
     identity = Identity(node_id, region, place.origin, "coordinator")
-    agent = agent_of(identity, endpoints, topology, cfg, scopes=(scope_of("coordinator", region),))
+    scopes = (str(Scope("coordinator", region)),)
+    agent = agent_of(identity, endpoints, topology, cfg, scopes=scopes)
 
     def client() -> MiningClient:
         return MiningClient(endpoints, region, node_id, partitions=topology.partitions, clock=clock)
@@ -37,7 +37,7 @@ def run_coordinator(region: str, node_id: str, endpoints: Endpoints) -> None:
     stop = until_signal()
     agent.start()
     coordinator = Coordinator(
-        Place(region, place.origin, place.kafka_bootstrap, topology.partitions),
+        RegionParts(region, place.origin, place.kafka_bootstrap, topology.partitions),
         agent,
         policies(cfg, topology.partitions),
         Orders(client, clock),

@@ -9,20 +9,21 @@ from datetime import timedelta
 from typing import NamedTuple
 
 from everlode.adapters.clock import Clock
-from everlode.control.scopes import SCOPE_OF, scope_of
+from everlode.control.scopes import SCOPE_OF, Scope
 from everlode.errors import ConfigError
 from everlode.events.services import BY_NODE
 from everlode.membership.agent import Identity
 from everlode.miners.component import MinerComponent
 from everlode.primary.component import Component
-from everlode.primary.runtime import Place, Runtime
+from everlode.primary.runtime import Runtime
 from everlode.processes.host import agent_of, place_of, say, until_signal
 from everlode.rewards.component import RewardComponent
 from everlode.rewards.sink import JournalSink
 from everlode.sdk.client import MiningClient
-from everlode.settings.endpoints import Endpoints
+from everlode.settings.endpoints import Endpoints, RegionParts
 from everlode.settings.environment import Settings, settings
 from everlode.tasks.component import TaskComponent
+from everlode.telemetry.sink import to_stream
 from everlode.topics import Topology
 from everlode.validations.component import ValidationComponent
 from everlode.validations.validator import Validator
@@ -93,10 +94,11 @@ def run_node(spec: NodeSpec, endpoints: Endpoints, log: Callable[[str], None] = 
         topology.task_types,
         cfg.max_concurrent,
     )
-    scope = scope_of(component.name, spec.region)
-    agent = agent_of(identity, endpoints, topology, cfg, scopes=(scope,), load=component.load)
-    place = Place(spec.region, region.origin, region.kafka_bootstrap, topology.partitions)
-    runtime = Runtime(component, agent, place, clock, lambda line: log(f"{spec.node_id}: {line}"))
+    scopes = (Scope(component.name, spec.region),)
+    texts = tuple(map(str, scopes))
+    agent = agent_of(identity, endpoints, topology, cfg, scopes=texts, load=component.load)
+    parts = RegionParts(spec.region, region.origin, region.kafka_bootstrap, topology.partitions)
+    runtime = Runtime(component, agent, parts, clock, scopes, to_stream(spec.node_id))
     stop = until_signal()
 
     def wait() -> None:

@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable
 from datetime import datetime
+from typing import TypeGuard
 from uuid import uuid5
 
 from everlode.control.fold import ControlState
@@ -37,7 +38,7 @@ class RewardComponent(Component):
     states = ("rewards",)
     sees = ("validations",)
     looks_at = frozenset({"FraudSuspected", "FraudConfirmed", "FraudCleared"})
-    settled = (FraudSuspected, FraudConfirmed, FraudCleared)
+    needs_committed = (FraudSuspected, FraudConfirmed, FraudCleared)
 
     def __init__(
         self,
@@ -76,7 +77,7 @@ class RewardComponent(Component):
     def saw(self, fact: Fact) -> None:
         """Keep what is known of each case, for rewards that are calculated after it."""
         data, case = fact.data, fact.envelope.aggregate_id
-        if not isinstance(data, self.settled):
+        if not isinstance(data, self.needs_committed):
             return
         known = self._cases.get(case)
         if known is not None and known.envelope.version >= fact.envelope.version:
@@ -93,12 +94,12 @@ class RewardComponent(Component):
         """
         if isinstance(fact.data, RewardCalculated | RewardReleased):
             state = self.peek("rewards", fact.envelope.aggregate_id)
-            if not isinstance(state, RewardState) or state.status != "calculated":
+            if not self._is_due(state):
                 return
             if self._now_s() >= self._try_at:
                 yield from self._payout(state, fact.envelope.occurred_at, fact.envelope.event_id)
             return
-        if isinstance(fact.data, self.settled):
+        if isinstance(fact.data, self.needs_committed):
             self.saw(fact)
         for owed in super().react(fact, where):
             yield from self.before(owed.aggregate_id, owed.command, owed.at)
@@ -145,13 +146,18 @@ class RewardComponent(Component):
         ]
         for key in waiting[:PAY_AT_ONCE]:
             state = self.peek("rewards", key)
-            if isinstance(state, RewardState) and state.status == "calculated":
+            if self._is_due(state):
                 yield from self._payout(state, now, None)
             if clock < self._try_at:
                 return  # it fails: not for each of them now
 
+    def _is_due(self, state: State | None) -> TypeGuard[RewardState]:
+        if not isinstance(state, RewardState) or state.status != "calculated":
+            return False
+        return state.home in self.served
+
     def _payout(self, state: RewardState, at: datetime, cause: str | None) -> Iterable[Owed]:
-        if not self.leads():
+        if not self.leads(state.home):
             raise Unavailable(f"payout {state.key}: the lease ran out before it")
         try:
             ref = self._sink.pay(state.key, state.miner_id, state.amount_micro)

@@ -4,6 +4,7 @@ Each has a form for asyncio, by the same name with Async before it.
 """
 
 from everlode.control.roles import Role, RoleChange
+from everlode.errors import OutcomeUnknown
 from everlode.membership.agent import Identity, Load, NodeAgent
 from everlode.sdk.aio import (
     AsyncEventConsumer,
@@ -14,7 +15,8 @@ from everlode.sdk.aio import (
 from everlode.sdk.beacon import MinerBeacon
 from everlode.sdk.client import MiningClient
 from everlode.sdk.consumer import EventConsumer, Received
-from everlode.sdk.producer import Ack, EventProducer, Unknown
+from everlode.sdk.emits import Ack
+from everlode.sdk.producer import EventProducer
 from everlode.settings.endpoints import Endpoints
 
 __all__ = [
@@ -31,8 +33,8 @@ __all__ = [
     "MinerBeacon",
     "MiningClient",
     "NodeAgent",
+    "OutcomeUnknown",
     "Received",
     "Role",
     "RoleChange",
-    "Unknown",
 ]

@@ -12,7 +12,8 @@ from everlode.events.base import Command, CommandAnswered, Event
 from everlode.membership.agent import NodeAgent
 from everlode.sdk.client import MiningClient
 from everlode.sdk.consumer import EventConsumer, Received
-from everlode.sdk.producer import Ack, EventProducer
+from everlode.sdk.emits import Ack
+from everlode.sdk.producer import EventProducer
 
 P = ParamSpec("P")
 
@@ -67,7 +68,7 @@ class AsyncEventProducer:
     async def emit(self, key: str, data: Event, **options: Any) -> Ack:
         """As `EventProducer.emit`, with the Ack awaited; facts go out in the order of the calls.
 
-        A cancelled one is appended all the same, once it has been queued. Raises: Unknown;
+        A cancelled one is appended all the same, once it has been queued. Raises: OutcomeUnknown;
         FencedOut; Refusal; IntegrityError.
         """
         await self._room.acquire()  # so `emit` itself never waits for room, and may be called here

@@ -1,7 +1,25 @@
 """EventProducer: facts, for a program that holds a scope of its own.
 
-Facts go out in transactions, batched by a thread of its own; `seq` and `stamp` are given here. An
-`Ack` means committed. Shell.
+How a fact gets into the log. Any thread emits; one thread of the producer's own writes:
+
+      emit("a", …) ─┐              ┌ facts not known yet ─┐
+      emit("b", …) ─┼─► [queue] ──►│ known: first Ack     │──► one transaction ──► Acks ──► `folded`
+      emit("a", …) ─┘              └ barriers, when due   ┘    eu.1.tasks/0: a v1 seq 7, a v2 seq 8
+                                                               eu.1.tasks/1: b v1 seq 3
+
+A turn of that thread, in this order:
+  1. take what waits, 5,000 at most; what is known to be in the log gets its first Ack again;
+  2. the epoch is still held, and nobody else has written, else nothing is written any more;
+  3. make one list of lines: barriers when due, then the facts, each with its version, `seq`, stamp;
+  4. append them in one transaction (must: before any Ack);
+  5. deliver the Acks;
+  6. hand each fact to `folded`.
+If 4 fails for good, what waits fails with it. If its outcome is not known, the facts fail with
+OutcomeUnknown, and the log is opened anew: fenced, read to its end, its epoch opened; only then is
+the next turn. If a fact cannot be encoded, it fails alone, and the others are appended.
+
+Invariants: an Ack means committed; `seq` is dense, stamps rise, versions go up by one an aggregate;
+an `event_id` is appended once. Shell.
 """
 
 from __future__ import annotations
@@ -21,11 +39,13 @@ from everlode.errors import ContractError, EverlodeError, FencedOut, Refusal, Un
 from everlode.events.barriers import Barrier, EpochOpened, Marker
 from everlode.events.base import Envelope, Event, Fact, ScopeEpoch
 from everlode.events.catalogue import EVENTS
-from everlode.log.facts import FactLog, ForeignRecord, Placed
+from everlode.log.facts import FactLog, ForeignRecord, LoggedFact, NewFact
 from everlode.log.signals import SignalWriter
+from everlode.sdk.emits import Ack, Emit, Emits, Result, unknown
 
 BATCH = 5000
 """Facts in one transaction at most; a commit costs as much for one as for many."""
+TAKE_S = 0.1
 BARRIER_S = 1.0
 CLOSE_S = 15.0
 MAX_ID = 255
@@ -33,38 +53,11 @@ KEPT_ACKS = 100_000
 """Facts whose Ack is remembered; a repeat of an older one is appended again."""
 
 
-class Ack(NamedTuple):
-    """A committed fact."""
+class _Line(NamedTuple):
+    """A record to append, and the emit that it answers; None for a mark."""
 
-    event_id: str
-    topic: str
-    partition: int
-    offset: int
-
-
-class Unknown(Unavailable):
-    """The fact may or may not be in the log: emit it again with this `event_id` to be sure."""
-
-    default_code = "unknown"
-
-    def __init__(self, event_id: str) -> None:
-        super().__init__(
-            f"event {event_id} may or may not be in the log",
-            hint="emit it again with the same event_id: it is appended once",
-        )
-        self.event_id = event_id
-
-
-class _Item(NamedTuple):
-    event_id: str
-    key: str
-    data: Event
-    occurred_at: datetime
-    correlation_id: str
-    cause: Envelope | None
-    since: float
-    """When it was emitted, on the monotonic clock."""
-    future: Future[Ack]
+    fact: NewFact
+    emit: Emit | None
 
 
 def _check_ids(*ids: str | None) -> None:
@@ -76,17 +69,15 @@ def _check_ids(*ids: str | None) -> None:
             )
 
 
-def _too_large(
-    facts: Sequence[tuple[int, Envelope, Event]], of: Sequence[_Item | None]
-) -> list[tuple[_Item, Ack | Exception]]:
-    """The items whose facts cannot be encoded, and why."""
-    found: list[tuple[_Item, Ack | Exception]] = []
-    for (_, envelope, data), item in zip(facts, of, strict=True):
+def _too_large(lines: Sequence[_Line]) -> list[tuple[Emit, Result]]:
+    """The emits whose facts cannot be encoded, and why."""
+    found: list[tuple[Emit, Result]] = []
+    for (_, envelope, data), emit in lines:
         try:
             encode_fact(envelope, data)
         except ContractError as error:
-            if item is not None:
-                found.append((item, error))
+            if emit is not None:
+                found.append((emit, error))
     return found
 
 
@@ -95,9 +86,9 @@ class EventProducer:
 
     Opening it fences who wrote before and opens the epoch in every partition. `version` is counted
     per aggregate from what the log holds. At most `window` facts wait; then `emit` waits
-    (back-pressure). While the cluster is away a fact waits `timeout_s`, then it is Unknown. A
-    second emit of an `event_id` that is in the log (or waits) gives its first Ack again. With
-    `leads` (a NodeAgent's, say) nothing is written unless it gives this epoch.
+    (back-pressure). While the cluster is away a fact waits `timeout_s`, then it fails with
+    OutcomeUnknown. A second emit of an `event_id` that is in the log (or waits) gives its first Ack
+    again. With `leads` (a NodeAgent's, say) nothing is written unless it gives this epoch.
     `folded` is told of each fact in the log, marks left out, in order within a partition: of those
     before while the producer opens, then of each that it appended, in its own thread. When fenced,
     or when `folded` fails, everything that waits fails, and stays failed. Use as a context manager.
@@ -123,7 +114,6 @@ class EventProducer:
         self._timeout_s = timeout_s
         self._versions: dict[str, int] = {}
         self._known: OrderedDict[str, tuple[int, int]] = OrderedDict()
-        self._waiting: dict[str, Future[Ack]] = {}
         self._component = component
         self._scope, self._epoch, self._node_id = scope, epoch, node_id
         self._leads = leads
@@ -133,10 +123,7 @@ class EventProducer:
         self._log = FactLog(bootstrap, origin, component, partitions, self._folded)
         self._marker = Marker(self._log.topic, origin, scope, epoch, node_id)
         self._open()
-        self._queue: list[_Item] = []
-        self._busy = False
-        self._changed = threading.Condition()
-        """Guards the queue and what waits."""
+        self._emits = Emits(window)
         self._stop = threading.Event()
         self._ended: Exception | None = None
         self._thread = threading.Thread(target=self._run, name="event-producer", daemon=True)
@@ -152,7 +139,7 @@ class EventProducer:
         correlation_id: str | None = None,
         cause: Envelope | None = None,
     ) -> Future[Ack]:
-        """Queue a fact; the future gives its Ack, Unknown, FencedOut, or ContractError: too large.
+        """Queue a fact; the future gives its Ack, OutcomeUnknown, FencedOut, or ContractError.
 
         `cause` is the fact that asked for it: its stamp stays below this one's, and it is named
         as the causation. Derive the `event_id` from its id, and the fact is appended once,
@@ -172,36 +159,27 @@ class EventProducer:
                 hint=f"it is appended by the holder of {belongs}",
             )
         _check_ids(event_id, key, correlation_id)
-        item = _Item(
-            event_id or str(uuid.uuid4()),
-            key,
-            data,
-            occurred_at or self._clock.event_now(),
-            correlation_id or (cause.correlation_id if cause else key),
-            cause,
-            time.monotonic(),
-            Future(),
+        return self._emits.put(
+            Emit(
+                event_id or str(uuid.uuid4()),
+                key,
+                data,
+                occurred_at or self._clock.event_now(),
+                correlation_id or (cause.correlation_id if cause else key),
+                cause,
+                time.monotonic(),
+                Future(),
+            )
         )
-        with self._changed:
-            waiting = self._waiting.setdefault(item.event_id, item.future)
-            if waiting is item.future:
-                while len(self._queue) >= self.window and not self._stop.is_set():
-                    self._changed.wait(1.0)
-                self._queue.append(item)
-                if len(self._queue) == 1:
-                    self._changed.notify_all()
-        return waiting
 
     def close(self) -> None:
-        """Append what waits, then leave. What cannot be appended in 15 s fails with Unknown."""
-        with self._changed:
-            self._changed.wait_for(lambda: not (self._queue or self._busy), CLOSE_S)
+        """Append what waits, then leave. What cannot be appended in 15 s: OutcomeUnknown."""
+        self._emits.drain(CLOSE_S)
         self._stop.set()
+        self._emits.close()
         self._thread.join(CLOSE_S)
         self._log.close()
-        for event_id, future in list(self._waiting.items()):
-            if future.set_running_or_notify_cancel():
-                future.set_exception(Unknown(event_id))
+        self._emits.abandon()
 
     def __enter__(self) -> EventProducer:
         return self
@@ -209,7 +187,7 @@ class EventProducer:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _folded(self, placed: Placed) -> None:
+    def _folded(self, placed: LoggedFact) -> None:
         envelope = placed.fact.envelope
         if isinstance(placed.fact.data, Barrier | EpochOpened):
             return
@@ -226,73 +204,83 @@ class EventProducer:
         return Ack(event_id, self._log.topic, partition, offset)
 
     def _open(self) -> None:
-        self._log.open(self._scope, self._epoch)
+        self._log.open({self._scope: self._epoch})
         scopes = (ScopeEpoch(scope=self._scope, epoch=self._epoch),)
         opened = EpochOpened(node_id=self._node_id, scopes=scopes)
         self._log.append([self._mark(p, opened) for p in range(self._log.partitions)])
 
-    def _mark(self, partition: int, data: Event) -> tuple[int, Envelope, Event]:
+    def _mark(self, partition: int, data: Event) -> NewFact:
         seq = self._log.seqs[partition] + 1
         stamp, now = self._log.next_stamp(), self._clock.event_now()
         return partition, self._marker.envelope(partition, seq, stamp, now), data
 
+    # -- a turn ------------------------------------------------------------------------------
+
     def _run(self) -> None:
         barrier_at = 0.0
         while not self._stop.is_set():
-            with self._changed:
-                if not self._queue:
-                    self._changed.wait(0.1)
-                items, self._queue = self._queue[:BATCH], self._queue[BATCH:]
-                self._busy = bool(items)
-                self._changed.notify_all()
+            emits = self._emits.take(BATCH, TAKE_S)
             marks = time.monotonic() >= barrier_at
             if marks:
                 barrier_at = time.monotonic() + BARRIER_S
             try:
-                if items or marks:
-                    self._batch(items, marks)
+                if emits or marks:
+                    self._turn(emits, marks)
             except Exception as error:  # noqa: BLE001 - the user's `folded`: it must not go on
                 self._ended = error
             if self._ended is not None:
-                self._settle([(item, self._ended) for item in items])
-            with self._changed:
-                self._busy = False
-                self._changed.notify_all()
+                self._emits.deliver([(emit, self._ended) for emit in emits])
+            self._emits.done()
 
-    def _batch(self, items: list[_Item], marks: bool) -> None:
-        """One transaction: barriers when due, then the facts that are not in the log yet."""
-        repeated = [item for item in items if item.event_id in self._known]
-        fresh = [item for item in items if item.event_id not in self._known]
-        self._settle([(i, self._remember(i.event_id, *self._known[i.event_id])) for i in repeated])
-        facts: list[tuple[int, Envelope, Event]] = []
-        acked: list[_Item | None] = []
+    def _turn(self, emits: list[Emit], marks: bool) -> None:
+        """One transaction, as the module says."""
+        # 1. a repeat gets its first Ack again
+        fresh = self._fresh(emits)
+        lines: list[_Line] = []
         try:
+            # 2. and 3. it may write; one list of lines
             self._check()
-            facts, acked = self._enveloped(fresh, marks)
-            offsets = self._append(facts) if facts else []
+            lines = self._lines(fresh, marks)
+            # 4. one transaction
+            offsets = self._append([line.fact for line in lines]) if lines else []
         except Unavailable:
-            self._settle([(item, Unknown(item.event_id)) for item in fresh])
+            self._emits.deliver([(emit, unknown(emit.event_id)) for emit in fresh])
             self._reopen()
         except EverlodeError as error:
-            large = _too_large(facts, acked)
+            large = _too_large(lines)
             if not large:
                 self._ended = error
                 return
-            self._settle(large)  # nothing was written: a transaction is encoded before it begins
-            refused = {item.event_id for item, _ in large}
-            self._batch([item for item in fresh if item.event_id not in refused], marks)
+            self._emits.deliver(large)  # nothing was written: it is encoded before it begins
+            refused = {emit.event_id for emit, _ in large}
+            self._turn([emit for emit in fresh if emit.event_id not in refused], marks)
         else:
-            done: list[tuple[_Item, Ack | Exception]] = []
-            for (partition, envelope, _), offset, of in zip(facts, offsets, acked, strict=True):
-                if of is not None:
-                    self._versions[of.key] = envelope.version
-                    done.append((of, self._remember(of.event_id, partition, offset)))
-            self._settle(done)
-            for (_, envelope, data), of in zip(facts, acked, strict=True):
-                if of is not None and self._tell is not None:
+            self._appended(lines, offsets)
+
+    def _fresh(self, emits: list[Emit]) -> list[Emit]:
+        """Those that are not known to be in the log; the others get their Acks."""
+        known = [emit for emit in emits if emit.event_id in self._known]
+        if not known:
+            return emits
+        acks = [self._remember(e.event_id, *self._known[e.event_id]) for e in known]
+        self._emits.deliver(zip(known, acks, strict=True))
+        return [emit for emit in emits if emit.event_id not in self._known]
+
+    def _appended(self, lines: list[_Line], offsets: list[int]) -> None:
+        # 5. deliver the Acks
+        done: list[tuple[Emit, Result]] = []
+        for ((partition, envelope, _), emit), offset in zip(lines, offsets, strict=True):
+            if emit is not None:
+                self._versions[emit.key] = envelope.version
+                done.append((emit, self._remember(emit.event_id, partition, offset)))
+        self._emits.deliver(done)
+        # 6. hand the facts on
+        if self._tell is not None:
+            for (_, envelope, data), emit in lines:
+                if emit is not None:
                     self._tell(Fact(envelope, data))
 
-    def _append(self, facts: list[tuple[int, Envelope, Event]]) -> list[int]:
+    def _append(self, facts: list[NewFact]) -> list[int]:
         try:
             return self._log.append(facts)
         except FencedOut as error:
@@ -308,7 +296,7 @@ class EventProducer:
         if self._leads is not None and self._leads(self._scope) != self._epoch:
             raise FencedOut(f"{self._scope}: epoch {self._epoch} is not held now")
         try:
-            self._log.watch(self._scope, self._epoch)
+            self._log.watch()
         except ForeignRecord as error:
             signals = SignalWriter(*self._place, self._clock)
             signals.foreign(error)
@@ -319,58 +307,35 @@ class EventProducer:
         """Whether its node is said to hold this epoch; without a node nobody says so."""
         return self._leads is not None and self._leads(self._scope) == self._epoch
 
-    def _settle(self, results: Sequence[tuple[_Item, Ack | Exception]]) -> None:
-        """Give the items their results, but for those that have one."""
-        with self._changed:
-            open_ = [
-                (item.future, result)
-                for item, result in results
-                if self._waiting.get(item.event_id) is item.future
-            ]
-            for item, _ in results:
-                if self._waiting.get(item.event_id) is item.future:
-                    del self._waiting[item.event_id]
-        for future, result in open_:
-            if not future.set_running_or_notify_cancel():
-                continue
-            if isinstance(result, Ack):
-                future.set_result(result)
-            else:
-                future.set_exception(result)
-
-    def _enveloped(
-        self, items: list[_Item], marks: bool
-    ) -> tuple[list[tuple[int, Envelope, Event]], list[_Item | None]]:
-        facts: list[tuple[int, Envelope, Event]] = []
-        acked: list[_Item | None] = []
+    def _lines(self, emits: list[Emit], marks: bool) -> list[_Line]:
+        lines: list[_Line] = []
         if marks:
             barrier = Barrier(writer_id=self._node_id)
-            facts = [self._mark(p, barrier) for p in range(self._log.partitions)]
-            acked = [None] * len(facts)
+            lines = [_Line(self._mark(p, barrier), None) for p in range(self._log.partitions)]
         seqs = [seq + marks for seq in self._log.seqs]
         versions: dict[str, int] = {}
-        for item in items:
-            partition = self._log.partition_of(item.key)
+        for emit in emits:
+            key = emit.key
+            partition = self._log.partition_of(key)
             seqs[partition] += 1
-            version = versions.get(item.key, self._versions.get(item.key, 0)) + 1
-            versions[item.key] = version
-            facts.append((partition, self._envelope(item, version, seqs[partition]), item.data))
-            acked.append(item)
-        return facts, acked
+            versions[key] = version = versions.get(key, self._versions.get(key, 0)) + 1
+            envelope = self._envelope(emit, version, seqs[partition])
+            lines.append(_Line((partition, envelope, emit.data), emit))
+        return lines
 
-    def _envelope(self, item: _Item, version: int, seq: int) -> Envelope:
+    def _envelope(self, emit: Emit, version: int, seq: int) -> Envelope:
         return Envelope(
-            event_id=item.event_id,
-            aggregate_id=item.key,
+            event_id=emit.event_id,
+            aggregate_id=emit.key,
             version=version,
             origin=self._log.origin,
             scope=self._scope,
             epoch=self._epoch,
             seq=seq,
-            stamp=self._log.next_stamp(item.cause.stamp if item.cause else 0),
-            occurred_at=item.occurred_at,
-            correlation_id=item.correlation_id,
-            causation_id=item.cause.event_id if item.cause else None,
+            stamp=self._log.next_stamp(emit.cause.stamp if emit.cause else 0),
+            occurred_at=emit.occurred_at,
+            correlation_id=emit.correlation_id,
+            causation_id=emit.cause.event_id if emit.cause else None,
         )
 
     def _reopen(self) -> None:
@@ -381,17 +346,8 @@ class EventProducer:
                     raise FencedOut(f"{self._scope}: epoch {self._epoch} is not held now")
                 self._open()
             except Unavailable:
-                self._expire()
+                self._emits.expire(self._timeout_s)
                 continue
             except EverlodeError as error:
                 self._ended = error
             return
-
-    def _expire(self) -> None:
-        """What has waited too long fails, so that its emitter can decide, and others get room."""
-        oldest = time.monotonic() - self._timeout_s
-        with self._changed:
-            late = [item for item in self._queue if item.since < oldest]
-            self._queue = [item for item in self._queue if item.since >= oldest]
-            self._changed.notify_all()
-        self._settle([(item, Unknown(item.event_id)) for item in late])

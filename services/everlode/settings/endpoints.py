@@ -9,12 +9,23 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import NamedTuple
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from everlode.errors import ConfigError, NotFound
 
 FILE_NAME = "endpoints.json"
+
+
+class RegionParts(NamedTuple):
+    """What a process of a region needs to write facts and read commands."""
+
+    region: str
+    origin: str
+    bootstrap: str
+    """host:port of the region's broker."""
+    partitions: int
 
 
 class RegionEndpoints(BaseModel):

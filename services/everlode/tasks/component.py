@@ -154,7 +154,9 @@ class TaskComponent(Component):
             if count >= ASSIGN_MOST:
                 break
             task = self.folds.get("tasks", key)
-            if not isinstance(task, TaskState) or turn.is_full(task):
+            if not isinstance(task, TaskState) or task.home not in self.served:
+                continue
+            if turn.is_full(task):
                 continue
             owed = self._assignment(task, now, turn)
             if owed is not None:
@@ -197,6 +199,8 @@ class TaskComponent(Component):
 
     def _expired(self, now: datetime) -> Iterable[Owed]:
         for task in list(self._running.values()):
+            if task.home not in self.served:
+                continue
             if task.lease_until is not None and task.lease_until < now:
                 name = f"expire/{task.key}/{task.version}"
                 yield Owed(
@@ -215,7 +219,7 @@ class TaskComponent(Component):
                 self._overdue[key] = None
         for key in list(self._overdue):
             task = self.folds.get("tasks", key)
-            if isinstance(task, TaskState):
+            if isinstance(task, TaskState) and task.home in self.served:
                 name = f"overdue/{key}/{task.version}"
                 at = max(task.deadline_at, task.solved_at or task.deadline_at)
                 yield Owed(str(uuid5(NAMESPACE, name)), key, ExpireTask(), at)

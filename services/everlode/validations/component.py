@@ -6,6 +6,7 @@ from everlode.events.base import Fact
 from everlode.events.states import State, ValidationState
 from everlode.membership.agent import Load
 from everlode.primary.component import Component
+from everlode.state.shape import home_of
 from everlode.topics import Topology
 from everlode.topics.names import fact_topic
 
@@ -36,7 +37,11 @@ class ValidationComponent(Component):
 
     def saw(self, fact: Fact) -> None:
         """See Component: who may review."""
-        self.view.miner_fact(fact)
+        self.view_of(home_of(fact.envelope)).miner_fact(fact)
+
+    def audits_due(self) -> list[str]:
+        """Decided validations that an expert should look at. Any thread."""
+        return [key for view in list(self.views.values()) for key in view.audits_due()]
 
     def load(self) -> Load:
         """See Component."""

@@ -106,7 +106,7 @@ class Validator:
 
     def _audit(self) -> None:
         """Look at decisions of lower kinds that the rules show to an expert."""
-        for key in self._component.view.audits_due():
+        for key in self._component.audits_due():
             state = self._component.folds.get("validations", key)
             if isinstance(state, ValidationState):
                 self._guarded(state, lambda s: self._once(s, "audit", self._vote))

@@ -13,7 +13,7 @@ from everlode.adapters.kafka import Reader
 from everlode.adapters.kafka_follower import ControlFollower
 from everlode.avro.codec import Codec
 from everlode.control.fold import ControlState
-from everlode.control.scopes import split_scope
+from everlode.control.scopes import Scope
 from everlode.errors import ConfigError, ContractError, NotFound, Precondition, Refusal
 from everlode.events.base import Fact
 from everlode.events.control import ScopeAssigned
@@ -51,7 +51,7 @@ def look(endpoints: Endpoints, scope: str, partitions: int, policies: Policies) 
     Raises: Refusal: it is no scope. NotFound: its region is not there. Unavailable.
     """
     try:
-        _, region = split_scope(scope)
+        region = Scope.parse(scope).home
     except ContractError as error:
         raise Refusal(error.message, code="bad_scope", hint=error.hint) from None
     if region not in endpoints.regions:

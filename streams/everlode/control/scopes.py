@@ -1,6 +1,8 @@
-"""Names of scopes: component/home region. Pure."""
+"""Scopes: what can have a primary, a component of a home region. Pure."""
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 from everlode.errors import ContractError
 from everlode.events.services import SERVICES
@@ -13,17 +15,22 @@ SCOPE_OF = {
 COMPONENT_OF = {scope: component for component, scope in SCOPE_OF.items()}
 
 
-def scope_of(component: str, region: str) -> str:
-    """Scope of a component at home in a region, e.g. task-manager/eu."""
-    return f"{SCOPE_OF[component]}/{region}"
+class Scope(NamedTuple):
+    """A component (of a topic, e.g. tasks) and its home region; as text `task-manager/eu`.
 
-
-def split_scope(scope: str) -> tuple[str, str]:
-    """Component of the topic, and home region: task-manager/eu → (tasks, eu).
-
-    Raises: ContractError: it is no scope.
+    Records and the control log hold the text.
     """
-    name, slash, region = scope.partition("/")
-    if name not in COMPONENT_OF or not slash or not region:
-        raise ContractError(f"{scope!r} is no scope", hint="e.g. task-manager/eu")
-    return COMPONENT_OF[name], region
+
+    component: str
+    home: str
+
+    def __str__(self) -> str:
+        return f"{SCOPE_OF[self.component]}/{self.home}"
+
+    @classmethod
+    def parse(cls, text: str) -> Scope:
+        """The scope of a text. Raises: ContractError: it is none."""
+        name, slash, home = text.partition("/")
+        if name not in COMPONENT_OF or not slash or not home:
+            raise ContractError(f"{text!r} is no scope", hint="e.g. task-manager/eu")
+        return cls(COMPONENT_OF[name], home)

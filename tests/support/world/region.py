@@ -5,6 +5,7 @@ The test decides who leads, by `assign`; so a failover happens when the test wan
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -18,11 +19,12 @@ from everlode.adapters.kafka import Raw
 from everlode.adapters.kafka_control import ControlLog
 from everlode.adapters.kafka_follower import ControlFollower
 from everlode.avro.codec import Codec
-from everlode.control.scopes import scope_of
+from everlode.control.scopes import Scope
 from everlode.events.base import Fact
 from everlode.events.control import ScopeAssigned
 from everlode.sdk import MiningClient
 from everlode.stack import NativeStack
+from everlode.telemetry.entries import Entry, Led
 from everlode.topics.names import fact_topic
 from tests.support.facts.whole_topic import records
 
@@ -59,6 +61,23 @@ class Node:
             f"{text!r} in {self.log.name}: {self.log.read_text()}",
         )
         assert self.said(text), self.log.read_text()
+
+    def reported(self, kind: type[Entry], **fields: object) -> bool:
+        """True when it has reported such an entry."""
+        lines = [
+            x for x in self.log.read_text().splitlines() if x.startswith("{") and x.endswith("}")
+        ]
+        wanted = {"entry": kind.__name__, **fields}
+        return any(wanted.items() <= json.loads(line).items() for line in lines)
+
+    def wait_until_reported(self, kind: type[Entry], **fields: object) -> None:
+        """Wait for an entry of its, or its end."""
+        until(
+            lambda: self.reported(kind, **fields) or self.process.poll() is not None,
+            40,
+            f"{kind.__name__} {fields} in {self.log.name}: {self.log.read_text()}",
+        )
+        assert self.reported(kind, **fields), self.log.read_text()
 
     def signal(self, number: int) -> None:
         """Send a signal."""
@@ -131,7 +150,7 @@ class Region:
 
     def assign(self, component: str, node_id: str) -> int:
         """Decide that `node_id` leads the component's scope; returns the epoch."""
-        scope = scope_of(component, "eu")
+        scope = str(Scope(component, "eu"))
         state = self.follower.state
         epoch = state.epoch(scope)
         decision = ScopeAssigned(
@@ -154,7 +173,7 @@ class Region:
         node = self.node(kind, node_id, module=module, die=die)
         node.wait_for("ready")
         epoch = self.assign(component, node_id)
-        node.wait_for(f"leads epoch {epoch}")
+        node.wait_until_reported(Led, scope=str(Scope(component, "eu")), epoch=epoch)
         return node
 
     def client(self, name: str, **options: float) -> MiningClient:

@@ -1,0 +1,60 @@
+"""What a primary's core is given: records that were read, decoded, and the time. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import NamedTuple
+
+from everlode.control.fold import ControlState
+from everlode.errors import Refusal
+from everlode.events.base import CommandHeader, Fact
+from everlode.state.view import Where
+
+
+class Tick(NamedTuple):
+    """The time of a turn: one reading of each clock."""
+
+    event_now: datetime
+    """Event time, whole milliseconds."""
+    wall_ms: int
+    """Milliseconds since 1970, of this machine: for stamps."""
+    mono_s: float
+    """Seconds on the monotonic clock: for what is due again after a while."""
+
+
+class CommandRead(NamedTuple):
+    """A command from outside."""
+
+    where: Where
+    header: CommandHeader
+    data: object
+    wrong: Refusal | None = None
+    """Why it is not even decided; it is kept as a dead letter too."""
+
+
+class FactRead(NamedTuple):
+    """A fact that may be the cause of commands to oneself."""
+
+    where: Where
+    fact: Fact
+
+
+class NothingRead(NamedTuple):
+    """A record that no reader can use; its position counts all the same."""
+
+    where: Where
+
+
+Input = CommandRead | FactRead | NothingRead
+
+
+class Turn(NamedTuple):
+    """All that a turn depends on, besides what the core holds."""
+
+    led: Mapping[str, int]
+    """Home → epoch in which the node may act for its scope now."""
+    inputs: Sequence[Input]
+    """In order within a partition."""
+    tick: Tick
+    control: ControlState
