@@ -1,7 +1,7 @@
 """A node with a planted fault, for tests of failover.
 
 `python -m tests.support.processes.dying_node node run ...`.
-EVERLODE_TEST_DIE names the stage at which it kills itself, with SIGKILL, around the transaction
+DYING_NODE_AT names the stage at which it kills itself, with SIGKILL, around the transaction
 of the first StakeDeposited that it writes: staged, written, committed or answered. `stubborn`
 does not die: it believes in its first epoch, whatever the control log says, until it is fenced.
 Nor does `sink`: its payment system refuses the first payment of a key, takes the second without an
@@ -24,7 +24,7 @@ from everlode.log.facts import FactLog
 from everlode.membership.agent import NodeAgent
 from everlode.rewards.sink import JournalSink
 
-STAGE = os.environ["EVERLODE_TEST_DIE"]
+STAGE = os.environ["DYING_NODE_AT"]
 EVENT = b"everlode.StakeDeposited"
 
 

@@ -124,7 +124,7 @@ class Region:
             "--dir", str(self.folder / "stack"),
         ]  # fmt: skip
         log = self.folder / f"{node_id}-{len(self.nodes)}.log"
-        node = Node(arguments, log, {**self._env, "EVERLODE_TEST_DIE": die})
+        node = Node(arguments, log, {**self._env, "DYING_NODE_AT": die})
         self.nodes.append(node)
         return node
 
