@@ -18,13 +18,14 @@ from everlode.control.fold import ControlState
 from everlode.errors import FencedOut
 from everlode.log.signals import SignalWriter
 from everlode.membership.agent import Identity, Load
-from everlode.processes.host import agent_of, place_of, say
+from everlode.processes.host import Host, agent_of, hosted, place_of
 from everlode.projector.epochs import DecidedEpochs
 from everlode.projector.findings import Findings
 from everlode.projector.live import Projector
 from everlode.projector.worker import Home, Outside
 from everlode.settings.endpoints import Endpoints
-from everlode.settings.environment import settings
+from everlode.telemetry.entries import CaughtUp, Note, OtherCatchesUp, ProcessReady
+from everlode.telemetry.sink import Sink
 from everlode.topics.names import fact_topic
 
 OVERTAKEN_S = 1.0
@@ -37,8 +38,14 @@ def run_projector(region: str, node_id: str, endpoints: Endpoints) -> None:
     Raises: ConfigError: unknown region. Unavailable: PostgreSQL or Kafka does not answer.
     FencedOut: a recovery has switched to another generation; start it again.
     """
+    with hosted(node_id) as host:
+        sys.exit(_run(region, node_id, endpoints, host))
+
+
+def _run(region: str, node_id: str, endpoints: Endpoints, host: Host) -> int:
+    """Returns Faust's exit code."""
     place = place_of(endpoints, region)
-    cfg = settings()
+    cfg, report = host
     topology = cfg.load_topology()
     conninfo = place.postgres_conninfo()
     generation = current_generation(conninfo)
@@ -47,7 +54,7 @@ def run_projector(region: str, node_id: str, endpoints: Endpoints) -> None:
     outside = Outside(
         epochs=DecidedEpochs(lambda: agent.control), found=Findings(place.origin, signals)
     )
-    projector = Projector(home, topology, outside, lambda line: say(f"{node_id}: {line}"))
+    projector = Projector(home, topology, outside, lambda line: report(Note("projector", line)))
     agent = agent_of(
         Identity(node_id, region, place.origin, "projector"),
         endpoints,
@@ -58,7 +65,7 @@ def run_projector(region: str, node_id: str, endpoints: Endpoints) -> None:
     agent.start()
     group = f"projector.{region}.g{generation}"
     if not group_members(place.kafka_bootstrap, group):
-        _begin(projector, group)
+        _begin(projector, group, report)
     heartbeats = [fact_topic(o, "heartbeats") for o in topology.origins]
     agents = ProjectionAgents(
         group,
@@ -67,7 +74,7 @@ def run_projector(region: str, node_id: str, endpoints: Endpoints) -> None:
         heartbeats,
         Effects(projector.apply, projector.beats, projector.held.assigned, projector.held.settle),
     )
-    say(f"{node_id}: ready")
+    report(ProcessReady())
     overtaken = threading.Event()
     threading.Thread(
         target=_end_when_overtaken, args=(home, lambda: agent.control, overtaken), daemon=True
@@ -81,7 +88,7 @@ def run_projector(region: str, node_id: str, endpoints: Endpoints) -> None:
             code="generation_replaced",
             hint="start it again: it goes on with the generation that is",
         )
-    sys.exit(code)
+    return code
 
 
 def _end_when_overtaken(
@@ -94,7 +101,7 @@ def _end_when_overtaken(
     os.kill(os.getpid(), signal.SIGTERM)
 
 
-def _begin(projector: Projector, group: str) -> None:
+def _begin(projector: Projector, group: str, report: Sink) -> None:
     """Catch up in bulk as the first of the group, which then starts where that ended."""
     home = projector.home
     with ThreadPoolExecutor() as threads:
@@ -104,9 +111,9 @@ def _begin(projector: Projector, group: str) -> None:
     try:
         count = projector.catch_up(workers)
     except FencedOut:  # one that was started at the same time does it
-        say(f"{home.node_id}: another projector catches up")
+        report(OtherCatchesUp())
         return
-    say(f"{home.node_id}: caught up, {count} records in bulk, generation {home.generation}")
+    report(CaughtUp(count, home.generation))
     commit_group(
         home.bootstrap,
         group,

@@ -2,13 +2,13 @@
 
 Faust reads uncommitted records unless it is transactional itself, which would show aborted facts
 to the folds: its consumer is made to read committed ones. It keeps no tables, no web server, and
-detects a dead worker in seconds. Shell.
+detects a dead worker in seconds. It logs where the process does. Shell.
 """
 
 from __future__ import annotations
 
+import logging
 import os
-import sys
 import tempfile
 import threading
 from pathlib import Path
@@ -18,6 +18,7 @@ import faust
 from aiokafka import AIOKafkaConsumer
 from faust.transport.drivers import aiokafka as driver
 
+LOG = logging.getLogger(__name__)
 FETCH_BYTES = 32_768
 FETCH_WAIT_MS = 250
 STOP_S = 15.0
@@ -86,7 +87,7 @@ def run_app(app: faust.App) -> int:
     Faust's own end can hang on a client that waits for an answer. What stopped and is still there
     after STOP_S ends at once, with 1: nothing unacknowledged is lost by that.
     """
-    worker = faust.Worker(app, loglevel="warn", quiet=True)
+    worker = faust.Worker(app, loglevel="warn", quiet=True, override_logging=False)
     ended = threading.Event()
     threading.Thread(target=_end_hanging, args=(app, worker, ended), daemon=True).start()
     try:
@@ -103,6 +104,5 @@ def _end_hanging(app: faust.App, worker: faust.Worker, ended: threading.Event) -
         if ended.wait(0.5):
             return
     if not ended.wait(STOP_S):
-        print(f"{app.conf.id}: did not stop within {STOP_S} s", file=sys.stderr)  # noqa: T201
-        sys.stderr.flush()
+        LOG.error("%s: did not stop within %s s", app.conf.id, STOP_S)
         os._exit(1)

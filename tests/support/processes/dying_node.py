@@ -23,6 +23,8 @@ from everlode.errors import FencedOut, Unavailable
 from everlode.log.facts import FactLog
 from everlode.membership.agent import NodeAgent
 from everlode.rewards.sink import JournalSink
+from everlode.telemetry.entries import Note
+from everlode.telemetry.sink import to_stream
 
 STAGE = os.environ["DYING_NODE_AT"]
 EVENT = b"everlode.StakeDeposited"
@@ -88,11 +90,11 @@ def be_stubborn() -> None:
 
 def be_badly_served() -> None:
     """Plant the payment system's faults."""
-    pay, asked = JournalSink.pay, Counter[str]()
+    pay, asked, report = JournalSink.pay, Counter[str](), to_stream("sink")
 
     def unsure(self: JournalSink, payout_key: str, miner_id: str, amount_micro: int) -> str:
         asked[payout_key] += 1
-        print(f"asked to pay {payout_key}, time {asked[payout_key]}", flush=True)
+        report(Note("payment", f"asked to pay {payout_key}, time {asked[payout_key]}"))
         if asked[payout_key] == 1:
             raise Unavailable("the payment system is down")
         ref = pay(self, payout_key, miner_id, amount_micro)

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 from everlode.adapters.kafka import Raw
 from everlode.adapters.kafka_control import ControlFollower, ControlLog
@@ -24,6 +25,7 @@ from everlode.sdk import MiningClient
 from everlode.stack import NativeStack
 from everlode.topics.names import fact_topic
 from tests.support.facts.whole_topic import records
+from tests.support.processes.entries import await_entry, entries, matching
 
 PARTITIONS = 2
 
@@ -46,18 +48,21 @@ class Node:
                 [sys.executable, *arguments], stdout=out, stderr=out, env={**os.environ, **env}
             )
 
-    def said(self, text: str) -> bool:
-        """True when its output has `text`."""
-        return text in self.log.read_text()
+    def reports(self, kind: str = "", **fields: Any) -> bool:
+        """True when it has reported such an entry; of `text` a part is enough."""
+        return bool(matching(entries(self.log), kind, **fields))
 
-    def wait_for(self, text: str, within_s: float = 40) -> None:
-        """Wait for its output, or its end."""
-        until(
-            lambda: self.said(text) or self.process.poll() is not None,
-            within_s,
-            f"{text!r} in {self.log.name}: {self.log.read_text()}",
-        )
-        assert self.said(text), self.log.read_text()
+    def await_entry(self, kind: str = "", within_s: float = 40, **fields: Any) -> None:
+        """Wait for an entry in its log; fails when it ends without."""
+        await_entry(self.log, kind, within_s, lambda: self.process.poll() is not None, **fields)
+
+    def ready(self, within_s: float = 40) -> None:
+        """Wait until it has joined."""
+        self.await_entry("ProcessReady", within_s)
+
+    def leads(self, epoch: int) -> None:
+        """Wait until it leads in this epoch."""
+        self.await_entry(text=f"leads epoch {epoch}")
 
     def signal(self, number: int) -> None:
         """Send a signal."""
@@ -151,9 +156,9 @@ class Region:
     ) -> Node:
         """Start a node, make it primary, and wait until it leads."""
         node = self.node(kind, node_id, module=module, die=die)
-        node.wait_for("ready")
+        node.ready()
         epoch = self.assign(component, node_id)
-        node.wait_for(f"leads epoch {epoch}")
+        node.leads(epoch)
         return node
 
     def client(self, name: str, **options: float) -> MiningClient:
