@@ -6,7 +6,6 @@ Data go to stdout, progress to stderr. Shell.
 from __future__ import annotations
 
 import json
-import os
 import signal
 import time
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from pydantic import ValidationError
 from rich.console import Console
 from rich.table import Table
 
+from everlode.cli.options import Dir, Json, noun, progress, stack_dir
 from everlode.errors import (
     ConfigError,
     NotFound,
@@ -39,41 +39,14 @@ from everlode.stack.native.supervisor import (
     stop_on_signals,
     write_state,
 )
+from everlode.telemetry.entries import Note
 from everlode.topics import Topology
 
 DEGRADED = 20
 INTERRUPTED = 130
 _POLL_S = 0.1
 
-app = typer.Typer(
-    add_completion=False,
-    help="Start, watch and stop a whole stack on this machine: Kafka, mirrors, PostgreSQL, S3.",
-    no_args_is_help=True,
-    rich_markup_mode="rich",
-)
-
-
-def default_dir() -> Path:
-    """`$XDG_STATE_HOME/everlode/stack`, else `~/.local/state/everlode/stack`."""
-    base = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
-    return Path(base) / "everlode" / "stack"
-
-
-Dir = Annotated[
-    Path | None,
-    typer.Option(
-        "--dir", envvar="EVERLODE_STACK_DIR", help="Data folder; one stack a folder.", metavar="D"
-    ),
-]
-Json = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
-
-
-def _folder(chosen: Path | None) -> Path:
-    return (chosen or default_dir()).expanduser().absolute()
-
-
-def _say(line: str) -> None:
-    typer.echo(line, err=True)
+app = noun("Start, watch and stop a whole stack on this machine: Kafka, mirrors, PostgreSQL, S3.")
 
 
 @dataclass(frozen=True)
@@ -116,11 +89,11 @@ def up(
     as_json: Json = False,
 ) -> None:
     """Start a stack and wait until all of it serves. Data of an earlier one are found again."""
-    asked = _Up(_folder(directory), _ports(port or []))
+    asked = _Up(stack_dir(directory), _ports(port or []))
     if holder(asked.folder) is None:
         _remember(asked.folder, regions, mirrors, s3)
     if detach:
-        endpoints = start_detached(asked.folder, asked.ports, timeout, _say)
+        endpoints = start_detached(asked.folder, asked.ports, timeout, progress())
         _print_endpoints(endpoints, as_json)
     else:
         _foreground(asked, as_json)
@@ -129,7 +102,7 @@ def up(
 @app.command(epilog="Example: everlode stack fetch")
 def fetch(as_json: Json = False) -> None:
     """Fetch, check and build the parts that stacks are started from, once per user."""
-    parts = provision(_say)
+    parts = provision(progress())
     server = parts.s3
     found = {
         "cache": str(parts.cache),
@@ -185,17 +158,18 @@ def _ports(given: list[str]) -> dict[str, int]:
 def _foreground(asked: _Up, as_json: bool) -> None:
     stop_on_signals()
     stack = build(asked.folder, asked.ports)
+    report = progress()
     ready = False
     try:
-        endpoints = stack.up(_say)
+        endpoints = stack.up(report)
         ready = True
         write_state(asked.folder, "ready", timings_s=stack.timings_s)
         _print_endpoints(endpoints, as_json)
-        _say("running; Ctrl-C stops it")
+        report(Note("stack", "running; Ctrl-C stops it"))
         while True:
             signal.pause()
     except StopAsked:
-        _say("stopping")
+        report(Note("stack", "stopping"))
         if not ready:
             raise typer.Exit(INTERRUPTED) from None
     finally:
@@ -210,7 +184,7 @@ def down(
     as_json: Json = False,
 ) -> None:
     """Stop a stack and wait for it. Its data stay. No error when none runs."""
-    folder = _folder(directory)
+    folder = stack_dir(directory)
     pid = stop_detached(folder, timeout)
     if as_json:
         typer.echo(json.dumps({"stopped": pid is not None, "pid": pid}))
@@ -221,7 +195,7 @@ def down(
 @app.command(epilog="Example: everlode stack status --json")
 def status(directory: Dir = None, as_json: Json = False) -> None:
     """Show what runs. Exit code 20 when a process has gone, 10 when there is no stack."""
-    folder = _folder(directory)
+    folder = stack_dir(directory)
     if not folder.is_dir():
         raise NotFound(f"no stack in {folder}", hint="start one: everlode stack up")
     pid = holder(folder)
@@ -280,7 +254,7 @@ def logs(
     as_json: Json = False,
 ) -> None:
     """Print the logs of a stack's processes, of a stopped one too."""
-    paths = _log_files(_folder(directory), name)
+    paths = _log_files(stack_dir(directory), name)
     offsets = {}
     for path in paths:
         tail = path.read_text(errors="replace").splitlines()[-lines:] if lines else []
@@ -332,7 +306,7 @@ def doctor(directory: Dir = None, as_json: Json = False) -> None:
 
     Exit code 20 when something differs; each difference names topic, setting, expected and found.
     """
-    folder = _folder(directory)
+    folder = stack_dir(directory)
     endpoints = Endpoints.load(folder)
     if holder(folder) is None:
         raise Precondition("the stack is not running", hint="everlode stack up")
