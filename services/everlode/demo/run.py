@@ -37,7 +37,7 @@ from everlode.recovery.operation import recover
 from everlode.recovery.plan import RecoveryPlan
 from everlode.recovery.run import RecoveryResult
 from everlode.settings.endpoints import Endpoints
-from everlode.stack.native.stack import NativeStack
+from everlode.stack import NativeStack, StackProvider
 from everlode.telemetry.entries import Note
 from everlode.telemetry.sink import Sink, silent
 from everlode.topics import state_topics
@@ -76,7 +76,7 @@ class Demo:
             share=options.share, seed=options.seed, regions=("eu", "us", "ap"),
         )  # fmt: skip
         self._topology = self._plan.topology()
-        self._stack = NativeStack(self._topology, self._plan.stack_dir)
+        self._stack: StackProvider = NativeStack(self._topology, self._plan.stack_dir)
         self._workload = self._plan.workload()
         planned_s = max(12.0, len(self._workload.tasks) / RATE) / options.speed
         self._pace = Pace(self._workload, int(planned_s * 1000))

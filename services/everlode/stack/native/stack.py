@@ -22,7 +22,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import NamedTuple
+from typing import Self
 
 import psutil
 
@@ -36,23 +36,13 @@ from everlode.stack.native.parts import Parts, provision
 from everlode.stack.native.process import Process
 from everlode.stack.native.recipes import Recipes
 from everlode.stack.native.start import Limits, start_all
+from everlode.stack.provider import ProcessStatus, StackProvider
 from everlode.telemetry.entries import StackReady
 from everlode.telemetry.sink import Sink, silent
 from everlode.topics import Topology
 
 
-class ProcessStatus(NamedTuple):
-    """One process of a stack, now."""
-
-    name: str
-    kind: str
-    pid: int | None
-    exit_status: int | None
-    """None while it runs."""
-    resident_bytes: int
-
-
-class NativeStack:
+class NativeStack(StackProvider):
     """Brokers, mirrors, databases and an object store of a topology, as child processes.
 
     Names of the processes: `<region>/kafka`, `<region>/postgres`, `<region>/mirror`,
@@ -219,7 +209,7 @@ class NativeStack:
         self._recipes().write_mirror(target, sources)
         self._again(process)
 
-    def __enter__(self) -> NativeStack:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
