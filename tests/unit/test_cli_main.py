@@ -49,7 +49,7 @@ def test_cli_json_error_is_json_on_stdout(capsys: pytest.CaptureFixture[str]) ->
 
 def test_cli_entry_for_nodes_does_not_import_what_only_others_need() -> None:
     program = (
-        "import sys; import everlode.cli.main, everlode.processes.node; "
+        "import sys; import everlode.cli.main, everlode.cli.node; "
         "print([m for m in ('faust', 'psycopg', 'minio', 'jinja2', 'cryptography') "
         "if m in sys.modules])"
     )

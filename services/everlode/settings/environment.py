@@ -52,9 +52,9 @@ class Settings(BaseSettings):
     clock_file: Path | None = None
     """Knots of a paced event clock; the wall clock without it."""
     beat_ms: int = Field(default=1000, ge=100)
-    """A node's heartbeats come so far apart."""
+    """A node sends a heartbeat so often."""
     renew_ms: int = Field(default=2000, ge=100)
-    """A coordinator's renewals of a lease come so far apart."""
+    """A primary renews its lease so often."""
     fence_after_ms: int = Field(default=12_000, ge=1000)
     """A primary whose lease was not renewed for so long leads no more."""
     control_election_ms: int = Field(default=5000, ge=0)
@@ -87,6 +87,7 @@ class Settings(BaseSettings):
 
 VARIABLES = tuple(PREFIX + name.upper() for name in Settings.model_fields)
 """All variables that are read."""
+MEND = "correct or unset it; then everlode settings lists all of them"
 
 
 def settings() -> Settings:
@@ -100,16 +101,13 @@ def settings() -> Settings:
     except ValidationError as error:
         item = error.errors(include_url=False)[0]
         name = PREFIX + "_".join(map(str, item["loc"])).upper()
-        raise ConfigError(f"{name}={item['input']}: {item['msg']}", hint=LIST) from None
+        raise ConfigError(f"{name}={item['input']}: {item['msg']}", hint=MEND) from None
     check_fence_after(found.fence_after_ms, found.control_election_ms, found.renew_ms)
     if found.require_minio and found.s3 == "rclone":
         raise ConfigError(
             "EVERLODE_REQUIRE_MINIO forbids EVERLODE_S3=rclone", hint="unset one of the two"
         )
     return found
-
-
-LIST = "everlode settings lists all of them"
 
 
 def check_known(names: Iterable[str]) -> None:
@@ -122,7 +120,7 @@ def check_known(names: Iterable[str]) -> None:
             (nearest,) = get_close_matches(name.upper(), VARIABLES, 1, cutoff=0.0)
             raise ConfigError(
                 f"{name}: there is no such setting; the nearest is {nearest}",
-                code="unknown_setting", hint=LIST,
+                code="unknown_setting", hint=MEND,
             )  # fmt: skip
 
 
