@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import signal
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -27,6 +28,7 @@ from everlode.settings.endpoints import Endpoints
 from everlode.stack.doctor import Diagnosis, examine
 from everlode.stack.native.detach import start_detached, stop_detached
 from everlode.stack.native.lock import Recorded, holder, read_record
+from everlode.stack.native.logs import Line, Logs
 from everlode.stack.native.parts import provision
 from everlode.stack.native.process import resident_bytes
 from everlode.stack.native.supervisor import (
@@ -254,50 +256,22 @@ def logs(
     as_json: Json = False,
 ) -> None:
     """Print the logs of a stack's processes, of a stopped one too."""
-    paths = _log_files(stack_dir(directory), name)
-    offsets = {}
-    for path in paths:
-        tail = path.read_text(errors="replace").splitlines()[-lines:] if lines else []
-        offsets[path] = path.stat().st_size
-        for line in tail:
-            _log_line(path, line, as_json, len(paths) > 1)
+    found = Logs(stack_dir(directory), name)
+    _print_lines(found.last(lines), as_json, found.several)
     try:
         while follow:
             time.sleep(_POLL_S)
-            for path in paths:
-                offsets[path] = _grown(path, offsets[path], as_json, len(paths) > 1)
+            _print_lines(found.grown(), as_json, found.several)
     except KeyboardInterrupt:
-        raise typer.Exit(130) from None
+        raise typer.Exit(INTERRUPTED) from None
 
 
-def _log_files(folder: Path, name: str | None) -> list[Path]:
-    found = sorted((folder / "logs").glob("*.log"))
-    if name is None and found:
-        return found
-    wanted = f"{(name or '').replace('/', '-')}.log"
-    chosen = [path for path in found if path.name == wanted]
-    if not chosen:
-        known = ", ".join(path.stem.replace("-", "/", 1) for path in found) or "none"
-        raise NotFound(f"no log of {name or 'a stack'} in {folder}", hint=f"there are: {known}")
-    return chosen
-
-
-def _grown(path: Path, offset: int, as_json: bool, several: bool) -> int:
-    with path.open("rb") as log:
-        log.seek(offset)
-        new = log.read()
-    end = new.rfind(b"\n") + 1
-    for line in new[:end].decode(errors="replace").splitlines():
-        _log_line(path, line, as_json, several)
-    return offset + end
-
-
-def _log_line(path: Path, line: str, as_json: bool, several: bool) -> None:
-    source = path.stem.replace("-", "/", 1)
-    if as_json:
-        typer.echo(json.dumps({"process": source, "line": line}))
-    else:
-        typer.echo(f"{source}: {line}" if several else line)
+def _print_lines(lines: Iterable[Line], as_json: bool, several: bool) -> None:
+    for found in lines:
+        if as_json:
+            typer.echo(json.dumps(found._asdict()))
+        else:
+            typer.echo(f"{found.process}: {found.line}" if several else found.line)
 
 
 @app.command(epilog="Example: everlode stack doctor --json")
