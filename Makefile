@@ -48,7 +48,7 @@ test: static parts ## Lint, types, import contracts and every test there is, on 
 	$(every_test)
 
 test-long: static parts ## The same, with twenty times as many examples of each property
-	export EVERLODE_LONG=1; $(every_test)
+	export LONG_TESTS=1; $(every_test)
 
 bench: setup ## Benchmarks, each against a peer or a limit; ONLY=name for one
 	$(BIN)/python -m benchmarks $(ONLY)

@@ -32,7 +32,7 @@ from everlode.topics.partition import partition_of
 from tests.support.world.backed import story
 from tests.support.world.projected import TOPOLOGY, Lab
 
-EVENTS = int(os.environ.get("EVERLODE_BENCH_EVENTS", "200000"))
+EVENTS = int(os.environ.get("BENCH_EVENTS", "200000"))
 FAUST_EVENTS = EVENTS // 4
 """Of fewer events: it is slow, and its rate does not depend on how many there are."""
 TOPICS = fact_topics(TOPOLOGY)

@@ -33,6 +33,7 @@ from everlode.topics import Topology
 from everlode.topics.names import fact_topic, schema_of
 from everlode.topics.partition import partition_of
 from tests.support.facts.decided import decide
+from tests.support.processes.entries import await_entry
 from tests.support.world.projected import histories
 
 RATE, SECONDS, TICK_S = 500, 15, 0.02
@@ -168,10 +169,7 @@ def projectors(stack: NativeStack, folder: Path) -> list[subprocess.Popen[bytes]
                     stdout=out, stderr=out, env=env,
                 )
             )  # fmt: skip
-        deadline = time.monotonic() + 60
-        while "ready" not in log.read_text():
-            assert time.monotonic() < deadline, log.read_text()
-            time.sleep(0.1)
+        await_entry(log, "ProcessReady", 60)
     return found
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from benchmarks.result import MIN_ROUNDS, alternate, write
 from everlode.stack import Limits, NativeStack
 from everlode.stack.native.parts import provision
+from everlode.telemetry.sink import to_stream
 
 LIMIT_S = 30.0
 
@@ -36,7 +37,7 @@ def start(parallel: bool, aot: bool, resident: list[int]) -> float:
 
 def main() -> None:
     """Three rounds, alternating."""
-    provision(lambda line: print(line, file=sys.stderr))
+    provision(to_stream("", "text"))
     resident: list[int] = []
     ours, theirs = alternate(
         MIN_ROUNDS,

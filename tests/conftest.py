@@ -9,7 +9,7 @@ from hypothesis import settings
 
 pytest_plugins = ["everlode.pytest_plugin"]
 
-EXAMPLES = 2_000 if os.environ.get("EVERLODE_LONG") else 100
+EXAMPLES = 2_000 if os.environ.get("LONG_TESTS") else 100
 """Of a property test that does not name its own number."""
 
 settings.register_profile(

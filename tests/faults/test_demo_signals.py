@@ -15,8 +15,11 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.support.processes.entries import entries, entry_in
+
 pytestmark = pytest.mark.timeout(150)
-UP, WORK = "[up] us/postgres ready", "[up] stack ready"
+UP = {"entry": "PartReady", "part": "us/postgres"}
+WORK = {"entry": "StackReady"}
 
 
 class Started:
@@ -27,7 +30,7 @@ class Started:
         self.said: list[str] = []
         self.family: dict[int, psutil.Process] = {}
         env = {k: v for k, v in os.environ.items() if k != "EVERLODE_TRACE"}
-        env |= {"TMPDIR": str(folder), "XDG_RUNTIME_DIR": str(folder)}
+        env |= {"TMPDIR": str(folder), "XDG_RUNTIME_DIR": str(folder), "EVERLODE_LOG": "json"}
         self.process = subprocess.Popen(
             [sys.executable, "-m", "everlode.cli.main", "demo", "--json", "--share", "0.02",
              "--report", str(folder / "report")],
@@ -40,23 +43,23 @@ class Started:
         self.family |= now
         return now
 
-    def comes_to(self, moment: str) -> None:
-        """Wait until it has said this."""
+    def comes_to(self, moment: dict[str, str]) -> None:
+        """Wait until it has reported this entry."""
         assert self.process.stderr is not None
         for line in self.process.stderr:
             self.said.append(line)
-            if line.startswith(moment):
+            if moment.items() <= entry_in(line).items():
                 self.look()
                 return
         pytest.fail(f"it ended before {moment!r}: {self.said[-5:]}")
 
     def works(self, nodes: int) -> None:
-        """Wait until so many of its nodes have said something, which each does in its log."""
+        """Wait until so many of its nodes have reported something, which each does in its log."""
         deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
             self.look()
             logs = self.folder.glob("everlode-demo-*/logs/*.log")
-            if sum(log.stat().st_size > 0 for log in logs) >= nodes:
+            if sum(bool(entries(log)) for log in logs) >= nodes:
                 return
             assert self.process.poll() is None, self.said[-5:]
             time.sleep(0.1)
@@ -106,7 +109,7 @@ def none_left(demo: Started, within_s: float) -> bool:
     ids=["coming-up", "working"],
 )
 def test_demo_asked_to_end_stops_everything_and_says_so(
-    tmp_path: Path, moment: str, number: signal.Signals
+    tmp_path: Path, moment: dict[str, str], number: signal.Signals
 ) -> None:
     """Asked again and again, as by an impatient hand, to its very end: once is all it takes."""
     with started(tmp_path) as demo:

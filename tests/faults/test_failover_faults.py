@@ -35,7 +35,7 @@ from everlode.events.tasks import TaskAssigned, TaskMigrated, TaskSubmitted
 from everlode.sdk import MiningClient
 from everlode.stack import NativeStack
 from tests.support.facts.whole_topic import records
-from tests.support.processes.entries import await_entry, entries
+from tests.support.processes.entries import await_entry, entries, matching
 
 pytestmark = pytest.mark.timeout(280)
 T = TypeVar("T")
@@ -67,7 +67,8 @@ class Network:
 
     def __exit__(self, *_: object) -> None:
         for node in self.processes:  # pytest shows it when the test fails
-            sys.stderr.write(f"--- {node}\n{self.said(node)[-2000:]}")
+            log = (self.folder / f"{node}.log").read_text()
+            sys.stderr.write(f"--- {node}\n{log[-2000:]}")
         self.control.close()
         for process in self.processes.values():
             if process.poll() is None:
@@ -121,12 +122,13 @@ class Network:
         if number == signal.SIGKILL:
             self.processes[node].wait(10)
 
-    def said(self, node: str) -> str:
-        return self.path(node).read_text()
-
     def path(self, node: str) -> Path:
         """Its log."""
         return self.folder / f"{node}.log"
+
+    def reported(self, node: str, kind: str = "", **fields: Any) -> list[dict[str, Any]]:
+        """Entries in its log; of `text` a part is enough."""
+        return matching(entries(self.path(node)), kind, **fields)
 
     def log(self, topic: str, partitions: int = 2) -> list[tuple[int, Fact]]:
         """All facts of a topic: (partition, fact)."""
@@ -351,7 +353,7 @@ def test_primary_that_wakes_after_its_failover_is_fenced(network: Network) -> No
     assert network.ended("eu-tm-1").new_primary == "eu-tm-2"
     opened = len(network.log("eu.1.tasks"))
     network.signal("eu-tm-1", signal.SIGCONT)
-    eventually(lambda: "steps down" in network.said("eu-tm-1"))
+    eventually(lambda: network.reported("eu-tm-1", text="steps down"))
     names += submit(client, [f"after{i}" for i in range(20)])
     network.until(lambda s: s.nodes["eu-tm-1"].status == "healthy")  # taken back, as a secondary
     state = network.control.state
@@ -366,9 +368,9 @@ def test_primary_without_the_control_log_stops_and_goes_on_with_it(network: Netw
     network.start_all()
     client, names = with_tasks(network)
     control = next(p.name for p in network.stack.processes() if p.kind == "control")
-    before = network.said("eu-tm-1").count("steps down")
+    before = len(network.reported("eu-tm-1", text="steps down"))
     network.stack.pause(control)
-    eventually(lambda: network.said("eu-tm-1").count("steps down") > before, 30)
+    eventually(lambda: len(network.reported("eu-tm-1", text="steps down")) > before, 30)
     quiet = len(network.log("eu.1.tasks"))
     late = client.send("late", c.CancelTask(reason="r"), timeout_s=90)
     time.sleep(3)

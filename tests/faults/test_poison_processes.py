@@ -21,7 +21,6 @@ from everlode.events.health import DetectorStarted
 from everlode.events.validations import ValidationDecided
 from everlode.topics.names import command_topic, dead_letter_topic
 from tests.support.facts.poison import BYTES, KEYS, append, spoil
-from tests.support.processes.entries import await_entry
 from tests.support.world.projecting import envelope, fact
 from tests.support.world.region import Region, until
 
@@ -87,7 +86,7 @@ def test_poison_among_commands_is_kept_and_the_next_one_is_answered(
 
 def test_poison_among_signals_of_the_region_is_kept_by_its_coordinator(region: Region) -> None:
     node = region.coordinator("eu-co-1")
-    await_entry(node.log, "ProcessReady", timeout=40)
+    node.ready()
     until(lambda: "coordinator/eu" in region.follower.state.scopes, 30, "it leads")
     time.sleep(2)  # what is in the topics by now is old news
     head = envelope("tasks", "a", 0, 1)
@@ -103,7 +102,7 @@ def test_poison_among_signals_of_the_region_is_kept_by_its_coordinator(region: R
         if component == "recovery":  # a good record of health is a stray there anyway
             expected[-3:] = ["wrong_topic"] * 3
         assert codes(found) == expected
-        await_entry(node.log, "RecordLeftOut", topic=topic, partition=0, timeout=0)
+        assert node.reports("RecordLeftOut", topic=topic, partition=0)
     assert node.process.poll() is None
     node.kill()
 
@@ -134,10 +133,10 @@ def test_secondary_that_finds_poison_in_its_own_facts_ends_and_names_the_place(
 ) -> None:
     """Last: these facts are damaged from now on, and nobody may lead them."""
     node = region.node("miner-registry", "eu-miners-2")
-    node.wait_for("ready")
+    node.ready()
     last = len(region.records("eu.1.miners"))
     append(region.bootstrap, "eu.1.miners", [spoil("random_bytes", "a", b"")], 1)
     until(lambda: len(region.records("eu.1.miners")) == last + 1, 20, "it is there")
     assert node.process.wait(40) == 13
-    assert node.said("eu.1.miners/1@")
-    assert node.said("find out who")
+    assert node.reports(text="eu.1.miners/1@")
+    assert node.reports(text="find out who")

@@ -27,10 +27,8 @@ from everlode.events.rewards import RewardPaid
 from everlode.events.schemas import SchemaPublished
 from everlode.events.validations import FraudCleared, FraudSuspected
 from everlode.sdk import EventProducer, MiningClient
-from everlode.telemetry.entries import FencedOutOf, Led, SteppedDown
 from everlode.topics.names import command_topic, dead_letter_topic, fact_topic
 from everlode.topics.partition import partition_of
-from tests.support.processes.entries import await_entry
 from tests.support.world.region import PARTITIONS, Region, until
 
 pytestmark = pytest.mark.timeout(180)
@@ -78,7 +76,7 @@ def test_primary_killed_at_a_stage_its_successor_answers_and_nothing_happens_twi
     first, second = f"eu-mr-{stage}-1", f"eu-mr-{stage}-2"
     dying = region.leader("miner-registry", "miners", first, module=DYING, die=stage)
     heir = region.node("miner-registry", second)
-    heir.wait_for("ready")
+    heir.ready()
     with region.client(f"m-{stage}") as client:
         register(client)
         waiting = client.send(f"m-{stage}", c.DepositStake(amount_micro=7), command_id=f"c-{stage}")
@@ -89,7 +87,7 @@ def test_primary_killed_at_a_stage_its_successor_answers_and_nothing_happens_twi
         else:
             assert not waiting.done()
         epoch = region.assign("miners", second)
-        heir.wait_until_reported(Led, epoch=epoch)
+        heir.leads(epoch)
         answer = waiting.result(60)
         assert (answer.outcome in {"done", "repeated"}, len(answer.facts)) == (True, 1)
         again = client.call(f"m-{stage}", c.DepositStake(amount_micro=7), command_id=f"c-{stage}")
@@ -128,7 +126,7 @@ def test_payment_system_that_fails_is_silent_and_answers_again_pays_once(region:
     with region.client("payer") as client:
         assert client.call("t|m", owed).outcome == "done"
     until(lambda: booked() != [], 60, "it is booked")
-    assert node.said("asked to pay t|m, time 3")
+    assert node.reports(text="asked to pay t|m, time 3")
     lines = (region.folder / "payouts" / "payouts-eu.jsonl").read_text().splitlines()
     left = [json.loads(line) for line in lines]
     assert [(x["key"], x["amount_micro"]) for x in left] == [("t|m", 1000)]
@@ -159,7 +157,7 @@ def test_reward_that_is_suspected_and_cleared_in_one_batch_is_paid(region: Regio
         region.client("payer-2") as client,
     ):
         assert client.call("held|m", owed).outcome == "done"
-        node.wait_for("asked to pay held|m, time 1")
+        node.await_entry(text="asked to pay held|m, time 1")
         for waiting in [producer.emit("case-held", data) for data in said]:
             waiting.result(30)
 
@@ -181,19 +179,17 @@ def test_woken_old_primary_has_no_effect(region: Region, program: str) -> None:
         else region.leader("miner-registry", "miners", first, module=DYING, die="stubborn")
     )
     heir = region.node("miner-registry", second)
-    heir.wait_for("ready")
+    heir.ready()
     miner = f"m-{program}"
     with region.client(miner) as client:
         register(client)
         old.signal(signal.SIGSTOP)
         waiting = client.send(miner, c.DepositStake(amount_micro=1))
         epoch = region.assign("miners", second)
-        heir.wait_until_reported(Led, epoch=epoch)
+        heir.leads(epoch)
         assert waiting.result(60).node_id == second
         old.signal(signal.SIGCONT)
-        old.wait_until_reported(
-            FencedOutOf if program == "stubborn" else SteppedDown, epoch=epoch - 1
-        )
+        old.await_entry("FencedOutOf" if program == "stubborn" else "SteppedDown", epoch=epoch - 1)
         assert client.call(miner, c.DepositStake(amount_micro=1)).node_id == second
     time.sleep(1)
     codec = Codec()
@@ -281,7 +277,7 @@ def test_foreign_write_stops_the_primary_which_says_so(region: Region) -> None:
     sender.send(Record(fact_topic("eu.1", "miners"), where, forged.aggregate_id, body, headers))
     assert sender.flush(10) == 0
     assert node.process.wait(30) == 13
-    assert node.said("did not write it")
+    assert node.reports(text="did not write it")
     told = [Codec().decode_fact(r.value) for r in region.records(fact_topic("eu.1", "health"), 1)]
     [(envelope, found)] = [f for f in told if isinstance(f.data, ForeignWrite)]
     damaged = next(r for r in region.records(fact_topic("eu.1", "miners")) if r.value == body)
@@ -297,7 +293,7 @@ def test_who_leads_writes_barriers_to_every_partition(region: Region) -> None:
     """The last test here: with a coordinator the region decides for itself."""
     manager = region.leader("task-manager", "tasks", "eu-tm-b")
     coordinator = region.coordinator("eu-co-b")
-    await_entry(coordinator.log, "ProcessReady", timeout=40)
+    coordinator.ready()
     codec = Codec()
 
     def least(component: str, writer: str) -> int:

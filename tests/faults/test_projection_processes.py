@@ -131,14 +131,14 @@ def test_projector_killed_at_any_moment_of_bulk_and_live_loses_nothing(
         )
         node.kill()
     node = projectors.start("eu-proj-1")
-    node.wait_for("ready", 60)
+    node.ready(60)
     until(projectors.done, 60, "all rows are there")
     before = projectors.applied()
     for copy in range(10, 13):
         projectors.write(facts, str(copy))
     until(lambda: projectors.applied() > before, 60, "live facts come in")
     node.kill()
-    projectors.start("eu-proj-1").wait_for("ready", 60)
+    projectors.start("eu-proj-1").ready(60)
     until(projectors.done, 60, "all rows are there after the last kill")
     assert projectors.lab.query("select * from {g}.problems") == []
     check_states(projectors)
@@ -156,7 +156,7 @@ def owners(projectors: Projectors) -> dict[int, str]:
 def test_partition_lost_and_given_back_is_taken_over_again(projectors: Projectors) -> None:
     """Two projectors; the second comes, leaves, comes again, sleeps over a session, is woken."""
     first = projectors.start("eu-proj-1")
-    first.wait_for("ready", 60)
+    first.ready(60)
 
     def work(when: str) -> None:
         name = when.replace(" ", "-")
@@ -193,7 +193,7 @@ def test_partition_lost_and_given_back_is_taken_over_again(projectors: Projector
 
 def test_epoch_not_decided_parks_its_facts_until_it_is(projectors: Projectors) -> None:
     """The control log is behind: the fact waits, others go on, a restart forgets nothing."""
-    projectors.start("eu-proj-1").wait_for("ready", 60)
+    projectors.start("eu-proj-1").ready(60)
     lab, (component, early) = projectors.lab, story(5, 3)[0]
     projectors.write(story(5, 3), "before")
     until(projectors.done, 60, "facts of decided epochs are in")
@@ -205,7 +205,7 @@ def test_epoch_not_decided_parks_its_facts_until_it_is(projectors: Projectors) -
     projectors.write(story(5, 3), "besides")
     until(projectors.done, 60, "the others go on")
     projectors.nodes[-1].kill()
-    projectors.start("eu-proj-2").wait_for("ready", 60)
+    projectors.start("eu-proj-2").ready(60)
     assert lab.query("select count(*) from {g}.parked") == [(1,)]
     assert lab.endpoints.control_bootstrap is not None
     decide(lab.endpoints.control_bootstrap, STORY_SCOPE, STORY_EPOCHS + 1)
@@ -220,11 +220,11 @@ def test_projector_of_a_generation_that_was_replaced_ends_and_says_so(
     projectors: Projectors,
 ) -> None:
     node = projectors.start("eu-proj-1")
-    node.wait_for("ready", 60)
+    node.ready(60)
     control = projectors.lab.endpoints.control_bootstrap
     assert control is not None
     with closing(ControlLog(control)) as log:
         switched = GenerationSwitched(region="eu", generation=2, operation_id="test")
         log.append("eu", switched, node_id="test")
     assert node.process.wait(60) == FencedOut.exit_code
-    assert node.said("generation 1 of eu is no longer the current one")
+    assert node.reports(text="generation 1 of eu is no longer the current one")

@@ -30,8 +30,10 @@ from everlode.stack.doctor import examine
 from everlode.stack.native.detach import start_detached, stop_detached
 from everlode.stack.native.lock import holder, read_record
 from everlode.stack.native.supervisor import save_options
+from everlode.telemetry.entries import Entry
 from everlode.topics import Topology, state_topics
 from tests.support.processes.disks import small_disk
+from tests.support.processes.entries import entry_in
 
 pytestmark = pytest.mark.timeout(120)
 ONE = Topology(regions=("eu",), control_replication=1, control_min_insync=1)
@@ -260,7 +262,7 @@ def test_part_killed_in_up_is_named_and_the_rest_is_stopped(tmp_path: Path, name
     stack = one_region(tmp_path)
     killed = threading.Event()
 
-    def kill(_: str) -> None:
+    def kill(_: Entry) -> None:
         for status in stack.processes():
             if status.name == name and status.pid is not None and not killed.is_set():
                 killed.set()
@@ -280,7 +282,7 @@ def test_part_killed_in_up_is_named_and_the_rest_is_stopped(tmp_path: Path, name
 @pytest.fixture
 def detached(tmp_path: Path) -> Iterator[Path]:
     save_options(tmp_path, ONE, mirrors=False, control_nodes=0, s3=None)
-    start_detached(tmp_path, {}, 60.0, lambda _: None)
+    start_detached(tmp_path, {}, 60.0)
     yield tmp_path
     stop_detached(tmp_path, 30.0)
 
@@ -292,7 +294,7 @@ def test_supervisor_killed_leaves_no_orphan_and_data_come_back(detached: Path) -
     assert len(children) >= 3
     os.kill(pid, signal.SIGKILL)
     assert none_alive(children)
-    start_detached(detached, {}, 60.0, lambda _: None)
+    start_detached(detached, {}, 60.0)
     assert holder(detached) not in (None, pid)
     assert all(process.alive for process in read_record(detached))
 
@@ -410,14 +412,18 @@ def test_up_that_fails_behind_the_command_gives_its_error_and_leaves_nothing(
 def test_up_in_the_foreground_ends_with_ctrl_c_and_leaves_nothing(tmp_path: Path) -> None:
     save_options(tmp_path, ONE, mirrors=False, control_nodes=0, s3=None)
     arguments = ["stack", "up", "--foreground", "--dir", str(tmp_path)]
-    for wait_for, code in ((b"running; Ctrl-C stops it\n", 0), (b"eu/kafka ready", 130)):
+    for moment, code in (
+        ({"entry": "Note", "remark": "running; Ctrl-C stops it"}, 0),
+        ({"entry": "PartReady", "part": "eu/kafka"}, 130),
+    ):
         with subprocess.Popen(
             [sys.executable, "-m", "everlode.cli.main", *arguments],
+            env=os.environ | {"EVERLODE_LOG": "json"},
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
         ) as process:
             assert process.stderr is not None
-            while not process.stderr.readline().startswith(wait_for):
+            while not moment.items() <= entry_in(process.stderr.readline()).items():
                 assert process.poll() is None
             children = family(process.pid)
             assert children

@@ -47,7 +47,7 @@ class Watched(Backed):
         ]  # fmt: skip
         log = self.folder / f"{node_id}-{len(self.nodes)}.log"
         self.nodes.append(Node(arguments, log, {"EVERLODE_TOPOLOGY": str(topology)}))
-        self.nodes[-1].wait_for("ready", 60)
+        self.nodes[-1].ready(60)
         return self.nodes[-1]
 
     def kill_all(self) -> None:

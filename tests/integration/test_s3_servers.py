@@ -19,6 +19,7 @@ from minio.retention import Retention
 from everlode.adapters.s3 import S3Store
 from everlode.adapters.s3_buckets import ensure_buckets
 from everlode.errors import ConfigError, NotFound, Unavailable
+from everlode.settings.environment import settings
 from everlode.stack.native.cache import cache_dir
 from everlode.stack.native.object_server import choose
 from everlode.stack.native.object_store import command
@@ -39,7 +40,7 @@ def free_port() -> int:
 
 def serve(kind: str, folder: Path) -> Iterator[str]:
     """A server with the buckets `plain` and `locked`; its host:port."""
-    server = choose(cache_dir(), kind, lambda _: None)
+    server = choose(cache_dir(settings().cache), kind)
     port = free_port()
     process = Process(command(server, folder / "data", port, KEYS, folder / "s3.log"))
     process.start()

@@ -21,13 +21,16 @@ def test_cli_unknown_verb_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -
     assert "walk" in capsys.readouterr().err
 
 
-def test_cli_without_a_stack_names_the_way_out(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+def test_cli_without_a_stack_names_where_it_looked_and_the_way_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("EVERLODE_STACK_DIR", raising=False)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     arguments = ["node", "run", "miner-registry", "--region", "eu", "--node-id", "x"]
-    assert run(arguments) == 2
-    assert "EVERLODE_STACK_DIR" in capsys.readouterr().err
+    assert run(arguments) == 10
+    error = capsys.readouterr().err
+    assert str(tmp_path / "everlode" / "stack") in error
+    assert "everlode stack up" in error
 
 
 def test_cli_stack_that_is_not_there_is_exit_10_not_a_traceback(
@@ -46,7 +49,7 @@ def test_cli_json_error_is_json_on_stdout(capsys: pytest.CaptureFixture[str]) ->
 
 def test_cli_entry_for_nodes_does_not_import_what_only_others_need() -> None:
     program = (
-        "import sys; import everlode.cli.main, everlode.processes.node; "
+        "import sys; import everlode.cli.main, everlode.cli.node; "
         "print([m for m in ('faust', 'psycopg', 'minio', 'jinja2', 'cryptography') "
         "if m in sys.modules])"
     )
@@ -90,7 +93,7 @@ def test_cli_has_all_commands_of_the_catalogue() -> None:
         "status clusters", "scope explain", "scope history", "scope plan", "backup create",
         "backup list", "backup show", "backup verify", "backup keys create", "backup keys list",
         "recover plan", "recover run", "node run", "projector run", "detector run",
-        "coordinator run",
+        "coordinator run", "settings",
     } <= LEAVES.keys()  # fmt: skip
 
 
@@ -131,7 +134,7 @@ def test_cli_interrupted_is_130_and_says_so(
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("everlode.cli.stack._folder", interrupted)
+    monkeypatch.setattr("everlode.cli.stack.stack_dir", interrupted)
     assert run(words.split()) == 130
     assert "interrupted" in capsys.readouterr().err
     assert run([*words.split(), "--json"]) == 130

@@ -112,7 +112,7 @@ def test_demo_that_is_not_proved_is_one_json_document_and_13(
         def run(self) -> Outcome:
             return Outcome({"failures": ["reward t|m: paid twice"]}, tmp_path)
 
-    monkeypatch.setattr("everlode.demo.run.Demo", Unproved)
+    monkeypatch.setattr("everlode.cli.demo.Demo", Unproved)
     monkeypatch.setattr("everlode.demo.report.save", lambda *_: (tmp_path / "r.json", tmp_path))
     assert run(["demo", "--json"]) == 13
     document = json.loads(capsys.readouterr().out)

@@ -18,7 +18,7 @@ class Rehearsal(Demo):
     """The demo with steps that only note that they were taken."""
 
     def __init__(self, folder: Path, kill_at: str = "mid-run", keep: bool = False) -> None:
-        super().__init__(Options(None, 1, 1.0, 0.02, kill_at, keep), lambda *_: None)
+        super().__init__(Options(None, 1, 1.0, 0.02, kill_at, keep))
         self.root = folder / "run"
         self._plan = self._plan.model_copy(
             update={"root": self.root, "stack_dir": self.root / "stack"}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
@@ -12,37 +12,31 @@ import typer
 
 from everlode.adapters.s3 import S3Store
 from everlode.backup.keys import DEFAULT_KEY, KeyRing
-from everlode.errors import ConfigError, IntegrityError
+from everlode.backup.operation import back_up
+from everlode.backup.verify import signed_manifest
+from everlode.backup.verify import verify as verify_backup
+from everlode.cli.options import (
+    Bucket,
+    Dir,
+    Json,
+    Keys,
+    Region,
+    keys_dir,
+    noun,
+    progress,
+    stack_dir,
+)
+from everlode.errors import ConfigError
 from everlode.settings.endpoints import Endpoints
+from everlode.settings.environment import settings
+from everlode.stack.native.supervisor import saved_topology
+from everlode.telemetry.entries import Note
 from everlode.topics import Topology
+from everlode.views.backups import Finished, Listed, Unfinished, Unusable, listed, records_of
 
-app = typer.Typer(
-    add_completion=False,
-    no_args_is_help=True,
-    help="Backups of a region, encrypted and signed, in S3.",
-)
-keys_app = typer.Typer(
-    add_completion=False,
-    no_args_is_help=True,
-    help="Keys that open backups: keep copies elsewhere.",
-)
+app = noun("Backups of a region, encrypted and signed, in S3.")
+keys_app = noun("Keys that open backups: keep copies elsewhere.")
 app.add_typer(keys_app, name="keys")
-
-Region = Annotated[str, typer.Option(help="Region, e.g. eu.")]
-Dir = Annotated[
-    Path | None,
-    typer.Option("--dir", envvar="EVERLODE_STACK_DIR", help="Folder of the stack.", metavar="D"),
-]
-Keys = Annotated[
-    Path | None,
-    typer.Option(
-        "--keys", envvar="EVERLODE_KEYS_DIR", help="Folder of keys; <stack>/keys without it."
-    ),
-]
-Bucket = Annotated[
-    str | None, typer.Option(envvar="EVERLODE_BUCKET", help="Bucket; the stack's first without it.")
-]
-Json = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
 
 
 class Place(NamedTuple):
@@ -57,28 +51,19 @@ class Place(NamedTuple):
 
 def open_place(folder: Path | None, keys: Path | None, bucket: str | None) -> Place:
     """The stack, its store and the keys. Raises: ConfigError; NotFound: no stack there."""
-    from everlode.cli.stack import default_dir
-    from everlode.stack.native.supervisor import saved_topology
-
-    root = (folder or default_dir()).expanduser().absolute()
+    root = stack_dir(folder)
     endpoints = Endpoints.load(root)
     if endpoints.s3 is None:
-        raise ConfigError("this stack has no object store", hint="start it with one: EVERLODE_S3")
-    name = bucket or endpoints.s3.buckets[0]
+        raise ConfigError("this stack has no object store", hint="start it with one: --s3 auto")
+    name = bucket or settings().bucket or endpoints.s3.buckets[0]
     store = S3Store(endpoints.s3.endpoint, endpoints.s3.keys(), name)
-    return Place(root, endpoints, saved_topology(root), store, key_ring(folder, keys))
+    return Place(root, endpoints, saved_topology(root), store, KeyRing(keys_dir(keys, root)))
 
 
-def key_ring(folder: Path | None, keys: Path | None) -> KeyRing:
-    """The folder of keys."""
-    from everlode.cli.stack import default_dir
-
-    return KeyRing(keys or (folder or default_dir()).expanduser().absolute() / "keys")
-
-
-def say(line: str) -> None:
-    """Progress, to stderr."""
-    typer.echo(line, err=True)
+def lines(about: str) -> Callable[[str], None]:
+    """Progress that comes as lines of text, reported as notes."""
+    report = progress()
+    return lambda line: report(Note(about, line))
 
 
 def out(value: Any) -> None:
@@ -88,11 +73,6 @@ def out(value: Any) -> None:
 
 def _time(ms: int) -> str:
     return datetime.fromtimestamp(ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
-
-
-@app.callback()
-def _root() -> None:
-    """Backups."""
 
 
 @app.command()
@@ -111,18 +91,16 @@ def create(
 
     Example: everlode backup create --region eu
     """
-    from everlode.backup.operation import back_up
-
     place = open_place(folder, keys, bucket)
     manifest = back_up(
         region, place.endpoints, place.topology, place.store, place.keys,
-        key_id=key_id, check=verify, progress=say,
+        key_id=key_id, check=verify, progress=lines("backup"),
     )  # fmt: skip
     if as_json:
         out(manifest.model_dump(mode="json"))
         return
     typer.echo(
-        f"{manifest.backup_id}: {sum(o.records for o in manifest.objects)} records,"
+        f"{manifest.backup_id}: {records_of(manifest)} records,"
         f" {manifest.total_backup_size} bytes, cut {_time(manifest.cut_stamp >> 16)} UTC"
     )
 
@@ -142,44 +120,26 @@ def list_(
 
     Example: everlode backup list --region eu --all
     """
-    from everlode.backup.create import list_backups
-    from everlode.backup.verify import signed_manifest
-
     place = open_place(folder, keys, bucket)
-    rows: list[dict[str, Any]] = []
-    for backup_id, finished in list_backups(place.store, region):
-        if not finished:
-            if everything:
-                rows.append({"backup_id": backup_id, "finished": False})
-            continue
-        try:
-            m = signed_manifest(place.store, place.keys, region, backup_id)
-        except IntegrityError as error:
-            rows.append({"backup_id": backup_id, "finished": True, "error": error.message})
-            continue
-        rows.append(
-            {
-                "backup_id": backup_id, "finished": True, "created_at_ms": m.created_at_ms,
-                "cut_stamp": m.cut_stamp, "bytes": m.total_backup_size,
-                "records": sum(o.records for o in m.objects), "write_once": m.write_once,
-                "parent_id": m.parent_id, "encryption_key_id": m.encryption_key_id,
-            }
-        )  # fmt: skip
+    rows = listed(place.store, place.keys, region, unfinished=everything)
     if as_json:
-        out({"region": region, "backups": rows})
+        out({"region": region, "backups": [row._asdict() for row in rows]})
         return
     for row in rows:
-        if not row["finished"]:
-            typer.echo(f"{row['backup_id']}  unfinished: no manifest")
-        elif "error" in row:
-            typer.echo(f"{row['backup_id']}  NOT USABLE: {row['error']}")
-        else:
-            typer.echo(
-                f"{row['backup_id']}  {_time(row['created_at_ms'])} UTC"
-                f"  {row['records']:>8} records  {row['bytes']:>10} bytes"
-            )
+        typer.echo(f"{row.backup_id}  {_row(row)}")
     if not rows:
-        say(f"no backups of {region}")
+        progress()(Note("backup", f"there is none of {region}"))
+
+
+def _row(row: Listed) -> str:
+    match row:
+        case Finished():
+            made = f"{_time(row.created_at_ms)} UTC"
+            return f"{made}  {row.records:>8} records  {row.bytes:>10} bytes"
+        case Unusable():
+            return f"NOT USABLE: {row.error}"
+        case Unfinished():
+            return "unfinished: no manifest"
 
 
 @app.command()
@@ -195,8 +155,6 @@ def show(
 
     Example: everlode backup show latest --region eu
     """
-    from everlode.backup.verify import signed_manifest
-
     place = open_place(folder, keys, bucket)
     m = signed_manifest(place.store, place.keys, region, backup_id)
     if as_json:
@@ -232,10 +190,8 @@ def verify(
 
     Example: everlode backup verify latest --region eu --level hash
     """
-    from everlode.backup.verify import verify as check
-
     place = open_place(folder, keys, bucket)
-    found = check(place.store, place.keys, region, backup_id, level, say)
+    found = verify_backup(place.store, place.keys, region, backup_id, level, lines("verify"))
     if as_json:
         out({"backup_id": found.manifest.backup_id, "level": found.level, "verified": True,
              "objects": found.objects, "records": found.records})  # fmt: skip
@@ -254,7 +210,7 @@ def keys_create(
 
     Example: everlode backup keys create backup-v2
     """
-    ring = key_ring(folder, keys)
+    ring = KeyRing(keys_dir(keys, stack_dir(folder)))
     ring.create(name)
     if as_json:
         out({"keys": ring.names()})
@@ -268,11 +224,12 @@ def keys_list(folder: Dir = None, keys: Keys = None, as_json: Json = False) -> N
 
     Example: everlode backup keys list
     """
-    ring = key_ring(folder, keys)
+    ring = KeyRing(keys_dir(keys, stack_dir(folder)))
     if as_json:
         out({"folder": str(ring.folder), "keys": ring.names()})
         return
     for name in ring.names():
         typer.echo(name)
     if not ring.names():
-        say(f"no keys in {os.fspath(ring.folder)}: everlode backup keys create")
+        none = f"there is none in {ring.folder}: everlode backup keys create"
+        progress()(Note("keys", none))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import sys
 from collections.abc import Iterator
@@ -15,14 +14,16 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from everlode.cli.options import Json, progress
+from everlode.demo import report as reports
+from everlode.demo.options import Options
+from everlode.demo.run import Demo
 from everlode.errors import IntegrityError
+from everlode.settings.environment import settings
+from everlode.telemetry.entries import Note
+from everlode.telemetry.sink import Sink
 
 app = typer.Typer(add_completion=False)
-
-
-def _say(step: str, text: str) -> None:
-    sys.stderr.write(f"[{step}] {text}\n")
-    sys.stderr.flush()
 
 
 @app.command()
@@ -30,8 +31,7 @@ def demo(
     trace: Annotated[
         Path | None,
         typer.Option(
-            help="Folder with nodes.csv and pods.csv; EVERLODE_TRACE without it, "
-            "else a generated workload."
+            help="Folder with nodes.csv and pods.csv; EVERLODE_TRACE, else a generated workload."
         ),
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of everything that is drawn.")] = 1,
@@ -45,7 +45,7 @@ def demo(
         ),
     ] = "mid-run",
     keep: Annotated[bool, typer.Option(help="Keep the stack's data and logs.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
+    as_json: Json = False,
     report: Annotated[Path, typer.Option(help="Folder for report.json and report.html.")] = Path(
         "everlode-report"
     ),
@@ -54,20 +54,17 @@ def demo(
 
     Exit code 13 when anything differs. Example: everlode demo --share 0.1 --report out
     """
-    from everlode.demo import report as reports
-    from everlode.demo.options import Options
-    from everlode.demo.run import Demo
-
     if speed <= 0:
         raise typer.BadParameter("above 0 expected", param_hint="--speed")
-    found = trace or (Path(p) if (p := os.environ.get("EVERLODE_TRACE")) else None)
-    with _interruptible():
-        run = Demo(Options(found, seed, speed, share, kill_at, keep), _say)
+    found = trace or settings().trace
+    reported = progress()
+    with _interruptible(reported):
+        run = Demo(Options(found, seed, speed, share, kill_at, keep), reported)
         try:
             outcome = run.run()
         except BaseException:
             if run.root.exists():
-                sys.stderr.write(f"logs are in {run.root}\n")
+                reported(Note("demo", f"logs are in {run.root}"))
             raise
     plain, page = reports.save(outcome.report, report)
     error = None
@@ -89,7 +86,7 @@ def demo(
 
 
 @contextmanager
-def _interruptible() -> Iterator[None]:
+def _interruptible(report: Sink) -> Iterator[None]:
     """SIGTERM ends the demo like Ctrl-C does: everything is stopped. Asked again: it goes on.
 
     Once asked the process only ends, and is deaf to both signals until it has.
@@ -100,7 +97,7 @@ def _interruptible() -> Iterator[None]:
         nonlocal already
         if not already:
             already = True
-            sys.stderr.write("stopping everything\n")
+            report(Note("demo", "stopping everything"))
             raise KeyboardInterrupt
 
     before = {number: signal.signal(number, asked) for number in (signal.SIGTERM, signal.SIGINT)}

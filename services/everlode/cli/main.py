@@ -1,7 +1,8 @@
 """The command `everlode`: nouns are loaded when they are asked for.
 
-Exit codes: the error's class says (see `everlode.errors`); 130 when interrupted. With `--json`,
-an error is `{"error": {"code", "message", "hint"}}` on standard output.
+Every verb's settings are checked before it begins. Exit codes: the error's class says (see
+`everlode.errors`); 130 when interrupted. With `--json`, an error is
+`{"error": {"code", "message", "hint"}}` on standard output.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typer._click.exceptions import ClickException
 from typer.core import TyperGroup
 
 from everlode.errors import EverlodeError
+from everlode.settings.environment import settings
 
 NOUNS = {
     "demo": "everlode.cli.demo",
@@ -26,13 +28,13 @@ NOUNS = {
     "scope": "everlode.cli.scope",
     "backup": "everlode.cli.backup",
     "recover": "everlode.cli.recover",
-    "node": "everlode.cli.run:node",
-    "projector": "everlode.cli.run:projector",
-    "detector": "everlode.cli.run:detector",
-    "coordinator": "everlode.cli.run:coordinator",
+    "node": "everlode.cli.node",
+    "projector": "everlode.cli.projector",
+    "detector": "everlode.cli.detector",
+    "coordinator": "everlode.cli.coordinator",
+    "settings": "everlode.cli.settings",
 }
-"""Noun → module (and attribute, `app` without one) of its typer app."""
-
+"""Noun → module with its typer app, `app`."""
 
 INTERRUPTED = 130
 
@@ -48,9 +50,7 @@ class LazyGroup(TyperGroup):
         """The noun's command, or None."""
         if cmd_name not in NOUNS:
             return None
-        module, _, attribute = NOUNS[cmd_name].partition(":")
-        found = getattr(importlib.import_module(module), attribute or "app")
-        command = typer.main.get_command(found)
+        command = typer.main.get_command(importlib.import_module(NOUNS[cmd_name]).app)
         command.name = cmd_name
         return command
 
@@ -93,6 +93,8 @@ def run(arguments: Sequence[str]) -> int:
     """Run the command line and return its exit code."""
     as_json = "--json" in arguments
     try:
+        if "--help" not in arguments:
+            settings()  # one that is wrong or unknown stops every verb, also one that reads none
         result = typer.main.get_command(app).main(
             args=list(arguments), prog_name="everlode", standalone_mode=False
         )

@@ -7,24 +7,19 @@ from typing import Annotated, Any
 
 import typer
 
-from everlode.cli.backup import Bucket, Dir, Json, Keys, open_place, out, say
+from everlode.backup.create import age_ms
+from everlode.backup.verify import signed_manifest
+from everlode.cli.backup import lines, open_place, out
+from everlode.cli.options import Bucket, Dir, Json, Keys, noun
+from everlode.recovery.operation import recover, report_dict
 from everlode.recovery.plan import RecoveryPlan, load_plan, stages
 
-app = typer.Typer(
-    add_completion=False,
-    no_args_is_help=True,
-    help="Rebuild a region's projection from a backup and the log's tail.",
-)
+app = noun("Rebuild a region's projection from a backup and the log's tail.")
 PlanFile = Annotated[
     Path | None, typer.Argument(help="Plan (YAML); without one: latest backup of --region.")
 ]
-Region = Annotated[str, typer.Option(help="Region, when there is no plan file.")]
+Region = Annotated[str, typer.Option("--region", help="Region, when there is no plan file.")]
 HELD = 3
-
-
-@app.callback()
-def _root() -> None:
-    """Recovery."""
 
 
 def _plan(path: Path | None, region: str) -> RecoveryPlan:
@@ -48,9 +43,6 @@ def plan_(
 
     Example: everlode recover plan plan.yaml
     """
-    from everlode.backup.create import age_ms
-    from everlode.backup.verify import signed_manifest
-
     wanted = _plan(path, region)
     place = open_place(folder, keys, bucket)
     manifest = signed_manifest(place.store, place.keys, wanted.target_region, wanted.backup)
@@ -91,13 +83,17 @@ def run_(
 
     Example: everlode recover run plan.yaml
     """
-    from everlode.recovery.operation import recover, report_dict
-
     wanted = _plan(path, region)
     place = open_place(folder, keys, bucket)
     work = staging or place.folder / "recovery" / wanted.target_region
     result = recover(
-        wanted, place.endpoints, place.topology, place.store, place.keys, work, progress=say
+        wanted,
+        place.endpoints,
+        place.topology,
+        place.store,
+        place.keys,
+        work,
+        progress=lines("recovery"),
     )
     value: dict[str, Any] = report_dict(result)
     if as_json:

@@ -5,45 +5,31 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
+from rich.console import Console
+from rich.table import Table
 
+from everlode.cli.options import Dir, Json, noun, stack_dir
+from everlode.processes.policies import policies
 from everlode.settings.endpoints import Endpoints
 from everlode.settings.environment import settings
+from everlode.views.scopes import Seen, explained, look, planned
 
-if TYPE_CHECKING:
-    from everlode.views.scopes import Seen
-
-app = typer.Typer(add_completion=False, no_args_is_help=True, help="Who leads what, and why.")
+app = noun("Who leads what, and why.")
 
 Scope = Annotated[str, typer.Argument(help="component/region, e.g. task-manager/eu.")]
-Folder = Annotated[
-    Path | None, typer.Option("--dir", envvar="EVERLODE_STACK_DIR", help="Folder of the stack.")
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
-
-
-@app.callback()
-def _root() -> None:
-    """Verbs follow."""
 
 
 def _look(folder: Path | None, scope: str) -> Seen:
-    from everlode.cli.stack import default_dir
-    from everlode.processes.policies import policies
-    from everlode.views.scopes import look
-
-    endpoints = Endpoints.load((folder or default_dir()).expanduser().absolute())
+    endpoints = Endpoints.load(stack_dir(folder))
     cfg = settings()
     partitions = cfg.load_topology().partitions
     return look(endpoints, scope, partitions, policies(cfg, partitions))
 
 
 def _table(title: str, columns: Sequence[str], rows: Sequence[dict[str, Any]]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
     table = Table(title=title, title_justify="left")
     for name in columns:
         table.add_column(name.replace("_", " "))
@@ -53,13 +39,11 @@ def _table(title: str, columns: Sequence[str], rows: Sequence[dict[str, Any]]) -
 
 
 @app.command()
-def explain(scope: Scope, folder: Folder = None, as_json: AsJson = False) -> None:
+def explain(scope: Scope, folder: Dir = None, as_json: Json = False) -> None:
     """Show who leads a scope, and for every other node why it may or may not be promoted.
 
     Example: everlode scope explain task-manager/eu
     """
-    from everlode.views.scopes import explained
-
     found = explained(_look(folder, scope))
     if as_json:
         typer.echo(json.dumps(found, indent=2))
@@ -70,7 +54,7 @@ def explain(scope: Scope, folder: Folder = None, as_json: AsJson = False) -> Non
 
 
 @app.command()
-def history(scope: Scope, folder: Folder = None, as_json: AsJson = False) -> None:
+def history(scope: Scope, folder: Dir = None, as_json: Json = False) -> None:
     """Show every decision about a scope in the control log, also those that do not count.
 
     Example: everlode scope history task-manager/eu --json
@@ -89,15 +73,13 @@ def plan(
     node: Annotated[
         str | None, typer.Option(help="Node that would be lost; the primary without it.")
     ] = None,
-    folder: Folder = None,
-    as_json: AsJson = False,
+    folder: Dir = None,
+    as_json: Json = False,
 ) -> None:
     """Show what the coordinator would do if a node were lost now. Changes nothing.
 
     Example: everlode scope plan task-manager/eu --node eu-tm-2
     """
-    from everlode.views.scopes import planned
-
     steps = planned(_look(folder, scope), node)
     if as_json:
         typer.echo(json.dumps({"scope": scope, "steps": steps}, indent=2))

@@ -6,9 +6,9 @@ Data go to stdout, progress to stderr. Shell.
 from __future__ import annotations
 
 import json
-import os
 import signal
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -18,6 +18,7 @@ from pydantic import ValidationError
 from rich.console import Console
 from rich.table import Table
 
+from everlode.cli.options import Dir, Json, noun, progress, stack_dir
 from everlode.errors import (
     ConfigError,
     NotFound,
@@ -27,6 +28,7 @@ from everlode.settings.endpoints import Endpoints
 from everlode.stack.doctor import Diagnosis, examine
 from everlode.stack.native.detach import start_detached, stop_detached
 from everlode.stack.native.lock import Recorded, holder, read_record
+from everlode.stack.native.logs import Line, Logs
 from everlode.stack.native.parts import provision
 from everlode.stack.native.process import resident_bytes
 from everlode.stack.native.supervisor import (
@@ -39,41 +41,14 @@ from everlode.stack.native.supervisor import (
     stop_on_signals,
     write_state,
 )
+from everlode.telemetry.entries import Note
 from everlode.topics import Topology
 
 DEGRADED = 20
 INTERRUPTED = 130
 _POLL_S = 0.1
 
-app = typer.Typer(
-    add_completion=False,
-    help="Start, watch and stop a whole stack on this machine: Kafka, mirrors, PostgreSQL, S3.",
-    no_args_is_help=True,
-    rich_markup_mode="rich",
-)
-
-
-def default_dir() -> Path:
-    """`$XDG_STATE_HOME/everlode/stack`, else `~/.local/state/everlode/stack`."""
-    base = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
-    return Path(base) / "everlode" / "stack"
-
-
-Dir = Annotated[
-    Path | None,
-    typer.Option(
-        "--dir", envvar="EVERLODE_STACK_DIR", help="Data folder; one stack a folder.", metavar="D"
-    ),
-]
-Json = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
-
-
-def _folder(chosen: Path | None) -> Path:
-    return (chosen or default_dir()).expanduser().absolute()
-
-
-def _say(line: str) -> None:
-    typer.echo(line, err=True)
+app = noun("Start, watch and stop a whole stack on this machine: Kafka, mirrors, PostgreSQL, S3.")
 
 
 @dataclass(frozen=True)
@@ -116,11 +91,11 @@ def up(
     as_json: Json = False,
 ) -> None:
     """Start a stack and wait until all of it serves. Data of an earlier one are found again."""
-    asked = _Up(_folder(directory), _ports(port or []))
+    asked = _Up(stack_dir(directory), _ports(port or []))
     if holder(asked.folder) is None:
         _remember(asked.folder, regions, mirrors, s3)
     if detach:
-        endpoints = start_detached(asked.folder, asked.ports, timeout, _say)
+        endpoints = start_detached(asked.folder, asked.ports, timeout, progress())
         _print_endpoints(endpoints, as_json)
     else:
         _foreground(asked, as_json)
@@ -129,7 +104,7 @@ def up(
 @app.command(epilog="Example: everlode stack fetch")
 def fetch(as_json: Json = False) -> None:
     """Fetch, check and build the parts that stacks are started from, once per user."""
-    parts = provision(_say)
+    parts = provision(progress())
     server = parts.s3
     found = {
         "cache": str(parts.cache),
@@ -185,17 +160,18 @@ def _ports(given: list[str]) -> dict[str, int]:
 def _foreground(asked: _Up, as_json: bool) -> None:
     stop_on_signals()
     stack = build(asked.folder, asked.ports)
+    report = progress()
     ready = False
     try:
-        endpoints = stack.up(_say)
+        endpoints = stack.up(report)
         ready = True
         write_state(asked.folder, "ready", timings_s=stack.timings_s)
         _print_endpoints(endpoints, as_json)
-        _say("running; Ctrl-C stops it")
+        report(Note("stack", "running; Ctrl-C stops it"))
         while True:
             signal.pause()
     except StopAsked:
-        _say("stopping")
+        report(Note("stack", "stopping"))
         if not ready:
             raise typer.Exit(INTERRUPTED) from None
     finally:
@@ -210,7 +186,7 @@ def down(
     as_json: Json = False,
 ) -> None:
     """Stop a stack and wait for it. Its data stay. No error when none runs."""
-    folder = _folder(directory)
+    folder = stack_dir(directory)
     pid = stop_detached(folder, timeout)
     if as_json:
         typer.echo(json.dumps({"stopped": pid is not None, "pid": pid}))
@@ -221,7 +197,7 @@ def down(
 @app.command(epilog="Example: everlode stack status --json")
 def status(directory: Dir = None, as_json: Json = False) -> None:
     """Show what runs. Exit code 20 when a process has gone, 10 when there is no stack."""
-    folder = _folder(directory)
+    folder = stack_dir(directory)
     if not folder.is_dir():
         raise NotFound(f"no stack in {folder}", hint="start one: everlode stack up")
     pid = holder(folder)
@@ -280,50 +256,22 @@ def logs(
     as_json: Json = False,
 ) -> None:
     """Print the logs of a stack's processes, of a stopped one too."""
-    paths = _log_files(_folder(directory), name)
-    offsets = {}
-    for path in paths:
-        tail = path.read_text(errors="replace").splitlines()[-lines:] if lines else []
-        offsets[path] = path.stat().st_size
-        for line in tail:
-            _log_line(path, line, as_json, len(paths) > 1)
+    found = Logs(stack_dir(directory), name)
+    _print_lines(found.last(lines), as_json, found.several)
     try:
         while follow:
             time.sleep(_POLL_S)
-            for path in paths:
-                offsets[path] = _grown(path, offsets[path], as_json, len(paths) > 1)
+            _print_lines(found.grown(), as_json, found.several)
     except KeyboardInterrupt:
-        raise typer.Exit(130) from None
+        raise typer.Exit(INTERRUPTED) from None
 
 
-def _log_files(folder: Path, name: str | None) -> list[Path]:
-    found = sorted((folder / "logs").glob("*.log"))
-    if name is None and found:
-        return found
-    wanted = f"{(name or '').replace('/', '-')}.log"
-    chosen = [path for path in found if path.name == wanted]
-    if not chosen:
-        known = ", ".join(path.stem.replace("-", "/", 1) for path in found) or "none"
-        raise NotFound(f"no log of {name or 'a stack'} in {folder}", hint=f"there are: {known}")
-    return chosen
-
-
-def _grown(path: Path, offset: int, as_json: bool, several: bool) -> int:
-    with path.open("rb") as log:
-        log.seek(offset)
-        new = log.read()
-    end = new.rfind(b"\n") + 1
-    for line in new[:end].decode(errors="replace").splitlines():
-        _log_line(path, line, as_json, several)
-    return offset + end
-
-
-def _log_line(path: Path, line: str, as_json: bool, several: bool) -> None:
-    source = path.stem.replace("-", "/", 1)
-    if as_json:
-        typer.echo(json.dumps({"process": source, "line": line}))
-    else:
-        typer.echo(f"{source}: {line}" if several else line)
+def _print_lines(lines: Iterable[Line], as_json: bool, several: bool) -> None:
+    for found in lines:
+        if as_json:
+            typer.echo(json.dumps(found._asdict()))
+        else:
+            typer.echo(f"{found.process}: {found.line}" if several else found.line)
 
 
 @app.command(epilog="Example: everlode stack doctor --json")
@@ -332,7 +280,7 @@ def doctor(directory: Dir = None, as_json: Json = False) -> None:
 
     Exit code 20 when something differs; each difference names topic, setting, expected and found.
     """
-    folder = _folder(directory)
+    folder = stack_dir(directory)
     endpoints = Endpoints.load(folder)
     if holder(folder) is None:
         raise Precondition("the stack is not running", hint="everlode stack up")

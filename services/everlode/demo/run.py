@@ -37,7 +37,9 @@ from everlode.recovery.operation import recover
 from everlode.recovery.plan import RecoveryPlan
 from everlode.recovery.run import RecoveryResult
 from everlode.settings.endpoints import Endpoints
-from everlode.stack.native.stack import NativeStack
+from everlode.stack import NativeStack, StackProvider
+from everlode.telemetry.entries import Note
+from everlode.telemetry.sink import Sink, silent
 from everlode.topics import state_topics
 from everlode.workload.file import PlanFile
 from everlode.workload.pace import Knots, Pace
@@ -61,12 +63,12 @@ class Outcome(NamedTuple):
 
 
 class Demo:
-    """One run. `say(step, text)` gets progress."""
+    """One run. `report` gets what its parts report, and a note about each step."""
 
-    def __init__(self, options: Options, say: Callable[[str, str], None]) -> None:
+    def __init__(self, options: Options, report: Sink = silent) -> None:
         options.check()
         self._options = options
-        self._say = say
+        self._report = report
         name = f"everlode-demo-{secrets.token_hex(4)}"
         self.root = options.root or Path(tempfile.gettempdir()) / name
         self._plan = PlanFile(
@@ -74,7 +76,7 @@ class Demo:
             share=options.share, seed=options.seed, regions=("eu", "us", "ap"),
         )  # fmt: skip
         self._topology = self._plan.topology()
-        self._stack = NativeStack(self._topology, self._plan.stack_dir)
+        self._stack: StackProvider = NativeStack(self._topology, self._plan.stack_dir)
         self._workload = self._plan.workload()
         planned_s = max(12.0, len(self._workload.tasks) / RATE) / options.speed
         self._pace = Pace(self._workload, int(planned_s * 1000))
@@ -100,7 +102,7 @@ class Demo:
         self.timeline.append(
             {"at_s": round(time.monotonic() - self._began, 2), "step": step, "text": text}
         )
-        self._say(step, text)
+        self._report(Note(step, text))
 
     @property
     def fleet(self) -> Fleet:
@@ -173,7 +175,7 @@ class Demo:
     def _up(self) -> Endpoints:
         self._mark("up", f"workload: {self._workload.source}, {len(self._workload.tasks)} tasks, "
                    f"{len(self._workload.miners)} miners")  # fmt: skip
-        endpoints = self._stack.up(progress=lambda line: self._say("up", line))
+        endpoints = self._stack.up(self._report)
         self.times["stack_s"] = self._stack.timings_s["total"]
         s3 = endpoints.s3
         self._mark("up", f"stack ready in {self.times['stack_s']:.1f} s; S3 is "
@@ -271,7 +273,8 @@ class Demo:
             if time.monotonic() - told > 5:
                 told = time.monotonic()
                 waiting = sum(s.get("waiting", 0) for s in statuses)
-                self._say("work", f"{ended} of {total} tasks ended, {waiting} commands wait")
+                about = f"{ended} of {total} tasks ended, {waiting} commands wait"
+                self._report(Note("work", about))
             time.sleep(0.25)
 
     def _check_alive(self) -> None:
@@ -304,7 +307,7 @@ class Demo:
         def progress(line: str) -> None:
             if self._options.kill_at == "during-backup":
                 self._kill()
-            self._say("backup", line)
+            self._report(Note("backup", line))
 
         manifest = back_up(
             "eu", endpoints, self._topology, self._store(endpoints), keys, progress=progress
@@ -335,7 +338,7 @@ class Demo:
         def progress(line: str) -> None:
             if self._options.kill_at == "during-recovery":
                 self._kill()
-            self._say("recovery", line)
+            self._report(Note("recovery", line))
 
         keys = KeyRing(self.root / "keys")
         result = recover(
@@ -363,9 +366,7 @@ class Demo:
         await_level(endpoints, self._topology, 120, self.fleet.stop)
         journals = [self._plan.journal(r) for r in self._topology.regions]
         payouts = sorted((self.root / "payouts").glob("*.jsonl"))
-        proof = prove(
-            endpoints, self._topology, journals, payouts, lambda line: self._say("proof", line)
-        )
+        proof = prove(endpoints, self._topology, journals, payouts, self._report)
         self.times["proof_s"] = time.monotonic() - began
         self.times["total_s"] = time.monotonic() - self._began
         verdict = f"{len(proof.differences)} differences, {len(proof.lost)} lost events"

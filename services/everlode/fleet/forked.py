@@ -19,8 +19,8 @@ from multiprocessing.connection import wait
 from pathlib import Path
 
 PRELOADED = (
-    "everlode.cli.run", "everlode.processes.node", "everlode.processes.coordinator",
-    "everlode.processes.detector", "everlode.processes.projector", "everlode.workload.actors",
+    "everlode.cli.node", "everlode.cli.coordinator", "everlode.cli.detector",
+    "everlode.cli.projector", "everlode.workload.actors",
     "everlode.fleet.warm",
 )  # fmt: skip
 _CONTEXT = multiprocessing.get_context("forkserver")

@@ -10,13 +10,11 @@ from everlode.failover.coordinator import Coordinator
 from everlode.failover.limits import Limits
 from everlode.failover.orders import Orders
 from everlode.membership.agent import Identity
-from everlode.processes.host import agent_of, place_of, until_signal
+from everlode.processes.host import Host, agent_of, hosted, place_of, until_signal
 from everlode.processes.policies import policies
 from everlode.sdk.client import MiningClient
 from everlode.settings.endpoints import Endpoints, RegionParts
-from everlode.settings.environment import settings
 from everlode.telemetry.entries import ProcessReady, Unanswered
-from everlode.telemetry.sink import to_stream
 
 
 def run_coordinator(region: str, node_id: str, endpoints: Endpoints) -> None:
@@ -24,9 +22,14 @@ def run_coordinator(region: str, node_id: str, endpoints: Endpoints) -> None:
 
     Raises: ConfigError: unknown region. IntegrityError: the control log is damaged.
     """
+    with hosted(node_id) as host:
+        _run(region, node_id, endpoints, host)
+
+
+def _run(region: str, node_id: str, endpoints: Endpoints, host: Host) -> None:
     place = place_of(endpoints, region)
-    cfg = settings()
-    topology, clock, report = cfg.load_topology(), cfg.clock(), to_stream(node_id)
+    cfg, report = host
+    topology, clock = cfg.load_topology(), cfg.clock()
     identity = Identity(node_id, region, place.origin, "coordinator")
     scopes = (str(Scope("coordinator", region)),)
     agent = agent_of(identity, endpoints, topology, cfg, scopes=scopes)

@@ -7,18 +7,21 @@ import sys
 from everlode.agents.app import run_app
 from everlode.agents.detection import DetectionAgent
 from everlode.membership.agent import Identity, Load
-from everlode.processes.host import agent_of, place_of
+from everlode.processes.host import Host, agent_of, hosted, place_of
 from everlode.settings.endpoints import Endpoints
-from everlode.settings.environment import settings
 from everlode.telemetry.entries import DetectorEnded, ProcessReady, StopHung
-from everlode.telemetry.sink import to_stream
 
 
 def run_detector(region: str, node_id: str, endpoints: Endpoints) -> None:
     """Run a detector until SIGTERM or SIGINT. Raises: ConfigError: unknown region."""
-    report = to_stream(node_id, "text")
+    with hosted(node_id) as host:
+        sys.exit(_run(region, node_id, endpoints, host))
+
+
+def _run(region: str, node_id: str, endpoints: Endpoints, host: Host) -> int:
+    """Returns Faust's exit code."""
     place = place_of(endpoints, region)
-    cfg = settings()
+    cfg, report = host
     topology = cfg.load_topology()
     detection = DetectionAgent(
         place.origin, place.kafka_bootstrap, node_id, f"detector.{place.origin}"
@@ -35,4 +38,4 @@ def run_detector(region: str, node_id: str, endpoints: Endpoints) -> None:
     code = run_app(detection.app, lambda after_s: report(StopHung(after_s)))
     report(DetectorEnded(detection.records, detection.verdicts))
     agent.close()
-    sys.exit(code)
+    return code

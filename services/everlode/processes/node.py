@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import NamedTuple
@@ -16,14 +16,14 @@ from everlode.membership.agent import Identity
 from everlode.miners.component import MinerComponent
 from everlode.primary.component import Component
 from everlode.primary.runtime import Runtime
-from everlode.processes.host import agent_of, place_of, say, until_signal
+from everlode.processes.host import Host, agent_of, hosted, place_of, until_signal
 from everlode.rewards.component import RewardComponent
 from everlode.rewards.sink import JournalSink
 from everlode.sdk.client import MiningClient
 from everlode.settings.endpoints import Endpoints, RegionParts
-from everlode.settings.environment import Settings, settings
+from everlode.settings.environment import Settings
 from everlode.tasks.component import TaskComponent
-from everlode.telemetry.sink import to_stream
+from everlode.telemetry.entries import ProcessReady
 from everlode.topics import Topology
 from everlode.validations.component import ValidationComponent
 from everlode.validations.validator import Validator
@@ -73,15 +73,20 @@ def _judging(
             worker.stop()
 
 
-def run_node(spec: NodeSpec, endpoints: Endpoints, log: Callable[[str], None] = say) -> None:
+def run_node(spec: NodeSpec, endpoints: Endpoints) -> None:
     """Run a node until SIGTERM or SIGINT.
 
     Raises: ConfigError: unknown kind or region. IntegrityError: the log is damaged.
     """
+    with hosted(spec.node_id) as host:
+        _run(spec, endpoints, host)
+
+
+def _run(spec: NodeSpec, endpoints: Endpoints, host: Host) -> None:
     if spec.kind not in BY_NODE:
         raise ConfigError(f"node kind {spec.kind!r}", hint=f"one of: {', '.join(BY_NODE)}")
     region = place_of(endpoints, spec.region)
-    cfg = settings()
+    cfg, report = host
     topology, clock = cfg.load_topology(), cfg.clock()
     component = _component(spec, topology, cfg)
     identity = Identity(
@@ -98,7 +103,7 @@ def run_node(spec: NodeSpec, endpoints: Endpoints, log: Callable[[str], None] = 
     texts = tuple(map(str, scopes))
     agent = agent_of(identity, endpoints, topology, cfg, scopes=texts, load=component.load)
     parts = RegionParts(spec.region, region.origin, region.kafka_bootstrap, topology.partitions)
-    runtime = Runtime(component, agent, parts, clock, scopes, to_stream(spec.node_id))
+    runtime = Runtime(component, agent, parts, clock, scopes, report)
     stop = until_signal()
 
     def wait() -> None:
@@ -107,6 +112,6 @@ def run_node(spec: NodeSpec, endpoints: Endpoints, log: Callable[[str], None] = 
 
     threading.Thread(target=wait, name="signal", daemon=True).start()
     with agent:
-        log(f"{spec.node_id}: ready")
+        report(ProcessReady())
         with _judging(spec, component, endpoints, clock):
             runtime.run()

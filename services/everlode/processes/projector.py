@@ -18,15 +18,14 @@ from everlode.control.fold import ControlState
 from everlode.errors import FencedOut
 from everlode.log.signals import SignalWriter
 from everlode.membership.agent import Identity, Load
-from everlode.processes.host import agent_of, place_of
+from everlode.processes.host import Host, agent_of, hosted, place_of
 from everlode.projector.epochs import DecidedEpochs
 from everlode.projector.findings import Findings
 from everlode.projector.live import Projector
 from everlode.projector.worker import Home, Outside
 from everlode.settings.endpoints import Endpoints
-from everlode.settings.environment import settings
 from everlode.telemetry.entries import CaughtUp, OtherCatchesUp, ProcessReady, StopHung
-from everlode.telemetry.sink import Sink, to_stream
+from everlode.telemetry.sink import Sink
 from everlode.topics.names import fact_topic
 
 OVERTAKEN_S = 1.0
@@ -39,9 +38,14 @@ def run_projector(region: str, node_id: str, endpoints: Endpoints) -> None:
     Raises: ConfigError: unknown region. Unavailable: PostgreSQL or Kafka does not answer.
     FencedOut: a recovery has switched to another generation; start it again.
     """
-    report = to_stream(node_id, "text")
+    with hosted(node_id) as host:
+        sys.exit(_run(region, node_id, endpoints, host))
+
+
+def _run(region: str, node_id: str, endpoints: Endpoints, host: Host) -> int:
+    """Returns Faust's exit code."""
     place = place_of(endpoints, region)
-    cfg = settings()
+    cfg, report = host
     topology = cfg.load_topology()
     conninfo = place.postgres_conninfo()
     generation = current_generation(conninfo)
@@ -77,7 +81,7 @@ def run_projector(region: str, node_id: str, endpoints: Endpoints) -> None:
             code="generation_replaced",
             hint="start it again: it goes on with the generation that is",
         )
-    sys.exit(code)
+    return code
 
 
 def _end_when_overtaken(

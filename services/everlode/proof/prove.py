@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,8 @@ from everlode.proof.recount import (
     recount,
 )
 from everlode.settings.endpoints import Endpoints
+from everlode.telemetry.entries import Note
+from everlode.telemetry.sink import Sink, silent
 from everlode.topics import Topology
 from everlode.topics.names import CONTROL_TOPIC
 from everlode.workload.journal import read
@@ -181,7 +183,7 @@ def prove(
     topology: Topology,
     journals: list[Path],
     payouts: list[Path],
-    progress: Callable[[str], None] = lambda _: None,
+    report: Sink = silent,
 ) -> Proof:
     """Compare everything. Raises: Unavailable: a part does not answer."""
     proof = Proof()
@@ -190,7 +192,7 @@ def prove(
     for region in others:
         copy = read_log(endpoints.regions[region].kafka_bootstrap, topology)
         check_copy(proof, (first, region), raw, copy)
-        progress(f"compared the log of {region} with that of {first}")
+        report(Note("proof", f"compared the log of {region} with that of {first}"))
     log = decoded(raw)
     del raw
     proof.events = sum(len(events) for events in log.values())
@@ -223,7 +225,7 @@ def prove(
     docs: dict[str, Docs] = {}
     for region, place in endpoints.regions.items():
         docs[region] = _check_region(proof, region, place.postgres_conninfo(), expected)
-        progress(f"compared {region}")
+        report(Note("proof", f"compared {region}"))
     for region in others:
         check_same(proof, (first, region), docs[first], docs[region])
     return proof

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from everlode.stack import NativeStack
+from everlode.stack import NativeStack, StackProvider
 
 
 @pytest.fixture(scope="session")
-def everlode_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NativeStack]:
+def everlode_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StackProvider]:
     """Three regions, mirrors, control cluster, object store: up. Leave it as you found it."""
     folder = _folder(tmp_path_factory)
     with NativeStack(data_dir=folder / "stack") as stack:
@@ -24,7 +24,7 @@ def everlode_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NativeS
 
 
 @pytest.fixture(scope="session")
-def everlode_small_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NativeStack]:
+def everlode_small_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StackProvider]:
     """One broker, one PostgreSQL, one control node in region eu: up in about four seconds."""
     folder = _folder(tmp_path_factory)
     with NativeStack.small(folder / "small") as stack:

@@ -1,9 +1,17 @@
-"""Settings of a process: from the environment (EVERLODE_*), checked once, then frozen."""
+"""The settings of a process: every `EVERLODE_*` variable there is, checked when read, then frozen.
+
+This is the one list: a variable that is not on it is refused by name, so that a setting that is
+spelt wrongly never passes for its default. Shell: reads the environment.
+"""
 
 from __future__ import annotations
 
-from functools import lru_cache
+import os
+from collections.abc import Iterable
+from difflib import get_close_matches
 from pathlib import Path
+from typing import Any, Literal, NamedTuple
+from urllib.parse import urlsplit, urlunsplit
 
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -11,58 +19,161 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from everlode.adapters.clock import Clock, PacedClock, WallClock
 from everlode.control.lease import check_fence_after
 from everlode.errors import ConfigError
+from everlode.settings.topology import load_topology as topology_in
+from everlode.telemetry.sink import Form
 from everlode.topics import Topology
+
+PREFIX = "EVERLODE_"
 
 
 class Settings(BaseSettings):
     """All settings; durations in milliseconds unless their name says otherwise."""
 
-    model_config = SettingsConfigDict(env_prefix="EVERLODE_", frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, env_ignore_empty=True, frozen=True, extra="forbid",
+        use_attribute_docstrings=True,
+    )  # fmt: skip
 
+    # -- where things are
+    stack_dir: Path | None = None
+    """Folder of the stack, where --dir is not given."""
+    keys_dir: Path | None = None
+    """Folder of the keys that open backups; keys in the stack's folder without it."""
+    bucket: str | None = None
+    """Bucket of backups; the stack's first without it."""
+    trace: Path | None = None
+    """Folder of the demo's trace; a generated workload without it."""
+    payout_dir: Path = Path("payouts")
+    """Folder of the journal that stands for the payout system."""
+
+    # -- of the network and its processes
     topology: Path | None = None
     """JSON or YAML file of the topology; the default three regions without it."""
     clock_file: Path | None = None
-    """Knots of a paced event clock."""
+    """Knots of a paced event clock; the wall clock without it."""
     beat_ms: int = Field(default=1000, ge=100)
+    """A node sends a heartbeat so often."""
     renew_ms: int = Field(default=2000, ge=100)
+    """A primary renews its lease so often."""
     fence_after_ms: int = Field(default=12_000, ge=1000)
+    """A primary whose lease was not renewed for so long leads no more."""
     control_election_ms: int = Field(default=5000, ge=0)
     """Measured pause of the control log when its leader is killed."""
     lease_s: int = Field(default=3600, ge=1)
     """Lease of an assignment, in seconds of event time."""
     max_concurrent: int = Field(default=20_000, ge=1)
     """Tasks that one task manager node manages at once."""
-    payout_dir: Path = Path("payouts")
-    """Folder of the journal that stands for the payout system."""
+    log: Form = "auto"
+    """Form of logs: text, json, or auto: text for people at a terminal, JSON elsewhere."""
+
+    # -- of the native stack's parts
+    cache: Path | None = None
+    """Folder of fetched and built parts; everlode in the user's cache folder without it."""
+    maven: str | None = None
+    """Base URL of the Maven repository that Kafka's jars come from; Maven Central without it."""
+    s3: Literal["auto", "minio", "rclone"] = "auto"
+    """S3 server of new stacks; auto: MinIO where it can be had, else rclone."""
+    require_minio: bool = False
+    """An S3 server other than MinIO is an error, unless a caller names it."""
 
     def clock(self) -> Clock:
         """The event clock. Raises: ConfigError."""
         return PacedClock.load(self.clock_file) if self.clock_file else WallClock()
 
     def load_topology(self) -> Topology:
-        """The topology. Raises: ConfigError: names the file and the setting."""
-        if self.topology is None:
-            return Topology()
-        import yaml
-
-        try:
-            value = yaml.safe_load(self.topology.read_text())
-            for name in ("regions", "task_types"):
-                if name in value:
-                    value[name] = tuple(value[name])
-            return Topology.model_validate(value)
-        except (OSError, ValueError, TypeError, yaml.YAMLError) as error:
-            raise ConfigError(f"topology {self.topology}: {error}") from None
+        """The topology. Raises: ConfigError: names the setting, the file and the field."""
+        return topology_in(self.topology)
 
 
-@lru_cache(maxsize=1)
+VARIABLES = tuple(PREFIX + name.upper() for name in Settings.model_fields)
+"""All variables that are read."""
+MEND = "correct or unset it; then everlode settings lists all of them"
+
+
 def settings() -> Settings:
-    """The settings of this process. Raises: ConfigError: names the setting."""
+    """The settings as the environment has them now; a process reads them once, at its start.
+
+    Raises: ConfigError: names the variable that is unknown, wrong or contradicts another.
+    """
+    check_known(os.environ)
     try:
         found = Settings()
     except ValidationError as error:
-        item = error.errors(include_input=False, include_url=False)[0]
-        name = "EVERLODE_" + "_".join(str(p) for p in item["loc"]).upper()
-        raise ConfigError(f"{name}: {item['msg']}") from None
+        item = error.errors(include_url=False)[0]
+        name = PREFIX + "_".join(map(str, item["loc"])).upper()
+        raise ConfigError(f"{name}={item['input']}: {item['msg']}", hint=MEND) from None
     check_fence_after(found.fence_after_ms, found.control_election_ms, found.renew_ms)
+    if found.require_minio and found.s3 == "rclone":
+        raise ConfigError(
+            "EVERLODE_REQUIRE_MINIO forbids EVERLODE_S3=rclone", hint="unset one of the two"
+        )
     return found
+
+
+def check_known(names: Iterable[str]) -> None:
+    """Refuse a name with our prefix that is none of ours. Raises: ConfigError: names the nearest.
+
+    Pure.
+    """
+    for name in sorted(names):
+        if name.upper().startswith(PREFIX) and name.upper() not in VARIABLES:
+            (nearest,) = get_close_matches(name.upper(), VARIABLES, 1, cutoff=0.0)
+            raise ConfigError(
+                f"{name}: there is no such setting; the nearest is {nearest}",
+                code="unknown_setting", hint=MEND,
+            )  # fmt: skip
+
+
+class Shown(NamedTuple):
+    """A setting as operators are shown it."""
+
+    name: str
+    """The variable; topology.FIELD for what the topology file may set."""
+    value: str | None
+    """None: not set, and without a default."""
+    source: Literal["environment", "file", "default"]
+    meaning: str
+
+
+def shown(found: Settings) -> list[Shown]:
+    """All settings, then the topology's fields, in the order of their models.
+
+    Raises: ConfigError: the topology file is wrong.
+    """
+    rows = [
+        Shown(
+            PREFIX + name.upper(), _value(getattr(found, name)),
+            "environment" if name in found.model_fields_set else "default",
+            _one_line(field.description),
+        )
+        for name, field in Settings.model_fields.items()
+    ]  # fmt: skip
+    network = found.load_topology()
+    rows += [
+        Shown(
+            f"topology.{name}", _value(getattr(network, name)),
+            "file" if found.topology and name in network.model_fields_set else "default",
+            _one_line(field.description),
+        )
+        for name, field in Topology.model_fields.items()
+    ]  # fmt: skip
+    return rows
+
+
+def _one_line(text: str | None) -> str:
+    return " ".join((text or "").split())
+
+
+def _value(value: Any) -> str | None:
+    if isinstance(value, tuple):
+        return ",".join(map(str, value))
+    return None if value is None else hide_login(str(value))
+
+
+def hide_login(text: str) -> str:
+    """A URL without its name and password; any other text as it is. Pure."""
+    if "://" not in text:
+        return text
+    parts = urlsplit(text)
+    _, at, host = parts.netloc.rpartition("@")
+    return urlunsplit(parts._replace(netloc=f"***@{host}")) if at else text

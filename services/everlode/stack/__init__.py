@@ -1,7 +1,11 @@
 """Stack providers: what a network runs on. `NativeStack` starts it as processes of this machine."""
 
 from everlode.settings.endpoints import Endpoints, RegionEndpoints, S3Endpoint
-from everlode.stack.native.stack import NativeStack, ProcessStatus
+from everlode.stack.native.stack import NativeStack
 from everlode.stack.native.start import Limits
+from everlode.stack.provider import ProcessStatus, StackProvider
 
-__all__ = ["Endpoints", "Limits", "NativeStack", "ProcessStatus", "RegionEndpoints", "S3Endpoint"]
+__all__ = [
+    "Endpoints", "Limits", "NativeStack", "ProcessStatus", "RegionEndpoints", "S3Endpoint",
+    "StackProvider",
+]  # fmt: skip

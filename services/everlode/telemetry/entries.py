@@ -93,16 +93,34 @@ class ProcessReady(Entry):
 
 
 @dataclass(frozen=True, slots=True)
+class ProcessFailed(Entry):
+    """An error ends the process; `code` and `hint` are the error's own."""
+
+    level: ClassVar[Level] = "error"
+
+    code: str
+    reason: str
+    hint: str = ""
+
+    @property
+    def text(self) -> str:
+        """See Entry."""
+        return f"{self.reason}; {self.hint}" if self.hint else self.reason
+
+
+@dataclass(frozen=True, slots=True)
 class PartReady(Entry):
     """A part of a stack serves, after `took_s` seconds."""
 
     part: str
     took_s: float
+    detail: str = ""
 
     @property
     def text(self) -> str:
         """See Entry."""
-        return f"{self.part} ready after {self.took_s:.1f} s"
+        more = f", {self.detail}" if self.detail else ""
+        return f"{self.part} ready after {self.took_s:.1f} s{more}"
 
 
 @dataclass(frozen=True, slots=True)

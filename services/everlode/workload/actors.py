@@ -20,16 +20,19 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from everlode.adapters.clock import PacedClock, instant, millis
+from everlode.errors import EverlodeError
 from everlode.events import commands as c
 from everlode.events import rewards as r
 from everlode.events import tasks as t
 from everlode.events import validations as v
 from everlode.events.base import Command, CommandAnswered
-from everlode.processes.host import until_signal
+from everlode.processes.host import hosted, until_signal
 from everlode.sdk import EventConsumer, MiningClient, Received
 from everlode.sdk.beacon import MinerBeacon
 from everlode.sdk.reference import Solution, planted_hash, reference_judge, solution_hash
 from everlode.settings.endpoints import Endpoints
+from everlode.telemetry.entries import ProcessReady
+from everlode.telemetry.sink import Sink
 from everlode.topics import Topology
 from everlode.topics.names import fact_topic
 from everlode.workload.file import PlanFile
@@ -333,7 +336,15 @@ def tell(path: Path, value: dict[str, Any]) -> None:
 
 def main() -> None:
     """Entry point of the process: `python -m everlode.workload.actors REGION PLAN_FILE`."""
-    region, plan_file = sys.argv[1], PlanFile.load(Path(sys.argv[2]))
+    region, plan_file = sys.argv[1], Path(sys.argv[2])
+    try:
+        with hosted(f"actors-{region}") as host:
+            _main(region, PlanFile.load(plan_file), host.report)
+    except EverlodeError as error:
+        sys.exit(error.exit_code)
+
+
+def _main(region: str, plan_file: PlanFile, report: Sink) -> None:
     stop = until_signal()
     actors = Actors(
         region, plan_file.workload(), Endpoints.load(plan_file.stack_dir), plan_file.topology(),
@@ -341,6 +352,7 @@ def main() -> None:
     )  # fmt: skip
     status = plan_file.status(region)
     actors.register()
+    report(ProcessReady())
     tell(status, actors.report())
     actors.run(status, stop)
     actors.close()

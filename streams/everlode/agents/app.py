@@ -2,11 +2,12 @@
 
 Faust reads uncommitted records unless it is transactional itself, which would show aborted facts
 to the folds: its consumer is made to read committed ones. It keeps no tables, no web server, and
-detects a dead worker in seconds. Shell.
+detects a dead worker in seconds. It logs where the process does. Shell.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 import tempfile
 import threading
@@ -18,6 +19,7 @@ import faust
 from aiokafka import AIOKafkaConsumer
 from faust.transport.drivers import aiokafka as driver
 
+LOG = logging.getLogger(__name__)
 FETCH_BYTES = 32_768
 FETCH_WAIT_MS = 250
 STOP_S = 15.0
@@ -91,7 +93,7 @@ def run_app(app: faust.App, notify_hanging: Callable[[float], None] = no_notice)
     still there after STOP_S ends at once, with 1, once `notify_hanging` got the seconds: nothing
     unacknowledged is lost by that.
     """
-    worker = faust.Worker(app, loglevel="warn", quiet=True)
+    worker = faust.Worker(app, loglevel="warn", quiet=True, override_logging=False)
     ended = threading.Event()
     threading.Thread(
         target=_end_hanging, args=(app, worker, ended, notify_hanging), daemon=True

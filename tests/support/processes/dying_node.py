@@ -1,7 +1,7 @@
 """A node with a planted fault, for tests of failover.
 
 `python -m tests.support.processes.dying_node node run ...`.
-EVERLODE_TEST_DIE names the stage at which it kills itself, with SIGKILL, around the transaction
+DYING_NODE_AT names the stage at which it kills itself, with SIGKILL, around the transaction
 of the first StakeDeposited that it writes: staged, written, committed or answered. `stubborn`
 does not die: it believes in its first epoch, whatever the control log says, until it is fenced.
 Nor does `sink`: its payment system refuses the first payment of a key, takes the second without an
@@ -23,8 +23,10 @@ from everlode.errors import FencedOut, Unavailable
 from everlode.log.facts import FactLog
 from everlode.membership.agent import NodeAgent
 from everlode.rewards.sink import JournalSink
+from everlode.telemetry.entries import Note
+from everlode.telemetry.sink import to_stream
 
-STAGE = os.environ["EVERLODE_TEST_DIE"]
+STAGE = os.environ["DYING_NODE_AT"]
 EVENT = b"everlode.StakeDeposited"
 
 
@@ -88,11 +90,11 @@ def be_stubborn() -> None:
 
 def be_badly_served() -> None:
     """Plant the payment system's faults."""
-    pay, asked = JournalSink.pay, Counter[str]()
+    pay, asked, report = JournalSink.pay, Counter[str](), to_stream("sink")
 
     def unsure(self: JournalSink, payout_key: str, miner_id: str, amount_micro: int) -> str:
         asked[payout_key] += 1
-        print(f"asked to pay {payout_key}, time {asked[payout_key]}", flush=True)
+        report(Note("payment", f"asked to pay {payout_key}, time {asked[payout_key]}"))
         if asked[payout_key] == 1:
             raise Unavailable("the payment system is down")
         ref = pay(self, payout_key, miner_id, amount_micro)

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 from everlode.adapters.kafka import Raw
 from everlode.adapters.kafka_control import ControlLog
@@ -24,9 +25,10 @@ from everlode.events.base import Fact
 from everlode.events.control import ScopeAssigned
 from everlode.sdk import MiningClient
 from everlode.stack import NativeStack
-from everlode.telemetry.entries import Entry, Led
+from everlode.telemetry.entries import Entry
 from everlode.topics.names import fact_topic
 from tests.support.facts.whole_topic import records
+from tests.support.processes.entries import await_entry, entries, matching
 
 PARTITIONS = 2
 
@@ -49,18 +51,21 @@ class Node:
                 [sys.executable, *arguments], stdout=out, stderr=out, env={**os.environ, **env}
             )
 
-    def said(self, text: str) -> bool:
-        """True when its output has `text`."""
-        return text in self.log.read_text()
+    def reports(self, kind: str = "", **fields: Any) -> bool:
+        """True when it has reported such an entry; of `text` a part is enough."""
+        return bool(matching(entries(self.log), kind, **fields))
 
-    def wait_for(self, text: str, within_s: float = 40) -> None:
-        """Wait for its output, or its end."""
-        until(
-            lambda: self.said(text) or self.process.poll() is not None,
-            within_s,
-            f"{text!r} in {self.log.name}: {self.log.read_text()}",
-        )
-        assert self.said(text), self.log.read_text()
+    def await_entry(self, kind: str = "", within_s: float = 40, **fields: Any) -> None:
+        """Wait for an entry in its log; fails when it ends without."""
+        await_entry(self.log, kind, within_s, lambda: self.process.poll() is not None, **fields)
+
+    def ready(self, within_s: float = 40) -> None:
+        """Wait until it has joined."""
+        self.await_entry("ProcessReady", within_s)
+
+    def leads(self, epoch: int) -> None:
+        """Wait until it leads in this epoch."""
+        self.await_entry("Led", epoch=epoch)
 
     def reported(self, kind: type[Entry], **fields: object) -> bool:
         """True when it has reported such an entry."""
@@ -144,7 +149,7 @@ class Region:
             "--dir", str(self.folder / "stack"),
         ]  # fmt: skip
         log = self.folder / f"{node_id}-{len(self.nodes)}.log"
-        node = Node(arguments, log, {**self._env, "EVERLODE_TEST_DIE": die})
+        node = Node(arguments, log, {**self._env, "DYING_NODE_AT": die})
         self.nodes.append(node)
         return node
 
@@ -171,9 +176,9 @@ class Region:
     ) -> Node:
         """Start a node, make it primary, and wait until it leads."""
         node = self.node(kind, node_id, module=module, die=die)
-        node.wait_for("ready")
+        node.ready()
         epoch = self.assign(component, node_id)
-        node.wait_until_reported(Led, scope=str(Scope(component, "eu")), epoch=epoch)
+        node.leads(epoch)
         return node
 
     def client(self, name: str, **options: float) -> MiningClient:

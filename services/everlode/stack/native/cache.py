@@ -17,15 +17,13 @@ from pathlib import Path
 from everlode.errors import ConfigError, Unavailable
 
 
-def cache_dir() -> Path:
-    """`EVERLODE_CACHE`, else `$XDG_CACHE_HOME/everlode`, else `~/.cache/everlode`; created.
+def cache_dir(chosen: Path | None = None) -> Path:
+    """`chosen`, else `$XDG_CACHE_HOME/everlode`, else `~/.cache/everlode`; created.
 
     Raises: ConfigError: it cannot be created or written.
     """
-    chosen = os.environ.get("EVERLODE_CACHE")
-    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    path = Path(chosen) if chosen else Path(base) / "everlode"
-    path = path.expanduser().absolute()
+    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    path = (chosen or base / "everlode").expanduser().absolute()
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as exc:

@@ -11,13 +11,19 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 from everlode.errors import DeadlineExceeded, EverlodeError, Unavailable
 from everlode.settings.endpoints import Endpoints
 from everlode.stack.native.lock import holder, read_record
-from everlode.stack.native.supervisor import STATE_FILE, SUPERVISOR_LOG, build, read_state
+from everlode.stack.native.supervisor import (
+    STATE_FILE,
+    SUPERVISOR_LOG,
+    build,
+    read_state,
+    reported_by,
+)
+from everlode.telemetry.sink import Sink, silent
 
 _POLL_S = 0.1
 _left_running: list[subprocess.Popen[bytes]] = []
@@ -25,9 +31,9 @@ _left_running: list[subprocess.Popen[bytes]] = []
 
 
 def start_detached(
-    folder: Path, ports: dict[str, int], timeout: float, say: Callable[[str], None]
+    folder: Path, ports: dict[str, int], timeout: float, report: Sink = silent
 ) -> Endpoints:
-    """Start the supervisor, show its progress, return when it is ready.
+    """Start the supervisor, pass on what it reports, return when it is ready.
 
     Raises: whatever stopped it; DeadlineExceeded, after taking it down.
     """
@@ -45,7 +51,7 @@ def start_detached(
             argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
         )
     try:
-        _follow(folder, child, time.monotonic() + timeout, say)
+        _follow(folder, child, time.monotonic() + timeout, report)
     except BaseException:
         if child.poll() is None:
             child.terminate()
@@ -60,17 +66,15 @@ def _forget_ended() -> None:
     _left_running[:] = [child for child in _left_running if child.poll() is None]
 
 
-def _follow(
-    folder: Path, child: subprocess.Popen[bytes], deadline: float, say: Callable[[str], None]
-) -> None:
+def _follow(folder: Path, child: subprocess.Popen[bytes], deadline: float, report: Sink) -> None:
     shown = 0
     while True:
         ended = child.poll()
         state = read_state(folder)
-        lines = state.get("lines", [])
-        for line in lines[shown:]:
-            say(line)
-        shown = max(shown, len(lines))
+        reported = reported_by(state)
+        for entry in reported[shown:]:
+            report(entry)
+        shown = max(shown, len(reported))
         if state.get("state") == "ready":
             return
         if state.get("state") == "failed":

@@ -6,9 +6,7 @@ Invariants: a jar is used only if its SHA-256 is the lock's; all jars or none. S
 from __future__ import annotations
 
 import hashlib
-import os
 import re
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from importlib import resources
 from pathlib import Path
@@ -18,12 +16,12 @@ import requests
 
 from everlode.errors import ConfigError, IntegrityError, Unavailable
 from everlode.stack.native.cache import assembled, provisioning_lock, require_room
+from everlode.telemetry.entries import Note
+from everlode.telemetry.sink import Sink, silent
 
 KAFKA_VERSION = "4.3.1"
 _CONNECT_S, _READ_S = 10.0, 60.0
 _LINE = re.compile(r"^(\S+\.jar) ([0-9a-f]{64}) (\d+)$")
-
-Progress = Callable[[str], None]
 
 
 class Jar(NamedTuple):
@@ -78,8 +76,12 @@ def lock_digest(jars: tuple[Jar, ...]) -> str:
     return hashlib.sha256(joined.encode()).hexdigest()[:16]
 
 
-def provide_jars(cache: Path, jars: tuple[Jar, ...], progress: Progress) -> tuple[Path, ...]:
+def provide_jars(
+    cache: Path, jars: tuple[Jar, ...], report: Sink = silent, *, maven: str | None = None
+) -> tuple[Path, ...]:
     """Paths of the jars in `cache`, downloaded first if they are not there. Idempotent.
+
+    `maven`: base URL of the repository; Maven Central without it.
 
     Raises: IntegrityError: a downloaded or cached jar is not what the lock says.
     Unavailable: the repository does not answer, or breaks off; no room.
@@ -89,8 +91,9 @@ def provide_jars(cache: Path, jars: tuple[Jar, ...], progress: Progress) -> tupl
         if not folder.is_dir():
             total = sum(jar.size for jar in jars)
             require_room(cache, total * 2, "Kafka's jars")
-            progress(f"downloading {len(jars)} jars of Kafka, {total // 2**20} MiB (once)")
-            base = _repository()
+            size = f"{total // 2**20} MiB"
+            report(Note("provision", f"downloading {len(jars)} jars of Kafka, {size} (once)"))
+            base = _repository(maven)
             with assembled(folder) as scratch, ThreadPoolExecutor(8) as pool:
                 try:
                     for task in [pool.submit(_fetch, base, jar, scratch) for jar in jars]:
@@ -116,9 +119,8 @@ def _checked(path: Path, jar: Jar) -> Path:
     return path
 
 
-def _repository() -> str:
-    """Where jars come from: `EVERLODE_MAVEN`, else what jgo takes."""
-    chosen = os.environ.get("EVERLODE_MAVEN")
+def _repository(chosen: str | None) -> str:
+    """Where jars come from: the chosen one, else what jgo takes."""
     if chosen:
         return chosen.rstrip("/")
     from jgo.constants import MAVEN_CENTRAL_URL  # here: it takes as long to load as all the rest

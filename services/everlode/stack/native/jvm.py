@@ -30,6 +30,8 @@ from everlode.stack.native.kafka import (
 )
 from everlode.stack.native.ports import HOST, answers, choose_ports
 from everlode.stack.native.process import Command, Process
+from everlode.telemetry.entries import Note
+from everlode.telemetry.sink import Sink
 
 _CHECKPOINT = "bootstrap.checkpoint"
 _QUIET = ("-Xlog:disable", "-Xlog:all=error", "--enable-native-access=ALL-UNNAMED")
@@ -37,8 +39,6 @@ _TRAIN_S = 60.0
 _RECIPE = 2
 """Raised when the trial run changes, so that caches are made anew."""
 _MIRROR_RUN_S = 6.0
-
-Progress = Callable[[str], None]
 
 
 class Jvm(NamedTuple):
@@ -89,7 +89,7 @@ def format_node(jvm: Jvm, data: Path, node_id: int, cluster_id: str) -> None:
     draft.rename(marker)
 
 
-def prepare(cache: Path, java: Path, jars: tuple[Path, ...], progress: Progress) -> Jvm:
+def prepare(cache: Path, java: Path, jars: tuple[Path, ...], report: Sink) -> Jvm:
     """A `Jvm` with everything prepared, made in the user's cache at the first time.
 
     Raises: Unavailable: Kafka's format tool or a trial broker does not run.
@@ -103,9 +103,9 @@ def prepare(cache: Path, java: Path, jars: tuple[Path, ...], progress: Progress)
     with provisioning_lock(cache):
         if not folder.is_dir():
             require_room(cache, 512 * 2**20, "Java's AOT cache")
-            progress("preparing Kafka and Java's AOT cache (once, about 30 s)")
+            report(Note("provision", "preparing Kafka and Java's AOT cache (once, about 30 s)"))
             with assembled(folder) as scratch:
-                _fill(Jvm(java, version, class_path, scratch), scratch, progress)
+                _fill(Jvm(java, version, class_path, scratch), scratch, report)
     return Jvm(java, version, class_path, folder)
 
 
@@ -119,7 +119,7 @@ def _java_version(java: Path) -> str:
     return done.stderr.strip()
 
 
-def _fill(jvm: Jvm, folder: Path, progress: Progress) -> None:
+def _fill(jvm: Jvm, folder: Path, report: Sink) -> None:
     source = resources.files("everlode.stack.native").joinpath("log4j2.properties")
     (folder / "log4j2.properties").write_text(source.read_text())
     work = folder / "work"
@@ -133,7 +133,7 @@ def _fill(jvm: Jvm, folder: Path, progress: Progress) -> None:
     try:
         _train(jvm, folder, config, ports)
     except EverlodeError as exc:
-        progress(f"no AOT cache, starts will be slower: {exc.message}")
+        report(Note("provision", f"no AOT cache, starts will be slower: {exc.message}"))
         for half in folder.glob("*.aot*"):
             half.unlink()
     _remove_tree(work)

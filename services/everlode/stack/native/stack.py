@@ -1,7 +1,7 @@
 """The native stack provider: a whole three-region stack as processes of this machine.
 
     stack = NativeStack(data_dir=folder)
-    endpoints = stack.up(progress=print)
+    endpoints = stack.up(report)
     ...
     stack.kill("eu/postgres"); stack.restart("eu/postgres")
     stack.down()
@@ -19,10 +19,10 @@ import shutil
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import NamedTuple
+from typing import Self
 
 import psutil
 
@@ -36,21 +36,13 @@ from everlode.stack.native.parts import Parts, provision
 from everlode.stack.native.process import Process
 from everlode.stack.native.recipes import Recipes
 from everlode.stack.native.start import Limits, start_all
+from everlode.stack.provider import ProcessStatus, StackProvider
+from everlode.telemetry.entries import StackReady
+from everlode.telemetry.sink import Sink, silent
 from everlode.topics import Topology
 
 
-class ProcessStatus(NamedTuple):
-    """One process of a stack, now."""
-
-    name: str
-    kind: str
-    pid: int | None
-    exit_status: int | None
-    """None while it runs."""
-    resident_bytes: int
-
-
-class NativeStack:
+class NativeStack(StackProvider):
     """Brokers, mirrors, databases and an object store of a topology, as child processes.
 
     Names of the processes: `<region>/kafka`, `<region>/postgres`, `<region>/mirror`,
@@ -67,7 +59,7 @@ class NativeStack:
         s3: str | None = "auto",
         limits: Limits | None = None,
     ) -> None:
-        """`s3`: auto (reads EVERLODE_S3), minio, rclone, or None for no object store.
+        """`s3`: auto (as EVERLODE_S3 says), minio, rclone, or None for no object store.
 
         `control_nodes`: 0 for none; else at least the topology's `control_replication`.
         """
@@ -100,10 +92,10 @@ class NativeStack:
         nodes = 1 if control else 0
         return cls(topology, data_dir, mirrors=False, control_nodes=nodes, s3=None)
 
-    def up(self, progress: Callable[[str], None] = lambda _: None) -> Endpoints:
+    def up(self, report: Sink = silent) -> Endpoints:
         """Start everything, create and check all topics; returns once all of it serves.
 
-        `progress` gets one line a step, from several threads. Raises: Locked: a stack runs in this
+        `report` gets an entry a step, from several threads. Raises: Locked: a stack runs in this
         folder. ConfigError: a fixed port is in use; the folder's topics differ from the catalogue.
         Unavailable: a part cannot be had, died (with the tail of its log) or was not ready in
         time; no room. After an error nothing of it runs.
@@ -121,18 +113,18 @@ class NativeStack:
             self._check_room()
             end_orphans(self.data_dir)
             self.parts = provision(
-                progress, s3=None if self._s3 == "auto" else self._s3, with_s3=self.layout.s3
+                report, s3=None if self._s3 == "auto" else self._s3, with_s3=self.layout.s3
             )
             self._check_room()
             recipes = Recipes(self.layout, self.parts, self.limits.fixed_ports, self.limits.aot)
             atexit.register(self.down)
-            self.endpoints = start_all(recipes, self._add, self.limits, progress, self.timings_s)
+            self.endpoints = start_all(recipes, self._add, self.limits, report, self.timings_s)
             self.endpoints.save(self.data_dir)
         except BaseException:
             self.down()
             raise
         self.timings_s["total"] = time.monotonic() - began
-        progress(f"ready in {self.timings_s['total']:.1f} s")
+        report(StackReady(self.timings_s["total"]))
         return self.endpoints
 
     def down(self, *, at_once: bool = False) -> None:
@@ -217,7 +209,7 @@ class NativeStack:
         self._recipes().write_mirror(target, sources)
         self._again(process)
 
-    def __enter__(self) -> NativeStack:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(

@@ -24,6 +24,8 @@ from everlode.settings.endpoints import Endpoints
 from everlode.stack.native.object_store import BUCKETS
 from everlode.stack.native.process import Process
 from everlode.stack.native.recipes import Recipes
+from everlode.telemetry.entries import PartReady
+from everlode.telemetry.sink import Sink
 from everlode.topics import catalogue
 
 _WATCH_S = 0.1
@@ -43,16 +45,15 @@ class Limits:
     aot: bool = True
 
 
-Progress = Callable[[str], None]
 Add = Callable[[Process], None]
 Step = Callable[[], None]
 
 
 class _Start:
-    def __init__(self, recipes: Recipes, add: Add, limits: Limits, progress: Progress) -> None:
+    def __init__(self, recipes: Recipes, add: Add, limits: Limits, report: Sink) -> None:
         self.recipes = recipes
         self.limits = limits
-        self.progress = progress
+        self.report = report
         self.began = time.monotonic()
         self.timings: dict[str, float] = {}
         self.started: list[Process] = []
@@ -111,15 +112,15 @@ class _Start:
         generation = max(state_generations(bootstrap), default=1)
         specs = catalogue(self.recipes.layout.topology, generation)
         created = ensure_topics(bootstrap, [spec for spec in specs if spec.cluster == cluster])
-        self._ready(f"{cluster} topics" + (f", {len(created)} created" if created else ""))
+        self._ready(f"{cluster} topics", f"{len(created)} created" if created else "")
 
     def _deadline(self) -> float:
         return time.monotonic() + self.limits.part_s
 
-    def _ready(self, what: str) -> None:
+    def _ready(self, part: str, detail: str = "") -> None:
         took = time.monotonic() - self.began
-        self.timings[what.partition(",")[0]] = took
-        self.progress(f"{what} ready after {took:.1f} s")
+        self.timings[part] = took
+        self.report(PartReady(part, took, detail))
 
     def dead(self) -> Process | None:
         """A process that was started and has ended."""
@@ -151,7 +152,7 @@ def await_flows(
 
 
 def start_all(
-    recipes: Recipes, add: Add, limits: Limits, progress: Progress, timings: dict[str, float]
+    recipes: Recipes, add: Add, limits: Limits, report: Sink, timings: dict[str, float]
 ) -> Endpoints:
     """Start all processes of the stack; `add` starts and keeps one. Fills `timings`.
 
@@ -159,7 +160,7 @@ def start_all(
     """
     recipes.choose_ports()
     layout = recipes.layout
-    start = _Start(recipes, add, limits, progress)
+    start = _Start(recipes, add, limits, report)
     brokers: list[Step] = [partial(start.region_broker, region) for region in layout.regions]
     others: list[Step] = [partial(start.serving, f"{r}/postgres") for r in layout.regions]
     if layout.controls:

@@ -14,17 +14,21 @@ import sys
 import threading
 import time
 from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from everlode.errors import EverlodeError
 from everlode.stack.native.stack import NativeStack
 from everlode.stack.native.start import Limits
+from everlode.telemetry.entries import Entry, Note, PartReady, StackReady
 from everlode.topics import Topology
 
 STATE_FILE = "state.json"
 OPTIONS_FILE = "stack.json"
 SUPERVISOR_LOG = "supervisor.log"
+REPORTED: dict[str, type[Entry]] = {c.__name__: c for c in (Note, PartReady, StackReady)}
+"""What a stack reports while it comes up; the state file carries it to a waiting `up`."""
 
 
 class StopAsked(BaseException):
@@ -59,6 +63,15 @@ def read_state(data_dir: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}
+
+
+def reported_by(state: dict[str, Any]) -> list[Entry]:
+    """What a supervisor has reported so far, in its order."""
+    return [REPORTED[e["entry"]](**_fields(e)) for e in state.get("reported", ())]
+
+
+def _fields(value: dict[str, Any]) -> dict[str, Any]:
+    return {name: found for name, found in value.items() if name != "entry"}
 
 
 def save_options(data_dir: Path, topology: Topology, **options: Any) -> None:
@@ -100,16 +113,16 @@ def run(data_dir: Path, ports: dict[str, int]) -> int:
     """Bring the stack up, keep it until a signal, take it down. Returns an exit code."""
     stop_on_signals()
     stack = build(data_dir, ports)
-    lines: list[str] = []
+    reported: list[dict[str, Any]] = []
 
-    def progress(line: str) -> None:
-        lines.append(line)
-        write_state(data_dir, "starting", lines=lines)
+    def report(record: Entry) -> None:
+        reported.append({"entry": type(record).__name__, **asdict(record)})
+        write_state(data_dir, "starting", reported=reported)
 
     code = 0
     try:
-        stack.up(progress)
-        write_state(data_dir, "ready", lines=lines, timings_s=stack.timings_s)
+        stack.up(report)
+        write_state(data_dir, "ready", reported=reported, timings_s=stack.timings_s)
         while True:
             signal.pause()
     except StopAsked:

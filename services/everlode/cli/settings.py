@@ -1,0 +1,32 @@
+"""`everlode settings`: every setting, what it is now, and where that comes from."""
+
+from __future__ import annotations
+
+import json
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from everlode.cli.options import Json
+from everlode.settings.environment import settings, shown
+
+app = typer.Typer(add_completion=False)
+
+
+@app.command("settings")
+def settings_(as_json: Json = False) -> None:
+    """Show all settings, their values and sources: environment, file or default.
+
+    Passwords in addresses are hidden. A variable EVERLODE_* that is not on the list is an error.
+    Example: everlode settings --json
+    """
+    rows = shown(settings())
+    if as_json:
+        typer.echo(json.dumps({"settings": [row._asdict() for row in rows]}, indent=2))
+        return
+    table = Table("setting", "value", "source", "meaning", box=None)
+    for row in rows:
+        value = "not set" if row.value is None else row.value
+        table.add_row(row.name, value, row.source, row.meaning)
+    Console(highlight=False).print(table, soft_wrap=False)

@@ -1,0 +1,74 @@
+"""The backups of a region as operators are shown them. Shell: reads the store."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from everlode.adapters.s3 import S3Store
+from everlode.backup.create import list_backups
+from everlode.backup.keys import KeyRing
+from everlode.backup.manifest import Manifest
+from everlode.backup.verify import signed_manifest
+from everlode.errors import IntegrityError
+
+
+class Finished(NamedTuple):
+    """A backup whose signature is right."""
+
+    backup_id: str
+    created_at_ms: int
+    cut_stamp: int
+    bytes: int
+    records: int
+    write_once: bool
+    parent_id: str | None
+    encryption_key_id: str
+    finished: bool = True
+
+
+class Unusable(NamedTuple):
+    """A backup whose manifest cannot be trusted, or not be read with these keys."""
+
+    backup_id: str
+    error: str
+    finished: bool = True
+
+
+class Unfinished(NamedTuple):
+    """Objects without a manifest: a backup that was cut short, or that is under way."""
+
+    backup_id: str
+    finished: bool = False
+
+
+Listed = Finished | Unusable | Unfinished
+
+
+def listed(store: S3Store, keys: KeyRing, region: str, *, unfinished: bool = False) -> list[Listed]:
+    """The backups of a region, oldest first; with `unfinished` those without a manifest too.
+
+    Raises: Unavailable.
+    """
+    rows: list[Listed] = []
+    for backup_id, finished in list_backups(store, region):
+        if finished:
+            rows.append(_read(store, keys, region, backup_id))
+        elif unfinished:
+            rows.append(Unfinished(backup_id))
+    return rows
+
+
+def _read(store: S3Store, keys: KeyRing, region: str, backup_id: str) -> Listed:
+    try:
+        found = signed_manifest(store, keys, region, backup_id)
+    except IntegrityError as error:
+        return Unusable(backup_id, error.message)
+    return Finished(
+        backup_id, found.created_at_ms, found.cut_stamp, found.total_backup_size, records_of(found),
+        found.write_once, found.parent_id, found.encryption_key_id,
+    )  # fmt: skip
+
+
+def records_of(manifest: Manifest) -> int:
+    """States in all objects of a backup."""
+    return sum(stored.records for stored in manifest.objects)
