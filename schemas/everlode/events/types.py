@@ -102,6 +102,7 @@ StepName = Literal[
     "other",
 ]
 """Steps of operations: failover (decide to migrate), backup (cut to verify), recovery (fetch to
-switch). `other`: one that this build does not know, of a newer or an older writer."""
+switch). `other`: one that this build does not know, of a newer or an older writer. Who adds one
+adds it to the schema's doc too, which has a new fingerprint then, so that readers can tell."""
 StepOutcome = Literal["done", "skipped", "failed", "held"]
 AssignReason = Literal["bootstrap", "node-lost", "switchover", "forced"]

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import get_args
 
 from everlode.adapters.clock import WallClock
 from everlode.events.base import Event
 from everlode.events.recovery import OperationStarted, OperationStep
-from everlode.events.types import OperationKind
+from everlode.events.types import OperationKind, StepName
 from everlode.log.signals import SignalWriter
 from everlode.settings.endpoints import RegionEndpoints
 
@@ -50,10 +51,14 @@ class Announcer:
         """A step has ended: `NAME: what`. Goes on to `progress`."""
         now = time.monotonic()
         self._number += 1
+        name = line.partition(":")[0]
         self._tell(
-            OperationStep(
-                kind=self._kind, number=self._number, step=line.partition(":")[0], outcome="done",
-                detail=line, duration_ms=round((now - self._before) * 1000),
+            OperationStep.model_validate(
+                {
+                    "kind": self._kind, "number": self._number, "outcome": "done", "detail": line,
+                    "step": name if name in get_args(StepName) else "other", "subject": name,
+                    "duration_ms": round((now - self._before) * 1000),
+                }
             )
         )  # fmt: skip
         self._before = now
