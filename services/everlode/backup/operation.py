@@ -12,14 +12,15 @@ import os
 import socket
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 
 import psutil
 
 from everlode.adapters.kafka_control import ControlFollower, ControlLog
 from everlode.adapters.s3 import ObjectStore
-from everlode.backup.create import Source, create_backup
+from everlode.backup.create import create_backup
+from everlode.backup.gather import Source
 from everlode.backup.keys import DEFAULT_KEY, KeyRing
 from everlode.backup.manifest import Manifest, sha256_of
 from everlode.backup.verify import verify
@@ -28,6 +29,7 @@ from everlode.events.control import BackupLeased, BackupReleased
 from everlode.events.recovery import BackupEnded
 from everlode.log.announcer import Announcer
 from everlode.settings.endpoints import Endpoints
+from everlode.telemetry.sink import Sink, silent
 from everlode.topics import Topology
 
 LEASE_S = 15.0
@@ -105,7 +107,7 @@ def back_up(
     *,
     key_id: str = DEFAULT_KEY,
     check: bool = True,
-    progress: Callable[[str], None] = lambda _: None,
+    report: Sink = silent,
 ) -> Manifest:
     """Back a region up, from the lease to the last announcement.
 
@@ -121,14 +123,14 @@ def back_up(
     place = endpoints.regions[region]
     source = Source(region, place.kafka_bootstrap, place.postgres_conninfo(), topology)
     with leased(endpoints.control_bootstrap, region, topology.min_compaction_lag_ms) as operation:
-        with closing(Announcer(place, "backup", operation, progress)) as announcer:
+        with closing(Announcer(place, "backup", operation, report)) as announcer:
             announcer.started(region, region)
             try:
                 manifest = create_backup(
-                    source, store, keys, key_id=key_id, progress=announcer.step
+                    source, store, keys, key_id=key_id, report=announcer.report
                 )
                 if check:
-                    verify(store, keys, region, manifest.backup_id, "decode", announcer.step)
+                    verify(store, keys, region, manifest.backup_id, "decode", announcer.report)
             except EverlodeError:
                 announcer.ended(
                     BackupEnded(

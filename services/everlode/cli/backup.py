@@ -14,6 +14,7 @@ from everlode.adapters.s3 import S3Store
 from everlode.backup.keys import DEFAULT_KEY, KeyRing
 from everlode.errors import ConfigError, IntegrityError
 from everlode.settings.endpoints import Endpoints
+from everlode.telemetry.sink import to_stream
 from everlode.topics import Topology
 
 app = typer.Typer(
@@ -116,7 +117,7 @@ def create(
     place = open_place(folder, keys, bucket)
     manifest = back_up(
         region, place.endpoints, place.topology, place.store, place.keys,
-        key_id=key_id, check=verify, progress=say,
+        key_id=key_id, check=verify, report=to_stream(""),
     )  # fmt: skip
     if as_json:
         out(manifest.model_dump(mode="json"))
@@ -142,7 +143,7 @@ def list_(
 
     Example: everlode backup list --region eu --all
     """
-    from everlode.backup.create import list_backups
+    from everlode.backup.stored import list_backups
     from everlode.backup.verify import signed_manifest
 
     place = open_place(folder, keys, bucket)
@@ -235,7 +236,7 @@ def verify(
     from everlode.backup.verify import verify as check
 
     place = open_place(folder, keys, bucket)
-    found = check(place.store, place.keys, region, backup_id, level, say)
+    found = check(place.store, place.keys, region, backup_id, level, to_stream(""))
     if as_json:
         out({"backup_id": found.manifest.backup_id, "level": found.level, "verified": True,
              "objects": found.objects, "records": found.records})  # fmt: skip

@@ -7,8 +7,9 @@ from typing import Annotated, Any
 
 import typer
 
-from everlode.cli.backup import Bucket, Dir, Json, Keys, open_place, out, say
+from everlode.cli.backup import Bucket, Dir, Json, Keys, open_place, out
 from everlode.recovery.plan import RecoveryPlan, load_plan, stages
+from everlode.telemetry.sink import to_stream
 
 app = typer.Typer(
     add_completion=False,
@@ -48,7 +49,7 @@ def plan_(
 
     Example: everlode recover plan plan.yaml
     """
-    from everlode.backup.create import age_ms
+    from everlode.backup.stored import age_ms
     from everlode.backup.verify import signed_manifest
 
     wanted = _plan(path, region)
@@ -97,7 +98,13 @@ def run_(
     place = open_place(folder, keys, bucket)
     work = staging or place.folder / "recovery" / wanted.target_region
     result = recover(
-        wanted, place.endpoints, place.topology, place.store, place.keys, work, progress=say
+        wanted,
+        place.endpoints,
+        place.topology,
+        place.store,
+        place.keys,
+        work,
+        report=to_stream(""),
     )
     value: dict[str, Any] = report_dict(result)
     if as_json:

@@ -300,7 +300,12 @@ class Demo:
             self._say("backup", line)
 
         manifest = back_up(
-            "eu", endpoints, self._topology, self._store(endpoints), keys, progress=progress
+            "eu",
+            endpoints,
+            self._topology,
+            self._store(endpoints),
+            keys,
+            report=lambda entry: progress(entry.text),
         )
         self.times["backup_s"] = time.monotonic() - began
         records = sum(o.records for o in manifest.objects)
@@ -333,7 +338,7 @@ class Demo:
         keys = KeyRing(self.root / "keys")
         result = recover(
             plan, endpoints, self._topology, self._store(endpoints), keys,
-            self.root / "recovery", progress=progress,
+            self.root / "recovery", report=lambda entry: progress(entry.text),
         )  # fmt: skip
         self.fleet.start_projector("eu")
         self.times["recovery_s"] = time.monotonic() - began

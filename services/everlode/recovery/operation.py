@@ -6,7 +6,7 @@ import fcntl
 import json
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from functools import partial
@@ -21,6 +21,7 @@ from everlode.log.announcer import Announcer
 from everlode.recovery.plan import RecoveryPlan
 from everlode.recovery.run import ComponentResult, Recovery, RecoveryResult, Target
 from everlode.settings.endpoints import Endpoints, RegionEndpoints
+from everlode.telemetry.sink import Sink, silent
 from everlode.topics import Topology
 
 NAMED = 1000
@@ -51,11 +52,9 @@ def _instant(ms: int) -> datetime:
 
 
 @contextmanager
-def _announced(
-    recovery: Recovery, place: RegionEndpoints, progress: Callable[[str], None]
-) -> Iterator[Announcer]:
+def _announced(recovery: Recovery, place: RegionEndpoints, report: Sink) -> Iterator[Announcer]:
     """A recovery that fails says so, and how far it came."""
-    with closing(Announcer(place, "recovery", recovery.recovery_id, progress)) as announcer:
+    with closing(Announcer(place, "recovery", recovery.recovery_id, report)) as announcer:
         try:
             yield announcer
         except EverlodeError:
@@ -102,7 +101,7 @@ def recover(
     keys: KeyRing,
     work: Path,
     *,
-    progress: Callable[[str], None] = lambda _: None,
+    report: Sink = silent,
 ) -> RecoveryResult:
     """Run the plan, or resume a run whose journal is in `work`; a finished journal is put aside.
 
@@ -121,11 +120,11 @@ def recover(
             place.postgres_conninfo(), topology, work / "run",
         )  # fmt: skip
         recovery = Recovery(plan, target, store, keys)
-        with closing(recovery.journal), _announced(recovery, place, progress) as announcer:
+        with closing(recovery.journal), _announced(recovery, place, report) as announcer:
             announcer.started(region, plan.disaster_type)
-            result = recovery.run(announcer.step, partial(_component_ended, announcer))
+            result = recovery.run(announcer.report, partial(_component_ended, announcer))
             _ended(announcer, result)
-        report = json.dumps(report_dict(result), indent=2, sort_keys=True)
-        (work / f"{result.recovery_id}.json").write_text(report + "\n")
+        text = json.dumps(report_dict(result), indent=2, sort_keys=True)
+        (work / f"{result.recovery_id}.json").write_text(text + "\n")
         os.replace(work / "run", work / result.recovery_id)
         return result

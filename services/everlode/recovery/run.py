@@ -34,6 +34,9 @@ from everlode.recovery.gates import active_tasks, gate_component
 from everlode.recovery.journal import RecoveryJournal
 from everlode.recovery.plan import PRIORITIES, STATES_OF, RecoveryPlan
 from everlode.recovery.stages import Replayed, Stages, Target
+from everlode.telemetry.entries import StepEnded
+from everlode.telemetry.pace import Pace
+from everlode.telemetry.sink import Sink, silent
 from everlode.topics import state_topics
 
 
@@ -82,7 +85,7 @@ class Recovery:
         """
         self._plan, self._target = plan, target
         self._store, self._keys = store, keys
-        self._progress: Callable[[str], None] = lambda _: None
+        self._report: Sink = silent
         target.staging.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.journal = RecoveryJournal(target.staging / "journal.jsonl")
         began = self.journal.done.get("started")
@@ -110,17 +113,17 @@ class Recovery:
 
     def run(
         self,
-        progress: Callable[[str], None] = lambda _: None,
+        report: Sink = silent,
         ended: Callable[[ComponentResult], None] = lambda _: None,
     ) -> RecoveryResult:
         """Run, or resume, to the end.
 
-        `progress` gets one line a step, `ended` each component once its gate has been asked; a
+        `report` gets each step, `ended` each component once its gate has been asked; a
         resumed run gives those that had passed again. Raises: IntegrityError, WrongKey, NotFound:
         before anything has changed. Unavailable: a part does not answer, or no room; run again to
         resume.
         """
-        self._progress = progress
+        self._report = report
         manifest = self._fetch()
         generation = self._generation(manifest)
         results: list[ComponentResult] = []
@@ -138,7 +141,7 @@ class Recovery:
             self._decide(generation)
             db.switch()
             self.journal.note("switched", generation=generation)
-            self._progress(f"switch: generation {generation} is current")
+            self._report(StepEnded("switch", f"generation {generation}", "is current"))
         db.close()
         over = self.journal.done.get("ended") or self.journal.note(
             "ended", held=held, health_ppm=health
@@ -163,9 +166,11 @@ class Recovery:
         wanted = done["backup_id"] if done else self._plan.backup
         manifest = signed_manifest(self._store, self._keys, self._target.region, wanted)
         self._require_room(sum(o.plain_bytes + o.cipher_bytes for o in manifest.objects))
+        pace = Pace(self._report, "fetch", len(manifest.objects), "objects")
         for entry in manifest.objects:
             plain = self._target.staging / f"{entry.component}-{entry.partition}.plain"
             if done and is_whole(plain, entry.plain_sha256):
+                pace.more()
                 continue
             try:
                 fetch(self._store, self._keys, entry, self._target.staging)
@@ -175,7 +180,8 @@ class Recovery:
                     code="no_room",
                     hint="make room or name another folder with --staging, then run again",
                 ) from None
-            self._progress(f"fetch: {entry.key}, {entry.records} records")
+            self._report(StepEnded("fetch", entry.key, f"{entry.records} records"))
+            pace.more()
         if not done:
             self.journal.note("fetched", backup_id=manifest.backup_id)
         return manifest
@@ -210,7 +216,7 @@ class Recovery:
         db.create()
         db.close()
         self.journal.note("generation", generation=generation)
-        self._progress(f"generation: {generation} is made")
+        self._report(StepEnded("generation", str(generation), "is made"))
         return generation
 
     def _require_newest(self, generation: int) -> None:
@@ -265,10 +271,8 @@ class Recovery:
         if result.success:
             self.journal.note(step, **result._asdict())
         verdict = "passed" if result.success else f"failed: {'; '.join(reasons)}"
-        self._progress(
-            f"{component}: {restored} restored, {tail.folded} replayed"
-            f" in {result.recovery_time_ms} ms, gate {verdict}"
-        )
+        detail = f"{restored} restored, {tail.folded} replayed in {result.recovery_time_ms} ms"
+        self._report(StepEnded("gate", component, f"{detail}; {verdict}"))
         return result
 
     def _restored(self, states: str, work: Stages) -> int:
@@ -276,7 +280,7 @@ class Recovery:
         done = self.journal.done.get(step)
         if done is None:
             done = self.journal.note(step, records=work.restore(states))
-            self._progress(f"restore: {states}, {done['records']} records")
+            self._report(StepEnded("restore", states, f"{done['records']} records"))
         return int(done["records"])
 
     def _replayed(self, states: str, work: Stages) -> Replayed:
@@ -287,7 +291,7 @@ class Recovery:
             found.folded += before["folded"]
             found.lost_ms = max(found.lost_ms, before["lost_ms"])
         self.journal.note(f"replayed-{states}", folded=found.folded, lost_ms=found.lost_ms)
-        self._progress(f"replay: {states}, {found.folded} facts")
+        self._report(StepEnded("replay", states, f"{found.folded} facts"))
         return found
 
     # -- 5. switch ---------------------------------------------------------------------------
