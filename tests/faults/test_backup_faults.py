@@ -23,15 +23,17 @@ from everlode.log import learn
 from everlode.projection.tables import COMPONENTS
 from everlode.recovery.journal import RecoveryJournal
 from everlode.recovery.operation import recover
-from everlode.recovery.plan import RecoveryPlan
-from everlode.recovery.run import RecoveryResult
+from everlode.recovery.planner import RecoveryResult
+from everlode.recovery.request import RecoveryRequest
 from tests.support.facts.poison import BYTES, KEYS, append, spoil
 from tests.support.processes.disks import small_disk
 from tests.support.world.backed import TOPOLOGY, Backed, story
 
 pytestmark = pytest.mark.timeout(280)
 FACTS = story(seed=2, tasks=30)
-PLAN = RecoveryPlan(plan_name="recover-eu", disaster_type="database-corruption", target_region="eu")
+PLAN = RecoveryRequest(
+    plan_name="recover-eu", disaster_type="database-corruption", target_region="eu"
+)
 
 
 @pytest.fixture(scope="module")

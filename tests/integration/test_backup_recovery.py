@@ -33,8 +33,8 @@ from everlode.projection.tables import COMPONENTS
 from everlode.projector.bulk import catch_up
 from everlode.projector.worker import Home, Outside, PartitionWorker
 from everlode.recovery.operation import recover
-from everlode.recovery.plan import RecoveryPlan
-from everlode.recovery.run import RecoveryResult
+from everlode.recovery.planner import RecoveryResult
+from everlode.recovery.request import RecoveryRequest
 from everlode.state.dispatch import evolve_fact
 from everlode.topics import fact_topics, state_topics
 from everlode.topics.names import state_topic
@@ -43,7 +43,7 @@ from tests.support.facts.whole_topic import records
 from tests.support.world.backed import STORY_EPOCHS, STORY_SCOPE, TOPOLOGY, Backed, Rows, story
 
 pytestmark = pytest.mark.timeout(280)
-PLAN = RecoveryPlan(plan_name="test", disaster_type="database-corruption", target_region="eu")
+PLAN = RecoveryRequest(plan_name="test", disaster_type="database-corruption", target_region="eu")
 FACTS = story(seed=1, tasks=40)
 LATE = "tasks/late"
 """A scope of its own."""
@@ -62,7 +62,7 @@ def backup(region: Backed) -> Manifest:
     return back_up("eu", region.endpoints, TOPOLOGY, region.store, region.keys)
 
 
-def recovered(region: Backed, work: Path, plan: RecoveryPlan = PLAN) -> RecoveryResult:
+def recovered(region: Backed, work: Path, plan: RecoveryRequest = PLAN) -> RecoveryResult:
     return recover(plan, region.endpoints, TOPOLOGY, region.store, region.keys, work)
 
 

@@ -8,7 +8,8 @@ from typing import Annotated, Any
 import typer
 
 from everlode.cli.backup import Bucket, Dir, Json, Keys, open_place, out
-from everlode.recovery.plan import RecoveryPlan, load_plan, stages
+from everlode.recovery.planner import stages
+from everlode.recovery.request import RecoveryRequest, load_request
 from everlode.telemetry.sink import to_stream
 
 app = typer.Typer(
@@ -28,10 +29,10 @@ def _root() -> None:
     """Recovery."""
 
 
-def _plan(path: Path | None, region: str) -> RecoveryPlan:
+def _plan(path: Path | None, region: str) -> RecoveryRequest:
     if path is not None:
-        return load_plan(path)
-    return RecoveryPlan(
+        return load_request(path)
+    return RecoveryRequest(
         plan_name=f"recover-{region}", disaster_type="database-corruption", target_region=region
     )
 

@@ -33,8 +33,8 @@ from everlode.fleet.levels import await_leaders, await_level, await_projectors
 from everlode.fleet.meter import proportional
 from everlode.proof.prove import prove
 from everlode.recovery.operation import recover
-from everlode.recovery.plan import RecoveryPlan
-from everlode.recovery.run import RecoveryResult
+from everlode.recovery.planner import RecoveryResult
+from everlode.recovery.request import RecoveryRequest
 from everlode.settings.endpoints import Endpoints
 from everlode.stack.native.stack import NativeStack
 from everlode.topics import state_topics
@@ -326,7 +326,7 @@ class Demo:
     def _recover(self, endpoints: Endpoints) -> RecoveryResult:
         began = time.monotonic()
         self._stack.restart("eu/postgres")
-        plan = RecoveryPlan(
+        plan = RecoveryRequest(
             plan_name="demo", disaster_type="database-corruption", target_region="eu"
         )
 

@@ -18,8 +18,9 @@ from everlode.backup.keys import KeyRing
 from everlode.errors import ConfigError, EverlodeError, Locked
 from everlode.events.recovery import ComponentRecoveryEnded, RecoveryEnded
 from everlode.log.announcer import Announcer
-from everlode.recovery.plan import RecoveryPlan
-from everlode.recovery.run import ComponentResult, Recovery, RecoveryResult, Target
+from everlode.recovery.planner import ComponentResult, RecoveryResult
+from everlode.recovery.request import RecoveryRequest, Target
+from everlode.recovery.run import Recovery
 from everlode.settings.endpoints import Endpoints, RegionEndpoints
 from everlode.telemetry.sink import Sink, silent
 from everlode.topics import Topology
@@ -94,7 +95,7 @@ def _ended(announcer: Announcer, result: RecoveryResult) -> None:
 
 
 def recover(
-    plan: RecoveryPlan,
+    request: RecoveryRequest,
     endpoints: Endpoints,
     topology: Topology,
     store: ObjectStore,
@@ -103,12 +104,12 @@ def recover(
     *,
     report: Sink = silent,
 ) -> RecoveryResult:
-    """Run the plan, or resume a run whose journal is in `work`; a finished journal is put aside.
+    """Run the request, or resume a run whose journal is in `work`; a finished journal is put aside.
 
     Raises: ConfigError: no such region. Locked. NotFound; IntegrityError; WrongKey: nothing has
     changed. Unavailable: run it again to resume.
     """
-    region = plan.target_region
+    region = request.target_region
     if region not in endpoints.regions:
         raise ConfigError(f"region {region!r}", hint=f"there are: {', '.join(endpoints.regions)}")
     if endpoints.control_bootstrap is None:
@@ -119,9 +120,9 @@ def recover(
             region, place.origin, place.kafka_bootstrap, endpoints.control_bootstrap,
             place.postgres_conninfo(), topology, work / "run",
         )  # fmt: skip
-        recovery = Recovery(plan, target, store, keys)
+        recovery = Recovery(request, target, store, keys)
         with closing(recovery.journal), _announced(recovery, place, report) as announcer:
-            announcer.started(region, plan.disaster_type)
+            announcer.started(region, request.disaster_type)
             result = recovery.run(announcer.report, partial(_component_ended, announcer))
             _ended(announcer, result)
         text = json.dumps(report_dict(result), indent=2, sort_keys=True)
