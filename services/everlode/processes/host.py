@@ -7,7 +7,6 @@ import sys
 import threading
 from types import FrameType
 
-from everlode.errors import ConfigError
 from everlode.membership.agent import Identity, NodeAgent
 from everlode.settings.endpoints import Endpoints, RegionEndpoints
 from everlode.settings.environment import Settings
@@ -49,9 +48,4 @@ def agent_of(
 
 def place_of(endpoints: Endpoints, region: str) -> RegionEndpoints:
     """Where a region's parts listen. Raises: ConfigError: it is not in the endpoints."""
-    if region not in endpoints.regions:
-        raise ConfigError(
-            f"region {region!r} is not in the endpoints",
-            hint=f"there are: {', '.join(endpoints.regions)}",
-        )
-    return endpoints.regions[region]
+    return endpoints.region(region)

@@ -15,7 +15,7 @@ from typing import Any
 
 from everlode.adapters.s3 import ObjectStore
 from everlode.backup.keys import KeyRing
-from everlode.errors import ConfigError, EverlodeError, Locked
+from everlode.errors import EverlodeError, Locked
 from everlode.events.recovery import ComponentRecoveryEnded, RecoveryEnded
 from everlode.log.announcer import Announcer
 from everlode.recovery.planner import ComponentResult, RecoveryResult
@@ -106,18 +106,14 @@ def recover(
 ) -> RecoveryResult:
     """Run the request, or resume a run whose journal is in `work`; a finished journal is put aside.
 
-    Raises: ConfigError: no such region. Locked. NotFound; IntegrityError; WrongKey: nothing has
-    changed. Unavailable: run it again to resume.
+    Raises: ConfigError: no such region, no control cluster. Locked. NotFound; IntegrityError;
+    WrongKey: nothing has changed. Unavailable: run it again to resume.
     """
     region = request.target_region
-    if region not in endpoints.regions:
-        raise ConfigError(f"region {region!r}", hint=f"there are: {', '.join(endpoints.regions)}")
-    if endpoints.control_bootstrap is None:
-        raise ConfigError("endpoints: there is no control cluster", hint="start a whole stack")
-    place = endpoints.regions[region]
+    place, control = endpoints.region(region), endpoints.control()
     with _alone(work, region):
         target = Target(
-            region, place.origin, place.kafka_bootstrap, endpoints.control_bootstrap,
+            region, place.origin, place.kafka_bootstrap, control,
             place.postgres_conninfo(), topology, work / "run",
         )  # fmt: skip
         recovery = Recovery(request, target, store, keys)
