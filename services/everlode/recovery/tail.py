@@ -4,7 +4,7 @@ Offsets are valid in one cluster only, so the tail's beginning is looked for by 
 time before the cut on, and from the log's start when that is not long enough:
 
     cut: eu.1.tasks/0 up to seq 7      log from T - margin:  6   7   8   9
-                                                                   ^ the tail begins
+                                                                     ^ the tail begins
 
 Invariants: a gap in `seq` is named and counted, never passed over, also when a run before found
 it; a replay resumes from where PostgreSQL stands. Shell.
