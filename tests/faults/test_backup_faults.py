@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,8 +14,8 @@ import pytest
 from everlode.adapters.postgres_read import current_generation
 from everlode.avro.codec import encode_fact
 from everlode.backup.container import read
-from everlode.backup.create import list_backups
 from everlode.backup.operation import back_up
+from everlode.backup.stored import list_backups
 from everlode.backup.verify import fetch, verify
 from everlode.errors import Precondition, Unavailable
 from everlode.events.catalogue import FACT_COMPONENTS
@@ -22,15 +23,17 @@ from everlode.log import learn
 from everlode.projection.tables import COMPONENTS
 from everlode.recovery.journal import RecoveryJournal
 from everlode.recovery.operation import recover
-from everlode.recovery.plan import RecoveryPlan
-from everlode.recovery.run import RecoveryResult
+from everlode.recovery.planner import RecoveryResult
+from everlode.recovery.request import RecoveryRequest
 from tests.support.facts.poison import BYTES, KEYS, append, spoil
 from tests.support.processes.disks import small_disk
 from tests.support.world.backed import TOPOLOGY, Backed, story
 
 pytestmark = pytest.mark.timeout(280)
 FACTS = story(seed=2, tasks=30)
-PLAN = RecoveryPlan(plan_name="recover-eu", disaster_type="database-corruption", target_region="eu")
+PLAN = RecoveryRequest(
+    plan_name="recover-eu", disaster_type="database-corruption", target_region="eu"
+)
 
 
 @pytest.fixture(scope="module")
@@ -51,22 +54,24 @@ def start(region: Backed, *arguments: str) -> subprocess.Popen[str]:
     )  # fmt: skip
 
 
-def killed_at(process: subprocess.Popen[str], line: str) -> None:
-    """SIGKILL once the process has said `line`; a fault that did not bite fails."""
+def killed_at(process: subprocess.Popen[str], step: str, subject: str = "") -> None:
+    """SIGKILL once the process reports this step's end; a fault that did not bite fails."""
     assert process.stderr is not None
-    said = []
-    for found in process.stderr:
-        said.append(found)
-        if found.startswith(line):
+    reported = []
+    for line in process.stderr:
+        reported.append(line)
+        entry = json.loads(line) if line.startswith("{") else {}
+        ended = entry.get("entry") == "StepEnded" and entry["step"] == step
+        if ended and subject in ("", entry["subject"]):
             process.kill()
             break
     process.stderr.close()
-    assert process.wait(60) == -9, said
+    assert process.wait(60) == -9, reported
 
 
 def test_backup_that_is_killed_is_none_and_the_next_one_goes_on(region: Backed) -> None:
     before = [b for b, done in list_backups(region.store, "eu") if done]
-    killed_at(start(region, "backup", "create"), "rewards/0")
+    killed_at(start(region, "backup", "create"), "seal", "rewards/0")
     left = [b for b, done in list_backups(region.store, "eu") if not done]
     assert len(left) == 1
     assert [b for b, done in list_backups(region.store, "eu") if done] == before
@@ -82,9 +87,11 @@ def test_recovery_that_is_killed_again_and_again_ends_right(region: Backed, tmp_
     expected = region.rows()
     region.disaster()
     work = tmp_path / "work"
-    for moment in ("fetch:", "generation:", "restore: tasks", "replay: validations", "switch:"):
+    moments = [("fetch",), ("generation",), ("restore", "tasks"), ("replay", "validations"),
+               ("switch",)]  # fmt: skip
+    for moment in moments:
         arguments = ("recover", "run", "--region", "eu", "--staging", str(work))
-        killed_at(start(region, *arguments), moment)
+        killed_at(start(region, *arguments), *moment)
     result = recover(PLAN, region.endpoints, TOPOLOGY, region.store, region.keys, work)
     assert (result.held, result.lost_event_ids) == (False, ())
     assert current_generation(region.conninfo) == result.generation
@@ -97,7 +104,7 @@ def test_recovery_that_another_has_overtaken_is_refused(region: Backed, tmp_path
     region.create()
     first = tmp_path / "first"
     arguments = ("recover", "run", "--region", "eu", "--staging", str(first))
-    killed_at(start(region, *arguments), "replay: tasks")
+    killed_at(start(region, *arguments), "replay", "tasks")
     other = recover(
         PLAN, region.endpoints, TOPOLOGY, region.store, region.keys, tmp_path / "second"
     )

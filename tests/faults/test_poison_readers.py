@@ -16,7 +16,7 @@ import pytest
 
 from everlode.avro import schemas
 from everlode.avro.codec import Codec, encode_answer, encode_fact, encode_state
-from everlode.backup.cut import CutReader
+from everlode.backup.gather import Gatherer
 from everlode.errors import ContractError, IntegrityError
 from everlode.events.base import CommandAnswered, Evidence, Fact
 from everlode.events.catalogue import FACT_COMPONENTS, STATE_COMPONENTS
@@ -172,7 +172,7 @@ def test_damage_in_a_state_topic_is_refused_by_the_backup(
         for name in STATE_COMPONENTS:
             append(broker, state_topic(1, name), [])
         append(broker, topic, [(b"a", value), (b"a", value), bad])
-        reader = CutReader(broker, Rows(), ["eu.1.tasks"])  # type: ignore[arg-type]
+        reader = Gatherer(broker, Rows(), ["eu.1.tasks"], Codec())  # type: ignore[arg-type]
         with pytest.raises(IntegrityError) as caught:
             reader.partition(0)
     assert caught.value.code == code

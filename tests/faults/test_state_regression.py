@@ -21,14 +21,14 @@ from everlode.events.base import Fact
 from everlode.projection.tables import COMPONENTS
 from everlode.proof.recount import LoggedEvent, differing, recount
 from everlode.recovery.operation import recover
-from everlode.recovery.plan import RecoveryPlan
+from everlode.recovery.request import RecoveryRequest
 from everlode.topics.names import state_topic
 from tests.support.facts.whole_topic import records
 from tests.support.world.backed import TOPOLOGY, Backed, story
 from tests.support.world.region import Node, until
 
 pytestmark = pytest.mark.timeout(280)
-PLAN = RecoveryPlan(plan_name="test", disaster_type="database-corruption", target_region="eu")
+PLAN = RecoveryRequest(plan_name="test", disaster_type="database-corruption", target_region="eu")
 
 
 class Watched(Backed):

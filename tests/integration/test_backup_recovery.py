@@ -19,10 +19,12 @@ from everlode.adapters.postgres_read import current_generation
 from everlode.avro.codec import encode_fact, encode_state
 from everlode.backup import create, cut
 from everlode.backup.container import DELETED, PARKED, read
-from everlode.backup.create import list_backups
+from everlode.backup.gather import Gatherer
+from everlode.backup.heads import Heads
 from everlode.backup.keys import KeyRing
 from everlode.backup.manifest import Manifest
 from everlode.backup.operation import back_up, holder_is_gone, leased
+from everlode.backup.stored import latest, list_backups
 from everlode.backup.verify import fetch, verify
 from everlode.cli.main import run as cli
 from everlode.errors import IntegrityError, Locked, NotFound, Unavailable
@@ -32,8 +34,8 @@ from everlode.projection.tables import COMPONENTS
 from everlode.projector.bulk import catch_up
 from everlode.projector.worker import Home, Outside, PartitionWorker
 from everlode.recovery.operation import recover
-from everlode.recovery.plan import RecoveryPlan
-from everlode.recovery.run import RecoveryResult
+from everlode.recovery.planner import RecoveryResult
+from everlode.recovery.request import RecoveryRequest
 from everlode.state.dispatch import evolve_fact
 from everlode.topics import fact_topics, state_topics
 from everlode.topics.names import state_topic
@@ -42,7 +44,7 @@ from tests.support.facts.whole_topic import records
 from tests.support.world.backed import STORY_EPOCHS, STORY_SCOPE, TOPOLOGY, Backed, Rows, story
 
 pytestmark = pytest.mark.timeout(280)
-PLAN = RecoveryPlan(plan_name="test", disaster_type="database-corruption", target_region="eu")
+PLAN = RecoveryRequest(plan_name="test", disaster_type="database-corruption", target_region="eu")
 FACTS = story(seed=1, tasks=40)
 LATE = "tasks/late"
 """A scope of its own."""
@@ -61,7 +63,7 @@ def backup(region: Backed) -> Manifest:
     return back_up("eu", region.endpoints, TOPOLOGY, region.store, region.keys)
 
 
-def recovered(region: Backed, work: Path, plan: RecoveryPlan = PLAN) -> RecoveryResult:
+def recovered(region: Backed, work: Path, plan: RecoveryRequest = PLAN) -> RecoveryResult:
     return recover(plan, region.endpoints, TOPOLOGY, region.store, region.keys, work)
 
 
@@ -251,17 +253,17 @@ def test_states_that_were_on_their_way_are_in_the_backup(
     with monkeypatch.context() as patched:
         patched.setattr(Writer, "write", lambda *_: [])
         region.project()
-    reads = cut.CutReader._states
+    reads = Gatherer._heads
 
-    def read(reader: cut.CutReader, partition: int) -> cut.Found:
-        found = reads(reader, partition)
+    def read(gatherer: Gatherer, partition: int) -> Heads:
+        found = reads(gatherer, partition)
         if goes_on:
             region.project()  # publishes what was left
             region.write([])
             region.project()  # and notes it
         return found
 
-    monkeypatch.setattr(cut.CutReader, "_states", read)
+    monkeypatch.setattr(Gatherer, "_heads", read)
     manifest = region.create()
     upto = {(p.topic, p.partition): p.seq for p in manifest.positions}
     within = [upto[f"eu.1.{c}", p] >= f.envelope.seq for c, f, p in region.written]
@@ -340,7 +342,7 @@ def test_last_backup_is_the_latest_though_the_clock_went_back(
     before = region.create()
     monkeypatch.setattr(create, "_now_ms", lambda: 1_000)
     last = region.create()
-    assert (last.parent_id, create.latest(region.store, "eu")) == (before.backup_id, last)
+    assert (last.parent_id, latest(region.store, "eu")) == (before.backup_id, last)
 
 
 def test_state_topic_that_went_back_is_refused_by_the_backup(region: Backed) -> None:

@@ -11,8 +11,8 @@ import pytest
 
 from everlode.avro import schemas
 from everlode.avro.codec import MARKER, Codec, encode_state, state_dict
-from everlode.backup.cut import Found, choose, newest
-from everlode.backup.noted import Applied
+from everlode.backup.cut import Applied, choose
+from everlode.backup.heads import Heads, newest
 from everlode.errors import ContractError, IntegrityError, Precondition
 from everlode.events.stamp import stamp_at
 from everlode.events.states import RewardState
@@ -31,17 +31,15 @@ def reward(key: str, version: int, stamp: int, epoch: int = 1) -> RewardState:
     )  # fmt: skip
 
 
-def kept(stamp: int, *records: RewardState | str) -> Found:
+def kept(stamp: int, *records: RewardState | str) -> Heads:
     """`records`: states in the topic's order; a key alone is a tombstone."""
-    found = Found({}, {})
     read = [
         (n, r, None)
         if isinstance(r, str)
         else (n, r.key, CODEC.state_head("rewards", encode_state(r)))
         for n, r in enumerate(records)
     ]
-    newest("rewards", read, stamp, "state.g1.rewards/0", found, CODEC.decode_state)
-    return found
+    return newest("rewards", read, stamp, "state.g1.rewards/0", CODEC.decode_state)
 
 
 def test_stamp_is_the_smallest_of_the_live_partitions() -> None:
@@ -112,10 +110,9 @@ def test_head_of_a_state_is_read_without_the_rest_and_what_is_kept_is_decoded() 
         for n, d in enumerate((cut, encode_state(reward("a", 4, 9, 2))))
     ]
     with pytest.raises(IntegrityError, match="x/0@0: RewardState") as caught:
-        newest("rewards", passed[:1], 9, "x/0", Found({}, {}), CODEC.decode_state)
+        newest("rewards", passed[:1], 9, "x/0", CODEC.decode_state)
     assert caught.value.code == "foreign_record"
-    found = Found({}, {})
-    newest("rewards", passed, 9, "x/0", found, CODEC.decode_state)
+    found = newest("rewards", passed, 9, "x/0", CODEC.decode_state)
     assert found.states["rewards", "a"].version == 4
 
 

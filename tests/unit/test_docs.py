@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from benchmarks._document import DOCUMENT, document
 from everlode.avro import schemas
 from everlode.backup.manifest import Manifest
-from everlode.recovery.plan import RecoveryPlan
+from everlode.recovery.request import RecoveryRequest
 from everlode.topics.partition import murmur2, partition_of
 
 ROOT = Path(__file__).parents[2]
@@ -87,7 +87,7 @@ def test_benchmarks_document_is_made_from_the_results() -> None:
     assert DOCUMENT.read_text() == document(), "run: python -m benchmarks._document"
 
 
-@pytest.mark.parametrize("model", [Manifest, RecoveryPlan])
+@pytest.mark.parametrize("model", [Manifest, RecoveryRequest])
 def test_format_names_every_field_of_manifest_and_plan(model: type[BaseModel]) -> None:
     section = FORMAT.partition("## Backups")[2].partition("\n## ")[0]
     cells = re.findall(r"^\| (`.+?`) \|", section, re.M)

@@ -8,7 +8,8 @@ import pytest
 
 from everlode.errors import ConfigError, IntegrityError
 from everlode.recovery.journal import RecoveryJournal
-from everlode.recovery.plan import PRIORITIES, RecoveryPlan, load_plan, stages
+from everlode.recovery.planner import PRIORITIES, stages
+from everlode.recovery.request import RecoveryRequest, load_request
 from tests.unit.test_backup_manifest import ENTRY, manifest
 
 GOOD = {
@@ -26,8 +27,8 @@ def written(tmp_path: Path, text: str) -> Path:
 
 def test_plan_is_read_with_its_defaults(tmp_path: Path) -> None:
     text = "".join(f"{k}: {v}\n" for k, v in GOOD.items())
-    plan = load_plan(written(tmp_path, text))
-    assert plan == RecoveryPlan.model_validate(GOOD)
+    plan = load_request(written(tmp_path, text))
+    assert plan == RecoveryRequest.model_validate(GOOD)
     assert plan.max_acceptable_data_loss_s == 0
     assert plan.health_gate_ppm == 800_000
 
@@ -47,19 +48,19 @@ def test_plan_is_read_with_its_defaults(tmp_path: Path) -> None:
 def test_wrong_setting_is_named(tmp_path: Path, change: dict[str, object], named: str) -> None:
     text = "".join(f"{k}: {v}\n" for k, v in {**GOOD, **change}.items())
     with pytest.raises(ConfigError, match=named) as caught:
-        load_plan(written(tmp_path, text))
+        load_request(written(tmp_path, text))
     assert caught.value.exit_code == 2
 
 
 @pytest.mark.parametrize("text", ["", "- a\n- b\n", "a: [", "\t", "42"])
 def test_what_is_no_plan_is_a_configuration_error(tmp_path: Path, text: str) -> None:
     with pytest.raises(ConfigError, match=r"plan\.yaml"):
-        load_plan(written(tmp_path, text))
+        load_request(written(tmp_path, text))
 
 
 def test_missing_plan_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"none\.yaml"):
-        load_plan(tmp_path / "none.yaml")
+        load_request(tmp_path / "none.yaml")
 
 
 def test_stages_are_in_order_of_priority_with_what_they_restore() -> None:

@@ -83,10 +83,10 @@ def test_model_and_schema_agree_field_by_field(name: str) -> None:
         assert field["type"] == avro_type(info.annotation), field["name"]
         nullable = isinstance(field["type"], list)
         default = field.get("default", "none")
-        assert default in ((None,) if nullable else ("none", [])), f"{field['name']}: {default}"
+        assert default in ((None,) if nullable else ("none", [], "")), f"{field['name']}: {default}"
         assert (default == "none") == info.is_required(), field["name"]
         if default != "none":
-            assert info.default == (None if nullable else ())
+            assert info.default == (() if default == [] else default), field["name"]
 
 
 @pytest.mark.parametrize("name", sorted(TUPLES))

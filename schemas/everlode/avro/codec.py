@@ -21,6 +21,7 @@ from pydantic import ValidationError
 
 from everlode.avro import resolution, schemas
 from everlode.avro.building import Build, builder
+from everlode.avro.upcasts import UPCASTS
 from everlode.errors import ContractError
 from everlode.events import states
 from everlode.events.base import (
@@ -308,6 +309,8 @@ class Codec:
         value, end = _values(entry.name, data, entry.writer, entry.reader)
         if end != len(data):
             raise ContractError(f"{entry.name}: bytes after its end", code="broken")
+        if entry.reader is not None and entry.name in UPCASTS:
+            UPCASTS[entry.name](value)
         return entry, value
 
     def decode_fact(self, data: bytes | None) -> Fact:

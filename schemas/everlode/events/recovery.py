@@ -16,6 +16,7 @@ from everlode.events.types import (
     OperationKind,
     Ppm,
     RecoveryAction,
+    StepName,
     StepOutcome,
     Text,
     ValidatorKind,
@@ -38,7 +39,8 @@ class OperationStep(Event):
 
     kind: OperationKind
     number: Count
-    step: Text
+    step: StepName
+    subject: Text = ""
     outcome: StepOutcome
     detail: Text
     duration_ms: Count

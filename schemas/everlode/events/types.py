@@ -103,6 +103,8 @@ StepName = Literal[
     "other",
 ]
 """Steps of operations: failover (decide to migrate), backup (cut to verify), recovery (fetch to
-switch). `other`: one that this build does not know, of a newer or an older writer."""
+switch). `other`: one that this build does not know, of a newer or an older writer. The schema's doc
+lists them, and a doc does not change under one fingerprint: a step is added together with a field,
+so that builds without it see another schema and read it as `other`, as avro/upcasts.py says."""
 StepOutcome = Literal["done", "skipped", "failed", "held"]
 AssignReason = Literal["bootstrap", "node-lost", "switchover", "forced"]

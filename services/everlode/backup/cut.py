@@ -1,43 +1,69 @@
 """The consistent cut: everything with a stamp up to T, of one region, without stopping anybody.
 
-T is the smallest stamp that the region's projector has applied over the live partitions. For each
-partition number: (1) read the state topics to their ends and keep, per key, the newest state with
-stamp ≤ T; (2) fold onto them the facts with stamp ≤ T that follow (the projector publishes only
-the newest state of a batch, so a state between two of a batch is in no state topic, and it writes
-rows first, so the states of its last batch may not be there yet). So the cut is
-exact: its states are the fold of every partition up to its `seq`. What PostgreSQL says of all this
-is read at one moment, before any topic: nothing may move from the one to the other unseen, and of
-a partition nothing counts that the projector had not applied then. Invariants: a state topic that
-goes back in (epoch, version) is an IntegrityError; a deleted key stays deleted. Memory: one
-partition number. `newest` and `choose` are pure; the rest is shell.
+Theory of operation. Stamps are of a hybrid logical clock: an effect has a higher stamp than its
+cause, and within a partition stamps rise with `seq`. So "all facts with stamp ≤ T" is a prefix of
+every partition, and closed under causes: nothing in it refers to a fact that is not. T is the
+smallest stamp that the projector has applied over the live partitions (barriers move the idle ones
+on), so every live partition has its whole prefix in the log, in rows, or on the way between.
+
+The states at T are in the state topics, but for three things. The projector publishes only the
+newest state of a batch; it writes rows first, so states of its last batch may not be there yet;
+and it goes on beyond T while we read. Hence heads, and the facts that follow them:
+
+    one key; its versions, each @ its stamp; v2 to v4 came in one batch       T = 40
+    log            v1@10   v2@20   v3@38 ┊ v4@45        facts
+    state topic    v1@10                 ┊ v4@45        v2, v3 were never published
+    heads          v1, and a jump: version 2 is looked for
+    cut            v1 + v2 + v3 = v3@38                 v4 is seen, and left out
+
+The protocol, as docs/format.md counts it; (1) is done once, (2) to (5) for each partition number:
+
+ 1. The moment (gather). What PostgreSQL says is read in one transaction, before any topic: where
+    the projector stands, fences, facts that wait, rows whose states may not be published. Nothing
+    may move from the one to the other unseen, and nothing counts that was not applied then. T.
+ 2. Heads (gather). The state topics to their ends: per key the newest state ≤ T. Deletions come
+    from rows: a tombstone has no version, and is compacted away.
+ 3. Facts (gather). From some time before T to the ends, sifted: within the cut are those ≤ T that
+    the projector had applied. Of the others it is noted that they were met.
+ 4. The cut (here). The facts within are folded onto the heads. When a version that is looked for
+    was not met, or a key has a gap, or a topic does not begin before T, the facts did not reach
+    back far enough: `TooShort`, and (3) again from further back, in the end from the log's start.
+ 5. Seal. Each object under a new random key, to the store.
+ 6. The manifest, signed, last.
+
+Facts that wait in the projector, behind a gap or for an epoch, are in no state: they are cut off
+by stamp like all others and kept as they are. An epoch that was opened after T is not yet in force.
+
+Invariants: the cut is the fold of every partition up to its `seq`; a deleted key stays deleted.
+Memory: one partition number. Pure.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import NamedTuple
 
-from everlode.adapters.kafka import Raw, Reader
-from everlode.adapters.postgres import Projection
-from everlode.avro.codec import Codec, StateHead
-from everlode.backup.noted import Applied, Waiting, noted
-from everlode.errors import ContractError, IntegrityError, Precondition
-from everlode.events.barriers import Barrier, EpochOpened
-from everlode.events.base import Envelope
-from everlode.events.catalogue import STATE_COMPONENTS
-from everlode.events.stamp import millis_of
-from everlode.events.states import State
+from everlode.backup.heads import Heads
+from everlode.errors import IntegrityError, Precondition
+from everlode.events.barriers import EpochOpened
 from everlode.projection.fold import UNKNOWN, Incoming, Key, Known, Outcome, PartitionFold, Prefix
-from everlode.topics.names import state_topic
-from everlode.topics.place import placed
 
 STALE_MS = 30_000
 """A partition further behind the newest than this is stale: T does not wait for it."""
 WINDOWS_MS = (5_000, 30_000, 600_000, 1 << 62)
 """How far before T the facts are read; further when that does not reach."""
-READ_S = 120.0
-NEW_GENERATION = "do not back this generation up: build a new one with everlode recover"
+Fence = tuple[str, str]
+"""(topic, scope)."""
+
+
+class Applied(NamedTuple):
+    """Where the projector stands in one partition of one topic; `seq` 0: before the first."""
+
+    topic: str
+    partition: int
+    seq: int
+    stamp: int
 
 
 class Chosen(NamedTuple):
@@ -47,28 +73,60 @@ class Chosen(NamedTuple):
     status: dict[tuple[str, int], str]
 
 
-class Found(NamedTuple):
-    """What the state topics of one partition number hold for the cut."""
+@dataclass(frozen=True, slots=True)
+class Gathered:
+    """What was gathered of one partition number, but for the facts."""
 
-    states: dict[Key, Known]
-    jumps: dict[Key, int]
-    """Keys that have versions which no state topic holds → the version looked for: the next state
-    is after T and not the next version, or the row is further, of a batch not yet published."""
+    partition: int
+    applied: Mapping[str, Applied]
+    """Each fact topic → where the projector stood at the moment."""
+    opened: Mapping[Fence, int]
+    """The epochs in force at the moment."""
+    parked: tuple[Incoming, ...]
+    """Facts that waited at the moment."""
+    unpublished: Mapping[Key, int]
+    """Key → version of a row whose state may not be in the state topics yet."""
+    unlawful: frozenset[str]
+    """Aggregates with a fact that the projector could not fold: their gaps are not ours."""
+    heads: Heads
+    deleted: Mapping[Key, Known]
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What the logs of one partition number hold from `back_ms` before T on."""
+
+    back_ms: int
+    within: tuple[Incoming, ...]
+    """In the cut: up to T, applied at the moment, and not waiting then; as in the log."""
+    begun: Mapping[str, tuple[int, int]]
+    """Topic → (`seq`, offset) before which the first fact within stands; absent: none was met."""
+    met: frozenset[tuple[Key, int]]
+    """Each (key, version) that does not wait, beyond the cut too."""
+    reopened: frozenset[Fence]
+    """Fences that were moved after T: what they were at T is in `within`, or not known."""
+
+
+@dataclass(frozen=True, slots=True)
 class PartitionCut:
     """The cut of one partition number."""
 
     partition: int
-    states: dict[Key, Known]
-    positions: dict[str, Prefix]
-    opened: dict[tuple[str, str], int] = field(default_factory=dict)
-    parked: list[Waiting] = field(default_factory=list)
+    states: Mapping[Key, Known]
+    """State None: deleted."""
+    positions: Mapping[str, Prefix]
+    opened: Mapping[Fence, int]
+    parked: tuple[Incoming, ...]
+
+
+class TooShort(NamedTuple):
+    """The facts have to be read from `back_ms` before T on."""
+
+    back_ms: int
 
 
 def choose(applied: Iterable[Applied]) -> Chosen:
-    """The stamp of the cut. Pure.
+    """The stamp of the cut.
 
     Raises: Precondition: the projector has applied nothing yet.
     """
@@ -88,264 +146,93 @@ def choose(applied: Iterable[Applied]) -> Chosen:
     return Chosen(min(live), status)
 
 
-def _check_order(
-    what: str,
-    before: tuple[int, StateHead],
-    now: tuple[int, StateHead],
-    decoded: Callable[[int, StateHead], State],
-) -> None:
-    """Raises: IntegrityError: the later record (offset, head) of a key goes back, or differs."""
-    have, found = before[1][1:3], now[1][1:3]
-    if found < have:
-        raise IntegrityError(
-            f"{what} goes back from (epoch, version) {have} to {found}",
-            code="state_regression",
-            hint=NEW_GENERATION,
-        )
-    if found > have or before[1].value in (b"", now[1].value):
-        return
-    if decoded(*now) != decoded(*before):  # in an upgrade one state may have two forms
-        raise IntegrityError(
-            f"{what} has two states of (epoch, version) {found}",
-            code="state_conflict",
-            hint=NEW_GENERATION,
-        )
+def further(partition: int, back_ms: int = -1) -> TooShort:
+    """Where to read the facts from, first or after that was too short.
 
-
-def newest(
-    component: str,
-    records: Iterable[tuple[int, str, StateHead | None]],
-    stamp: int,
-    where: str,
-    into: Found,
-    decode: Callable[[bytes], State],
-) -> None:
-    """Keep the newest state per key with stamp ≤ `stamp`, from one state partition. Pure.
-
-    `records`: offset, key, and head or None (a tombstone). Only what is kept is decoded: a topic
-    holds many times as many records until it is compacted. A tombstone counts wherever it stands:
-    a deletion is for good. Raises: IntegrityError: a key went back, has two states of one version,
-    or a state that is kept cannot be decoded.
+    Raises: IntegrityError: they were read from the log's start.
     """
+    for window in WINDOWS_MS:
+        if window > back_ms:
+            return TooShort(window)
+    raise IntegrityError(
+        f"partition {partition}: facts that the cut needs are no longer in the log",
+        code="snapshot_gap",
+        hint="retention is shorter than the projector's lag: build a new generation",
+    )
 
-    def decoded(offset: int, head: StateHead) -> State:
-        try:
-            return decode(head.value)
-        except ContractError as error:
-            raise _foreign(f"{where}@{offset}", error) from None
 
-    last: dict[str, tuple[int, StateHead]] = {}
-    kept: dict[str, tuple[int, StateHead | int]] = {}
-    """Name → offset, and head or the version in which it was deleted."""
-    for offset, name, head in records:
-        before = last.get(name)
-        if head is None:
-            epoch, version = (before[1].epoch, before[1].version + 1) if before else (0, 1)
-            kept[name] = offset, version
-            into.jumps.pop((component, name), None)
-            last[name] = offset, StateHead(name, epoch, version, 0, b"")
+def sift(items: Iterable[Incoming], stamp: int, part: Gathered, back_ms: int) -> Facts:
+    """What the cut at `stamp` needs of the facts from `back_ms` before it on, as they are read."""
+    waits = {(w.topic, w.offset) for w in part.parked}
+    within: list[Incoming] = []
+    begun: dict[str, tuple[int, int]] = {}
+    met: set[tuple[Key, int]] = set()
+    reopened: set[Fence] = set()
+    for item in items:
+        envelope, data = item.fact
+        applied = envelope.seq <= part.applied[item.topic].seq
+        inside = applied and envelope.stamp <= stamp
+        # the very first too: then nothing of the topic is in the cut
+        if item.topic not in begun and (inside or envelope.seq == 1):
+            begun[item.topic] = (envelope.seq - 1, item.offset)
+        if isinstance(data, EpochOpened) and applied and not inside:
+            reopened.update((item.topic, s.scope) for s in data.scopes)
+        if (item.topic, item.offset) in waits:
             continue
-        if before is not None:
-            _check_order(f"{where}: {name}", before, (offset, head), decoded)
-        last[name] = offset, head
-        if head.stamp <= stamp:
-            kept[name] = offset, head
-            into.jumps.pop((component, name), None)
-        elif (component, name) not in into.jumps:
-            _, held = kept.get(name, (0, 0))
-            have = held if isinstance(held, int) else held.version
-            if head.version > have + 1:
-                into.jumps[component, name] = have + 1
-    for name, (offset, held) in kept.items():
-        into.states[component, name] = (
-            Known(None, held, "")
-            if isinstance(held, int)
-            else Known(decoded(offset, held), held.version, "")
-        )
+        met.update((key, envelope.version) for key in PartitionFold.keys([item]))
+        if inside:
+            within.append(item)
+    return Facts(back_ms, tuple(within), begun, frozenset(met), frozenset(reopened))
 
 
-class CutReader:
-    """Reads the cut of one region, one partition number after the other."""
+def cut(stamp: int, part: Gathered, facts: Facts) -> PartitionCut | TooShort:
+    """The exact cut of one partition number, or from where its facts have to be read.
 
-    def __init__(
-        self,
-        bootstrap: str,
-        projection: Projection,
-        topics: Sequence[str],
-        progress: Callable[[str], None] = lambda _: None,
-        codec: Codec | None = None,
-    ) -> None:
-        """`topics`: all fact topics; `codec`: may know newer schemas. Chooses the stamp.
-
-        Raises: Precondition; Unavailable.
-        """
-        self._db = projection
-        self._topics = topics
-        self._codec = codec or Codec()
-        self._progress = progress
-        self.noted = noted(projection, topics)
-        self.chosen = choose(self.noted.applied.values())
-        self._reader = Reader(bootstrap, "backup", wait_ms=50)
-
-    def close(self) -> None:
-        """Leave."""
-        self._reader.close()
-
-    def partition(self, partition: int) -> PartitionCut:
-        """The exact cut of one partition number. Raises: IntegrityError; Unavailable."""
-        found = self._states(partition)
-        self._deleted(partition, found)
-        self._unpublished(partition, found)
-        for window in WINDOWS_MS:
-            cut = self._folded(partition, found, window)
-            if cut is not None:
-                return cut
-            self._progress(f"partition {partition}: reading further back than {window} ms")
-        raise IntegrityError(
-            f"partition {partition}: facts that the cut needs are no longer in the log",
-            code="snapshot_gap",
-            hint="retention is shorter than the projector's lag: build a new generation",
-        )
-
-    def _states(self, partition: int) -> Found:
-        into = Found({}, {})
-        for component in STATE_COMPONENTS:
-            topic = state_topic(self._db.generation, component)
-            where = f"{topic}/{partition}"
-            records = self._records(component, topic, partition)
-            newest(component, records, self.chosen.stamp, where, into, self._codec.decode_state)
-        return into
-
-    def _records(
-        self, component: str, topic: str, partition: int
-    ) -> Iterator[tuple[int, str, StateHead | None]]:
-        for batch in self._reader.to_ends({(topic, partition): 0}, READ_S):
-            for raw in batch:
-                try:
-                    yield raw.offset, *self._record(component, raw)
-                except ContractError as error:
-                    raise _foreign(f"{topic}/{partition}@{raw.offset}", error) from None
-
-    def _record(self, component: str, raw: Raw) -> tuple[str, StateHead | None]:
-        """A state record's key and head. Raises: ContractError: it does not belong here."""
-        if raw.key is None:
-            raise ContractError("the record has no key", code="null_key")
-        name = raw.key.decode(errors="replace")
-        if raw.value is None:
-            return name, None
-        head = self._codec.state_head(component, raw.value)
-        if head.key != name:
-            raise ContractError(f"key {name!r} with the state of {head.key!r}")
-        return name, head
-
-    def _deleted(self, partition: int, found: Found) -> None:
-        """From the projection's rows: tombstones carry no version, and are compacted away."""
-        for component in STATE_COMPONENTS:
-            for name, version, event_id in self._db.query(
-                "select key, version, event_id from {g}." + component
-                + " where doc is null and part = %s",
-                (partition,),
-            ):  # fmt: skip
-                found.states[component, name] = Known(None, version, event_id)
-                found.jumps.pop((component, name), None)
-
-    def _unpublished(self, partition: int, found: Found) -> None:
-        """What is in rows and on its way to the state topics: the facts read must reach it."""
-        for (component, name), version in self.noted.parts[partition].unpublished.items():
-            have = found.states.get((component, name), UNKNOWN).version
-            if have < version:
-                found.jumps.setdefault((component, name), have + 1)
-
-    # -- the facts around T --------------------------------------------------------------------
-
-    def _folded(self, partition: int, found: Found, window_ms: int) -> PartitionCut | None:
-        """The cut with the facts of the window folded; None when the window is too short."""
-        states, seen = dict(found.states), set[tuple[Key, int]]()
-        notes, stamp = self.noted.parts[partition], self.chosen.stamp
-        begun: dict[str, Prefix] = {}
-        batch: list[Incoming] = []
-        reopened: set[tuple[str, str]] = set()
-        waits = {(w.topic, w.offset) for w in notes.parked}
-        for item in self._facts(partition, max(0, millis_of(stamp) - window_ms)):
-            envelope, data = item.fact
-            applied = self._seq_of(item.topic, partition)
-            within = envelope.stamp <= stamp and envelope.seq <= applied
-            # the very first too: then nothing of the topic is in the cut
-            if item.topic not in begun and (within or envelope.seq == 1):
-                begun[item.topic] = Prefix(envelope.seq - 1, 0, item.offset)
-            if isinstance(data, EpochOpened) and not within and envelope.seq <= applied:
-                reopened.update((item.topic, s.scope) for s in data.scopes)
-            if (item.topic, item.offset) in waits:
-                continue
-            if within:
-                batch.append(item)
-            elif not isinstance(data, Barrier | EpochOpened):
-                seen.update((key, envelope.version) for key in PartitionFold.keys([item]))
-        opened = {at: epoch for at, epoch in notes.opened.items() if at not in reopened}
-        fold = PartitionFold(partition, begun, opened, [])
-        for key in PartitionFold.keys(batch):
-            states.setdefault(key, UNKNOWN)
-        outcome = fold.fold(batch, states)
-        seen.update((k, i.fact.envelope.version) for i in batch for k in PartitionFold.keys([i]))
-        if not self._reaches(partition, found, outcome, seen, begun):
-            return None
-        kept = {key: known for key, known in states.items() if known.version}
-        return PartitionCut(
-            partition, kept, self._positions(partition, fold.positions), fold.opened,
-            [w for w in notes.parked if self._envelope(w).stamp <= stamp],
-        )  # fmt: skip
-
-    def _seq_of(self, topic: str, partition: int) -> int:
-        found = self.noted.applied.get((topic, partition))
-        return found.seq if found else 0
-
-    def _envelope(self, waiting: Waiting) -> Envelope:
-        return self._codec.decode_fact(waiting.value).envelope
-
-    def _reaches(
-        self,
-        partition: int,
-        found: Found,
-        outcome: Outcome,
-        seen: set[tuple[Key, int]],
-        begun: Mapping[str, Prefix],
-    ) -> bool:
-        """Whether the window held every fact that the states lack."""
-        if any(wanted not in seen for wanted in found.jumps.items()):
-            return False
-        stopped = {key for kind, _, _, key in self.noted.problems if kind == "unlawful"}
-        stopped |= {self._envelope(w).aggregate_id for w in self.noted.parts[partition].parked}
-        if any(p.kind == "version_gap" and p.key not in stopped for p in outcome.problems):
-            return False
-        return all(
-            a.stamp <= self.chosen.stamp or a.topic in begun
-            for a in self.noted.applied.values()
-            if a.partition == partition
-        )
-
-    def _facts(self, partition: int, since_ms: int) -> Iterator[Incoming]:
-        starts = self._reader.at_time({(t, partition): since_ms for t in self._topics})
-        for batch in self._reader.to_ends(starts, READ_S):
-            for raw in batch:
-                try:
-                    fact = placed(self._codec, raw.topic, raw.key, raw.value)
-                except ContractError:
-                    continue  # the projector quarantined it
-                yield Incoming(raw.topic, raw.offset, fact, raw.value or b"")
-
-    def _positions(self, partition: int, folded: Mapping[str, Prefix]) -> dict[str, Prefix]:
-        """Where each topic stands at T: as folded, or as applied where nothing came after."""
-        result = {}
-        for topic in self._topics:
-            applied = self.noted.applied.get((topic, partition))
-            if topic in folded:
-                result[topic] = folded[topic]
-            elif applied is not None:
-                result[topic] = Prefix(applied.seq, applied.stamp, 0)
-            else:
-                result[topic] = Prefix()
-        return result
+    Raises: IntegrityError: facts that it needs are no longer in the log.
+    """
+    # 4. the facts within are folded onto the heads
+    states, wanted = _known(part)
+    begun = {topic: Prefix(seq, 0, offset) for topic, (seq, offset) in facts.begun.items()}
+    in_force = {at: epoch for at, epoch in part.opened.items() if at not in facts.reopened}
+    fold = PartitionFold(part.partition, begun, in_force, [])
+    batch = list(facts.within)
+    for key in PartitionFold.keys(batch):
+        states.setdefault(key, UNKNOWN)
+    outcome = fold.fold(batch, states)
+    if not _reaches(stamp, part, facts, wanted, outcome):
+        return further(part.partition, facts.back_ms)
+    return PartitionCut(
+        part.partition,
+        {key: known for key, known in states.items() if known.version},
+        {topic: fold.positions.get(topic) or _stood(at) for topic, at in part.applied.items()},
+        fold.opened,
+        tuple(w for w in part.parked if w.fact.envelope.stamp <= stamp),
+    )
 
 
-def _foreign(where: str, error: ContractError) -> IntegrityError:
-    return IntegrityError(f"{where}: {error.message}", code="foreign_record", hint=NEW_GENERATION)
+def _known(part: Gathered) -> tuple[dict[Key, Known], dict[Key, int]]:
+    """States before the facts, a copy; and key → version that the facts must hold."""
+    states = {**part.heads.states, **part.deleted}
+    wanted = {k: v for k, v in part.heads.jumps.items() if k not in part.deleted}
+    for key, version in part.unpublished.items():
+        have = states.get(key, UNKNOWN).version
+        if have < version:
+            wanted.setdefault(key, have + 1)
+    return states, wanted
+
+
+def _stood(applied: Applied) -> Prefix:
+    """Where a topic stands of which no fact within was met: as it was applied."""
+    return Prefix(applied.seq, applied.stamp, 0)
+
+
+def _reaches(
+    stamp: int, part: Gathered, facts: Facts, wanted: Mapping[Key, int], outcome: Outcome
+) -> bool:
+    """Whether the facts held every one that the states lack."""
+    if any(item not in facts.met for item in wanted.items()):
+        return False
+    stopped = part.unlawful | {w.fact.envelope.aggregate_id for w in part.parked}
+    if any(p.kind == "version_gap" and p.key not in stopped for p in outcome.problems):
+        return False
+    return all(a.stamp <= stamp or topic in facts.begun for topic, a in part.applied.items())

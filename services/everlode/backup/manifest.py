@@ -15,6 +15,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from everlode.errors import IntegrityError
 
 FORMAT = 1
+MANIFEST = "manifest.json"
+"""Its name below the backup's prefix."""
 
 
 class _Part(BaseModel):

@@ -12,7 +12,7 @@ import os
 import socket
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 
 import psutil
@@ -20,15 +20,17 @@ import psutil
 from everlode.adapters.kafka_control import ControlLog
 from everlode.adapters.kafka_follower import ControlFollower
 from everlode.adapters.object_store import ObjectStore
-from everlode.backup.create import Source, create_backup
+from everlode.backup.create import create_backup
+from everlode.backup.gather import Source
 from everlode.backup.keys import DEFAULT_KEY, KeyRing
 from everlode.backup.manifest import Manifest, sha256_of
 from everlode.backup.verify import verify
-from everlode.errors import ConfigError, EverlodeError, Locked
+from everlode.errors import EverlodeError, Locked
 from everlode.events.control import BackupLeased, BackupReleased
 from everlode.events.recovery import BackupEnded
 from everlode.log.announcer import Announcer
 from everlode.settings.endpoints import Endpoints
+from everlode.telemetry.sink import Sink, silent
 from everlode.topics import Topology
 
 LEASE_S = 15.0
@@ -106,45 +108,48 @@ def back_up(
     *,
     key_id: str = DEFAULT_KEY,
     check: bool = True,
-    progress: Callable[[str], None] = lambda _: None,
+    report: Sink = silent,
 ) -> Manifest:
     """Back a region up, from the lease to the last announcement.
 
-    Raises: ConfigError: no such region. WrongKey: no such key. Locked. Precondition;
-    IntegrityError; Unavailable.
+    Raises: ConfigError: no such region, no control cluster. WrongKey: no such key. Locked.
+    Precondition; IntegrityError; Unavailable.
     """
-    if region not in endpoints.regions:
-        raise ConfigError(f"region {region!r}", hint=f"there are: {', '.join(endpoints.regions)}")
-    if endpoints.control_bootstrap is None:
-        raise ConfigError("endpoints: there is no control cluster", hint="start a whole stack")
+    place, control = endpoints.region(region), endpoints.control()
     keys.wrap(key_id, bytes(32), "probe")  # before anything is begun: are the keys there?
     keys.sign(b"probe")
-    place = endpoints.regions[region]
     source = Source(region, place.kafka_bootstrap, place.postgres_conninfo(), topology)
-    with leased(endpoints.control_bootstrap, region, topology.min_compaction_lag_ms) as operation:
-        with closing(Announcer(place, "backup", operation, progress)) as announcer:
-            announcer.started(region, region)
-            try:
-                manifest = create_backup(
-                    source, store, keys, key_id=key_id, progress=announcer.step
-                )
-                if check:
-                    verify(store, keys, region, manifest.backup_id, "decode", announcer.step)
-            except EverlodeError:
-                announcer.ended(
-                    BackupEnded(
-                        backup_id=operation, backup_type="full-system", bytes=0, records=0,
-                        cut_stamp=0, manifest_sha256="", verified=False, success=False,
-                    )
-                )  # fmt: skip
-                raise
-            announcer.ended(
-                BackupEnded(
-                    backup_id=manifest.backup_id, backup_type="full-system",
-                    bytes=manifest.total_backup_size,
-                    records=sum(o.records for o in manifest.objects),
-                    cut_stamp=manifest.cut_stamp, manifest_sha256=sha256_of(manifest),
-                    verified=check, success=True,
-                )
-            )  # fmt: skip
+    # 1. the lease, given back as (6)
+    with (
+        leased(control, region, topology.min_compaction_lag_ms) as operation,
+        closing(Announcer(place, "backup", operation, report)) as announcer,
+    ):
+        # 2. announced
+        announcer.started(region, region)
+        try:
+            # 3. the backup
+            manifest = create_backup(source, store, keys, key_id=key_id, report=announcer.report)
+            # 4. verified
+            if check:
+                verify(store, keys, region, manifest.backup_id, "decode", announcer.report)
+        except EverlodeError:
+            announcer.ended(_failed(operation))
+            raise
+        # 5. announced
+        announcer.ended(_made(manifest, check))
         return manifest
+
+
+def _failed(operation: str) -> BackupEnded:
+    return BackupEnded(
+        backup_id=operation, backup_type="full-system", bytes=0, records=0, cut_stamp=0,
+        manifest_sha256="", verified=False, success=False,
+    )  # fmt: skip
+
+
+def _made(manifest: Manifest, verified: bool) -> BackupEnded:
+    return BackupEnded(
+        backup_id=manifest.backup_id, backup_type="full-system", bytes=manifest.total_backup_size,
+        records=sum(o.records for o in manifest.objects), cut_stamp=manifest.cut_stamp,
+        manifest_sha256=sha256_of(manifest), verified=verified, success=True,
+    )  # fmt: skip

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 from everlode.adapters.object_store import ObjectStore
 from everlode.backup.container import Sums, open_sealed, read, staging
-from everlode.backup.create import load_manifest
 from everlode.backup.keys import KeyRing
 from everlode.backup.manifest import Manifest, ObjectEntry, checksum
+from everlode.backup.stored import load_manifest
 from everlode.errors import ConfigError, IntegrityError, NotFound, WrongKey
+from everlode.telemetry.entries import StepEnded
+from everlode.telemetry.pace import Pace
+from everlode.telemetry.sink import Sink, silent
 
 ANOTHER = "use another backup: everlode backup list"
 LEVELS = ("exists", "hash", "decode")
@@ -78,14 +80,14 @@ def verify(
     region: str,
     backup_id: str,
     level: str = "decode",
-    progress: Callable[[str], None] = lambda _: None,
+    report: Sink = silent,
 ) -> Verified:
     """Verify a backup down to a level. Raises: IntegrityError and its leaves; NotFound."""
     if level not in LEVELS:
         raise ConfigError(f"level {level!r}", hint=f"one of: {', '.join(LEVELS)}")
     manifest = signed_manifest(store, keys, region, backup_id)
     sizes = {o.key: o.size for o in store.list(f"{region}/{manifest.backup_id}/")}
-    records = 0
+    records, pace = 0, Pace(report, "verify", len(manifest.objects), "objects")
     with staging("everlode-verify-") as folder:
         for entry in manifest.objects:
             if sizes.get(entry.key) != entry.cipher_bytes:
@@ -96,7 +98,8 @@ def verify(
                 _hash_only(store, entry)
             elif level == "decode":
                 records += _decode(fetch(store, keys, entry, folder), entry)
-            progress(f"{entry.key}: {level}")
+            report(StepEnded("verify", entry.key, level))
+            pace.more()
     return Verified(manifest, level, len(manifest.objects), records)
 
 

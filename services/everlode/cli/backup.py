@@ -94,7 +94,7 @@ def create(
     place = open_place(folder, keys, bucket)
     manifest = back_up(
         region, place.endpoints, place.topology, place.store, place.keys,
-        key_id=key_id, check=verify, progress=lines("backup"),
+        key_id=key_id, check=verify, report=progress(),
     )  # fmt: skip
     if as_json:
         out(manifest.model_dump(mode="json"))
@@ -191,7 +191,7 @@ def verify(
     Example: everlode backup verify latest --region eu --level hash
     """
     place = open_place(folder, keys, bucket)
-    found = verify_backup(place.store, place.keys, region, backup_id, level, lines("verify"))
+    found = verify_backup(place.store, place.keys, region, backup_id, level, progress())
     if as_json:
         out({"backup_id": found.manifest.backup_id, "level": found.level, "verified": True,
              "objects": found.objects, "records": found.records})  # fmt: skip

@@ -7,12 +7,13 @@ from typing import Annotated, Any
 
 import typer
 
-from everlode.backup.create import age_ms
+from everlode.backup.stored import age_ms
 from everlode.backup.verify import signed_manifest
-from everlode.cli.backup import lines, open_place, out
-from everlode.cli.options import Bucket, Dir, Json, Keys, noun
+from everlode.cli.backup import open_place, out
+from everlode.cli.options import Bucket, Dir, Json, Keys, noun, progress
 from everlode.recovery.operation import recover, report_dict
-from everlode.recovery.plan import RecoveryPlan, load_plan, stages
+from everlode.recovery.planner import stages
+from everlode.recovery.request import RecoveryRequest, load_request
 
 app = noun("Rebuild a region's projection from a backup and the log's tail.")
 PlanFile = Annotated[
@@ -22,10 +23,10 @@ Region = Annotated[str, typer.Option("--region", help="Region, when there is no 
 HELD = 3
 
 
-def _plan(path: Path | None, region: str) -> RecoveryPlan:
+def _plan(path: Path | None, region: str) -> RecoveryRequest:
     if path is not None:
-        return load_plan(path)
-    return RecoveryPlan(
+        return load_request(path)
+    return RecoveryRequest(
         plan_name=f"recover-{region}", disaster_type="database-corruption", target_region=region
     )
 
@@ -93,7 +94,7 @@ def run_(
         place.store,
         place.keys,
         work,
-        progress=lines("recovery"),
+        report=progress(),
     )
     value: dict[str, Any] = report_dict(result)
     if as_json:

@@ -20,7 +20,7 @@ from everlode.fleet.meter import Meter
 from everlode.proof.findings import Proof
 from everlode.proof.money import about_money
 from everlode.proof.promises import availability, during, reconnected
-from everlode.recovery.run import RecoveryResult
+from everlode.recovery.planner import RecoveryResult
 from everlode.settings.endpoints import Endpoints
 from everlode.topics.names import fact_topic
 from everlode.workload.journal import read

@@ -34,8 +34,8 @@ from everlode.fleet.levels import await_leaders, await_level, await_projectors
 from everlode.fleet.meter import proportional
 from everlode.proof.prove import prove
 from everlode.recovery.operation import recover
-from everlode.recovery.plan import RecoveryPlan
-from everlode.recovery.run import RecoveryResult
+from everlode.recovery.planner import RecoveryResult
+from everlode.recovery.request import RecoveryRequest
 from everlode.settings.endpoints import Endpoints
 from everlode.stack import NativeStack, StackProvider
 from everlode.telemetry.entries import Note
@@ -310,7 +310,12 @@ class Demo:
             self._report(Note("backup", line))
 
         manifest = back_up(
-            "eu", endpoints, self._topology, self._store(endpoints), keys, progress=progress
+            "eu",
+            endpoints,
+            self._topology,
+            self._store(endpoints),
+            keys,
+            report=lambda entry: progress(entry.text),
         )
         self.times["backup_s"] = time.monotonic() - began
         records = sum(o.records for o in manifest.objects)
@@ -331,7 +336,7 @@ class Demo:
     def _recover(self, endpoints: Endpoints) -> RecoveryResult:
         began = time.monotonic()
         self._stack.restart("eu/postgres")
-        plan = RecoveryPlan(
+        plan = RecoveryRequest(
             plan_name="demo", disaster_type="database-corruption", target_region="eu"
         )
 
@@ -343,7 +348,7 @@ class Demo:
         keys = KeyRing(self.root / "keys")
         result = recover(
             plan, endpoints, self._topology, self._store(endpoints), keys,
-            self.root / "recovery", progress=progress,
+            self.root / "recovery", report=lambda entry: progress(entry.text),
         )  # fmt: skip
         self.fleet.start_projector("eu")
         self.times["recovery_s"] = time.monotonic() - began

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 
 from everlode.adapters.clock import WallClock
 from everlode.events.base import Event
@@ -11,13 +10,15 @@ from everlode.events.recovery import OperationStarted, OperationStep
 from everlode.events.types import OperationKind
 from everlode.log.signals import SignalWriter
 from everlode.settings.endpoints import RegionEndpoints
+from everlode.telemetry.entries import Entry, StepEnded
+from everlode.telemetry.sink import Sink, silent
 
 
 class Announcer:
-    """Tells the beginning, the steps and the endings of one operation; `close` it.
+    """Publishes the beginning, the steps and the endings of one operation; `close` it.
 
-    The id of a beginning or an ending follows from the operation's: a resumed one tells it again
-    as the same event.
+    The id of a beginning or an ending follows from the operation's: a resumed one publishes it
+    again as the same event. `report` is a Sink: steps that end are published, the rest is not.
     """
 
     def __init__(
@@ -25,11 +26,11 @@ class Announcer:
         place: RegionEndpoints,
         kind: OperationKind,
         operation: str,
-        progress: Callable[[str], None],
+        report: Sink = silent,
     ) -> None:
         self._kind: OperationKind = kind
         self._operation = operation
-        self._progress = progress
+        self._report = report
         self._stream = SignalWriter(place.kafka_bootstrap, place.origin, WallClock())
         self._number = 0
         self._before = time.monotonic()
@@ -44,29 +45,31 @@ class Announcer:
             kind=self._kind, region=region, subject=subject, scope_name="", scope_epoch=0,
             evidence=(),
         )  # fmt: skip
-        self._tell(begun, "started")
+        self._publish(begun, "started")
 
-    def step(self, line: str) -> None:
-        """A step has ended: `NAME: what`. Goes on to `progress`."""
-        now = time.monotonic()
-        self._number += 1
-        self._tell(
-            OperationStep(
-                kind=self._kind, number=self._number, step=line.partition(":")[0], outcome="done",
-                detail=line, duration_ms=round((now - self._before) * 1000),
-            )
-        )  # fmt: skip
-        self._before = now
-        self._progress(line)
+    def report(self, entry: Entry) -> None:
+        """Publish a step that has ended; every entry goes on to the operation's own sink."""
+        if isinstance(entry, StepEnded):
+            now = time.monotonic()
+            self._number += 1
+            self._publish(
+                OperationStep(
+                    kind=self._kind, number=self._number, step=entry.step, subject=entry.subject,
+                    outcome="done", detail=entry.detail,
+                    duration_ms=round((now - self._before) * 1000),
+                )
+            )  # fmt: skip
+            self._before = now
+        self._report(entry)
 
     def ended(self, event: Event, what: str = "") -> None:
         """It has ended, or the part `what` of it.
 
         Without `what` each call is an event of its own: what failed can be resumed.
         """
-        self._tell(event, f"ended/{what}" if what else "")
+        self._publish(event, f"ended/{what}" if what else "")
 
-    def _tell(self, event: Event, name: str = "") -> None:
+    def _publish(self, event: Event, name: str = "") -> None:
         self._stream.signal(
             event, topic="recovery", key=self._operation, partition=0,
             event_id=f"{self._operation}/{name}" if name else None,

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import NamedTuple
 
-from everlode.errors import ConfigError, EverlodeError
+from everlode.errors import EverlodeError
 from everlode.membership.agent import Identity, NodeAgent
 from everlode.settings.endpoints import Endpoints, RegionEndpoints
 from everlode.settings.environment import Settings, settings
@@ -83,9 +83,4 @@ def agent_of(
 
 def place_of(endpoints: Endpoints, region: str) -> RegionEndpoints:
     """Where a region's parts listen. Raises: ConfigError: it is not in the endpoints."""
-    if region not in endpoints.regions:
-        raise ConfigError(
-            f"region {region!r} is not in the endpoints",
-            hint=f"there are: {', '.join(endpoints.regions)}",
-        )
-    return endpoints.regions[region]
+    return endpoints.region(region)

@@ -6,7 +6,7 @@ import fcntl
 import json
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from functools import partial
@@ -15,12 +15,14 @@ from typing import Any
 
 from everlode.adapters.object_store import ObjectStore
 from everlode.backup.keys import KeyRing
-from everlode.errors import ConfigError, EverlodeError, Locked
+from everlode.errors import EverlodeError, Locked
 from everlode.events.recovery import ComponentRecoveryEnded, RecoveryEnded
 from everlode.log.announcer import Announcer
-from everlode.recovery.plan import RecoveryPlan
-from everlode.recovery.run import ComponentResult, Recovery, RecoveryResult, Target
+from everlode.recovery.planner import ComponentResult, RecoveryResult
+from everlode.recovery.request import RecoveryRequest, Target
+from everlode.recovery.run import Recovery
 from everlode.settings.endpoints import Endpoints, RegionEndpoints
+from everlode.telemetry.sink import Sink, silent
 from everlode.topics import Topology
 
 NAMED = 1000
@@ -51,11 +53,9 @@ def _instant(ms: int) -> datetime:
 
 
 @contextmanager
-def _announced(
-    recovery: Recovery, place: RegionEndpoints, progress: Callable[[str], None]
-) -> Iterator[Announcer]:
+def _announced(recovery: Recovery, place: RegionEndpoints, report: Sink) -> Iterator[Announcer]:
     """A recovery that fails says so, and how far it came."""
-    with closing(Announcer(place, "recovery", recovery.recovery_id, progress)) as announcer:
+    with closing(Announcer(place, "recovery", recovery.recovery_id, report)) as announcer:
         try:
             yield announcer
         except EverlodeError:
@@ -95,37 +95,33 @@ def _ended(announcer: Announcer, result: RecoveryResult) -> None:
 
 
 def recover(
-    plan: RecoveryPlan,
+    request: RecoveryRequest,
     endpoints: Endpoints,
     topology: Topology,
     store: ObjectStore,
     keys: KeyRing,
     work: Path,
     *,
-    progress: Callable[[str], None] = lambda _: None,
+    report: Sink = silent,
 ) -> RecoveryResult:
-    """Run the plan, or resume a run whose journal is in `work`; a finished journal is put aside.
+    """Run the request, or resume a run whose journal is in `work`; a finished journal is put aside.
 
-    Raises: ConfigError: no such region. Locked. NotFound; IntegrityError; WrongKey: nothing has
-    changed. Unavailable: run it again to resume.
+    Raises: ConfigError: no such region, no control cluster. Locked. NotFound; IntegrityError;
+    WrongKey: nothing has changed. Unavailable: run it again to resume.
     """
-    region = plan.target_region
-    if region not in endpoints.regions:
-        raise ConfigError(f"region {region!r}", hint=f"there are: {', '.join(endpoints.regions)}")
-    if endpoints.control_bootstrap is None:
-        raise ConfigError("endpoints: there is no control cluster", hint="start a whole stack")
-    place = endpoints.regions[region]
+    region = request.target_region
+    place, control = endpoints.region(region), endpoints.control()
     with _alone(work, region):
         target = Target(
-            region, place.origin, place.kafka_bootstrap, endpoints.control_bootstrap,
+            region, place.origin, place.kafka_bootstrap, control,
             place.postgres_conninfo(), topology, work / "run",
         )  # fmt: skip
-        recovery = Recovery(plan, target, store, keys)
-        with closing(recovery.journal), _announced(recovery, place, progress) as announcer:
-            announcer.started(region, plan.disaster_type)
-            result = recovery.run(announcer.step, partial(_component_ended, announcer))
+        recovery = Recovery(request, target, store, keys)
+        with closing(recovery.journal), _announced(recovery, place, report) as announcer:
+            announcer.started(region, request.disaster_type)
+            result = recovery.run(announcer.report, partial(_component_ended, announcer))
             _ended(announcer, result)
-        report = json.dumps(report_dict(result), indent=2, sort_keys=True)
-        (work / f"{result.recovery_id}.json").write_text(report + "\n")
+        text = json.dumps(report_dict(result), indent=2, sort_keys=True)
+        (work / f"{result.recovery_id}.json").write_text(text + "\n")
         os.replace(work / "run", work / result.recovery_id)
         return result

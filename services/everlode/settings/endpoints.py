@@ -79,6 +79,21 @@ class Endpoints(BaseModel):
     control_bootstrap: str | None
     s3: S3Endpoint | None
 
+    def region(self, name: str) -> RegionEndpoints:
+        """Where a region's parts listen. Raises: ConfigError: it is not in the endpoints."""
+        if name not in self.regions:
+            raise ConfigError(
+                f"region {name!r} is not in the endpoints",
+                hint=f"there are: {', '.join(self.regions)}",
+            )
+        return self.regions[name]
+
+    def control(self) -> str:
+        """host:port of the control cluster. Raises: ConfigError: there is none."""
+        if self.control_bootstrap is None:
+            raise ConfigError("endpoints: there is no control cluster", hint="start a whole stack")
+        return self.control_bootstrap
+
     def save(self, data_dir: Path) -> Path:
         """Write `endpoints.json` into `data_dir` (atomic rename)."""
         path = data_dir / FILE_NAME

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from everlode.adapters.s3 import S3Store
-from everlode.backup.create import list_backups
 from everlode.backup.keys import KeyRing
 from everlode.backup.manifest import Manifest
+from everlode.backup.stored import list_backups
 from everlode.backup.verify import signed_manifest
 from everlode.errors import IntegrityError
 

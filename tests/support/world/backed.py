@@ -22,7 +22,8 @@ from everlode.adapters.postgres_read import current_generation
 from everlode.adapters.s3 import S3Store
 from everlode.avro.cloudevents import event_headers
 from everlode.avro.codec import Codec, encode_fact
-from everlode.backup.create import Source, create_backup
+from everlode.backup.create import create_backup
+from everlode.backup.gather import Source
 from everlode.backup.keys import KeyRing
 from everlode.backup.manifest import Manifest
 from everlode.events.barriers import Barrier, EpochOpened

@@ -1,0 +1,216 @@
+"""Seals a cut: containers, each encrypted under a key of its own, to the store; the manifest last.
+
+Steps (5) and (6) of the protocol in cut.py. Order (must): every object is stored before the
+manifest; the manifest is stored whole or not at all. So a backup that was interrupted has no
+manifest, is listed as unfinished, and can be removed. Shell: writes the store.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterable, Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from everlode.adapters.kafka_admin import topic_ids
+from everlode.adapters.object_store import ObjectStore
+from everlode.avro import schemas
+from everlode.avro.codec import state_dict
+from everlode.backup.container import (
+    DELETED,
+    DELETED_SCHEMA,
+    PARKED,
+    PARKED_SCHEMA,
+    Sums,
+    seal,
+    seal_file,
+    staging,
+)
+from everlode.backup.cut import PartitionCut
+from everlode.backup.gather import Moment, Source
+from everlode.backup.keys import KeyRing
+from everlode.backup.manifest import (
+    FORMAT,
+    MANIFEST,
+    CutPosition,
+    Manifest,
+    ObjectEntry,
+    Problem,
+    TopicEntry,
+    body_of,
+    canonical,
+    checksum,
+    dump,
+    sha256_of,
+)
+from everlode.errors import IntegrityError
+from everlode.events.catalogue import STATES
+from everlode.projection.fold import Known
+from everlode.projection.tables import COMPONENTS
+from everlode.state.dispatch import FOLD_VERSION
+from everlode.telemetry.entries import StepEnded
+from everlode.telemetry.sink import Sink
+from everlode.topics import catalogue
+
+STAGING = "everlode-backup-"
+
+
+class Begun(NamedTuple):
+    """A backup that has begun: what is known before its first object."""
+
+    source: Source
+    generation: int
+    backup_id: str
+    at_ms: int
+    parent: Manifest | None
+    key_id: str
+    moment: Moment
+    write_once: bool
+
+    @property
+    def prefix(self) -> str:
+        """Of all its objects' keys."""
+        return f"{self.source.region}/{self.backup_id}"
+
+
+class Sealer:
+    """Writes and stores the objects of one backup, one after the other, and its manifest."""
+
+    def __init__(self, begun: Begun, store: ObjectStore, keys: KeyRing, report: Sink) -> None:
+        self._begun, self._store, self._keys, self._report = begun, store, keys, report
+        self._entries: list[ObjectEntry] = []
+        self._positions: list[CutPosition] = []
+        self._opened: list[tuple[str, int, str, int]] = []
+
+    def part(self, part: PartitionCut) -> None:
+        """The states of one partition number, and what was deleted or waits there."""
+        status = self._begun.moment.chosen.status
+        self._positions += [
+            CutPosition(
+                topic=topic, partition=part.partition, seq=at.seq, stamp=at.stamp,
+                next_offset=at.next_offset, status=status.get((topic, part.partition), "empty"),
+            )
+            for topic, at in sorted(part.positions.items())
+        ]  # fmt: skip
+        self._opened += [
+            (topic, part.partition, scope, epoch)
+            for (topic, scope), epoch in sorted(part.opened.items())
+        ]
+        by_component: dict[str, list[tuple[str, Known]]] = {c: [] for c in COMPONENTS}
+        for (component, key), known in sorted(part.states.items()):
+            by_component[component].append((key, known))
+        for component, found in by_component.items():
+            states = (state_dict(k.state) for _, k in found if k.state is not None)
+            self._seal(component, part.partition, states, STATES[component].__name__)
+        gone = (
+            {"component": component, "key": key, "version": known.version,
+             "event_id": known.event_id}
+            for component, found in by_component.items()
+            for key, known in found
+            if known.state is None
+        )  # fmt: skip
+        self._seal(DELETED, part.partition, gone, DELETED_SCHEMA)
+        waiting = ({"topic": w.topic, "offset": w.offset, "value": w.value} for w in part.parked)
+        self._seal(PARKED, part.partition, waiting, PARKED_SCHEMA)
+
+    def config(self) -> None:
+        """Topology, topics and all schemas: what a new machine needs before the states."""
+        topology = self._begun.source.topology
+        value = {
+            "topology": topology.model_dump(mode="json"),
+            "topics": [spec._asdict() for spec in catalogue(topology)],
+            "schemas": {n: schemas.raw(n) for n in schemas.names()},
+        }
+        with staging(STAGING) as folder:
+            plain = folder / "config"
+            plain.write_bytes(canonical(value))
+            self._store_file(
+                "config", 0, "json", folder, lambda to, key, name: seal_file(plain, to, key, name)
+            )
+
+    def manifest(self, timings_ms: Mapping[str, int]) -> Manifest:
+        """Sign and store it, and read it back: now it is a backup.
+
+        Raises: IntegrityError: the store gives other bytes than it took. Unavailable.
+        """
+        made = self._made(timings_ms)
+        data = dump(made, self._keys.sign(body_of(made)))
+        name = f"{self._begun.prefix}/{MANIFEST}"
+        self._store.put(name, data, only_new=self._begun.write_once)
+        if self._store.get(name) != data:
+            raise IntegrityError(f"{name}: the store gives other bytes than it took")
+        self._report(StepEnded("manifest", made.backup_id, f"{made.total_backup_size} bytes"))
+        return made
+
+    def _seal(
+        self, component: str, partition: int, records: Iterable[dict[str, Any]], schema: Any
+    ) -> None:
+        with staging(STAGING) as folder:
+            self._store_file(
+                component, partition, "avro", folder,
+                lambda to, key, name: seal(records, schema, to, key, name),
+            )  # fmt: skip
+
+    def _store_file(
+        self, component: str, partition: int, suffix: str, folder: Path,
+        make: Callable[[Path, bytes, str], Sums],
+    ) -> None:  # fmt: skip
+        name = f"{self._begun.prefix}/{component}-{partition}.{suffix}.enc"
+        data_key, path = os.urandom(32), folder / "object"
+        sums = make(path, data_key, name)
+        self._store.put_file(name, path)
+        key_id = self._begun.key_id
+        self._entries.append(
+            ObjectEntry(
+                key=name,
+                component=component,
+                partition=partition,
+                **sums._asdict(),
+                key_id=key_id,
+                wrapped_key=self._keys.wrap(key_id, data_key, name),
+            )
+        )
+        self._report(StepEnded("seal", f"{component}/{partition}", f"{sums.records} records"))
+
+    def _made(self, timings_ms: Mapping[str, int]) -> Manifest:
+        begun, source, parent = self._begun, self._begun.source, self._begun.parent
+        objects = tuple(self._entries)
+        sizes = dict.fromkeys((*COMPONENTS, DELETED, PARKED, "config"), 0)
+        for entry in objects:
+            sizes[entry.component] += entry.cipher_bytes
+        return Manifest(
+            format=FORMAT, tool=f"everlode {version('everlode')}", fold_version=FOLD_VERSION,
+            backup_id=begun.backup_id, backup_type="full-system", region=source.region,
+            generation=begun.generation, partitions=source.topology.partitions,
+            created_at_ms=begun.at_ms,
+            completed_at_ms=max(begun.at_ms, time.time_ns() // 1_000_000),
+            timings_ms=dict(timings_ms), cut_stamp=begun.moment.chosen.stamp,
+            parent_id=parent.backup_id if parent else "",
+            parent_sha256=sha256_of(parent) if parent else "", positions=tuple(self._positions),
+            opened=tuple(self._opened), objects=objects,
+            schemas={c.__name__: schemas.fingerprint(c.__name__).hex() for c in STATES.values()},
+            topics=_topics(source, begun.generation),
+            topology=source.topology.model_dump(mode="json"),
+            problems=tuple(
+                Problem(kind=k, topic=t, partition=p, key=x) for k, t, p, x in begun.moment.problems
+            ),
+            task_backup_size=sizes["tasks"], miner_backup_size=sizes["miners"],
+            validation_backup_size=sizes["validations"], reward_backup_size=sizes["rewards"],
+            fraud_backup_size=sizes["fraud"], config_backup_size=sizes["config"],
+            total_backup_size=sum(sizes.values()), integrity_checksum=checksum(objects),
+            encryption_key_id=begun.key_id, write_once=begun.write_once,
+        )  # fmt: skip
+
+
+def _topics(source: Source, generation: int) -> tuple[TopicEntry, ...]:
+    """The region's topics as they are, with the ids that the cluster knows them by."""
+    specs = [s for s in catalogue(source.topology, generation) if s.cluster == source.region]
+    ids = topic_ids(source.bootstrap, [s.name for s in specs])
+    return tuple(
+        TopicEntry(
+            name=s.name, topic_id=ids.get(s.name, ""), partitions=s.partitions, configs=s.configs
+        )
+        for s in specs
+    )
