@@ -94,6 +94,7 @@ def run_app(app: faust.App, notify_hanging: Callable[[float], None] = no_notice)
     unacknowledged is lost by that.
     """
     worker = faust.Worker(app, loglevel="warn", quiet=True, override_logging=False)
+    worker.spinner = None  # it writes to stdout, quiet or not: half a line in the process's log
     ended = threading.Event()
     threading.Thread(
         target=_end_hanging, args=(app, worker, ended, notify_hanging), daemon=True
