@@ -1,4 +1,4 @@
-"""The pace of a plan: even, eased so that work never runs out, even again; never back."""
+"""The pace of a plan: even, tapering off before a limit, never beyond it, never back."""
 
 from __future__ import annotations
 
@@ -15,55 +15,56 @@ from everlode.workload.trace import generate, share_of
 
 WORK = plan(share_of(generate(1), 0.05), 1, ("eu", "us", "ap"))
 TIMES = sorted(t for task in WORK.tasks for t in (task.created_ms, task.ended_ms))
+ENDS = sorted(task.ended_ms for task in WORK.tasks)
 MINUTE = 60_000
 
 
-def done(pace: Pace, wall_ms: int) -> float:
-    """Share of creations and ends that have come."""
+def share(times: list[int], pace: Pace, wall_ms: int) -> float:
     now = PacedClock(pace.knots).event_ms_at(wall_ms)
-    return sum(t <= now for t in TIMES) / len(TIMES)
+    return sum(t <= now for t in times) / len(times)
 
 
 def test_even_pace_does_the_same_in_each_part_of_its_time() -> None:
     pace = Pace(WORK, MINUTE)
     pace.begin(1_000)
-    for share in (0.25, 0.5, 0.75):
-        assert done(pace, 1_000 + int(MINUTE * share)) == pytest.approx(share, abs=0.03)
-    assert done(pace, 1_000 + MINUTE) == 1
+    for part in (0.25, 0.5, 0.75):
+        assert share(TIMES, pace, 1_000 + int(MINUTE * part)) == pytest.approx(part, abs=0.03)
+    assert share(TIMES, pace, 1_000 + MINUTE) == 1
 
 
-def test_eased_pace_goes_on_as_fast_at_first_and_never_runs_out() -> None:
+@pytest.mark.parametrize("limit", [0.3, 0.6, 0.9])
+def test_work_comes_near_its_limit_and_waits_there(limit: float) -> None:
     pace = Pace(WORK, MINUTE)
-    pace.begin(0)
-    pace.ease(MINUTE // 2 - LEAD_MS)
-    assert done(pace, MINUTE // 2) == pytest.approx(0.5, abs=0.03)
-    soon = done(pace, MINUTE // 2 + 3_000) - done(pace, MINUTE // 2)
-    assert soon == pytest.approx(0.05, abs=0.03)
-    assert done(pace, 2 * MINUTE) < 0.98  # at the even pace it would have ended after one
-    assert done(pace, 2 * MINUTE) > done(pace, int(1.5 * MINUTE)) > done(pace, MINUTE)
+    pace.begin(0, limit)
+    assert share(ENDS, pace, 5 * MINUTE) == pytest.approx(limit, abs=0.02)
+    assert share(ENDS, pace, 60 * MINUTE) == pytest.approx(limit, abs=0.04)
 
 
-def test_resumed_pace_ends_the_work_at_the_first_pace() -> None:
+def test_raised_limit_lets_the_work_go_on_at_the_first_pace() -> None:
     pace = Pace(WORK, MINUTE)
-    pace.begin(0)
-    pace.ease(30_000)
-    pace.resume(90_000)
-    begun = done(pace, 91_000)
-    assert begun < 0.95
-    assert done(pace, 91_000 + int((1.05 - begun) * MINUTE)) == 1
+    pace.begin(0, 0.5)
+    waited = share(TIMES, pace, 10 * MINUTE)
+    pace.go_on(10 * MINUTE, 0.9)
+    begun = 10 * MINUTE + LEAD_MS
+    soon = share(TIMES, pace, begun + 6_000) - share(TIMES, pace, begun)
+    assert soon == pytest.approx(0.1, abs=0.03)
+    assert share(ENDS, pace, 20 * MINUTE) == pytest.approx(0.9, abs=0.02)
+    pace.go_on(20 * MINUTE)
+    assert share(TIMES, pace, 20 * MINUTE + LEAD_MS + int((1.05 - waited) * MINUTE)) == 1
 
 
-@given(
-    st.lists(st.tuples(st.sampled_from(["ease", "resume"]), st.integers(0, 120_000)), max_size=6)
-)
+CHANGE = st.tuples(st.integers(0, 240_000), st.floats(0.05, 1.0))
+
+
+@given(st.lists(CHANGE, max_size=6), st.floats(0.05, 1.0))
 def test_changes_never_turn_event_time_back_or_change_what_has_been(
-    changes: list[tuple[str, int]],
+    changes: list[tuple[int, float]], first: float
 ) -> None:
     pace = Pace(WORK, MINUTE)
-    pace.begin(10_000)
-    for name, now in sorted(changes, key=lambda c: c[1]):
+    pace.begin(10_000, first)
+    for now, limit in sorted(changes):
         before = PacedClock(list(pace.knots))
-        getattr(pace, name)(now)
+        pace.go_on(now, limit)
         after = PacedClock(pace.knots)
         assert all(a[0] < b[0] and a[1] < b[1] for a, b in pairwise(pace.knots))
         for wall in range(0, now + LEAD_MS, 997):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
@@ -58,12 +57,6 @@ def open_place(folder: Path | None, keys: Path | None, bucket: str | None) -> Pl
     name = bucket or settings().bucket or endpoints.s3.buckets[0]
     store = S3Store(endpoints.s3.endpoint, endpoints.s3.keys(), name)
     return Place(root, endpoints, saved_topology(root), store, KeyRing(keys_dir(keys, root)))
-
-
-def lines(about: str) -> Callable[[str], None]:
-    """Progress that comes as lines of text, reported as notes."""
-    report = progress()
-    return lambda line: report(Note(about, line))
 
 
 def out(value: Any) -> None:

@@ -46,6 +46,8 @@ from everlode.workload.pace import Knots, Pace
 
 RATE = 62.0
 """Tasks a second at speed 1, clients and miners together."""
+LIMITS = {"work": 0.75, "backup": 0.88, "disaster": 0.96, "end": 1.0}
+"""Step → share of the tasks that may have ended before the next: work never runs out meanwhile."""
 NOT_YET_MS = 86_400_000
 READY_MS = 2_000
 """Actors wait this long after all of them are registered, so that all know the clock."""
@@ -90,6 +92,7 @@ class Demo:
         self.times: dict[str, float] = {"planned_work_s": planned_s}
         self.windows: dict[str, tuple[int, int]] = {}
         """Faults: begin and end, milliseconds on the wall."""
+        self._limit = LIMITS["work"]
         self._disaster_ms = 0
         self._began = time.monotonic()
         self._lag = Lag()
@@ -124,8 +127,15 @@ class Demo:
         self.fleet.kill(self.victim)
         now_ms = _now_ms()
         self.windows[SIGKILL] = (now_ms, now_ms + 30_000)
+        self._go_on("", more=0.03)
         self._mark("failure", f"SIGKILL of {self.victim}, the primary task manager of eu, with "
                    f"{self.lasting} tasks that outlive a failover")  # fmt: skip
+
+    def _go_on(self, step: str, more: float = 0.0) -> None:
+        """Let the work go on to the step's limit, or `more` than now, so that a fault is felt."""
+        self._limit = LIMITS.get(step, min(0.98, self._limit + more))
+        if self._pace.knots:
+            self._set_clock(self._pace.go_on(_now_ms(), self._limit))
 
     def _lasting(self) -> int:
         """Tasks that the primary manages and that are under way for long enough."""
@@ -238,7 +248,7 @@ class Demo:
             if time.monotonic() > deadline:
                 raise Unavailable("miners are not registered after 90 s", hint="see the logs")
             time.sleep(0.1)
-        self._set_clock(self._pace.begin(_now_ms() + READY_MS))
+        self._set_clock(self._pace.begin(_now_ms() + READY_MS, LIMITS["work"]))
         self.times["actors_at_s"] = time.monotonic() - self._began
         self._mark("work", "clients, miners and reviewers begin")
 
@@ -300,7 +310,7 @@ class Demo:
 
     def _backup(self, endpoints: Endpoints) -> Manifest:
         began = time.monotonic()
-        self._set_clock(self._pace.ease(_now_ms()))  # work goes on until eu has recovered
+        self._go_on("backup")
         keys = KeyRing(self.root / "keys")
         keys.create()
 
@@ -326,6 +336,7 @@ class Demo:
     # -- 5. disaster, 6. recovery ------------------------------------------------------------
 
     def _disaster(self, endpoints: Endpoints) -> None:
+        self._go_on("disaster")
         self._disaster_ms = _now_ms()
         self._stack.wipe("eu/postgres")
         self.fleet.kill("eu-proj-1")
@@ -356,7 +367,7 @@ class Demo:
         self.windows["from the disaster to the recovery"] = (self._disaster_ms, now_ms)
         verdict = "held" if result.held else f"generation {result.generation} is current"
         self._mark("recovery", f"{verdict} after {self.times['recovery_s']:.1f} s")
-        self._set_clock(self._pace.resume(_now_ms()))
+        self._go_on("end")
         return result
 
     # -- 7. proof ----------------------------------------------------------------------------

@@ -69,6 +69,7 @@ class Runtime:
         parts: RegionParts,
         clock: Clock,
         scopes: Sequence[Scope],
+        *,
         report: Sink = silent,
     ) -> None:
         """`scopes`: of this component, the region's own first."""

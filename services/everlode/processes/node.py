@@ -103,7 +103,7 @@ def _run(spec: NodeSpec, endpoints: Endpoints, host: Host) -> None:
     texts = tuple(map(str, scopes))
     agent = agent_of(identity, endpoints, topology, cfg, scopes=texts, load=component.load)
     parts = RegionParts(spec.region, region.origin, region.kafka_bootstrap, topology.partitions)
-    runtime = Runtime(component, agent, parts, clock, scopes, report)
+    runtime = Runtime(component, agent, parts, clock, scopes, report=report)
     stop = until_signal()
 
     def wait() -> None:

@@ -10,27 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 from everlode.backup.manifest import Manifest
+from everlode.events.services import STATES_OF
 from everlode.events.types import AIComponent
 from everlode.recovery.request import RecoveryRequest
 
-PRIORITIES: tuple[AIComponent, ...] = (
-    "miner-registry",
-    "task-manager",
-    "validation-system",
-    "reward-distribution",
-    "fraud-detection",
-)
-STATES_OF: dict[str, str] = {
-    "miner-registry": "miners",
-    "task-manager": "tasks",
-    "validation-system": "validations",
-    "reward-distribution": "rewards",
-    "fraud-detection": "fraud",
-}
-"""Component, as reports name it → state component."""
+PRIORITIES: tuple[AIComponent, ...] = get_args(AIComponent)
+"""Order of the stages."""
 
 
 class Stage(NamedTuple):

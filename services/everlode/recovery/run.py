@@ -34,6 +34,7 @@ from everlode.backup.manifest import Manifest
 from everlode.backup.verify import fetch, signed_manifest
 from everlode.errors import Precondition, Unavailable
 from everlode.events.control import GenerationSwitched
+from everlode.events.services import STATES_OF
 from everlode.events.types import AIComponent
 from everlode.projection.tables import FACTS_OF
 from everlode.recovery import planner
@@ -215,7 +216,7 @@ class Recovery:
         if done:
             return planner.remembered(done)
         began = time.monotonic()
-        states = planner.STATES_OF[component]
+        states = STATES_OF[component]
         restored = self._restored(states, work)
         for other in (s for s, facts in FACTS_OF.items() if facts == states):
             self._restored(other, work)  # its facts are among those that are replayed now
