@@ -205,12 +205,12 @@ def managers(network: Network) -> dict[str, str]:
 STEPS: dict[str, tuple[str, dict[str, Any]]] = {
     "probe": ("Probed", {"node": "eu-tm-1"}),
     "lost": ("NodeNoted", {"node": "eu-tm-1", "status": "lost"}),
-    "started": ("HandlingTold", {"node": "eu-tm-1", "what": "started"}),
+    "started": ("HandlingPublished", {"node": "eu-tm-1", "what": "started"}),
     "decided": ("Decided", {"scope": SCOPE, "epoch": 2}),
-    "decide": ("HandlingTold", {"node": "eu-tm-1", "what": "step/decide/eu-tm-2 epoch 2"}),
-    "promote": ("HandlingTold", {"node": "eu-tm-1", "what": "step/promote/eu-tm-2 epoch 2"}),
-    "migrate": ("HandlingTold", {"node": "eu-tm-1", "what": "step/migrate/"}),
-    "ended": ("HandlingTold", {"node": "eu-tm-1", "what": "ended"}),
+    "decide": ("HandlingPublished", {"node": "eu-tm-1", "what": "step/decide/eu-tm-2 epoch 2"}),
+    "promote": ("HandlingPublished", {"node": "eu-tm-1", "what": "step/promote/eu-tm-2 epoch 2"}),
+    "migrate": ("HandlingPublished", {"node": "eu-tm-1", "what": "step/migrate/"}),
+    "ended": ("HandlingPublished", {"node": "eu-tm-1", "what": "ended"}),
 }
 """What a coordinator reports of this failover, in order: an entry, and how its fields begin."""
 

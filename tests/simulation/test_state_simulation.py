@@ -154,7 +154,7 @@ class Region:
         node = self.nodes[name]
         for other in node.sees:
             for fact in self.logs[other].facts[self.seen[name] :]:
-                node.saw(fact)
+                node.observe(fact)
             self.seen[name] = len(self.logs[other].facts)
 
     def turn(self, name: str) -> None:

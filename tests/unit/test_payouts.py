@@ -243,7 +243,7 @@ def test_case_that_was_there_before_the_reward_holds_it(
     cleared = cleared._replace(envelope=cleared.envelope.model_copy(update={"version": 3}))
     for fact in [fraud] if fraud is not None else [suspected(), cleared]:
         if looked:
-            node.component.saw(fact)
+            node.component.observe(fact)
         else:
             node.read(fact)
             node.commit()

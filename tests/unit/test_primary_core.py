@@ -230,6 +230,6 @@ def test_component_looks_at_each_home_by_itself() -> None:
     component = ValidationComponent("us", Topology())
     for home in ("us", "eu"):
         data = MinerRegistered(**register().__dict__)
-        component.saw(fact_of(data, f"m-{home}", scope=f"miner-registry/{home}"))
+        component.observe(fact_of(data, f"m-{home}", scope=f"miner-registry/{home}"))
     reviewers = {home: list(component.view_of(home).reviewers()) for home in ("us", "eu")}
     assert reviewers == {"us": ["m-us"], "eu": ["m-eu"]}

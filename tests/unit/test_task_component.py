@@ -50,7 +50,9 @@ class Node:
     def miner(self, key: str, data: Event) -> None:
         """A fact of the registry."""
         version = self.miners[key] = self.miners.get(key, 0) + 1
-        self.component.saw(fact_of(data, key, version, version=version, scope="miner-registry/eu"))
+        self.component.observe(
+            fact_of(data, key, version, version=version, scope="miner-registry/eu")
+        )
 
     def rich(self, key: str, stake: int = 10**9) -> None:
         """A miner with a stake."""

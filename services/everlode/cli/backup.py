@@ -38,7 +38,7 @@ keys_app = noun("Keys that open backups: keep copies elsewhere.")
 app.add_typer(keys_app, name="keys")
 
 
-class Place(NamedTuple):
+class Opened(NamedTuple):
     """What the commands work on."""
 
     folder: Path
@@ -48,7 +48,7 @@ class Place(NamedTuple):
     keys: KeyRing
 
 
-def open_place(folder: Path | None, keys: Path | None, bucket: str | None) -> Place:
+def open_place(folder: Path | None, keys: Path | None, bucket: str | None) -> Opened:
     """The stack, its store and the keys. Raises: ConfigError; NotFound: no stack there."""
     root = stack_dir(folder)
     endpoints = Endpoints.load(root)
@@ -56,7 +56,7 @@ def open_place(folder: Path | None, keys: Path | None, bucket: str | None) -> Pl
         raise ConfigError("this stack has no object store", hint="start it with one: --s3 auto")
     name = bucket or settings().bucket or endpoints.s3.buckets[0]
     store = S3Store(endpoints.s3.endpoint, endpoints.s3.keys(), name)
-    return Place(root, endpoints, saved_topology(root), store, KeyRing(keys_dir(keys, root)))
+    return Opened(root, endpoints, saved_topology(root), store, KeyRing(keys_dir(keys, root)))
 
 
 def out(value: Any) -> None:

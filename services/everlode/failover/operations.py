@@ -24,7 +24,7 @@ from everlode.failover.again import Again
 from everlode.failover.planner import NAMESPACE, Finish, operation_id
 from everlode.failover.policy import End, Policies, Policy
 from everlode.membership.agent import NodeAgent
-from everlode.telemetry.entries import HandlingTold
+from everlode.telemetry.entries import HandlingPublished
 from everlode.telemetry.sink import Sink, silent
 
 
@@ -146,5 +146,5 @@ class OperationLog:
             return False
         self._mine.add(event_id)
         self._agent.signal(data, topic="recovery", key=op.id, partition=0, event_id=event_id)
-        self._report(HandlingTold(op.node.node_id, what))
+        self._report(HandlingPublished(op.node.node_id, what))
         return True

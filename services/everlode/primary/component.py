@@ -86,7 +86,7 @@ class Component:
     def changed(self, old: State | None, new: State | None) -> None:
         """An own state changed. Must be cheap."""
 
-    def saw(self, fact: Fact) -> None:
+    def observe(self, fact: Fact) -> None:
         """A fact of `sees`, in order."""
 
     def react(self, fact: Fact, where: Where) -> Iterable[Owed]:

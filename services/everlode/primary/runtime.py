@@ -205,13 +205,13 @@ class Runtime:
             seen = [(t, p) for t in topics for p in range(self._parts.partitions)]
             starts = {at: max(0, next_) for at, next_ in self._seen.positions(seen).items()}
             for batch in self._seen.to_ends(starts, 30, go_on=True):
-                self._saw(batch)
+                self._observe(batch)
 
     def _look(self, timeout_s: float) -> None:
         if self._seen_any:
-            self._saw(self._seen.batch(2000, timeout_s))
+            self._observe(self._seen.batch(2000, timeout_s))
 
-    def _saw(self, batch: list[Raw]) -> None:
+    def _observe(self, batch: list[Raw]) -> None:
         wanted = self._component.looks_at
         for raw in batch:
             if wanted and self._codec.type_name(raw.value) not in wanted:
@@ -220,7 +220,7 @@ class Runtime:
                 fact = placed(self._codec, raw.topic, raw.key, raw.value)
             except ContractError:
                 continue  # its own fold quarantines it; a look needs no more
-            self._component.saw(fact)
+            self._component.observe(fact)
 
     # -- a turn ------------------------------------------------------------------------------
 

@@ -35,9 +35,9 @@ from everlode.topics import Topology
 from everlode.topics.names import CONTROL_TOPIC
 from everlode.workload.journal import read
 
-Place = tuple[str, int]
+TopicPartition = tuple[str, int]
 """Topic and partition."""
-Log = dict[Place, list[LoggedEvent]]
+Log = dict[TopicPartition, list[LoggedEvent]]
 Docs = dict[tuple[str, str], bytes]
 """(component, key) → SHA-256 of the stored state."""
 COMPONENTS = ("tasks", "miners", "validations", "rewards")
@@ -46,10 +46,10 @@ COMPONENTS = ("tasks", "miners", "validations", "rewards")
 # -- reading -------------------------------------------------------------------------------------
 
 
-def read_log(bootstrap: str, topology: Topology) -> dict[Place, list[bytes]]:
+def read_log(bootstrap: str, topology: Topology) -> dict[TopicPartition, list[bytes]]:
     """All facts (marks too) of all origins in one region's cluster, as bytes, by partition."""
     topics = [f"{o}.{c}" for o in topology.origins for c in COMPONENTS]
-    found: dict[Place, list[bytes]] = {
+    found: dict[TopicPartition, list[bytes]] = {
         (t, p): [] for t in topics for p in range(topology.partitions)
     }
     reader = Reader(bootstrap, "proof", wait_ms=20)
@@ -60,7 +60,7 @@ def read_log(bootstrap: str, topology: Topology) -> dict[Place, list[bytes]]:
     return found
 
 
-def decoded(log: dict[Place, list[bytes]]) -> Log:
+def decoded(log: dict[TopicPartition, list[bytes]]) -> Log:
     """The facts as plain values. Raises: ContractError: bytes do not fit."""
     codec = Codec()
     found: Log = {}
@@ -87,8 +87,8 @@ def read_decided(control_bootstrap: str) -> dict[str, int]:
 
 
 def check_copy(
-    proof: Proof, regions: tuple[str, str], log: dict[Place, list[bytes]],
-    copy: dict[Place, list[bytes]],
+    proof: Proof, regions: tuple[str, str], log: dict[TopicPartition, list[bytes]],
+    copy: dict[TopicPartition, list[bytes]],
 ) -> None:  # fmt: skip
     """Both regions hold the same bytes in the same order, in every partition."""
     for place in sorted(log):

@@ -38,12 +38,14 @@ from everlode.topics.place import placed
 
 MARGINS_MS = (15_000, 600_000)
 """The tail's beginning is looked for this long before the cut, then from the log's start."""
-Place = tuple[str, int]
+TopicPartition = tuple[str, int]
 """Topic and partition."""
 
 
-def beginnings(bootstrap: str, codec: Codec, cut: Mapping[Place, CutPosition]) -> dict[Place, int]:
-    """Place → offset in this cluster of the first fact after the cut. Raises: Unavailable."""
+def beginnings(
+    bootstrap: str, codec: Codec, cut: Mapping[TopicPartition, CutPosition]
+) -> dict[TopicPartition, int]:
+    """Where the first fact after the cut stands in this cluster. Raises: Unavailable."""
     found = {place: 0 for place, at in cut.items() if not at.seq}
     with closing(Reader(bootstrap, "recovery-tail", wait_ms=50)) as reader:
         for margin in (*MARGINS_MS, None):
@@ -54,8 +56,8 @@ def beginnings(bootstrap: str, codec: Codec, cut: Mapping[Place, CutPosition]) -
 
 
 def _after(
-    reader: Reader, codec: Codec, ats: Mapping[Place, CutPosition], margin_ms: int | None
-) -> dict[Place, int]:
+    reader: Reader, codec: Codec, ats: Mapping[TopicPartition, CutPosition], margin_ms: int | None
+) -> dict[TopicPartition, int]:
     """Offsets behind the last facts of the cut, read from so long before it.
 
     What stands there and is no fact is met by the replay, and reported. Places of which that is
@@ -66,10 +68,10 @@ def _after(
     else:
         since = {k: millis_of(at.stamp) - margin_ms for k, at in ats.items()}
         starts = reader.at_time(since)
-    begins: dict[Place, int] = {}
-    reached: set[Place] = set()
+    begins: dict[TopicPartition, int] = {}
+    reached: set[TopicPartition] = set()
     """Places where nothing between the cut and what is read can be missing."""
-    passed: set[Place] = set()
+    passed: set[TopicPartition] = set()
     """Places where the cut is behind."""
     for batch in reader.to_ends(starts, 120):
         for raw in batch:

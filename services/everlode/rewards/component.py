@@ -74,7 +74,7 @@ class RewardComponent(Component):
                 self.pending.pop(new.key, None)
                 self.stopped.pop(new.key, None)
 
-    def saw(self, fact: Fact) -> None:
+    def observe(self, fact: Fact) -> None:
         """Keep what is known of each case, for rewards that are calculated after it."""
         data, case = fact.data, fact.envelope.aggregate_id
         if not isinstance(data, self.needs_committed):
@@ -100,7 +100,7 @@ class RewardComponent(Component):
                 yield from self._payout(state, fact.envelope.occurred_at, fact.envelope.event_id)
             return
         if isinstance(fact.data, self.needs_committed):
-            self.saw(fact)
+            self.observe(fact)
         for owed in super().react(fact, where):
             yield from self.before(owed.aggregate_id, owed.command, owed.at)
             yield owed

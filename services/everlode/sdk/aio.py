@@ -112,7 +112,7 @@ class AsyncEventConsumer:
 
     async def position(self) -> str:
         """As `EventConsumer.position`. Raises: Unavailable."""
-        await self._settled()
+        await self._delivered()
         return await asyncio.to_thread(lambda: self.sync.position)
 
     async def __aiter__(self) -> AsyncIterator[Received]:
@@ -126,16 +126,16 @@ class AsyncEventConsumer:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self._settled()
+        await self._delivered()
         await asyncio.to_thread(self.sync.close)
 
     async def _fill(self, most: int, timeout_s: float) -> None:
-        await self._settled()
+        await self._delivered()
         reading = asyncio.to_thread(self.sync.fill, most, timeout_s)
         self._reading = asyncio.ensure_future(reading)
-        await self._settled()
+        await self._delivered()
 
-    async def _settled(self) -> None:
+    async def _delivered(self) -> None:
         """The client is for one thread at a time, so a cancelled read is waited for first."""
         if self._reading is not None:
             await asyncio.shield(self._reading)
@@ -161,10 +161,10 @@ class AsyncNodeAgent:
     async def __aenter__(self) -> AsyncNodeAgent:
         loop = asyncio.get_running_loop()
 
-        async def told(change: RoleChange) -> None:
+        async def notify(change: RoleChange) -> None:
             await self._on_role(change)
 
-        self.sync.listen(lambda c: asyncio.run_coroutine_threadsafe(told(c), loop).result())
+        self.sync.listen(lambda c: asyncio.run_coroutine_threadsafe(notify(c), loop).result())
         await asyncio.to_thread(self.sync.start)
         return self
 

@@ -117,7 +117,7 @@ class EventProducer:
         self._component = component
         self._scope, self._epoch, self._node_id = scope, epoch, node_id
         self._leads = leads
-        self._tell = folded
+        self._notify = folded
         self._clock = WallClock()
         self._place = (bootstrap, origin)
         self._log = FactLog(bootstrap, origin, component, partitions, self._folded)
@@ -194,8 +194,8 @@ class EventProducer:
         known = self._versions.get(envelope.aggregate_id, 0)
         self._versions[envelope.aggregate_id] = max(known, envelope.version)
         self._remember(envelope.event_id, placed.partition, placed.offset)
-        if self._tell is not None:
-            self._tell(placed.fact)
+        if self._notify is not None:
+            self._notify(placed.fact)
 
     def _remember(self, event_id: str, partition: int, offset: int) -> Ack:
         self._known[event_id] = partition, offset
@@ -275,10 +275,10 @@ class EventProducer:
                 done.append((emit, self._remember(emit.event_id, partition, offset)))
         self._emits.deliver(done)
         # 6. hand the facts on
-        if self._tell is not None:
+        if self._notify is not None:
             for (_, envelope, data), emit in lines:
                 if emit is not None:
-                    self._tell(Fact(envelope, data))
+                    self._notify(Fact(envelope, data))
 
     def _append(self, facts: list[NewFact]) -> list[int]:
         try:

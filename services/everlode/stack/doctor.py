@@ -64,7 +64,7 @@ def examine(topology: Topology, endpoints: Endpoints) -> Diagnosis:
     )
 
 
-class _Found(NamedTuple):
+class _Examined(NamedTuple):
     topics: int = 0
     drifts: list[Drift] = []  # noqa: RUF012
     flows: list[FlowState] = []  # noqa: RUF012
@@ -72,7 +72,7 @@ class _Found(NamedTuple):
     why: str = ""
 
 
-def _cluster(topology: Topology, cluster: str, bootstrap: str, endpoints: Endpoints) -> _Found:
+def _cluster(topology: Topology, cluster: str, bootstrap: str, endpoints: Endpoints) -> _Examined:
     try:
         specs = _specs(topology, cluster, state_generations(bootstrap))
         drifts = diff_topics(bootstrap, specs)
@@ -86,8 +86,8 @@ def _cluster(topology: Topology, cluster: str, bootstrap: str, endpoints: Endpoi
             flows.append(state)
             lags += behind
     except EverlodeError as exc:
-        return _Found(why=exc.message)
-    return _Found(len(specs), drifts, flows, lags)
+        return _Examined(why=exc.message)
+    return _Examined(len(specs), drifts, flows, lags)
 
 
 def _sources(target: str, endpoints: Endpoints) -> list[str]:

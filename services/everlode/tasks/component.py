@@ -102,7 +102,7 @@ class TaskComponent(Component):
                 self._waiting[new.key] = None
                 heappush(self._deadlines, (new.deadline_at, new.key))
 
-    def saw(self, fact: Fact) -> None:
+    def observe(self, fact: Fact) -> None:
         """See Component."""
         key = fact.envelope.aggregate_id
         old = self._miners.get(key)

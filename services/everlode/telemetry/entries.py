@@ -260,7 +260,7 @@ class NodeNoted(Entry):
 
 
 @dataclass(frozen=True, slots=True)
-class HandlingTold(Entry):
+class HandlingPublished(Entry):
     """An event about the handling of a lost node was published: started, a step, ended."""
 
     node: str

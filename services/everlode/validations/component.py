@@ -35,7 +35,7 @@ class ValidationComponent(Component):
             else:
                 self.pending.pop(new.key, None)
 
-    def saw(self, fact: Fact) -> None:
+    def observe(self, fact: Fact) -> None:
         """See Component: who may review."""
         self.view_of(home_of(fact.envelope)).miner_fact(fact)
 

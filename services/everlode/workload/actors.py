@@ -159,7 +159,7 @@ class Actors:
 
     # -- what the log says -------------------------------------------------------------------
 
-    def _saw(self, received: Received) -> None:
+    def _observe(self, received: Received) -> None:
         data, key = received.fact.data, received.fact.envelope.aggregate_id
         if isinstance(data, v.ValidationRequested):
             if data.kind == "peer-review":
@@ -170,9 +170,9 @@ class Actors:
             return
         task = self.tasks.get(key)
         if task is not None:
-            self._saw_task(task, received)
+            self._observe_task(task, received)
 
-    def _saw_task(self, task: TaskPlan, received: Received) -> None:
+    def _observe_task(self, task: TaskPlan, received: Received) -> None:
         data, key = received.fact.data, task.task_id
         match data:
             case t.TaskAssigned():
@@ -311,13 +311,13 @@ class Actors:
                     self.status.setdefault(due.task_id, "sent")
                 self._do(due)
             for received in self._consumer.batch(2000, 0.05):
-                self._saw(received)
+                self._observe(received)
             if time.monotonic() - told > 0.5:
                 told = time.monotonic()
-                tell(status_file, self.report())
+                write_status(status_file, self.report())
             if not self._open and not self._client.waiting():
                 break
-        tell(status_file, {**self.report(), "finished": True})
+        write_status(status_file, {**self.report(), "finished": True})
 
     def close(self) -> None:
         """Leave."""
@@ -327,7 +327,7 @@ class Actors:
         self._journal.close()
 
 
-def tell(path: Path, value: dict[str, Any]) -> None:
+def write_status(path: Path, value: dict[str, Any]) -> None:
     """Write a status file in one step."""
     draft = path.with_suffix(".tmp")
     draft.write_text(json.dumps(value))
@@ -353,7 +353,7 @@ def _main(region: str, plan_file: PlanFile, report: Sink) -> None:
     status = plan_file.status(region)
     actors.register()
     report(ProcessReady())
-    tell(status, actors.report())
+    write_status(status, actors.report())
     actors.run(status, stop)
     actors.close()
 

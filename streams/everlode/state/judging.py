@@ -43,7 +43,7 @@ CHEAP = frozenset({"inference", "evaluation", "data-processing"})
 """Types that are judged by running them again."""
 PEER_QUORUM = 3
 
-Found = tuple[tuple[str, Command, str], ...]
+Caused = tuple[tuple[str, Command, str], ...]
 
 
 def choose_reviewers(seed: str, candidates: Sequence[str], solver: str) -> tuple[str, ...]:
@@ -66,7 +66,7 @@ def choose_reviewers(seed: str, candidates: Sequence[str], solver: str) -> tuple
     return tuple(sorted(chosen))
 
 
-def on_solved(fact: Fact, data: TaskSolved, view: View, where: Where | None) -> Found:
+def on_solved(fact: Fact, data: TaskSolved, view: View, where: Where | None) -> Caused:
     """Ask for a validation of the right kind; open a case for each sign of fraud."""
     task = fact.envelope.aggregate_id
     key = validation_id(data.solution_id)
@@ -114,7 +114,7 @@ def on_solved(fact: Fact, data: TaskSolved, view: View, where: Where | None) -> 
 
 def _later_copies(
     fact: Fact, one: HandedIn, others: Sequence[ValidationState], view: View, where: Where | None
-) -> Found:
+) -> Caused:
     """Copies of this solution that were read before it: suspected now, judged by an expert."""
     found: list[tuple[str, Command, str]] = []
     for other in others:
@@ -135,7 +135,7 @@ def _later_copies(
 
 def on_decided(
     data: ve.ValidationDecided, state: ValidationState, view: View, where: Where | None
-) -> Found:
+) -> Caused:
     """Resolve what was suspected of this solution; judge an answer to a honeypot.
 
     Copies are looked for again: two solved in one batch do not see each other before.
@@ -159,7 +159,7 @@ def on_decided(
 
 def on_audited(
     data: ve.ValidationAudited, state: ValidationState, view: View, where: Where | None
-) -> Found:
+) -> Caused:
     """An expert looked at a decision: resolve suspicions; who is wrong too often, or together?"""
     if data.by != "expert":
         return ()
@@ -180,7 +180,7 @@ def on_audited(
     return (*found, *_over_time(state, view, where))
 
 
-def _over_time(state: ValidationState, view: View, where: Where | None) -> Found:
+def _over_time(state: ValidationState, view: View, where: Where | None) -> Caused:
     """What the records say of the solver and the reviewers, now that this solution is proved."""
     if proved(state) is None:
         return ()
@@ -193,7 +193,7 @@ def _over_time(state: ValidationState, view: View, where: Where | None) -> Found
     return tuple(found)
 
 
-def _solver(state: ValidationState, view: View, where: Where | None) -> Found:
+def _solver(state: ValidationState, view: View, where: Where | None) -> Caused:
     """The solver's case: for wrong answers to honeypots or for bad work over time, not for both."""
     miner = state.miner_id
     work, honeypots = view.work(miner), view.honeypots(miner)
@@ -221,7 +221,7 @@ def _by_record(
     state: ValidationState,
     view: View,
     where: Where | None,
-) -> Found:
+) -> Caused:
     """Open, confirm or clear the case of one whose record weighs so much.
 
     It names no task: it may stay open for long, and no reward is to wait for that.

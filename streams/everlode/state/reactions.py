@@ -67,7 +67,7 @@ def react(component: str, fact: Fact, view: View, where: Where | None = None) ->
     return tuple(Reaction(*item) for item in _RULES[component](fact, view, where))
 
 
-Found = tuple[tuple[str, Command, str], ...]
+Caused = tuple[tuple[str, Command, str], ...]
 
 
 def _is_ours(fact: Fact, view: View) -> bool:
@@ -75,7 +75,7 @@ def _is_ours(fact: Fact, view: View) -> bool:
     return fact.envelope.origin.rpartition(".")[0] == view.home
 
 
-def _tasks(fact: Fact, view: View, _: Where | None) -> Found:
+def _tasks(fact: Fact, view: View, _: Where | None) -> Caused:
     data = fact.data
     if isinstance(data, ve.ValidationDecided):
         if view.task(data.task_id) is None:
@@ -98,7 +98,7 @@ def _tasks(fact: Fact, view: View, _: Where | None) -> Found:
     return ()
 
 
-def _miners(fact: Fact, view: View, _: Where | None) -> Found:
+def _miners(fact: Fact, view: View, _: Where | None) -> Caused:
     data, key = fact.data, fact.envelope.aggregate_id
     if isinstance(data, ve.FraudConfirmed):
         return tuple(
@@ -156,7 +156,7 @@ def _outcome(task_id: str, outcome: str) -> c.RecordOutcome:
     )
 
 
-def _validations(fact: Fact, view: View, where: Where | None) -> Found:
+def _validations(fact: Fact, view: View, where: Where | None) -> Caused:
     data = fact.data
     if not _is_ours(fact, view):
         return ()
@@ -172,7 +172,7 @@ def _validations(fact: Fact, view: View, where: Where | None) -> Found:
     return ()
 
 
-def _rewards(fact: Fact, view: View, _: Where | None) -> Found:
+def _rewards(fact: Fact, view: View, _: Where | None) -> Caused:
     data, key = fact.data, fact.envelope.aggregate_id
     if not _is_ours(fact, view):
         return ()
@@ -204,7 +204,7 @@ def _rewards(fact: Fact, view: View, _: Where | None) -> Found:
     return ()
 
 
-def _fraud_on_rewards(key: str, data: ve.FraudSuspected | ve.FraudConfirmed, view: View) -> Found:
+def _fraud_on_rewards(key: str, data: ve.FraudSuspected | ve.FraudConfirmed, view: View) -> Caused:
     """Rewards of the task concerned, when their miner is a suspect or their votes were."""
     if data.task_id is None:
         return ()
