@@ -1,1 +1,1 @@
-"""Miner registries: registration, stake, reputation, performance."""
+"""Miner registries, the running of them: whom they keep, what they owe; rules are in `state`."""

@@ -1,1 +1,1 @@
-"""Recovery: plan, stages in priority order, gates, switch, report."""
+"""Recovery: plan, stages in order, gates (what must be true after each), switch, report."""

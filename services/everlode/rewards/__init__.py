@@ -1,1 +1,1 @@
-"""Reward distributors: calculate, pay once, book."""
+"""Reward distributors, the running of them: when to pay, by which sink; rules are in `state`."""

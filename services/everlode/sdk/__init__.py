@@ -1,4 +1,4 @@
-"""The SDK: commands (MiningClient), facts (EventProducer, EventConsumer), nodes (NodeAgent).
+"""The SDK, a face: MiningClient, EventProducer, EventConsumer, NodeAgent, MinerBeacon.
 
 Each has a form for asyncio, by the same name with Async before it.
 """

@@ -1,4 +1,4 @@
-"""Stack providers: what a network runs on. `NativeStack` starts it as processes of this machine."""
+"""What a network runs on: the port of a provider, and the native one with its supervisor."""
 
 from everlode.settings.endpoints import Endpoints, RegionEndpoints, S3Endpoint
 from everlode.stack.native.stack import NativeStack

@@ -1,1 +1,1 @@
-"""Task managers: take tasks in, assign them, follow their leases."""
+"""Task managers, the running of them: assignments, leases, migration; rules are in `state`."""

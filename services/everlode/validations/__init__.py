@@ -1,1 +1,1 @@
-"""The validation system: its primary, and the validators that vote."""
+"""Validation, the running of it: what waits for a vote, the validators; rules are in `state`."""

@@ -1,1 +1,1 @@
-"""A workload for a whole network: a trace, who does what, the actors, what was acknowledged."""
+"""A workload: a trace, who does what and when, the actors, the journal of what they were told."""
