@@ -17,7 +17,7 @@ from everlode.events.control import GenerationSwitched
 from everlode.topics.names import fact_topic
 from everlode.topics.partition import partition_of
 from tests.support.facts.decided import decide
-from tests.support.world.backed import STORY_EPOCHS, STORY_SCOPE, story
+from tests.support.world.backed import STORY_EPOCHS, STORY_SCOPES, story
 from tests.support.world.projected import TOPOLOGY, Lab
 from tests.support.world.region import Node, until
 
@@ -97,7 +97,8 @@ def projectors(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Projectors]
     with Lab(tmp_path_factory.mktemp("projectors"), control=True) as lab:
         made = Projectors(lab)
         assert lab.endpoints.control_bootstrap is not None
-        decide(lab.endpoints.control_bootstrap, STORY_SCOPE, STORY_EPOCHS)
+        for scope in STORY_SCOPES:
+            decide(lab.endpoints.control_bootstrap, scope, STORY_EPOCHS)
         yield made
         made.close()
 
@@ -208,7 +209,8 @@ def test_epoch_not_decided_parks_its_facts_until_it_is(projectors: Projectors) -
     projectors.start("eu-proj-2").ready(60)
     assert lab.query("select count(*) from {g}.parked") == [(1,)]
     assert lab.endpoints.control_bootstrap is not None
-    decide(lab.endpoints.control_bootstrap, STORY_SCOPE, STORY_EPOCHS + 1)
+    for scope in STORY_SCOPES:
+        decide(lab.endpoints.control_bootstrap, scope, STORY_EPOCHS + 1)
     projectors.write(story(5, 3), "later")
     projectors.versions |= after
     until(projectors.done, 60, "the fact is folded once its epoch is decided")

@@ -41,7 +41,7 @@ from everlode.topics import fact_topics, state_topics
 from everlode.topics.names import state_topic
 from tests.support.facts.decided import decide
 from tests.support.facts.whole_topic import records
-from tests.support.world.backed import STORY_EPOCHS, STORY_SCOPE, TOPOLOGY, Backed, Rows, story
+from tests.support.world.backed import STORY_EPOCHS, STORY_SCOPES, TOPOLOGY, Backed, Rows, story
 
 pytestmark = pytest.mark.timeout(280)
 PLAN = RecoveryRequest(plan_name="test", disaster_type="database-corruption", target_region="eu")
@@ -304,7 +304,7 @@ def test_facts_that_wait_in_the_projector_wait_in_the_recovered_one(
     waits = region.renamed(first, "waits")
     early = waits.envelope.model_copy(update={"scope": LATE, "epoch": 1})
     region.write([("tasks", Fact(early, waits.data))])
-    decided = Outside(epochs=lambda _: {STORY_SCOPE: STORY_EPOCHS})
+    decided = Outside(epochs=lambda _: dict.fromkeys(STORY_SCOPES, STORY_EPOCHS))
     region.project(outside=decided)
     region.open("tasks", LATE, 2)
     region.write([])

@@ -17,7 +17,7 @@ from typing import Any
 
 import confluent_kafka
 
-from everlode.adapters import kafka, kafka_sender
+from everlode.adapters import kafka_sender, kafka_writer
 from everlode.cli.main import main
 from everlode.errors import FencedOut, Unavailable
 from everlode.log.facts import FactLog
@@ -106,7 +106,7 @@ def be_badly_served() -> None:
 
 
 if __name__ == "__main__":
-    for module in (kafka, kafka_sender):
+    for module in (kafka_sender, kafka_writer):
         setattr(module, "Producer", DyingProducer)  # noqa: B010 - a planted fault
     if STAGE == "stubborn":
         be_stubborn()

@@ -26,9 +26,11 @@ from everlode.backup.create import create_backup
 from everlode.backup.gather import Source
 from everlode.backup.keys import KeyRing
 from everlode.backup.manifest import Manifest
+from everlode.control.scopes import Scope
 from everlode.events.barriers import Barrier, EpochOpened
 from everlode.events.base import Envelope, Event, Fact, ScopeEpoch
 from everlode.events.catalogue import FACT_COMPONENTS
+from everlode.events.services import SERVICES
 from everlode.events.stamp import stamp_at
 from everlode.projection.tables import COMPONENTS
 from everlode.projector.bulk import catch_up
@@ -46,8 +48,8 @@ from tests.support.facts.whole_topic import records
 FIRST = datetime(2026, 1, 1, tzinfo=UTC)
 BARRIER = Barrier(writer_id="test")
 TOPOLOGY = Topology(regions=("eu",), control_replication=1, control_min_insync=1)
-STORY_SCOPE, STORY_EPOCHS = "scope/eu", 20
-"""The scope of a story's facts, and an epoch that none of them is above."""
+STORY_SCOPES, STORY_EPOCHS = tuple(str(Scope(s.facts, "eu")) for s in SERVICES), 20
+"""The scopes of a story's facts, and an epoch that none of them is above."""
 Rows = dict[tuple[str, str], tuple[int, bytes | None]]
 
 
@@ -83,7 +85,8 @@ class Backed:
         s3 = self.endpoints.s3
         self.store = S3Store(s3.endpoint, s3.keys(), s3.buckets[0])
         assert self.endpoints.control_bootstrap is not None
-        decide(self.endpoints.control_bootstrap, STORY_SCOPE, STORY_EPOCHS)
+        for scope in STORY_SCOPES:
+            decide(self.endpoints.control_bootstrap, scope, STORY_EPOCHS)
         self._writers = {c: Writer(self.bootstrap, f"{c}.eu.1") for c in FACT_COMPONENTS}
         for writer in self._writers.values():
             writer.open()
