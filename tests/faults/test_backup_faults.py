@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -51,6 +52,7 @@ def start(region: Backed, *arguments: str) -> subprocess.Popen[str]:
             "--dir", str(region.folder / "stack"), "--keys", str(region.keys.folder),
         ],
         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+        env={**os.environ, "EVERLODE_LOG": "json"},
     )  # fmt: skip
 
 
