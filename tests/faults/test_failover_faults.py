@@ -353,7 +353,7 @@ def test_primary_that_wakes_after_its_failover_is_fenced(network: Network) -> No
     assert network.ended("eu-tm-1").new_primary == "eu-tm-2"
     opened = len(network.log("eu.1.tasks"))
     network.signal("eu-tm-1", signal.SIGCONT)
-    eventually(lambda: network.reported("eu-tm-1", text="steps down"))
+    eventually(lambda: network.reported("eu-tm-1", "SteppedDown", scope=SCOPE))
     names += submit(client, [f"after{i}" for i in range(20)])
     network.until(lambda s: s.nodes["eu-tm-1"].status == "healthy")  # taken back, as a secondary
     state = network.control.state
@@ -368,9 +368,9 @@ def test_primary_without_the_control_log_stops_and_goes_on_with_it(network: Netw
     network.start_all()
     client, names = with_tasks(network)
     control = next(p.name for p in network.stack.processes() if p.kind == "control")
-    before = len(network.reported("eu-tm-1", text="steps down"))
+    before = len(network.reported("eu-tm-1", "SteppedDown", scope=SCOPE))
     network.stack.pause(control)
-    eventually(lambda: len(network.reported("eu-tm-1", text="steps down")) > before, 30)
+    eventually(lambda: len(network.reported("eu-tm-1", "SteppedDown", scope=SCOPE)) > before, 30)
     quiet = len(network.log("eu.1.tasks"))
     late = client.send("late", c.CancelTask(reason="r"), timeout_s=90)
     time.sleep(3)

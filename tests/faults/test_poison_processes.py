@@ -138,5 +138,5 @@ def test_secondary_that_finds_poison_in_its_own_facts_ends_and_names_the_place(
     append(region.bootstrap, "eu.1.miners", [spoil("random_bytes", "a", b"")], 1)
     until(lambda: len(region.records("eu.1.miners")) == last + 1, 20, "it is there")
     assert node.process.wait(40) == 13
-    assert node.reports(text="eu.1.miners/1@")
-    assert node.reports(text="find out who")
+    assert node.reports("ProcessFailed", code="foreign_record", text="eu.1.miners/1@")
+    assert node.reports("ProcessFailed", text="find out who")

@@ -126,7 +126,7 @@ def test_payment_system_that_fails_is_silent_and_answers_again_pays_once(region:
     with region.client("payer") as client:
         assert client.call("t|m", owed).outcome == "done"
     until(lambda: booked() != [], 60, "it is booked")
-    assert node.reports(text="asked to pay t|m, time 3")
+    assert node.reports("Note", remark="asked to pay t|m, time 3")
     lines = (region.folder / "payouts" / "payouts-eu.jsonl").read_text().splitlines()
     left = [json.loads(line) for line in lines]
     assert [(x["key"], x["amount_micro"]) for x in left] == [("t|m", 1000)]
@@ -157,7 +157,7 @@ def test_reward_that_is_suspected_and_cleared_in_one_batch_is_paid(region: Regio
         region.client("payer-2") as client,
     ):
         assert client.call("held|m", owed).outcome == "done"
-        node.await_entry(text="asked to pay held|m, time 1")
+        node.await_entry("Note", remark="asked to pay held|m, time 1")
         for waiting in [producer.emit("case-held", data) for data in said]:
             waiting.result(30)
 
@@ -277,7 +277,7 @@ def test_foreign_write_stops_the_primary_which_says_so(region: Region) -> None:
     sender.send(Record(fact_topic("eu.1", "miners"), where, forged.aggregate_id, body, headers))
     assert sender.flush(10) == 0
     assert node.process.wait(30) == 13
-    assert node.reports(text="did not write it")
+    assert node.reports("ProcessFailed", code="foreign_write")
     told = [Codec().decode_fact(r.value) for r in region.records(fact_topic("eu.1", "health"), 1)]
     [(envelope, found)] = [f for f in told if isinstance(f.data, ForeignWrite)]
     damaged = next(r for r in region.records(fact_topic("eu.1", "miners")) if r.value == body)

@@ -229,4 +229,4 @@ def test_projector_of_a_generation_that_was_replaced_ends_and_says_so(
         switched = GenerationSwitched(region="eu", generation=2, operation_id="test")
         log.append("eu", switched, node_id="test")
     assert node.process.wait(60) == FencedOut.exit_code
-    assert node.reports(text="generation 1 of eu is no longer the current one")
+    assert node.reports("ProcessFailed", code="generation_replaced")
