@@ -8,12 +8,14 @@ from typing import Any
 import pytest
 from pydantic import AwareDatetime
 
-from everlode.errors import Refusal
+from everlode.avro.codec import Codec, encode_fact
+from everlode.errors import ContractError, Refusal
 from everlode.events import commands as c
 from everlode.events import door
-from everlode.events.base import CommandHeader, Evidence, Record
+from everlode.events.base import CommandHeader, Envelope, Evidence, Record
 from everlode.events.catalogue import COMMANDS
 from everlode.events.heartbeats import MinerBeat, NodeBeat
+from everlode.topics.place import placed
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 DEPOSIT = c.DepositStake(amount_micro=1)
@@ -93,3 +95,34 @@ def test_every_text_time_and_list_of_every_model_has_its_rule(model: type[Record
             getattr(k, "__origin__", None) is tuple for k in kinds
         ):
             assert name in ruled
+
+
+def heartbeat(**changes: Any) -> tuple[bytes, bytes]:
+    """Key and value of a miner's heartbeat."""
+    envelope = Envelope(
+        event_id="e", aggregate_id=changes.pop("aggregate_id", "m"), version=0, origin="eu.1",
+        scope="", epoch=0, seq=1, stamp=1, occurred_at=NOW, correlation_id="c",
+    )  # fmt: skip
+    beat = MinerBeat.model_construct(
+        **{"running": (), "work_done": 0, "interval_ms": 15_000} | changes
+    )
+    return envelope.aggregate_id.encode(), encode_fact(envelope, beat)
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"running": ("t", "t")}, r"running\[1\]"),
+        ({"interval_ms": 2**40}, "interval_ms"),
+        ({"aggregate_id": "m\0"}, "aggregate_id"),
+    ],
+)
+def test_heartbeat_of_a_stranger_is_left_out_by_every_reader(
+    changes: dict[str, Any], field: str
+) -> None:
+    key, value = heartbeat()
+    assert placed(Codec(), "eu.1.heartbeats", key, value).data.__class__ is MinerBeat
+    key, value = heartbeat(**changes)
+    with pytest.raises(ContractError, match=field) as caught:
+        placed(Codec(), "eu.1.heartbeats", key, value)
+    assert caught.value.code == "bad_field"

@@ -18,7 +18,7 @@ from everlode.log.facts import LoggedFact
 from everlode.miners.component import MinerComponent
 from everlode.primary.core import Core, Ready
 from everlode.primary.inputs import CommandRead, FactRead, Input, NothingRead, Tick, Turn
-from everlode.primary.pending import HOME, Answer, Pending
+from everlode.primary.pending import HOME, MOST_TEXT, Answer, Pending
 from everlode.state.view import Where
 from everlode.telemetry.entries import SteppedDown
 from everlode.topics import Topology
@@ -233,3 +233,32 @@ def test_component_looks_at_each_home_by_itself() -> None:
         component.observe(fact_of(data, f"m-{home}", scope=f"miner-registry/{home}"))
     reviewers = {home: list(component.view_of(home).reviewers()) for home in ("us", "eu")}
     assert reviewers == {"us": ["m-us"], "eu": ["m-eu"]}
+
+
+def test_field_that_strangers_may_not_send_is_refused_by_name_and_stops_nobody() -> None:
+    desk = Desk()
+    hostile = c.UpdateMiner(endpoint="10.0.0.7\0:1", specialties=("a",), max_concurrent=1)
+    desk.turn(BOTH, asked("m-us", hostile, 0), asked("m-us", DEPOSIT, 1))
+    refused, done = desk.core.held(HOME, NOW)
+    assert (refused.outcome, refused.code) == ("refused", "bad_field")
+    assert refused.message == "endpoint has the control character U+0000 at 8"
+    assert done.outcome == "done"
+
+
+def test_header_is_asked_like_the_command() -> None:
+    desk = Desk()
+    read = asked("m-us")
+    header = read.header.model_copy(update={"command_id": "a\nb"})
+    desk.turn(BOTH, read._replace(header=header))
+    [answer] = desk.core.held(HOME, NOW)
+    assert (answer.code, answer.facts) == ("bad_field", ())
+
+
+def test_answer_holds_only_so_much_of_what_was_refused() -> None:
+    desk = Desk()
+    long = "x" * 4096
+    data = c.UpdateMiner(endpoint="10.0.0.7:1", specialties=(long,), max_concurrent=1)
+    desk.turn(BOTH, asked("m-us", data, 0), asked("m-us", DEPOSIT, 1))
+    refused, done = desk.core.held(HOME, NOW)
+    assert (refused.outcome, done.outcome) == ("refused", "done")
+    assert max(len(refused.message), len(refused.hint)) <= MOST_TEXT

@@ -42,7 +42,7 @@ LONGEST_MS = 10 * 366 * 86_400_000
 LARGEST_BYTES = 2**49
 MOST_THINGS = 10**9
 
-FREE = ("_ppm", "stamp", "epoch", "version", "seq", "partition", "offset")
+FREE = ("_ppm", "stamp", "epoch", "version", "seq", "partition", "offset", "position")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 Check = Callable[[str, Any, datetime], None]
 """(name of the field, its value, now); raises Refusal."""

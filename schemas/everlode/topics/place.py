@@ -5,7 +5,8 @@ from __future__ import annotations
 from functools import lru_cache
 
 from everlode.avro.codec import Codec
-from everlode.errors import ContractError, EverlodeError
+from everlode.errors import ContractError, EverlodeError, Refusal
+from everlode.events import door
 from everlode.events.base import Fact
 from everlode.events.catalogue import EVENTS, FACT_COMPONENTS
 from everlode.topics.names import CONTROL_TOPIC, split_fact_topic
@@ -24,7 +25,8 @@ def check_place(topic: str, key: bytes | None, fact: Fact) -> None:
     """Every reader of facts, signals and the control log asks this, so that all leave out the same.
 
     Raises: ContractError: not of this topic (`wrong_topic`), no key (`null_key`), another's key
-    (`wrong_key`), or a fact without a version (`invalid`).
+    (`wrong_key`), a fact without a version (`invalid`), or a heartbeat with a field that strangers
+    may not send (`bad_field`).
     """
     envelope, data = fact
     home = _HOME[type(data)]
@@ -37,6 +39,12 @@ def check_place(topic: str, key: bytes | None, fact: Fact) -> None:
         raise ContractError("the key is not the aggregate's id", code="wrong_key")
     if envelope.version < 1 and home in FACT_COMPONENTS:
         raise ContractError("a fact without a version", code="invalid")
+    if home == "heartbeats":
+        try:
+            door.check(envelope, envelope.occurred_at)
+            door.check(data, envelope.occurred_at)
+        except Refusal as error:
+            raise ContractError(error.message, code=error.code, hint=error.hint) from None
 
 
 def placed(codec: Codec, topic: str, key: bytes | None, value: bytes | None) -> Fact:

@@ -29,6 +29,7 @@ from pydantic import ValidationError
 
 from everlode.control.scopes import Scope
 from everlode.errors import NotFound, Refusal, Unavailable
+from everlode.events import door
 from everlode.events.barriers import Barrier, EpochOpened, Marker
 from everlode.events.base import Command, CommandHeader, Envelope, Event, Fact, ScopeEpoch
 from everlode.events.stamp import HybridClock
@@ -142,6 +143,8 @@ class Batch:
                 )
             if not isinstance(data, Command):
                 raise Refusal(f"{name} is no command", code="not_a_command")
+            door.check(header, self._tick.event_now)
+            door.check(data, self._tick.event_now)
             owed = Owed(
                 header.command_id, header.aggregate_id, data, header.issued_at, header.causation_id
             )

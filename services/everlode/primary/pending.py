@@ -16,6 +16,8 @@ from everlode.primary.folds import Answered, Folds
 
 HOME = 1
 """The level of what the home region's log holds, and perhaps no other."""
+MOST_TEXT = 1_000
+"""Characters of a message or hint in an answer: an answer is no place for what was refused."""
 
 
 class Answer(NamedTuple):
@@ -61,10 +63,15 @@ class Pending:
                 "node_id": self._node_id,
                 "outcome": answer.outcome,
                 "code": error.code if error else "",
-                "message": error.message if error else "",
-                "hint": error.hint if error else "",
+                "message": _cut(error.message) if error else "",
+                "hint": _cut(error.hint) if error else "",
                 "facts": [f.ref(self._topic) for f in facts],
                 "level": level,
                 "answered_at": at,
             }
         )
+
+
+def _cut(text: str) -> str:
+    """What an answer can hold of a text, which may quote what a stranger sent."""
+    return text if len(text) <= MOST_TEXT else text[: MOST_TEXT - 1] + "…"

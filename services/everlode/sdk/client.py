@@ -16,10 +16,13 @@ from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Any
 
+from pydantic import ValidationError
+
 from everlode.adapters.clock import Clock, WallClock
 from everlode.avro.codec import encode_request
 from everlode.errors import ConfigError, DeadlineExceeded, Refusal
 from everlode.events import commands as c
+from everlode.events import door
 from everlode.events.base import Command, CommandAnswered, CommandHeader
 from everlode.sdk.link import RegionLink
 from everlode.settings.endpoints import Endpoints
@@ -110,19 +113,23 @@ class MiningClient:
         """Send a command; the future gives its answer, also a refusal, or DeadlineExceeded.
 
         The same `command_id` again is carried out once; while it waits, the same future is given.
-        Waits while the window is full. Raises: Refusal: the client is closed. ContractError: the
-        command is too large.
+        Waits while the window is full. Raises: Refusal: the client is closed, or an id does not fit
+        (`bad_field`), e.g. is empty. ContractError: the command is too large.
         """
         if self._stop.is_set():
             raise Refusal("the client is closed", code="closed")
-        header = CommandHeader(
-            command_id=command_id or str(uuid.uuid4()),
-            aggregate_id=aggregate_id,
-            issued_by=self.client_id,
-            reply_to=self._reply_to,
-            issued_at=issued_at or self._clock.event_now(),
-            correlation_id=aggregate_id,
-        )
+        try:
+            header = CommandHeader(
+                command_id=str(uuid.uuid4()) if command_id is None else command_id,
+                aggregate_id=aggregate_id,
+                issued_by=self.client_id,
+                reply_to=self._reply_to,
+                issued_at=issued_at or self._clock.event_now(),
+                correlation_id=aggregate_id,
+            )
+        except ValidationError as error:
+            item = error.errors(include_input=False, include_url=False)[0]
+            raise door.refused(str(item["loc"][0]), "does not fit", item["msg"]) from None
         value = encode_request(header, command)  # what cannot be sent must not wait for an answer
         self._places.acquire()
         entry = _Pending(header, command, value, self.region, timeout_s or self._timeout_s)
