@@ -103,9 +103,7 @@ def heartbeat(**changes: Any) -> tuple[bytes, bytes]:
         event_id="e", aggregate_id=changes.pop("aggregate_id", "m"), version=0, origin="eu.1",
         scope="", epoch=0, seq=1, stamp=1, occurred_at=NOW, correlation_id="c",
     )  # fmt: skip
-    beat = MinerBeat.model_construct(
-        **{"running": (), "work_done": 0, "interval_ms": 15_000} | changes
-    )
+    beat = MinerBeat(running=(), work_done=0, interval_ms=15_000).model_copy(update=changes)
     return envelope.aggregate_id.encode(), encode_fact(envelope, beat)
 
 
