@@ -24,8 +24,8 @@ from everlode.backup.heads import Heads
 from everlode.backup.keys import KeyRing
 from everlode.backup.manifest import Manifest
 from everlode.backup.operation import back_up, holder_is_gone, leased
-from everlode.backup.stored import latest, list_backups
-from everlode.backup.verify import fetch, verify
+from everlode.backup.stored import list_backups
+from everlode.backup.verify import fetch, newest_signed, verify
 from everlode.cli.main import run as cli
 from everlode.errors import IntegrityError, Locked, NotFound, Unavailable
 from everlode.events.base import Fact
@@ -342,7 +342,10 @@ def test_last_backup_is_the_latest_though_the_clock_went_back(
     before = region.create()
     monkeypatch.setattr(create, "_now_ms", lambda: 1_000)
     last = region.create()
-    assert (last.parent_id, latest(region.store, "eu")) == (before.backup_id, last)
+    assert (last.parent_id, newest_signed(region.store, region.keys, "eu")) == (
+        before.backup_id,
+        last,
+    )
 
 
 def test_state_topic_that_went_back_is_refused_by_the_backup(region: Backed) -> None:
@@ -510,6 +513,29 @@ def test_unfinished_backup_is_listed_as_such_only_when_asked(
         region.create()  # and a later one is not disturbed
     finally:
         region.store.delete("eu/20990101T000000000-ffffff/tasks-0.avro.enc")
+
+
+def test_foreign_objects_and_junk_manifests_stop_nobody(
+    region: Backed, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A console's folder, and a forged manifest with the highest id: named, and passed over."""
+    junk = "eu/99991231T235959999-ffffff/manifest.json"
+    planted = {"eu/": b"", "eu/notes.txt": b"x", "eu/a/b/c": b"x", junk: b"{}"}
+    for key, value in planted.items():
+        region.store.put(key, value)
+    try:
+        made = region.create()
+        assert made.backup_id < "9999"
+        assert newest_signed(region.store, region.keys, "eu") == made
+        assert region.create().parent_id == made.backup_id
+        assert command(region, "backup", "list", "--all") == 0
+        shown = capsys.readouterr().out
+        for key in planted:
+            assert (key in shown) == (key != junk)
+        assert "99991231T235959999-ffffff  NOT USABLE" in shown
+    finally:
+        for key in planted:
+            region.store.delete(key)
 
 
 def test_store_that_is_down_is_unavailable_and_the_lease_is_given_back(region: Backed) -> None:

@@ -18,7 +18,7 @@ from everlode.backup.gather import Gatherer, Source
 from everlode.backup.keys import DEFAULT_KEY, KeyRing
 from everlode.backup.manifest import Manifest
 from everlode.backup.seal import Begun, Sealer
-from everlode.backup.stored import latest
+from everlode.backup.verify import newest_signed
 from everlode.log.learn import taught
 from everlode.telemetry.entries import Note, StepEnded
 from everlode.telemetry.pace import Pace
@@ -40,7 +40,7 @@ def create_backup(
     """
     generation = current_generation(source.conninfo)
     write_once = store.capabilities().conditional_put
-    parent = latest(store, source.region)
+    parent = newest_signed(store, keys, source.region)
     at_ms = max(_now_ms(), parent.created_at_ms + 1 if parent else 0)  # ids in order, always
     codec = taught(source.bootstrap, source.topology.origins)
     timings = dict.fromkeys(("read", "store"), 0)

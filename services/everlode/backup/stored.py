@@ -2,33 +2,53 @@
 
 from __future__ import annotations
 
+import re
 import time
+from typing import NamedTuple
 
 from everlode.adapters.object_store import ObjectStore
 from everlode.backup.manifest import MANIFEST, Manifest, parse
 from everlode.errors import IntegrityError, NotFound
 from everlode.events.stamp import millis_of
 
+_OURS = re.compile(r"([^/]+)/([^/]+)")
+"""Below a region: a backup's id, and one of its objects."""
+
+
+class Contents(NamedTuple):
+    """What stands below a region's name in the store."""
+
+    backups: list[tuple[str, bool]]
+    """(backup id, finished), oldest first; unfinished ones have no manifest."""
+    foreign: list[str]
+    """Keys that no backup of ours has, e.g. `eu/`, which a console's "create folder" makes."""
+
+
+def contents(store: ObjectStore, region: str) -> Contents:
+    """Whatever is there; what is not ours is named, and holds nobody up. Raises: Unavailable."""
+    found: dict[str, bool] = {}
+    foreign = []
+    for item in store.list(f"{region}/"):
+        ours = _OURS.fullmatch(item.key.removeprefix(f"{region}/"))
+        if ours is None:
+            foreign.append(item.key)
+        else:
+            backup_id, name = ours.groups()
+            found[backup_id] = found.get(backup_id, False) or name == MANIFEST
+    return Contents(sorted(found.items()), foreign)
+
 
 def list_backups(store: ObjectStore, region: str) -> list[tuple[str, bool]]:
-    """(backup id, finished) of a region, oldest first; unfinished ones have no manifest."""
-    found: dict[str, bool] = {}
-    for item in store.list(f"{region}/"):
-        _, backup_id, name = item.key.split("/", 2)
-        found[backup_id] = found.get(backup_id, False) or name == MANIFEST
-    return sorted(found.items())
+    """(backup id, finished) of a region, oldest first; see `contents`."""
+    return contents(store, region).backups
 
 
 def load_manifest(store: ObjectStore, region: str, backup_id: str) -> tuple[Manifest, bytes, str]:
-    """A manifest, its signed bytes and signature; `latest` and `oldest` are ids too.
+    """A manifest, its signed bytes and signature.
 
     Raises: NotFound: there is no such backup, or it is unfinished. IntegrityError.
     """
     finished = [b for b, done in list_backups(store, region) if done]
-    if backup_id in ("latest", "oldest"):
-        if not finished:
-            raise NotFound(f"region {region} has no backup", hint="everlode backup create")
-        backup_id = finished[-1] if backup_id == "latest" else finished[0]
     if backup_id not in finished:
         raise NotFound(
             f"backup {backup_id} of {region} does not exist or is unfinished",
@@ -43,14 +63,6 @@ def load_manifest(store: ObjectStore, region: str, backup_id: str) -> tuple[Mani
             hint="it was copied there: use another backup: everlode backup list",
         )
     return manifest, body, signature
-
-
-def latest(store: ObjectStore, region: str) -> Manifest | None:
-    """The newest finished backup's manifest, if there is one that can be read."""
-    try:
-        return load_manifest(store, region, "latest")[0]
-    except (NotFound, IntegrityError):
-        return None
 
 
 def age_ms(manifest: Manifest) -> int:

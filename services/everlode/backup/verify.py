@@ -10,12 +10,13 @@ from everlode.adapters.object_store import ObjectStore
 from everlode.backup.container import Sums, open_sealed, read, staging
 from everlode.backup.keys import KeyRing
 from everlode.backup.manifest import Manifest, ObjectEntry, checksum
-from everlode.backup.stored import load_manifest
+from everlode.backup.stored import list_backups, load_manifest
 from everlode.errors import ConfigError, IntegrityError, NotFound, WrongKey
-from everlode.telemetry.entries import StepEnded
+from everlode.telemetry.entries import Note, StepEnded
 from everlode.telemetry.pace import Pace
 from everlode.telemetry.sink import Sink, silent
 
+ENDS = ("latest", "oldest")
 ANOTHER = "use another backup: everlode backup list"
 LEVELS = ("exists", "hash", "decode")
 
@@ -37,8 +38,32 @@ def sums_of(entry: ObjectEntry) -> Sums:
     )  # fmt: skip
 
 
-def signed_manifest(store: ObjectStore, keys: KeyRing, region: str, backup_id: str) -> Manifest:
-    """A manifest whose signature and checksum are right. Raises: NotFound; IntegrityError."""
+def signed_manifest(
+    store: ObjectStore, keys: KeyRing, region: str, backup_id: str, report: Sink = silent
+) -> Manifest:
+    """A manifest whose signature and checksum are right; `latest` and `oldest` are ids too.
+
+    These are chosen among the signed ones: whoever can write to the store could put any name
+    before or behind ours. Each that is passed over is reported. Raises: NotFound: there is none,
+    or it is unfinished. IntegrityError: it is not signed by us; of `latest`, that none is.
+    """
+    if backup_id not in ENDS:
+        return _signed(store, keys, region, backup_id)
+    finished = [b for b, done in list_backups(store, region) if done]
+    if not finished:
+        raise NotFound(f"region {region} has no backup", hint="everlode backup create")
+    first: IntegrityError | None = None
+    for found in finished if backup_id == "oldest" else reversed(finished):
+        try:
+            return _signed(store, keys, region, found)
+        except IntegrityError as error:
+            report(Note("backup", f"{found} is passed over: {error.message}"))
+            first = first or error
+    assert first is not None  # noqa: S101 - there was one, and it did not return
+    raise first
+
+
+def _signed(store: ObjectStore, keys: KeyRing, region: str, backup_id: str) -> Manifest:
     manifest, body, signature = load_manifest(store, region, backup_id)
     name = f"{region}/{manifest.backup_id}/manifest.json"
     try:
@@ -51,6 +76,14 @@ def signed_manifest(store: ObjectStore, keys: KeyRing, region: str, backup_id: s
     if checksum(manifest.objects) != manifest.integrity_checksum:
         raise IntegrityError(f"{name}: the checksum of its objects differs", hint=ANOTHER)
     return manifest
+
+
+def newest_signed(store: ObjectStore, keys: KeyRing, region: str) -> Manifest | None:
+    """The newest manifest of a region with our signature, if there is one. Raises: Unavailable."""
+    try:
+        return signed_manifest(store, keys, region, "latest")
+    except (NotFound, IntegrityError):
+        return None
 
 
 def fetch(store: ObjectStore, keys: KeyRing, entry: ObjectEntry, folder: Path) -> Path:
@@ -85,7 +118,7 @@ def verify(
     """Verify a backup down to a level. Raises: IntegrityError and its leaves; NotFound."""
     if level not in LEVELS:
         raise ConfigError(f"level {level!r}", hint=f"one of: {', '.join(LEVELS)}")
-    manifest = signed_manifest(store, keys, region, backup_id)
+    manifest = signed_manifest(store, keys, region, backup_id, report)
     sizes = {o.key: o.size for o in store.list(f"{region}/{manifest.backup_id}/")}
     records, pace = 0, Pace(report, "verify", len(manifest.objects), "objects")
     with staging("everlode-verify-") as folder:

@@ -31,7 +31,15 @@ from everlode.settings.environment import settings
 from everlode.stack.native.supervisor import saved_topology
 from everlode.telemetry.entries import Note
 from everlode.topics import Topology
-from everlode.views.backups import Finished, Listed, Unfinished, Unusable, listed, records_of
+from everlode.views.backups import (
+    Finished,
+    Foreign,
+    Listed,
+    Unfinished,
+    Unusable,
+    listed,
+    records_of,
+)
 
 app = noun("Backups of a region, encrypted and signed, in S3.")
 keys_app = noun("Keys that open backups: keep copies elsewhere.")
@@ -105,7 +113,7 @@ def list_(
     keys: Keys = None,
     bucket: Bucket = None,
     everything: Annotated[
-        bool, typer.Option("--all", help="Unfinished ones too: objects without a manifest.")
+        bool, typer.Option("--all", help="Unfinished ones and foreign objects too.")
     ] = False,
     as_json: Json = False,
 ) -> None:
@@ -119,7 +127,7 @@ def list_(
         out({"region": region, "backups": [row._asdict() for row in rows]})
         return
     for row in rows:
-        typer.echo(f"{row.backup_id}  {_row(row)}")
+        typer.echo(_row(row))
     if not rows:
         progress()(Note("backup", f"there is none of {region}"))
 
@@ -128,11 +136,14 @@ def _row(row: Listed) -> str:
     match row:
         case Finished():
             made = f"{_time(row.created_at_ms)} UTC"
-            return f"{made}  {row.records:>8} records  {row.bytes:>10} bytes"
+            size = f"{row.records:>8} records  {row.bytes:>10} bytes"
+            return f"{row.backup_id}  {made}  {size}"
         case Unusable():
-            return f"NOT USABLE: {row.error}"
+            return f"{row.backup_id}  NOT USABLE: {row.error}"
         case Unfinished():
-            return "unfinished: no manifest"
+            return f"{row.backup_id}  unfinished: no manifest"
+        case Foreign():
+            return f"{row.key}  foreign: no object of a backup, passed over"
 
 
 @app.command()
@@ -149,7 +160,7 @@ def show(
     Example: everlode backup show latest --region eu
     """
     place = open_place(folder, keys, bucket)
-    m = signed_manifest(place.store, place.keys, region, backup_id)
+    m = signed_manifest(place.store, place.keys, region, backup_id, progress())
     if as_json:
         out(m.model_dump(mode="json"))
         return

@@ -46,7 +46,9 @@ def plan_(
     """
     wanted = _plan(path, region)
     place = open_place(folder, keys, bucket)
-    manifest = signed_manifest(place.store, place.keys, wanted.target_region, wanted.backup)
+    manifest = signed_manifest(
+        place.store, place.keys, wanted.target_region, wanted.backup, progress()
+    )
     found = stages(manifest)
     if as_json:
         out(

@@ -27,6 +27,7 @@ from everlode.control.scopes import Scope
 from everlode.demo.collect import SIGKILL, Ran, await_failover, collect
 from everlode.demo.only_one import only_one
 from everlode.demo.options import Options
+from everlode.demo.work import Work, now_ms
 from everlode.errors import ConfigError, Unavailable
 from everlode.fleet.fleet import Fleet
 from everlode.fleet.lag import Lag
@@ -42,19 +43,13 @@ from everlode.telemetry.entries import Note
 from everlode.telemetry.sink import Sink, silent
 from everlode.topics import state_topics
 from everlode.workload.file import PlanFile
-from everlode.workload.pace import Knots, Pace
 
-RATE = 62.0
-"""Tasks a second at speed 1, clients and miners together."""
-LIMITS = {"work": 0.75, "backup": 0.88, "disaster": 0.96, "end": 1.0}
-"""Step → share of the tasks that may have ended before the next: work never runs out meanwhile."""
-NOT_YET_MS = 86_400_000
-READY_MS = 2_000
-"""Actors wait this long after all of them are registered, so that all know the clock."""
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000
+FELT = 0.05
+"""Share of the tasks that may end during a failover, so that clients and miners feel it."""
+KNOWN_S = 2.0
+"""By then the actors have the clock's new knots, and have written which tasks outlive them."""
+LASTING_S = 20.0
+"""A task that outlives a failover is waited for this long."""
 
 
 class Outcome(NamedTuple):
@@ -80,8 +75,7 @@ class Demo:
         self._topology = self._plan.topology()
         self._stack: StackProvider = NativeStack(self._topology, self._plan.stack_dir)
         self._workload = self._plan.workload()
-        planned_s = max(12.0, len(self._workload.tasks) / RATE) / options.speed
-        self._pace = Pace(self._workload, int(planned_s * 1000))
+        self._pacing = Work(self._workload, options.speed, self._plan.clock_file)
         self._fleet: Fleet | None = None
         self._control: ControlFollower | None = None
         self.victim = ""
@@ -89,10 +83,9 @@ class Demo:
         self.lasting = 0
         """Tasks that it managed then, and that went on for long enough to be migrated."""
         self.timeline: list[dict[str, Any]] = []
-        self.times: dict[str, float] = {"planned_work_s": planned_s}
+        self.times: dict[str, float] = {"planned_work_s": self._pacing.planned_s}
         self.windows: dict[str, tuple[int, int]] = {}
         """Faults: begin and end, milliseconds on the wall."""
-        self._limit = LIMITS["work"]
         self._disaster_ms = 0
         self._began = time.monotonic()
         self._lag = Lag()
@@ -120,22 +113,31 @@ class Demo:
         return scopes[str(Scope("tasks", "eu"))].primary
 
     def _kill(self) -> None:
+        """Kill the primary, with tasks under way that outlive its failover: those behind the limit.
+
+        The limit is not raised again before the failover has ended.
+        """
         if self.victim:
             return
+        if "actors_at_s" in self.times:
+            self._go_on(more=FELT)
+            time.sleep(KNOWN_S)
+            deadline = time.monotonic() + LASTING_S
+            while not self._lasting() and time.monotonic() < deadline:
+                time.sleep(0.25)
         self.victim = self._primary()
         self.lasting = self._lasting()
         self.fleet.kill(self.victim)
-        now_ms = _now_ms()
-        self.windows[SIGKILL] = (now_ms, now_ms + 30_000)
-        self._go_on("", more=0.03)
+        at_ms = now_ms()
+        self.windows[SIGKILL] = (at_ms, at_ms + 30_000)
         self._mark("failure", f"SIGKILL of {self.victim}, the primary task manager of eu, with "
                    f"{self.lasting} tasks that outlive a failover")  # fmt: skip
 
-    def _go_on(self, step: str, more: float = 0.0) -> None:
-        """Let the work go on to the step's limit, or `more` than now, so that a fault is felt."""
-        self._limit = LIMITS.get(step, min(0.98, self._limit + more))
-        if self._pace.knots:
-            self._set_clock(self._pace.go_on(_now_ms(), self._limit))
+    def _go_on(self, step: str = "", more: float = 0.0) -> None:
+        """Let the work go on to the step's limit, or to a little more than now."""
+        if step and self.victim:
+            await_failover(Endpoints.load(self._plan.stack_dir), self.victim, 30)
+        self._pacing.go_on(step, more)
 
     def _lasting(self) -> int:
         """Tasks that the primary manages and that are under way for long enough."""
@@ -206,7 +208,7 @@ class Demo:
     def _work(self, endpoints: Endpoints) -> None:
         self._plan.topology_file.write_text(self._topology.model_dump_json())
         self._plan.save(self.root / "plan.json")
-        self._set_clock(self._pace.begin(_now_ms() + NOT_YET_MS))
+        self._pacing.wait()
         self._fleet = Fleet(self.root / "logs", self._environment())
         threading.Thread(target=self._measure, name="measure", daemon=True).start()
         began = time.monotonic()
@@ -217,12 +219,6 @@ class Demo:
         await_projectors(endpoints, 120, self._check_alive)
         self.times["nodes_s"] = time.monotonic() - began
         self._mark("work", f"all scopes have primaries after {self.times['nodes_s']:.1f} s")
-
-    def _set_clock(self, knots: Knots) -> None:
-        """Give all processes another event clock; each has read it before it differs."""
-        draft = self._plan.clock_file.with_suffix(".tmp")
-        draft.write_text(json.dumps(knots))
-        draft.replace(self._plan.clock_file)
 
     def _measure(self) -> None:
         turn = 0
@@ -248,7 +244,7 @@ class Demo:
             if time.monotonic() > deadline:
                 raise Unavailable("miners are not registered after 90 s", hint="see the logs")
             time.sleep(0.1)
-        self._set_clock(self._pace.begin(_now_ms() + READY_MS, LIMITS["work"]))
+        self._pacing.begin()
         self.times["actors_at_s"] = time.monotonic() - self._began
         self._mark("work", "clients, miners and reviewers begin")
 
@@ -337,7 +333,7 @@ class Demo:
 
     def _disaster(self, endpoints: Endpoints) -> None:
         self._go_on("disaster")
-        self._disaster_ms = _now_ms()
+        self._disaster_ms = now_ms()
         self._stack.wipe("eu/postgres")
         self.fleet.kill("eu-proj-1")
         names = [s.name for s in state_topics(self._topology, "eu", 1)]
@@ -363,8 +359,8 @@ class Demo:
         )  # fmt: skip
         self.fleet.start_projector("eu")
         self.times["recovery_s"] = time.monotonic() - began
-        now_ms = _now_ms()
-        self.windows["from the disaster to the recovery"] = (self._disaster_ms, now_ms)
+        at_ms = now_ms()
+        self.windows["from the disaster to the recovery"] = (self._disaster_ms, at_ms)
         verdict = "held" if result.held else f"generation {result.generation} is current"
         self._mark("recovery", f"{verdict} after {self.times['recovery_s']:.1f} s")
         self._go_on("end")

@@ -138,7 +138,8 @@ class Recovery:
     def _fetch(self) -> Manifest:
         done = self.journal.done.get("fetched")
         wanted = done["backup_id"] if done else self._request.backup
-        manifest = signed_manifest(self._store, self._keys, self._target.region, wanted)
+        region = self._target.region
+        manifest = signed_manifest(self._store, self._keys, region, wanted, self._report)
         self._require_room(sum(o.plain_bytes + o.cipher_bytes for o in manifest.objects))
         pace = Pace(self._report, "fetch", len(manifest.objects), "objects")
         for entry in manifest.objects:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from everlode.adapters.s3 import S3Store
 from everlode.backup.keys import KeyRing
 from everlode.backup.manifest import Manifest
-from everlode.backup.stored import list_backups
+from everlode.backup.stored import contents
 from everlode.backup.verify import signed_manifest
 from everlode.errors import IntegrityError
 
@@ -41,20 +41,30 @@ class Unfinished(NamedTuple):
     finished: bool = False
 
 
-Listed = Finished | Unusable | Unfinished
+class Foreign(NamedTuple):
+    """An object below the region's name that is of no backup of ours; it is passed over."""
+
+    key: str
+
+
+Listed = Finished | Unusable | Unfinished | Foreign
 
 
 def listed(store: S3Store, keys: KeyRing, region: str, *, unfinished: bool = False) -> list[Listed]:
-    """The backups of a region, oldest first; with `unfinished` those without a manifest too.
+    """The backups of a region, oldest first; with `unfinished` those without a manifest,
+    and objects that are not ours, too.
 
     Raises: Unavailable.
     """
     rows: list[Listed] = []
-    for backup_id, finished in list_backups(store, region):
+    found = contents(store, region)
+    for backup_id, finished in found.backups:
         if finished:
             rows.append(_read(store, keys, region, backup_id))
         elif unfinished:
             rows.append(Unfinished(backup_id))
+    if unfinished:
+        rows += [Foreign(key) for key in found.foreign]
     return rows
 
 
