@@ -16,8 +16,10 @@ from everlode.workload.plan import Workload
 RATE = 62.0
 """Tasks a second at speed 1, clients and miners together."""
 LEAST_S = 12.0
-LIMITS = {"work": 0.65, "backup": 0.78, "disaster": 0.9, "end": 1.0}
-"""Step → share of the tasks that may have ended before the next."""
+LIMITS = {"work": 0.65, "backup": 0.80, "disaster": 0.86, "end": 1.0}
+"""Step → share of the tasks that may have ended before the next; above what the next waits for."""
+MORE = 0.03
+"""A step lets at least this share go on. Of a small workload up to 8 % end in its last instant."""
 NOT_YET_MS = 86_400_000
 READY_MS = 2_000
 """Actors wait this long after all of them are registered, so that all know the clock."""
@@ -47,7 +49,7 @@ class Work:
 
     def go_on(self, step: str = "", more: float = 0.0) -> None:
         """Let the work go on to the step's limit, or to a little `more` than now."""
-        self._limit = LIMITS.get(step, self._limit + more)
+        self._limit = max(LIMITS.get(step, 0.0), self._limit + (more or MORE))
         self._write(self._pace.go_on(now_ms(), self._limit))
 
     def _write(self, knots: Knots) -> None:
