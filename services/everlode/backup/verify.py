@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -43,24 +44,22 @@ def signed_manifest(
 ) -> Manifest:
     """A manifest whose signature and checksum are right; `latest` and `oldest` are ids too.
 
-    These are chosen among the signed ones: whoever can write to the store could put any name
-    before or behind ours. Each that is passed over is reported. Raises: NotFound: there is none,
-    or it is unfinished. IntegrityError: it is not signed by us; of `latest`, that none is.
+    For these, what is no manifest at all is reported and passed over: whoever can write to the
+    store could put any name before or behind ours. One that is a manifest and is not signed by us
+    is refused: it may be the newest, damaged, and an older one needs the operator's word. Raises:
+    NotFound: there is none, or it is unfinished. IntegrityError.
     """
     if backup_id not in ENDS:
         return _signed(store, keys, region, backup_id)
     finished = [b for b, done in list_backups(store, region) if done]
-    if not finished:
-        raise NotFound(f"region {region} has no backup", hint="everlode backup create")
-    first: IntegrityError | None = None
     for found in finished if backup_id == "oldest" else reversed(finished):
         try:
             return _signed(store, keys, region, found)
         except IntegrityError as error:
+            if error.code != "bad_manifest":
+                raise
             report(Note("backup", f"{found} is passed over: {error.message}"))
-            first = first or error
-    assert first is not None  # noqa: S101 - there was one, and it did not return
-    raise first
+    raise NotFound(f"region {region} has no backup", hint="everlode backup create")
 
 
 def _signed(store: ObjectStore, keys: KeyRing, region: str, backup_id: str) -> Manifest:
@@ -79,11 +78,12 @@ def _signed(store: ObjectStore, keys: KeyRing, region: str, backup_id: str) -> M
 
 
 def newest_signed(store: ObjectStore, keys: KeyRing, region: str) -> Manifest | None:
-    """The newest manifest of a region with our signature, if there is one. Raises: Unavailable."""
-    try:
-        return signed_manifest(store, keys, region, "latest")
-    except (NotFound, IntegrityError):
-        return None
+    """The newest manifest with our signature, whatever stands beside it. Raises: Unavailable."""
+    for backup_id, finished in reversed(list_backups(store, region)):
+        if finished:
+            with suppress(NotFound, IntegrityError):
+                return _signed(store, keys, region, backup_id)
+    return None
 
 
 def fetch(store: ObjectStore, keys: KeyRing, entry: ObjectEntry, folder: Path) -> Path:
