@@ -23,7 +23,7 @@ from everlode.adapters.kafka_control import ControlLog
 from everlode.adapters.kafka_follower import ControlFollower
 from everlode.control.fold import ControlState
 from everlode.control.roles import RoleChange, Roles
-from everlode.errors import ConfigError, Refusal, Unavailable
+from everlode.errors import Refusal, Unavailable
 from everlode.events.base import Event, Fact
 from everlode.events.control import LeaseRenewed, NodeJoined
 from everlode.events.heartbeats import NodeBeat
@@ -113,12 +113,10 @@ class NodeAgent:
     @classmethod
     def of(cls, identity: Identity, endpoints: Endpoints, **options: Any) -> NodeAgent:
         """A node on a stack; `options` as above. Raises: ConfigError: it has no control cluster."""
-        if endpoints.control_bootstrap is None:
-            raise ConfigError("endpoints: there is no control cluster", hint="start a whole stack")
         return cls(
             identity,
             bootstrap=endpoints.regions[identity.region].kafka_bootstrap,
-            control_bootstrap=endpoints.control_bootstrap,
+            control_bootstrap=endpoints.control(),
             **options,
         )
 

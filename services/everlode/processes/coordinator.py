@@ -10,7 +10,7 @@ from everlode.failover.coordinator import Coordinator
 from everlode.failover.limits import Limits
 from everlode.failover.orders import Orders
 from everlode.membership.agent import Identity
-from everlode.processes.host import Host, agent_of, hosted, place_of, until_signal
+from everlode.processes.host import Host, agent_of, hosted, until_signal
 from everlode.processes.policies import policies
 from everlode.sdk.client import MiningClient
 from everlode.settings.endpoints import Endpoints, RegionParts
@@ -27,7 +27,7 @@ def run_coordinator(region: str, node_id: str, endpoints: Endpoints) -> None:
 
 
 def _run(region: str, node_id: str, endpoints: Endpoints, host: Host) -> None:
-    place = place_of(endpoints, region)
+    place = endpoints.region(region)
     cfg, report = host
     topology, clock = cfg.load_topology(), cfg.clock()
     identity = Identity(node_id, region, place.origin, "coordinator")

@@ -7,7 +7,7 @@ import sys
 from everlode.agents.app import run_app
 from everlode.agents.detection import DetectionAgent
 from everlode.membership.agent import Identity, Load
-from everlode.processes.host import Host, agent_of, hosted, place_of
+from everlode.processes.host import Host, agent_of, hosted
 from everlode.settings.endpoints import Endpoints
 from everlode.telemetry.entries import DetectorEnded, ProcessReady, StopHung
 
@@ -20,7 +20,7 @@ def run_detector(region: str, node_id: str, endpoints: Endpoints) -> None:
 
 def _run(region: str, node_id: str, endpoints: Endpoints, host: Host) -> int:
     """Returns Faust's exit code."""
-    place = place_of(endpoints, region)
+    place = endpoints.region(region)
     cfg, report = host
     topology = cfg.load_topology()
     detection = DetectionAgent(

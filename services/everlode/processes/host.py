@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from everlode.errors import EverlodeError
 from everlode.membership.agent import Identity, NodeAgent
-from everlode.settings.endpoints import Endpoints, RegionEndpoints
+from everlode.settings.endpoints import Endpoints
 from everlode.settings.environment import Settings, settings
 from everlode.telemetry.entries import ProcessFailed
 from everlode.telemetry.sink import LoggingHandler, Sink, to_stream
@@ -79,8 +79,3 @@ def agent_of(
         fence_after_ms=cfg.fence_after_ms,
         **more,
     )
-
-
-def place_of(endpoints: Endpoints, region: str) -> RegionEndpoints:
-    """Where a region's parts listen. Raises: ConfigError: it is not in the endpoints."""
-    return endpoints.region(region)

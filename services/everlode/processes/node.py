@@ -16,7 +16,7 @@ from everlode.membership.agent import Identity
 from everlode.miners.component import MinerComponent
 from everlode.primary.component import Component
 from everlode.primary.runtime import Runtime
-from everlode.processes.host import Host, agent_of, hosted, place_of, until_signal
+from everlode.processes.host import Host, agent_of, hosted, until_signal
 from everlode.rewards.component import RewardComponent
 from everlode.rewards.sink import JournalSink
 from everlode.sdk.client import MiningClient
@@ -85,7 +85,7 @@ def run_node(spec: NodeSpec, endpoints: Endpoints) -> None:
 def _run(spec: NodeSpec, endpoints: Endpoints, host: Host) -> None:
     if spec.kind not in BY_NODE:
         raise ConfigError(f"node kind {spec.kind!r}", hint=f"one of: {', '.join(BY_NODE)}")
-    region = place_of(endpoints, spec.region)
+    region = endpoints.region(spec.region)
     cfg, report = host
     topology, clock = cfg.load_topology(), cfg.clock()
     component = _component(spec, topology, cfg)

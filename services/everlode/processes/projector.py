@@ -18,7 +18,7 @@ from everlode.control.fold import ControlState
 from everlode.errors import FencedOut
 from everlode.log.signals import SignalWriter
 from everlode.membership.agent import Identity, Load
-from everlode.processes.host import Host, agent_of, hosted, place_of
+from everlode.processes.host import Host, agent_of, hosted
 from everlode.projector.epochs import DecidedEpochs
 from everlode.projector.findings import Findings
 from everlode.projector.live import Projector
@@ -44,7 +44,7 @@ def run_projector(region: str, node_id: str, endpoints: Endpoints) -> None:
 
 def _run(region: str, node_id: str, endpoints: Endpoints, host: Host) -> int:
     """Returns Faust's exit code."""
-    place = place_of(endpoints, region)
+    place = endpoints.region(region)
     cfg, report = host
     topology = cfg.load_topology()
     conninfo = place.postgres_conninfo()

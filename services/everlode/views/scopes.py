@@ -14,7 +14,7 @@ from everlode.adapters.kafka_follower import ControlFollower
 from everlode.avro.codec import Codec
 from everlode.control.fold import ControlState
 from everlode.control.scopes import Scope
-from everlode.errors import ConfigError, ContractError, NotFound, Precondition, Refusal
+from everlode.errors import ContractError, NotFound, Precondition, Refusal
 from everlode.events.base import Fact
 from everlode.events.control import ScopeAssigned
 from everlode.events.nodes import NodeStatus
@@ -56,9 +56,7 @@ def look(endpoints: Endpoints, scope: str, partitions: int, policies: Policies) 
         raise Refusal(error.message, code="bad_scope", hint=error.hint) from None
     if region not in endpoints.regions:
         raise NotFound(f"region {region!r}", hint=f"there are: {', '.join(endpoints.regions)}")
-    if endpoints.control_bootstrap is None:
-        raise ConfigError("endpoints: there is no control cluster", hint="start a whole stack")
-    control, decisions = _decisions(endpoints.control_bootstrap, scope)
+    control, decisions = _decisions(endpoints.control(), scope)
     place = endpoints.regions[region]
     reader = Reader(place.kafka_bootstrap, "scope-explain", wait_ms=20)
     try:
