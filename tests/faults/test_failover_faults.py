@@ -15,6 +15,7 @@ import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -172,10 +173,10 @@ def submit(client: MiningClient, names: list[str]) -> list[str]:
     command = c.SubmitTask(
         client_id="c", task_type="inference", payload_uri="s3://x", payload_sha256=digest,
         payload_bytes=1, cpu_milli=1, memory_mib=1, gpus=1, gpu_milli=1, base_reward_micro=1000,
-        max_attempts=3, deadline_at=client._clock.event_now().replace(year=2040),
+        max_attempts=3, deadline_at=client._clock.event_now() + timedelta(days=365),
     )  # fmt: skip
     answers = [client.send(name, command) for name in names]
-    assert {a.result(60).outcome for a in answers} == {"done"}
+    assert [r for a in answers if (r := a.result(60)).outcome != "done"] == []
     return names
 
 
