@@ -85,7 +85,6 @@ class Service:
         self.agent = NodeAgent.of(
             Identity(node_id, region, self.place.origin, "validation", kind="automatic"),
             endpoints,
-            partitions=PARTITIONS,
             scopes=(self.scope,),
             on_role=self.roles.put,
         )

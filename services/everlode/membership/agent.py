@@ -112,11 +112,15 @@ class NodeAgent:
 
     @classmethod
     def of(cls, identity: Identity, endpoints: Endpoints, **options: Any) -> NodeAgent:
-        """A node on a stack; `options` as above. Raises: ConfigError: it has no control cluster."""
+        """A node on a stack; `options` as above.
+
+        Raises: ConfigError: it has no control cluster, or not this region.
+        """
         return cls(
             identity,
-            bootstrap=endpoints.regions[identity.region].kafka_bootstrap,
+            bootstrap=endpoints.region(identity.region).kafka_bootstrap,
             control_bootstrap=endpoints.control(),
+            partitions=endpoints.topology.partitions,
             **options,
         )
 

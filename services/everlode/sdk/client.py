@@ -20,7 +20,7 @@ from pydantic import ValidationError
 
 from everlode.adapters.clock import Clock, WallClock
 from everlode.avro.codec import encode_request
-from everlode.errors import ConfigError, DeadlineExceeded, Refusal
+from everlode.errors import DeadlineExceeded, Refusal
 from everlode.events import commands as c
 from everlode.events import door
 from everlode.events.base import Command, CommandAnswered, CommandHeader
@@ -69,22 +69,17 @@ class MiningClient:
         region: str,
         client_id: str,
         *,
-        partitions: int = 2,
         timeout_s: float = 60,
         window: int = 2000,
         gone_after_s: float = GONE_AFTER_S,
         clock: Clock | None = None,
     ) -> None:
         """Raises: ConfigError: the region is not in the endpoints."""
-        if region not in endpoints.regions:
-            raise ConfigError(
-                f"region {region!r} is not in the endpoints",
-                hint=f"there are: {', '.join(endpoints.regions)}",
-            )
+        endpoints.region(region)
         self.client_id = client_id
         self.region = region
         self._endpoints = endpoints
-        self._partitions = partitions
+        self._partitions = endpoints.topology.partitions
         self._timeout_s = timeout_s
         self._gone_after_s = gone_after_s
         self._clock = clock or WallClock()

@@ -75,7 +75,7 @@ class Actors:
         self._journal = journal
         place = endpoints.regions[region]
         self._client = MiningClient(
-            endpoints, region, f"actors-{region}", partitions=topology.partitions, clock=clock,
+            endpoints, region, f"actors-{region}", clock=clock,
             timeout_s=240, window=4000,
         )  # fmt: skip
         topics = [fact_topic(place.origin, c) for c in ("tasks", "validations", "rewards")]
