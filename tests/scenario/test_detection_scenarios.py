@@ -410,3 +410,23 @@ def test_phi_rises_with_the_silence(intervals: tuple[float, ...]) -> None:
 def test_phi_of_irregular_beats_is_lower() -> None:
     silence = 4500
     assert phi(silence, (200.0, 3000.0) * 8, 1000) < phi(silence, (1000.0,) * 16, 1000)
+
+
+@pytest.mark.parametrize("clock", ["set back", "stands"])
+def test_barriers_whose_clock_went_wrong_are_taken_as_a_second_apart(clock: str) -> None:
+    """A node that dies after it is lost as soon as ever, and one that lives is not."""
+
+    def shown(second: int) -> int:
+        if second < 20:
+            return second * 1000
+        return second * 1000 - 3_600_000 if clock == "set back" else 20_000
+
+    records = []
+    for second in range(45):
+        records += [beat("b", shown(second))] + ([beat("a", shown(second))] if second < 30 else [])
+        records.append(barrier(shown(second)))
+    found = [verdict for verdict in observe(records) if isinstance(verdict.data, NodeLost)]
+    assert [verdict.node_id for verdict in found] == ["a"]
+    (lost,) = found
+    assert isinstance(lost.data, NodeLost)
+    assert 2_000 < lost.data.silence_ms < 10_000

@@ -32,7 +32,7 @@ def test_stamps_rise_strictly_whatever_the_wall_clock_does(
         if observe:
             clock.observe(stamp_at(wall))
             given_out.append(max(given_out[-1], stamp_at(wall)))
-        elif millis_of(clock.last) <= wall + MAX_AHEAD_MS:
+        else:
             stamp = clock.next(wall)
             assert stamp > given_out[-1]
             assert millis_of(stamp) >= wall
@@ -48,15 +48,24 @@ def test_stamps_of_one_millisecond_are_counted() -> None:
 
 def test_stamp_of_a_cause_far_ahead_is_refused() -> None:
     clock = HybridClock()
-    clock.observe(stamp_at(MAX_AHEAD_MS + 1000))
-    assert clock.next(1000) == stamp_at(MAX_AHEAD_MS + 1000, 1)
-    clock.observe(stamp_at(MAX_AHEAD_MS + 1001))
+    edge, beyond = stamp_at(MAX_AHEAD_MS + 1000), stamp_at(MAX_AHEAD_MS + 1001)
     with pytest.raises(Refusal) as caught:
-        clock.next(1000)
+        clock.next(1000, beyond)
     assert caught.value.code == "clock_skew"
-    clock.observe(stamp_at(5))
+    assert clock.next(1000, edge) == edge + 1
     with pytest.raises(Refusal):
-        clock.next(1000)  # an older cause does not turn it back
+        clock.next(1000, stamp_at(2 * MAX_AHEAD_MS + 1000))  # a cause moves no bound
+
+
+def test_stamps_go_on_above_their_own_log_when_the_clock_is_set_back() -> None:
+    clock, hour = HybridClock(), 3_600_000
+    last = clock.next(2 * hour)
+    assert [clock.next(hour) for _ in range(3)] == [last + 1, last + 2, last + 3]
+    new = HybridClock()  # of a process that starts after it
+    new.observe(last)
+    assert new.next(hour) == last + 1
+    assert new.next(hour, last + 5) == last + 6, "what others have stamped meanwhile"
+    assert new.next(3 * hour) == stamp_at(3 * hour)
 
 
 @given(MILLIS, st.integers(0, 2**COUNTER_BITS - 1))

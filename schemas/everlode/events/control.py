@@ -37,10 +37,11 @@ class LeaseRenewed(Event):
     node_id: Id
     held_epoch: Count
     nonce: Text
+    incarnation: Text = ""
 
 
 class NodeJoined(Event):
-    """A node offers itself for a component of a region."""
+    """A process offers itself, under a node's name, for a component of a region."""
 
     node_id: Id
     region: Text
@@ -48,6 +49,10 @@ class NodeJoined(Event):
     kind: Text
     endpoint: Text
     priority: Count
+    incarnation: Text = ""
+    replaces: Text = ""
+    host: Text = ""
+    process_id: Text = ""
 
 
 class NodeStatusChanged(Event):

@@ -11,6 +11,7 @@ from everlode.events.types import (
     Finite,
     Id,
     Items,
+    Long,
     Text,
 )
 
@@ -109,6 +110,15 @@ class EventFenced(Event):
     refused_event_id: Id
     refused_epoch: Count
     current_epoch: Count
+
+
+class ClockSkew(Event):
+    """A node's wall clock is not as the network's, or is right again."""
+
+    component: Text
+    region: Text
+    ahead_ms: Long
+    leads: bool
 
 
 class ForeignWrite(Event):

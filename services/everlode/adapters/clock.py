@@ -1,7 +1,8 @@
 """Clocks: wall time for stamps, event time for facts.
 
 Event time is wall time, unless a run replays a trace at another pace: then all its processes
-share one piecewise-linear map from wall to event time, read from a file. Shell: reads clocks.
+share one piecewise-linear map from wall to event time, read from a file. A drill sets the wall
+clock of some processes wrong, by what another file says. Shell: reads clocks.
 """
 
 from __future__ import annotations
@@ -42,11 +43,20 @@ class Clock(Protocol):
 
 
 class WallClock:
-    """Event time is wall time."""
+    """Event time is wall time. With a `wrong_file`, both are wrong by the milliseconds in it."""
+
+    def __init__(self, wrong_file: Path | None = None) -> None:
+        self._wrong_file = wrong_file
 
     def wall_ms(self) -> int:
         """See Clock."""
-        return time.time_ns() // 1_000_000
+        right = time.time_ns() // 1_000_000
+        if self._wrong_file is None:
+            return right
+        try:
+            return right + int(self._wrong_file.read_text() or 0)
+        except (OSError, ValueError):
+            return right
 
     def event_now(self) -> datetime:
         """See Clock."""
@@ -65,6 +75,7 @@ class PacedClock(WallClock):
         rising = all(a[0] < b[0] and a[1] <= b[1] for a, b in pairwise(knots))
         if not knots or not rising:
             raise ConfigError("clock: knots must rise", hint="[[wall_ms, event_ms], ...]")
+        super().__init__()
         self._knots = ([wall for wall, _ in knots], [event for _, event in knots])
         self._path: Path | None = None
         self._written_ns = 0

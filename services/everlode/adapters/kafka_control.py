@@ -10,28 +10,26 @@ import threading
 import time
 import uuid
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
 
 from confluent_kafka import KafkaError, Message, Producer
 
+from everlode.adapters.clock import Clock, WallClock, instant
 from everlode.avro.signals import Head, Now, SignalMaker
 from everlode.errors import Unavailable
 from everlode.events.base import Event
 from everlode.topics.names import CONTROL_TOPIC
 
 APPEND_TIMEOUT_MS = 8_000
-_MS = timedelta(milliseconds=1)
-
-
-def _now() -> Now:
-    wall_ms = time.time_ns() // 1_000_000
-    return Now(wall_ms, datetime.fromtimestamp(wall_ms // 1000, UTC) + wall_ms % 1000 * _MS)
 
 
 class ControlLog:
-    """Appends to the control log. Thread-safe."""
+    """Appends to the control log. Thread-safe.
 
-    def __init__(self, bootstrap: str) -> None:
+    `occurred_at` of a record is what its writer's wall clock showed, also when event time is paced.
+    """
+
+    def __init__(self, bootstrap: str, clock: Clock | None = None) -> None:
+        self._clock = clock or WallClock()
         self._producer = Producer(
             {
                 "bootstrap.servers": bootstrap,
@@ -64,7 +62,9 @@ class ControlLog:
         """
         event_id = str(uuid.uuid4())
         with self._guard:
-            made = self._maker.make(Head(key, event_id, scope, epoch, node_id), data, _now())
+            wall_ms = self._clock.wall_ms()
+            now = Now(wall_ms, instant(wall_ms))
+            made = self._maker.make(Head(key, event_id, scope, epoch, node_id), data, now)
 
         def delivered(error: KafkaError | None, message: Message) -> None:
             if done is not None:

@@ -35,7 +35,8 @@ def clusters(
 ) -> None:
     """Show every figure of the service clusters, computed from the events as they stand.
 
-    Null means that there is nothing to compute from. Exit code 20 when a region does not answer.
+    Null means that there is nothing to compute from. Exit code 20 when a region does not answer,
+    or a node's clock is wrong (ClockSkew).
     Example: everlode status clusters task-manager eu --json
     """
     endpoints = Endpoints.load(stack_dir(folder))
@@ -48,7 +49,7 @@ def clusters(
         typer.echo(json.dumps(found._asdict(), default=_plain, indent=2))
     else:
         _show(found)
-    if found.unreachable:
+    if found.unreachable or found.clocks:
         raise typer.Exit(DEGRADED)
 
 
@@ -77,6 +78,14 @@ def _show(found: Overview) -> None:
             if name not in ("kind", "region_id"):
                 table.add_row(name, _text(value))
         console.print(table)
+    for clock in found.clocks:
+        leads = "" if clock["leads"] else ": it leads nothing until it is right"
+        side = "ahead of" if clock["ahead_ms"] > 0 else "behind"
+        console.print(
+            f"{clock['finding']}: the clock of {clock['node_id']} is "
+            f"{abs(clock['ahead_ms']) / 1000:.0f} s {side} the network's{leads}",
+            style="red",
+        )
     for name, why in found.unreachable.items():
         console.print(f"{name} does not answer: {why}", style="red")
 

@@ -136,12 +136,15 @@ class Coordinator:
     def _stand_by(self, control: ControlState, paused: bool) -> None:
         """Take the scope when nobody has it, or its holder's renewals have stopped.
 
-        The silence counts from what this process has seen: after a pause of its own, anew.
+        The silence counts from what this process has seen: after a pause of its own, anew. Nor does
+        one whose clock is wrong take it: it could not lead.
         """
         held = control.scopes.get(self.scope)
         mark = -1 if held is None else max(held.renewed_at, held.decided_at)
-        if mark != self._renewed[0] or paused:
+        if mark != self._renewed[0] or paused or not self._agent.may_lead:
             self._renewed = (mark, time.monotonic())
+        if not self._agent.may_lead:
+            return
         quiet = time.monotonic() - self._renewed[1]
         if held is None:
             self._handler.decisions.assign(self.scope, self._me, "bootstrap")

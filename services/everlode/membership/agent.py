@@ -1,8 +1,11 @@
 """NodeAgent: a node's side of who leads: joins, beats, learns its role, and fences itself.
 
 A node may act for a scope only while `leads(scope)` gives an epoch: the folded control log names
-it primary, and its lease (renewed through the log, read back) is good. A restarted process starts
-fenced. `on_role` is notified of each change once, in order, in a thread of its own, so that a slow
+it primary, and its lease (renewed through the log, read back) is good. A lease belongs to a
+process: one whose name another living one has is refused at its start, and one that was silent and
+finds that another has taken its name fences itself for good. A restarted process starts fenced.
+While its clock is not as the network's, a node leads nothing (see `clockwatch`), but beats on.
+`on_role` is notified of each change once, in order, in a thread of its own, so that a slow
 callback delays neither heartbeats nor renewals; `leads` may be ahead of it, and decides. An error
 in a callback fences the node for good: see `NodeAgent.failed`. Shell: one thread for heartbeats
 and renewals, one for the control log, one for callbacks.
@@ -12,9 +15,9 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -30,6 +33,8 @@ from everlode.events.heartbeats import NodeBeat
 from everlode.events.types import PPM
 from everlode.log.facts import ForeignRecord
 from everlode.log.signals import SignalWriter
+from everlode.membership.clockwatch import ClockWatch, mono_ms
+from everlode.membership.name import Incarnation, await_free, refused, replaced
 from everlode.membership.probe import ProbeEndpoint
 from everlode.settings.endpoints import Endpoints
 from everlode.topics.partition import partition_of
@@ -59,11 +64,6 @@ class Load(NamedTuple):
     current_tasks: int = 0
     work_done: int = 0
     queue_size: int = 0
-
-
-def mono_ms() -> int:
-    """This process's monotonic clock in milliseconds."""
-    return time.monotonic_ns() // 1_000_000
 
 
 class NodeAgent:
@@ -99,12 +99,18 @@ class NodeAgent:
         self._beat_ms, self._renew_ms = beat_ms, renew_ms
         self._partition = partition_of(identity.node_id, partitions)
         self._signals = SignalWriter(bootstrap, identity.origin, self._clock)
-        self._log = ControlLog(control_bootstrap)
-        self._roles = Roles(identity.node_id, scopes, fence_after_ms)
+        self._log = ControlLog(control_bootstrap, self._clock)
+        me = (identity.region, identity.component, identity.node_id)
+        self._clockwatch = ClockWatch(me, self._clock, renew_ms, self._skewed)
+        self._fence_after_ms = fence_after_ms
+        self.incarnation = Incarnation()
+        """This process; another one of this node's name is another incarnation."""
+        self._has_name = False
+        self._roles = Roles(identity.node_id, scopes, fence_after_ms, self.incarnation.id)
         self._failed: Exception | None = None
         self._changed = threading.Condition()
         """Guards the roles, and wakes the thread that notifies of them."""
-        self._probe = ProbeEndpoint()
+        self._probe = ProbeEndpoint(self.incarnation.id)
         self._stop = threading.Event()
         self._follower = ControlFollower(control_bootstrap, self._control)
         self._thread = threading.Thread(target=self._run, name="agent", daemon=True)
@@ -138,8 +144,9 @@ class NodeAgent:
     def failed(self) -> Exception | None:
         """Why this node has fenced itself for good, and neither beats nor answers probes; or None.
 
-        The first error of a callback (`load` too), which is logged as well, or of the control log.
-        The node is then found lost and replaced; end the process, and start it again.
+        The first error of a callback (`load` too), which is logged as well, or of the control log;
+        FencedOut: another process has its name. The node is then found lost and replaced; end the
+        process, and start it again.
         """
         return self._failed or self._follower.error
 
@@ -150,14 +157,42 @@ class NodeAgent:
         self._on_role = on_role
 
     def start(self) -> NodeAgent:
-        """Begin: 1. read the control log to its end; 2. join it; 3. read that; 4. renew, and beat.
+        """Begin: 1. read the control log to its end; 2. wait until no other process has the node's
+        name; 3. join; 4. read that; 5. renew, and beat.
 
-        Before 3. the node leads nothing and renews nothing. Raises: Unavailable.
+        Before 4. the node leads nothing and renews nothing. Raises: Locked: another process of this
+        name lives, or was first. Unavailable. The agent is closed then.
         """
-        # 1. the log as it stands
-        self._follower.start()
-        # 2. join: a lost node comes back as rejoining
-        me = self.identity
+        try:
+            # 1. the log as it stands
+            self._follower.start()
+            # 2. whoever had the name
+            me, wait_s = self.identity.node_id, self._fence_after_ms / 1000
+            host = self.incarnation.host
+            before, gone = await_free(me, host, lambda: self.control, wait_s)
+            # 3. and 4. join, and read who has it now
+            at = self._join(before)
+            holder = self._follower.wait_for(lambda s: s.position >= at, 30).nodes[me]
+            if holder.incarnation != self.incarnation.id:
+                raise refused(holder, "it was first")
+        except BaseException:
+            self.close()
+            raise
+        with self._changed:
+            if gone:
+                self._roles.gone(before, mono_ms())
+            self._clockwatch.caught_up(self.control)
+            self._roles.bar(self._clockwatch.wrong(), mono_ms())
+            self._roles.caught_up(mono_ms())
+        # 5. leases, heartbeats, callbacks
+        self._renew()
+        self._thread.start()
+        self._notifier.start()
+        return self
+
+    def _join(self, before: str) -> int:
+        """Take the name over from `before`, as rejoining if the node was lost; the offset."""
+        me, own = self.identity, self.incarnation
         joined = NodeJoined(
             node_id=me.node_id,
             region=me.region,
@@ -165,42 +200,46 @@ class NodeAgent:
             kind=me.kind,
             endpoint=self._probe.endpoint,
             priority=me.priority,
+            incarnation=own.id,
+            replaces=before,
+            host=own.host,
+            process_id=own.process_id,
         )
         for _ in range(8):
-            try:
-                at = self._log.append(me.node_id, joined, node_id=me.node_id)
-                break
-            except Unavailable:
-                continue
-        else:
-            raise Unavailable("the control log takes no records", code="control_unavailable")
-        # 3. the log up to that
-        self._follower.wait_for(lambda s: s.position >= at, 30)
-        with self._changed:
-            self._roles.caught_up(mono_ms())
-        # 4. leases, heartbeats, callbacks
-        self._renew()
-        self._thread.start()
-        self._notifier.start()
-        return self
+            with suppress(Unavailable):  # it may land twice: it is the same process
+                return self._log.append(me.node_id, joined, node_id=me.node_id)
+        raise Unavailable("the control log takes no records", code="control_unavailable")
 
     def leads(self, scope: str) -> int | None:
         """Epoch in which this node may act for `scope` right now, or None. Never waits long."""
-        if self._follower.error is not None:
+        if self._follower.error is not None or self._clockwatch.wrong():
             return None
         with self._changed:
             epoch = self._roles.leads(scope, mono_ms())
         return epoch if epoch == self._follower.state.epoch(scope) else None
 
+    @property
+    def may_lead(self) -> bool:
+        """False while this node's clock is too wrong to lead anything."""
+        return not self._clockwatch.wrong()
+
     def _control(self, _offset: int, fact: Fact, state: ControlState) -> None:
+        self._clockwatch.observe(fact, state)
         with self._changed:
             gained = self._roles.observe(fact.data, state, mono_ms())
             self._changed.notify_all()
         if gained:
             self._renew()
+        if isinstance(fact.data, NodeJoined) and fact.data.node_id == self.identity.node_id:
+            holder = state.nodes[self.identity.node_id]
+            had, self._has_name = self._has_name, holder.incarnation == self.incarnation.id
+            if had and not self._has_name:
+                self._fail(replaced(holder))
 
     def _renew(self) -> None:
         """Ask for more time in every scope that is held; for none before the log is caught up."""
+        if not self._clockwatch.renews():
+            return
         me = self.identity.node_id
         with self._changed:
             held = self._roles.renewable()
@@ -208,7 +247,10 @@ class NodeAgent:
             nonce = uuid.uuid4().hex
             with self._changed:
                 self._roles.sent(scope, nonce, mono_ms())
-            data = LeaseRenewed(scope_name=scope, node_id=me, held_epoch=epoch, nonce=nonce)
+            data = LeaseRenewed(
+                scope_name=scope, node_id=me, held_epoch=epoch, nonce=nonce,
+                incarnation=self.incarnation.id,
+            )  # fmt: skip
             self._log.append_async(scope, data, node_id=me, scope=scope, epoch=epoch)
 
     def _run(self) -> None:
@@ -218,6 +260,7 @@ class NodeAgent:
             while not self._stop.wait(self._beat_ms / 1000):
                 if self._follower.error is not None:
                     raise self._follower.error
+                self._look_at_clock()
                 self.signal(self._beat())
                 self._log.poll()
                 if mono_ms() >= renew_at:
@@ -225,6 +268,17 @@ class NodeAgent:
                     self._renew()
         except Exception as error:  # noqa: BLE001 - whatever it is, the node must not lead on
             self._fail(error)
+
+    def _look_at_clock(self) -> None:
+        wrong = self._clockwatch.wrong()
+        with self._changed:
+            if wrong != self._roles.barred:
+                self._roles.bar(wrong, mono_ms())
+                self._changed.notify_all()
+        self._clockwatch.report()
+
+    def _skewed(self, data: Event) -> None:
+        self.signal(data, topic="health", partition=0)
 
     def _notify_all(self) -> None:
         """Callbacks: woken by each control record, and when a lease ends."""
@@ -274,7 +328,7 @@ class NodeAgent:
                 "role": "primary" if scope else "secondary" if self._scopes else "none",
                 "held_epoch": held.get(scope or "", 0),
                 "endpoint": self._probe.endpoint,
-                "status": "healthy",
+                "status": "degraded" if self._roles.barred else "healthy",
                 "load_ppm": min(PPM, share),
                 "current_tasks": load.current_tasks,
                 "max_concurrent": me.max_concurrent,

@@ -8,30 +8,39 @@ from __future__ import annotations
 import http.client
 import threading
 import time
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 
 PROBE_S = 1.0
 """An answer is waited for this long."""
+MOST = 256
+"""Bytes of an answer that are read."""
 
 
 class _Handler(BaseHTTPRequestHandler):
+    def __init__(self, answer: bytes, *connection: Any) -> None:
+        self._answer = answer
+        super().__init__(*connection)
+
     def do_GET(self) -> None:
         ok = self.path == "/livez"
         self.send_response(200 if ok else 404)
-        self.send_header("content-length", "2" if ok else "0")
+        self.send_header("content-length", str(len(self._answer)) if ok else "0")
         self.end_headers()
         if ok:
-            self.wfile.write(b"ok")
+            self.wfile.write(self._answer)
 
     def log_message(self, *_: object) -> None:
         """Logs nothing: probes come often."""
 
 
 class ProbeEndpoint:
-    """Listens on a free port of 127.0.0.1."""
+    """Listens on a free port of 127.0.0.1; answers `ok` and the process's incarnation."""
 
-    def __init__(self) -> None:
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
+    def __init__(self, incarnation: str = "") -> None:
+        handler = partial(_Handler, f"ok {incarnation}".strip().encode())
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
         self._server.daemon_threads = True
         self.endpoint = f"127.0.0.1:{self._server.server_address[1]}"
         threading.Thread(
@@ -44,11 +53,14 @@ class ProbeEndpoint:
         self._server.server_close()
 
 
-def probe(endpoint: str) -> tuple[str, int]:
-    """Ask GET /livez; (alive | refused | no-answer, milliseconds it took)."""
+def probe(endpoint: str, incarnation: str = "") -> tuple[str, int]:
+    """Ask GET /livez; (alive | refused | no-answer, milliseconds it took).
+
+    With an `incarnation` another process that answers there is as good as a closed port.
+    """
     began = time.monotonic()
     try:
-        answer = _ask(endpoint)
+        answer = _ask(endpoint, incarnation)
     except ConnectionRefusedError:
         answer = "refused"
     except (OSError, http.client.HTTPException, ValueError, OverflowError):
@@ -56,11 +68,15 @@ def probe(endpoint: str) -> tuple[str, int]:
     return answer, round((time.monotonic() - began) * 1000)
 
 
-def _ask(endpoint: str) -> str:
+def _ask(endpoint: str, incarnation: str) -> str:
     host, _, port = endpoint.rpartition(":")
     connection = http.client.HTTPConnection(host, int(port), timeout=PROBE_S)
     try:
         connection.request("GET", "/livez")
-        return "alive" if connection.getresponse().status == 200 else "no-answer"
+        answer = connection.getresponse()
+        words = answer.read(MOST).decode("ascii", "replace").split()
+        if answer.status != 200:
+            return "no-answer"
+        return "alive" if not incarnation or words[1:] == [incarnation] else "refused"
     finally:
         connection.close()

@@ -7,7 +7,7 @@ import sys
 from everlode.agents.app import run_app
 from everlode.agents.detection import DetectionAgent
 from everlode.membership.agent import Identity, Load
-from everlode.processes.host import Host, agent_of, hosted
+from everlode.processes.host import Host, agent_of, end_when_failed, hosted
 from everlode.settings.endpoints import Endpoints
 from everlode.telemetry.entries import DetectorEnded, ProcessReady, StopHung
 
@@ -34,7 +34,11 @@ def _run(region: str, node_id: str, endpoints: Endpoints, host: Host) -> int:
     )
     agent.start()
     report(ProcessReady())
+    end_when_failed(agent)
     code = run_app(detection.app, lambda after_s: report(StopHung(after_s)))
     report(DetectorEnded(detection.records, detection.verdicts))
+    failed = agent.failed
     agent.close()
+    if failed is not None:
+        raise failed
     return code

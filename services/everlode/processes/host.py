@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -16,6 +18,8 @@ from everlode.settings.endpoints import Endpoints
 from everlode.settings.environment import Settings, settings
 from everlode.telemetry.entries import ProcessFailed
 from everlode.telemetry.sink import LoggingHandler, Sink, to_stream
+
+WATCH_S = 0.5
 
 
 class Host(NamedTuple):
@@ -62,6 +66,20 @@ def until_signal() -> threading.Event:
     signal.signal(signal.SIGTERM, asked)
     signal.signal(signal.SIGINT, asked)
     return stop
+
+
+def end_when_failed(agent: NodeAgent) -> None:
+    """End this process, as by SIGTERM, once its node has fenced itself for good.
+
+    For a process whose own loop does not look at `agent.failed`; raise that at its end.
+    """
+
+    def watch() -> None:
+        while agent.failed is None:
+            time.sleep(WATCH_S)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, name="agent-failed", daemon=True).start()
 
 
 def agent_of(identity: Identity, endpoints: Endpoints, cfg: Settings, **more: object) -> NodeAgent:

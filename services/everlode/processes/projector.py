@@ -18,7 +18,7 @@ from everlode.control.fold import ControlState
 from everlode.errors import FencedOut
 from everlode.log.signals import SignalWriter
 from everlode.membership.agent import Identity, Load
-from everlode.processes.host import Host, agent_of, hosted
+from everlode.processes.host import Host, agent_of, end_when_failed, hosted
 from everlode.projector.epochs import DecidedEpochs
 from everlode.projector.findings import Findings
 from everlode.projector.live import Projector
@@ -71,9 +71,13 @@ def _run(region: str, node_id: str, endpoints: Endpoints, host: Host) -> int:
     threading.Thread(
         target=_end_when_overtaken, args=(home, lambda: agent.control, overtaken), daemon=True
     ).start()
+    end_when_failed(agent)
     code = run_app(agents.app, lambda after_s: report(StopHung(after_s)))
     signals.close()
+    failed = agent.failed
     agent.close()
+    if failed is not None:
+        raise failed
     if overtaken.is_set():
         raise FencedOut(
             f"{node_id}: generation {generation} of {region} is no longer the current one",

@@ -53,6 +53,8 @@ class Settings(BaseSettings):
     knows its own, and a file that contradicts it is an error."""
     clock_file: Path | None = None
     """Knots of a paced event clock; the wall clock without it."""
+    clock_wrong_file: Path | None = None
+    """For drills: file with the milliseconds by which this process's wall clock is wrong."""
     beat_ms: int = Field(default=1000, ge=100)
     """A node sends a heartbeat so often."""
     renew_ms: int = Field(default=2000, ge=100)
@@ -79,8 +81,14 @@ class Settings(BaseSettings):
     """An S3 server other than MinIO is an error, unless a caller names it."""
 
     def clock(self) -> Clock:
-        """The event clock. Raises: ConfigError."""
-        return PacedClock.load(self.clock_file) if self.clock_file else WallClock()
+        """The clock of a process. Raises: ConfigError."""
+        if self.clock_file and self.clock_wrong_file:
+            raise ConfigError(
+                "EVERLODE_CLOCK_FILE forbids EVERLODE_CLOCK_WRONG_FILE", hint="unset one of the two"
+            )
+        if self.clock_file:
+            return PacedClock.load(self.clock_file)
+        return WallClock(self.clock_wrong_file)
 
     def new_topology(self) -> Topology:
         """The topology of a new stack. Raises: ConfigError: names setting, file and field."""

@@ -1,6 +1,6 @@
-"""The figures of all clusters of a network, and which parts of it did not answer.
+"""The figures of all clusters of a network, which clocks are wrong, which parts did not answer.
 
-Shell: asks the control log who leads, and one projection a region.
+Shell: asks the control log who leads, one projection a region, and each region's health topic.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from everlode.control.fold import ControlState
 from everlode.errors import Unavailable
 from everlode.settings.endpoints import Endpoints
 from everlode.views.clusters import Asked, cluster
+from everlode.views.skews import skews
 
 CONTROL_WAIT_S = 10.0
 
@@ -27,6 +28,8 @@ class Overview(NamedTuple):
     """Figures by name, a cluster each: by kind in the order asked for, then by region."""
     unreachable: dict[str, str]
     """Region, or control → why it did not answer."""
+    clocks: list[dict[str, Any]]
+    """Nodes whose clocks are wrong, see `skews.Skew`."""
 
 
 def overview(
@@ -39,13 +42,15 @@ def overview(
     """
     control, unreachable = _control(endpoints)
     found: list[dict[str, Any]] = []
+    clocks: list[dict[str, Any]] = []
     for region in regions:
         try:
+            clocks += [skew._asdict() for skew in skews(endpoints, region)]
             found += _of_region(endpoints, region, seen_from or region, kinds, control)
         except Unavailable as error:
             unreachable[region] = error.message
     found.sort(key=lambda figures: kinds.index(figures["kind"]))
-    return Overview(found, unreachable)
+    return Overview(found, unreachable, clocks)
 
 
 def _control(endpoints: Endpoints) -> tuple[ControlState | None, dict[str, str]]:

@@ -11,9 +11,12 @@ is a proposal; what counts is decided by its place in the log, by everyone for h
 3. A decision is void, too, when more than MAX_TICKS renewals of the deciding region's coordinator
    lie after the offset that it was based on: an append that timed out may still land, long after
    its coordinator has thought better of it. Time is not looked at; renewals are the ticks.
-4. A renewal (LeaseRenewed) counts when its node leads the scope in the epoch that it names.
-5. A node joins as healthy, or as rejoining when it was lost or fenced. It moves along the table
-   of NodeStatus, from the status it is in, and not on the word of a deposed coordinator.
+4. A renewal (LeaseRenewed) counts when its node leads the scope in the epoch that it names, and
+   when the process that sent it has the node's name: a lease belongs to a process.
+5. A process takes a node's name (NodeJoined) when it names the one that has it, which it has found
+   to be gone; of two that do so at once the first in log order has it. It joins as healthy, or as
+   rejoining when the node was lost or fenced. A node moves along the table of NodeStatus, from the
+   status it is in, and not on the word of a deposed coordinator.
 6. An incarnation is the origin of a region's log from now on; a generation, that of its
    projection, never goes back.
 7. A region has one backup at a time: the first to ask has it until that one is released.
@@ -29,7 +32,8 @@ A void record changes the position alone. Void decisions are kept, for operators
         11  LeaseRenewed   a, epoch 1                  (4) void: b leads
         12  LeaseRenewed   b, epoch 2                  renewed at 12
 
-Invariants: a scope's epoch only rises, by one; one epoch has one primary. Pure.
+Invariants: a scope's epoch only rises, by one; one epoch has one primary node, and a node one
+process after another, each known by its incarnation. Pure.
 """
 
 from __future__ import annotations
@@ -75,6 +79,10 @@ class NodeState(NamedTuple):
     joined_at: int
     changed_at: int = -1
     """Control offset at which it came to this status."""
+    incarnation: str = ""
+    """The process that has its name."""
+    host: str = ""
+    process_id: str = ""
 
 
 class VoidDecision(NamedTuple):
@@ -110,6 +118,11 @@ class ControlState:
         """Current epoch of a scope; 0 before its first primary."""
         found = self.scopes.get(scope)
         return found.epoch if found else 0
+
+    def incarnation(self, node_id: str) -> str:
+        """The process that has a node's name; empty for none, and for one of an older build."""
+        found = self.nodes.get(node_id)
+        return found.incarnation if found else ""
 
     def nodes_of(self, region: str, component: str) -> list[NodeState]:
         """Nodes of a component in a region, by priority, then id."""
@@ -178,6 +191,8 @@ def _renew(state: ControlState, data: e.LeaseRenewed, _fact: Fact) -> ControlSta
     scope = state.scopes.get(data.scope_name)
     if scope is None or (scope.primary, scope.epoch) != (data.node_id, data.held_epoch):
         return Void(f"{data.node_id} does not lead in epoch {data.held_epoch}")  # 4.
+    if data.incarnation != state.incarnation(data.node_id):
+        return Void(f"another process is {data.node_id}")
     offset = state.position
     state = _set(state, "scopes", data.scope_name, scope._replace(renewed_at=offset))
     name, _, region = data.scope_name.partition("/")
@@ -187,13 +202,16 @@ def _renew(state: ControlState, data: e.LeaseRenewed, _fact: Fact) -> ControlSta
     return _set(state, "ticks", region, ticks)
 
 
-def _join(state: ControlState, data: e.NodeJoined, _: Fact) -> ControlState:
+def _join(state: ControlState, data: e.NodeJoined, _: Fact) -> ControlState | Void:
     before = state.nodes.get(data.node_id)
+    if state.incarnation(data.node_id) not in (data.replaces, data.incarnation):  # 5.
+        return Void(f"another process is {data.node_id}")
     gone = before is not None and before.status in (NodeStatus.LOST, NodeStatus.FENCED)
     status = NodeStatus.REJOINING if gone else NodeStatus.HEALTHY  # 5.
     node = NodeState(
         data.node_id, data.region, data.component, data.kind, data.endpoint, data.priority,
         status.value, state.position, state.position,
+        data.incarnation, data.host, data.process_id,
     )  # fmt: skip
     return _set(state, "nodes", data.node_id, node)
 

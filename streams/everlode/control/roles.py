@@ -1,7 +1,9 @@
-"""A node's roles in its scopes, by the folded control log and by its leases.
+"""The roles of a node's process in its scopes, by the folded control log and by its leases.
 
-A node is `primary` of a scope while the log names it and its lease is good; `fenced` while the log
-names it and the lease is not good, or when it has been fenced for good; else `secondary`.
+It is `primary` of a scope while the log names the node, the process has the node's name, and its
+lease is good; `fenced` while the log names the node and the lease is not good, or when it has been
+fenced for good; else `secondary`. A lease of a process that had the name before is waited out,
+unless that is known to be gone: so two of them never lead at once.
 Invariants: changes come out in the order in which they happened, each once; a lease that ran out
 between two looks shows as `fenced`, also when it was renewed since. Times are milliseconds of the
 node's monotonic clock, never falling. Pure.
@@ -35,16 +37,24 @@ class RoleChange(NamedTuple):
 
 
 class Roles:
-    """The roles of one node. Not thread-safe. A new one is fenced in every scope."""
+    """The roles of one process. Not thread-safe. A new one is fenced in every scope."""
 
-    def __init__(self, node_id: str, scopes: tuple[str, ...], fence_after_ms: int) -> None:
+    def __init__(
+        self, node_id: str, scopes: tuple[str, ...], fence_after_ms: int, incarnation: str = ""
+    ) -> None:
         self._node_id = node_id
+        self._incarnation = incarnation
+        self._fence_after_ms = fence_after_ms
+        self._others: dict[tuple[str, str], int] = {}
+        """(Scope, incarnation that had the name before) → when its last lease ends."""
         self._leases = {scope: Lease(fence_after_ms) for scope in scopes}
         self._epochs = dict.fromkeys(scopes, 0)
         self._published = {scope: RoleChange(scope, Role.FENCED, 0) for scope in scopes}
         self._changes: list[RoleChange] = []
         self._caught_up = False
         self.ended = False
+        self.barred = False
+        """Its clock is too wrong to lead with, or not judged yet; its leases are as they are."""
         self.held: dict[str, int] = {}
         """Scope → epoch in which the log names this node primary, lease or not."""
 
@@ -53,27 +63,46 @@ class Roles:
         self._caught_up = True
         self._look(mono_ms)
 
+    def gone(self, incarnation: str, mono_ms: int) -> None:
+        """A process that had the name before is known to be gone: its leases are over."""
+        self._others = {key: at for key, at in self._others.items() if key[1] != incarnation}
+        self._look(mono_ms)
+
     def observe(self, data: Event, state: ControlState, mono_ms: int) -> list[str]:
         """A control record was folded into `state`; returns scopes gained with it."""
         self._look(mono_ms)
-        if isinstance(data, LeaseRenewed) and data.node_id == self._node_id:
-            lease = self._leases.get(data.scope_name)
-            if lease is not None and self.held.get(data.scope_name) == data.held_epoch:
-                lease.read_back(data.nonce)
+        owner = state.incarnation(self._node_id)
+        mine = owner == self._incarnation
+        if isinstance(data, LeaseRenewed) and (data.node_id, data.incarnation) == (
+            self._node_id,
+            owner,
+        ):
+            self._renewed(data, mine, mono_ms)
         gained = []
         for scope in self._leases:
             found = state.scopes.get(scope)
             self._epochs[scope] = found.epoch if found else 0
-            mine = found.epoch if found and found.primary == self._node_id else None
-            if mine == self.held.get(scope):
+            chosen = found.epoch if mine and found and found.primary == self._node_id else None
+            if chosen == self.held.get(scope):
                 continue
             self._leases[scope].lost()  # gained in a new epoch, or lost: it begins anew
             self.held.pop(scope, None)
-            if mine is not None:
-                self.held[scope] = mine
+            if chosen is not None:
+                self.held[scope] = chosen
                 gained.append(scope)
         self._look(mono_ms)
         return gained
+
+    def _renewed(self, data: LeaseRenewed, mine: bool, mono_ms: int) -> None:
+        """The process that has the name, this or another one, renewed a lease."""
+        lease = self._leases.get(data.scope_name)
+        if lease is None:
+            return
+        if not mine:  # it was sent before it was read, so it ends by then
+            key = (data.scope_name, data.incarnation)
+            self._others[key] = mono_ms + self._fence_after_ms
+        elif self.held.get(data.scope_name) == data.held_epoch:
+            lease.read_back(data.nonce)
 
     def renewable(self) -> dict[str, int]:
         """Scope → epoch of the leases to renew: none before `caught_up`, none after `end`."""
@@ -82,6 +111,12 @@ class Roles:
     def sent(self, scope: str, nonce: str, mono_ms: int) -> None:
         """A renewal of a scope's lease is about to be appended."""
         self._leases[scope].sent(nonce, mono_ms)
+
+    def bar(self, barred: bool, mono_ms: int) -> None:
+        """Its clock is too wrong to lead with, or is right."""
+        self._look(mono_ms)
+        self.barred = barred
+        self._look(mono_ms)
 
     def end(self, mono_ms: int) -> None:
         """Fence the node in every scope, for good."""
@@ -92,9 +127,10 @@ class Roles:
     def leads(self, scope: str, mono_ms: int) -> int | None:
         """Epoch in which the node may act for the scope now, or None."""
         epoch = self.held.get(scope)
-        if epoch is None or self.ended or not self._leases[scope].good(mono_ms):
+        if epoch is None or self.ended or self.barred or not self._leases[scope].good(mono_ms):
             return None
-        return epoch
+        waits = any(held == scope and at > mono_ms for (held, _), at in self._others.items())
+        return None if waits else epoch
 
     def changes(self, mono_ms: int) -> list[RoleChange]:
         """Changes since the last call, in order."""
@@ -103,11 +139,12 @@ class Roles:
         return found
 
     def next_ms(self, mono_ms: int) -> int | None:
-        """Milliseconds until the first good lease ends unless it is renewed; None without one."""
-        return min(
-            (lease.left_ms(mono_ms) for lease in self._leases.values() if lease.good(mono_ms)),
-            default=None,
-        )
+        """Milliseconds until the first good lease ends unless it is renewed, or another's is
+        waited out; None without one.
+        """
+        ends = [lease.left_ms(mono_ms) for lease in self._leases.values() if lease.good(mono_ms)]
+        waits = [at - mono_ms for at in self._others.values() if at > mono_ms]
+        return min(ends + waits, default=None)
 
     def _look(self, mono_ms: int) -> None:
         if not self._caught_up:

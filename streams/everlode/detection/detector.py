@@ -2,8 +2,9 @@
 
 `observe(record)` takes the partition's records in order and gives verdicts; nothing else comes in.
 Time is the barriers' own: a heartbeat lies between the barrier before and the one after it,
-whatever its node's clock says. So two detectors of one partition that begin at the same record give
-the same verdicts, with the same ids. Invariants: a node is lost only when it is silent and its
+whatever its node's clock says. Where their writer's clock was set back, or stands, each is taken as
+BARRIER_MS after the one before. So two detectors of one partition that begin at the same record
+give the same verdicts, with the same ids. Invariants: a node is lost only when it is silent and its
 probe was refused, or by phi; no node is lost by phi while most of the partition are silent, nor in
 the grace after a start or a pause. The coordinator asks the same of the region (`mass_silence`):
 a partition with one or two nodes does not show its own blindness.
@@ -69,6 +70,8 @@ class Detector:
         self._offset = -1
         self._quiet_until = -1
         self._barrier_ms = -1
+        self._stamped_ms = 0
+        """What the last barrier was stamped with; `_barrier_ms` goes on when that goes back."""
         self._blind = False
 
     def observe(self, offset: int, fact: Fact) -> list[Verdict]:
@@ -99,6 +102,7 @@ class Detector:
         at = millis_of(stamp)
         if self._barrier_ms < 0:
             return at
+        at += self._barrier_ms - self._stamped_ms
         return min(max(at, self._barrier_ms), self._barrier_ms + BARRIER_MS)
 
     # -- heartbeats --------------------------------------------------------------------------
@@ -162,10 +166,16 @@ class Detector:
 
     # -- barriers ----------------------------------------------------------------------------
 
-    def _barrier(self, offset: int, now: int) -> list[Verdict]:
-        if self._barrier_ms < 0 or now - self._barrier_ms > GRACE_MS:
+    def _barrier(self, offset: int, stamped: int) -> list[Verdict]:
+        passed = stamped - self._stamped_ms
+        if -GRACE_MS <= passed < 0:  # another writer's, a little out of turn
+            passed, stamped = 0, self._stamped_ms
+        elif passed <= 0:
+            passed = BARRIER_MS
+        now = stamped if self._barrier_ms < 0 else self._barrier_ms + passed
+        if self._barrier_ms < 0 or passed > GRACE_MS:
             self._quiet_until = now + GRACE_MS  # the start, or barriers were silent themselves
-        self._barrier_ms = max(now, self._barrier_ms)
+        self._barrier_ms, self._stamped_ms = now, stamped
         for track in self.nodes.values():
             track.barrier(self._barrier_ms)
         if self._barrier_ms < self._quiet_until:

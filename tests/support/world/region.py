@@ -143,6 +143,10 @@ class Region:
         """Start a coordinator."""
         return self._start(("coordinator", "run"), node_id, "everlode.cli.main", "")
 
+    def process(self, noun: str, node_id: str) -> Node:
+        """Start a projector or a detector."""
+        return self._start((noun, "run"), node_id, "everlode.cli.main", "")
+
     def _start(self, words: tuple[str, ...], node_id: str, module: str, die: str) -> Node:
         arguments = [
             "-m", module, *words, "--region", "eu", "--node-id", node_id,

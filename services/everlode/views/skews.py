@@ -1,0 +1,61 @@
+"""Nodes whose clocks are wrong, as they have published it: `ClockSkew` on `<origin>.health`.
+
+Shell: reads the topic's end once.
+"""
+
+from __future__ import annotations
+
+import uuid
+from typing import NamedTuple
+
+from everlode.adapters.kafka import Reader
+from everlode.avro.codec import Codec
+from everlode.errors import ContractError
+from everlode.events.health import ClockSkew
+from everlode.settings.endpoints import Endpoints
+from everlode.topics.names import fact_topic
+
+RECENT = 1_000
+"""Records of a region's health topic that are looked at."""
+READ_S = 10.0
+
+
+class Skew(NamedTuple):
+    """A node whose clock was wrong when it was seen last."""
+
+    node_id: str
+    region: str
+    finding: str
+    """ClockSkew."""
+    ahead_ms: int
+    """Ahead of the network's clock; negative: behind."""
+    leads: bool
+    """False: it may lead nothing until its clock is right."""
+
+
+def skews(endpoints: Endpoints, region: str) -> list[Skew]:
+    """The nodes of a region whose last word is that their clock is wrong, by id.
+
+    Raises: Unavailable: the region's Kafka does not answer.
+    """
+    place = (fact_topic(endpoints.region(region).origin, "health"), 0)
+    reader = Reader(endpoints.region(region).kafka_bootstrap, f"skews-{uuid.uuid4()}", wait_ms=20)
+    codec, last = Codec(), dict[str, ClockSkew]()
+    try:
+        ends = reader.ends([place])
+        reader.assign({place: max(0, ends[place] - RECENT)})
+        for batch in reader.until(ends, READ_S):
+            for raw in batch:
+                try:
+                    envelope, data = codec.decode_fact(raw.value)
+                except ContractError:
+                    continue
+                if isinstance(data, ClockSkew):
+                    last[envelope.aggregate_id] = data
+    finally:
+        reader.close()
+    return [
+        Skew(node, data.region, "ClockSkew", data.ahead_ms, data.leads)
+        for node, data in sorted(last.items())
+        if data.ahead_ms
+    ]
