@@ -8,7 +8,6 @@ consumer, that is what Kafka and the mirror alone take. Milliseconds; `p99` besi
 
 from __future__ import annotations
 
-import os
 import signal
 import statistics
 import subprocess
@@ -155,9 +154,6 @@ def p99(values: list[float]) -> float:
 
 def projectors(stack: NativeStack, folder: Path) -> list[subprocess.Popen[bytes]]:
     """One projector process a region, ready."""
-    topology = folder / "topology.yaml"
-    topology.write_text(TOPOLOGY.model_dump_json())
-    env = os.environ | {"EVERLODE_TOPOLOGY": str(topology)}
     found = []
     for region in REGIONS:
         log = folder / f"{region}.log"
@@ -166,7 +162,7 @@ def projectors(stack: NativeStack, folder: Path) -> list[subprocess.Popen[bytes]
                 subprocess.Popen(
                     [sys.executable, "-m", "everlode.cli.main", "projector", "run", "--region",
                      region, "--node-id", f"{region}-proj-1", "--dir", str(stack.data_dir)],
-                    stdout=out, stderr=out, env=env,
+                    stdout=out, stderr=out,
                 )
             )  # fmt: skip
         await_entry(log, "ProcessReady", 60)

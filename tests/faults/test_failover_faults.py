@@ -58,9 +58,6 @@ class Network:
 
     def __enter__(self) -> Network:
         self.endpoints = self.stack.up()
-        (self.folder / "topology.json").write_text(
-            '{"regions": ["eu"], "control_replication": 1, "control_min_insync": 1}'
-        )
         self.bootstrap = self.endpoints.regions["eu"].kafka_bootstrap
         assert self.endpoints.control_bootstrap is not None
         self.control = ControlFollower(self.endpoints.control_bootstrap).start()
@@ -114,7 +111,6 @@ class Network:
         return {
             **os.environ,
             **FAST,
-            "EVERLODE_TOPOLOGY": str(self.folder / "topology.json"),
             "EVERLODE_STACK_DIR": str(self.folder / "stack"),
         }
 

@@ -32,9 +32,6 @@ class Projectors:
         self.nodes: list[Node] = []
         self.versions: dict[tuple[str, str], int] = {}
         """(topic's component, key) → last version written."""
-        topology = lab.folder / "topology.yaml"
-        topology.write_text("regions: [eu]\ncontrol_replication: 1\ncontrol_min_insync: 1\n")
-        self._env = {"EVERLODE_TOPOLOGY": str(topology)}
 
     def start(self, node_id: str) -> Node:
         arguments = [
@@ -42,7 +39,7 @@ class Projectors:
             "--node-id", node_id, "--dir", str(self.lab.folder / "stack"),
         ]  # fmt: skip
         log = self.lab.folder / f"{node_id}-{len(self.nodes)}.log"
-        self.nodes.append(Node(arguments, log, self._env))
+        self.nodes.append(Node(arguments, log, {}))
         return self.nodes[-1]
 
     def close(self) -> None:

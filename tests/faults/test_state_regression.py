@@ -39,14 +39,12 @@ class Watched(Backed):
         self.nodes: list[Node] = []
 
     def start(self, node_id: str) -> Node:
-        topology = self.folder / "topology.yaml"
-        topology.write_text("regions: [eu]\ncontrol_replication: 1\ncontrol_min_insync: 1\n")
         arguments = [
             "-m", "everlode.cli.main", "projector", "run", "--region", "eu",
             "--node-id", node_id, "--dir", str(self.folder / "stack"),
         ]  # fmt: skip
         log = self.folder / f"{node_id}-{len(self.nodes)}.log"
-        self.nodes.append(Node(arguments, log, {"EVERLODE_TOPOLOGY": str(topology)}))
+        self.nodes.append(Node(arguments, log, {}))
         self.nodes[-1].ready(60)
         return self.nodes[-1]
 

@@ -199,14 +199,12 @@ class Demo:
     def _environment(self) -> dict[str, str]:
         return {
             "EVERLODE_STACK_DIR": str(self._plan.stack_dir),
-            "EVERLODE_TOPOLOGY": str(self._plan.topology_file),
             "EVERLODE_CLOCK_FILE": str(self._plan.clock_file),
             "EVERLODE_PAYOUT_DIR": str(self.root / "payouts"),
             "EVERLODE_LEASE_S": str(3650 * 86_400),
         }
 
     def _work(self, endpoints: Endpoints) -> None:
-        self._plan.topology_file.write_text(self._topology.model_dump_json())
         self._plan.save(self.root / "plan.json")
         self._pacing.wait()
         self._fleet = Fleet(self.root / "logs", self._environment())

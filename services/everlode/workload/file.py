@@ -29,11 +29,6 @@ class PlanFile(BaseModel):
         """Knots of the event clock."""
         return self.root / "clock.json"
 
-    @property
-    def topology_file(self) -> Path:
-        """The topology."""
-        return self.root / "topology.json"
-
     def journal(self, region: str) -> Path:
         """Journal of a region's actors."""
         return self.root / "journal" / f"{region}.jsonl"
