@@ -35,7 +35,7 @@ def _run(region: str, node_id: str, endpoints: Endpoints, host: Host) -> None:
     agent = agent_of(identity, endpoints, topology, cfg, scopes=scopes)
 
     def client() -> MiningClient:
-        return MiningClient(endpoints, region, node_id, partitions=topology.partitions, clock=clock)
+        return MiningClient(endpoints, region, node_id, clock=clock)
 
     stop = until_signal()
     agent.start()

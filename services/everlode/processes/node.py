@@ -61,10 +61,7 @@ def _judging(
     if not isinstance(component, ValidationComponent):
         yield
         return
-    partitions = component.topology.partitions
-    with MiningClient(
-        endpoints, spec.region, spec.node_id, partitions=partitions, clock=clock
-    ) as client:
+    with MiningClient(endpoints, spec.region, spec.node_id, clock=clock) as client:
         worker = Validator(spec.node_id, spec.validator_kind, component, client, clock)
         worker.start()
         try:

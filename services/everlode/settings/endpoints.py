@@ -11,7 +11,7 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from everlode.errors import ConfigError, NotFound
 
@@ -78,6 +78,8 @@ class Endpoints(BaseModel):
     regions: dict[str, RegionEndpoints]
     control_bootstrap: str | None
     s3: S3Endpoint | None
+    partitions: int = Field(default=2, ge=1)
+    """Partitions of every fact, command, reply and heartbeat topic."""
 
     def region(self, name: str) -> RegionEndpoints:
         """Where a region's parts listen. Raises: ConfigError: it is not in the endpoints."""
@@ -87,6 +89,11 @@ class Endpoints(BaseModel):
                 hint=f"there are: {', '.join(self.regions)}",
             )
         return self.regions[name]
+
+    def parts(self, name: str) -> RegionParts:
+        """What a process of a region needs of it. Raises: ConfigError: see `region`."""
+        found = self.region(name)
+        return RegionParts(name, found.origin, found.kafka_bootstrap, self.partitions)
 
     def control(self) -> str:
         """host:port of the control cluster. Raises: ConfigError: there is none."""

@@ -154,7 +154,10 @@ class Recipes:
                 reason=server.reason,
             )
         control = self.bootstrap("control") if layout.control_nodes else None
-        return Endpoints(regions=regions, control_bootstrap=control, s3=s3)
+        return Endpoints(
+            regions=regions, control_bootstrap=control, s3=s3,
+            partitions=layout.topology.partitions,
+        )  # fmt: skip
 
     def _prepare_kafka(self, name: str, node_id: int) -> None:
         data = self._data(name)
