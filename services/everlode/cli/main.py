@@ -26,6 +26,8 @@ NOUNS = {
     "stack": "everlode.cli.stack",
     "status": "everlode.cli.status",
     "scope": "everlode.cli.scope",
+    "task": "everlode.cli.task",
+    "miner": "everlode.cli.miner",
     "backup": "everlode.cli.backup",
     "recover": "everlode.cli.recover",
     "node": "everlode.cli.node",

@@ -143,6 +143,10 @@ class Region:
         """Start a coordinator."""
         return self._start(("coordinator", "run"), node_id, "everlode.cli.main", "")
 
+    def projector(self, node_id: str) -> Node:
+        """Start a projector."""
+        return self._start(("projector", "run"), node_id, "everlode.cli.main", "")
+
     def _start(self, words: tuple[str, ...], node_id: str, module: str, die: str) -> Node:
         arguments = [
             "-m", module, *words, "--region", "eu", "--node-id", node_id,
