@@ -41,6 +41,7 @@ from everlode.sdk import (
     OutcomeUnknown,
     Received,
 )
+from everlode.topics import Topology
 from everlode.topics.partition import partition_of
 from tests.support.facts.whole_topic import records
 from tests.support.world.endpoints import one_region
@@ -283,7 +284,10 @@ def test_client_goes_to_another_region_when_its_own_is_gone(region: Region) -> N
         dead = f"127.0.0.1:{unused.getsockname()[1]}"
     eu = region.endpoints.regions["eu"]
     away = eu.model_copy(update={"kafka_bootstrap": dead, "origin": "us.1"})
-    endpoints = Endpoints(regions={"us": away, "eu": eu}, control_bootstrap=None, s3=None)
+    endpoints = Endpoints(
+        topology=Topology(regions=("us", "eu")), regions={"us": away, "eu": eu},
+        control_bootstrap=None, s3=None,
+    )  # fmt: skip
     with MiningClient(endpoints, "us", "m-gone", gone_after_s=1, timeout_s=60) as client:
         answer = client.register_miner(["inference"], endpoint="x")
         assert (answer.outcome, answer.region) == ("done", "eu")

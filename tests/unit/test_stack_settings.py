@@ -131,11 +131,25 @@ def test_endpoints_come_back_as_saved_without_any_secret(tmp_path: Path) -> None
         postgres_password_file=password,
         origin="eu.1",
     )
-    endpoints = Endpoints(regions={"eu": region}, control_bootstrap=None, s3=None)
+    endpoints = Endpoints(
+        topology=Topology(regions=("eu",), partitions=3), regions={"eu": region},
+        control_bootstrap=None, s3=None,
+    )  # fmt: skip
     path = endpoints.save(tmp_path)
     assert Endpoints.load(tmp_path) == endpoints
     assert password.read_text() not in path.read_text()
     assert password.read_text() in region.postgres_conninfo()
+
+
+def test_endpoints_with_other_regions_than_their_topology_are_refused(tmp_path: Path) -> None:
+    region = {"kafka_bootstrap": "k:1", "postgres_dsn": "p", "postgres_password_file": "f"}
+    for origin, regions in (("eu.2", ["eu"]), ("eu.1", ["eu", "us"])):
+        (tmp_path / "endpoints.json").write_text(json.dumps({
+            "topology": {"regions": regions}, "regions": {"eu": region | {"origin": origin}},
+            "control_bootstrap": None, "s3": None,
+        }))  # fmt: skip
+        with pytest.raises(ConfigError, match="by the topology"):
+            Endpoints.load(tmp_path)
 
 
 def test_endpoints_of_no_stack_are_not_found(tmp_path: Path) -> None:

@@ -13,6 +13,8 @@ from pydantic import ValidationError
 from everlode.events.catalogue import FACT_COMPONENTS, SIGNALS, STATE_COMPONENTS
 from everlode.topics import Topology, catalogue, mirrored_topics, state_topics
 from everlode.topics.names import (
+    LONGEST_REGION,
+    MOST_REGIONS,
     command_topic,
     dead_letter_topic,
     fact_topic,
@@ -152,6 +154,8 @@ def test_incarnation_changes_the_names_of_one_region() -> None:
     [
         {"regions": ()},
         {"regions": ("eu", "eu")},
+        {"regions": ("eu",), "incarnations": {"us": 2}},
+        {"incarnations": {"eu": 0}},
         {"partitions": 0},
         {"partitions": 2.0},
         {"partitions": True},
@@ -165,3 +169,23 @@ def test_incarnation_changes_the_names_of_one_region() -> None:
 def test_wrong_topology_is_refused(fields: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         Topology(**fields)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "", " ", "a.b", "a_b", "eu/x", "../eu", "EU", "é", "1eu", "-eu", "eu-", "eu--x", "eu\n",
+        "x" * 33, "control", "state", "dlt", "s3", "logs", "secrets", "keys",
+    ],
+)  # fmt: skip
+def test_region_that_topics_or_folders_could_not_bear_is_refused_by_name(name: str) -> None:
+    with pytest.raises(ValidationError, match=r"region '.*(taken|not a name).*e\.g\. eu"):
+        Topology(regions=("eu", name))
+
+
+def test_regions_up_to_the_most_that_can_copy_one_another_are_a_topology() -> None:
+    names = tuple(f"r{n}" for n in range(MOST_REGIONS))
+    assert len(Topology(regions=(*names[1:], "eu-west-1")).origins) == MOST_REGIONS
+    assert max(len(s.name) for s in catalogue(Topology(regions=("x" * LONGEST_REGION,)))) < 249
+    with pytest.raises(ValidationError, match="there are 40, at most 16"):
+        Topology(regions=tuple(f"r{n}" for n in range(40)))

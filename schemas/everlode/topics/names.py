@@ -1,9 +1,45 @@
-"""Names of topics. Pure."""
+"""Names of regions and topics. Pure."""
 
 from __future__ import annotations
 
+import re
+
+from everlode.errors import ConfigError
+
 CONTROL_TOPIC = "control"
 CONTROL_CLUSTER = "control"
+REGION = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
+"""No dot or underscore: Kafka takes a.b and a_b for one name in its metrics. No upper case: a name
+is a folder too, and some file systems hold EU and eu for one."""
+LONGEST_REGION = 32
+"""Characters; with what topics add, names stay far below Kafka's 249."""
+MOST_REGIONS = 16
+"""Each region copies all others: the flows grow with the square, and each has a process."""
+TAKEN = frozenset({CONTROL_CLUSTER, "state", "dlt", "s3", "logs", "secrets", "keys"})
+"""Names of clusters, first parts of topics, and folders of a stack, which no region may have."""
+
+
+def check_regions(regions: tuple[str, ...]) -> None:
+    """Every name of a region enters here. Raises: ConfigError: names it, and what was expected."""
+    for region in regions:
+        if region in TAKEN:
+            raise ConfigError(f"region {region!r}: the name is taken", hint=_EXPECTED)
+        if not REGION.fullmatch(region) or len(region) > LONGEST_REGION:
+            shown = region if len(region) <= LONGEST_REGION else f"{region[:LONGEST_REGION]}…"
+            raise ConfigError(f"region {shown!r}: not a name of a region", hint=_EXPECTED)
+    if len(set(regions)) != len(regions) or not regions:
+        raise ConfigError("regions: name each region once, at least one", hint=_EXPECTED)
+    if len(regions) > MOST_REGIONS:
+        raise ConfigError(
+            f"regions: there are {len(regions)}, at most {MOST_REGIONS} can copy one another",
+            hint="fewer regions; a network has one for each place that may fail as a whole",
+        )
+
+
+_EXPECTED = (
+    f"1 to {LONGEST_REGION} small letters, digits and single hyphens, a letter first, e.g. eu or "
+    f"eu-west-1; not {', '.join(sorted(TAKEN))}"
+)
 
 
 def fact_topic(origin: str, component: str) -> str:

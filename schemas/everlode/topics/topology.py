@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from everlode.errors import ConfigError
 from everlode.events.tasktypes import DEFAULT_TASK_TYPES, check_task_types
+from everlode.topics.names import check_regions
 
 
 class Topology(BaseModel):
@@ -34,13 +35,18 @@ class Topology(BaseModel):
 
     @model_validator(mode="after")
     def _check(self) -> Topology:
-        if len(set(self.regions)) != len(self.regions) or not self.regions:
-            raise ValueError("regions: name each region once, at least one")
+        for region, incarnation in self.incarnations.items():
+            if region not in self.regions or incarnation < 1:
+                raise ValueError(
+                    f"incarnations: {region}: {incarnation}; expected a region of the topology "
+                    "and a number from 1"
+                )
         if self.min_insync > self.replication:
             raise ValueError("min_insync: at most replication")
         if self.control_min_insync > self.control_replication:
             raise ValueError("control_min_insync: at most control_replication")
         try:
+            check_regions(self.regions)
             check_task_types(self.task_types)
         except ConfigError as error:
             raise ValueError(f"{error.message}; {error.hint}") from None

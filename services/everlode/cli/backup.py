@@ -28,7 +28,6 @@ from everlode.cli.options import (
 from everlode.errors import ConfigError
 from everlode.settings.endpoints import Endpoints
 from everlode.settings.environment import settings
-from everlode.stack.native.supervisor import saved_topology
 from everlode.telemetry.entries import Note
 from everlode.topics import Topology
 from everlode.views.backups import (
@@ -62,9 +61,11 @@ def open_place(folder: Path | None, keys: Path | None, bucket: str | None) -> Op
     endpoints = Endpoints.load(root)
     if endpoints.s3 is None:
         raise ConfigError("this stack has no object store", hint="start it with one: --s3 auto")
-    name = bucket or settings().bucket or endpoints.s3.buckets[0]
+    cfg = settings()
+    name = bucket or cfg.bucket or endpoints.s3.buckets[0]
     store = S3Store(endpoints.s3.endpoint, endpoints.s3.keys(), name)
-    return Opened(root, endpoints, saved_topology(root), store, KeyRing(keys_dir(keys, root)))
+    topology = cfg.topology_of(endpoints)
+    return Opened(root, endpoints, topology, store, KeyRing(keys_dir(keys, root)))
 
 
 def out(value: Any) -> None:

@@ -25,7 +25,7 @@ Scope = Annotated[str, typer.Argument(help="component/region, e.g. task-manager/
 def _look(folder: Path | None, scope: str) -> Seen:
     endpoints = Endpoints.load(stack_dir(folder))
     cfg = settings()
-    partitions = cfg.load_topology().partitions
+    partitions = cfg.topology_of(endpoints).partitions
     return look(endpoints, scope, partitions, policies(cfg, partitions))
 
 

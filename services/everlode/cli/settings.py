@@ -8,20 +8,26 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from everlode.cli.options import Json
+from everlode.cli.options import Dir, Json, stack_dir
+from everlode.errors import NotFound
+from everlode.settings.endpoints import Endpoints
 from everlode.settings.environment import settings, shown
 
 app = typer.Typer(add_completion=False)
 
 
 @app.command("settings")
-def settings_(as_json: Json = False) -> None:
-    """Show all settings, their values and sources: environment, file or default.
+def settings_(folder: Dir = None, as_json: Json = False) -> None:
+    """Show all settings, their values and sources: environment, stack, file or default.
 
     Passwords in addresses are hidden. A variable EVERLODE_* that is not on the list is an error.
     Example: everlode settings --json
     """
-    rows = shown(settings())
+    try:
+        stack = Endpoints.load(stack_dir(folder))
+    except NotFound:
+        stack = None
+    rows = shown(settings(), stack)
     if as_json:
         typer.echo(json.dumps({"settings": [row._asdict() for row in rows]}, indent=2))
         return

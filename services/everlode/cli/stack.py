@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from pydantic import ValidationError
 from rich.console import Console
 from rich.table import Table
 
@@ -25,6 +24,8 @@ from everlode.errors import (
     Precondition,
 )
 from everlode.settings.endpoints import Endpoints
+from everlode.settings.environment import settings
+from everlode.settings.topology import agreed, load_topology
 from everlode.stack.doctor import Diagnosis, examine
 from everlode.stack.native.detach import start_detached, stop_detached
 from everlode.stack.native.lock import Recorded, holder, read_record
@@ -43,6 +44,7 @@ from everlode.stack.native.supervisor import (
 )
 from everlode.telemetry.entries import Note
 from everlode.topics import Topology
+from everlode.topics.names import check_regions
 
 DEGRADED = 20
 INTERRUPTED = 130
@@ -122,20 +124,9 @@ def fetch(as_json: Json = False) -> None:
 def _remember(folder: Path, regions: str, mirrors: bool | None, s3: str) -> None:
     """Write down what the stack is; what was not asked for stays as it was."""
     known = load_options(folder)
-    topology = saved_topology(folder)
     if s3 not in ("", "auto", "minio", "rclone", "none"):
         raise ConfigError(f"--s3 {s3}: expected auto, minio, rclone or none")
-    if regions:
-        wanted = tuple(r.strip() for r in regions.split(",") if r.strip())
-        if known and wanted != topology.regions:
-            raise ConfigError(
-                f"--regions {regions}: the stack in {folder} has {', '.join(topology.regions)}",
-                hint="another folder with --dir, or without --regions",
-            )
-        try:
-            topology = Topology(regions=wanted)
-        except ValidationError as exc:
-            raise ConfigError(f"--regions {regions}: {exc.errors()[0]['msg']}") from exc
+    topology = _topology(folder, regions)
     options = {
         "mirrors": known.get("mirrors", True) if mirrors is None else mirrors,
         "control_nodes": known.get("control_nodes", topology.control_replication),
@@ -145,6 +136,25 @@ def _remember(folder: Path, regions: str, mirrors: bool | None, s3: str) -> None
         save_options(folder, topology, **options)
     except OSError as exc:
         raise ConfigError(f"{folder}: {exc.strerror}", hint="another folder with --dir") from exc
+
+
+def _topology(folder: Path, regions: str) -> Topology:
+    """What the stack in `folder` has; of a new one what EVERLODE_TOPOLOGY and --regions say."""
+    cfg, known = settings(), saved_topology(folder)
+    found = cfg.new_topology() if known is None else agreed(known, cfg.topology)
+    if not regions:
+        return found
+    wanted = tuple(name.strip() for name in regions.split(","))
+    check_regions(wanted)
+    if known is None and not (cfg.topology and "regions" in found.model_fields_set):
+        return load_topology(cfg.topology, regions=wanted)
+    if wanted != found.regions:
+        owner = cfg.topology if known is None else f"the stack in {folder}"
+        raise ConfigError(
+            f"--regions {regions}: {owner} has {', '.join(found.regions)}",
+            hint="another folder with --dir, or without --regions",
+        )
+    return found
 
 
 def _ports(given: list[str]) -> dict[str, int]:
@@ -284,7 +294,7 @@ def doctor(directory: Dir = None, as_json: Json = False) -> None:
     endpoints = Endpoints.load(folder)
     if holder(folder) is None:
         raise Precondition("the stack is not running", hint="everlode stack up")
-    found = examine(saved_topology(folder), endpoints)
+    found = examine(settings().topology_of(endpoints), endpoints)
     gone = [p.name for p in read_record(folder) if not p.alive]
     if as_json:
         typer.echo(json.dumps(_as_dict(found, gone)))

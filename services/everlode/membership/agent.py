@@ -113,7 +113,10 @@ class NodeAgent:
 
     @classmethod
     def of(cls, identity: Identity, endpoints: Endpoints, **options: Any) -> NodeAgent:
-        """A node on a stack; `options` as above. Raises: ConfigError: it has no control cluster."""
+        """A node on a stack; `options` as above.
+
+        Raises: ConfigError: it has no control cluster, or not this region.
+        """
         parts = endpoints.parts(identity.region)
         return cls(
             identity,

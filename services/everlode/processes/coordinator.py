@@ -13,7 +13,7 @@ from everlode.membership.agent import Identity
 from everlode.processes.host import Host, agent_of, hosted, until_signal
 from everlode.processes.policies import policies
 from everlode.sdk.client import MiningClient
-from everlode.settings.endpoints import Endpoints, RegionParts
+from everlode.settings.endpoints import Endpoints
 from everlode.telemetry.entries import ProcessReady, Unanswered
 
 
@@ -29,10 +29,10 @@ def run_coordinator(region: str, node_id: str, endpoints: Endpoints) -> None:
 def _run(region: str, node_id: str, endpoints: Endpoints, host: Host) -> None:
     place = endpoints.region(region)
     cfg, report = host
-    topology, clock = cfg.load_topology(), cfg.clock()
+    topology, clock = cfg.topology_of(endpoints), cfg.clock()
     identity = Identity(node_id, region, place.origin, "coordinator")
     scopes = (str(Scope("coordinator", region)),)
-    agent = agent_of(identity, endpoints, topology, cfg, scopes=scopes)
+    agent = agent_of(identity, endpoints, cfg, scopes=scopes)
 
     def client() -> MiningClient:
         return MiningClient(endpoints, region, node_id, clock=clock)
@@ -40,7 +40,7 @@ def _run(region: str, node_id: str, endpoints: Endpoints, host: Host) -> None:
     stop = until_signal()
     agent.start()
     coordinator = Coordinator(
-        RegionParts(region, place.origin, place.kafka_bootstrap, topology.partitions),
+        endpoints.parts(region),
         agent,
         policies(cfg, topology.partitions),
         Orders(client, clock),

@@ -22,14 +22,13 @@ def _run(region: str, node_id: str, endpoints: Endpoints, host: Host) -> int:
     """Returns Faust's exit code."""
     place = endpoints.region(region)
     cfg, report = host
-    topology = cfg.load_topology()
+    cfg.topology_of(endpoints)  # a setting that contradicts the stack is an error here too
     detection = DetectionAgent(
         place.origin, place.kafka_bootstrap, node_id, f"detector.{place.origin}"
     )
     agent = agent_of(
         Identity(node_id, region, place.origin, "detector"),
         endpoints,
-        topology,
         cfg,
         load=lambda: Load(work_done=detection.records),
     )

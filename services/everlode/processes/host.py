@@ -16,7 +16,6 @@ from everlode.settings.endpoints import Endpoints
 from everlode.settings.environment import Settings, settings
 from everlode.telemetry.entries import ProcessFailed
 from everlode.telemetry.sink import LoggingHandler, Sink, to_stream
-from everlode.topics import Topology
 
 
 class Host(NamedTuple):
@@ -65,14 +64,11 @@ def until_signal() -> threading.Event:
     return stop
 
 
-def agent_of(
-    identity: Identity, endpoints: Endpoints, topology: Topology, cfg: Settings, **more: object
-) -> NodeAgent:
+def agent_of(identity: Identity, endpoints: Endpoints, cfg: Settings, **more: object) -> NodeAgent:
     """A NodeAgent with the settings' timings. Raises: ConfigError: no control cluster."""
     return NodeAgent.of(
         identity,
         endpoints,
-        partitions=topology.partitions,
         clock=cfg.clock(),
         beat_ms=cfg.beat_ms,
         renew_ms=cfg.renew_ms,

@@ -20,7 +20,7 @@ from everlode.processes.host import Host, agent_of, hosted, until_signal
 from everlode.rewards.component import RewardComponent
 from everlode.rewards.sink import JournalSink
 from everlode.sdk.client import MiningClient
-from everlode.settings.endpoints import Endpoints, RegionParts
+from everlode.settings.endpoints import Endpoints
 from everlode.settings.environment import Settings
 from everlode.tasks.component import TaskComponent
 from everlode.telemetry.entries import ProcessReady
@@ -84,7 +84,7 @@ def _run(spec: NodeSpec, endpoints: Endpoints, host: Host) -> None:
         raise ConfigError(f"node kind {spec.kind!r}", hint=f"one of: {', '.join(BY_NODE)}")
     region = endpoints.region(spec.region)
     cfg, report = host
-    topology, clock = cfg.load_topology(), cfg.clock()
+    topology, clock = cfg.topology_of(endpoints), cfg.clock()
     component = _component(spec, topology, cfg)
     identity = Identity(
         spec.node_id,
@@ -98,9 +98,8 @@ def _run(spec: NodeSpec, endpoints: Endpoints, host: Host) -> None:
     )
     scopes = (Scope(component.name, spec.region),)
     texts = tuple(map(str, scopes))
-    agent = agent_of(identity, endpoints, topology, cfg, scopes=texts, load=component.load)
-    parts = RegionParts(spec.region, region.origin, region.kafka_bootstrap, topology.partitions)
-    runtime = Runtime(component, agent, parts, clock, scopes, report=report)
+    agent = agent_of(identity, endpoints, cfg, scopes=texts, load=component.load)
+    runtime = Runtime(component, agent, endpoints.parts(spec.region), clock, scopes, report=report)
     stop = until_signal()
 
     def wait() -> None:

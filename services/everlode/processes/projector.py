@@ -46,7 +46,7 @@ def _run(region: str, node_id: str, endpoints: Endpoints, host: Host) -> int:
     """Returns Faust's exit code."""
     place = endpoints.region(region)
     cfg, report = host
-    topology = cfg.load_topology()
+    topology = cfg.topology_of(endpoints)
     conninfo = place.postgres_conninfo()
     generation = current_generation(conninfo)
     home = Home(region, place.kafka_bootstrap, conninfo, generation, node_id)
@@ -58,7 +58,6 @@ def _run(region: str, node_id: str, endpoints: Endpoints, host: Host) -> int:
     agent = agent_of(
         Identity(node_id, region, place.origin, "projector"),
         endpoints,
-        topology,
         cfg,
         load=lambda: Load(work_done=projector.applied),
     )

@@ -1,19 +1,20 @@
-"""Where a running stack listens, and how to log in: what every other part needs to know of it.
+"""A running stack's topology, where it listens, and how to log in: all that others know of it.
 
-Invariants: no secret is in an `Endpoints`; secrets are in files of mode 0600 that it names.
+Invariants: the topology of a network is the stack's, here; no default stands for it. No secret is
+in an `Endpoints`; secrets are in files of mode 0600 that it names.
 Shell: reads and writes the JSON file.
 """
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from everlode.errors import ConfigError, NotFound
+from everlode.topics import Topology
 
 FILE_NAME = "endpoints.json"
 
@@ -75,11 +76,19 @@ class Endpoints(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    topology: Topology
+    """What the stack's topics were made from."""
     regions: dict[str, RegionEndpoints]
     control_bootstrap: str | None
     s3: S3Endpoint | None
-    partitions: int = Field(default=2, ge=1)
-    """Partitions of every fact, command, reply and heartbeat topic."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        listening = {name: region.origin for name, region in self.regions.items()}
+        expected = {name: self.topology.origin(name) for name in self.topology.regions}
+        if listening != expected:
+            raise ValueError(f"origins: {listening}, by the topology {expected}")
+        return self
 
     def region(self, name: str) -> RegionEndpoints:
         """Where a region's parts listen. Raises: ConfigError: it is not in the endpoints."""
@@ -91,9 +100,9 @@ class Endpoints(BaseModel):
         return self.regions[name]
 
     def parts(self, name: str) -> RegionParts:
-        """What a process of a region needs of it. Raises: ConfigError: see `region`."""
-        found = self.region(name)
-        return RegionParts(name, found.origin, found.kafka_bootstrap, self.partitions)
+        """What a process of a region needs. Raises: ConfigError: it is not in the endpoints."""
+        region = self.region(name)
+        return RegionParts(name, region.origin, region.kafka_bootstrap, self.topology.partitions)
 
     def control(self) -> str:
         """host:port of the control cluster. Raises: ConfigError: there is none."""
@@ -117,10 +126,10 @@ class Endpoints(BaseModel):
         """
         path = Path(data_dir) / FILE_NAME
         try:
-            return cls.model_validate(json.loads(path.read_text()))
+            return cls.model_validate_json(path.read_text())
         except FileNotFoundError:
             raise NotFound(f"no stack in {data_dir}", hint="start one: everlode stack up") from None
-        except (json.JSONDecodeError, ValidationError) as exc:
+        except (UnicodeDecodeError, ValidationError) as exc:
             raise ConfigError(
                 f"{path}: not an endpoints file: {exc}", hint="everlode stack down, then up"
             ) from exc

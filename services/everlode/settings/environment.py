@@ -19,7 +19,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from everlode.adapters.clock import Clock, PacedClock, WallClock
 from everlode.control.lease import check_fence_after
 from everlode.errors import ConfigError
-from everlode.settings.topology import load_topology as topology_in
+from everlode.settings.endpoints import Endpoints
+from everlode.settings.topology import agreed, load_topology
 from everlode.telemetry.sink import Form
 from everlode.topics import Topology
 
@@ -48,7 +49,8 @@ class Settings(BaseSettings):
 
     # -- of the network and its processes
     topology: Path | None = None
-    """JSON or YAML file of the topology; the default three regions without it."""
+    """JSON or YAML file of a new stack's topology, three regions without it; a stack that there is
+    knows its own, and a file that contradicts it is an error."""
     clock_file: Path | None = None
     """Knots of a paced event clock; the wall clock without it."""
     beat_ms: int = Field(default=1000, ge=100)
@@ -80,9 +82,13 @@ class Settings(BaseSettings):
         """The event clock. Raises: ConfigError."""
         return PacedClock.load(self.clock_file) if self.clock_file else WallClock()
 
-    def load_topology(self) -> Topology:
-        """The topology. Raises: ConfigError: names the setting, the file and the field."""
-        return topology_in(self.topology)
+    def new_topology(self) -> Topology:
+        """The topology of a new stack. Raises: ConfigError: names setting, file and field."""
+        return load_topology(self.topology)
+
+    def topology_of(self, endpoints: Endpoints) -> Topology:
+        """The stack's topology. Raises: ConfigError: EVERLODE_TOPOLOGY contradicts it."""
+        return agreed(endpoints.topology, self.topology)
 
 
 VARIABLES = tuple(PREFIX + name.upper() for name in Settings.model_fields)
@@ -131,14 +137,14 @@ class Shown(NamedTuple):
     """The variable; topology.FIELD for what the topology file may set."""
     value: str | None
     """None: not set, and without a default."""
-    source: Literal["environment", "file", "default"]
+    source: Literal["environment", "stack", "file", "default"]
     meaning: str
 
 
-def shown(found: Settings) -> list[Shown]:
-    """All settings, then the topology's fields, in the order of their models.
+def shown(found: Settings, stack: Endpoints | None = None) -> list[Shown]:
+    """All settings, then the fields of the topology, the stack's or a new one's, in model order.
 
-    Raises: ConfigError: the topology file is wrong.
+    Raises: ConfigError: the topology file is wrong, or contradicts the stack.
     """
     rows = [
         Shown(
@@ -148,11 +154,13 @@ def shown(found: Settings) -> list[Shown]:
         )
         for name, field in Settings.model_fields.items()
     ]  # fmt: skip
-    network = found.load_topology()
+    network = found.topology_of(stack) if stack else found.new_topology()
+    given = found.topology is not None
     rows += [
         Shown(
             f"topology.{name}", _value(getattr(network, name)),
-            "file" if found.topology and name in network.model_fields_set else "default",
+            "stack" if stack else "file" if given and name in network.model_fields_set
+            else "default",
             _one_line(field.description),
         )
         for name, field in Topology.model_fields.items()

@@ -1,4 +1,7 @@
-"""The topology file: regions, task types and replication of a network, as JSON or YAML. Shell."""
+"""The topology file: regions, task types and replication of a network, as JSON or YAML.
+
+A new stack is made from it; where it is given to a stack that there is, both must agree. Shell.
+"""
 
 from __future__ import annotations
 
@@ -14,13 +17,13 @@ from everlode.topics import Topology
 SETTING = "EVERLODE_TOPOLOGY"
 
 
-def load_topology(path: Path | None) -> Topology:
-    """The topology in `path`; the default three regions without one.
+def load_topology(path: Path | None, **more: Any) -> Topology:
+    """The topology in `path` and `more` of its fields; the default three regions without either.
 
     Raises: ConfigError: names the setting, the file and the field.
     """
     if path is None:
-        return Topology()
+        return Topology(**more)
     try:
         found = yaml.safe_load(path.read_text())
     except OSError as error:
@@ -30,11 +33,33 @@ def load_topology(path: Path | None) -> Topology:
     if not isinstance(found, dict):
         raise _wrong(path, "a mapping of fields is expected")
     try:
-        return Topology.model_validate({name: _immutable(value) for name, value in found.items()})
+        fields = {name: _immutable(value) for name, value in found.items()}
+        return Topology.model_validate(fields | more)
     except ValidationError as error:
         item = error.errors(include_url=False)[0]
         field = ".".join(map(str, item["loc"]))
         raise _wrong(path, f"{field}: {item['msg']}" if field else item["msg"]) from None
+
+
+def agreed(stack: Topology, path: Path | None) -> Topology:
+    """The topology of a stack, which the file in `path` may name again, but not contradict.
+
+    Raises: ConfigError: names the file, the field and both values.
+    """
+    asked = stack if path is None else load_topology(path)
+    for name in asked.model_fields_set:
+        wanted, found = getattr(asked, name), getattr(stack, name)
+        if path is not None and wanted != found:
+            raise ConfigError(
+                f"{SETTING}={path}: {name}: {_text(wanted)}; the stack has {_text(found)}",
+                code="other_topology",
+                hint=f"unset {SETTING}: a stack knows its own topology; another stack with --dir",
+            )
+    return stack
+
+
+def _text(value: Any) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 def _immutable(value: Any) -> Any:

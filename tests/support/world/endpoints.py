@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from everlode.settings.endpoints import Endpoints, RegionEndpoints
+from everlode.topics import Topology
 
 
 def one_region(bootstrap: str, partitions: int) -> Endpoints:
@@ -14,5 +15,6 @@ def one_region(bootstrap: str, partitions: int) -> Endpoints:
         postgres_dsn="postgresql://u@127.0.0.1:9/d", postgres_password_file=Path("/nowhere"),
     )  # fmt: skip
     return Endpoints(
-        regions={"eu": region}, control_bootstrap=bootstrap, s3=None, partitions=partitions
-    )
+        topology=Topology(regions=("eu",), partitions=partitions), regions={"eu": region},
+        control_bootstrap=bootstrap, s3=None,
+    )  # fmt: skip

@@ -155,9 +155,8 @@ class Recipes:
             )
         control = self.bootstrap("control") if layout.control_nodes else None
         return Endpoints(
-            regions=regions, control_bootstrap=control, s3=s3,
-            partitions=layout.topology.partitions,
-        )  # fmt: skip
+            topology=layout.topology, regions=regions, control_bootstrap=control, s3=s3
+        )
 
     def _prepare_kafka(self, name: str, node_id: int) -> None:
         data = self._data(name)

@@ -18,7 +18,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from everlode.errors import EverlodeError
+from pydantic import ValidationError
+
+from everlode.errors import ConfigError, EverlodeError, NotFound
+from everlode.settings.endpoints import Endpoints
 from everlode.stack.native.stack import NativeStack
 from everlode.stack.native.start import Limits
 from everlode.telemetry.entries import Entry, Note, PartReady, StackReady
@@ -90,10 +93,23 @@ def load_options(data_dir: Path) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def saved_topology(data_dir: Path) -> Topology:
-    """Topology of the stack in `data_dir`; the default one if it was not written down."""
+def saved_topology(data_dir: Path) -> Topology | None:
+    """Topology of the stack in `data_dir`, from its first start on; None where there is none.
+
+    Raises: ConfigError: what was written down is no topology.
+    """
     found = load_options(data_dir).get("topology")
-    return Topology() if found is None else Topology.model_validate_json(json.dumps(found))
+    try:
+        if found is not None:
+            return Topology.model_validate_json(json.dumps(found))
+        return Endpoints.load(data_dir).topology
+    except NotFound:
+        return None
+    except ValidationError as error:
+        why = error.errors(include_url=False)[0]["msg"]
+        raise ConfigError(
+            f"{data_dir / OPTIONS_FILE}: topology: {why}", hint="another folder with --dir"
+        ) from None
 
 
 def build(data_dir: Path, ports: dict[str, int]) -> NativeStack:
