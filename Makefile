@@ -54,9 +54,10 @@ bench: setup ## Benchmarks, each against a peer or a limit; ONLY=name for one
 	$(BIN)/python -m benchmarks $(ONLY)
 	$(BIN)/python -m benchmarks._document
 
-lock: setup ## Renew both lock files from pyproject.toml
+lock: setup ## Renew the lock files from pyproject.toml
 	@test -x $(VENV)/lock/bin/uv || { $(PYTHON) -m venv $(VENV)/lock && $(VENV)/lock/bin/pip install --quiet uv==0.13.9; }
-	$(VENV)/lock/bin/uv pip compile $(LOCK) -o requirements.lock pyproject.toml
+	$(VENV)/lock/bin/uv pip compile $(LOCK) -o requirements-sdk.lock pyproject.toml
+	$(VENV)/lock/bin/uv pip compile $(LOCK) --extra native -o requirements.lock pyproject.toml
 	$(VENV)/lock/bin/uv pip compile $(LOCK) --extra dev -o requirements-dev.lock pyproject.toml
 
 clean: ## Remove .venv and the caches of this work tree

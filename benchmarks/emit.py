@@ -21,7 +21,7 @@ from everlode.adapters.clock import WallClock, instant
 from everlode.avro.codec import encode_fact
 from everlode.events.base import Envelope, Fact
 from everlode.events.tasks import TaskProgressed
-from everlode.sdk import EventProducer
+from everlode.sdk import Endpoints, EventProducer
 from everlode.stack import NativeStack
 
 EVENTS = 100_000
@@ -70,13 +70,11 @@ def with_envelopes(found: Sequence[tuple[str, TaskProgressed]]) -> list[Fact]:
     ]
 
 
-def ours(bootstrap: str, epoch: list[int]) -> float:
+def ours(endpoints: Endpoints, epoch: list[int]) -> float:
     """Events a second of our producer, every one acknowledged."""
     found = events()
     epoch[0] += 1
-    producer = EventProducer(
-        bootstrap, "eu.1", "tasks", PARTITIONS, scope="task-manager/eu", epoch=epoch[0]
-    )
+    producer = EventProducer(endpoints, "eu", "tasks", epoch=epoch[0])
     began = time.perf_counter()
     futures = [producer.emit(key, data) for key, data in found]
     acks = {future.result(120).event_id for future in futures}
@@ -91,12 +89,13 @@ def main() -> None:
     folder = Path(tempfile.mkdtemp(prefix="everlode-bench-"))
     rates: dict[str, list[float]] = {"ours": [], "serializing": [], "raw": []}
     with NativeStack.small(folder / "stack", control=False) as stack:
-        bootstrap = stack.up().regions["eu"].kafka_bootstrap
+        endpoints = stack.up()
+        bootstrap = endpoints.regions["eu"].kafka_bootstrap
         facts = with_envelopes(events())
         blobs = [(f.envelope.aggregate_id, encode_fact(*f)) for f in facts]
         epoch = [0]
         measures: list[tuple[str, Callable[[], float]]] = [
-            ("ours", lambda: ours(bootstrap, epoch)),
+            ("ours", lambda: ours(endpoints, epoch)),
             ("serializing", lambda: serializing_producer(bootstrap, "eu.1.rewards", facts)),
             ("raw", lambda: raw_producer(bootstrap, "eu.1.validations", blobs)),
         ]

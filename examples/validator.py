@@ -19,7 +19,6 @@ from datetime import timedelta
 from hashlib import sha256
 from uuid import NAMESPACE_OID, uuid5
 
-from everlode.errors import FencedOut, Unavailable
 from everlode.events.base import Envelope, Fact
 from everlode.events.tasks import TaskSolved
 from everlode.events.validations import ValidationDecided, ValidationRequested
@@ -28,14 +27,12 @@ from everlode.sdk import (
     Endpoints,
     EventConsumer,
     EventProducer,
-    Identity,
+    FencedOut,
     NodeAgent,
     Role,
     RoleChange,
+    Unavailable,
 )
-
-PARTITIONS = 2
-"""Of the topology."""
 
 
 def judgement(solved: TaskSolved, at: Envelope) -> tuple[ValidationRequested, ValidationDecided]:
@@ -76,17 +73,12 @@ class Service:
     """One node of the service."""
 
     def __init__(self, stack: str, region: str, node_id: str) -> None:
-        endpoints = Endpoints.load(stack)
-        self.place = endpoints.regions[region]
-        self.scope = f"validation/{region}"
+        self.place = Endpoints.load(stack), region
         self.roles: queue.SimpleQueue[RoleChange] = queue.SimpleQueue()
         self.judged: set[str] = set()
         """Ids of the solutions that the log has a decision on."""
-        self.agent = NodeAgent.of(
-            Identity(node_id, region, self.place.origin, "validation", kind="automatic"),
-            endpoints,
-            scopes=(self.scope,),
-            on_role=self.roles.put,
+        self.agent = NodeAgent.on(
+            *self.place, "validations", node_id, kind="automatic", on_role=self.roles.put
         )
 
     def run(self) -> None:
@@ -100,30 +92,19 @@ class Service:
     def play(self, change: RoleChange) -> None:
         """Take a role; what a primary leaves half done, it begins anew while it leads."""
         print(f"{change.scope}: {change.role} in epoch {change.epoch}", flush=True)
-        while change.role is Role.PRIMARY and self.agent.leads(self.scope) == change.epoch:
+        while change.role is Role.PRIMARY and self.agent.leads(change.scope) == change.epoch:
             try:
-                self.lead(change.epoch)
+                self.lead(change.scope, change.epoch)
             except (FencedOut, Unavailable) as error:
                 print(error.message, flush=True)
 
-    def lead(self, epoch: int) -> None:
+    def lead(self, scope: str, epoch: int) -> None:
         """Judge what is solved until the scope is lost or the lease runs out."""
-        kafka, origin = self.place.kafka_bootstrap, self.place.origin
-        with (
-            EventProducer(
-                kafka,
-                origin,
-                "validations",
-                PARTITIONS,
-                scope=self.scope,
-                epoch=epoch,
-                node_id=self.agent.identity.node_id,
-                leads=self.agent.leads,
-                folded=self.fold,
-            ) as facts,
-            EventConsumer(kafka, [f"{origin}.tasks"], PARTITIONS) as log,
-        ):
-            while self.agent.leads(self.scope) == epoch:
+        facts = EventProducer(
+            *self.place, "validations", epoch=epoch, agent=self.agent, folded=self.fold
+        )
+        with facts, EventConsumer(*self.place, ["tasks"]) as log:
+            while self.agent.leads(scope) == epoch:
                 solved = [r.fact for r in log.batch() if isinstance(r.fact.data, TaskSolved)]
                 for ack in [ack for fact in solved for ack in self.judge(facts, fact)]:
                     ack.result()

@@ -29,10 +29,12 @@ from everlode.primary.folds import Folds
 from everlode.sdk import EventConsumer
 from everlode.sdk.consumer import Received
 from everlode.sdk.link import RegionLink
+from everlode.settings.endpoints import RegionParts
 from everlode.state.dispatch import evolve_fact
 from everlode.topics.names import reply_topic, state_topic
 from everlode.topics.partition import partition_of
 from tests.support.facts.poison import BYTES, KEYS, Pair, append, mock_broker, spoil
+from tests.support.world.endpoints import one_region
 from tests.support.world.projecting import BEGAN, envelope, fact, topic_of
 
 pytestmark = pytest.mark.timeout(60)
@@ -219,7 +221,7 @@ def test_damage_among_the_answers_is_passed_over_and_the_answer_comes(broker: st
         came.set()
 
     append(broker, reply_topic("eu"), [])
-    link = RegionLink("eu", broker, 4, "me", answered)
+    link = RegionLink(RegionParts("eu", "eu.1", broker, 4), "me", answered)
     try:
         assert link.ready(20)
         answer = CommandAnswered(
@@ -246,13 +248,14 @@ def test_consumer_is_told_of_what_does_not_belong_and_goes_on(component: str) ->
         bad = [spoil(damage, "a", good[0][1] or b"") for damage in (*BYTES, *KEYS)]
         bad.append(record(fact(stray(component), "a", 1, 1)))
         append(broker, topic, [good[0], *bad, good[1]])
+        stack = one_region(broker, 1)
         consumer = EventConsumer(
-            broker, [topic], 1, damaged=lambda raw, e: told.append((raw.offset, e.code))
+            stack, "eu", [component], damaged=lambda raw, e: told.append((raw.offset, e.code))
         )
         found: list[Received] = []
         while len(found) < 2:
             found += consumer.batch()
-        strict = EventConsumer(broker, [topic], 1)
+        strict = EventConsumer(stack, "eu", [component])
         with pytest.raises(ContractError):
             _ = list(strict)
         consumer.close()

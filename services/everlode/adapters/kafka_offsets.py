@@ -50,6 +50,11 @@ class Offsets:
             raise Unavailable(f"committed offsets: {error.args[0].str()}") from None
         return {(f.topic, f.partition): max(0, f.offset) for f in found}
 
+    def commit(self, positions: Mapping[tuple[str, int], int]) -> None:
+        """Keep the group's next offsets; not waited for, and a hint: see `committed`."""
+        places = [TopicPartition(t, p, o) for (t, p), o in positions.items()]
+        self._consumer.commit(offsets=places, asynchronous=True)
+
     def ends(
         self, partitions: Iterable[tuple[str, int]], timeout_s: float = 15
     ) -> dict[tuple[str, int], int]:

@@ -18,6 +18,7 @@ from typer._click.core import Command, Context
 from typer._click.exceptions import ClickException
 from typer.core import TyperGroup
 
+from everlode.cli.entry import lacking
 from everlode.errors import EverlodeError
 from everlode.settings.environment import settings
 
@@ -26,6 +27,8 @@ NOUNS = {
     "stack": "everlode.cli.stack",
     "status": "everlode.cli.status",
     "scope": "everlode.cli.scope",
+    "task": "everlode.cli.task",
+    "miner": "everlode.cli.miner",
     "backup": "everlode.cli.backup",
     "recover": "everlode.cli.recover",
     "node": "everlode.cli.node",
@@ -70,7 +73,9 @@ def _root() -> None:
     """Options of their own have the nouns."""
 
 
-def _fail(error: EverlodeError, as_json: bool) -> int:
+def _fail(error: EverlodeError | ModuleNotFoundError, as_json: bool) -> int:
+    if isinstance(error, ModuleNotFoundError):
+        error = lacking(error)
     if as_json:
         sys.stdout.write(json.dumps({"error": error.as_dict()}) + "\n")
     else:
@@ -98,7 +103,7 @@ def run(arguments: Sequence[str]) -> int:
         result = typer.main.get_command(app).main(
             args=list(arguments), prog_name="everlode", standalone_mode=False
         )
-    except EverlodeError as error:
+    except (EverlodeError, ModuleNotFoundError) as error:
         return _fail(error, as_json)
     except typer.Exit as stop:
         return int(stop.exit_code)

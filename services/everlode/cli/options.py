@@ -23,6 +23,10 @@ Dir = Annotated[
     ),
 ]  # fmt: skip
 Json = Annotated[bool, typer.Option("--json", help="Machine-readable output, errors too.")]
+SeenFrom = Annotated[
+    str | None,
+    typer.Option("--from", help="Region whose projection is asked; the first that has it without."),
+]
 Region = Annotated[str, typer.Option("--region", help="Region, e.g. eu.")]
 NodeId = Annotated[
     str, typer.Option("--node-id", help="Its id, unique in the network, e.g. eu-tm-1.")

@@ -26,6 +26,7 @@ from everlode.adapters.kafka_control import ControlLog
 from everlode.adapters.kafka_follower import ControlFollower
 from everlode.control.fold import ControlState
 from everlode.control.roles import RoleChange, Roles
+from everlode.control.scopes import SCOPE_OF, Scope
 from everlode.errors import Refusal, Unavailable
 from everlode.events.base import Event, Fact
 from everlode.events.control import LeaseRenewed, NodeJoined
@@ -122,13 +123,33 @@ class NodeAgent:
 
         Raises: ConfigError: it has no control cluster, or not this region.
         """
+        parts = endpoints.parts(identity.region)
         return cls(
             identity,
-            bootstrap=endpoints.region(identity.region).kafka_bootstrap,
+            bootstrap=parts.bootstrap,
             control_bootstrap=endpoints.control(),
-            partitions=endpoints.topology.partitions,
-            **options,
+            **{"partitions": parts.partitions, **options},
         )
+
+    @classmethod
+    def on(
+        cls,
+        endpoints: Endpoints,
+        region: str,
+        component: str,
+        node_id: str,
+        *,
+        kind: str = "",
+        priority: int = 0,
+        **options: Any,
+    ) -> NodeAgent:
+        """A node for the region's scope of a component (tasks, miners, …); `options` as above.
+
+        Raises: ConfigError: no such region or component, or no control cluster.
+        """
+        origin, scope = endpoints.parts(region).origin, Scope.of(component, region)
+        me = Identity(node_id, region, origin, SCOPE_OF[component], kind, priority)
+        return cls.of(me, endpoints, **{"scopes": (str(scope),), **options})
 
     @property
     def control(self) -> ControlState:

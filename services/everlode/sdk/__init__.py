@@ -4,37 +4,54 @@ Each has a form for asyncio, by the same name with Async before it.
 """
 
 from everlode.control.roles import Role, RoleChange
-from everlode.errors import OutcomeUnknown
+from everlode.errors import FencedOut, NotFound, OutcomeUnknown, Refusal, Unavailable
 from everlode.membership.agent import Identity, Load, NodeAgent
 from everlode.sdk.aio import (
     AsyncEventConsumer,
     AsyncEventProducer,
+    AsyncJob,
     AsyncMiningClient,
     AsyncNodeAgent,
+    AsyncTaskWatch,
+    AsyncWork,
 )
 from everlode.sdk.beacon import MinerBeacon
 from everlode.sdk.client import MiningClient
 from everlode.sdk.consumer import EventConsumer, Received
 from everlode.sdk.emits import Ack
+from everlode.sdk.job import Job
 from everlode.sdk.producer import EventProducer
+from everlode.sdk.watch import Change, TaskWatch
+from everlode.sdk.work import Work
 from everlode.settings.endpoints import Endpoints
 
 __all__ = [
     "Ack",
     "AsyncEventConsumer",
     "AsyncEventProducer",
+    "AsyncJob",
     "AsyncMiningClient",
     "AsyncNodeAgent",
+    "AsyncTaskWatch",
+    "AsyncWork",
+    "Change",
     "Endpoints",
     "EventConsumer",
     "EventProducer",
+    "FencedOut",
     "Identity",
+    "Job",
     "Load",
     "MinerBeacon",
     "MiningClient",
     "NodeAgent",
+    "NotFound",
     "OutcomeUnknown",
     "Received",
+    "Refusal",
     "Role",
     "RoleChange",
+    "TaskWatch",
+    "Unavailable",
+    "Work",
 ]

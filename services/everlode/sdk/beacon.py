@@ -10,9 +10,11 @@ from collections.abc import Callable, Sequence
 from everlode.adapters.clock import Clock, WallClock
 from everlode.events.heartbeats import MinerBeat
 from everlode.log.signals import SignalWriter
+from everlode.settings.endpoints import Endpoints
 from everlode.topics.partition import partition_of
 
 INTERVAL_MS = 15_000
+PARTS = 30
 LOG = logging.getLogger(__name__)
 
 
@@ -25,19 +27,25 @@ class MinerBeacon:
 
     def __init__(
         self,
-        bootstrap: str,
-        origin: str,
-        partitions: int,
+        endpoints: Endpoints,
+        region: str,
         miners: Sequence[str],
+        *,
         running: Callable[[str], Sequence[str]],
         finished: Callable[[str], int],
         clock: Clock | None = None,
+        interval_ms: int = INTERVAL_MS,
     ) -> None:
-        self._partitions = partitions
+        """Raises: ConfigError: the region is not in the endpoints."""
+        parts = endpoints.parts(region)
+        self._partitions = parts.partitions
         self._miners = list(miners)
         self._running = running
         self._finished = finished
-        self._signals = SignalWriter(bootstrap, origin, clock or WallClock(), linger_ms=100)
+        self._signals = SignalWriter(
+            parts.bootstrap, parts.origin, clock or WallClock(), linger_ms=100
+        )
+        self._interval_ms = interval_ms
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="beacon", daemon=True)
         self.sent = 0
@@ -60,14 +68,13 @@ class MinerBeacon:
         self.close()
 
     def _run(self) -> None:
-        due = time.monotonic()
-        count = 0
+        """A round takes the interval, in so many parts; each miner has its place in it."""
+        due, part, count = time.monotonic(), 0, len(self._miners)
         while not self._stop.wait(max(0.0, due - time.monotonic())):
-            due += INTERVAL_MS / 1000 / 30
-            share = max(1, len(self._miners) // 30 + 1)
-            for _ in range(min(share, len(self._miners))):
-                miner = self._miners[count % len(self._miners)]
-                count += 1
+            due += self._interval_ms / 1000 / PARTS
+            first, last = (-(-count * n // PARTS) for n in (part, part + 1))
+            part = (part + 1) % PARTS
+            for miner in self._miners[first:last]:
                 try:
                     self._beat(miner)
                 except Exception:
@@ -75,7 +82,9 @@ class MinerBeacon:
 
     def _beat(self, miner: str) -> None:
         running = tuple(sorted(self._running(miner)))[:64]
-        beat = MinerBeat(running=running, work_done=self._finished(miner), interval_ms=INTERVAL_MS)
+        beat = MinerBeat(
+            running=running, work_done=self._finished(miner), interval_ms=self._interval_ms
+        )
         self._signals.signal(
             beat, topic="heartbeats", key=miner, partition=partition_of(miner, self._partitions)
         )

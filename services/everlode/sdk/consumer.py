@@ -16,9 +16,13 @@ from typing import NamedTuple
 
 from everlode.adapters.kafka import Raw, Reader
 from everlode.avro.codec import Codec
-from everlode.errors import ContractError, Refusal
+from everlode.errors import ConfigError, ContractError, Refusal
 from everlode.events.base import Fact
-from everlode.topics.place import placed
+from everlode.events.catalogue import FACT_COMPONENTS, SIGNALS
+from everlode.settings.endpoints import Endpoints
+from everlode.topics.catalogue import ONE_PARTITION
+from everlode.topics.names import fact_topic
+from everlode.topics.place import TopicPartition, placed
 
 
 class Received(NamedTuple):
@@ -31,51 +35,57 @@ class Received(NamedTuple):
 
 
 class EventConsumer:
-    """Reads topics from a position (or their beginning, or end). Not thread-safe.
+    """Reads components' topics in one region's cluster. Not thread-safe.
 
-    Use as a context manager, or `close` it.
+    From a position, or else from their beginning, or their end. Use as a context manager, or
+    `close` it.
     """
 
     def __init__(
         self,
-        bootstrap: str,
-        topics: Sequence[str],
-        partitions: int,
+        endpoints: Endpoints,
+        region: str,
+        components: Sequence[str],
         *,
+        of: Sequence[str] | None = None,
         position: str | None = None,
         from_end: bool = False,
         damaged: Callable[[Raw, ContractError], None] | None = None,
         wait_ms: int = 100,
     ) -> None:
-        """`damaged` is told of records that do not decode or belong; without it they raise.
+        """Facts or signals of `components` (tasks, miners, …) that happened in the regions `of`.
 
-        Raises: Refusal: the position is not one of ours, of another cluster, or what followed it
-        is no longer kept. Unavailable.
+        Without `of`, the region's own; a region's cluster has copies of all others'. `damaged` is
+        told of records that do not decode or belong; without it they raise.
+
+        Raises: ConfigError: no such region or component. Unavailable. Refusal: the position is not
+        one of ours, of another cluster, or what followed it is no longer kept.
         """
+        wanted = [place for home in of or [region] for place in places(endpoints, home, components)]
+        bootstrap = endpoints.parts(region).bootstrap
         self._reader = Reader(bootstrap, f"consumer-{uuid.uuid4()}", wait_ms=wait_ms)
         self._codec = Codec()
         self._read: deque[Raw] = deque()
         self._damaged = damaged
-        wanted = [(t, p) for t in topics for p in range(partitions)]
         self._cluster: str | None = None
         self._next = dict.fromkeys(wanted, 0)
         if from_end:
             self._next.update(self._reader.ends(wanted))
         if position is not None:
-            cluster, places = _parse(position)
+            cluster, at = _parse(position)
             if cluster != self._cluster_id():
                 raise Refusal(
                     "the position is of another cluster: offsets differ there",
                     code="bad_position",
                     hint="go on in the cluster where it was taken, or begin anew",
                 )
-            self._require_kept(places)
-            self._next.update(places)
+            self._require_kept(at)
+            self._next.update(at)
         self._reader.assign(self._next)
 
-    def _require_kept(self, places: Mapping[tuple[str, int], int]) -> None:
-        for (topic, partition), begin in self._reader.beginnings(places).items():
-            offset = places[topic, partition]
+    def _require_kept(self, at: Mapping[TopicPartition, int]) -> None:
+        for (topic, partition), begin in self._reader.beginnings(at).items():
+            offset = at[topic, partition]
             if offset < begin:
                 raise Refusal(
                     f"the position is at {topic}/{partition}@{offset}, and what is kept begins at"
@@ -150,7 +160,23 @@ class EventConsumer:
         self.close()
 
 
-def _parse(position: str) -> tuple[str, dict[tuple[str, int], int]]:
+def places(endpoints: Endpoints, region: str, components: Sequence[str]) -> list[TopicPartition]:
+    """All partitions of a region's components. Raises: ConfigError: no such region or component."""
+    parts = endpoints.parts(region)
+    known = (*FACT_COMPONENTS, *SIGNALS)
+    for name in components:
+        if name not in known:
+            raise ConfigError(
+                f"component {name!r} has no topic of facts", hint=f"there are: {', '.join(known)}"
+            )
+    return [
+        (fact_topic(parts.origin, name), partition)
+        for name in components
+        for partition in range(1 if name in ONE_PARTITION else parts.partitions)
+    ]
+
+
+def _parse(position: str) -> tuple[str, dict[TopicPartition, int]]:
     try:
         cluster, items = json.loads(base64.urlsafe_b64decode(position.encode()))
         return str(cluster), {(str(t), int(p)): int(o) for t, p, o in items}

@@ -17,6 +17,7 @@ from everlode.avro.cloudevents import command_headers
 from everlode.avro.codec import Codec
 from everlode.errors import ContractError, EverlodeError
 from everlode.events.base import Command, CommandAnswered, CommandHeader
+from everlode.settings.endpoints import RegionParts
 from everlode.topics.names import command_topic, reply_topic
 from everlode.topics.partition import partition_of
 
@@ -26,23 +27,23 @@ class RegionLink:
 
     def __init__(
         self,
-        region: str,
-        bootstrap: str,
-        partitions: int,
+        parts: RegionParts,
         reply_to: str,
         answered: Callable[[str, CommandAnswered], None],
     ) -> None:
-        self.region = region
+        self.region = parts.region
         self.reply_to = reply_to
-        self._partitions = partitions
-        self._sender = Sender(bootstrap)
-        self._reader = Reader(bootstrap, f"client-{uuid.uuid4()}", wait_ms=500)
+        self._partitions = parts.partitions
+        self._sender = Sender(parts.bootstrap)
+        self._reader = Reader(parts.bootstrap, f"client-{uuid.uuid4()}", wait_ms=500)
         self._answered = answered
         self._codec = Codec()
         self._stop = threading.Event()
         self._reading = threading.Event()
         self._failing_since: float | None = None
-        self._thread = threading.Thread(target=self._run, name=f"answers-{region}", daemon=True)
+        self._thread = threading.Thread(
+            target=self._run, name=f"answers-{self.region}", daemon=True
+        )
         self._thread.start()
 
     def ready(self, timeout_s: float) -> bool:

@@ -35,13 +35,16 @@ from typing import NamedTuple
 
 from everlode.adapters.clock import WallClock
 from everlode.avro.codec import encode_fact
+from everlode.control.scopes import Scope
 from everlode.errors import ContractError, EverlodeError, FencedOut, Refusal, Unavailable
 from everlode.events.barriers import Barrier, EpochOpened, Marker
 from everlode.events.base import Envelope, Event, Fact, ScopeEpoch
 from everlode.events.catalogue import EVENTS
 from everlode.log.facts import FactLog, ForeignRecord, LoggedFact, NewFact
 from everlode.log.signals import SignalWriter
+from everlode.membership.agent import NodeAgent
 from everlode.sdk.emits import Ack, Emit, Emits, Result, unknown
+from everlode.settings.endpoints import Endpoints
 
 BATCH = 5000
 """Facts in one transaction at most; a commit costs as much for one as for many."""
@@ -82,13 +85,13 @@ def _too_large(lines: Sequence[_Line]) -> list[tuple[Emit, Result]]:
 
 
 class EventProducer:
-    """Appends facts of one component under one scope and epoch. Thread-safe.
+    """Appends facts of a region's component under its scope and one epoch. Thread-safe.
 
     Opening it fences who wrote before and opens the epoch in every partition. `version` is counted
     per aggregate from what the log holds. At most `window` facts wait; then `emit` waits
     (back-pressure). While the cluster is away a fact waits `timeout_s`, then it fails with
     OutcomeUnknown. A second emit of an `event_id` that is in the log (or waits) gives its first Ack
-    again. With `leads` (a NodeAgent's, say) nothing is written unless it gives this epoch.
+    again. With an `agent` nothing is written unless it leads the scope in this epoch.
     `folded` is told of each fact in the log, marks left out, in order within a partition: of those
     before while the producer opens, then of each that it appended, in its own thread. When fenced,
     or when `folded` fails, everything that waits fails, and stays failed. Use as a context manager.
@@ -96,32 +99,33 @@ class EventProducer:
 
     def __init__(
         self,
-        bootstrap: str,
-        origin: str,
+        endpoints: Endpoints,
+        region: str,
         component: str,
-        partitions: int,
         *,
-        scope: str,
         epoch: int,
-        node_id: str = "event-producer",
-        leads: Callable[[str], int | None] | None = None,
+        agent: NodeAgent | None = None,
         folded: Callable[[Fact], None] | None = None,
         window: int = 10_000,
         timeout_s: float = 30.0,
     ) -> None:
-        """Raises: FencedOut: a later epoch is open. Unavailable. IntegrityError."""
+        """Raises: FencedOut: a later epoch is open. Unavailable. IntegrityError. ConfigError."""
+        parts = endpoints.parts(region)
         self.window = window
         self._timeout_s = timeout_s
         self._versions: dict[str, int] = {}
         self._known: OrderedDict[str, tuple[int, int]] = OrderedDict()
         self._component = component
-        self._scope, self._epoch, self._node_id = scope, epoch, node_id
-        self._leads = leads
+        self._scope, self._epoch = str(Scope.of(component, region)), epoch
+        self._leads = agent.leads if agent else None
+        self._node_id = agent.identity.node_id if agent else "event-producer"
         self._notify = folded
         self._clock = WallClock()
-        self._place = (bootstrap, origin)
-        self._log = FactLog(bootstrap, origin, component, partitions, self._folded)
-        self._marker = Marker(self._log.topic, origin, scope, epoch, node_id)
+        self._place = (parts.bootstrap, parts.origin)
+        self._log = FactLog(
+            parts.bootstrap, parts.origin, component, parts.partitions, self._folded
+        )
+        self._marker = Marker(self._log.topic, parts.origin, self._scope, epoch, self._node_id)
         self._open()
         self._emits = Emits(window)
         self._stop = threading.Event()

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from heapq import heappop, heappush
 from uuid import uuid5
 
-from everlode.balancing.assign import choose_manager, choose_miner
+from everlode.balancing.assign import MANAGING, choose_manager, choose_miner
 from everlode.control.fold import ControlState
 from everlode.errors import IntegrityError
 from everlode.events.base import Fact
@@ -146,7 +146,7 @@ class TaskComponent(Component):
         healthy = {
             n.node_id: self.by_manager[n.node_id]
             for n in control.nodes_of(self.home, "task-manager")
-            if n.status in ("healthy", "degraded", "rejoining")
+            if n.status in MANAGING
         } or {self._node_id: self.by_manager[self._node_id]}
         turn = _Turn(Counter(self.by_miner), self._promised(), healthy)
         count = 0

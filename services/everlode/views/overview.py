@@ -40,7 +40,7 @@ def overview(
     `seen_from`: the region whose projection is asked about all of them; each one's own without it.
     Without the control log the nodes' own heartbeats say who leads.
     """
-    control, unreachable = _control(endpoints)
+    control, unreachable = control_seen(endpoints)
     found: list[dict[str, Any]] = []
     clocks: list[dict[str, Any]] = []
     for region in regions:
@@ -53,7 +53,8 @@ def overview(
     return Overview(found, unreachable, clocks)
 
 
-def _control(endpoints: Endpoints) -> tuple[ControlState | None, dict[str, str]]:
+def control_seen(endpoints: Endpoints) -> tuple[ControlState | None, dict[str, str]]:
+    """The control log as it is now; without an answer None, and why."""
     if endpoints.control_bootstrap is None:
         return None, {}
     follower = ControlFollower(endpoints.control_bootstrap)

@@ -33,8 +33,6 @@ from everlode.sdk.reference import Solution, planted_hash, reference_judge, solu
 from everlode.settings.endpoints import Endpoints
 from everlode.telemetry.entries import ProcessReady
 from everlode.telemetry.sink import Sink
-from everlode.topics import Topology
-from everlode.topics.names import fact_topic
 from everlode.workload.file import PlanFile
 from everlode.workload.journal import Journal
 from everlode.workload.plan import (
@@ -65,26 +63,23 @@ class Actors:
     """All actors of a region."""
 
     def __init__(
-        self, region: str, workload: Workload, endpoints: Endpoints, topology: Topology,
-        clock: PacedClock, journal: Journal,
+        self, region: str, workload: Workload, endpoints: Endpoints, clock: PacedClock,
+        journal: Journal,
     ) -> None:  # fmt: skip
         self.tasks = {x.task_id: x for x in workload.tasks if x.region == region}
         self.miners = {m.miner_id: m for m in workload.miners if m.region == region}
         self._dishonest = workload.dishonest()
         self._clock = clock
         self._journal = journal
-        place = endpoints.regions[region]
         self._client = MiningClient(
-            endpoints, region, f"actors-{region}", clock=clock,
-            timeout_s=240, window=4000,
+            endpoints, region, f"actors-{region}", clock=clock, timeout_s=240, window=4000,
         )  # fmt: skip
-        topics = [fact_topic(place.origin, c) for c in ("tasks", "validations", "rewards")]
-        self._consumer = EventConsumer(place.kafka_bootstrap, topics, topology.partitions)
+        self._consumer = EventConsumer(endpoints, region, ["tasks", "validations", "rewards"])
         self._running: dict[str, set[str]] = {m: set() for m in self.miners}
         self._finished: Counter[str] = Counter()
         self._beacon = MinerBeacon(
-            place.kafka_bootstrap, place.origin, topology.partitions, list(self.miners),
-            lambda m: tuple(self._running[m]), lambda m: self._finished[m], clock,
+            endpoints, region, list(self.miners), clock=clock,
+            running=lambda m: tuple(self._running[m]), finished=lambda m: self._finished[m],
         )  # fmt: skip
         self._due: list[Due] = []
         self._order = 0
@@ -347,7 +342,7 @@ def main() -> None:
 def _main(region: str, plan_file: PlanFile, report: Sink) -> None:
     stop = until_signal()
     actors = Actors(
-        region, plan_file.workload(), Endpoints.load(plan_file.stack_dir), plan_file.topology(),
+        region, plan_file.workload(), Endpoints.load(plan_file.stack_dir),
         PacedClock.load(plan_file.clock_file), Journal(plan_file.journal(region)),
     )  # fmt: skip
     status = plan_file.status(region)

@@ -1,4 +1,4 @@
-"""Which miner gets a waiting task, and which node manages it.
+"""Which miner gets a waiting task, which node manages it, and why nobody does.
 
 Power of two choices (Mitzenmacher, 2001): of two eligible miners drawn by a hash, the less loaded
 one, then the one of better reputation. Deterministic for one task, attempt and state. Pure.
@@ -7,31 +7,88 @@ one, then the one of better reputation. Deterministic for one task, attempt and 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from enum import StrEnum
 from hashlib import blake2b
+from typing import NamedTuple
 
 from everlode.events.states import MinerState, TaskState
 from everlode.state.formulas import stake_of
 
 DRAWS = 12
 """Draws before the whole list is looked through."""
+MANAGING = ("healthy", "degraded", "rejoining")
+"""Statuses of the nodes that are given tasks to manage."""
+
+
+class Excluded(StrEnum):
+    """Why a miner may not take a task now: the first of these, in this order."""
+
+    SUSPENDED = "suspended"
+    RETIRED = "retired"
+    TYPE = "type"
+    """It does not work on tasks of this type."""
+    GPUS = "gpus"
+    """It has fewer than the task asks for."""
+    FULL = "full"
+    """It works on as many tasks as it takes at once."""
+    STAKE = "stake"
+    """Its free stake does not cover what the task would lock."""
 
 
 def _draw(seed: str, turn: int, size: int) -> int:
     return int.from_bytes(blake2b(f"{seed}/{turn}".encode(), digest_size=8).digest(), "big") % size
 
 
-def fits(task: TaskState, miner: MinerState, running: int, promised_micro: int) -> bool:
-    """True when the miner may take the task now.
+def excluded(
+    task: TaskState, miner: MinerState, running: int, promised_micro: int
+) -> Excluded | None:
+    """Why the miner may not take the task now; None when it may.
 
-    `promised_micro` is the part of its free stake that other assignments are about to lock.
+    `running` is the number of tasks that it works on, `promised_micro` the part of its free stake
+    that these are about to lock. Whether it beats is not asked: a silent miner's lease runs out.
     """
-    return (
-        miner.status == "active"
-        and task.task_type in miner.specialties
-        and task.gpus <= miner.gpus
-        and running < miner.max_concurrent
-        and stake_of(task.base_reward_micro) <= max(0, miner.stake_free_micro - promised_micro)
-    )
+    if miner.status != "active":
+        return Excluded(miner.status)
+    if task.task_type not in miner.specialties:
+        return Excluded.TYPE
+    if task.gpus > miner.gpus:
+        return Excluded.GPUS
+    if running >= miner.max_concurrent:
+        return Excluded.FULL
+    if stake_of(task.base_reward_micro) > max(0, miner.stake_free_micro - promised_micro):
+        return Excluded.STAKE
+    return None
+
+
+class Field(NamedTuple):
+    """The miners, as a waiting task finds them."""
+
+    excluded: dict[str, tuple[str, ...]]
+    """Reason → miners, in the order of `Excluded`; reasons of no miner are left out."""
+    fresh: tuple[str, ...]
+    """Who may take it, and has not had it."""
+    again: tuple[str, ...]
+    """Who may take it, and has had it: they come after all the others."""
+
+
+def field_of(
+    task: TaskState,
+    miners: Sequence[MinerState],
+    running: Mapping[str, int],
+    promised_micro: Mapping[str, int],
+) -> Field:
+    """Sort all miners by whether they may take the task; as `choose_miner` would, now."""
+    found: dict[str, tuple[str, ...]] = dict.fromkeys(Excluded, ())
+    fresh: list[str] = []
+    again: list[str] = []
+    for miner in miners:
+        key = miner.key
+        why = excluded(task, miner, running.get(key, 0), promised_micro.get(key, 0))
+        if why is not None:
+            found[why] += (key,)
+        else:
+            (again if key in task.miners else fresh).append(key)
+    return Field({str(k): v for k, v in found.items() if v}, tuple(fresh), tuple(again))
 
 
 def _better(a: MinerState, b: MinerState, running: Mapping[str, int]) -> MinerState:
@@ -59,7 +116,8 @@ def choose_miner(
         return None
 
     def able(miner: MinerState) -> bool:
-        return fits(task, miner, running.get(miner.key, 0), promised_micro.get(miner.key, 0))
+        key = miner.key
+        return excluded(task, miner, running.get(key, 0), promised_micro.get(key, 0)) is None
 
     def unused(miner: MinerState) -> bool:
         return miner.key not in task.miners and able(miner)

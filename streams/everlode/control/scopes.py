@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from everlode.errors import ContractError
-from everlode.events.services import SERVICES
+from everlode.errors import ConfigError, ContractError
+from everlode.events.services import BY_FACTS, SERVICES
 
 SCOPE_OF = {
     **{service.facts: service.scope for service in SERVICES},
@@ -26,6 +26,15 @@ class Scope(NamedTuple):
 
     def __str__(self) -> str:
         return f"{SCOPE_OF[self.component]}/{self.home}"
+
+    @classmethod
+    def of(cls, component: str, home: str) -> Scope:
+        """The scope of a component's primaries. Raises: ConfigError: it has none."""
+        if component not in BY_FACTS:
+            raise ConfigError(
+                f"component {component!r} has no scope", hint=f"there are: {', '.join(BY_FACTS)}"
+            )
+        return cls(component, home)
 
     @classmethod
     def parse(cls, text: str) -> Scope:

@@ -154,6 +154,12 @@ def _assign(command: c.AssignTask, state: TaskState, ctx: Context) -> tuple[Even
             manager_node=command.manager_node,
             lease_until=command.lease_until,
             base_reward_micro=state.base_reward_micro,
+            # what the miner needs travels with the assignment: it folds no tasks
+            task_type=state.task_type,
+            payload_uri=state.payload_uri,
+            payload_sha256=state.payload_sha256,
+            payload_bytes=state.payload_bytes,
+            checkpoint_uri=state.checkpoint_uri,
         ),
     )
 

@@ -140,6 +140,10 @@ class Region:
         """Start a projector or a detector."""
         return self._start((noun, "run"), node_id, "everlode.cli.main", "")
 
+    def projector(self, node_id: str) -> Node:
+        """Start a projector."""
+        return self._start(("projector", "run"), node_id, "everlode.cli.main", "")
+
     def _start(self, words: tuple[str, ...], node_id: str, module: str, die: str) -> Node:
         arguments = [
             "-m", module, *words, "--region", "eu", "--node-id", node_id,

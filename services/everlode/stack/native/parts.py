@@ -13,7 +13,7 @@ from importlib import util
 from pathlib import Path
 from typing import NamedTuple
 
-from everlode.errors import Unavailable
+from everlode.errors import Precondition, Unavailable
 from everlode.settings.environment import settings
 from everlode.stack.native.cache import cache_dir
 from everlode.stack.native.jars import provide_jars, read_lock
@@ -61,7 +61,9 @@ def provision(report: Sink = silent, *, s3: str | None = None, with_s3: bool = T
 def _wheel(module: str, distribution: str) -> Path:
     spec = util.find_spec(module)
     if spec is None or not spec.submodule_search_locations:
-        raise Unavailable(
-            f"the wheel {distribution} is not installed", hint=f"pip install {distribution}"
+        raise Precondition(
+            f"the wheel {distribution} is not installed: it is in the extra 'native'",
+            code="missing_extra",
+            hint="pip install 'everlode[native]'",
         )
     return Path(spec.submodule_search_locations[0])
