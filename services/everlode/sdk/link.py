@@ -36,7 +36,7 @@ class RegionLink:
         self.reply_to = reply_to
         self._partitions = partitions
         self._sender = Sender(bootstrap)
-        self._reader = Reader(bootstrap, f"client-{uuid.uuid4()}", wait_ms=500)
+        self._reader = Reader(bootstrap, f"client-{uuid.uuid4()}", wait_ms=500, uncommitted=True)
         self._answered = answered
         self._codec = Codec()
         self._stop = threading.Event()
