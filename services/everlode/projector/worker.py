@@ -150,7 +150,7 @@ class PartitionWorker:
         self._refused: dict[tuple[str, int], Incoming] = {}
         """(topic, offset) of facts that cannot be applied, and are not noted yet."""
         self._steps: Sequence[Incoming] = ()
-        """What the last batch has folded."""
+        """What the batch in hand has folded."""
         self._publish_rest()  # c. what was left unpublished
         self._published = self._seqs()
 
@@ -270,6 +270,7 @@ class PartitionWorker:
         self._published = self._seqs()  # 6. noted
         self._states.keep(batch.known)
         self._refused.clear()
+        self._steps = ()  # they hold the records
         return outcome
 
     def _rows(self, batch: _Folded, counter: str) -> _Change:
