@@ -438,7 +438,7 @@ def test_unknown_schema_is_waited_for_and_quarantined_only_when_it_does_not_come
     projector.apply(0, [Message(*raw[:5], raw.headers) for raw in raws])
     projector.assignment.assign(())
     projector.assignment.reconcile(0)
-    projector._heartbeats_db.close()
+    projector.close()
     [letter] = lab.dead("miners")[before:]
     assert dict(letter.headers)["dlt-code"] == b"unknown_schema"
     assert lab.version("miners", "late") == 2

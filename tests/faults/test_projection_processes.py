@@ -6,7 +6,9 @@ import signal
 from collections.abc import Iterator
 from contextlib import closing
 
+import psycopg
 import pytest
+from confluent_kafka import Producer
 
 from everlode.adapters.kafka_control import ControlLog
 from everlode.avro.codec import Codec
@@ -14,6 +16,7 @@ from everlode.errors import FencedOut
 from everlode.events.base import Fact
 from everlode.events.catalogue import FACT_COMPONENTS
 from everlode.events.control import GenerationSwitched
+from everlode.events.heartbeats import MinerBeat
 from everlode.topics.names import fact_topic
 from everlode.topics.partition import partition_of
 from tests.support.facts.decided import decide
@@ -213,6 +216,72 @@ def test_epoch_not_decided_parks_its_facts_until_it_is(projectors: Projectors) -
     until(projectors.done, 60, "the fact is folded once its epoch is decided")
     assert lab.query("select count(*) from {g}.parked") == [(0,)]
     check_states(projectors)
+
+
+def submitted(client: str) -> tuple[str, Fact]:
+    """A task's first fact, from a client of this name."""
+    component, first = next(item for item in story(5, 3) if item[0] == "tasks")
+    return component, first._replace(data=first.data.model_copy(update={"client_id": client}))
+
+
+def test_bad_facts_stop_their_keys_alone_live_and_in_bulk(projectors: Projectors) -> None:
+    lab, topic = projectors.lab, fact_topic("eu.1", "tasks")
+    for name, last in (("live", False), ("bulk", True)):
+        if not last:
+            node = projectors.start(f"eu-proj-{name}")
+            node.ready(60)
+        before = dict(projectors.versions)
+        projectors.write([submitted("a\0b")], f"bad-{name}")
+        projectors.versions = before
+        projectors.write(story(5, 3), f"beside-{name}")
+        if last:
+            node = projectors.start(f"eu-proj-{name}")
+            node.ready(60)
+        until(projectors.done, 60, f"the others go on, {name}")
+        assert node.reports("RecordLeftOut", topic=topic)
+        assert node.process.poll() is None
+        node.kill()
+    assert len(lab.dead("tasks")) == 2
+    kinds = "select kind from {g}.problems where key like '%~bad-%'"
+    assert lab.query(kinds) == [("unapplied",)] * 2
+    check_states(projectors)
+
+
+def beat(lab: Lab, miner: str) -> tuple[str, bytes]:
+    """Key and bytes of a miner's heartbeat."""
+    data = MinerBeat(running=(), work_done=1, interval_ms=1000)
+    head = submitted("c")[1].envelope
+    return lab.fact("heartbeats", Fact(head, data), aggregate_id=miner, version=0)
+
+
+def test_heartbeat_that_no_table_takes_and_an_open_transaction_hide_no_other_heartbeat(
+    projectors: Projectors,
+) -> None:
+    lab, topic = projectors.lab, fact_topic("eu.1", "heartbeats")
+    node = projectors.start("eu-proj-1")
+    node.ready(60)
+    with psycopg.connect(lab.conninfo, autocommit=True) as db:
+        db.execute("alter table g1.miner_beats add check (miner_id <> 'bad')")
+    stranger = Producer(
+        {"bootstrap.servers": lab.bootstrap, "transactional.id": "stranger", "log_level": 0}
+    )
+    stranger.init_transactions(20)
+    stranger.begin_transaction()
+    stranger.produce(topic, key="nobody", value=b"not avro", partition=0)
+    assert stranger.flush(20) == 0
+    for miner in ("first", "bad", "last"):
+        lab.put(topic, *beat(lab, miner))
+    lab.flush()
+
+    def beating() -> list[str]:
+        return [name for (name,) in lab.query("select miner_id from {g}.miner_beats order by 1")]
+
+    until(lambda: beating() == ["first", "last"], 30, "the others' heartbeats are noted")
+    [letter] = lab.dead("heartbeats")
+    assert letter.key == b"bad"
+    assert dict(letter.headers)["dlt-code"] == b"unstorable"
+    assert node.process.poll() is None
+    stranger.abort_transaction(20)
 
 
 def test_projector_of_a_generation_that_was_replaced_ends_and_says_so(

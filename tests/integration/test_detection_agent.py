@@ -35,7 +35,7 @@ sys.exit(run_app(DetectionAgent("detect.1", sys.argv[1], "det", "detector.test")
 """
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def broker(everlode_small_stack: NativeStack) -> str:
     """A broker with the topics of an origin that is used here only."""
     endpoints = everlode_small_stack.endpoints
@@ -173,3 +173,41 @@ def test_agent_publishes_verdicts_and_its_successor_repeats_them_with_the_same_i
         f.envelope.event_id: f.envelope.aggregate_id for f in two if isinstance(f.data, NodeLost)
     }
     assert sorted(lost.values()) == ["a", "b"]  # what was said again has the same id
+
+
+def test_heartbeats_too_large_for_a_letter_or_behind_an_open_transaction_stop_no_detector(
+    broker: str,
+) -> None:
+    stranger = Producer(
+        {
+            "bootstrap.servers": broker, "transactional.id": "stranger", "log_level": 0,
+            "message.max.bytes": 1_048_588,
+        }
+    )  # fmt: skip
+    before, told = len(records(broker, DEAD, 1)), len(verdicts(broker))
+    large = b"x" * 1_000_000
+    stranger.init_transactions(20)
+    stranger.begin_transaction()
+    stranger.produce(BEATS, large, b"large", partition=1)
+    assert stranger.flush(20) == 0
+    partition = Partition(broker)
+    partition.seconds(100, 110, "de")
+    partition.seconds(110, 114, "e")
+    partition.refused("d", 113.9)
+    partition.flush()
+    command = [sys.executable, "-c", AGENT, broker]
+    agent = subprocess.Popen(command, stderr=subprocess.PIPE)
+    try:
+        end = time.monotonic() + 60
+        while not any(lost_of(f) == "d" for f in verdicts(broker)[told:]):
+            assert agent.poll() is None
+            assert time.monotonic() < end
+            time.sleep(0.2)
+    finally:
+        agent.kill()
+        agent.communicate(timeout=10)
+        stranger.abort_transaction(20)
+    letter = next(raw for raw in records(broker, DEAD, 1)[before:] if raw.key == b"large")
+    headers = dict(letter.headers)
+    assert letter.value is None
+    assert headers["dlt-left-out"] == str(len(large)).encode()

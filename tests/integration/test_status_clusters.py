@@ -101,7 +101,7 @@ def put_beats(lab: Lab, beaten: list[Beat]) -> None:
     raws = lab.records(topic, TOPOLOGY.partitions)
     for start in (0, len(raws) // 2):  # read again from the middle: it changes nothing
         projector.heartbeats([Message(*raw[:5], raw.headers) for raw in raws[start:]])
-    projector._heartbeats_db.close()
+    projector.close()
 
 
 @pytest.fixture(scope="module")
@@ -284,7 +284,7 @@ def test_nodes_primary_and_health_come_from_beats_and_the_control_log(lab: Lab) 
             for n, which in enumerate(("automatic", "peer-review", "expert"))
         ),
     ]
-    db.nodes({row[0]: row for row in beats})
+    db.nodes(beats)
     db.close()
     for it in asked(lab):
         found = cluster("task-manager", it)
@@ -360,7 +360,7 @@ def test_node_is_shown_as_its_last_beat_says(lab: Lab) -> None:
     node = _beat("eu-mr-7", "miner-registry", "primary", 4, BEAT_MS)
     other = _beat("eu-mr-8", "miner-registry", "secondary", 0, BEAT_MS)
     db = Heartbeats(lab.conninfo, lab.generation, "test")
-    db.nodes({row[0]: row for row in (node, other)})
+    db.nodes((node, other))
     db.close()
     for it in asked(lab):
         found = cluster("miner-registry", it)

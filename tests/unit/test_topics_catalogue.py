@@ -11,6 +11,9 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from everlode.events.catalogue import FACT_COMPONENTS, SIGNALS, STATE_COMPONENTS
+from everlode.miners.component import MinerComponent
+from everlode.rewards.component import RewardComponent
+from everlode.tasks.component import TaskComponent
 from everlode.topics import Topology, catalogue, mirrored_topics, state_topics
 from everlode.topics.names import (
     LONGEST_REGION,
@@ -24,6 +27,7 @@ from everlode.topics.names import (
     state_topic,
 )
 from everlode.topics.partition import murmur2, partition_of
+from everlode.validations.component import ValidationComponent
 
 TOPOLOGY = Topology(partitions=4)
 
@@ -74,7 +78,7 @@ def test_catalogue_names_each_topic_once_a_cluster() -> None:
     assert len(names) == len(set(names))
     assert names == sorted(names)
     assert {spec.cluster for spec in specs} == {"eu", "us", "ap", "control"}
-    per_region = 3 * 9 + 3 * 6 + 2 + 2 * 4 + 1 + 5
+    per_region = 3 * 9 + 3 * 10 + 2 + 2 * 4 + 1 + 5
     assert len(specs) == 3 * per_region + 1
 
 
@@ -106,6 +110,16 @@ def test_facts_commands_heartbeats_and_states_of_a_key_share_partition_counts() 
         and not spec.name.startswith("dlt.")
     }
     assert counts == {4}
+
+
+def test_whatever_a_primary_reads_to_act_on_has_dead_letters_of_its_own() -> None:
+    """A letter that has no topic would be waited for without end."""
+    there = {(spec.cluster, spec.name) for spec in catalogue(TOPOLOGY)}
+    for home in TOPOLOGY.regions:
+        for component in (MinerComponent, RewardComponent, TaskComponent, ValidationComponent):
+            read = [fact_topic(origin, c) for origin in TOPOLOGY.origins for c in component.causes]
+            for topic in (command_topic(home, component.name), *read):
+                assert (home, dead_letter_topic("primary", topic)) in there
 
 
 def test_settings_agree_with_their_columns() -> None:

@@ -54,6 +54,8 @@ _DECODE_ERRORS = (
     RecursionError,
     SchemaResolutionError,
 )
+_ENCODE_ERRORS = (ArithmeticError, LookupError, TypeError, ValueError, AttributeError)
+"""What fastavro raises of values that its schema has no room for, e.g. a long beyond 64 bits."""
 _NESTED: dict[str, Any] = {
     "Evidence": Evidence,
     "LedgerEntry": LedgerEntry,
@@ -164,7 +166,12 @@ def _mark(name: str) -> bytes:
 
 def _write(name: str, value: dict[str, Any], most: int = MAX_BYTES) -> bytes:
     out = BytesIO()
-    fastavro.schemaless_writer(out, schemas.parsed(name), value)
+    try:
+        fastavro.schemaless_writer(out, schemas.parsed(name), value)
+    except _ENCODE_ERRORS as error:
+        raise ContractError(
+            f"{name} holds what cannot be written: {type(error).__name__}", code="unwritable"
+        ) from None
     data = _mark(name) + out.getvalue()
     if len(data) > most:
         raise ContractError(
@@ -176,7 +183,7 @@ def _write(name: str, value: dict[str, Any], most: int = MAX_BYTES) -> bytes:
 
 
 def encode_fact(envelope: Envelope, data: Event) -> bytes:
-    """Bytes of an event. Deterministic. Raises: ContractError when it is too large."""
+    """Bytes of an event. Deterministic. Raises: ContractError: too large; a value does not fit."""
     return _write(type(data).__name__, {"envelope": envelope.__dict__, **_body(data)})
 
 
@@ -207,7 +214,7 @@ def state_dict(state: states.State) -> dict[str, Any]:
 
 
 def encode_state(state: states.State) -> bytes:
-    """Bytes of a state record. Deterministic."""
+    """Bytes of a state record. Deterministic. Raises: ContractError: as `encode_fact`."""
     return _write(type(state).__name__, state_dict(state))
 
 

@@ -23,10 +23,11 @@ from everlode.topics.topology import Topology
 ONE_PARTITION = frozenset({"health", "recovery", "receipts", "schemas"})
 DEAD_LETTER_CONSUMERS = {
     "projector": (*FACT_COMPONENTS, "heartbeats"),
+    "primary": FACT_COMPONENTS,
     "detector": ("heartbeats",),
     "coordinator": ("health", "recovery"),
 }
-"""Consumer → components whose topics it reads; primaries have theirs for commands.
+"""Consumer → components whose topics it reads; primaries have theirs for commands besides.
 
 A coordinator reads those of its own region only.
 """

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
+from typing import NamedTuple
 
 from everlode.avro.codec import Codec
 from everlode.errors import ContractError, EverlodeError, Refusal
@@ -13,6 +15,10 @@ from everlode.topics.names import CONTROL_TOPIC, split_fact_topic
 
 TopicPartition = tuple[str, int]
 """A partition, by its topic and number."""
+LARGEST = 900_000
+"""Bytes of a value that a dead letter keeps; a larger one, with its new headers, would not fit."""
+LARGEST_KEY = LARGEST_HEADERS = 30_000
+"""Bytes of a key, and of all headers together; larger ones are left out too."""
 _HOME = {kind.model: kind.topic for kind in EVENTS.values()}
 
 
@@ -57,11 +63,23 @@ def placed(codec: Codec, topic: str, key: bytes | None, value: bytes | None) -> 
     return fact
 
 
-def provenance(
-    consumer: str, topic: str, partition: int, offset: int, error: EverlodeError
-) -> list[tuple[str, bytes]]:
-    """Headers of a dead letter: who could not take it, where it stands, and why."""
-    return [
+class Letter(NamedTuple):
+    """Key, value and headers of a record, or of the dead letter of one."""
+
+    key: bytes | None
+    value: bytes | None
+    headers: Sequence[tuple[str, bytes]]
+
+
+def letter(consumer: str, at: tuple[str, int, int], record: Letter, error: EverlodeError) -> Letter:
+    """The dead letter of a record at (topic, partition, offset): as it was, and where and why.
+
+    What is too large for its topic is left out, and its size stands for it: it is still where the
+    record came from.
+    """
+    topic, partition, offset = at
+    key, value, headers = record
+    found = [
         ("dlt-consumer", consumer.encode()),
         ("dlt-topic", topic.encode()),
         ("dlt-partition", str(partition).encode()),
@@ -69,3 +87,14 @@ def provenance(
         ("dlt-code", error.code.encode()),
         ("dlt-message", error.message[:1000].encode()),  # it may quote a key, however long
     ]
+    if value is not None and len(value) > LARGEST:
+        found.append(("dlt-left-out", str(len(value)).encode()))
+        value = None
+    if key is not None and len(key) > LARGEST_KEY:
+        found.append(("dlt-key-left-out", str(len(key)).encode()))
+        key = None
+    size = sum(len(name) + len(content or b"") for name, content in headers)
+    if size > LARGEST_HEADERS:
+        found.append(("dlt-headers-left-out", str(size).encode()))
+        headers = ()
+    return Letter(key, value, [*headers, *found])

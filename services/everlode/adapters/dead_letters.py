@@ -23,12 +23,8 @@ from everlode.adapters.kafka import Raw, Record
 from everlode.adapters.kafka_sender import Sender
 from everlode.errors import EverlodeError, Unavailable
 from everlode.topics.names import dead_letter_topic
-from everlode.topics.place import provenance
+from everlode.topics.place import Letter, letter
 
-LARGEST = 900_000
-"""Bytes of a value that is kept; a larger one, with its new headers, would not fit its topic."""
-LARGEST_KEY = LARGEST_HEADERS = 30_000
-"""Bytes of a key, and of all headers together; larger ones are left out too."""
 _Source = tuple[str, int, int]
 """Topic, partition and offset that a letter is of."""
 
@@ -49,21 +45,10 @@ class DeadLetters:
 
         The same one again is the same letter.
         """
+        source = (raw.topic, raw.partition, raw.offset)
+        kept = letter(self._consumer, source, Letter(raw.key, raw.value, raw.headers), error)
         topic = dead_letter_topic(self._consumer, raw.topic)
-        found = provenance(self._consumer, raw.topic, raw.partition, raw.offset, error)
-        key, value, headers = raw.key, raw.value, raw.headers
-        if value is not None and len(value) > LARGEST:
-            found.append(("dlt-left-out", str(len(value)).encode()))
-            value = None
-        if key is not None and len(key) > LARGEST_KEY:
-            found.append(("dlt-key-left-out", str(len(key)).encode()))
-            key = None
-        size = sum(len(name) + len(content or b"") for name, content in headers)
-        if size > LARGEST_HEADERS:
-            found.append(("dlt-headers-left-out", str(size).encode()))
-            headers = []
-        record = Record(topic, 0, key, value, [*headers, *found])
-        self._send((raw.topic, raw.partition, raw.offset), record)
+        self._send(source, Record(topic, 0, kept.key, kept.value, [*kept.headers]))
 
     def _send(self, source: _Source, record: Record) -> None:
         self._missing[source] = record

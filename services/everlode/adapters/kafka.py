@@ -1,6 +1,6 @@
 """Reading from Kafka: records as they came, in batches, of the partitions that are assigned.
 
-Invariant: a reader sees committed records only. Shell.
+Invariant: a reader sees committed records only, but of what strangers write (`uncommitted`). Shell.
 """
 
 from __future__ import annotations
@@ -52,11 +52,20 @@ class Reader(Offsets):
     """Reads assigned partitions in batches. Not thread-safe."""
 
     def __init__(
-        self, bootstrap: str, group: str, *, wait_ms: int = 100, min_bytes: int = 1
+        self,
+        bootstrap: str,
+        group: str,
+        *,
+        wait_ms: int = 100,
+        min_bytes: int = 1,
+        uncommitted: bool = False,
     ) -> None:
         """The broker answers once it has `min_bytes`, or after `wait_ms`.
 
         Whoever only follows asks for many, so that the broker is not asked for each record.
+        `uncommitted`: for topics that strangers write to (commands, answers, heartbeats). One of
+        them who leaves a transaction open would hold all readers of committed records up; what
+        such a topic holds counts from when it is there, also when it is aborted later.
         """
         super().__init__(
             Consumer(
@@ -65,7 +74,7 @@ class Reader(Offsets):
                     "group.id": group,
                     "enable.auto.commit": False,
                     "auto.offset.reset": "earliest",
-                    "isolation.level": "read_committed",
+                    "isolation.level": "read_uncommitted" if uncommitted else "read_committed",
                     "fetch.wait.max.ms": wait_ms,
                     "fetch.min.bytes": min_bytes,
                     "queued.max.messages.kbytes": 8192,

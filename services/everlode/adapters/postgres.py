@@ -8,12 +8,15 @@ stopped and has lost its partition changes nothing. Shell.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from everlode.adapters.postgres_batch import Batch
 from everlode.adapters.postgres_read import Generation, translated
 from everlode.avro.codec import Codec
+from everlode.errors import ContractError, IntegrityError
 from everlode.events.base import Fact
+from everlode.events.states import State
 from everlode.projection.fold import UNKNOWN, Incoming, Key, Known, Outcome, PartitionFold, Prefix
 from everlode.projection.tables import COMPONENTS, ddl
 
@@ -24,6 +27,19 @@ class Taken(NamedTuple):
     positions: dict[str, Prefix]
     opened: dict[tuple[str, str], int]
     parked: list[Incoming]
+    refused: set[tuple[str, int]]
+    """(topic, offset) of facts that could not be applied."""
+
+
+def _taken(rows: list[list[tuple[Any, ...]]], decode: Callable[[bytes], Fact]) -> Taken:
+    """Decoded after the transaction: it may wait for a schema."""
+    positions, opened, parked, refused = rows
+    return Taken(
+        {t: Prefix(s, st, o) for t, s, st, o in positions},
+        {(t, s): e for t, s, e in opened},
+        [Incoming(t, o, decode(bytes(v)), bytes(v)) for t, o, v in parked],
+        {(t, o) for t, o in refused},
+    )
 
 
 class Projection(Generation):
@@ -66,28 +82,28 @@ class Projection(Generation):
                 self._sql("update {g}.positions set owner = %s where part = %s"),
                 (self.owner, partition),
             )
-            rows = self._db.execute(
-                self._sql(
-                    "select topic, seq, stamp, next_offset from {g}.positions where part = %s"
-                ),
-                (partition,),
-            ).fetchall()
-            opened = self._db.execute(
-                self._sql("select topic, scope, epoch from {g}.opened where part = %s"),
-                (partition,),
-            ).fetchall()
-            parked = self._db.execute(
-                self._sql(
-                    "select topic, at_offset, value from {g}.parked where part = %s"
-                    " order by topic, at_offset"
-                ),
-                (partition,),
-            ).fetchall()
-        return Taken(
-            {t: Prefix(s, st, o) for t, s, st, o in rows},
-            {(t, s): e for t, s, e in opened},
-            [Incoming(t, o, decode(bytes(v)), bytes(v)) for t, o, v in parked],
-        )
+            rows = self._standing(partition)
+        return _taken(rows, decode)
+
+    def standing(self, partition: int, decode: Callable[[bytes], Fact]) -> Taken:
+        """Where a partition number stands, to go on from; nobody becomes its owner by that.
+
+        Raises: Unavailable.
+        """
+        with translated("reading a partition's place"), self._db.transaction():
+            rows = self._standing(partition)
+        return _taken(rows, decode)
+
+    def _standing(self, partition: int) -> list[list[tuple[Any, ...]]]:
+        return [
+            self._db.execute(self._sql(text), (partition,)).fetchall()
+            for text in (
+                "select topic, seq, stamp, next_offset from {g}.positions where part = %s",
+                "select topic, scope, epoch from {g}.opened where part = %s",
+                "select topic, at_offset, value from {g}.parked where part = %s order by 1, 2",
+                "select topic, at_offset from {g}.problems where kind = 'unapplied' and part = %s",
+            )
+        ]
 
     def owns(self, partition: int) -> bool:
         """True while every position of the number has this owner. Raises: Unavailable."""
@@ -117,12 +133,14 @@ class Projection(Generation):
     def known(self, keys: Iterable[Key]) -> dict[Key, Known]:
         """What is known of these aggregates; UNKNOWN of those that are not there.
 
-        A query a component, all in one go. Raises: Unavailable.
+        A query a component, all in one go. Raises: Unavailable. IntegrityError: a row's state
+        cannot be read.
         """
         found = dict.fromkeys(keys, UNKNOWN)
         wanted: dict[str, list[str]] = {}
         for component, key in found:
-            wanted.setdefault(component, []).append(key)
+            if "\0" not in key:  # which no row can have
+                wanted.setdefault(component, []).append(key)
         text = "select key, version, event_id, doc from {g}.{c} where key = any(%s)"
         with translated("reading states"), self._db.pipeline():
             answers = {
@@ -132,11 +150,31 @@ class Projection(Generation):
             rows = {component: answer.fetchall() for component, answer in answers.items()}
         for component, found_rows in rows.items():
             for key, version, event_id, doc in found_rows:
-                state = None if doc is None else self._codec.decode_state(bytes(doc))
+                state = None if doc is None else self._state(component, key, doc)
                 found[component, key] = Known(state, version, event_id)
         return found
 
+    def _state(self, component: str, key: str, doc: bytes) -> State:
+        try:
+            return self._codec.decode_state(bytes(doc))
+        except ContractError as error:
+            raise IntegrityError(
+                f"{self._g}.{component}, {key}: {error.message}",
+                code="postgres_damaged",
+                hint="a row is not as it was written; build a new one with everlode recover",
+            ) from None
+
     # -- writing -----------------------------------------------------------------------------
+
+    @contextmanager
+    def trial(self) -> Iterator[None]:
+        """Within it nothing is kept: what is written is undone at its end. Raises: Unavailable."""
+        with (
+            translated("a trial"),
+            self._batch.no_new_tables(),
+            self._db.transaction(force_rollback=True),
+        ):
+            yield
 
     def apply(
         self,
@@ -150,7 +188,8 @@ class Projection(Generation):
         """Write what a batch changed, and its positions, in one transaction.
 
         `before` are the positions that the batch started from; `published` is what the state
-        topics surely hold by now. Raises: FencedOut: another owns the partition. Unavailable.
+        topics surely hold by now. Raises: FencedOut: another owns the partition. ContractError: a
+        row holds what PostgreSQL cannot; nothing is written. Unavailable.
         """
         with translated("writing a batch"):
             self._batch.write(fold, before, outcome, rows, published, counter)

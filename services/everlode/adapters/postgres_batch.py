@@ -6,7 +6,8 @@ moves to a greater version. Shell.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
@@ -83,6 +84,15 @@ class Batch:
         if done.rowcount != len(moves):
             raise FencedOut(f"partition {fold.partition} has another projector")
 
+    @contextmanager
+    def no_new_tables(self) -> Iterator[None]:
+        """Around a transaction that is undone, and temporary tables made in it too."""
+        before = set(self._temps)
+        try:
+            yield
+        finally:
+            self._temps = before
+
     def _temporary(self, rows: Rows) -> None:
         """The tables that are COPYed into, before the transaction, so that they stay."""
         for component in rows.keys() - self._temps:
@@ -106,8 +116,9 @@ class Batch:
             self._db.execute(
                 self._sql(_PROBLEM),
                 (
-                    problem.kind, problem.topic, partition, problem.offset, problem.key,
-                    problem.event_id, problem.expected, problem.found,
+                    problem.kind, problem.topic, partition, problem.offset,
+                    storable(problem.key), storable(problem.event_id), problem.expected,
+                    problem.found,
                 ),
             )  # fmt: skip
         for item in outcome.parked:
@@ -120,6 +131,11 @@ class Batch:
 
     def _sql(self, text: str, component: str = "none") -> bytes:
         return _composed(text, self._schema, component)
+
+
+def storable(text: str) -> str:
+    """A name as PostgreSQL can hold it, for people: a record that it refuses must be noted too."""
+    return text.replace("\0", "\N{REPLACEMENT CHARACTER}")
 
 
 @cache

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from everlode.adapters.postgres import Projection
@@ -12,8 +12,11 @@ from everlode.adapters.postgres_read import translated
 class Heartbeats(Projection):
     """A generation's tables, with those of the heartbeats. Not thread-safe."""
 
-    def nodes(self, beats: Mapping[str, tuple[Any, ...]]) -> None:
-        """Upsert the last one of each node; older stamps change nothing. Raises: Unavailable."""
+    def nodes(self, beats: Sequence[tuple[Any, ...]]) -> None:
+        """Upsert the last one of each node; older stamps change nothing.
+
+        Raises: ContractError: one holds what PostgreSQL cannot; none is written. Unavailable.
+        """
         with translated("writing heartbeats"), self._db.transaction(), self._db.cursor() as cursor:
             cursor.executemany(
                 self._sql(
@@ -27,14 +30,14 @@ class Heartbeats(Projection):
                     " stamp = excluded.stamp, last_beat = excluded.last_beat"
                     " where n.stamp < excluded.stamp"
                 ),
-                list(beats.values()),
+                beats,
             )
 
     def miners(self, beats: Sequence[tuple[Any, ...]]) -> None:
-        """Upsert heartbeats of miners, in order; older stamps change nothing. Raises: Unavailable.
+        """Upsert heartbeats of miners, in order; older stamps change nothing.
 
         `pace` is event time over wall time between its last two heartbeats, so that a window in
-        event time can be counted in heartbeats, however fast the work is paced.
+        event time can be counted in heartbeats, however fast the work is paced. Raises: as `nodes`.
         """
         with translated("writing heartbeats"), self._db.transaction(), self._db.cursor() as cursor:
             cursor.executemany(

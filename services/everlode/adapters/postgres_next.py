@@ -8,17 +8,22 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from everlode.adapters.postgres import Projection
+from everlode.adapters.postgres_batch import storable
 from everlode.adapters.postgres_read import translated
 from everlode.errors import Precondition
+from everlode.events.states import State
 from everlode.projection.fold import Known, Prefix
-from everlode.projection.tables import column_names, row
+from everlode.projection.tables import column_names, row, topic_of
 
 
 class NextGeneration(Projection):
     """A generation's tables, with what only a recovery does to them. Not thread-safe."""
 
     def load(self, component: str, states: Iterable[tuple[str, Known]]) -> int:
-        """Put restored states into an empty table; returns how many. Raises: Unavailable."""
+        """Put restored states where none is yet, all or nothing; returns how many.
+
+        Raises: ContractError: one holds what PostgreSQL cannot. Unavailable.
+        """
         columns = ", ".join(column_names(component))
         count = 0
         with (
@@ -49,6 +54,16 @@ class NextGeneration(Projection):
                 ),
                 [(key, version, partition, event_id) for key, version, event_id in deleted],
             )
+
+    def leave_out(self, state: State, component: str, place: int) -> None:
+        """Note a restored state that cannot be stored; `place`, below 0, stands for an offset."""
+        with translated("noting what cannot be restored"):
+            self._db.execute(
+                self._sql("insert into {g}.problems values (%s, %s, %s, %s, %s, '', %s, %s)"
+                          " on conflict do nothing"),
+                ("unapplied", topic_of(component, state), state.partition, place,
+                 storable(state.key), state.version, state.version),
+            )  # fmt: skip
 
     def park(self, partition: int, waiting: Iterable[tuple[str, int, bytes]]) -> None:
         """Restore (topic, offset, fact): who takes the partition over finds them waiting."""

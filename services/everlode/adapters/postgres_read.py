@@ -13,17 +13,48 @@ from typing import Any, Self
 import psycopg
 from psycopg import sql
 
-from everlode.errors import NotFound, Unavailable
+from everlode.errors import ContractError, EverlodeError, IntegrityError, NotFound, Unavailable
 from everlode.topics.names import schema_of
+
+_OF_THE_VALUES = ("22", "23", "54")
+"""SQLSTATE classes that say that what was to be stored cannot be: data exception, constraint,
+program limit."""
+_OF_THE_DATABASE = ("0A", "26", "34", "3D", "3F", "42", "XX")
+"""It is not as we made it: unknown names, rights, damage."""
+
+
+def fate(what: str, error: Exception) -> EverlodeError:
+    """The fate of an error of the database's client, by its SQLSTATE; `what` was under way.
+
+    ContractError: the values' own fault, the same again each time. IntegrityError: the database is
+    not what it should be. Unavailable: all else, which may pass: connections, locks, room, rights
+    to write that a server in recovery does not give.
+    """
+    text = f"PostgreSQL, {what}: {str(error).strip()}"
+    if not isinstance(error, psycopg.Error):
+        return ContractError(text, code="unstorable")
+    state = error.sqlstate or ""
+    if state.startswith(_OF_THE_VALUES) or (not state and isinstance(error, psycopg.DataError)):
+        return ContractError(text.partition("\n")[0], code="unstorable")
+    if state.startswith(_OF_THE_DATABASE) or (
+        not state and isinstance(error, psycopg.ProgrammingError | psycopg.NotSupportedError)
+    ):
+        return IntegrityError(
+            text, code="postgres_damaged", hint="it is not as everlode made it; everlode recover"
+        )
+    return Unavailable(text, code="postgres")
 
 
 @contextmanager
 def translated(what: str) -> Iterator[None]:
-    """Errors of the database as ours. Raises: Unavailable: names what was under way."""
+    """Errors of the database as ours; names what was under way.
+
+    Raises: Unavailable; ContractError; IntegrityError: see `fate`.
+    """
     try:
         yield
-    except (psycopg.OperationalError, psycopg.errors.IdleInTransactionSessionTimeout) as error:
-        raise Unavailable(f"PostgreSQL, {what}: {str(error).strip()}", code="postgres") from None
+    except (psycopg.Error, OverflowError, UnicodeError) as error:
+        raise fate(what, error) from None
 
 
 class Generation:
@@ -59,15 +90,15 @@ class Generation:
 
         Raises: NotFound: no projector has made the generation's tables yet. Unavailable.
         """
-        try:
-            with translated("a query"):
+        with translated("a query"):
+            try:
                 return self._db.execute(self._sql(text), values).fetchall()
-        except psycopg.errors.UndefinedTable:
-            raise NotFound(
-                f"there is no projection {self._g} in this database yet",
-                code="no_projection",
-                hint="everlode projector run makes it",
-            ) from None
+            except psycopg.errors.UndefinedTable:
+                raise NotFound(
+                    f"there is no projection {self._g} in this database yet",
+                    code="no_projection",
+                    hint="everlode projector run makes it",
+                ) from None
 
     def _sql(self, text: str, component: str = "") -> sql.Composed:
         return sql.SQL(text).format(

@@ -311,6 +311,7 @@ def _as_dict(found: Diagnosis, gone: list[str]) -> dict[str, Any]:
         "drifts": [drift._asdict() for drift in found.drifts],
         "flows": [flow._asdict() | {"runs": flow.runs} for flow in found.flows],
         "lags": [lag._asdict() for lag in found.lags],
+        "held": [one._asdict() for one in found.held],
         "unreachable": found.unreachable,
         "gone": gone,
     }
@@ -331,6 +332,11 @@ def _show_diagnosis(found: Diagnosis, gone: list[str]) -> None:
         records = sum(lag.records for lag in behind)
         console.print(
             f"mirror {flow.source} → {flow.target} {word}, {records} records behind {flow.trace}"
+        )
+    for held in found.held:
+        console.print(
+            f"{held.cluster}: a transaction that somebody left open {held.age_s} s ago holds up"
+            f" who reads {held.topic}/{held.partition} from offset {held.offset} on"
         )
     for cluster, why in found.unreachable.items():
         console.print(f"{cluster} does not answer: {why}")

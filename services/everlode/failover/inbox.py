@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 from everlode.adapters.dead_letters import DeadLetters
-from everlode.adapters.kafka import Raw, Reader
+from everlode.adapters.kafka import Raw
+from everlode.adapters.kafka_mixed import MixedReader
 from everlode.adapters.kafka_sender import Sender
 from everlode.avro.codec import Codec
 from everlode.errors import ContractError, Unavailable
@@ -59,7 +60,10 @@ class Inbox:
         self._keeps = keeps
         self._report = report
         self._codec = Codec()
-        self._reader = Reader(place.bootstrap, f"coordinator-{node_id}", wait_ms=200, min_bytes=FEW)
+        self._reader = MixedReader(
+            place.bootstrap, f"coordinator-{node_id}", {fact_topic(place.origin, "heartbeats")},
+            wait_ms=200, min_bytes=FEW,
+        )  # fmt: skip
         self._sender = Sender(place.bootstrap)
         self._letters = DeadLetters(self._sender, "coordinator")
         places = [

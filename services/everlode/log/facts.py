@@ -9,7 +9,7 @@ open and that its writer did not write is foreign: the writer stops. Shell.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from everlode.adapters.kafka import Raw, Reader, Record
@@ -53,6 +53,17 @@ class ForeignRecord(IntegrityError):
             hint="somebody else writes into this topic: find out who before going on",
         )
         self.found = found
+
+
+def unwritable(facts: Iterable[NewFact]) -> list[tuple[str, str]]:
+    """(aggregate, command) of the facts that have no bytes: they are too large, as a rule."""
+    found = []
+    for _, envelope, data in facts:
+        try:
+            encode_fact(envelope, data)
+        except ContractError:
+            found.append((envelope.aggregate_id, envelope.command_id or ""))
+    return found
 
 
 class FactLog:
@@ -195,7 +206,8 @@ class FactLog:
         """Write facts in one transaction; returns their offsets, in order.
 
         `read` becomes the group's committed offsets with them. The written facts are not folded
-        here: the writer knows them. Raises: FencedOut; OutcomeUnknown: open anew.
+        here: the writer knows them. Raises: FencedOut; OutcomeUnknown: open anew. ContractError:
+        one of them cannot be written (see `unwritable`); nothing is.
         """
         if self._writer is None:
             raise IntegrityError("the fact log is not open")

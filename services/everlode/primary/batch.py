@@ -20,7 +20,7 @@ nothing behind; nothing staged is visible outside until `committed`. Pure: time 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from datetime import timedelta
 from typing import NamedTuple, Protocol
 from uuid import uuid5
@@ -28,7 +28,7 @@ from uuid import uuid5
 from pydantic import ValidationError
 
 from everlode.control.scopes import Scope
-from everlode.errors import NotFound, Refusal, Unavailable
+from everlode.errors import ContractError, NotFound, Refusal, Unavailable
 from everlode.events import door
 from everlode.events.barriers import Barrier, EpochOpened, Marker
 from everlode.events.base import Command, CommandHeader, Envelope, Event, Fact, ScopeEpoch
@@ -125,6 +125,8 @@ class Batch:
         self.facts: list[NewFact] = []
         self.answers: list[Answer] = []
         """To the commands from outside, in order."""
+        self.impossible: Container[Asked] = ()
+        """Commands whose facts cannot be written; see `Core.impossible`."""
 
     # -- commands ----------------------------------------------------------------------------
 
@@ -191,6 +193,8 @@ class Batch:
 
     def _decide(self, owed: Owed, why: _Why) -> int:
         """Decide and stage; returns how many facts it led to. Raises: Refusal."""
+        if (owed.aggregate_id, owed.command_id) in self.impossible:
+            raise ContractError("its facts cannot be written", code="unwritable")
         # 1. and 2. the aggregate, and under which scope
         subject = self._subject(owed, why)
         context = Context(

@@ -18,6 +18,7 @@ primary of `miners` in eu, in epoch 3:
 A turn, in this order:
   1. a scope that is led no more is served no more; the others go on;
   2. each input is decided, in order; a fact that needs what came before it committed waits for it;
+     one whose decision raises what nobody foresaw is refused, and kept as a dead letter;
   3. what is owed by time, and barriers, are added;
   4. the Ready is handed out; it must be committed before the next one is asked for;
   5. `committed`: states are taken over, and the answers begin to wait;
@@ -31,19 +32,24 @@ scope is not passed: it is read again when the scope is back. Pure, but for what
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
+from functools import partial
 from typing import NamedTuple
 
 from everlode.control.fold import ControlState
 from everlode.control.scopes import Scope
+from everlode.errors import ContractError
 from everlode.events.base import Command, CommandAnswered
 from everlode.log.facts import NewFact
 from everlode.primary.batch import Batch, LogEnd, NotServed, Source
 from everlode.primary.component import Component
+from everlode.primary.folds import Asked
 from everlode.primary.inputs import CommandRead, FactRead, Tick, Turn
 from everlode.primary.pending import Answer, Pending
-from everlode.telemetry.entries import Entry, SteppedDown
+from everlode.primary.unexpected import Unexpected, attempt
+from everlode.state.view import Where
+from everlode.telemetry.entries import Entry, SteppedDown, Undecided
 from everlode.topics.place import TopicPartition
 
 BARRIER_S = 1.0
@@ -60,6 +66,8 @@ class Ready(NamedTuple):
     answers: list[Answer]
     """Given once the facts are committed, and held by as many regions as each asks for."""
     report: list[Entry]
+    letters: list[tuple[Where, ContractError]]
+    """Inputs that could not be decided, by a mistake of ours; to be kept before the commit."""
 
 
 class Core:
@@ -81,6 +89,10 @@ class Core:
         """What was handed out last."""
         self._pending = Pending(component.folds, log.topic, region, node_id)
         self._barrier_at = self._due_at = 0.0
+        self._impossible: set[Asked] = set()
+        """Commands whose facts cannot be written."""
+        self._wrong: list[tuple[Where | None, Unexpected]] = []
+        self._due_wrong: set[str] = set()
 
     def scope(self, home: str) -> Scope:
         """The scope of a home."""
@@ -141,6 +153,10 @@ class Core:
             self._read = {}
         self._pending.committed(self._batch.answers)
 
+    def impossible(self, commands: Iterable[Asked]) -> None:
+        """The facts of these cannot be written: after the next `open` they are not decided."""
+        self._impossible |= set(commands)
+
     def held(self, level: int, at: datetime) -> list[CommandAnswered]:
         """`level` regions hold all that is committed: the answers that may be given now."""
         # 6. answer
@@ -150,12 +166,16 @@ class Core:
 
     def _begin(self, tick: Tick) -> Batch:
         batch = Batch(self._component, self._log, self.served, self._node_id, tick)
+        batch.impossible = self._impossible
         self._component.peek = batch.peek
         return batch
 
     def _ready(self, batch: Batch, report: list[Entry]) -> Ready:
         self._batch = batch
-        return Ready(batch.facts, self._read, batch.answers, report)
+        wrong, self._wrong = self._wrong, []
+        report += [Undecided(error.letter.message) for _, error in wrong]
+        letters = [(where, error.letter) for where, error in wrong if where is not None]
+        return Ready(batch.facts, self._read, batch.answers, report, letters)
 
     def _lose(self, led: Mapping[str, int]) -> list[Entry]:
         lost = [home for home, epoch in self.served.items() if led.get(home) != epoch]
@@ -163,28 +183,56 @@ class Core:
 
     def _command(self, batch: Batch, read: CommandRead) -> None:
         header, data, where = read.header, read.data, read.where
+        name = type(data).__name__
         if read.wrong is not None:
-            batch.refuse(header, type(data).__name__, read.wrong)
+            batch.refuse(header, name, read.wrong)
             return
-        if isinstance(data, Command):
-            for owed in self._component.before(header.aggregate_id, data, header.issued_at):
-                batch.owed(owed, where)
-        batch.command(header, data, where)
+
+        def decide() -> None:
+            if isinstance(data, Command):
+                for owed in self._component.before(header.aggregate_id, data, header.issued_at):
+                    batch.owed(owed, where)
+            batch.command(header, data, where)
+
+        wrong = attempt(f"{name} {header.command_id}", decide)
+        if wrong is not None:
+            batch.refuse(header, name, wrong)
+            self._wrong.append((where, wrong))
 
     def _react(self, batch: Batch, read: FactRead) -> None:
         where, envelope = read.where, read.fact.envelope
         source = Source(where.topic, where.partition, envelope.seq)
-        for owed in self._component.react(read.fact, where):
-            refused = batch.owed(owed, source, envelope)
-            if isinstance(refused, NotServed) and refused.home in self._opened:
-                self._behind.add((where.topic, where.partition))
+
+        def decide() -> None:
+            for owed in self._component.react(read.fact, where):
+                refused = batch.owed(owed, source, envelope)
+                if isinstance(refused, NotServed) and refused.home in self._opened:
+                    self._behind.add((where.topic, where.partition))
+
+        wrong = attempt(f"what follows from {envelope.event_id}", decide)
+        if wrong is not None:
+            self._wrong.append((where, wrong))
+
+    def _due(self, batch: Batch, tick: Tick, control: ControlState) -> None:
+        """Each time again; a mistake there is reported once."""
+
+        def decide() -> None:
+            for owed in self._component.due(tick.event_now, control):
+                what = f"{type(owed.command).__name__} {owed.command_id}"
+                self._note_due(attempt(what, partial(batch.owed, owed, None)))
+
+        self._note_due(attempt("what is due by time", decide))
+
+    def _note_due(self, wrong: Unexpected | None) -> None:
+        if wrong is not None and wrong.letter.message not in self._due_wrong:
+            self._due_wrong.add(wrong.letter.message)
+            self._wrong.append((None, wrong))
 
     def _timed(self, batch: Batch, tick: Tick, control: ControlState) -> None:
         now = tick.mono_s
         if now >= self._due_at:
             self._due_at = now + DUE_S
-            for owed in self._component.due(tick.event_now, control):
-                batch.owed(owed, None)
+            self._due(batch, tick, control)
         if now >= self._barrier_at:
             # at the same moment in every primary of a machine: who reads several topics wakes once
             self._barrier_at = now - now % BARRIER_S + BARRIER_S

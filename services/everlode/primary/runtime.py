@@ -23,10 +23,12 @@ import json
 import threading
 import time
 from collections.abc import Sequence
+from functools import partial
 
 from everlode.adapters.clock import Clock, instant
 from everlode.adapters.dead_letters import DeadLetters
 from everlode.adapters.kafka import Raw, Reader, Record
+from everlode.adapters.kafka_mixed import MixedReader
 from everlode.adapters.kafka_sender import Sender
 from everlode.avro import schemas
 from everlode.avro.cloudevents import CONTENT_TYPE
@@ -36,15 +38,16 @@ from everlode.errors import ContractError, FencedOut, Refusal, Unavailable
 from everlode.events.base import CommandAnswered
 from everlode.events.catalogue import COMMANDS, EVENTS, STATES
 from everlode.events.schemas import SchemaPublished
-from everlode.log.facts import FactLog, ForeignRecord
+from everlode.log.facts import FactLog, ForeignRecord, unwritable
 from everlode.membership.agent import NodeAgent
 from everlode.primary.component import Component
 from everlode.primary.core import Core, Ready
 from everlode.primary.inputs import CommandRead, FactRead, Input, NothingRead, Tick, Turn
 from everlode.primary.pending import HOME
+from everlode.primary.unexpected import attempt
 from everlode.settings.endpoints import RegionParts
 from everlode.state.view import Where
-from everlode.telemetry.entries import FencedOutOf, Led, Unanswered
+from everlode.telemetry.entries import FencedOutOf, Led, Unanswered, Undecided
 from everlode.telemetry.sink import Sink, silent
 from everlode.topics.names import command_topic, reply_topic
 from everlode.topics.partition import partition_of
@@ -82,8 +85,8 @@ class Runtime:
         self._core = Core(component, self._log, parts.region, agent.identity.node_id)
         component.leads = self._leads
         group = f"primary.{component.name}.{parts.region}"
-        self._inputs = Reader(parts.bootstrap, group, wait_ms=500)
         self._commands = command_topic(parts.region, component.name)
+        self._inputs = MixedReader(parts.bootstrap, group, {self._commands}, wait_ms=500)
         self._seen = Reader(parts.bootstrap, f"{group}.view", wait_ms=500, min_bytes=FEW)
         seen = [(t, p) for t in component.seen_topics() for p in range(parts.partitions)]
         self._seen_any = bool(seen)
@@ -220,18 +223,25 @@ class Runtime:
                 fact = placed(self._codec, raw.topic, raw.key, raw.value)
             except ContractError:
                 continue  # its own fold quarantines it; a look needs no more
-            self._component.observe(fact)
+            wrong = attempt(
+                f"a look at {fact.envelope.event_id}", partial(self._component.observe, fact)
+            )
+            if wrong is not None:
+                self._report(Undecided(wrong.letter.message))
 
     # -- a turn ------------------------------------------------------------------------------
 
     def _turn(self, led: dict[str, int]) -> None:
         # 2. read
         self._look(0.0)
-        inputs = [self._decoded(raw) for raw in self._inputs.batch(BATCH, IDLE_S, LINGER_S)]
+        raws = self._inputs.batch(BATCH, IDLE_S, LINGER_S)
+        inputs = [self._decoded(raw) for raw in raws]
         # 3. decide
         for ready in self._core.turn(Turn(led, inputs, self._tick(), self._agent.control)):
             for entry in ready.report:
                 self._report(entry)
+            for where, error in ready.letters:
+                self._dead.add(next(raw for raw in raws if raw[:3] == where), error)
             # 4. a last look
             self._check()
             # 5. append; what led to no fact may be read again: it leads to none again
@@ -275,8 +285,13 @@ class Runtime:
         self._dead.deliver(DEAD_LETTER_S)
 
     def _append(self, ready: Ready) -> list[int]:
+        """Raises: Unavailable: also when a fact cannot be written: without its command, then."""
         group = self._inputs.group_metadata() if ready.read else None
-        return self._log.append(ready.facts, ready.read, group)
+        try:
+            return self._log.append(ready.facts, ready.read, group)
+        except ContractError as error:
+            self._core.impossible(unwritable(ready.facts))
+            raise Unavailable(error.message, code=error.code) from None
 
     def _answer(self, answer: CommandAnswered) -> None:
         topic = reply_topic(self._parts.region)

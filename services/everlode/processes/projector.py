@@ -72,7 +72,7 @@ def _run(region: str, node_id: str, endpoints: Endpoints, host: Host) -> int:
         target=_end_when_overtaken, args=(home, lambda: agent.control, overtaken), daemon=True
     ).start()
     end_when_failed(agent)
-    code = run_app(agents.app, lambda after_s: report(StopHung(after_s)))
+    code = run_app(agents.app, lambda after_s: report(StopHung(after_s)), agents.beats)
     signals.close()
     failed = agent.failed
     agent.close()

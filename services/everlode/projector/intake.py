@@ -13,7 +13,7 @@ from everlode.adapters.dead_letters import DeadLetters
 from everlode.adapters.kafka import Raw, Reader
 from everlode.adapters.kafka_sender import Sender
 from everlode.avro.codec import Codec, UnknownSchema
-from everlode.errors import ContractError, Unavailable
+from everlode.errors import ContractError, EverlodeError, Unavailable
 from everlode.events.base import Fact
 from everlode.log.learn import Learn
 from everlode.projection.fold import Incoming, Key, Prefix
@@ -36,6 +36,8 @@ class Intake:
         self._dead = DeadLetters(Sender(bootstrap), "projector")
         self._quarantined: dict[str, int] = {}
         """Topic → offset after the last one of this batch."""
+        self._sent: set[tuple[str, int]] = set()
+        """(topic, offset) of letters of this batch; what is applied in parts is read again."""
 
     def keys(self, raws: Sequence[Raw]) -> set[Key]:
         """Aggregates that the records name, so that their states come in one go."""
@@ -96,6 +98,24 @@ class Intake:
             position.next_offset = max(position.next_offset, offset)
         self._quarantined.clear()
 
+    def quarantine(self, item: Incoming, error: EverlodeError, raws: Sequence[Raw]) -> None:
+        """Send a fact that was decoded, and yet cannot be applied, to the dead letters.
+
+        As it was read, when it is one of `raws`. Kept once `pass_over` returns.
+        """
+        key = item.fact.envelope.aggregate_id.encode()
+        raw = Raw(item.topic, self._partition, item.offset, key, item.value, [])
+        place = (item.topic, item.offset)
+        self._send(next((r for r in raws if (r.topic, r.offset) == place), raw), error)
+
+    def again(self) -> None:
+        """The batch was not applied: no position passes anything."""
+        self._quarantined.clear()
+
+    def done(self) -> None:
+        """The batch is behind."""
+        self._sent.clear()
+
     def _decode(self, value: bytes | None) -> Fact:
         try:
             return self._codec.decode_fact(value)
@@ -104,8 +124,13 @@ class Intake:
                 raise
             return self._codec.decode_fact(value)
 
+    def _send(self, raw: Raw, error: EverlodeError) -> None:
+        if (raw.topic, raw.offset) not in self._sent:
+            self._dead.add(raw, error)
+            self._sent.add((raw.topic, raw.offset))
+
     def _quarantine(self, raw: Raw, error: ContractError) -> None:
-        self._dead.add(raw, error)
+        self._send(raw, error)
         passed = self._quarantined.get(raw.topic, 0)
         self._quarantined[raw.topic] = max(passed, raw.offset + 1)
 

@@ -3,22 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from everlode.adapters.kafka import Raw
-from everlode.adapters.postgres_heartbeats import Heartbeats
 from everlode.agents.projection import Message
-from everlode.avro.codec import Codec
-from everlode.errors import ContractError
-from everlode.events.heartbeats import MinerBeat, NodeBeat
 from everlode.log.learn import learner
 from everlode.projector.assignment import Assignment
+from everlode.projector.beats import Beats
 from everlode.projector.bulk import catch_up
 from everlode.projector.worker import NOTHING_OUTSIDE, Home, Outside, PartitionWorker
 from everlode.telemetry.sink import Sink, silent
 from everlode.topics import Topology, fact_topics
-from everlode.topics.names import region_of
-from everlode.topics.place import placed
 
 
 class Projector:
@@ -41,11 +35,9 @@ class Projector:
         self._report = report
         self.applied = 0
         self.assignment = Assignment(self._take, self.catch_up, report)
-        self._codec = Codec()
         learn = learner(home.bootstrap, topology.origins, home.node_id)
-        self._outside = outside._replace(learn=learn)
-        self._heartbeats_db = Heartbeats(home.conninfo, home.generation, home.node_id)
-        self._heartbeats_db.create()
+        self._outside = outside._replace(learn=learn, report=report)
+        self._beats = Beats(home, report)
 
     def _take(self, partition: int) -> PartitionWorker:
         return PartitionWorker(self.home, partition, self.topics, self._outside)
@@ -61,28 +53,8 @@ class Projector:
 
     def heartbeats(self, messages: list[Message]) -> None:
         """Note the last heartbeat of each node and each miner."""
-        rows: dict[str, tuple[Any, ...]] = {}
-        miners: dict[str, list[tuple[Any, ...]]] = {}
-        for message in messages:
-            try:
-                fact = placed(self._codec, message.topic, message.key, message.value)
-            except ContractError:
-                continue  # the detector quarantines it
-            envelope, data = fact
-            if isinstance(data, NodeBeat):
-                rows[envelope.aggregate_id] = (
-                    envelope.aggregate_id, region_of(envelope.origin), data.component, data.kind,
-                    data.role, data.held_epoch, data.endpoint, data.status, data.load_ppm,
-                    data.current_tasks, data.max_concurrent, data.work_done, data.queue_size,
-                    list(data.specialties), envelope.stamp, envelope.occurred_at,
-                )  # fmt: skip
-            elif isinstance(data, MinerBeat):
-                beat = (
-                    envelope.aggregate_id, region_of(envelope.origin), data.interval_ms,
-                    len(data.running), envelope.stamp, envelope.occurred_at,
-                )  # fmt: skip
-                miners.setdefault(envelope.aggregate_id, [])[1:] = [beat]  # the first and the last
-        if rows:
-            self._heartbeats_db.nodes(rows)
-        if miners:
-            self._heartbeats_db.miners([beat for found in miners.values() for beat in found])
+        self._beats.note(messages)
+
+    def close(self) -> None:
+        """Leave what is not of one partition number; those are given up by the assignment."""
+        self._beats.close()

@@ -30,25 +30,37 @@ Killed between 4 and 5, its rows are not published: the next owner does it at c.
 has done all: at worst c sends states again that are there. A projector that was stopped and wakes
 is fenced, at 4 by the owner and at 5 by the transactional id, so a state topic never goes back.
 
+A fact that cannot be applied (4 or its encoding refuses it: ContractError, the same each time) must
+not stop the others. Nothing of its batch is written; the fold is begun again from PostgreSQL, and
+the batch is applied in halves until one record is left. What that record lets go on may be several
+facts, its own and such as waited; which of them it is, trials show that are undone. That fact
+becomes a dead letter, is noted (`unapplied`), and waits with its key, for good in this generation.
+What a store says of itself (Unavailable, IntegrityError) blames no record, and ends the batch.
+
 Shell; one thread a partition.
 """
 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 from everlode.adapters.kafka import Raw, Record
 from everlode.adapters.kafka_writer import Writer
 from everlode.adapters.postgres import Projection
+from everlode.errors import ContractError
 from everlode.log.learn import Learn, no_learning
-from everlode.projection.fold import Key, Outcome, PartitionFold, Prefix
+from everlode.projection.fold import Incoming, Key, Outcome, PartitionFold, Prefix
+from everlode.projection.halves import first_refused, in_halves
 from everlode.projection.tables import DOC, NOWHERE, Gone, row, topic_of
 from everlode.projector.epochs import Decided, no_waiting
 from everlode.projector.findings import ReportProblems, no_report
 from everlode.projector.intake import Intake
 from everlode.projector.states import Loaded, States
+from everlode.telemetry.entries import RecordLeftOut
+from everlode.telemetry.sink import Sink, silent
 from everlode.topics.names import state_topic
 
 CHUNK = 16
@@ -76,9 +88,21 @@ class Outside(NamedTuple):
     """Waits for epochs to be decided."""
     problems: ReportProblems = no_report
     """Gets problems; the same ones again after a crash."""
+    report: Sink = silent
+    """Gets the facts that are left out."""
 
 
 NOTHING_OUTSIDE = Outside()
+
+
+class _Folded(NamedTuple):
+    """A batch after step 3."""
+
+    raws: Sequence[Raw]
+    before: Mapping[str, Prefix]
+    """Positions that it began from."""
+    known: Loaded
+    outcome: Outcome
 
 
 class _Change(NamedTuple):
@@ -122,6 +146,11 @@ class PartitionWorker:
         if not self._lent:
             self._writer.open()  # b. transactional id
         self._fold = PartitionFold(partition, taken.positions, taken.opened, taken.parked)
+        self._fold.refused = taken.refused
+        self._refused: dict[tuple[str, int], Incoming] = {}
+        """(topic, offset) of facts that cannot be applied, and are not noted yet."""
+        self._steps: Sequence[Incoming] = ()
+        """What the batch in hand has folded."""
         self._publish_rest()  # c. what was left unpublished
         self._published = self._seqs()
 
@@ -138,23 +167,14 @@ class PartitionWorker:
 
         `counter` names how they came (live or bulk). Records before the position have been
         applied or quarantined, and are passed over. Raises: FencedOut: another took the
-        partition. Unavailable: nothing, or everything up to step 4, has happened.
+        partition. Unavailable: some first records, or none, have been applied, the last of them
+        perhaps up to step 4. IntegrityError.
         """
-        at = self._fold.positions
-        before = {t: Prefix(p.seq, p.stamp, p.next_offset) for t, p in at.items()}
-        raws = [r for r in raws if r.topic not in at or r.offset >= at[r.topic].next_offset]
-        known = self._load(raws)  # 1. load
-        outcome = self._read_back_and_fold(raws, known)  # 2. read back, 3. fold
-        self._keep_and_report(outcome)
-        change = self._change(outcome, known)
-        self._db.apply(  # 4. PostgreSQL
-            self._fold, before, outcome, change.rows, change.published, counter
-        )
-        if change.records:
-            self._writer.write(change.records)  # 5. state topics
-        self._published = self._seqs()  # 6. noted
-        self._states.keep(known)
-        return outcome
+        whole, *parts = in_halves(raws, partial(self._all, counter), partial(self._but, counter))
+        for later in parts:
+            whole.add(later)
+        self._intake.done()
+        return whole
 
     def close(self) -> None:
         """Leave."""
@@ -173,7 +193,93 @@ class PartitionWorker:
         for start in range(0, len(left), SENT_AGAIN):
             self._writer.write(left[start : start + SENT_AGAIN])
 
+    # -- what cannot be applied --------------------------------------------------------------
+
+    def _all(self, counter: str, raws: Sequence[Raw]) -> Outcome:
+        """All of these, or nothing. Raises: ContractError: one of them cannot be applied."""
+        try:
+            return self._write(self._folded(raws), counter)
+        except ContractError:
+            self._begin_again()
+            raise
+
+    def _but(self, counter: str, raws: Sequence[Raw], error: ContractError) -> Outcome:
+        """One record, or none, and what waits; without the facts that cannot be applied."""
+        while True:
+            if not self._steps:
+                raise error  # of what was not even folded nothing can be left out
+            self._refuse(self._first_bad(raws, self._steps), error, raws)
+            try:
+                return self._all(counter, raws)
+            except ContractError as another:
+                error = another
+
+    def _first_bad(self, raws: Sequence[Raw], steps: Sequence[Incoming]) -> Incoming:
+        """The first of the folded facts with which the batch cannot be applied any more."""
+
+        def applies(count: int) -> bool:
+            self._fold.refused |= {(item.topic, item.offset) for item in steps[count:]}
+            try:
+                batch = self._folded(raws)
+                with self._db.trial():
+                    self._rows(batch, "trial")
+            except ContractError:
+                return False
+            finally:
+                self._begin_again()
+            return True
+
+        return steps[first_refused(len(steps), applies) - 1]
+
+    def _refuse(self, item: Incoming, error: ContractError, raws: Sequence[Raw]) -> None:
+        place = (item.topic, item.offset)
+        self._refused[place] = item
+        self._fold.refused.add(place)
+        self._intake.quarantine(item, error, raws)
+        self._outside.report(RecordLeftOut(item.topic, self.partition, item.offset, error.message))
+
+    def _begin_again(self) -> None:
+        """Forget what a batch that was not written has made of the fold."""
+        taken = self._db.standing(self.partition, self._intake.waiting)
+        self._fold = PartitionFold(self.partition, taken.positions, taken.opened, taken.parked)
+        self._fold.refused = taken.refused | self._refused.keys()
+        self._intake.again()
+
     # -- the steps of a batch ----------------------------------------------------------------
+
+    def _folded(self, raws: Sequence[Raw]) -> _Folded:
+        """1. to 3.; all in memory."""
+        self._steps = ()
+        at = self._fold.positions
+        before = {t: Prefix(p.seq, p.stamp, p.next_offset) for t, p in at.items()}
+        raws = [r for r in raws if r.topic not in at or r.offset >= at[r.topic].next_offset]
+        known = self._load(raws)  # 1. load
+        outcome = self._read_back_and_fold(raws, known)  # 2. read back, 3. fold
+        self._steps = outcome.steps
+        return _Folded(raws, before, known, outcome)
+
+    def _write(self, batch: _Folded, counter: str) -> Outcome:
+        outcome = batch.outcome
+        for item in self._refused.values():
+            version = item.fact.envelope.version
+            outcome.note("unapplied", item, version, version)
+        self._keep_and_report(batch)
+        change = self._rows(batch, counter)  # 4. PostgreSQL
+        if change.records:
+            self._writer.write(change.records)  # 5. state topics
+        self._published = self._seqs()  # 6. noted
+        self._states.keep(batch.known)
+        self._refused.clear()
+        self._steps = ()  # they hold the records
+        return outcome
+
+    def _rows(self, batch: _Folded, counter: str) -> _Change:
+        """4. Raises: ContractError: a state cannot be encoded, or a row not be stored."""
+        change = self._change(batch.outcome, batch.known)
+        self._db.apply(
+            self._fold, batch.before, batch.outcome, change.rows, change.published, counter
+        )
+        return change
 
     def _load(self, raws: Sequence[Raw]) -> Loaded:
         """1. Of what the records name, and of what need not wait any more."""
@@ -191,8 +297,11 @@ class PartitionWorker:
             self._fold.fold(chunk, known, self._outside.epochs(chunk), outcome)
         return outcome
 
-    def _keep_and_report(self, outcome: Outcome) -> None:
+    def _keep_and_report(self, batch: _Folded) -> None:
         """3. Before positions move in PostgreSQL: behind them a problem is not met again."""
+        outcome = batch.outcome
+        for item, error in outcome.unlawful:
+            self._intake.quarantine(item, error, batch.raws)
         self._intake.pass_over(self._fold.positions)
         if outcome.problems:
             self._outside.problems(self.partition, outcome.problems)

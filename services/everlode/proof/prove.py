@@ -261,7 +261,8 @@ def _check_region(
             compare(proof, f"{region} {component}", wanted, stored)
         for kind, count in db.query("select kind, count(*) from {g}.problems group by 1"):
             proof.differ(f"{region}: {count} problems of kind {kind} in the projection")
-        check_ledger(proof, region, db.query("select account, amount_micro from {g}.ledger"))
+        accounts = db.query("select account, amount_micro from {g}.ledger")
+        check_ledger(proof, region, [(name, int(amount)) for name, amount in accounts])
     finally:
         db.close()
     return docs

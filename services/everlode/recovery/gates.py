@@ -1,8 +1,8 @@
 """Gates: what must be true of a restored component before the next one follows.
 
 Rows and state topic agree in count and digest; references hold; the ledger sums to zero; nothing
-is parked. A conflict in the log is told as everywhere; it holds no recovery. Shell: reads
-PostgreSQL and Kafka.
+waits but behind what cannot be applied. A conflict in the log, and what cannot be applied, are told
+as everywhere; they hold no recovery. Shell: reads PostgreSQL and Kafka.
 """
 
 from __future__ import annotations
@@ -12,7 +12,12 @@ from typing import Any, NamedTuple
 
 from everlode.adapters.kafka import Reader
 from everlode.adapters.postgres import Projection
+from everlode.adapters.postgres_batch import storable
+from everlode.avro.codec import Codec
+from everlode.errors import ContractError
 from everlode.topics.names import state_topic
+
+_CODEC = Codec()
 
 
 class Gate(NamedTuple):
@@ -107,16 +112,38 @@ def gate_component(
         if count:
             reasons.append(f"{count} {what}")
     if component == "rewards":
-        ((total,),) = db.query("select coalesce(sum(amount_micro), 0)::bigint from {g}.ledger")
-        if total != 0:
+        ((total,),) = db.query("select coalesce(sum(amount_micro), 0) from {g}.ledger")
+        if total:
             reasons.append(f"the ledger sums to {total}, not to zero")
-    ((parked,),) = db.query(
-        "select count(*) from {g}.parked where topic like %s", (f"%.{component}",)
-    )
+    parked = _waiting(db, component)
     if parked:
         reasons.append(f"{parked} facts are parked, behind a gap or of an epoch not decided")
     db.close()
     return Gate(not reasons, tuple(reasons))
+
+
+def _waiting(db: Projection, component: str) -> int:
+    """How many facts wait, but for those whose key was stopped by one that cannot be applied.
+
+    Another build may apply that one; the next recovery would not.
+    """
+    of = (f"%.{component}",)
+    stopped = {
+        key
+        for (key,) in db.query(
+            "select key from {g}.problems where kind = 'unapplied' and topic like %s", of
+        )
+    }
+    found = db.query("select value from {g}.parked where topic like %s", of)
+    return sum(_key(bytes(value)) not in stopped for (value,) in found)
+
+
+def _key(value: bytes) -> str | None:
+    """The aggregate of a fact that waits, as the problems name it; None when it is not known."""
+    try:
+        return storable(_CODEC.decode_fact(value).envelope.aggregate_id)
+    except ContractError:
+        return None
 
 
 def active_tasks(db: Projection) -> dict[str, Any]:

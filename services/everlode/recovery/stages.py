@@ -2,8 +2,9 @@
 
 A component, from the staged objects of one manifest, in this order:
   1. its rows of an interrupted run are cleared;
-  2. its states to the state topic and the table, partition number by partition number, and what
-     was deleted to both;
+  2. its states to the table and the state topic, partition number by partition number, and what
+     was deleted to both; a state that cannot be stored is left out of both, kept as a dead letter
+     and noted, and its key waits;
   3. positions where the tail begins in this cluster, facts that wait, fences.
 Fraud's facts are on the validations' topics: their stage has the positions of both.
 
@@ -14,11 +15,13 @@ again; once a replay has begun, nothing is restored again (a state topic must no
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from typing import Any, TypeVar
 
-from everlode.adapters.kafka import Record
+from everlode.adapters.dead_letters import DeadLetters
+from everlode.adapters.kafka import Raw, Record
+from everlode.adapters.kafka_sender import Sender
 from everlode.adapters.kafka_writer import Writer
 from everlode.adapters.postgres_next import NextGeneration
 from everlode.avro.codec import encode_state, state_from_dict
@@ -27,15 +30,18 @@ from everlode.backup.manifest import Manifest
 from everlode.errors import ContractError, IntegrityError
 from everlode.log.learn import learner, taught
 from everlode.projection.fold import Known, Prefix
-from everlode.projection.tables import FACTS_OF
+from everlode.projection.halves import in_halves
+from everlode.projection.tables import FACTS_OF, topic_of
 from everlode.recovery.planner import Replayed
 from everlode.recovery.request import Target
 from everlode.recovery.tail import Replay, beginnings
+from everlode.telemetry.entries import RecordLeftOut
 from everlode.telemetry.pace import Pace
 from everlode.telemetry.sink import Sink, silent
 from everlode.topics.names import state_topic
 
 BATCH = 2000
+LETTER_S = 15.0
 _T = TypeVar("_T")
 
 
@@ -92,12 +98,11 @@ class Stages:
             # 2. states and deletions
             count = 0
             for partition in parts:
+                self.writer(partition)  # a killed run writes no more
                 gone = list(self._deleted(states, partition))
-                self._publish(states, partition, gone)
-                loaded = db.load(states, self._states(states, partition))
+                left_out = self._load(db, states, partition, pace)
+                count += self._publish(states, partition, gone, left_out)
                 db.bury(states, partition, gone)
-                count += loaded
-                pace.more(loaded)
             # 3. where the tail begins, what waits, fences
             if states not in FACTS_OF:
                 for partition, positions in self._positions(facts).items():
@@ -107,18 +112,62 @@ class Stages:
             db.reopen(o for o in self._manifest.opened if o[0].endswith(f".{facts}"))
         return count
 
-    def _publish(self, states: str, partition: int, gone: list[tuple[str, int, str]]) -> None:
+    def _load(self, db: NextGeneration, states: str, partition: int, pace: Pace) -> frozenset[str]:
+        """Fill the table; returns the keys of what cannot be stored."""
+        left_out: list[str] = []
+
+        def refuse(batch: Sequence[tuple[int, tuple[str, Known]]], error: ContractError) -> int:
+            for number, (key, known) in batch:
+                self._leave_out(db, states, number, known, error)
+                left_out.append(key)
+            return 0
+
+        for batch in _batches(enumerate(self._states(states, partition)), BATCH):
+            for loaded in in_halves(
+                batch, lambda part: db.load(states, [state for _, state in part]), refuse
+            ):
+                pace.more(loaded)
+        return frozenset(left_out)
+
+    def _leave_out(
+        self, db: NextGeneration, states: str, number: int, known: Known, error: ContractError
+    ) -> None:
+        """Order (must): the letter is kept, then the state is noted as left out."""
+        state = known.state
+        if state is None:
+            raise error  # only states are loaded
+        topic, place = topic_of(states, state), -1 - number
+        value, source = (
+            encode_state(state),
+            [("dlt-object", f"{states}-{state.partition}".encode())],
+        )
+        sender = Sender(self._target.bootstrap)
+        letters = DeadLetters(sender, "projector")
+        letters.add(Raw(topic, state.partition, place, state.key.encode(), value, source), error)
+        letters.deliver(LETTER_S)
+        db.leave_out(state, states, place)
+        self._report(RecordLeftOut(topic, state.partition, place, error.message))
+
+    def _publish(
+        self, states: str, partition: int, gone: list[tuple[str, int, str]],
+        left_out: frozenset[str],
+    ) -> int:  # fmt: skip
+        """The same states to their topic; returns how many."""
         topic = state_topic(self._generation, states)
+        count = 0
 
         def records() -> Iterator[Record]:
+            nonlocal count
             for key, known in self._states(states, partition):
-                if known.state is not None:
+                if known.state is not None and key not in left_out:
+                    count += 1
                     yield Record(topic, partition, key, encode_state(known.state), [])
             for key, _, _ in gone:
                 yield Record(topic, partition, key, None, [])
 
         for batch in _batches(records(), BATCH):
             self.writer(partition).write(batch)
+        return count
 
     def _staged(self, component: str, partition: int) -> Iterator[dict[str, Any]]:
         path = self._target.staging / f"{component}-{partition}.plain"
@@ -170,7 +219,7 @@ class Stages:
         return replay.run(states)
 
 
-def _batches(items: Iterator[_T], size: int) -> Iterator[list[_T]]:
+def _batches(items: Iterable[_T], size: int) -> Iterator[list[_T]]:
     batch: list[_T] = []
     for item in items:
         batch.append(item)

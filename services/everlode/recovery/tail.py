@@ -116,7 +116,7 @@ class Replay(NamedTuple):
         home = Home(target.region, target.bootstrap, target.conninfo, self.generation, "recovery")
         total, pace = Replayed(), Pace(self.report, f"replay {states}")
         with decided_epochs(target.control_bootstrap) as epochs:
-            outside = Outside(self.learn, epochs)
+            outside = Outside(self.learn, epochs, report=self.report)
             workers = {
                 p: _Counting(PartitionWorker(home, p, topics, outside, self.writer(p)), total, pace)
                 for p in range(self.partitions)

@@ -35,7 +35,8 @@ class RegionLink:
         self.reply_to = reply_to
         self._partitions = parts.partitions
         self._sender = Sender(parts.bootstrap)
-        self._reader = Reader(parts.bootstrap, f"client-{uuid.uuid4()}", wait_ms=500)
+        group = f"client-{uuid.uuid4()}"
+        self._reader = Reader(parts.bootstrap, group, wait_ms=500, uncommitted=True)
         self._answered = answered
         self._codec = Codec()
         self._stop = threading.Event()

@@ -1,4 +1,5 @@
-"""Is a running stack as its topology says? Topics against the catalogue, and every mirror flow.
+"""Is a running stack as its topology says? Topics against the catalogue, every mirror flow, and
+transactions that somebody left open.
 
 Shell: asks every cluster.
 """
@@ -6,12 +7,13 @@ Shell: asks every cluster.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import NamedTuple
 
 from everlode.adapters.kafka_admin import Drift, diff_topics, state_generations
+from everlode.adapters.kafka_transactions import OpenTransaction, open_transactions
 from everlode.adapters.mirror_lag import PartitionLag, flow_lag
 from everlode.adapters.mirror_status import FlowState, flow_state
 from everlode.errors import EverlodeError, Unavailable
@@ -22,6 +24,10 @@ STILL_S = 10.0
 """A flow that is behind copies within this, or stands still; it commits with each copied batch."""
 
 
+OPEN_S = 35.0
+"""A transaction of ours ends within 30 s, by itself or by the broker."""
+
+
 class Diagnosis(NamedTuple):
     """What was found. Green when there is nothing to name."""
 
@@ -30,6 +36,8 @@ class Diagnosis(NamedTuple):
     flows: tuple[FlowState, ...]
     lags: tuple[PartitionLag, ...]
     """By flow, topic and partition; shown, never a difference."""
+    held: tuple[OpenTransaction, ...]
+    """Open for longer than any of ours may be: readers of committed records wait for them."""
     unreachable: dict[str, str]
     """Cluster → why it could not be asked."""
 
@@ -37,7 +45,7 @@ class Diagnosis(NamedTuple):
     def green(self) -> bool:
         """True when everything was asked and everything is right."""
         flows_run = all(flow.runs for flow in self.flows)
-        return not self.drifts and not self.unreachable and flows_run
+        return flows_run and not (self.drifts or self.held or self.unreachable)
 
 
 def examine(topology: Topology, endpoints: Endpoints) -> Diagnosis:
@@ -60,6 +68,7 @@ def examine(topology: Topology, endpoints: Endpoints) -> Diagnosis:
         tuple(drift for result in results for drift in result.drifts),
         tuple(flow for result in results for flow in result.flows),
         tuple(lag for result in results for lag in result.lags),
+        tuple(held for result in results for held in result.held),
         {n: r.why for n, r in zip(bootstraps, results, strict=True) if r.why},
     )
 
@@ -69,6 +78,7 @@ class _Examined(NamedTuple):
     drifts: list[Drift] = []  # noqa: RUF012
     flows: list[FlowState] = []  # noqa: RUF012
     lags: list[PartitionLag] = []  # noqa: RUF012
+    held: list[OpenTransaction] = []  # noqa: RUF012
     why: str = ""
 
 
@@ -76,6 +86,7 @@ def _cluster(topology: Topology, cluster: str, bootstrap: str, endpoints: Endpoi
     try:
         specs = _specs(topology, cluster, state_generations(bootstrap))
         drifts = diff_topics(bootstrap, specs)
+        held = _held(cluster, bootstrap, specs, drifts)
         flows: list[FlowState] = []
         lags: list[PartitionLag] = []
         for source in _sources(cluster, endpoints):
@@ -87,7 +98,17 @@ def _cluster(topology: Topology, cluster: str, bootstrap: str, endpoints: Endpoi
             lags += behind
     except EverlodeError as exc:
         return _Examined(why=exc.message)
-    return _Examined(len(specs), drifts, flows, lags)
+    return _Examined(len(specs), drifts, flows, lags, held)
+
+
+def _held(
+    cluster: str, bootstrap: str, specs: Iterable[TopicSpec], drifts: Iterable[Drift]
+) -> list[OpenTransaction]:
+    """Of the topics that are there, in the partitions that they must have."""
+    differing = {drift.topic for drift in drifts}
+    places = [(s.name, p) for s in specs if s.name not in differing for p in range(s.partitions)]
+    found = open_transactions(bootstrap, places, OPEN_S)
+    return [one._replace(cluster=cluster) for one in found]
 
 
 def _sources(target: str, endpoints: Endpoints) -> list[str]:

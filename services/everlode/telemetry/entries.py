@@ -304,6 +304,21 @@ class RecordLeftOut(Entry):
         return f"{self.topic}/{self.partition}@{self.offset} is left out: {self.reason}"
 
 
+@dataclass(frozen=True, slots=True)
+class Undecided(Entry):
+    """A primary could not decide an input, by a mistake of ours; it has gone on without it."""
+
+    level: ClassVar[Level] = "error"
+
+    reason: str
+    """What it was, with its id, and where it went wrong."""
+
+    @property
+    def text(self) -> str:
+        """See Entry."""
+        return f"not decided: {self.reason}"
+
+
 # -- projectors and detectors ----------------------------------------------------------------------
 
 

@@ -170,12 +170,13 @@ def _task_managers(asked: Asked, at: datetime | None) -> Figures:
 
 def _registry(asked: Asked, at: datetime | None) -> Figures:
     rows = asked.query(
-        "select count(*), count(*) filter (where m.status = 'active' and b.last_beat"
-        " + make_interval(secs => %s * b.interval_ms / 1000.0 * b.pace) >= %s::timestamptz),"
+        "select count(*), count(*) filter (where m.status = 'active' and"
+        " extract(epoch from %s::timestamptz - b.last_beat)::float8"
+        " <= %s * b.interval_ms::float8 / 1000 * b.pace),"  # no interval holds all of these
         " avg(reputation_ppm)::float8 / 1000000 from {g}.miners m"
         " left join {g}.miner_beats b on b.miner_id = m.key"
         " where home = %s and m.status in ('active', 'suspended')",
-        (BEATS, at, asked.region),
+        (at, BEATS, asked.region),
     )
     registered, active, reputation = rows[0]
     special = asked.query(
@@ -200,7 +201,7 @@ def _validation(asked: Asked, at: datetime | None) -> Figures:
         " (avg(extract(epoch from decided_at - requested_at))"
         f"  filter (where decided_at > %s::timestamptz - {WINDOW}"
         "   and decided_at <= %s::timestamptz))::float8,"
-        " coalesce(sum(upheld), 0)::bigint, coalesce(sum(judged), 0)::bigint"
+        " coalesce(sum(upheld), 0), coalesce(sum(judged), 0)"
         " from {g}.validations where home = %s",
         (at, at, asked.region),
     )
@@ -229,10 +230,10 @@ def _validation(asked: Asked, at: datetime | None) -> Figures:
 def _rewards(asked: Asked, at: datetime | None) -> Figures:
     rows = asked.query(
         "select count(*) filter (where status = 'calculated'),"
-        " coalesce(sum(amount_micro) filter (where status = 'calculated'), 0)::bigint,"
+        " coalesce(sum(amount_micro) filter (where status = 'calculated'), 0),"
         " count(*) filter (where status = 'withheld'),"
         " count(*) filter (where status = 'paid' and lately),"
-        " coalesce(sum(amount_micro) filter (where status = 'paid' and lately), 0)::bigint,"
+        " coalesce(sum(amount_micro) filter (where status = 'paid' and lately), 0),"
         " (avg(extract(epoch from paid_at - calculated_at))"
         "  filter (where status = 'paid' and lately))::float8 from (select *,"
         f" paid_at > %s::timestamptz - {WINDOW} and paid_at <= %s::timestamptz as lately"
@@ -241,19 +242,19 @@ def _rewards(asked: Asked, at: datetime | None) -> Figures:
     )
     pending, pending_micro, withheld, paid, paid_micro, seconds = rows[0]
     balance = asked.query(
-        "select coalesce(sum(e.value::bigint), 0)::bigint from {g}.rewards r,"
+        "select coalesce(sum(e.value::numeric), 0) from {g}.rewards r,"
         " jsonb_each_text(r.entries) e where r.home = %s",
         (asked.region,),
     )[0][0]
     return {
         **_led(asked, "rewards", "primary_node", "secondary_nodes"),
         "pending_payouts": pending,
-        "pending_payouts_micro": pending_micro,
+        "pending_payouts_micro": int(pending_micro),
         "withheld_payouts": withheld,
         "paid_24h": paid,
-        "paid_24h_micro": paid_micro,
+        "paid_24h_micro": int(paid_micro),
         "average_payout_time": seconds,
-        "ledger_balance_micro": balance,
+        "ledger_balance_micro": int(balance),
         "last_sync_timestamp": _moment(synced_to_ms(asked, "rewards")),
     }
 

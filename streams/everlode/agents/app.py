@@ -1,8 +1,8 @@
 """A Faust app as everything here needs it.
 
 Faust reads uncommitted records unless it is transactional itself, which would show aborted facts
-to the folds: its consumer is made to read committed ones. It keeps no tables, no web server, and
-detects a dead worker in seconds. It logs where the process does. Shell.
+to the folds: its consumer is made to read committed ones, but of heartbeats. It keeps no tables, no
+web server, and detects a dead worker in seconds. It logs where the process does. Shell.
 """
 
 from __future__ import annotations
@@ -26,27 +26,38 @@ STOP_S = 15.0
 """Seconds that Faust gets to stop in good order."""
 
 
-class _CommittedThread(driver.AIOKafkaConsumerThread):
-    def _create_worker_consumer(self, transport: Any) -> AIOKafkaConsumer:
-        consumer = super()._create_worker_consumer(transport)
-        consumer._isolation_level = "read_committed"
-        # batches are made at the broker: each answer costs this process a turn of its loop
-        consumer._fetch_min_bytes = FETCH_BYTES
-        consumer._fetch_max_wait_ms = FETCH_WAIT_MS
-        return consumer
+def _transport(isolation: str) -> type[driver.Transport]:
+    class Thread(driver.AIOKafkaConsumerThread):
+        def _create_worker_consumer(self, transport: Any) -> AIOKafkaConsumer:
+            consumer = super()._create_worker_consumer(transport)
+            consumer._isolation_level = isolation
+            # batches are made at the broker: each answer costs this process a turn of its loop
+            consumer._fetch_min_bytes = FETCH_BYTES
+            consumer._fetch_max_wait_ms = FETCH_WAIT_MS
+            return consumer
+
+    class Consumer(driver.Consumer):
+        def _new_consumer_thread(self) -> driver.AIOKafkaConsumerThread:
+            return Thread(self, loop=self.loop, beacon=self.beacon)
+
+    class Transport(driver.Transport):
+        pass
+
+    Transport.Consumer = Consumer
+    return Transport
 
 
-class _CommittedConsumer(driver.Consumer):
-    def _new_consumer_thread(self) -> driver.AIOKafkaConsumerThread:
-        return _CommittedThread(self, loop=self.loop, beacon=self.beacon)
+_COMMITTED, _UNCOMMITTED = _transport("read_committed"), _transport("read_uncommitted")
 
 
-class _CommittedTransport(driver.Transport):
-    Consumer = _CommittedConsumer
+def make_app(
+    app_id: str, bootstrap: str, *, uncommitted: bool = False, **settings: Any
+) -> faust.App:
+    """An app with id (and consumer group) `app_id`; `settings` override the defaults here.
 
-
-def make_app(app_id: str, bootstrap: str, **settings: Any) -> faust.App:
-    """An app with id (and consumer group) `app_id`; `settings` override the defaults here."""
+    `uncommitted`: for topics that strangers write to, who may leave a transaction open; what is
+    there counts, whether it is committed or not.
+    """
     app = faust.App(
         app_id,
         broker=f"kafka://{bootstrap}",
@@ -66,7 +77,8 @@ def make_app(app_id: str, bootstrap: str, **settings: Any) -> faust.App:
             **settings,
         },
     )
-    app.transport = _CommittedTransport(app.conf.broker_consumer, app)
+    transport = _UNCOMMITTED if uncommitted else _COMMITTED
+    app.transport = transport(app.conf.broker_consumer, app)
     return app
 
 
@@ -86,14 +98,17 @@ def no_notice(_: float) -> None:
     """Notifies nobody of an app that hangs at its end."""
 
 
-def run_app(app: faust.App, notify_hanging: Callable[[float], None] = no_notice) -> int:
+def run_app(
+    app: faust.App, notify_hanging: Callable[[float], None] = no_notice, *beside: faust.App
+) -> int:
     """Run the app in this thread until SIGTERM, SIGINT or a crash; returns the exit code.
 
+    `beside`: apps that start and end with it.
     Faust's own end can hang on a client that waits for an answer. An app that was stopped and is
     still there after STOP_S ends at once, with 1, once `notify_hanging` got the seconds: nothing
     unacknowledged is lost by that.
     """
-    worker = faust.Worker(app, loglevel="warn", quiet=True, override_logging=False)
+    worker = faust.Worker(app, *beside, loglevel="warn", quiet=True, override_logging=False)
     worker.spinner = None  # it writes to stdout, quiet or not: half a line in the process's log
     ended = threading.Event()
     threading.Thread(

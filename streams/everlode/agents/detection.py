@@ -19,13 +19,12 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from everlode.agents.acks import each_batch
 from everlode.agents.app import make_app, raw_topic
 from everlode.avro.codec import Codec
-from everlode.avro.signals import Head, Now, SignalMaker
+from everlode.avro.signals import Head, Now, Signal, SignalMaker
 from everlode.detection.detector import Detector, Verdict
 from everlode.errors import ContractError
-from everlode.events.base import Fact
 from everlode.events.health import DetectorStarted
 from everlode.topics.names import dead_letter_topic, fact_topic
-from everlode.topics.place import placed, provenance
+from everlode.topics.place import Letter, letter, placed
 
 BATCH = 200
 WARM_MS = 60_000
@@ -50,7 +49,9 @@ class DetectionAgent:
         self.verdicts = 0
         """Verdicts published."""
         self._bootstrap = bootstrap
-        self.app: faust.App = make_app(group, bootstrap, broker_commit_interval=1.0)
+        self.app: faust.App = make_app(
+            group, bootstrap, uncommitted=True, broker_commit_interval=1.0
+        )
         self._topic = fact_topic(origin, "heartbeats")
         self._health = fact_topic(origin, "health")
         self._dead = dead_letter_topic("detector", self._topic)
@@ -78,15 +79,30 @@ class DetectionAgent:
                 self._detectors[message.partition] = detector
             self.records += 1
             try:
-                fact = self._decoded(message)
+                made = self._observed(detector, message)
             except ContractError as error:
                 await self._quarantine(message, error)
                 continue
-            await self._observe(detector, message.offset, fact)
+            await self._send_all(made)
 
-    async def _observe(self, detector: Detector, offset: int, fact: Fact) -> None:
-        for verdict in detector.observe(offset, fact):
-            await self._publish(verdict)
+    def _observed(self, detector: Detector, record: Any) -> list[tuple[Verdict, Signal]]:
+        """What the record leads to, ready to be sent. Raises: ContractError: it leads to nothing.
+
+        All of this is of the record alone, so what goes wrong here goes wrong each time.
+        """
+        fact = placed(self._codec, self._topic, record.key, record.value)
+        try:
+            return [(v, self._made(v)) for v in detector.observe(record.offset, fact)]
+        except ContractError:
+            raise
+        except Exception as error:  # noqa: BLE001 - see above
+            text = f"{type(fact.data).__name__} cannot be observed: {type(error).__name__}"
+            raise ContractError(text, code="internal") from None
+
+    async def _send_all(self, made: list[tuple[Verdict, Signal]]) -> None:
+        """Written and acknowledged before the heartbeats are."""
+        for verdict, signal in made:
+            await self._publish(verdict, signal)
             self.verdicts += 1
             self._verdict(verdict)
 
@@ -96,7 +112,7 @@ class DetectionAgent:
         consumer = AIOKafkaConsumer(
             bootstrap_servers=self._bootstrap,
             enable_auto_commit=False,
-            isolation_level="read_committed",
+            isolation_level="read_uncommitted",  # as the app does: the position must reach it
             auto_offset_reset="earliest",
         )
         place = TopicPartition(self._topic, message.partition)
@@ -107,7 +123,8 @@ class DetectionAgent:
             found = (await consumer.offsets_for_times({place: since}))[place]
             start = min(message.offset, found.offset if found is not None else message.offset)
             started = DetectorStarted(partition=message.partition, from_offset=start)
-            await self._publish(Verdict(str(uuid.uuid4()), self.node_id, started))
+            first = Verdict(str(uuid.uuid4()), self.node_id, started)
+            await self._publish(first, self._made(first))
             consumer.seek(place, start)
             while await consumer.position(place) < message.offset:
                 for records in (await consumer.getmany(place, timeout_ms=500)).values():
@@ -120,23 +137,24 @@ class DetectionAgent:
         for record in records:
             if record.offset < end:
                 with suppress(ContractError):  # quarantined when it came the first time
-                    await self._observe(detector, record.offset, self._decoded(record))
+                    await self._send_all(self._observed(detector, record))
 
-    def _decoded(self, record: Any) -> Fact:
-        return placed(self._codec, self._topic, record.key, record.value)
-
-    async def _publish(self, verdict: Verdict) -> None:
-        """Written and acknowledged before the heartbeats are."""
+    def _made(self, verdict: Verdict) -> Signal:
         wall_ms = time.time_ns() // 1_000_000
         now = datetime.now(UTC)
         at = now.replace(microsecond=now.microsecond // 1000 * 1000)
         head = Head(verdict.node_id, verdict.event_id)
-        made = self._maker.make(head, verdict.data, Now(wall_ms, at))
+        return self._maker.make(head, verdict.data, Now(wall_ms, at))
+
+    async def _publish(self, verdict: Verdict, made: Signal) -> None:
         await self._send(self._health, verdict.node_id.encode(), made.value, made.headers)
 
     async def _quarantine(self, message: Any, error: ContractError) -> None:
-        headers = provenance("detector", self._topic, message.partition, message.offset, error)
-        await self._send(self._dead, message.key, message.value, headers)
+        headers = message.headers
+        found = headers.items() if isinstance(headers, dict) else (headers or ())
+        record = Letter(message.key, message.value, list(found))
+        at = (self._topic, message.partition, message.offset)
+        await self._send(self._dead, *letter("detector", at, record, error))
 
     async def _send(self, topic: str, key: Any, value: Any, headers: Any) -> None:
         producer = await self.app.maybe_start_producer()

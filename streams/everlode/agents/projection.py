@@ -2,7 +2,9 @@
 
 One agent has all fact topics, so that Faust's copartitioning gives one worker the same partition
 number of each of them, which is the unit of ownership. The effect (fold, rows, state records) is
-the caller's and runs in threads, one partition number at a time. Shell.
+the caller's and runs in threads, one partition number at a time. The heartbeats have an app of
+their own, since a consumer has one isolation: strangers write them, so they are read uncommitted.
+Shell.
 """
 
 from __future__ import annotations
@@ -51,7 +53,7 @@ def _message(event: Any) -> Message:
 
 
 class ProjectionAgents:
-    """The Faust app of a projector."""
+    """The Faust apps of a projector: `app`, and `beats` beside it, which ends it when it fails."""
 
     def __init__(
         self,
@@ -62,12 +64,14 @@ class ProjectionAgents:
         effects: Effects,
     ) -> None:
         self.app: faust.App = make_app(group, bootstrap)
+        self.beats: faust.App = make_app(f"{group}.beats", bootstrap, uncommitted=True)
         self._effects = effects
         self._fact_topics = frozenset(facts)
         self._reconciling: set[asyncio.Task[None]] = set()
         self._locks: dict[int, asyncio.Lock] = {}
         self.app.agent(raw_topic(self.app, *facts), name=f"{group}.facts")(self._facts)
-        self.app.agent(raw_topic(self.app, *heartbeats), name=f"{group}.beats")(self._heartbeats)
+        channel = raw_topic(self.beats, *heartbeats)
+        self.beats.agent(channel, name=f"{group}.beats")(self._heartbeats)
         self.app.on_partitions_assigned.connect(self._assigned)  # type: ignore[arg-type]
 
     async def _assigned(self, _app: Any, assigned: Any, **_: Any) -> None:

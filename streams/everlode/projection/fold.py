@@ -27,6 +27,9 @@ Each record takes the first of these that fits; nothing is passed over silently:
    writer did not know what there is. The first one stays (`conflict`).
 8. *Repeat.* Anything else was folded before.
 
+A fact that folds, but whose state no store takes, is named by the caller (`refused`). When its turn
+comes it is parked as in 6, and its key with it: nothing can come that would fill that gap.
+
 The control log has decided epoch 2 of the topic's scope; seq 3 is read late, from `missing_before`:
 
     seq  epoch  fact          becomes
@@ -49,7 +52,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from everlode.errors import IntegrityError
+from everlode.errors import EverlodeError, IntegrityError
 from everlode.events.barriers import Barrier, EpochOpened
 from everlode.events.base import Envelope
 from everlode.projection.records import (
@@ -89,6 +92,10 @@ def _may(item: Incoming, epochs: Epochs | None) -> bool:
     return epochs is None or envelope.epoch <= epochs.get(envelope.scope, 0)
 
 
+def _unexpected(error: Exception) -> IntegrityError:
+    return IntegrityError(f"cannot be folded: {type(error).__name__}", code="unlawful")
+
+
 class PartitionFold:
     """Folds one partition number. The caller supplies the states that a batch needs."""
 
@@ -110,6 +117,8 @@ class PartitionFold:
             self._held.setdefault(_key(item), []).append(item)
         self._noted = set(self._held)
         """Keys whose stop the owner before has recorded."""
+        self.refused: set[tuple[str, int]] = set()
+        """(topic, offset) of facts that cannot be applied: whoever notes them adds them here."""
 
     @staticmethod
     def keys(batch: list[Incoming]) -> set[Key]:
@@ -223,7 +232,9 @@ class PartitionFold:
         envelope = item.fact.envelope
         have, version = known[key], envelope.version
         if version == have.version + 1:  # 5. folded
-            if self._step(item, key, have, known, out) and key in self._parked:
+            if self.refused and self._stops(item, key):
+                self._park(item, key, have, out)
+            elif self._step(item, key, have, known, out) and key in self._parked:
                 self._release(key, known, out)
         elif version > have.version:  # 6. parked
             self._park(item, key, have, out)
@@ -234,6 +245,11 @@ class PartitionFold:
         else:
             out.repeats += 1  # 8. repeat
 
+    def _stops(self, item: Incoming, key: Key) -> bool:
+        """Whether the fact, or one that waits in its place, is refused: the key stops there."""
+        refused = (item.topic, item.offset) in self.refused
+        return refused or item.fact.envelope.version in self._parked.get(key, ())
+
     def _conflict(self, item: Incoming, out: Outcome) -> None:
         """A version that is there, or waits, with another id: the first stays."""
         version = item.fact.envelope.version
@@ -242,7 +258,10 @@ class PartitionFold:
     def _release(self, key: Key, known: dict[Key, Known], out: Outcome) -> None:
         """Fold what waited for the version that a key has reached."""
         waiting = self._parked[key]
-        while following := waiting.pop(known[key].version + 1, None):
+        while following := waiting.get(known[key].version + 1):
+            if (following.topic, following.offset) in self.refused:
+                break
+            del waiting[known[key].version + 1]
             out.released.append(following)
             if not self._step(following, key, known[key], known, out):
                 break
@@ -259,7 +278,8 @@ class PartitionFold:
             else:
                 self._conflict(item, out)
             return
-        if not waiting and key not in self._noted:
+        gap = envelope.version > have.version + 1
+        if gap and not waiting and key not in self._noted:
             out.note("version_gap", item, have.version + 1, envelope.version)
         waiting[envelope.version] = item
         out.parked.append(item)
@@ -271,11 +291,13 @@ class PartitionFold:
         envelope = fact.envelope
         try:
             state = evolve_fact(have.state, fact, self.partition)
-        except IntegrityError:
+        except Exception as error:  # noqa: BLE001 - pure: it follows from this fact alone
+            why = error if isinstance(error, EverlodeError) else _unexpected(error)
             out.note("unlawful", item, have.version, envelope.version)
+            out.unlawful.append((item, why))
             return False
         if state is None:
             out.deleted[key] = item
         known[key] = out.changed[key] = Known(state, envelope.version, envelope.event_id)
-        out.folded += 1
+        out.steps.append(item)
         return True

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from everlode.errors import EverlodeError
 from everlode.events.base import Fact
 from everlode.events.states import State
 
@@ -43,7 +44,7 @@ class Incoming(NamedTuple):
 class Problem(NamedTuple):
     """Something that must not be passed over.
 
-    `kind`: seq_gap, version_gap, conflict, fenced, unlawful, unknown_epoch.
+    `kind`: seq_gap, version_gap, conflict, fenced, unlawful, unapplied, unknown_epoch.
     """
 
     kind: str
@@ -76,9 +77,30 @@ class Outcome:
     """(topic, scope) → epoch opened by this batch."""
     deleted: dict[Key, Incoming] = field(default_factory=dict)
     """What has been deleted, by which fact: there is no state left to say it."""
-    folded: int = 0
+    unlawful: list[tuple[Incoming, EverlodeError]] = field(default_factory=list)
+    """Facts that cannot follow the state of their key, each with why."""
+    steps: list[Incoming] = field(default_factory=list)
+    """What was folded, in this order, wherever it came from."""
     repeats: int = 0
     marks: int = 0
+
+    @property
+    def folded(self) -> int:
+        """How many facts were folded."""
+        return len(self.steps)
+
+    def add(self, later: Outcome) -> None:
+        """Take in what a later part of the batch has changed."""
+        self.changed |= later.changed
+        self.opened |= later.opened
+        self.deleted |= later.deleted
+        self.problems += later.problems
+        self.parked += later.parked
+        self.released += later.released
+        self.unlawful += later.unlawful
+        self.steps += later.steps
+        self.repeats += later.repeats
+        self.marks += later.marks
 
     def note(self, kind: str, item: Incoming, expected: int, found: int) -> None:
         """Add a problem of an aggregate's fact."""

@@ -2,7 +2,8 @@
 
 A generation N is a PostgreSQL schema g<N>. Every component's table begins with the same columns;
 `doc` is the state as it stands in the state topic (Avro), null when the aggregate was deleted.
-The rest are columns to query by; times are event time.
+The rest are columns to query by; times are event time. Sums are numeric: lawful amounts may add up
+to more than 64 bits hold.
 """
 
 from __future__ import annotations
@@ -196,8 +197,9 @@ def ddl(generation: int) -> list[str]:
         f"create table if not exists {g}.miner_beats (miner_id text primary key, region text,"
         " interval_ms bigint, running bigint, stamp bigint, last_beat timestamptz,"
         " pace double precision not null default 1)",
-        f"create or replace view {g}.ledger as select e.key as account,"
-        f" sum(e.value::bigint)::bigint as amount_micro from {g}.rewards r,"
+        f"drop view if exists {g}.ledger",  # its sums were of another type once
+        f"create view {g}.ledger as select e.key as account,"
+        f" sum(e.value::numeric) as amount_micro from {g}.rewards r,"
         " jsonb_each_text(r.entries) e group by e.key",
         "create schema if not exists everlode",
         "create table if not exists everlode.current (one boolean primary key default true"

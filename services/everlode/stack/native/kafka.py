@@ -19,6 +19,10 @@ HEAP = ("-Xms64m", "-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
 """Measured: a broker keeps 170 to 240 MB resident with it, a mirror about twice that."""
 
 
+TRANSACTION_MS = 60_000
+"""The longest that a transaction may stay open without a word; Kafka's own bound is 15 minutes."""
+
+
 def properties(settings: Mapping[str, object]) -> str:
     """A Java properties file, sorted by key."""
     return "".join(f"{key}={value}\n" for key, value in sorted(settings.items()))
@@ -63,6 +67,8 @@ def node_settings(
         "group.min.session.timeout.ms": 1000,
         # a killed writer's open transaction must not hold read-committed readers for long
         "transaction.abort.timed.out.transaction.cleanup.interval.ms": 1000,
+        # nor may a stranger ask for more: a mirror asks for 60 s, all of ours for less
+        "transaction.max.timeout.ms": TRANSACTION_MS,
         "log.cleaner.dedupe.buffer.size": 8 * 2**20,
         "log.cleaner.threads": 1,
         "log.index.size.max.bytes": 2 * 2**20,
