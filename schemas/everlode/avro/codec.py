@@ -71,7 +71,7 @@ class UnknownSchema(ContractError):
     def __init__(self, fingerprint: bytes) -> None:
         super().__init__(
             f"no known schema has the fingerprint {fingerprint.hex()}",
-            hint="its writer publishes it on <origin>.schemas",
+            hint="take it from docs/fingerprints.md, or publish the schema on <origin>.schemas",
         )
         self.fingerprint = fingerprint
 
@@ -297,10 +297,13 @@ class Codec:
         return entry
 
     def _known(self, fingerprint: bytes) -> _Entry | None:
-        """Of a schema of today or learnt, or of one that once was ours, met now."""
+        """Of a schema of today or learnt, or of one that is or once was ours, met now."""
         entry = self._book.get(fingerprint)
         if entry is None and (text := schemas.past(fingerprint)) is not None:
             entry = self._book[self.learn(text)]
+        ours = schemas.meant(fingerprint) if entry is None else None
+        if ours is not None and (entry := self._known(ours)) is not None:
+            self._book[fingerprint] = entry
         return entry
 
     def _read(self, data: bytes | None) -> tuple[_Entry, dict[str, Any]]:
