@@ -37,11 +37,11 @@ from typing import NamedTuple
 
 from everlode.control.fold import ControlState
 from everlode.control.scopes import Scope
-from everlode.events.base import Command, CommandAnswered
+from everlode.events.base import CommandAnswered
 from everlode.log.facts import NewFact
 from everlode.primary.batch import Batch, LogEnd, NotServed, Source
 from everlode.primary.component import Component
-from everlode.primary.inputs import CommandRead, FactRead, Tick, Turn
+from everlode.primary.inputs import CommandRead, FactRead, RefusedRead, Tick, Turn
 from everlode.primary.pending import Answer, Pending
 from everlode.telemetry.entries import Entry, SteppedDown
 from everlode.topics.place import TopicPartition
@@ -123,6 +123,8 @@ class Core:
                 self._react(batch, item)
             elif isinstance(item, CommandRead):
                 self._command(batch, item)
+            elif isinstance(item, RefusedRead):
+                batch.refuse(item.to, item.wrong)
             if (topic, partition) not in self._behind:
                 self._read[topic, partition] = offset + 1
         # 3. what is owed by time
@@ -162,14 +164,9 @@ class Core:
         return [SteppedDown(str(self.scope(home)), self.served.pop(home)) for home in lost]
 
     def _command(self, batch: Batch, read: CommandRead) -> None:
-        header, data, where = read.header, read.data, read.where
-        if read.wrong is not None:
-            batch.refuse(header, type(data).__name__, read.wrong)
-            return
-        if isinstance(data, Command):
-            for owed in self._component.before(header.aggregate_id, data, header.issued_at):
-                batch.owed(owed, where)
-        batch.command(header, data, where)
+        header, data = read.header, read.data
+        before = self._component.before(header.aggregate_id, data, header.issued_at)
+        batch.command(header, data, read.where, before)
 
     def _react(self, batch: Batch, read: FactRead) -> None:
         where, envelope = read.where, read.fact.envelope
