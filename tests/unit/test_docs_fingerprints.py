@@ -5,10 +5,14 @@ Running this file writes the document; `python -m everlode.avro.fingerprints` th
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+
+import pytest
 
 from everlode.avro import fingerprints, schemas
 from everlode.avro.codec import MARKER, Codec
+from everlode.cli.main import run
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "fingerprints.md"
 HEAD = """\
@@ -64,6 +68,21 @@ def test_each_fingerprint_in_either_byte_order_stands_for_one_schema() -> None:
     for entry in schemas.published():
         for mark in schemas.meanings(entry):
             assert codec.type_name(MARKER + mark) == entry["type"]
+
+
+def test_command_shows_the_list_and_a_whole_schema(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["schema", "list", "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)["schemas"]
+    assert {row["type"]: row["fingerprint"] for row in rows} == {
+        name: schemas.fingerprint(name).hex() for name in schemas.names()
+    }
+    assert run(["schema", "show", "SubmitTask", "--json"]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert schemas.fingerprint_of(shown["schema"]).hex() == shown["fingerprint"]
+    assert shown["computed"] == fingerprints.computed(shown["schema"])
+    assert run(["schema", "show", "SubmitTask"]) == 0
+    assert shown["fingerprint"] in capsys.readouterr().out
+    assert run(["schema", "show", "Nothing", "--json"]) == 10
 
 
 if __name__ == "__main__":
