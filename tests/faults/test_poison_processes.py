@@ -13,13 +13,13 @@ from datetime import UTC, datetime
 import pytest
 
 from everlode.adapters.kafka import Raw
-from everlode.avro.codec import encode_fact, encode_request
+from everlode.avro.codec import Codec, encode_fact, encode_request
 from everlode.errors import Refusal
 from everlode.events import commands as c
-from everlode.events.base import Command, CommandHeader, Fact
+from everlode.events.base import Command, CommandAnswered, CommandHeader, Fact
 from everlode.events.health import DetectorStarted
 from everlode.events.validations import ValidationDecided
-from everlode.topics.names import command_topic, dead_letter_topic
+from everlode.topics.names import command_topic, dead_letter_topic, reply_topic
 from tests.support.facts.poison import BYTES, KEYS, append, spoil
 from tests.support.world.projecting import envelope, fact
 from tests.support.world.region import Region, until
@@ -57,6 +57,12 @@ def codes(found: list[Raw]) -> list[str]:
     return [dict(raw.headers)["dlt-code"].decode() for raw in found]
 
 
+def answered(region: Region) -> list[CommandAnswered]:
+    """All answers, by partition."""
+    codec = Codec()
+    return [codec.decode_answer(raw.value) for raw in region.records(reply_topic("eu"))]
+
+
 @pytest.mark.parametrize("component", COMPONENTS)
 def test_poison_among_commands_is_kept_and_the_next_one_is_answered(
     region: Region, component: str
@@ -65,7 +71,8 @@ def test_poison_among_commands_is_kept_and_the_next_one_is_answered(
     node = region.leader(kind, component, f"eu-{component}")
     topic = command_topic("eu", component)
     header = CommandHeader(
-        command_id="poison", aggregate_id="nobody", issued_by="c", reply_to="", issued_at=NOW,
+        command_id="poison", aggregate_id="nobody", issued_by="c", reply_to=component,
+        issued_at=NOW,
         correlation_id="c",
     )  # fmt: skip
     good = encode_request(header, asked)
@@ -80,6 +87,12 @@ def test_poison_among_commands_is_kept_and_the_next_one_is_answered(
     assert [(raw.key, raw.value or b"") for raw in found] == [(k, v or b"") for k, v in bad]
     # of a command any key but the aggregate's is the same fault
     assert codes(found) == [*BYTES.values(), "wrong_key", "wrong_key", "not_a_command"]
+    # whatever says who sent it was answered
+    answers = [a for a in answered(region) if a.reply_to == component]
+    wanted = ["broken", "unknown_schema", "wrong_key", "wrong_key"]
+    assert [(a.command_id, a.outcome, a.code) for a in answers] == [
+        ("poison", "refused", code) for code in wanted
+    ]
     assert node.process.poll() is None
     node.kill()
 

@@ -93,7 +93,7 @@ def test_cli_has_all_commands_of_the_catalogue() -> None:
         "status clusters", "scope explain", "scope history", "scope plan", "backup create",
         "backup list", "backup show", "backup verify", "backup keys create", "backup keys list",
         "recover plan", "recover run", "node run", "projector run", "detector run",
-        "coordinator run", "settings",
+        "coordinator run", "schema list", "schema show", "settings",
     } <= LEAVES.keys()  # fmt: skip
 
 

@@ -101,7 +101,8 @@ def heartbeat(**changes: Any) -> tuple[bytes, bytes]:
     """Key and value of a miner's heartbeat."""
     envelope = Envelope(
         event_id="e", aggregate_id=changes.pop("aggregate_id", "m"), version=0, origin="eu.1",
-        scope="", epoch=0, seq=1, stamp=1, occurred_at=NOW, correlation_id="c",
+        scope="", epoch=0, seq=1, stamp=1, occurred_at=changes.pop("occurred_at", NOW),
+        correlation_id="c",
     )  # fmt: skip
     beat = MinerBeat(running=(), work_done=0, interval_ms=15_000).model_copy(update=changes)
     return envelope.aggregate_id.encode(), encode_fact(envelope, beat)
@@ -113,6 +114,7 @@ def heartbeat(**changes: Any) -> tuple[bytes, bytes]:
         ({"running": ("t", "t")}, r"running\[1\]"),
         ({"interval_ms": 2**40}, "interval_ms"),
         ({"aggregate_id": "m\0"}, "aggregate_id"),
+        ({"occurred_at": datetime.fromtimestamp(NOW.timestamp() / 1000, UTC)}, "occurred_at"),
     ],
 )
 def test_heartbeat_of_a_stranger_is_left_out_by_every_reader(

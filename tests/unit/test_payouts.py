@@ -99,7 +99,8 @@ class Node:
             issued_at=NOW,
             correlation_id=name,
         )
-        self.batch.command(header, command, Source("eu.commands.rewards", 0, 0))
+        before = self.component.before(key, command, NOW)
+        self.batch.command(header, command, Source("eu.commands.rewards", 0, 0), before)
 
     def read(self, fact: Fact) -> None:
         for owed in self.component.react(fact, Where("x", 0, 0)):
@@ -261,8 +262,8 @@ def test_payout_that_left_unbooked_is_booked_before_an_operator_takes_it_back() 
     sink.silent = True
     node.read(calculated)
     node.commit()
-    for owed in node.component.before("t|m", c.ReverseReward(reason="r"), NOW):
-        node.batch.owed(owed, None)
+    node.command(c.ReverseReward(reason="r\0"))
+    assert node.commit() == [], "what is refused at the door owes nothing"
     node.command(c.ReverseReward(reason="r"))
     node.commit()
     assert (node.reward.status, node.reward.payout_ref) == ("paid", "ref-t|m")

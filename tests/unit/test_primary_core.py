@@ -7,7 +7,9 @@ from datetime import UTC, datetime
 
 import pytest
 
+from everlode.avro.unread import Addressee
 from everlode.control.fold import ControlState
+from everlode.errors import Refusal
 from everlode.events import commands as c
 from everlode.events.barriers import Barrier, EpochOpened
 from everlode.events.base import Command, CommandAnswered, CommandHeader, ScopeEpoch
@@ -17,7 +19,15 @@ from everlode.events.tasks import TaskAssigned
 from everlode.log.facts import LoggedFact
 from everlode.miners.component import MinerComponent
 from everlode.primary.core import Core, Ready
-from everlode.primary.inputs import CommandRead, FactRead, Input, NothingRead, Tick, Turn
+from everlode.primary.inputs import (
+    CommandRead,
+    FactRead,
+    Input,
+    NothingRead,
+    RefusedRead,
+    Tick,
+    Turn,
+)
 from everlode.primary.pending import HOME, MOST_TEXT, Answer, Pending
 from everlode.state.view import Where
 from everlode.telemetry.entries import SteppedDown
@@ -211,13 +221,13 @@ def test_answers_wait_until_as_many_regions_hold_them_as_they_ask_for(
     level: int, given: list[str]
 ) -> None:
     pending = Pending(MinerComponent("us", Topology()).folds, "us.1.miners", "us", "n")
-    wanted = [asked(key, name=key).header for key in ("a", "b")]
-    unread = wanted[0].model_copy(update={"reply_to": ""})
+    wanted = [Addressee(key, key, "r", "X") for key in ("a", "b")]
+    unread = wanted[0]._replace(reply_to="")
     pending.committed(
         [
-            Answer(wanted[0], "X", "done"),
-            Answer(wanted[1], "X", "done", None, 2),
-            Answer(unread, "X", "done"),
+            Answer(wanted[0], "done"),
+            Answer(wanted[1], "done", None, 2),
+            Answer(unread, "done"),
         ]
     )
     found: list[CommandAnswered] = pending.held(level, NOW)
@@ -233,6 +243,19 @@ def test_component_looks_at_each_home_by_itself() -> None:
         component.observe(fact_of(data, f"m-{home}", scope=f"miner-registry/{home}"))
     reviewers = {home: list(component.view_of(home).reviewers()) for home in ("us", "eu")}
     assert reviewers == {"us": ["m-us"], "eu": ["m-eu"]}
+
+
+def test_command_that_cannot_be_read_is_answered_in_its_turn_and_its_position_passed() -> None:
+    desk = Desk()
+    where = Where("us.commands.miners", 0, 1)
+    unread = RefusedRead(where, Addressee("", "x", "r", ""), Refusal("what it is", code="broken"))
+    (ready,) = desk.turn(BOTH, asked("m-us", offset=0), unread, asked("m-eu", offset=2))
+    assert ready.read["us.commands.miners", 0] == 3
+    assert desk.answers() == [
+        ("m-us", "done", ""),
+        ("x", "refused", "broken"),
+        ("m-eu", "done", ""),
+    ]
 
 
 def test_field_that_strangers_may_not_send_is_refused_by_name_and_stops_nobody() -> None:

@@ -408,7 +408,7 @@ def test_miner_that_breaks_a_rule_is_refused() -> None:
     miner = a_miner()
     assert miner.do(REGISTER) == []
     assert miner.refused(REGISTER.model_copy(update={"operator_id": "p"})) == "exists"
-    assert miner.refused(c.DepositStake(amount_micro=0)) == "bad_amount"
+    assert miner.refused(c.DepositStake(amount_micro=0)) == "bad_field"
     update = c.UpdateMiner(endpoint="f", specialties=(), max_concurrent=3)
     assert miner.do(update) == ["MinerUpdated"]
     assert miner.do(update) == []

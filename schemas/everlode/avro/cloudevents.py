@@ -49,5 +49,6 @@ def command_headers(header: CommandHeader, type_name: str) -> Headers:
         ("ce_source", f"/{header.issued_by}".encode()),
         ("ce_subject", header.aggregate_id.encode()),
         ("ce_time", header.issued_at.isoformat().encode()),
+        ("ce_replyto", header.reply_to.encode()),
         ("content-type", CONTENT_TYPE),
     ]

@@ -19,11 +19,11 @@ from fastavro.read import SchemaResolutionError
 from fastavro.schema import parse_schema
 from pydantic import ValidationError
 
-from everlode.avro import resolution, schemas
+from everlode.avro import resolution, schemas, unread
 from everlode.avro.building import Build, builder
 from everlode.avro.upcasts import UPCASTS
 from everlode.errors import ContractError
-from everlode.events import states
+from everlode.events import door, states
 from everlode.events.base import (
     Command,
     CommandAnswered,
@@ -43,17 +43,7 @@ MAX_BYTES = 1_000_000
 """A record above this is refused on both sides; payloads travel by reference."""
 MAX_COMMAND_BYTES = 100_000
 """A command above this is refused on both sides, so that the facts and states it leads to fit."""
-_DECODE_ERRORS = (
-    EOFError,
-    ValueError,
-    IndexError,
-    KeyError,
-    OverflowError,
-    TypeError,
-    StopIteration,
-    RecursionError,
-    SchemaResolutionError,
-)
+_DECODE_ERRORS = (*unread.DECODE_ERRORS, SchemaResolutionError)
 _ENCODE_ERRORS = (ArithmeticError, LookupError, TypeError, ValueError, AttributeError)
 """What fastavro raises of values that its schema has no room for, e.g. a long beyond 64 bits."""
 _NESTED: dict[str, Any] = {
@@ -73,7 +63,7 @@ class UnknownSchema(ContractError):
     def __init__(self, fingerprint: bytes) -> None:
         super().__init__(
             f"no known schema has the fingerprint {fingerprint.hex()}",
-            hint="its writer publishes it on <origin>.schemas",
+            hint="take it from docs/fingerprints.md, or publish the schema on <origin>.schemas",
         )
         self.fingerprint = fingerprint
 
@@ -295,7 +285,11 @@ class Codec:
 
     def _entry_of(self, data: bytes) -> _Entry:
         if len(data) < 10 or data[:2] != MARKER:
-            raise ContractError("not in single-object encoding", code="not_avro")
+            raise ContractError(
+                "not in single-object encoding",
+                code="not_avro",
+                hint="expected: C3 01, the schema's fingerprint, the Avro body; see docs/format.md",
+            )
         if len(data) > MAX_BYTES:
             raise ContractError(f"{len(data)} bytes are above {MAX_BYTES}", code="too_large")
         entry = self._known(data[2:10])
@@ -304,10 +298,13 @@ class Codec:
         return entry
 
     def _known(self, fingerprint: bytes) -> _Entry | None:
-        """Of a schema of today or learnt, or of one that once was ours, met now."""
+        """Of a schema of today or learnt, or of one that is or once was ours, met now."""
         entry = self._book.get(fingerprint)
         if entry is None and (text := schemas.past(fingerprint)) is not None:
             entry = self._book[self.learn(text)]
+        ours = schemas.meant(fingerprint) if entry is None else None
+        if ours is not None and (entry := self._known(ours)) is not None:
+            self._book[fingerprint] = entry
         return entry
 
     def _read(self, data: bytes | None) -> tuple[_Entry, dict[str, Any]]:
@@ -332,20 +329,29 @@ class Codec:
             raise ContractError(f"{entry.name}: {_first(error)}", code="invalid") from None
 
     def decode_request(self, data: bytes | None) -> Request:
-        """A command with its header. Raises: UnknownSchema, ContractError."""
-        if data is not None and len(data) > MAX_COMMAND_BYTES:
+        """A command with its header.
+
+        Raises: UnknownSchema, ContractError: `broken` and `bad_field` name the field and what was
+        expected. `unread.addressee` finds out who is to be answered all the same.
+        """
+        data = data or b""
+        if len(data) > MAX_COMMAND_BYTES:
             raise ContractError(
                 f"{len(data)} bytes are above {MAX_COMMAND_BYTES}", code="too_large"
             )
-        name, value = self.decode_dict(data)
-        model = COMMANDS.get(name)
+        entry = self._entry_of(data)
+        model = COMMANDS.get(entry.name)
         if model is None:
-            raise ContractError(f"{name} is no command", code="not_a_command")
+            raise ContractError(f"{entry.name} is no command", code="not_a_command")
+        try:
+            _, value = self._read(data)
+        except ContractError as error:
+            raise unread.misfit(entry.name, entry.writer, data) or error from None
         try:
             header = CommandHeader.model_validate(value.pop("header"))
             return Request(header, model.model_validate(value))
         except ValidationError as error:
-            raise ContractError(f"{name}: {_first(error)}", code="invalid") from None
+            raise unread.as_contract_error(door.misfit(error)) from None
 
     def decode_answer(self, data: bytes | None) -> CommandAnswered:
         """An answer. Raises: UnknownSchema, ContractError."""

@@ -1,11 +1,12 @@
 """Avro schemas of the contract: loading, fingerprints, and the book of known writers' schemas.
 
-Pure, but for reading the package's own `avsc/` and `past/` once.
+Pure, but for reading the package's own `avsc/`, `past/` and `fingerprints.json` once.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from functools import cache, lru_cache
 from importlib.resources import files
 from typing import Any
@@ -16,6 +17,7 @@ from fastavro.schema import parse_schema, to_parsing_canonical_form
 from everlode.errors import ContractError
 
 NAMESPACE = "everlode.events"
+LIST = "fingerprints.json"
 _PRIMITIVES = frozenset({"null", "boolean", "int", "long", "float", "double", "bytes", "string"})
 
 
@@ -44,6 +46,35 @@ def past(mark: bytes) -> str | None:
     """A schema that once was ours, as JSON, by its fingerprint; None when none has it."""
     line = _past().get(mark.hex())
     return None if line is None else json.dumps(json.loads(line)["schema"])
+
+
+@lru_cache(maxsize=1)
+def published() -> list[dict[str, Any]]:
+    """The fingerprints as the package publishes them; see `fingerprints.listed`."""
+    text = files("everlode.events").joinpath(LIST).read_text("utf-8")
+    found: list[dict[str, Any]] = json.loads(text)
+    return found
+
+
+def meanings(entry: dict[str, Any]) -> Iterator[bytes]:
+    """All fingerprints that stand for a published schema, its own first, in both byte orders."""
+    for mark in (entry["fingerprint"], *entry["computed"].values()):
+        yield bytes.fromhex(mark)
+        yield bytes.fromhex(mark)[::-1]
+
+
+@lru_cache(maxsize=1)
+def _meant() -> dict[bytes, bytes]:
+    return {
+        mark: bytes.fromhex(entry["fingerprint"])
+        for entry in published()
+        for mark in meanings(entry)
+    }
+
+
+def meant(mark: bytes) -> bytes | None:
+    """The fingerprint of a schema that is or was ours, for `mark` as another library has it."""
+    return _meant().get(mark)
 
 
 def folder(name: str) -> str:

@@ -112,11 +112,11 @@ class ScopeEpoch(Record):
 
 
 class CommandAnswered(Record):
-    """The answer to a command, on the replies topic."""
+    """The answer to a command, on the replies topic; also to one without ids, a refusal."""
 
-    command_id: Id
+    command_id: Text
     command_type: Text
-    aggregate_id: Id
+    aggregate_id: Text
     reply_to: Text
     region: Text
     node_id: Id

@@ -24,18 +24,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from types import UnionType
 from typing import Any, Union, get_args, get_origin
 
-from pydantic import AwareDatetime
+from pydantic import AwareDatetime, ValidationError
 
 from everlode.errors import Refusal
-from everlode.events.base import Record
+from everlode.events.base import Envelope, Event, Record
+from everlode.events.types import SHA256
 
 PAST = timedelta(days=3660)
 FUTURE = timedelta(days=3660)
+BEGINNING = datetime(2000, 1, 1, tzinfo=UTC)
+"""No heartbeat is older."""
 MOST_MICRO = 10**15
 """A thousand million whole units."""
 LONGEST_MS = 10 * 366 * 86_400_000
@@ -53,6 +56,34 @@ def refused(field: str, is_now: str, expected: str) -> Refusal:
     return Refusal(f"{field} {is_now}", code="bad_field", hint=f"expected for {field}: {expected}")
 
 
+_EXPECTED = {
+    "greater_than_equal": "a number, at least {ge}",
+    "less_than_equal": "a number, at most {le}",
+    "literal_error": "one of {expected}",
+    "string_pattern_mismatch": "a text that matches {pattern}",
+    "string_too_short": "at least {min_length} characters",
+    "string_too_long": "at most {max_length} characters",
+    "too_long": "at most {max_length} items",
+}
+"""pydantic's type of error → what was expected, with its context."""
+
+
+def misfit(error: ValidationError) -> Refusal:
+    """The refusal of the first field that a model has refused, by the same form.
+
+    A text is not quoted, since it may be long, or secret.
+    """
+    item = error.errors(include_url=False)[0]
+    first, *parts = item["loc"]
+    field = str(first) + "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in parts)
+    context = item.get("ctx", {})
+    expected = _EXPECTED.get(item["type"], item["msg"]).format(**context)
+    if context.get("pattern") == SHA256:
+        expected = "a SHA-256 as 64 hex digits, the letters in lower case"
+    value = item["input"]
+    return refused(field, f"is {value}" if type(value) is int else "does not fit", expected)
+
+
 def check(record: Record, now: datetime) -> None:
     """Check all fields of a command, a header or a heartbeat. Raises: Refusal: `bad_field`.
 
@@ -60,6 +91,19 @@ def check(record: Record, now: datetime) -> None:
     `evidence[3].note`. `now` is event time.
     """
     _check(record, "", now)
+
+
+def check_signal(envelope: Envelope, data: Event) -> None:
+    """Check all fields of a signal that strangers send. Raises: Refusal: `bad_field`.
+
+    Its readers must leave out the same, whenever they read it: so "now" is its own time, and that
+    one is not before `BEGINNING`, where seconds in place of milliseconds fall.
+    """
+    if envelope.occurred_at < BEGINNING:
+        at = envelope.occurred_at.isoformat()
+        raise refused("occurred_at", f"is {at}", "a time since 2000, in milliseconds since 1970")
+    check(envelope, envelope.occurred_at)
+    check(data, envelope.occurred_at)
 
 
 def _check(record: Record, prefix: str, now: datetime) -> None:

@@ -39,8 +39,9 @@ Document = Annotated[str, StringConstraints(max_length=262_144)]
 """A document, e.g. a schema."""
 Id = Annotated[str, StringConstraints(min_length=1, max_length=255)]
 """A name or key; never empty."""
-Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
-"""A SHA-256 in lower-case hex."""
+SHA256 = r"^[0-9a-f]{64}$"
+Sha256 = Annotated[str, StringConstraints(pattern=SHA256)]
+"""A SHA-256 in lower-case hex; in upper case it would be another text wherever two are compared."""
 Items = Annotated[tuple[T, ...], Strict(False), Field(max_length=10_000)]
 """A list; kept as a tuple."""
 

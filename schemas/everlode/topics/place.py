@@ -7,6 +7,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from everlode.avro.codec import Codec
+from everlode.avro.unread import as_contract_error
 from everlode.errors import ContractError, EverlodeError, Refusal
 from everlode.events import door
 from everlode.events.base import Fact
@@ -47,10 +48,9 @@ def check_place(topic: str, key: bytes | None, fact: Fact) -> None:
         raise ContractError("a fact without a version", code="invalid")
     if home == "heartbeats":
         try:
-            door.check(envelope, envelope.occurred_at)
-            door.check(data, envelope.occurred_at)
+            door.check_signal(envelope, data)
         except Refusal as error:
-            raise ContractError(error.message, code=error.code, hint=error.hint) from None
+            raise as_contract_error(error) from None
 
 
 def placed(codec: Codec, topic: str, key: bytes | None, value: bytes | None) -> Fact:

@@ -35,6 +35,7 @@ NOUNS = {
     "projector": "everlode.cli.projector",
     "detector": "everlode.cli.detector",
     "coordinator": "everlode.cli.coordinator",
+    "schema": "everlode.cli.schema",
     "settings": "everlode.cli.settings",
 }
 """Noun → module with its typer app, `app`."""

@@ -20,13 +20,14 @@ nothing behind; nothing staged is visible outside until `committed`. Pure: time 
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping
+from collections.abc import Container, Iterable, Mapping
 from datetime import timedelta
 from typing import NamedTuple, Protocol
 from uuid import uuid5
 
 from pydantic import ValidationError
 
+from everlode.avro.unread import Addressee
 from everlode.control.scopes import Scope
 from everlode.errors import ContractError, NotFound, Refusal, Unavailable
 from everlode.events import door
@@ -130,36 +131,46 @@ class Batch:
 
     # -- commands ----------------------------------------------------------------------------
 
-    def command(self, header: CommandHeader, data: object, source: tuple[str, int, int]) -> None:
-        """Decide a command from outside and stage its facts and its answer."""
+    def command(
+        self,
+        header: CommandHeader,
+        data: Command,
+        source: tuple[str, int, int],
+        before: Iterable[Owed] = (),
+    ) -> None:
+        """Decide a command from outside and stage its facts and its answer.
+
+        `before`: what is owed first, once the command has passed the door.
+        """
         name = type(data).__name__
+        to = Addressee(header.command_id, header.aggregate_id, header.reply_to, name)
         if self._repeated((header.aggregate_id, header.command_id)):
-            self.answers.append(Answer(header, name, "repeated"))
+            self.answers.append(Answer(to, "repeated"))
             return
         try:
             if header.issued_at > self._tick.event_now + FUTURE:
                 raise Refusal(
-                    f"{name} comes from the future",
+                    f"{name} comes from the future: issued_at is {header.issued_at.isoformat()}",
                     code="from_the_future",
                     hint="set the clock of the machine that sent it",
                 )
-            if not isinstance(data, Command):
-                raise Refusal(f"{name} is no command", code="not_a_command")
             door.check(header, self._tick.event_now)
             door.check(data, self._tick.event_now)
+            for first in before:
+                self.owed(first, source)
             owed = Owed(
                 header.command_id, header.aggregate_id, data, header.issued_at, header.causation_id
             )
             why = _Why(self._component.home, source, header.correlation_id)
             count = self._decide(owed, why)
         except Refusal as error:
-            self.answers.append(Answer(header, name, "refused", error))
+            self.answers.append(Answer(to, "refused", error))
         else:
-            self.answers.append(Answer(header, name, "done" if count else "repeated"))
+            self.answers.append(Answer(to, "done" if count else "repeated"))
 
-    def refuse(self, header: CommandHeader, name: str, error: Refusal) -> None:
+    def refuse(self, to: Addressee, error: Refusal) -> None:
         """Stage the refusal of a command that is not even decided."""
-        self.answers.append(Answer(header, name, "refused", error))
+        self.answers.append(Answer(to, "refused", error))
 
     def owed(
         self, owed: Owed, source: tuple[str, int, int] | None, cause: Envelope | None = None

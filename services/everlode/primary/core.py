@@ -37,15 +37,16 @@ from datetime import datetime
 from functools import partial
 from typing import NamedTuple
 
+from everlode.avro.unread import Addressee
 from everlode.control.fold import ControlState
 from everlode.control.scopes import Scope
 from everlode.errors import ContractError
-from everlode.events.base import Command, CommandAnswered
+from everlode.events.base import CommandAnswered
 from everlode.log.facts import NewFact
 from everlode.primary.batch import Batch, LogEnd, NotServed, Source
 from everlode.primary.component import Component
 from everlode.primary.folds import Asked
-from everlode.primary.inputs import CommandRead, FactRead, Tick, Turn
+from everlode.primary.inputs import CommandRead, FactRead, RefusedRead, Tick, Turn
 from everlode.primary.pending import Answer, Pending
 from everlode.primary.unexpected import Unexpected, attempt
 from everlode.state.view import Where
@@ -135,6 +136,8 @@ class Core:
                 self._react(batch, item)
             elif isinstance(item, CommandRead):
                 self._command(batch, item)
+            elif isinstance(item, RefusedRead):
+                batch.refuse(item.to, item.wrong)
             if (topic, partition) not in self._behind:
                 self._read[topic, partition] = offset + 1
         # 3. what is owed by time
@@ -183,20 +186,16 @@ class Core:
 
     def _command(self, batch: Batch, read: CommandRead) -> None:
         header, data, where = read.header, read.data, read.where
-        name = type(data).__name__
-        if read.wrong is not None:
-            batch.refuse(header, name, read.wrong)
-            return
 
         def decide() -> None:
-            if isinstance(data, Command):
-                for owed in self._component.before(header.aggregate_id, data, header.issued_at):
-                    batch.owed(owed, where)
-            batch.command(header, data, where)
+            before = self._component.before(header.aggregate_id, data, header.issued_at)
+            batch.command(header, data, where, before)
 
+        name = type(data).__name__
         wrong = attempt(f"{name} {header.command_id}", decide)
         if wrong is not None:
-            batch.refuse(header, name, wrong)
+            to = Addressee(header.command_id, header.aggregate_id, header.reply_to, name)
+            batch.refuse(to, wrong)
             self._wrong.append((where, wrong))
 
     def _react(self, batch: Batch, read: FactRead) -> None:

@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
+from everlode.avro.unread import Addressee
 from everlode.control.fold import ControlState
 from everlode.errors import Refusal
-from everlode.events.base import CommandHeader, Fact
+from everlode.events.base import Command, CommandHeader, Fact
 from everlode.state.view import Where
 
 
@@ -28,9 +29,15 @@ class CommandRead(NamedTuple):
 
     where: Where
     header: CommandHeader
-    data: object
-    wrong: Refusal | None = None
-    """Why it is not even decided; it is kept as a dead letter too."""
+    data: Command
+
+
+class RefusedRead(NamedTuple):
+    """A command that is not even decided, but answered; it is kept as a dead letter too."""
+
+    where: Where
+    to: Addressee
+    wrong: Refusal
 
 
 class FactRead(NamedTuple):
@@ -46,7 +53,7 @@ class NothingRead(NamedTuple):
     where: Where
 
 
-Input = CommandRead | FactRead | NothingRead
+Input = CommandRead | RefusedRead | FactRead | NothingRead
 
 
 class Turn(NamedTuple):

@@ -10,8 +10,9 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Literal, NamedTuple
 
+from everlode.avro.unread import Addressee
 from everlode.errors import EverlodeError
-from everlode.events.base import CommandAnswered, CommandHeader
+from everlode.events.base import CommandAnswered
 from everlode.primary.folds import Answered, Folds
 
 HOME = 1
@@ -23,8 +24,7 @@ MOST_TEXT = 1_000
 class Answer(NamedTuple):
     """What a command has come to; its facts are found by its id once they are committed."""
 
-    header: CommandHeader
-    command_type: str
+    to: Addressee
     outcome: Literal["done", "repeated", "refused"]
     error: EverlodeError | None = None
     asked: int = HOME
@@ -41,7 +41,7 @@ class Pending:
 
     def committed(self, answers: Iterable[Answer]) -> None:
         """Their facts are in the home region's log. Who gave no reply_to waits for none."""
-        self._waiting += [answer for answer in answers if answer.header.reply_to]
+        self._waiting += [answer for answer in answers if answer.to.reply_to]
 
     def held(self, level: int, at: datetime) -> list[CommandAnswered]:
         """All that is committed is held by `level` regions: the answers that ask for no more."""
@@ -50,15 +50,12 @@ class Pending:
         return [self._answered(answer, level, at) for answer in given]
 
     def _answered(self, answer: Answer, level: int, at: datetime) -> CommandAnswered:
-        header, error = answer.header, answer.error
-        asked = (header.aggregate_id, header.command_id)
+        to, error = answer.to, answer.error
+        asked = (to.aggregate_id, to.command_id)
         facts: list[Answered] = self._folds.answers.get(asked, [])
         return CommandAnswered.model_validate(
             {
-                "command_id": header.command_id,
-                "command_type": answer.command_type,
-                "aggregate_id": header.aggregate_id,
-                "reply_to": header.reply_to,
+                **to._asdict(),
                 "region": self._region,
                 "node_id": self._node_id,
                 "outcome": answer.outcome,

@@ -33,6 +33,7 @@ from everlode.adapters.kafka_sender import Sender
 from everlode.avro import schemas
 from everlode.avro.cloudevents import CONTENT_TYPE
 from everlode.avro.codec import Codec, encode_answer
+from everlode.avro.unread import addressee
 from everlode.control.scopes import Scope
 from everlode.errors import ContractError, FencedOut, Refusal, Unavailable
 from everlode.events.base import CommandAnswered
@@ -42,7 +43,15 @@ from everlode.log.facts import FactLog, ForeignRecord, unwritable
 from everlode.membership.agent import NodeAgent
 from everlode.primary.component import Component
 from everlode.primary.core import Core, Ready
-from everlode.primary.inputs import CommandRead, FactRead, Input, NothingRead, Tick, Turn
+from everlode.primary.inputs import (
+    CommandRead,
+    FactRead,
+    Input,
+    NothingRead,
+    RefusedRead,
+    Tick,
+    Turn,
+)
 from everlode.primary.pending import HOME
 from everlode.primary.unexpected import attempt
 from everlode.settings.endpoints import RegionParts
@@ -264,14 +273,21 @@ class Runtime:
                 return NothingRead(where)  # the projection quarantines it; it can cause nothing
         try:
             header, data = self._codec.decode_request(raw.value)
+            if raw.key != header.aggregate_id.encode():
+                raise ContractError("the record's key is not the aggregate's id", code="wrong_key")
         except ContractError as error:
             self._dead.add(raw, error)
+            return self._refused(raw, error)
+        return CommandRead(where, header, data)
+
+    def _refused(self, raw: Raw, error: ContractError) -> Input:
+        """Whatever says who sent it is answered."""
+        where = Where(raw.topic, raw.partition, raw.offset)
+        name = self._codec.type_name(raw.value)
+        to = addressee(name if name in COMMANDS else None, raw.key, raw.value, raw.headers)
+        if to is None:
             return NothingRead(where)
-        if raw.key == header.aggregate_id.encode():
-            return CommandRead(where, header, data)
-        wrong = Refusal("the record's key is not the aggregate's id", code="wrong_key")
-        self._dead.add(raw, wrong)
-        return CommandRead(where, header, data, wrong)
+        return RefusedRead(where, to, Refusal(error.message, code=error.code, hint=error.hint))
 
     def _check(self) -> None:
         """Raises: ForeignRecord, which it publishes. FencedOut. Unavailable."""

@@ -13,6 +13,7 @@ from typing import assert_never
 from everlode.events import commands as c
 from everlode.events import miners as e
 from everlode.events.base import Event
+from everlode.events.door import refused
 from everlode.events.states import MinerState
 from everlode.events.tasktypes import check_task_type
 from everlode.events.types import PPM, ReputationReason
@@ -150,7 +151,7 @@ def _deposit(command: c.DepositStake, state: MinerState, ctx: Context) -> tuple[
         return ()
     _here(state)
     if command.amount_micro == 0:
-        raise refuse("bad_amount", "a deposit is above zero")
+        raise refused("amount_micro", "is 0", "an amount in millionths, above 0")
     if len(state.deposits) >= MOST_DEPOSITS:
         raise refuse("too_many_deposits", f"miner {state.key} has deposited {MOST_DEPOSITS} times")
     return (e.StakeDeposited(amount_micro=command.amount_micro),)

@@ -25,12 +25,15 @@ from everlode.events.base import Fact
 from everlode.events.control import ScopeAssigned
 from everlode.sdk import MiningClient
 from everlode.stack import NativeStack
+from everlode.stack.native.supervisor import save_options
 from everlode.telemetry.entries import Entry
+from everlode.topics import Topology
 from everlode.topics.names import fact_topic
 from tests.support.facts.whole_topic import records
 from tests.support.processes.entries import await_entry, entries, matching
 
-PARTITIONS = 2
+TOPOLOGY = Topology(regions=("eu",), control_replication=1, control_min_insync=1)
+PARTITIONS = TOPOLOGY.partitions
 
 
 def until(true: Callable[[], bool], within_s: float, what: str) -> None:
@@ -97,13 +100,14 @@ class Node:
 class Region:
     """`eu` on a small stack of its own. Use as a context manager."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, s3: str | None = None) -> None:
         self.folder = folder
-        self.stack = NativeStack.small(folder / "stack")
+        self.stack = NativeStack(TOPOLOGY, folder / "stack", mirrors=False, control_nodes=1, s3=s3)
         self.nodes: list[Node] = []
 
     def __enter__(self) -> Region:
         self.endpoints = self.stack.up()
+        save_options(self.stack.data_dir, TOPOLOGY)  # as `everlode stack up` does
         self.bootstrap = self.endpoints.regions["eu"].kafka_bootstrap
         self._env = {"EVERLODE_PAYOUT_DIR": str(self.folder / "payouts")}
         assert self.endpoints.control_bootstrap is not None
@@ -134,7 +138,11 @@ class Region:
 
     def coordinator(self, node_id: str) -> Node:
         """Start a coordinator."""
-        return self._start(("coordinator", "run"), node_id, "everlode.cli.main", "")
+        return self.run("coordinator", node_id)
+
+    def run(self, noun: str, node_id: str) -> Node:
+        """Start a process of the region: coordinator, projector or detector."""
+        return self._start((noun, "run"), node_id, "everlode.cli.main", "")
 
     def process(self, noun: str, node_id: str) -> Node:
         """Start a projector or a detector."""

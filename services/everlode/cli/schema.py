@@ -1,0 +1,63 @@
+"""`everlode schema`: the Avro schemas of the contract and their fingerprints, for any language."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from everlode.avro import schemas
+from everlode.cli.options import Json, noun
+from everlode.errors import NotFound
+
+app = noun("Avro schemas and their fingerprints, for programs in any language.")
+
+
+@app.command("list")
+def list_(as_json: Json = False) -> None:
+    """Show every schema with its topic and the fingerprint that its records carry.
+
+    The eight bytes are hex, as they follow C3 01. Example: everlode schema list --json
+    """
+    rows = [
+        {name: entry[name] for name in ("type", "topic", "fingerprint")}
+        for entry in schemas.published()
+        if entry["current"]
+    ]
+    if as_json:
+        typer.echo(json.dumps({"schemas": rows}, indent=2))
+        return
+    table = Table("type", "topic", "fingerprint", box=None)
+    for row in rows:
+        table.add_row(*row.values())
+    Console(highlight=False).print(table, soft_wrap=False)
+
+
+@app.command()
+def show(
+    name: Annotated[str, typer.Argument(help="Type, e.g. SubmitTask.")], as_json: Json = False
+) -> None:
+    """Show a whole schema, records that it uses put in, as other libraries want it.
+
+    And its fingerprint, and those that libraries compute of it, which are read too.
+    Example: everlode schema show SubmitTask --json
+    """
+    found = _found(name)
+    if as_json:
+        typer.echo(json.dumps({**found, "schema": schemas.raw(name)}, indent=2))
+        return
+    typer.echo(f"type         {found['type']}\ntopic        {found['topic']}")
+    typer.echo(f"fingerprint  {found['fingerprint']}")
+    for library, mark in found["computed"].items():
+        typer.echo(f"{library:<12} {mark}")
+    typer.echo(json.dumps(schemas.raw(name), indent=2))
+
+
+def _found(name: str) -> dict[str, Any]:
+    for entry in schemas.published():
+        if entry["type"] == name and entry["current"]:
+            return {key: value for key, value in entry.items() if key != "current"}
+    raise NotFound(f"no schema is named {name!r}", hint="everlode schema list shows all")
