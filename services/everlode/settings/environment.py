@@ -44,7 +44,7 @@ class Settings(BaseSettings):
     trace: Path | None = None
     """Folder of the demo's trace; a generated workload without it."""
     payout_dir: Path = Path("payouts")
-    """Folder of the journal that stands for the payout system."""
+    """Folder of the journal that stands for the payout system, seen from the stack's folder."""
 
     # -- of the network and its processes
     topology: Path | None = None
@@ -79,6 +79,13 @@ class Settings(BaseSettings):
     def clock(self) -> Clock:
         """The event clock. Raises: ConfigError."""
         return PacedClock.load(self.clock_file) if self.clock_file else WallClock()
+
+    def payouts(self, stack: Path) -> Path:
+        """Folder of the payout journal of the stack in `stack`, wherever the process was started.
+
+        Two nodes that did not find the same journal would pay twice.
+        """
+        return stack.absolute() / self.payout_dir.expanduser()
 
     def load_topology(self) -> Topology:
         """The topology. Raises: ConfigError: names the setting, the file and the field."""

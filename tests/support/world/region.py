@@ -109,10 +109,7 @@ class Region:
         topology.write_text(
             "regions: [eu]\ncontrol_replication: 1\ncontrol_min_insync: 1\n", encoding="utf-8"
         )
-        self._env = {
-            "EVERLODE_TOPOLOGY": str(topology),
-            "EVERLODE_PAYOUT_DIR": str(self.folder / "payouts"),
-        }
+        self._env = {"EVERLODE_TOPOLOGY": str(topology)}
         assert self.endpoints.control_bootstrap is not None
         self.control = ControlLog(self.endpoints.control_bootstrap)
         self.follower = ControlFollower(self.endpoints.control_bootstrap).start()
