@@ -2,17 +2,16 @@
 
 Faust reads uncommitted records unless it is transactional itself, which would show aborted facts
 to the folds: its consumer is made to read committed ones. It keeps no tables, no web server, and
-detects a dead worker in seconds. It logs where the process does. Shell.
+detects a dead worker in seconds. It makes no folders: a killed worker leaves nothing on the disk.
+It logs where the process does. Shell.
 """
 
 from __future__ import annotations
 
 import logging
 import os
-import tempfile
 import threading
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import faust
@@ -45,12 +44,16 @@ class _CommittedTransport(driver.Transport):
     Consumer = _CommittedConsumer
 
 
+class _FolderlessApp(faust.App):
+    def _create_directories(self) -> None:
+        """Of tables, on a disk; there are none."""
+
+
 def make_app(app_id: str, bootstrap: str, **settings: Any) -> faust.App:
     """An app with id (and consumer group) `app_id`; `settings` override the defaults here."""
-    app = faust.App(
+    app = _FolderlessApp(
         app_id,
         broker=f"kafka://{bootstrap}",
-        datadir=str(Path(tempfile.gettempdir()) / f"faust-{app_id}"),
         store="memory://",
         web_enabled=False,
         **{
