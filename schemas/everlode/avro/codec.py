@@ -86,16 +86,34 @@ class StateHead(NamedTuple):
     value: bytes
 
 
+class FactHead(NamedTuple):
+    """What an event's record is, and where it stands."""
+
+    name: str
+    aggregate_id: str
+    version: int
+    seq: int
+    stamp: int
+
+
 class _Entry(NamedTuple):
     name: str
     writer: Any
     reader: Any  # None when the writer's schema is ours
     fact: tuple[Build, Build] | None = None  # what makes envelope and body, when it is an event
-    head: Any = None  # the beginning of the writer's schema, when it is a state
+    head: Any = None  # the beginning of the writer's schema, when it is a state or our event
 
 
 _HEAD = StateHead._fields[:4]
 _STATE_NAMES = frozenset(cls.__name__ for cls in STATES.values())
+
+
+@cache
+def _fact_head() -> Any:
+    """The beginning of our envelope, with which every event begins."""
+    fields = schemas.raw("Envelope")["fields"]
+    last = [field["name"] for field in fields].index(FactHead._fields[-1])
+    return parse_schema({"type": "record", "name": "FactHead", "fields": fields[: last + 1]})
 
 
 def _entry(name: str, writer: Any, reader: Any) -> _Entry:
@@ -109,7 +127,7 @@ def _entry(name: str, writer: Any, reader: Any) -> _Entry:
     if kind is None:
         return _Entry(name, writer, reader)
     if reader is None:
-        return _Entry(name, writer, None, (builder(Envelope), builder(kind.model)))
+        return _Entry(name, writer, None, (builder(Envelope), builder(kind.model)), _fact_head())
     # another writer's schema: defaults and promoted types come in as they are
     validators = (m.__pydantic_validator__.validate_python for m in (Envelope, kind.model))
     return _Entry(name, writer, reader, (next(validators), next(validators)))
@@ -236,6 +254,12 @@ def _values(name: str, data: bytes, writer: Any, reader: Any) -> tuple[dict[str,
     return value, body.tell()
 
 
+@cache
+def _our_texts() -> dict[str, bytes]:
+    """Our schemas as `SchemaPublished` has them → their fingerprints."""
+    return {json.dumps(schemas.raw(n)): schemas.fingerprint(n) for n in schemas.names()}
+
+
 class Codec:
     """Decodes; knows our own schemas and those it is told of. Not thread-safe while learning."""
 
@@ -244,13 +268,18 @@ class Codec:
             schemas.fingerprint(name): _entry(name, schemas.parsed(name), None)
             for name in schemas.names()
         }
+        self._texts = dict(_our_texts())
 
     def learn(self, schema_json: str) -> bytes:
         """Add a writer's schema, which must carry one of our names; returns its fingerprint.
 
-        Idempotent. Raises: ContractError when it is no schema, its name is not in the contract,
-        our schema cannot read it, or a few of its bytes could stand for endless items.
+        Idempotent, and cheap for a text that is known: each primary publishes all of its schemas.
+        Raises: ContractError when it is no schema, its name is not in the contract, our schema
+        cannot read it, or a few of its bytes could stand for endless items.
         """
+        known = self._texts.get(schema_json)
+        if known is not None:
+            return known
         try:
             raw = json.loads(schema_json)
             name = str(raw["name"]).rpartition(".")[2]
@@ -265,6 +294,7 @@ class Codec:
         if wrong:
             raise ContractError(f"{name}: {wrong[0]}", code="incompatible_schema")
         self._book.setdefault(key, _entry(name, writer, reader))
+        self._texts[schema_json] = key
         return key
 
     def knows(self, fingerprint: bytes) -> bool:
@@ -323,6 +353,21 @@ class Codec:
             return Fact(envelope(value.pop("envelope")), body(value))
         except ValidationError as error:
             raise ContractError(f"{entry.name}: {_first(error)}", code="invalid") from None
+
+    def fact_head(self, data: bytes | None) -> FactHead:
+        """What an event is and where it stands, read from its beginning alone.
+
+        Raises: UnknownSchema, ContractError; what comes after the beginning is not looked at.
+        """
+        entry = self._entry_of(data or b"")
+        if entry.fact is None or entry.head is None:
+            envelope, body = self.decode_fact(data)
+            found = {name: getattr(envelope, name) for name in FactHead._fields[1:]}
+            return FactHead(type(body).__name__, **found)
+        value, _ = _values(entry.name, data or b"", entry.head, None)
+        return FactHead(
+            entry.name, value["aggregate_id"], value["version"], value["seq"], value["stamp"]
+        )
 
     def decode_request(self, data: bytes | None) -> Request:
         """A command with its header. Raises: UnknownSchema, ContractError."""
