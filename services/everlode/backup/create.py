@@ -15,6 +15,7 @@ from everlode.adapters.object_store import ObjectStore
 from everlode.adapters.postgres import Projection
 from everlode.adapters.postgres_read import current_generation
 from everlode.backup.cut import PartitionCut, TooShort, cut, further
+from everlode.backup.differences import require_alike
 from everlode.backup.gather import Gatherer, Source
 from everlode.backup.keys import DEFAULT_KEY, KeyRing
 from everlode.backup.manifest import Manifest
@@ -37,7 +38,8 @@ def create_backup(
 ) -> Manifest:
     """Make a full backup and return its manifest. Safe to interrupt: then there is none.
 
-    Raises: Precondition: nothing to back up. IntegrityError: a state topic went back. Unavailable.
+    Raises: Precondition: nothing to back up, or the backup before it is of another topology or of
+    newer folds. IntegrityError: a state topic went back. Unavailable.
     """
     with ThreadPoolExecutor(3) as beside:  # each waits for another part of the region
         able = beside.submit(store.capabilities)
@@ -45,6 +47,8 @@ def create_backup(
         learnt = beside.submit(taught, source.bootstrap, source.topology.origins)
         generation = current_generation(source.conninfo)
     write_once, parent, codec = able.result().conditional_put, before.result(), learnt.result()
+    if parent is not None:
+        require_alike(parent, source.topology, report)
     at_ms = max(_now_ms(), parent.created_at_ms + 1 if parent else 0)  # ids in order, always
     timings = dict.fromkeys(("read", "store"), 0)
     parts = source.topology.partitions

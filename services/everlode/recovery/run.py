@@ -29,6 +29,7 @@ from everlode.adapters.object_store import ObjectStore
 from everlode.adapters.postgres_next import NextGeneration
 from everlode.adapters.postgres_read import current_generation
 from everlode.backup.container import is_whole
+from everlode.backup.differences import require_alike
 from everlode.backup.keys import KeyRing
 from everlode.backup.manifest import Manifest, ObjectEntry
 from everlode.backup.verify import at_once, fetch, signed_manifest
@@ -95,9 +96,9 @@ class Recovery:
         """Run, or resume, to the end.
 
         `report` gets each step, `ended` each component once its gate has been asked; a
-        resumed run gives those that had passed again. Raises: IntegrityError, WrongKey, NotFound:
-        before anything has changed. Unavailable: a part does not answer, or no room; run again to
-        resume.
+        resumed run gives those that had passed again. Raises: IntegrityError, WrongKey, NotFound,
+        Precondition: before anything has changed. Unavailable: a part does not answer, or no
+        room; run again to resume.
         """
         self._report = report
         # 1. manifest and objects, before anything changes
@@ -140,6 +141,7 @@ class Recovery:
         wanted = done["backup_id"] if done else self._request.backup
         region = self._target.region
         manifest = signed_manifest(self._store, self._keys, region, wanted, self._report)
+        require_alike(manifest, self._target.topology, self._report)
         self._require_room(sum(o.plain_bytes + o.cipher_bytes for o in manifest.objects))
         pace = Pace(self._report, "fetch", len(manifest.objects), "objects")
         staging = self._target.staging
