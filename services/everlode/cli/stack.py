@@ -276,9 +276,11 @@ def _print_lines(lines: Iterable[Line], as_json: bool, several: bool) -> None:
 
 @app.command(epilog="Example: everlode stack doctor --json")
 def doctor(directory: Dir = None, as_json: Json = False) -> None:
-    """Compare every topic with the catalogue and ask for every mirror's state.
+    """Compare every topic with the catalogue, ask for every mirror's state, and find the readers
+    that retention will overtake.
 
-    Exit code 20 when something differs; each difference names topic, setting, expected and found.
+    Exit code 20 when something differs; each difference names topic, setting, expected and found,
+    each reader its lag, the retention and the way out.
     """
     folder = stack_dir(directory)
     endpoints = Endpoints.load(folder)
@@ -301,6 +303,7 @@ def _as_dict(found: Diagnosis, gone: list[str]) -> dict[str, Any]:
         "drifts": [drift._asdict() for drift in found.drifts],
         "flows": [flow._asdict() | {"runs": flow.runs} for flow in found.flows],
         "lags": [lag._asdict() for lag in found.lags],
+        "late": [late._asdict() | {"hint": late.hint} for late in found.late],
         "unreachable": found.unreachable,
         "gone": gone,
     }
@@ -321,6 +324,13 @@ def _show_diagnosis(found: Diagnosis, gone: list[str]) -> None:
         records = sum(lag.records for lag in behind)
         console.print(
             f"mirror {flow.source} → {flow.target} {word}, {records} records behind {flow.trace}"
+        )
+    for late in found.late:
+        what = f"has lost {late.removed} offsets" if late.removed else "loses records soon"
+        console.print(
+            f"{late.reader} {what} of {late.topic}/{late.partition} in {late.cluster}: it is"
+            f" {late.lag_ms / 1000:.0f} s behind, retention is {late.retention_ms / 1000:.0f} s;"
+            f" {late.hint}"
         )
     for cluster, why in found.unreachable.items():
         console.print(f"{cluster} does not answer: {why}")
