@@ -7,7 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from everlode.avro.codec import Codec, FactHead, encode_fact
+from everlode.avro.codec import Codec, encode_fact
+from everlode.avro.heads import FactHead
 from everlode.backup import cut as cuts
 from everlode.backup.cut import (
     Applied,

@@ -19,8 +19,9 @@ from fastavro.read import SchemaResolutionError
 from fastavro.schema import parse_schema
 from pydantic import ValidationError
 
-from everlode.avro import resolution, schemas
+from everlode.avro import heads, resolution, schemas
 from everlode.avro.building import Build, builder
+from everlode.avro.heads import FactHead, StateHead
 from everlode.avro.upcasts import UPCASTS
 from everlode.errors import ContractError
 from everlode.events import states
@@ -76,26 +77,6 @@ class UnknownSchema(ContractError):
         self.fingerprint = fingerprint
 
 
-class StateHead(NamedTuple):
-    """Where a state record stands, and the record."""
-
-    key: str
-    epoch: int
-    version: int
-    stamp: int
-    value: bytes
-
-
-class FactHead(NamedTuple):
-    """What an event's record is, and where it stands."""
-
-    name: str
-    aggregate_id: str
-    version: int
-    seq: int
-    stamp: int
-
-
 class _Entry(NamedTuple):
     name: str
     writer: Any
@@ -104,30 +85,17 @@ class _Entry(NamedTuple):
     head: Any = None  # the beginning of the writer's schema, when it is a state or our event
 
 
-_HEAD = StateHead._fields[:4]
 _STATE_NAMES = frozenset(cls.__name__ for cls in STATES.values())
-
-
-@cache
-def _fact_head() -> Any:
-    """The beginning of our envelope, with which every event begins."""
-    fields = schemas.raw("Envelope")["fields"]
-    last = [field["name"] for field in fields].index(FactHead._fields[-1])
-    return parse_schema({"type": "record", "name": "FactHead", "fields": fields[: last + 1]})
 
 
 def _entry(name: str, writer: Any, reader: Any) -> _Entry:
     if name in _STATE_NAMES:
-        fields = writer["fields"][: len(_HEAD)]
-        if tuple(field["name"] for field in fields) != _HEAD:
-            return _Entry(name, writer, reader)
-        head = parse_schema({"type": "record", "name": f"{name}Head", "fields": fields})
-        return _Entry(name, writer, reader, None, head)
+        return _Entry(name, writer, reader, None, heads.of_state(name, writer))
     kind = EVENTS.get(name)
     if kind is None:
         return _Entry(name, writer, reader)
     if reader is None:
-        return _Entry(name, writer, None, (builder(Envelope), builder(kind.model)), _fact_head())
+        return _Entry(name, writer, None, (builder(Envelope), builder(kind.model)), heads.of_fact())
     # another writer's schema: defaults and promoted types come in as they are
     validators = (m.__pydantic_validator__.validate_python for m in (Envelope, kind.model))
     return _Entry(name, writer, reader, (next(validators), next(validators)))

@@ -44,7 +44,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from everlode.avro.codec import FactHead
+from everlode.avro.heads import FactHead
 from everlode.backup.heads import Heads
 from everlode.errors import IntegrityError, Precondition
 from everlode.events.barriers import EpochOpened

@@ -16,7 +16,8 @@ from typing import NamedTuple
 
 from everlode.adapters.kafka import Raw, Reader
 from everlode.adapters.postgres import Projection
-from everlode.avro.codec import Codec, StateHead
+from everlode.avro.codec import Codec
+from everlode.avro.heads import StateHead
 from everlode.backup.cut import (
     Applied,
     Chosen,

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
-from everlode.avro.codec import StateHead
+from everlode.avro.heads import StateHead
 from everlode.errors import ContractError, IntegrityError
 from everlode.events.states import State
 from everlode.projection.fold import Key, Known
