@@ -154,7 +154,12 @@ def faust(lab: Lab) -> float:
 
 def main() -> None:
     """Three rounds, alternating."""
-    folder = Path(tempfile.mkdtemp(prefix="everlode-bench-"))
+    with tempfile.TemporaryDirectory(prefix="everlode-bench-") as folder:
+        measure(Path(folder))
+
+
+def measure(folder: Path) -> None:
+    """In this folder."""
     with Lab(folder) as lab:
         count = fill(lab)
         reader = Reader(lab.bootstrap, "bench-rows")

@@ -171,7 +171,12 @@ def projectors(stack: NativeStack, folder: Path) -> list[subprocess.Popen[bytes]
 
 def main() -> None:
     """A warm round, then three."""
-    folder = Path(tempfile.mkdtemp(prefix="everlode-bench-"))
+    with tempfile.TemporaryDirectory(prefix="everlode-bench-") as folder:
+        measure(Path(folder))
+
+
+def measure(folder: Path) -> None:
+    """In this folder."""
     ours: dict[str, list[list[float]]] = {r: [] for r in REGIONS}
     plain: dict[str, list[list[float]]] = {r: [] for r in REGIONS}
     with NativeStack(TOPOLOGY, folder / "stack", control_nodes=1, s3=None) as stack:

@@ -127,7 +127,7 @@ def test_payment_system_that_fails_is_silent_and_answers_again_pays_once(region:
         assert client.call("t|m", owed).outcome == "done"
     until(lambda: booked() != [], 60, "it is booked")
     assert node.reports("Note", remark="asked to pay t|m, time 3")
-    lines = (region.folder / "payouts" / "payouts-eu.jsonl").read_text().splitlines()
+    lines = (region.folder / "stack" / "payouts" / "payouts-eu.jsonl").read_text().splitlines()
     left = [json.loads(line) for line in lines]
     assert [(x["key"], x["amount_micro"]) for x in left] == [("t|m", 1000)]
     (paid,) = booked()

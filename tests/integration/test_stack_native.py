@@ -210,6 +210,28 @@ def test_mirror_without_a_source_no_longer_copies_from_it(whole: NativeStack) ->
     assert closed in values_until(target, "eu.1.receipts", closed, 60.0)
 
 
+def test_stopped_mirror_is_named_before_retention_takes_what_it_has_not_copied(
+    whole: NativeStack,
+) -> None:
+    bootstrap, topic = endpoints_of(whole).regions["eu"].kafka_bootstrap, "eu.1.receipts"
+    whole.stop("us/mirror")
+    alter_topic(bootstrap, topic, {"retention.ms": str(DAY_MS)})
+    producer = Producer({"bootstrap.servers": bootstrap, "acks": "all"})
+    written = time.time_ns() // 1_000_000 - DAY_MS * 6 // 10
+    producer.produce(topic, uuid.uuid4().bytes, "k", timestamp=written)
+    assert producer.flush(20) == 0
+
+    def named() -> set[tuple[str, str, str]]:
+        return {(x.cluster, x.reader, x.topic) for x in examine(whole.topology, at).late}
+
+    at = endpoints_of(whole)
+    assert ("eu", "mirror eu → us", topic) in named()
+    whole.restart("us/mirror")
+    until(lambda: ("eu", "mirror eu → us", topic) not in named(), 60, "the mirror has copied it")
+    spec = next(s for s in catalogue(whole.topology) if s.name == topic)
+    alter_topic(bootstrap, topic, {"retention.ms": str(spec.retention_ms)})
+
+
 def test_control_cluster_takes_writes_after_its_leader_was_killed(
     whole: NativeStack,
 ) -> None:

@@ -7,6 +7,8 @@ from dataclasses import replace
 
 import pytest
 
+from everlode.avro.codec import Codec, encode_fact
+from everlode.avro.heads import FactHead
 from everlode.backup import cut as cuts
 from everlode.backup.cut import (
     Applied,
@@ -17,7 +19,9 @@ from everlode.backup.cut import (
     choose,
     cut,
     further,
+    may_need,
     sift,
+    wanted,
 )
 from everlode.backup.heads import Heads
 from everlode.errors import IntegrityError
@@ -27,6 +31,7 @@ from everlode.state.dispatch import evolve_fact
 from tests.support.world.projecting import SCOPE, barrier, fact, opened, topic_of
 
 TASKS, MINERS = topic_of("tasks"), topic_of("miners")
+CODEC = Codec()
 A: Key = ("tasks", "a")
 BACK = 5_000
 
@@ -58,14 +63,32 @@ def gathered(upto: int = 9, miners: int = 0) -> Gathered:
     return Gathered(0, applied, {}, (), {}, frozenset(), Heads({}, {}), {})
 
 
+def cut_of(t: int, part: Gathered, items: Iterable[Incoming], back: int) -> PartitionCut | TooShort:
+    """The same of all facts as of those alone whose heads say that they may be needed."""
+    stamp, every = t << 16, list(items)
+    few = [item for item in every if may_need(item.topic, head_of(item), stamp, part, wanted(part))]
+    found = cut(stamp, part, sift(few, stamp, part, back))
+    assert found == cut(stamp, part, sift(every, stamp, part, back))
+    return found
+
+
+def head_of(item: Incoming) -> FactHead:
+    head = CODEC.fact_head(encode_fact(*item.fact))
+    envelope, data = item.fact
+    assert head == (
+        type(data).__name__, envelope.aggregate_id, envelope.version, envelope.seq, envelope.stamp
+    )  # fmt: skip
+    return head
+
+
 def made(t: int, part: Gathered, items: Iterable[Incoming], back: int = BACK) -> PartitionCut:
-    found = cut(t << 16, part, sift(items, t << 16, part, back))
+    found = cut_of(t, part, items, back)
     assert isinstance(found, PartitionCut), found
     return found
 
 
 def short(t: int, part: Gathered, items: Iterable[Incoming], back: int = BACK) -> int:
-    found = cut(t << 16, part, sift(items, t << 16, part, back))
+    found = cut_of(t, part, items, back)
     assert isinstance(found, TooShort)
     return found.back_ms
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from everlode.demo.only_one import only_one
+from everlode.demo.only_one import RUNNING, only_one, remove_killed
 from everlode.errors import Locked
 from everlode.fleet.meter import ALL, Meter, Seen, processes, proportional
 
@@ -57,3 +57,15 @@ def test_second_demo_is_refused_and_names_the_first(
             only_one()
         assert caught.value.exit_code == 11
     only_one().close()
+
+
+def test_demo_that_was_killed_is_removed_by_the_next_and_one_that_ended_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    for name in ("everlode-demo-killed", "everlode-demo-ended", "other"):
+        (tmp_path / name / "stack").mkdir(parents=True)
+    (tmp_path / "everlode-demo-killed" / RUNNING).touch()
+    (tmp_path / "other" / RUNNING).touch()
+    remove_killed()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["everlode-demo-ended", "other"]

@@ -125,6 +125,20 @@ def test_empty_variable_is_as_good_as_none(monkeypatch: pytest.MonkeyPatch) -> N
     assert settings() == settings().model_copy(update={"s3": "auto", "beat_ms": 1000})
 
 
+@pytest.mark.parametrize("shell", ["a", "b"])
+def test_payouts_are_in_the_stacks_folder_wherever_the_shell_stands(
+    shell: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / shell).mkdir()
+    monkeypatch.chdir(tmp_path / shell)
+    stack = tmp_path / "stack"
+    assert settings().payouts(stack) == stack / "payouts"
+    monkeypatch.setenv("EVERLODE_PAYOUT_DIR", "money")
+    assert settings().payouts(stack) == stack / "money"
+    monkeypatch.setenv("EVERLODE_PAYOUT_DIR", str(tmp_path / "else"))
+    assert settings().payouts(stack) == tmp_path / "else"
+
+
 def test_settings_are_shown_with_value_source_and_meaning(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -19,8 +19,9 @@ from fastavro.read import SchemaResolutionError
 from fastavro.schema import parse_schema
 from pydantic import ValidationError
 
-from everlode.avro import resolution, schemas, unread
+from everlode.avro import heads, resolution, schemas, unread
 from everlode.avro.building import Build, builder
+from everlode.avro.heads import FactHead, StateHead
 from everlode.avro.upcasts import UPCASTS
 from everlode.errors import ContractError
 from everlode.events import door, states
@@ -68,40 +69,25 @@ class UnknownSchema(ContractError):
         self.fingerprint = fingerprint
 
 
-class StateHead(NamedTuple):
-    """Where a state record stands, and the record."""
-
-    key: str
-    epoch: int
-    version: int
-    stamp: int
-    value: bytes
-
-
 class _Entry(NamedTuple):
     name: str
     writer: Any
     reader: Any  # None when the writer's schema is ours
     fact: tuple[Build, Build] | None = None  # what makes envelope and body, when it is an event
-    head: Any = None  # the beginning of the writer's schema, when it is a state
+    head: Any = None  # the beginning of the writer's schema, when it is a state or our event
 
 
-_HEAD = StateHead._fields[:4]
 _STATE_NAMES = frozenset(cls.__name__ for cls in STATES.values())
 
 
 def _entry(name: str, writer: Any, reader: Any) -> _Entry:
     if name in _STATE_NAMES:
-        fields = writer["fields"][: len(_HEAD)]
-        if tuple(field["name"] for field in fields) != _HEAD:
-            return _Entry(name, writer, reader)
-        head = parse_schema({"type": "record", "name": f"{name}Head", "fields": fields})
-        return _Entry(name, writer, reader, None, head)
+        return _Entry(name, writer, reader, None, heads.of_state(name, writer))
     kind = EVENTS.get(name)
     if kind is None:
         return _Entry(name, writer, reader)
     if reader is None:
-        return _Entry(name, writer, None, (builder(Envelope), builder(kind.model)))
+        return _Entry(name, writer, None, (builder(Envelope), builder(kind.model)), heads.of_fact())
     # another writer's schema: defaults and promoted types come in as they are
     validators = (m.__pydantic_validator__.validate_python for m in (Envelope, kind.model))
     return _Entry(name, writer, reader, (next(validators), next(validators)))
@@ -233,6 +219,12 @@ def _values(name: str, data: bytes, writer: Any, reader: Any) -> tuple[dict[str,
     return value, body.tell()
 
 
+@cache
+def _our_texts() -> dict[str, bytes]:
+    """Our schemas as `SchemaPublished` has them → their fingerprints."""
+    return {json.dumps(schemas.raw(n)): schemas.fingerprint(n) for n in schemas.names()}
+
+
 class Codec:
     """Decodes; knows our own schemas and those it is told of. Not thread-safe while learning."""
 
@@ -241,13 +233,18 @@ class Codec:
             schemas.fingerprint(name): _entry(name, schemas.parsed(name), None)
             for name in schemas.names()
         }
+        self._texts = dict(_our_texts())
 
     def learn(self, schema_json: str) -> bytes:
         """Add a writer's schema, which must carry one of our names; returns its fingerprint.
 
-        Idempotent. Raises: ContractError when it is no schema, its name is not in the contract,
-        our schema cannot read it, or a few of its bytes could stand for endless items.
+        Idempotent, and cheap for a text that is known: each primary publishes all of its schemas.
+        Raises: ContractError when it is no schema, its name is not in the contract, our schema
+        cannot read it, or a few of its bytes could stand for endless items.
         """
+        known = self._texts.get(schema_json)
+        if known is not None:
+            return known
         try:
             raw = json.loads(schema_json)
             name = str(raw["name"]).rpartition(".")[2]
@@ -262,6 +259,7 @@ class Codec:
         if wrong:
             raise ContractError(f"{name}: {wrong[0]}", code="incompatible_schema")
         self._book.setdefault(key, _entry(name, writer, reader))
+        self._texts[schema_json] = key
         return key
 
     def knows(self, fingerprint: bytes) -> bool:
@@ -327,6 +325,21 @@ class Codec:
             return Fact(envelope(value.pop("envelope")), body(value))
         except ValidationError as error:
             raise ContractError(f"{entry.name}: {_first(error)}", code="invalid") from None
+
+    def fact_head(self, data: bytes | None) -> FactHead:
+        """What an event is and where it stands, read from its beginning alone.
+
+        Raises: UnknownSchema, ContractError; what comes after the beginning is not looked at.
+        """
+        entry = self._entry_of(data or b"")
+        if entry.fact is None or entry.head is None:
+            envelope, body = self.decode_fact(data)
+            found = {name: getattr(envelope, name) for name in FactHead._fields[1:]}
+            return FactHead(type(body).__name__, **found)
+        value, _ = _values(entry.name, data or b"", entry.head, None)
+        return FactHead(
+            entry.name, value["aggregate_id"], value["version"], value["seq"], value["stamp"]
+        )
 
     def decode_request(self, data: bytes | None) -> Request:
         """A command with its header.

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, cast
 
 from confluent_kafka import Consumer, Message, TopicPartition
 
-from everlode.adapters.kafka_offsets import Offsets
+from everlode.adapters.kafka_offsets import Offsets, within
 from everlode.errors import Unavailable
 
 TAIL_S = 0.03
@@ -142,6 +142,21 @@ class Reader(Offsets):
         if not go_on:
             self.assign({})
 
+    def to_bounds(
+        self,
+        starts: Mapping[tuple[str, int], int],
+        bounds: Mapping[tuple[str, int], tuple[int, int]],
+        timeout_s: float,
+    ) -> Iterator[list[Raw]]:
+        """As `to_ends`, to the ends that `bounds` gave some time before.
+
+        Raises: Unavailable: not within `timeout_s`.
+        """
+        todo = within(starts, bounds)
+        self.assign({k: starts[k] for k in todo})
+        yield from self.until(todo, timeout_s)
+        self.assign({})
+
     def until(
         self, ends: dict[tuple[str, int], int], timeout_s: float, most: int = 2000
     ) -> Iterator[list[Raw]]:
@@ -160,6 +175,29 @@ class Reader(Offsets):
                     del todo[key]
             if todo and time.monotonic() > deadline:
                 raise Unavailable(f"reading to the end: {len(todo)} partitions are not there yet")
+
+    def first_times(
+        self, starts: Mapping[tuple[str, int], int], timeout_s: float = 15
+    ) -> dict[tuple[str, int], int]:
+        """When the first record from each offset on was written, in ms; absent where none is.
+
+        Raises: Unavailable: not within `timeout_s`.
+        """
+        self.assign({})
+        todo, found = self.unread(starts), dict[tuple[str, int], int]()
+        deadline = time.monotonic() + timeout_s
+        while todo:
+            self.assign({at: starts[at] for at in todo})
+            for message in self._consumer.consume(500, timeout=0.2):
+                if message.error() is None:
+                    at = (message.topic() or "", message.partition() or 0)
+                    found.setdefault(at, message.timestamp()[1])
+            there = self.positions(todo)
+            todo = {k: end for k, end in todo.items() if k not in found and there[k] < end}
+            if todo and time.monotonic() > deadline:
+                raise Unavailable(f"first records of {len(todo)} partitions do not come")
+        self.assign({})
+        return found
 
     def group_metadata(self) -> Any:
         """For `Writer.commit`."""

@@ -146,6 +146,17 @@ def _configs(client: AdminClient, bootstrap: str, names: list[str]) -> dict[str,
         raise unavailable(bootstrap, exc) from exc
 
 
+def retentions(bootstrap: str) -> dict[str, int]:
+    """Topic → `retention.ms`, of the topics that lose records by age. Raises: Unavailable."""
+    client = admin_client(bootstrap)
+    found = _configs(client, bootstrap, sorted(present_topics(client, bootstrap)))
+    return {
+        name: int(settings["retention.ms"])
+        for name, settings in found.items()
+        if "delete" in settings["cleanup.policy"] and int(settings["retention.ms"]) > 0
+    }
+
+
 def topic_ids(bootstrap: str, names: Sequence[str]) -> dict[str, str]:
     """The cluster's ids of topics, by name; those that are not there are left out.
 

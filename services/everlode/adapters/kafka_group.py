@@ -5,7 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import (
+    Consumer,
+    ConsumerGroupTopicPartitions,
+    KafkaError,
+    KafkaException,
+    TopicPartition,
+)
 from confluent_kafka.admin import AdminClient
 
 from everlode.errors import Unavailable
@@ -35,6 +41,25 @@ def group_members(bootstrap: str, group: str, timeout_s: float = 30) -> int:
             if cause.code() not in _COMING or time.monotonic() > deadline:
                 raise Unavailable(f"group {group}: {cause.name()} {cause.str()}") from None
         time.sleep(0.2)
+
+
+def group_offsets(bootstrap: str, timeout_s: float = 15) -> dict[str, dict[tuple[str, int], int]]:
+    """Each group that has committed anything → its next offsets. Raises: Unavailable."""
+    admin = AdminClient({"bootstrap.servers": bootstrap, "log_level": 0})
+    found: dict[str, dict[tuple[str, int], int]] = {}
+    try:
+        groups = admin.list_consumer_groups(request_timeout=timeout_s).result().valid
+        for name in sorted(group.group_id for group in groups):
+            asked = [ConsumerGroupTopicPartitions(name)]
+            (future,) = admin.list_consumer_group_offsets(asked, request_timeout=timeout_s).values()
+            found[name] = {
+                (at.topic, at.partition): at.offset
+                for at in future.result().topic_partitions
+                if at.offset >= 0
+            }
+    except KafkaException as error:
+        raise Unavailable(f"groups of {bootstrap}: {error.args[0].str()}") from None
+    return {name: offsets for name, offsets in found.items() if offsets}
 
 
 def commit_group(bootstrap: str, group: str, offsets: Mapping[tuple[str, int], int]) -> None:

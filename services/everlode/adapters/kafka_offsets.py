@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 
 from confluent_kafka import (
     OFFSET_BEGINNING,
@@ -21,6 +22,13 @@ from everlode.errors import Unavailable
 
 _MOVING = {KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE}
 _AWAY = {KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError._TIMED_OUT}
+
+
+def within(
+    starts: Mapping[tuple[str, int], int], bounds: Mapping[tuple[str, int], tuple[int, int]]
+) -> dict[tuple[str, int], int]:
+    """Ends of the partitions that have something from these offsets on. Pure."""
+    return {k: bounds[k][1] for k, at in starts.items() if bounds[k][1] > max(at, bounds[k][0])}
 
 
 class Offsets:
@@ -77,8 +85,20 @@ class Offsets:
         Not of one that retention has emptied: the client hands nothing out there and never
         reports that it has come to the end. Raises: Unavailable.
         """
-        ends, begins = self.ends(starts), self.beginnings(starts)
-        return {k: end for k, end in ends.items() if end > max(starts[k], begins[k])}
+        return within(starts, self.bounds(starts))
+
+    def bounds(
+        self, partitions: Iterable[tuple[str, int]], timeout_s: float = 15
+    ) -> dict[tuple[str, int], tuple[int, int]]:
+        """`beginnings` and `ends`, asked for at the same time: a busy broker is slow to answer.
+
+        Raises: Unavailable.
+        """
+        places = list(partitions)
+        with ThreadPoolExecutor(1) as beside:
+            asked = beside.submit(self.beginnings, places, timeout_s)
+            ends, begins = self.ends(places, timeout_s), asked.result()
+        return {k: (begins[k], end) for k, end in ends.items()}
 
     def at_time(
         self, times_ms: Mapping[tuple[str, int], int], timeout_s: float = 15

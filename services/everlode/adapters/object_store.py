@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import BinaryIO, NamedTuple, Protocol
 
 
 class Stored(NamedTuple):
@@ -34,14 +33,14 @@ class ObjectStore(Protocol):
         Raises: Precondition: it exists. Unavailable.
         """
 
-    def put_file(self, key: str, path: Path) -> None:
-        """Store a file under a new key. Raises: Unavailable; ConfigError."""
+    def put_file(self, key: str, file: BinaryIO) -> None:
+        """Store a file, from its start, under a new key. Raises: Unavailable; ConfigError."""
 
     def get(self, key: str) -> bytes:
         """Read an object whole. Raises: NotFound; Unavailable."""
 
-    def get_file(self, key: str, path: Path) -> None:
-        """Read an object into a file; nothing is left of it after an error.
+    def get_file(self, key: str, file: BinaryIO) -> None:
+        """Read an object into an empty file; after an error there may be a part of it.
 
         Raises: NotFound; Unavailable; OSError: no room.
         """

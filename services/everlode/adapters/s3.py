@@ -8,11 +8,11 @@ accept a request and ignore it. Shell.
 from __future__ import annotations
 
 import io
+import os
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import urllib3
 from minio import Minio
@@ -90,24 +90,21 @@ class S3Store:
         if answer.status >= 300:
             raise _by_status(answer.status, "", what)
 
-    def put_file(self, key: str, path: Path) -> None:
+    def put_file(self, key: str, file: BinaryIO) -> None:
         """See ObjectStore."""
+        size = file.seek(0, os.SEEK_END)
+        file.seek(0)
         with _translated(f"{self._bucket}/{key}"):
-            self._client.fput_object(self._bucket, key, str(path))
+            self._client.put_object(self._bucket, key, file, size)
 
     def get(self, key: str) -> bytes:
         """See ObjectStore."""
         return b"".join(self._stream(key))
 
-    def get_file(self, key: str, path: Path) -> None:
+    def get_file(self, key: str, file: BinaryIO) -> None:
         """See ObjectStore."""
-        try:
-            with path.open("wb") as file:
-                for chunk in self._stream(key):
-                    file.write(chunk)
-        except BaseException:
-            path.unlink(missing_ok=True)
-            raise
+        for chunk in self._stream(key):
+            file.write(chunk)
 
     def _stream(self, key: str) -> Iterator[bytes]:
         """The object's bytes; an answer that breaks off is an error."""

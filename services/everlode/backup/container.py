@@ -1,6 +1,7 @@
 """Avro container files with zstd, encrypted: states of one component and partition number.
 
-Written and read as streams: memory is one block and one segment, whatever the size.
+Written and read as streams: memory is one block and one segment, whatever the size. Files on the
+way have no names: however a process ends, no state is left on its disk in plain. Shell.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 import fastavro
+from fastavro.read import SchemaResolutionError
 
 from everlode.avro import schemas
 from everlode.backup.encryption import decrypt, encrypt
@@ -61,14 +63,13 @@ class Sums(NamedTuple):
 
 
 @contextmanager
-def staging(prefix: str) -> Iterator[Path]:
-    """A folder of our own (mode 0700), removed at the end.
+def room() -> Iterator[None]:
+    """Names the temporary folder when there is no room in it, or it cannot be written.
 
-    Raises: Unavailable: no room in it, or it cannot be written.
+    Raises: Unavailable.
     """
     try:
-        with tempfile.TemporaryDirectory(prefix=prefix) as folder:
-            yield Path(folder)
+        yield
     except OSError as error:
         raise Unavailable(
             f"the staging folder in {tempfile.gettempdir()} cannot be used: {error.strerror}",
@@ -77,20 +78,33 @@ def staging(prefix: str) -> Iterator[Path]:
         ) from None
 
 
-def _hash(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _hash(file: BinaryIO) -> str:
+    """Of the whole file; leaves it at its start."""
+    file.seek(0)
+    found = hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
+    file.seek(0)
+    return found
+
+
+def _size(file: BinaryIO) -> int:
+    return file.seek(0, os.SEEK_END)
 
 
 def is_whole(path: Path, sha256: str) -> bool:
     """Whether there is a file with this content."""
-    return path.exists() and _hash(path) == sha256
+    if not path.exists():
+        return False
+    with path.open("rb") as file:
+        return _hash(file) == sha256
 
 
 def seal(
-    records: Iterable[dict[str, Any]], schema: Any, target: Path, key: bytes, name: str
+    records: Iterable[dict[str, Any]], schema: Any, target: BinaryIO, key: bytes, name: str
 ) -> Sums:
-    """Write records to the encrypted file `target`; `schema` is parsed, or a contract's name."""
+    """Write records to the empty file `target`, encrypted.
+
+    `schema` is parsed, or a contract's name.
+    """
     parsed = schemas.parsed(schema) if isinstance(schema, str) else schema
     count = 0
 
@@ -100,51 +114,78 @@ def seal(
             count += 1
             yield record
 
-    with tempfile.NamedTemporaryFile(dir=target.parent, suffix=".avro") as plain:
+    with tempfile.TemporaryFile() as plain:
         fastavro.writer(plain, parsed, counted(), codec="zstandard", sync_interval=64_000)
-        plain.flush()
-        return seal_file(Path(plain.name), target, key, name)._replace(records=count)
+        return seal_file(plain, target, key, name)._replace(records=count)
 
 
-def seal_file(plain: Path, target: Path, key: bytes, name: str) -> Sums:
-    """Encrypt the file `plain` to `target`; on disk when this returns. Counts as one record."""
-    with plain.open("rb") as source, target.open("wb") as sealed:
-        encrypt(source, sealed, key, name.encode())
-        sealed.flush()
-        os.fsync(sealed.fileno())
-    return Sums(_hash(plain), _hash(target), plain.stat().st_size, target.stat().st_size, 1)
+def seal_file(plain: BinaryIO, target: BinaryIO, key: bytes, name: str) -> Sums:
+    """Encrypt the file `plain` to the empty file `target`. Counts as one record."""
+    plain.seek(0)
+    encrypt(plain, target, key, name.encode())
+    return Sums(_hash(plain), _hash(target), _size(plain), _size(target), 1)
 
 
-def open_sealed(source: Path, target: Path, key: bytes, name: str, sums: Sums) -> None:
-    """Decrypt `source` to `target` after its hash was checked, and check the plain hash.
+def open_sealed(source: BinaryIO, target: BinaryIO, key: bytes, name: str, sums: Sums) -> None:
+    """Decrypt `source` to the empty file `target`, left at its start.
 
-    Raises: IntegrityError: a hash differs; WrongKey. Nothing is left in `target` then.
+    The hash is checked before, and that of the plain content after. Raises: IntegrityError: one
+    differs; WrongKey. Nothing is left in `target` then.
     """
-    if source.stat().st_size != sums.cipher_bytes or _hash(source) != sums.cipher_sha256:
+    if _size(source) != sums.cipher_bytes or _hash(source) != sums.cipher_sha256:
         raise IntegrityError(
             f"{name}: its bytes differ from the manifest",
             code="object_changed",
             hint="use another backup: everlode backup list",
         )
     try:
-        with source.open("rb") as sealed, target.open("wb") as plain:
-            decrypt(sealed, plain, key, name.encode(), name)
+        decrypt(source, target, key, name.encode(), name)
         if _hash(target) != sums.plain_sha256:
             raise IntegrityError(
                 f"{name}: the content differs from the manifest",
                 hint="use another backup: everlode backup list",
             )
     except BaseException:
-        target.unlink(missing_ok=True)
+        target.seek(0)
+        target.truncate()
         raise
 
 
-def read(file: BinaryIO, name: str) -> Iterator[dict[str, Any]]:
-    """Records of an opened container. Raises: IntegrityError: it does not decode."""
+def read(file: BinaryIO, name: str, contract: str = "") -> Iterator[dict[str, Any]]:
+    """Records of an opened container, as it has them.
+
+    With `contract`, a name of ours, as today's schema of it has them: what an older build did not
+    write yet is filled in by default. Raises: IntegrityError: it does not decode.
+    """
     try:
-        for record in fastavro.reader(file):
+        found = fastavro.reader(file)
+        if contract and schemas.fingerprint_of(_schema_of(found)) != schemas.fingerprint(contract):
+            file.seek(0)
+            found = fastavro.reader(file, reader_schema=schemas.parsed(contract))
+        for record in found:
             if not isinstance(record, dict):
                 raise IntegrityError(f"{name}: a record is no record")
             yield record
-    except (ValueError, EOFError, KeyError, IndexError) as error:
+    except (ValueError, EOFError, KeyError, IndexError, SchemaResolutionError) as error:
         raise IntegrityError(f"{name}: does not decode: {type(error).__name__}") from None
+
+
+def _schema_of(found: Any) -> dict[str, Any]:
+    """What the container's writer wrote as its schema. Raises: ValueError."""
+    schema = found.writer_schema
+    if not isinstance(schema, dict):
+        raise ValueError("no record")
+    return schema
+
+
+def check_records(file: BinaryIO, name: str, records: int) -> None:
+    """Decode every record of an opened container.
+
+    Raises: IntegrityError: it does not decode, or has another number of records.
+    """
+    found = sum(1 for _ in read(file, name))
+    if found != records:
+        raise IntegrityError(
+            f"{name}: {found} records, the manifest says {records}",
+            hint="use another backup: everlode backup list",
+        )

@@ -8,12 +8,14 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 
 from everlode.adapters.object_store import ObjectStore
 from everlode.adapters.postgres import Projection
 from everlode.adapters.postgres_read import current_generation
 from everlode.backup.cut import PartitionCut, TooShort, cut, further
+from everlode.backup.differences import require_alike
 from everlode.backup.gather import Gatherer, Source
 from everlode.backup.keys import DEFAULT_KEY, KeyRing
 from everlode.backup.manifest import Manifest
@@ -36,13 +38,18 @@ def create_backup(
 ) -> Manifest:
     """Make a full backup and return its manifest. Safe to interrupt: then there is none.
 
-    Raises: Precondition: nothing to back up. IntegrityError: a state topic went back. Unavailable.
+    Raises: Precondition: nothing to back up, or the backup before it is of another topology or of
+    newer folds. IntegrityError: a state topic went back. Unavailable.
     """
-    generation = current_generation(source.conninfo)
-    write_once = store.capabilities().conditional_put
-    parent = newest_signed(store, keys, source.region)
+    with ThreadPoolExecutor(3) as beside:  # each waits for another part of the region
+        able = beside.submit(store.capabilities)
+        before = beside.submit(newest_signed, store, keys, source.region)
+        learnt = beside.submit(taught, source.bootstrap, source.topology.origins)
+        generation = current_generation(source.conninfo)
+    write_once, parent, codec = able.result().conditional_put, before.result(), learnt.result()
+    if parent is not None:
+        require_alike(parent, source.topology, report)
     at_ms = max(_now_ms(), parent.created_at_ms + 1 if parent else 0)  # ids in order, always
-    codec = taught(source.bootstrap, source.topology.origins)
     timings = dict.fromkeys(("read", "store"), 0)
     parts = source.topology.partitions
     pace = Pace(report, "backup", parts, "partitions")
@@ -53,15 +60,15 @@ def create_backup(
         begun = Begun(
             source, generation, _id_of(at_ms), at_ms, parent, key_id, gatherer.moment, write_once
         )
-        sealer = Sealer(begun, store, keys, report)
-        for partition in range(parts):
-            with _timed(timings, "read"):
-                found = _cut(gatherer, partition, report)
-            with _timed(timings, "store"):
-                sealer.part(found)
-            pace.more()
-    sealer.config()
-    return sealer.manifest(timings)
+        with closing(Sealer(begun, store, keys, report)) as sealer:
+            for partition in range(parts):
+                with _timed(timings, "read"):
+                    found = _cut(gatherer, partition, report)
+                with _timed(timings, "store"):
+                    sealer.part(found)
+                pace.more()
+            sealer.config()
+            return sealer.manifest(timings)
 
 
 def _cut(gatherer: Gatherer, partition: int, report: Sink) -> PartitionCut:

@@ -40,10 +40,11 @@ Memory: one partition number. Pure.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from everlode.avro.heads import FactHead
 from everlode.backup.heads import Heads
 from everlode.errors import IntegrityError, Precondition
 from everlode.events.barriers import EpochOpened
@@ -102,7 +103,7 @@ class Facts:
     begun: Mapping[str, tuple[int, int]]
     """Topic → (`seq`, offset) before which the first fact within stands; absent: none was met."""
     met: frozenset[tuple[Key, int]]
-    """Each (key, version) that does not wait, beyond the cut too."""
+    """Each (key, version) that does not wait, beyond the cut too, of those that were looked at."""
     reopened: frozenset[Fence]
     """Fences that were moved after T: what they were at T is in `within`, or not known."""
 
@@ -161,8 +162,29 @@ def further(partition: int, back_ms: int = -1) -> TooShort:
     )
 
 
+def wanted(part: Gathered) -> frozenset[tuple[str, int]]:
+    """(aggregate, version) of the facts that the states lack, whatever their stamps are."""
+    return frozenset((key[1], version) for key, version in _known(part)[1].items())
+
+
+def may_need(
+    topic: str, head: FactHead, stamp: int, part: Gathered, lacking: Collection[tuple[str, int]]
+) -> bool:
+    """Whether the cut at `stamp` may need a fact, by its head alone; `lacking`: see `wanted`.
+
+    Needed are what is within, the very first of a topic, fences that were moved, and what is looked
+    for. Most of what a busy region has written since T is none of it, and is not decoded.
+    """
+    applied = head.seq <= part.applied[topic].seq
+    within = applied and (head.stamp <= stamp or head.name == EpochOpened.__name__)
+    return within or head.seq == 1 or (head.aggregate_id, head.version) in lacking
+
+
 def sift(items: Iterable[Incoming], stamp: int, part: Gathered, back_ms: int) -> Facts:
-    """What the cut at `stamp` needs of the facts from `back_ms` before it on, as they are read."""
+    """What the cut at `stamp` needs of the facts from `back_ms` before it on, as they are read.
+
+    Of `items` those may be left out that `may_need` refuses: the cut is the same.
+    """
     waits = {(w.topic, w.offset) for w in part.parked}
     within: list[Incoming] = []
     begun: dict[str, tuple[int, int]] = {}

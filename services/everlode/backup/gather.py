@@ -1,22 +1,35 @@
 """Gathers what a cut is made of: PostgreSQL at one moment, then the logs, as frozen values.
 
 Steps (1) to (3) of the protocol in cut.py. Order (must): the moment before any topic; heads before
-deletions, since what is deleted meanwhile is a deletion in either. Facts are sifted as they are
-read: memory is one partition number's. Shell: decides nothing.
+deletions, since what is deleted meanwhile is a deletion in either; the ends of state topics before
+those of facts, so that every fact that a state is made of is met. Facts are sifted as they are
+read: memory is one partition number's. A broker of a busy region is slow to answer, so ends are
+asked for once, of all partition numbers. Shell: decides nothing.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from everlode.adapters.kafka import Raw, Reader
 from everlode.adapters.postgres import Projection
-from everlode.avro.codec import Codec, StateHead
-from everlode.backup.cut import Applied, Chosen, Facts, Fence, Gathered, choose, sift
-from everlode.backup.heads import Heads, foreign, newest
+from everlode.avro.codec import Codec
+from everlode.avro.heads import StateHead
+from everlode.backup.cut import (
+    Applied,
+    Chosen,
+    Facts,
+    Fence,
+    Gathered,
+    choose,
+    may_need,
+    sift,
+    wanted,
+)
+from everlode.backup.heads import Heads, Newest, foreign
 from everlode.errors import ContractError
 from everlode.events.catalogue import STATE_COMPONENTS
 from everlode.events.stamp import millis_of
@@ -97,6 +110,11 @@ class Gatherer:
         # 1. the moment, before any topic
         self.moment = moment(projection, topics)
         self._reader = Reader(bootstrap, "backup", wait_ms=50)
+        self._states = {state_topic(projection.generation, c): c for c in STATE_COMPONENTS}
+        self._bounds: dict[tuple[str, int], tuple[int, int]] = {}
+        """(topic, partition) → its begin and end, once they were asked for."""
+        self._since: dict[int, dict[tuple[str, int], int]] = {}
+        """Time → offsets of the first facts from it on."""
 
     def close(self) -> None:
         """Leave."""
@@ -127,30 +145,42 @@ class Gatherer:
         # 3. facts, sifted as they come
         stamp = self.moment.chosen.stamp
         since_ms = max(0, millis_of(stamp) - back_ms)
-        return sift(self._read_facts(part.partition, since_ms), stamp, part, back_ms)
+        return sift(self._read_facts(part, since_ms), stamp, part, back_ms)
+
+    def _all_of(self, topics: Iterable[str], partition: int) -> list[tuple[str, int]]:
+        """These topics' partitions, of all partition numbers that there are."""
+        numbers = {partition, *(p for _, p in self.moment.applied)}
+        return [(topic, p) for p in sorted(numbers) for topic in topics]
+
+    def _know_bounds(self, topics: Collection[str], partition: int) -> None:
+        if any((topic, partition) not in self._bounds for topic in topics):
+            self._bounds |= self._reader.bounds(self._all_of(topics, partition))
 
     def _heads(self, partition: int) -> Heads:
-        states: dict[Key, Known] = {}
-        jumps: dict[Key, int] = {}
-        for component in STATE_COMPONENTS:
-            topic = state_topic(self._db.generation, component)
-            found = newest(
-                component, self._records(component, topic, partition),
-                self.moment.chosen.stamp, f"{topic}/{partition}", self._codec.decode_state,
-            )  # fmt: skip
-            states.update(found.states)
-            jumps.update(found.jumps)
-        return Heads(states, jumps)
-
-    def _records(
-        self, component: str, topic: str, partition: int
-    ) -> Iterator[tuple[int, str, StateHead | None]]:
-        for batch in self._reader.to_ends({(topic, partition): 0}, READ_S):
+        """All state topics at once: they wait for each other's records only."""
+        self._know_bounds(self._states, partition)
+        found = {
+            topic: Newest(
+                component, self.moment.chosen.stamp, f"{topic}/{partition}",
+                self._codec.decode_state,
+            )
+            for topic, component in self._states.items()
+        }  # fmt: skip
+        starts = {(topic, partition): 0 for topic in self._states}
+        for batch in self._reader.to_bounds(starts, self._bounds, READ_S):
             for raw in batch:
                 try:
-                    yield raw.offset, *self._record(component, raw)
+                    name, head = self._record(self._states[raw.topic], raw)
                 except ContractError as error:
-                    raise foreign(f"{topic}/{partition}@{raw.offset}", error) from None
+                    raise foreign(f"{raw.topic}/{partition}@{raw.offset}", error) from None
+                found[raw.topic].take(raw.offset, name, head)
+        states: dict[Key, Known] = {}
+        jumps: dict[Key, int] = {}
+        for one in found.values():
+            heads = one.heads()
+            states.update(heads.states)
+            jumps.update(heads.jumps)
+        return Heads(states, jumps)
 
     def _record(self, component: str, raw: Raw) -> tuple[str, StateHead | None]:
         """A state record's key and head. Raises: ContractError: it does not belong here."""
@@ -176,11 +206,22 @@ class Gatherer:
             )
         }
 
-    def _read_facts(self, partition: int, since_ms: int) -> Iterator[Incoming]:
-        starts = self._reader.at_time({(t, partition): since_ms for t in self._topics})
-        for batch in self._reader.to_ends(starts, READ_S):
+    def _read_facts(self, part: Gathered, since_ms: int) -> Iterator[Incoming]:
+        """Those that the cut may need."""
+        partition, stamp, lacking = part.partition, self.moment.chosen.stamp, wanted(part)
+        self._know_bounds(self._topics, partition)
+        found = self._since.setdefault(since_ms, {})
+        places = [(topic, partition) for topic in self._topics]
+        if any(place not in found for place in places):
+            everywhere = self._all_of(self._topics, partition)
+            found |= self._reader.at_time(dict.fromkeys(everywhere, since_ms))
+        starts = {place: found[place] for place in places}
+        for batch in self._reader.to_bounds(starts, self._bounds, READ_S):
             for raw in batch:
                 try:
+                    head = self._codec.fact_head(raw.value)
+                    if not may_need(raw.topic, head, stamp, part, lacking):
+                        continue
                     fact = placed(self._codec, raw.topic, raw.key, raw.value)
                 except ContractError:
                     continue  # the projector quarantined it

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
-from everlode.avro.codec import StateHead
+from everlode.avro.heads import StateHead
 from everlode.errors import ContractError, IntegrityError
 from everlode.events.states import State
 from everlode.projection.fold import Key, Known
@@ -37,6 +37,59 @@ def foreign(where: str, error: ContractError) -> IntegrityError:
     return IntegrityError(f"{where}: {error.message}", code="foreign_record", hint=NEW_GENERATION)
 
 
+class Newest:
+    """The newest state per key with stamp ≤ `stamp`, of one component, as records come."""
+
+    def __init__(self, component: str, stamp: int, where: str, decode: Decode) -> None:
+        """`where` names the topic's partition in errors."""
+        self._component, self._stamp, self._where = component, stamp, where
+        self._decode = decode
+        self._last: dict[str, tuple[int, StateHead]] = {}
+        self._kept: dict[str, tuple[int, StateHead | int]] = {}
+        """Name → offset, and head or the version in which it was deleted."""
+        self._jumps: dict[Key, int] = {}
+
+    def take(self, offset: int, name: str, head: StateHead | None) -> None:
+        """The next record, in the topic's order; without a head: a tombstone.
+
+        Raises: IntegrityError: the key went back, or has two states of one version.
+        """
+        key, before = (self._component, name), self._last.get(name)
+        if head is None:
+            epoch, version = (before[1].epoch, before[1].version + 1) if before else (0, 1)
+            self._kept[name] = offset, version
+            self._jumps.pop(key, None)
+            self._last[name] = offset, StateHead(name, epoch, version, 0, b"")
+            return
+        if before is not None:
+            _check_order(f"{self._where}: {name}", before, (offset, head), self._decoded)
+        self._last[name] = offset, head
+        if head.stamp <= self._stamp:
+            self._kept[name] = offset, head
+            self._jumps.pop(key, None)
+        elif key not in self._jumps:
+            _, held = self._kept.get(name, (0, 0))
+            have = held if isinstance(held, int) else held.version
+            if head.version > have + 1:
+                self._jumps[key] = have + 1
+
+    def heads(self) -> Heads:
+        """Of all that was taken. Raises: IntegrityError: a state that is kept does not decode."""
+        states = {
+            (self._component, name): Known(None, held, "")
+            if isinstance(held, int)
+            else Known(self._decoded(offset, held), held.version, "")
+            for name, (offset, held) in self._kept.items()
+        }
+        return Heads(states, self._jumps)
+
+    def _decoded(self, offset: int, head: StateHead) -> State:
+        try:
+            return self._decode(head.value)
+        except ContractError as error:
+            raise foreign(f"{self._where}@{offset}", error) from None
+
+
 def newest(
     component: str,
     records: Iterable[tuple[int, str, StateHead | None]],
@@ -44,49 +97,11 @@ def newest(
     where: str,
     decode: Decode,
 ) -> Heads:
-    """The newest state per key with stamp ≤ `stamp`, of one component.
-
-    `records`: offset, key, and head or None (a tombstone), in the topic's order. Raises:
-    IntegrityError: a key went back, has two states of one version, or a state that is kept cannot
-    be decoded.
-    """
-
-    def decoded(offset: int, head: StateHead) -> State:
-        try:
-            return decode(head.value)
-        except ContractError as error:
-            raise foreign(f"{where}@{offset}", error) from None
-
-    last: dict[str, tuple[int, StateHead]] = {}
-    kept: dict[str, tuple[int, StateHead | int]] = {}
-    """Name → offset, and head or the version in which it was deleted."""
-    jumps: dict[Key, int] = {}
-    for offset, name, head in records:
-        before = last.get(name)
-        if head is None:
-            epoch, version = (before[1].epoch, before[1].version + 1) if before else (0, 1)
-            kept[name] = offset, version
-            jumps.pop((component, name), None)
-            last[name] = offset, StateHead(name, epoch, version, 0, b"")
-            continue
-        if before is not None:
-            _check_order(f"{where}: {name}", before, (offset, head), decoded)
-        last[name] = offset, head
-        if head.stamp <= stamp:
-            kept[name] = offset, head
-            jumps.pop((component, name), None)
-        elif (component, name) not in jumps:
-            _, held = kept.get(name, (0, 0))
-            have = held if isinstance(held, int) else held.version
-            if head.version > have + 1:
-                jumps[component, name] = have + 1
-    states = {
-        (component, name): Known(None, held, "")
-        if isinstance(held, int)
-        else Known(decoded(offset, held), held.version, "")
-        for name, (offset, held) in kept.items()
-    }
-    return Heads(states, jumps)
+    """`Newest` of all `records`: offset, key, and head or None. Raises: IntegrityError."""
+    found = Newest(component, stamp, where, decode)
+    for record in records:
+        found.take(*record)
+    return found.heads()
 
 
 def _check_order(

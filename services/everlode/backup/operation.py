@@ -20,6 +20,7 @@ import psutil
 from everlode.adapters.kafka_control import ControlLog
 from everlode.adapters.kafka_follower import ControlFollower
 from everlode.adapters.object_store import ObjectStore
+from everlode.adapters.processor import preferred
 from everlode.backup.create import create_backup
 from everlode.backup.gather import Source
 from everlode.backup.keys import DEFAULT_KEY, KeyRing
@@ -121,6 +122,7 @@ def back_up(
     source = Source(region, place.kafka_bootstrap, place.postgres_conninfo(), topology)
     # 1. the lease, given back as (6)
     with (
+        preferred(),
         leased(control, region, topology.min_compaction_lag_ms) as operation,
         closing(Announcer(place, "backup", operation, report)) as announcer,
     ):
@@ -131,7 +133,8 @@ def back_up(
             manifest = create_backup(source, store, keys, key_id=key_id, report=announcer.report)
             # 4. verified
             if check:
-                verify(store, keys, region, manifest.backup_id, "decode", announcer.report)
+                # what was sealed has been decoded; that it is in the store its hash shows
+                verify(store, keys, region, manifest.backup_id, "hash", announcer.report)
         except EverlodeError:
             announcer.ended(_failed(operation))
             raise

@@ -2,17 +2,21 @@
 
 Steps (5) and (6) of the protocol in cut.py. Order (must): every object is stored before the
 manifest; the manifest is stored whole or not at all. So a backup that was interrupted has no
-manifest, is listed as unfinished, and can be removed. Shell: writes the store.
+manifest, is listed as unfinished, and can be removed. An object is opened and decoded once, as a
+restore would, before it is sent; what is in the store is then known by its hash. The objects of a
+partition number are sent while others of it are made. Shell: writes the store.
 """
 
 from __future__ import annotations
 
 import os
+import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
 from importlib.metadata import version
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 from everlode.adapters.kafka_admin import topic_ids
 from everlode.adapters.object_store import ObjectStore
@@ -24,9 +28,11 @@ from everlode.backup.container import (
     PARKED,
     PARKED_SCHEMA,
     Sums,
+    check_records,
+    open_sealed,
+    room,
     seal,
     seal_file,
-    staging,
 )
 from everlode.backup.cut import PartitionCut
 from everlode.backup.gather import Moment, Source
@@ -54,7 +60,7 @@ from everlode.telemetry.entries import StepEnded
 from everlode.telemetry.sink import Sink
 from everlode.topics import catalogue
 
-STAGING = "everlode-backup-"
+SENT_AT_ONCE = 4
 
 
 class Begun(NamedTuple):
@@ -76,16 +82,23 @@ class Begun(NamedTuple):
 
 
 class Sealer:
-    """Writes and stores the objects of one backup, one after the other, and its manifest."""
+    """Writes and stores the objects of one backup, and its manifest; `close` it."""
 
     def __init__(self, begun: Begun, store: ObjectStore, keys: KeyRing, report: Sink) -> None:
         self._begun, self._store, self._keys, self._report = begun, store, keys, report
+        self._threads = ThreadPoolExecutor(SENT_AT_ONCE, "seal")
+        self._topics = self._threads.submit(_topics, begun.source, begun.generation)
+        self._sent: list[tuple[ObjectEntry, Future[None]]] = []
         self._entries: list[ObjectEntry] = []
         self._positions: list[CutPosition] = []
         self._opened: list[tuple[str, int, str, int]] = []
 
+    def close(self) -> None:
+        """Leave; what is being sent is waited for."""
+        self._threads.shutdown(cancel_futures=True)
+
     def part(self, part: PartitionCut) -> None:
-        """The states of one partition number, and what was deleted or waits there."""
+        """The states of one partition number, and what was deleted or waits there; all stored."""
         status = self._begun.moment.chosen.status
         self._positions += [
             CutPosition(
@@ -114,6 +127,7 @@ class Sealer:
         self._seal(DELETED, part.partition, gone, DELETED_SCHEMA)
         waiting = ({"topic": w.topic, "offset": w.offset, "value": w.value} for w in part.parked)
         self._seal(PARKED, part.partition, waiting, PARKED_SCHEMA)
+        self._await_stored()
 
     def config(self) -> None:
         """Topology, topics and all schemas: what a new machine needs before the states."""
@@ -123,12 +137,12 @@ class Sealer:
             "topics": [spec._asdict() for spec in catalogue(topology)],
             "schemas": {n: schemas.raw(n) for n in schemas.names()},
         }
-        with staging(STAGING) as folder:
-            plain = folder / "config"
-            plain.write_bytes(canonical(value))
+        with room(), tempfile.TemporaryFile() as plain:
+            plain.write(canonical(value))
             self._store_file(
-                "config", 0, "json", folder, lambda to, key, name: seal_file(plain, to, key, name)
+                "config", 0, "json", lambda to, key, name: seal_file(plain, to, key, name)
             )
+        self._await_stored()
 
     def manifest(self, timings_ms: Mapping[str, int]) -> Manifest:
         """Sign and store it, and read it back: now it is a backup.
@@ -147,32 +161,48 @@ class Sealer:
     def _seal(
         self, component: str, partition: int, records: Iterable[dict[str, Any]], schema: Any
     ) -> None:
-        with staging(STAGING) as folder:
-            self._store_file(
-                component, partition, "avro", folder,
-                lambda to, key, name: seal(records, schema, to, key, name),
-            )  # fmt: skip
+        self._store_file(
+            component, partition, "avro",
+            lambda to, key, name: seal(records, schema, to, key, name),
+        )  # fmt: skip
 
     def _store_file(
-        self, component: str, partition: int, suffix: str, folder: Path,
-        make: Callable[[Path, bytes, str], Sums],
+        self, component: str, partition: int, suffix: str,
+        make: Callable[[BinaryIO, bytes, str], Sums],
     ) -> None:  # fmt: skip
         name = f"{self._begun.prefix}/{component}-{partition}.{suffix}.enc"
-        data_key, path = os.urandom(32), folder / "object"
-        sums = make(path, data_key, name)
-        self._store.put_file(name, path)
-        key_id = self._begun.key_id
-        self._entries.append(
-            ObjectEntry(
-                key=name,
-                component=component,
-                partition=partition,
-                **sums._asdict(),
-                key_id=key_id,
-                wrapped_key=self._keys.wrap(key_id, data_key, name),
-            )
-        )
-        self._report(StepEnded("seal", f"{component}/{partition}", f"{sums.records} records"))
+        data_key, key_id = os.urandom(32), self._begun.key_id
+        with room(), ExitStack() as opened:
+            sealed = opened.enter_context(tempfile.TemporaryFile())
+            sums = make(sealed, data_key, name)
+            entry = ObjectEntry(
+                key=name, component=component, partition=partition, **sums._asdict(),
+                key_id=key_id, wrapped_key=self._keys.wrap(key_id, data_key, name),
+            )  # fmt: skip
+            self._check(sealed, entry, sums)
+            opened.pop_all()  # it is closed once it was sent
+        self._entries.append(entry)
+        self._sent.append((entry, self._threads.submit(self._send, name, sealed)))
+
+    def _check(self, sealed: BinaryIO, entry: ObjectEntry, sums: Sums) -> None:
+        """It opens with the key that the manifest will hold, and decodes."""
+        key = self._keys.unwrap(entry.key_id, entry.wrapped_key, entry.key)
+        with tempfile.TemporaryFile() as plain:
+            open_sealed(sealed, plain, key, entry.key, sums)
+            if entry.component != "config":
+                check_records(plain, entry.key, sums.records)
+
+    def _send(self, name: str, sealed: BinaryIO) -> None:
+        with sealed:
+            self._store.put_file(name, sealed)
+
+    def _await_stored(self) -> None:
+        """Until all that was sent is stored; each is reported, in order."""
+        for entry, stored in self._sent:
+            stored.result()
+            what = f"{entry.component}/{entry.partition}"
+            self._report(StepEnded("seal", what, f"{entry.records} records"))
+        self._sent.clear()
 
     def _made(self, timings_ms: Mapping[str, int]) -> Manifest:
         begun, source, parent = self._begun, self._begun.source, self._begun.parent
@@ -191,7 +221,7 @@ class Sealer:
             parent_sha256=sha256_of(parent) if parent else "", positions=tuple(self._positions),
             opened=tuple(self._opened), objects=objects,
             schemas={c.__name__: schemas.fingerprint(c.__name__).hex() for c in STATES.values()},
-            topics=_topics(source, begun.generation),
+            topics=self._topics.result(),
             topology=source.topology.model_dump(mode="json"),
             problems=tuple(
                 Problem(kind=k, topic=t, partition=p, key=x) for k, t, p, x in begun.moment.problems

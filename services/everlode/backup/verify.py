@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import io
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, BinaryIO, NamedTuple, TypeVar, cast
 
 from everlode.adapters.object_store import ObjectStore
-from everlode.backup.container import Sums, open_sealed, read, staging
+from everlode.backup.container import Sums, check_records, open_sealed, room
 from everlode.backup.keys import KeyRing
 from everlode.backup.manifest import Manifest, ObjectEntry, checksum
 from everlode.backup.stored import list_backups, load_manifest
@@ -20,10 +24,13 @@ from everlode.telemetry.sink import Sink, silent
 ENDS = ("latest", "oldest")
 ANOTHER = "use another backup: everlode backup list"
 LEVELS = ("exists", "hash", "decode")
+AT_ONCE = 4
+"""Objects that are read at the same time."""
+T = TypeVar("T")
 
 
 class Verified(NamedTuple):
-    """What was verified."""
+    """What was verified; `records` are those that were decoded."""
 
     manifest: Manifest
     level: str
@@ -89,22 +96,30 @@ def newest_signed(store: ObjectStore, keys: KeyRing, region: str) -> Manifest | 
 def fetch(store: ObjectStore, keys: KeyRing, entry: ObjectEntry, folder: Path) -> Path:
     """One object, decrypted, with both hashes checked; the path of its plain file.
 
-    Raises: IntegrityError: missing or changed; WrongKey; Unavailable; OSError: no room.
+    Nothing is left of it after an error. Raises: IntegrityError: missing or changed; WrongKey;
+    Unavailable; OSError: no room.
     """
-    sealed = folder / f"{entry.component}-{entry.partition}.enc"
-    plain = folder / f"{entry.component}-{entry.partition}.plain"
+    path = folder / f"{entry.component}-{entry.partition}.plain"
     try:
-        store.get_file(entry.key, sealed)
+        with tempfile.TemporaryFile(dir=folder) as sealed, path.open("w+b") as plain:
+            _get(store, entry, sealed)
+            key = keys.unwrap(entry.key_id, entry.wrapped_key, entry.key)
+            open_sealed(sealed, plain, key, entry.key, sums_of(entry))
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
+    return path
+
+
+def _get(store: ObjectStore, entry: ObjectEntry, file: BinaryIO) -> None:
+    try:
+        store.get_file(entry.key, file)
     except NotFound:
         raise IntegrityError(
             f"{entry.key}: the object is missing",
             code="object_missing",
             hint=ANOTHER,
         ) from None
-    open_sealed(sealed, plain, keys.unwrap(entry.key_id, entry.wrapped_key, entry.key),
-                entry.key, sums_of(entry))  # fmt: skip
-    sealed.unlink()
-    return plain
 
 
 def verify(
@@ -121,36 +136,70 @@ def verify(
     manifest = signed_manifest(store, keys, region, backup_id, report)
     sizes = {o.key: o.size for o in store.list(f"{region}/{manifest.backup_id}/")}
     records, pace = 0, Pace(report, "verify", len(manifest.objects), "objects")
-    with staging("everlode-verify-") as folder:
-        for entry in manifest.objects:
-            if sizes.get(entry.key) != entry.cipher_bytes:
-                what = "is missing" if entry.key not in sizes else "has another size"
-                code = "object_missing" if entry.key not in sizes else "object_changed"
-                raise IntegrityError(f"{entry.key}: the object {what}", code=code, hint=ANOTHER)
-            if level == "hash":
-                _hash_only(store, entry)
-            elif level == "decode":
-                records += _decode(fetch(store, keys, entry, folder), entry)
+
+    def check(entry: ObjectEntry) -> int:
+        _check_size(sizes, entry)
+        if level == "exists":
+            return 0
+        return _hash_only(store, entry) if level == "hash" else _decode(store, keys, entry)
+
+    with room():
+        for entry, found in at_once(manifest.objects, check):
+            records += found
             report(StepEnded("verify", entry.key, level))
             pace.more()
     return Verified(manifest, level, len(manifest.objects), records)
 
 
-def _hash_only(store: ObjectStore, entry: ObjectEntry) -> None:
-    if hashlib.sha256(store.get(entry.key)).hexdigest() != entry.cipher_sha256:
+def at_once(
+    entries: Sequence[ObjectEntry], work: Callable[[ObjectEntry], T]
+) -> Iterator[tuple[ObjectEntry, T]]:
+    """Each entry with what `work` gives for it, in order; a few are worked on at the same time.
+
+    The store's answers are waited for, each in its thread. Raises: what `work` does; the rest is
+    not begun then.
+    """
+    threads = ThreadPoolExecutor(AT_ONCE, "objects")
+    try:
+        yield from zip(entries, threads.map(work, entries), strict=True)
+    finally:
+        threads.shutdown(cancel_futures=True)
+
+
+def _check_size(sizes: Mapping[str, int], entry: ObjectEntry) -> None:
+    if sizes.get(entry.key) != entry.cipher_bytes:
+        what = "is missing" if entry.key not in sizes else "has another size"
+        code = "object_missing" if entry.key not in sizes else "object_changed"
+        raise IntegrityError(f"{entry.key}: the object {what}", code=code, hint=ANOTHER)
+
+
+class _Hashing(io.RawIOBase):
+    """A file that keeps the hash of what is written to it, and nothing else."""
+
+    def __init__(self) -> None:
+        self.sha256 = hashlib.sha256()
+
+    def write(self, data: Any) -> int:
+        """Add it to the hash."""
+        self.sha256.update(data)
+        return len(data)
+
+
+def _hash_only(store: ObjectStore, entry: ObjectEntry) -> int:
+    file = _Hashing()
+    _get(store, entry, cast("BinaryIO", file))
+    if file.sha256.hexdigest() != entry.cipher_sha256:
         raise IntegrityError(
             f"{entry.key}: its bytes differ from the manifest", code="object_changed", hint=ANOTHER
         )
+    return 0
 
 
-def _decode(plain: Path, entry: ObjectEntry) -> int:
-    if entry.component == "config":
-        return 1
-    with plain.open("rb") as file:
-        count = sum(1 for _ in read(file, entry.key))
-    if count != entry.records:
-        raise IntegrityError(
-            f"{entry.key}: {count} records, the manifest says {entry.records}", hint=ANOTHER
-        )
-    plain.unlink()
-    return count
+def _decode(store: ObjectStore, keys: KeyRing, entry: ObjectEntry) -> int:
+    with tempfile.TemporaryFile() as sealed, tempfile.TemporaryFile() as plain:
+        _get(store, entry, sealed)
+        key = keys.unwrap(entry.key_id, entry.wrapped_key, entry.key)
+        open_sealed(sealed, plain, key, entry.key, sums_of(entry))
+        if entry.component != "config":
+            check_records(plain, entry.key, entry.records)
+    return entry.records

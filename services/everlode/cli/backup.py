@@ -86,7 +86,7 @@ def create(
     key_id: Annotated[
         str, typer.Option("--key", help="Name of the key that wraps the data keys.")
     ] = DEFAULT_KEY,
-    verify: Annotated[bool, typer.Option(help="Read it all back and decode it.")] = True,
+    verify: Annotated[bool, typer.Option(help="Read it all back and compare it.")] = True,
     as_json: Json = False,
 ) -> None:
     """Back a region up while it works.

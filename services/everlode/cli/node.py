@@ -8,7 +8,6 @@ import typer
 
 from everlode.cli.options import Dir, Json, NodeId, Region, noun, stack_dir
 from everlode.processes.node import NodeSpec, run_node
-from everlode.settings.endpoints import Endpoints
 
 app = noun("Nodes of the mining services.")
 
@@ -32,4 +31,4 @@ def run(
     Example: everlode node run task-manager --region eu --node-id eu-tm-1 --dir STACK
     """
     spec = NodeSpec(kind, region, node_id, validator_kind, priority)
-    run_node(spec, Endpoints.load(stack_dir(folder)))
+    run_node(spec, stack_dir(folder))

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from everlode.backup.differences import require_alike
 from everlode.backup.stored import age_ms
 from everlode.backup.verify import signed_manifest
 from everlode.cli.backup import open_place, out
@@ -49,6 +50,7 @@ def plan_(
     manifest = signed_manifest(
         place.store, place.keys, wanted.target_region, wanted.backup, progress()
     )
+    require_alike(manifest, place.topology, progress())
     found = stages(manifest)
     if as_json:
         out(

@@ -286,9 +286,11 @@ def _print_lines(lines: Iterable[Line], as_json: bool, several: bool) -> None:
 
 @app.command(epilog="Example: everlode stack doctor --json")
 def doctor(directory: Dir = None, as_json: Json = False) -> None:
-    """Compare every topic with the catalogue and ask for every mirror's state.
+    """Compare every topic with the catalogue, ask for every mirror's state, and find the readers
+    that retention will overtake.
 
-    Exit code 20 when something differs; each difference names topic, setting, expected and found.
+    Exit code 20 when something differs; each difference names topic, setting, expected and found,
+    each reader its lag, the retention and the way out.
     """
     folder = stack_dir(directory)
     endpoints = Endpoints.load(folder)
@@ -312,6 +314,7 @@ def _as_dict(found: Diagnosis, gone: list[str]) -> dict[str, Any]:
         "flows": [flow._asdict() | {"runs": flow.runs} for flow in found.flows],
         "lags": [lag._asdict() for lag in found.lags],
         "held": [one._asdict() for one in found.held],
+        "late": [late._asdict() | {"hint": late.hint} for late in found.late],
         "unreachable": found.unreachable,
         "gone": gone,
     }
@@ -337,6 +340,13 @@ def _show_diagnosis(found: Diagnosis, gone: list[str]) -> None:
         console.print(
             f"{held.cluster}: a transaction that somebody left open {held.age_s} s ago holds up"
             f" who reads {held.topic}/{held.partition} from offset {held.offset} on"
+        )
+    for late in found.late:
+        what = f"has lost {late.removed} offsets" if late.removed else "loses records soon"
+        console.print(
+            f"{late.reader} {what} of {late.topic}/{late.partition} in {late.cluster}: it is"
+            f" {late.lag_ms / 1000:.0f} s behind, retention is {late.retention_ms / 1000:.0f} s;"
+            f" {late.hint}"
         )
     for cluster, why in found.unreachable.items():
         console.print(f"{cluster} does not answer: {why}")

@@ -25,7 +25,7 @@ from everlode.backup.manifest import Manifest
 from everlode.backup.operation import back_up
 from everlode.control.scopes import Scope
 from everlode.demo.collect import SIGKILL, Ran, await_failover, collect
-from everlode.demo.only_one import only_one
+from everlode.demo.only_one import FOLDER, RUNNING, only_one, remove_killed
 from everlode.demo.options import Options
 from everlode.demo.work import Work, now_ms
 from everlode.errors import ConfigError, Unavailable
@@ -66,7 +66,7 @@ class Demo:
         options.check()
         self._options = options
         self._report = report
-        name = f"everlode-demo-{secrets.token_hex(4)}"
+        name = f"{FOLDER}{secrets.token_hex(4)}"
         self.root = options.root or Path(tempfile.gettempdir()) / name
         self._plan = PlanFile(
             root=self.root, stack_dir=self.root / "stack", trace=options.trace,
@@ -149,7 +149,9 @@ class Demo:
         """Run all steps. Raises: Locked: another demo runs. EverlodeError of the failing step."""
         lock = only_one()
         try:
+            remove_killed()
             self.root.mkdir(mode=0o700, parents=True, exist_ok=self._options.root is not None)
+            (self.root / RUNNING).touch()
             endpoints = self._up()
             self._work(endpoints)
             if self._options.kill_at == "before-first-assignment":
@@ -179,6 +181,7 @@ class Demo:
         if self._fleet is not None:
             self._fleet.end()
         self._stack.down(at_once=not self._options.keep)
+        (self.root / RUNNING).unlink(missing_ok=True)
         if not self._options.keep:  # what went wrong is looked for in the logs
             shutil.rmtree(self.root if self._proved else self._plan.stack_dir, ignore_errors=True)
 

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from pathlib import Path
 from typing import NamedTuple
 
 from everlode.adapters.clock import Clock
@@ -39,7 +40,7 @@ class NodeSpec(NamedTuple):
     priority: int = 0
 
 
-def _component(spec: NodeSpec, topology: Topology, cfg: Settings) -> Component:
+def _component(spec: NodeSpec, topology: Topology, cfg: Settings, payouts: Path) -> Component:
     match spec.kind:
         case "task-manager":
             lease = timedelta(seconds=cfg.lease_s)
@@ -49,7 +50,7 @@ def _component(spec: NodeSpec, topology: Topology, cfg: Settings) -> Component:
         case "validator":
             return ValidationComponent(spec.region, topology)
         case _:
-            sink = JournalSink(cfg.payout_dir / f"payouts-{spec.region}.jsonl")
+            sink = JournalSink(payouts / f"payouts-{spec.region}.jsonl")
             return RewardComponent(spec.region, topology, sink)
 
 
@@ -70,22 +71,24 @@ def _judging(
             worker.stop()
 
 
-def run_node(spec: NodeSpec, endpoints: Endpoints) -> None:
-    """Run a node until SIGTERM or SIGINT.
+def run_node(spec: NodeSpec, stack: Path) -> None:
+    """Run a node of the stack in the folder `stack` until SIGTERM or SIGINT.
 
-    Raises: ConfigError: unknown kind or region. IntegrityError: the log is damaged.
+    Raises: NotFound: there is no stack. ConfigError: unknown kind or region. IntegrityError: the
+    log is damaged.
     """
+    endpoints = Endpoints.load(stack)
     with hosted(spec.node_id) as host:
-        _run(spec, endpoints, host)
+        _run(spec, endpoints, host, host.cfg.payouts(stack))
 
 
-def _run(spec: NodeSpec, endpoints: Endpoints, host: Host) -> None:
+def _run(spec: NodeSpec, endpoints: Endpoints, host: Host, payouts: Path) -> None:
     if spec.kind not in BY_NODE:
         raise ConfigError(f"node kind {spec.kind!r}", hint=f"one of: {', '.join(BY_NODE)}")
     region = endpoints.region(spec.region)
     cfg, report = host
     topology, clock = cfg.topology_of(endpoints), cfg.clock()
-    component = _component(spec, topology, cfg)
+    component = _component(spec, topology, cfg, payouts)
     identity = Identity(
         spec.node_id,
         spec.region,

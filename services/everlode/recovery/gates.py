@@ -1,13 +1,12 @@
 """Gates: what must be true of a restored component before the next one follows.
 
-Rows and state topic agree in count and digest; references hold; the ledger sums to zero; nothing
-waits but behind what cannot be applied. A conflict in the log, and what cannot be applied, are told
-as everywhere; they hold no recovery. Shell: reads PostgreSQL and Kafka.
+Rows and state topic agree byte by byte; references hold; the ledger sums to zero; nothing waits but
+behind what cannot be applied. A conflict in the log, and what cannot be applied, are told as
+everywhere; they hold no recovery. Shell: reads PostgreSQL and Kafka.
 """
 
 from __future__ import annotations
 
-import hashlib
 from typing import Any, NamedTuple
 
 from everlode.adapters.kafka import Reader
@@ -25,13 +24,6 @@ class Gate(NamedTuple):
 
     passed: bool
     reasons: tuple[str, ...]
-
-
-def _digest(pairs: dict[str, bytes]) -> str:
-    total = hashlib.sha256()
-    for key in sorted(pairs):
-        total.update(key.encode() + b"\0" + hashlib.sha256(pairs[key]).digest())
-    return total.hexdigest()
 
 
 def topic_states(
@@ -101,7 +93,7 @@ def gate_component(
         for key, doc in db.query(f"select key, doc from {{g}}.{component} where doc is not null")
     }
     topic = topic_states(bootstrap, generation, component, partitions)
-    if _digest(rows) != _digest(topic):
+    if rows != topic:
         differing = sorted(k for k in rows.keys() | topic.keys() if rows.get(k) != topic.get(k))
         reasons.append(
             f"{len(differing)} keys differ between rows and state topic, e.g. {differing[:3]}"

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from everlode.adapters.object_store import ObjectStore
+from everlode.adapters.processor import preferred
 from everlode.backup.keys import KeyRing
 from everlode.errors import EverlodeError, Locked
 from everlode.events.recovery import ComponentRecoveryEnded, RecoveryEnded
@@ -111,7 +112,7 @@ def recover(
     """
     region = request.target_region
     place, control = endpoints.region(region), endpoints.control()
-    with _alone(work, region):
+    with _alone(work, region), preferred():
         target = Target(
             region, place.origin, place.kafka_bootstrap, control,
             place.postgres_conninfo(), topology, work / "run",

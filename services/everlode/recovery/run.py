@@ -29,9 +29,10 @@ from everlode.adapters.object_store import ObjectStore
 from everlode.adapters.postgres_next import NextGeneration
 from everlode.adapters.postgres_read import current_generation
 from everlode.backup.container import is_whole
+from everlode.backup.differences import require_alike
 from everlode.backup.keys import KeyRing
-from everlode.backup.manifest import Manifest
-from everlode.backup.verify import fetch, signed_manifest
+from everlode.backup.manifest import Manifest, ObjectEntry
+from everlode.backup.verify import at_once, fetch, signed_manifest
 from everlode.errors import Precondition, Unavailable
 from everlode.events.control import GenerationSwitched
 from everlode.events.services import STATES_OF
@@ -95,9 +96,9 @@ class Recovery:
         """Run, or resume, to the end.
 
         `report` gets each step, `ended` each component once its gate has been asked; a
-        resumed run gives those that had passed again. Raises: IntegrityError, WrongKey, NotFound:
-        before anything has changed. Unavailable: a part does not answer, or no room; run again to
-        resume.
+        resumed run gives those that had passed again. Raises: IntegrityError, WrongKey, NotFound,
+        Precondition: before anything has changed. Unavailable: a part does not answer, or no
+        room; run again to resume.
         """
         self._report = report
         # 1. manifest and objects, before anything changes
@@ -140,23 +141,30 @@ class Recovery:
         wanted = done["backup_id"] if done else self._request.backup
         region = self._target.region
         manifest = signed_manifest(self._store, self._keys, region, wanted, self._report)
+        require_alike(manifest, self._target.topology, self._report)
         self._require_room(sum(o.plain_bytes + o.cipher_bytes for o in manifest.objects))
         pace = Pace(self._report, "fetch", len(manifest.objects), "objects")
-        for entry in manifest.objects:
-            plain = self._target.staging / f"{entry.component}-{entry.partition}.plain"
+        staging = self._target.staging
+
+        def bring(entry: ObjectEntry) -> bool:
+            """Whether it was not there yet."""
+            plain = staging / f"{entry.component}-{entry.partition}.plain"
             if done and is_whole(plain, entry.plain_sha256):
+                return False
+            fetch(self._store, self._keys, entry, staging)
+            return True
+
+        try:
+            for entry, fetched in at_once(manifest.objects, bring):
+                if fetched:
+                    self._report(StepEnded("fetch", entry.key, f"{entry.records} records"))
                 pace.more()
-                continue
-            try:
-                fetch(self._store, self._keys, entry, self._target.staging)
-            except OSError as error:
-                raise Unavailable(
-                    f"staging {self._target.staging}: {error.strerror}",
-                    code="no_room",
-                    hint="make room or name another folder with --staging, then run again",
-                ) from None
-            self._report(StepEnded("fetch", entry.key, f"{entry.records} records"))
-            pace.more()
+        except OSError as error:
+            raise Unavailable(
+                f"staging {staging}: {error.strerror}",
+                code="no_room",
+                hint="make room or name another folder with --staging, then run again",
+            ) from None
         if not done:
             self.journal.note("fetched", backup_id=manifest.backup_id)
         return manifest

@@ -15,8 +15,8 @@ again; once a replay has begun, nothing is restored again (a state topic must no
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing
 from typing import Any, TypeVar
 
 from everlode.adapters.dead_letters import DeadLetters
@@ -28,13 +28,15 @@ from everlode.avro.codec import encode_state, state_from_dict
 from everlode.backup.container import DELETED, PARKED, read
 from everlode.backup.manifest import Manifest
 from everlode.errors import ContractError, IntegrityError
+from everlode.events.catalogue import STATES
 from everlode.log.learn import learner, taught
 from everlode.projection.fold import Known, Prefix
 from everlode.projection.halves import in_halves
 from everlode.projection.tables import FACTS_OF, topic_of
+from everlode.projector.epochs import Decided, decided_epochs
 from everlode.recovery.planner import Replayed
 from everlode.recovery.request import Target
-from everlode.recovery.tail import Replay, beginnings
+from everlode.recovery.tail import Replay, TopicPartition, beginnings
 from everlode.telemetry.entries import RecordLeftOut
 from everlode.telemetry.pace import Pace
 from everlode.telemetry.sink import Sink, silent
@@ -56,6 +58,10 @@ class Stages:
         self._codec = taught(target.bootstrap, target.topology.origins)
         self._learn = learner(target.bootstrap, target.topology.origins, "recovery")
         self._writers: dict[int, Writer] = {}
+        self._begins: dict[TopicPartition, int] | None = None
+        self._following = ExitStack()
+        """The control log, from the first replay on."""
+        self._epochs: Decided | None = None
 
     def writer(self, partition: int) -> Writer:
         """The one writer of a partition number's states; taking it over is dear, so once."""
@@ -71,6 +77,7 @@ class Stages:
 
     def close(self) -> None:
         """Leave: a projector takes the writers over."""
+        self._following.close()
         for writer in self._writers.values():
             writer.abandon()
         self._writers.clear()
@@ -169,13 +176,15 @@ class Stages:
             self.writer(partition).write(batch)
         return count
 
-    def _staged(self, component: str, partition: int) -> Iterator[dict[str, Any]]:
+    def _staged(
+        self, component: str, partition: int, contract: str = ""
+    ) -> Iterator[dict[str, Any]]:
         path = self._target.staging / f"{component}-{partition}.plain"
         with path.open("rb") as file:
-            yield from read(file, path.name)
+            yield from read(file, path.name, contract)
 
     def _states(self, states: str, partition: int) -> Iterator[tuple[str, Known]]:
-        for value in self._staged(states, partition):
+        for value in self._staged(states, partition, STATES[states].__name__):
             try:
                 state = state_from_dict(states, value)
             except ContractError as error:
@@ -199,11 +208,18 @@ class Stages:
             for at in self._manifest.positions
             if at.topic.endswith(f".{facts}")
         }
-        begins = beginnings(self._target.bootstrap, self._codec, ats)
+        begins = self._beginnings()
         found: dict[int, dict[str, Prefix]] = {p: {} for p in range(self._manifest.partitions)}
         for (topic, partition), at in ats.items():
             found[partition][topic] = Prefix(at.seq, at.stamp, begins[topic, partition])
         return found
+
+    def _beginnings(self) -> Mapping[TopicPartition, int]:
+        """Of all components, looked for once: a broker of a busy region is slow to answer."""
+        if self._begins is None:
+            ats = {(at.topic, at.partition): at for at in self._manifest.positions}
+            self._begins = beginnings(self._target.bootstrap, self._codec, ats)
+        return self._begins
 
     # -- replay --------------------------------------------------------------------------------
 
@@ -212,9 +228,12 @@ class Stages:
 
         Raises: Unavailable; FencedOut: another recovery has taken over.
         """
+        if self._epochs is None:
+            following = decided_epochs(self._target.control_bootstrap)
+            self._epochs = self._following.enter_context(following)
         replay = Replay(
-            self._target, self._generation, self._manifest.partitions, self._learn, self.writer,
-            self._report,
+            self._target, self._generation, self._manifest.partitions, self._learn, self._epochs,
+            self.writer, self._report,
         )  # fmt: skip
         return replay.run(states)
 

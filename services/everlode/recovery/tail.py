@@ -1,7 +1,9 @@
 """The tail: the facts after the cut, found in this cluster's logs and folded onto what is restored.
 
-Offsets are valid in one cluster only, so the tail's beginning is looked for by `seq`, from some
-time before the cut on, and from the log's start when that is not long enough:
+Offsets are valid in one cluster only, so the tail's beginning is looked for by `seq`. The cut says
+which offset came next where it was made: most often it is this cluster, and the fact that stands
+there is the one after the cut. Else it is looked for from some time before the cut on, and from the
+log's start when that is not long enough:
 
     cut: eu.1.tasks/0 up to seq 7      log from T - margin:  6   7   8   9
                                                                      ^ the tail begins
@@ -27,7 +29,7 @@ from everlode.log.learn import Learn
 from everlode.projection.fold import Outcome
 from everlode.projection.tables import FACTS_OF
 from everlode.projector.bulk import catch_up
-from everlode.projector.epochs import decided_epochs
+from everlode.projector.epochs import Decided
 from everlode.projector.worker import Home, Outside, PartitionWorker
 from everlode.recovery.planner import Replayed
 from everlode.recovery.request import Target
@@ -36,6 +38,8 @@ from everlode.telemetry.sink import Sink, silent
 from everlode.topics.names import fact_topic
 from everlode.topics.place import placed
 
+HINT = 0
+"""No margin: at the offset that came next where the cut was made."""
 MARGINS_MS = (15_000, 600_000)
 """The tail's beginning is looked for this long before the cut, then from the log's start."""
 TopicPartition = tuple[str, int]
@@ -48,11 +52,22 @@ def beginnings(
     """Where the first fact after the cut stands in this cluster. Raises: Unavailable."""
     found = {place: 0 for place, at in cut.items() if not at.seq}
     with closing(Reader(bootstrap, "recovery-tail", wait_ms=50)) as reader:
-        for margin in (*MARGINS_MS, None):
+        for margin in (HINT, *MARGINS_MS, None):
             left = {place: at for place, at in cut.items() if place not in found}
             if left:
                 found |= _after(reader, codec, left, margin)
     return found
+
+
+def _starts(
+    reader: Reader, ats: Mapping[TopicPartition, CutPosition], margin_ms: int | None
+) -> dict[TopicPartition, int]:
+    """Where to read from, to find what comes after the cut."""
+    if margin_ms is None:
+        return dict.fromkeys(ats, 0)
+    if margin_ms == HINT:
+        return {place: at.next_offset for place, at in ats.items() if at.next_offset}
+    return reader.at_time({k: millis_of(at.stamp) - margin_ms for k, at in ats.items()})
 
 
 def _after(
@@ -63,11 +78,7 @@ def _after(
     What stands there and is no fact is met by the replay, and reported. Places of which that is
     not long enough are left out; with None, from the log's start, none is.
     """
-    if margin_ms is None:
-        starts = dict.fromkeys(ats, 0)
-    else:
-        since = {k: millis_of(at.stamp) - margin_ms for k, at in ats.items()}
-        starts = reader.at_time(since)
+    starts = _starts(reader, ats, margin_ms)
     begins: dict[TopicPartition, int] = {}
     reached: set[TopicPartition] = set()
     """Places where nothing between the cut and what is read can be missing."""
@@ -87,8 +98,11 @@ def _after(
             if seq <= ats[place].seq:
                 begins[place] = raw.offset + 1
             else:
-                begins.setdefault(place, raw.offset)
+                # what stands between the offset that came next and the next fact is met, too
+                begins.setdefault(place, starts[place] if margin_ms == HINT else raw.offset)
                 passed.add(place)
+        if len(passed) == len(starts):
+            break
     if margin_ms is None:
         return {place: begins.get(place, 0) for place in ats}
     return {place: begins[place] for place in reached}
@@ -101,6 +115,7 @@ class Replay(NamedTuple):
     generation: int
     partitions: int
     learn: Learn
+    epochs: Decided
     writer: Callable[[int], Writer]
     """The one writer of a partition number's states."""
     report: Sink = silent
@@ -115,19 +130,18 @@ class Replay(NamedTuple):
         topics = [fact_topic(o, facts) for o in target.topology.origins]
         home = Home(target.region, target.bootstrap, target.conninfo, self.generation, "recovery")
         total, pace = Replayed(), Pace(self.report, f"replay {states}")
-        with decided_epochs(target.control_bootstrap) as epochs:
-            outside = Outside(self.learn, epochs, report=self.report)
-            workers = {
-                p: _Counting(PartitionWorker(home, p, topics, outside, self.writer(p)), total, pace)
-                for p in range(self.partitions)
-            }
-            try:
-                catch_up(target.bootstrap, workers, topics, counter="replay")
-                for worker in workers.values():
-                    worker.apply((), "replay")  # what waits and need not any more
-            finally:
-                for worker in workers.values():
-                    worker.close()
+        outside = Outside(self.learn, self.epochs, report=self.report)
+        workers = {
+            p: _Counting(PartitionWorker(home, p, topics, outside, self.writer(p)), total, pace)
+            for p in range(self.partitions)
+        }
+        try:
+            catch_up(target.bootstrap, workers, topics, counter="replay")
+            for worker in workers.values():
+                worker.apply((), "replay")  # what waits and need not any more
+        finally:
+            for worker in workers.values():
+                worker.close()
         self._holes(facts, total)
         return total
 

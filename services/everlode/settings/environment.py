@@ -45,7 +45,7 @@ class Settings(BaseSettings):
     trace: Path | None = None
     """Folder of the demo's trace; a generated workload without it."""
     payout_dir: Path = Path("payouts")
-    """Folder of the journal that stands for the payout system."""
+    """Folder of the journal that stands for the payout system, seen from the stack's folder."""
 
     # -- of the network and its processes
     topology: Path | None = None
@@ -89,6 +89,13 @@ class Settings(BaseSettings):
         if self.clock_file:
             return PacedClock.load(self.clock_file)
         return WallClock(self.clock_wrong_file)
+
+    def payouts(self, stack: Path) -> Path:
+        """Folder of the payout journal of the stack in `stack`, wherever the process was started.
+
+        Two nodes that did not find the same journal would pay twice.
+        """
+        return stack.absolute() / self.payout_dir.expanduser()
 
     def new_topology(self) -> Topology:
         """The topology of a new stack. Raises: ConfigError: names setting, file and field."""

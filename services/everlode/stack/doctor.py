@@ -1,7 +1,7 @@
-"""Is a running stack as its topology says? Topics against the catalogue, every mirror flow, and
-transactions that somebody left open.
+"""Is a running stack as its topology says? Topics against the catalogue, every mirror flow,
+transactions that somebody left open, and who retention comes near.
 
-Shell: asks every cluster.
+Shell: asks every cluster and database.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from everlode.adapters.kafka_transactions import OpenTransaction, open_transacti
 from everlode.adapters.mirror_lag import PartitionLag, flow_lag
 from everlode.adapters.mirror_status import FlowState, flow_state
 from everlode.errors import EverlodeError, Unavailable
-from everlode.settings.endpoints import Endpoints
+from everlode.settings.endpoints import Endpoints, RegionEndpoints
+from everlode.stack.retention import Late, Positions, groups_of, late_readers, projector_of
 from everlode.topics import TopicSpec, Topology, catalogue, mirrored_topics
 
 STILL_S = 10.0
@@ -39,13 +40,15 @@ class Diagnosis(NamedTuple):
     held: tuple[OpenTransaction, ...]
     """Open for longer than any of ours may be: readers of committed records wait for them."""
     unreachable: dict[str, str]
-    """Cluster → why it could not be asked."""
+    """Cluster, or `<region>/postgres` → why it could not be asked."""
+    late: tuple[Late, ...] = ()
+    """Readers that retention comes near."""
 
     @property
     def green(self) -> bool:
         """True when everything was asked and everything is right."""
         flows_run = all(flow.runs for flow in self.flows)
-        return flows_run and not (self.drifts or self.held or self.unreachable)
+        return flows_run and not (self.drifts or self.held or self.unreachable or self.late)
 
 
 def examine(topology: Topology, endpoints: Endpoints) -> Diagnosis:
@@ -63,14 +66,45 @@ def examine(topology: Topology, endpoints: Endpoints) -> Diagnosis:
                 bootstraps,
             )
         )
+    unreachable = {n: r.why for n, r in zip(bootstraps, results, strict=True) if r.why}
+    lags = tuple(lag for result in results for lag in result.lags)
     return Diagnosis(
         sum(result.topics for result in results),
         tuple(drift for result in results for drift in result.drifts),
         tuple(flow for result in results for flow in result.flows),
-        tuple(lag for result in results for lag in result.lags),
+        lags,
         tuple(held for result in results for held in result.held),
-        {n: r.why for n, r in zip(bootstraps, results, strict=True) if r.why},
+        unreachable,
+        tuple(
+            late
+            for region in endpoints.regions
+            if region not in unreachable
+            for late in _late(region, endpoints.regions[region], lags, unreachable)
+        ),
     )
+
+
+def _late(
+    region: str, place: RegionEndpoints, lags: Iterable[PartitionLag], unreachable: dict[str, str]
+) -> list[Late]:
+    """Readers of a region's cluster; notes in `unreachable` what does not answer."""
+    readers: dict[str, dict[tuple[str, int], int]] = {}
+    for lag in lags:
+        if lag.source == region:
+            positions = readers.setdefault(f"mirror {lag.source} → {lag.target}", {})
+            positions[lag.topic, lag.partition] = lag.next_offset
+    found: dict[str, Positions] = {**readers}
+    asked = f"{region}/postgres"
+    try:
+        found |= projector_of(region, place.postgres_conninfo())
+    except EverlodeError as exc:
+        unreachable[asked] = exc.message
+    try:
+        found |= groups_of(place.kafka_bootstrap)
+        return late_readers(region, place.kafka_bootstrap, found)
+    except EverlodeError as exc:
+        unreachable[region] = exc.message
+        return []
 
 
 class _Examined(NamedTuple):

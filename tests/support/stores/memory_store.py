@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
+from typing import BinaryIO
 
 from everlode.adapters.object_store import Capabilities, Stored
 from everlode.errors import NotFound, Precondition
@@ -21,16 +21,17 @@ class MemoryStore:
             raise Precondition(f"{key} exists and is never overwritten")
         self.objects[key] = data
 
-    def put_file(self, key: str, path: Path) -> None:
-        self.objects[key] = path.read_bytes()
+    def put_file(self, key: str, file: BinaryIO) -> None:
+        file.seek(0)
+        self.objects[key] = file.read()
 
     def get(self, key: str) -> bytes:
         if key not in self.objects:
             raise NotFound(f"{key} is not in the store")
         return self.objects[key]
 
-    def get_file(self, key: str, path: Path) -> None:
-        path.write_bytes(self.get(key))
+    def get_file(self, key: str, file: BinaryIO) -> None:
+        file.write(self.get(key))
 
     def list(self, prefix: str) -> Iterator[Stored]:
         yield from (

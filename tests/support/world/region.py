@@ -109,7 +109,7 @@ class Region:
         self.endpoints = self.stack.up()
         save_options(self.stack.data_dir, TOPOLOGY)  # as `everlode stack up` does
         self.bootstrap = self.endpoints.regions["eu"].kafka_bootstrap
-        self._env = {"EVERLODE_PAYOUT_DIR": str(self.folder / "payouts")}
+        self._env: dict[str, str] = {}
         assert self.endpoints.control_bootstrap is not None
         self.control = ControlLog(self.endpoints.control_bootstrap)
         self.follower = ControlFollower(self.endpoints.control_bootstrap).start()

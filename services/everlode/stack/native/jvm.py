@@ -1,6 +1,8 @@
 """The Java side of the parts: command lines, the AOT cache, and the format of a new Kafka node.
 
 Invariants: an AOT cache belongs to one class path and one Java; a stack runs without it, slower.
+A JVM unpacks its native libraries into a folder that it is given, and removes them only when it
+ends in good order: the folder is ours, so what a killed one left goes with it.
 A node is formatted by Kafka's own tool, once per user: every new node is a copy of that result with
 its own ids (1.1 s of a JVM saved per node). Shell: JVMs, files.
 """
@@ -35,6 +37,8 @@ from everlode.telemetry.sink import Sink
 
 _CHECKPOINT = "bootstrap.checkpoint"
 _QUIET = ("-Xlog:disable", "-Xlog:all=error", "--enable-native-access=ALL-UNNAMED")
+_NO_COUNTERS = "-XX:-UsePerfData"
+"""They are a file in the temporary folder, whatever folder the JVM is given."""
 _TRAIN_S = 60.0
 _RECIPE = 2
 """Raised when the trial run changes, so that caches are made anew."""
@@ -50,9 +54,11 @@ class Jvm(NamedTuple):
     prepared: Path | None
     """Folder with log settings, the format of a node and, if they could be made, AOT caches."""
 
-    def argv(self, main: str, *arguments: str, use_aot: bool = True) -> tuple[str, ...]:
-        """Command line of a main class."""
-        flags = [*HEAP, *_QUIET]
+    def argv(
+        self, main: str, *arguments: str, scratch: Path, use_aot: bool = True
+    ) -> tuple[str, ...]:
+        """Command line of a main class; `scratch`: a folder for what it unpacks."""
+        flags = [*HEAP, *_QUIET, _NO_COUNTERS, f"-Djava.io.tmpdir={scratch}"]
         if self.prepared is not None:
             flags.append(f"-Dlog4j2.configurationFile={self.prepared / 'log4j2.properties'}")
             cache = self.prepared / f"{main.rpartition('.')[2]}.aot"
@@ -147,7 +153,11 @@ def _remove_tree(folder: Path) -> None:
 
 def _format_once(jvm: Jvm, config: Path) -> None:
     done = subprocess.run(
-        jvm.argv(FORMAT_CLASS, "format", "-t", new_id(), "-c", str(config), use_aot=False),
+        jvm.argv(
+            *(FORMAT_CLASS, "format", "-t", new_id(), "-c", str(config)),
+            scratch=config.parent,
+            use_aot=False,
+        ),
         capture_output=True,
         text=True,
         timeout=_TRAIN_S,
@@ -187,7 +197,7 @@ def _train(jvm: Jvm, folder: Path, config: Path, ports: dict[str, int]) -> None:
 def _recorded(
     jvm: Jvm, folder: Path, main: str, config: Path, ready: Callable[[], bool], *more: str
 ) -> Process:
-    argv = list(jvm.argv(main, str(config), *more, use_aot=False))
+    argv = list(jvm.argv(main, str(config), *more, scratch=config.parent, use_aot=False))
     name = main.rpartition(".")[2]
     argv.insert(1, f"-XX:AOTCacheOutput={folder / name}.aot")
     log = config.parent / f"{name}.log"

@@ -76,6 +76,10 @@ class Layout:
         """The properties file of a Java process."""
         return self.folder(name) / "server.properties"
 
+    def scratch(self, name: str) -> Path:
+        """What a Java process unpacks while it runs."""
+        return self.folder(name) / "scratch"
+
     def log(self, name: str) -> Path:
         """The log of a process."""
         return self.data_dir / "logs" / f"{name.replace('/', '-')}.log"

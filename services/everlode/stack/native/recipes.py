@@ -6,6 +6,7 @@ Invariants: preparing twice changes nothing. Shell: files, initdb.
 from __future__ import annotations
 
 import json
+import shutil
 import threading
 from pathlib import Path
 
@@ -78,6 +79,7 @@ class Recipes:
             postgres.initialise(self.parts.postgres_bin, data, secret, unprivileged())
             postgres.clear_stale_pid(data)
         elif part == "mirror":
+            self._new_scratch(name)
             self.write_mirror(region, tuple(r for r in self.layout.regions if r != region))
         else:
             self.s3_keys()
@@ -106,7 +108,8 @@ class Recipes:
         if part == "mirror":
             main, more = MIRROR_CLASS, ["--clusters", region]
         config = str(self.layout.config(name))
-        argv = self.parts.jvm.argv(main, config, *more, use_aot=self._aot)
+        scratch = self.layout.scratch(name)
+        argv = self.parts.jvm.argv(main, config, *more, scratch=scratch, use_aot=self._aot)
         port = self.port(name)
         return Command(name, kind, argv, log, lambda: answers(port), stop_s=_STOP_S[kind])
 
@@ -159,6 +162,7 @@ class Recipes:
         )
 
     def _prepare_kafka(self, name: str, node_id: int) -> None:
+        self._new_scratch(name)
         data = self._data(name)
         cluster = name.partition("/")[0]
         format_node(self.parts.jvm, data, node_id, self._cluster_id(cluster))
@@ -167,6 +171,11 @@ class Recipes:
         replication = self.layout.topology.control_replication if cluster == "control" else 1
         settings = node_settings(node_id, self.port(name), controllers, data, replication)
         self.layout.config(name).write_text(properties(settings))
+
+    def _new_scratch(self, name: str) -> None:
+        """Empty: whoever unpacked anything there before has ended."""
+        shutil.rmtree(self.layout.scratch(name), ignore_errors=True)
+        self.layout.scratch(name).mkdir()
 
     def _cluster_id(self, cluster: str) -> str:
         path = self.layout.data_dir / cluster / "cluster.id"

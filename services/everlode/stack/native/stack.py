@@ -144,6 +144,8 @@ class NativeStack(StackProvider):
                     process.stop()
             if self._processes:
                 write_record(self.data_dir, [])
+                for name in self.layout.names:
+                    shutil.rmtree(self.layout.scratch(name), ignore_errors=True)
             self._processes.clear()
             self._lock.release()
         with contextlib.suppress(Exception):

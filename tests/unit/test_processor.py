@@ -1,0 +1,49 @@
+"""The share of the processor: larger within, as before afterwards, and never an error."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from everlode.adapters import processor
+from everlode.adapters.processor import GAIN, preferred
+
+
+def niceness() -> int:
+    return os.getpriority(os.PRIO_PROCESS, 0)
+
+
+def test_preference_ends_with_the_block_also_after_an_error() -> None:
+    before = niceness()
+    with preferred():
+        assert niceness() in (before, max(-20, before - GAIN))  # as the system permits
+    assert niceness() == before
+    with pytest.raises(ZeroDivisionError), preferred():
+        raise ZeroDivisionError
+    assert niceness() == before
+
+
+def test_session_is_preferred_where_sessions_are_served_in_turn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = tmp_path / "autogroup"
+    session.write_text("/autogroup-17 nice 3\n")
+    monkeypatch.setattr(processor, "_SESSION", session)
+    with preferred():
+        assert session.read_text() == str(3 - GAIN)
+    assert session.read_text() == "3"
+
+
+def test_system_that_permits_nothing_is_no_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: int) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr("os.setpriority", refused)
+    monkeypatch.setattr(processor, "_SESSION", tmp_path / "none")
+    with preferred():
+        pass
+    assert not (tmp_path / "none").exists()
