@@ -21,17 +21,16 @@ from everlode.errors import ContractError, IntegrityError
 from everlode.events.base import CommandAnswered, Evidence, Fact
 from everlode.events.catalogue import FACT_COMPONENTS, STATE_COMPONENTS
 from everlode.events.schemas import SchemaPublished
+from everlode.events.snapshots import SnapshotMark
 from everlode.events.states import State
 from everlode.events.validations import FraudSuspected
-from everlode.events.snapshots import SnapshotMark
 from everlode.log.facts import FactLog
 from everlode.log.learn import learner
 from everlode.primary.folds import Folds
-from everlode.state.dispatch import FOLD_VERSION
 from everlode.sdk import EventConsumer
 from everlode.sdk.consumer import Received
 from everlode.sdk.link import RegionLink
-from everlode.state.dispatch import evolve_fact
+from everlode.state.dispatch import FOLD_VERSION, evolve_fact
 from everlode.topics.names import reply_topic, state_topic
 from everlode.topics.partition import partition_of
 from tests.support.facts.poison import BYTES, KEYS, Pair, append, mock_broker, spoil
