@@ -117,6 +117,20 @@ class FactLog:
             self._opened(mark)
         self._reader.assign(self._next)
 
+    def ends(self) -> list[int]:
+        """Offset after the last committed record of each partition. Raises: Unavailable."""
+        self._reader.assign({})
+        found = self._reader.ends(self._next)
+        self._reader.assign(self._next)
+        return [found[self.topic, p] for p in range(self.partitions)]
+
+    def is_whole(self) -> bool:
+        """True while every partition has its first record. Raises: Unavailable."""
+        self._reader.assign({})
+        begins = self._reader.beginnings(self._next)
+        self._reader.assign(self._next)
+        return not any(begins.values())
+
     def _begin(self) -> None:
         """Raises: IntegrityError: a partition was emptied of what comes next. Unavailable."""
         self._reader.assign({})

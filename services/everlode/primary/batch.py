@@ -39,7 +39,7 @@ from everlode.primary.component import Component, Owed
 from everlode.primary.folds import Asked
 from everlode.primary.inputs import Tick
 from everlode.primary.pending import Answer
-from everlode.snapshots.dirty import Key, Place
+from everlode.snapshots.dirty import FactAt, Key
 from everlode.state.dispatch import component_of_command, component_of_state, decide, evolve_fact
 from everlode.state.reactions import NAMESPACE
 from everlode.state.shape import Context, home_of
@@ -309,14 +309,14 @@ class Batch:
     def committed(self, offsets: list[int]) -> None:
         """Take the staged states over."""
         folds = self._component.folds
-        first: dict[Key, Place] = {}
+        first: dict[Key, FactAt] = {}
         last: dict[Key, tuple[Fact, int]] = {}
         for (partition, envelope, data), offset in zip(self.facts, offsets, strict=True):
             if isinstance(data, Barrier | EpochOpened):
                 continue
             fact = Fact(envelope, data)
             key = component_of_state(type(data)), envelope.aggregate_id
-            first.setdefault(key, Place(partition, offset, envelope.seq))
+            first.setdefault(key, FactAt(partition, offset, envelope.seq))
             last[key] = fact, offset
             folds.answer(LoggedFact(fact, partition, offset))
         for key, place in first.items():

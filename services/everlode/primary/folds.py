@@ -19,7 +19,7 @@ from everlode.events.snapshots import AnsweredFact
 from everlode.events.states import State
 from everlode.log.facts import LoggedFact
 from everlode.snapshots.archive import Ended, Find, nothing
-from everlode.snapshots.dirty import Dirty, Key, Place
+from everlode.snapshots.dirty import Dirty, FactAt, Key
 from everlode.snapshots.read import Alive
 from everlode.snapshots.write import Kept
 from everlode.state.dispatch import component_of_state, evolve_fact
@@ -137,7 +137,7 @@ class Folds:
             self.answer(placed)  # in the snapshot, but perhaps not its answer
             return
         old = self.states[component].get(key)
-        at = Place(placed.partition, placed.offset, fact.envelope.seq)
+        at = FactAt(placed.partition, placed.offset, fact.envelope.seq)
         self.put(component, key, evolve_fact(old, fact, placed.partition), fact, (at, at.offset))
         self.answer(placed)
 
@@ -147,7 +147,7 @@ class Folds:
         key: str,
         new: State | None,
         last: Fact,
-        at: tuple[Place, int],
+        at: tuple[FactAt, int],
     ) -> None:
         """Take a new state over; None deletes. `at`: its first new fact, the last one's offset."""
         old = self.states[component].get(key)

@@ -22,10 +22,9 @@ from everlode.primary.component import Component
 from everlode.settings.endpoints import RegionParts
 from everlode.snapshots.archive import Archive
 from everlode.snapshots.dirty import Key
-from everlode.snapshots.read import ENTRY, read_snapshot
+from everlode.snapshots.read import ENTRY, Snapshot, read_snapshot
 from everlode.snapshots.write import FEW, MANY, Checkpoint, LogPosition
 from everlode.state.dispatch import FOLD_VERSION
-from everlode.state.ended import ended
 from everlode.topics.names import snapshot_topic
 
 
@@ -36,9 +35,7 @@ class Memory:
         self._folds, self._log, self._parts = component.folds, log, parts
         self._name = component.name
         self._archive = Archive(parts.bootstrap, parts.origin, component.name, parts.partitions)
-        self._checkpoint = Checkpoint(
-            parts.origin, component.name, component.folds, self._archive, ended, FOLD_VERSION
-        )
+        self._checkpoint = Checkpoint(parts.origin, component.name, self._folds, self._archive)
         self._topic = snapshot_topic(parts.origin, component.name)
         group = f"memory-{component.name}-{parts.origin}"
         self._reader = Reader(parts.bootstrap, group, wait_ms=500, min_bytes=65_536)
@@ -53,7 +50,14 @@ class Memory:
         """Take the snapshot over, and let the log go on behind it. Raises: Unavailable."""
         parts = self._parts
         found = read_snapshot(parts.bootstrap, parts.origin, self._name, parts.partitions)
-        self._archive.start(found.pages)
+        if self._is_of_another_fold(found) and self._log.is_whole():
+            self._checkpoint.start_anew(self._log.ends())
+            self._archive.start_anew()
+            keys, ends = found.keys, found.ends
+            found = Snapshot(self._codec, {})  # all is folded anew, and written anew
+            found.keys, found.ends = keys, ends
+        else:
+            self._archive.start(found.pages)
         self._folds.find = self._archive.find
         self._folds.restore(found.entries(), found.answers)
         self._folds.answered = self._checkpoint.answered
@@ -62,6 +66,11 @@ class Memory:
         self._log.resume(found.marks)
         self._next = {(self._topic, p): found.ends.get(p, 0) for p in range(parts.partitions)}
         self._reader.assign(self._next)
+
+    @staticmethod
+    def _is_of_another_fold(found: Snapshot) -> bool:
+        """True when its states are not what the facts give today; used only for want of them."""
+        return any(mark.fold_version != FOLD_VERSION for mark in found.marks.values())
 
     def follow(self) -> None:
         """Note what the primary has written; never waits."""

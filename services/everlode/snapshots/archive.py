@@ -61,6 +61,15 @@ class Archive:
         for batch in self._tail.to_ends(starts, timeout_s, 5000, go_on=True):
             self._index(batch)
 
+    def start_anew(self) -> None:
+        """Leave out all that was archived: it will be archived again. Raises: Unavailable."""
+        ends = self._tail.ends([(self.topic, p) for p in range(self._partitions)])
+        self.indexes = [PartitionIndex() for _ in range(self._partitions)]
+        self._kept.clear()
+        for (_, p), end in ends.items():
+            self.indexes[p].end = end
+        self._tail.assign({(self.topic, p): end for (_, p), end in ends.items()})
+
     def follow(self) -> list[Raw]:
         """Index what another primary has archived; never waits. Returns those records."""
         batch = self._tail.batch(5000, 0.0)

@@ -23,7 +23,7 @@ Key = tuple[str, str]
 """State component and key."""
 
 
-class Place(NamedTuple):
+class FactAt(NamedTuple):
     """Where a fact stands."""
 
     partition: int
@@ -32,7 +32,7 @@ class Place(NamedTuple):
 
 
 class _Change(NamedTuple):
-    first: Place
+    first: FactAt
     last: int
     """Offset of the last change."""
     since_s: float
@@ -45,7 +45,7 @@ class Dirty:
         self._mono_s = mono_s
         self._changes: dict[int, OrderedDict[Key, _Change]] = {}
 
-    def note(self, key: Key, first: Place, last: int) -> None:
+    def note(self, key: Key, first: FactAt, last: int) -> None:
         """It was changed by facts from `first` to the offset `last`, in offset order."""
         changes = self._changes.setdefault(first.partition, OrderedDict())
         known = changes.get(key)
@@ -54,7 +54,7 @@ class Dirty:
         else:
             changes[key] = known._replace(last=last)  # keeps its place
 
-    def first(self, partition: int, but: Container[Key] = ()) -> Place | None:
+    def first(self, partition: int, but: Container[Key] = ()) -> FactAt | None:
         """The first change of a partition that no entry holds, `but` those about to be written."""
         changes = self._changes.get(partition) or OrderedDict[Key, _Change]()
         return next((change.first for key, change in changes.items() if key not in but), None)

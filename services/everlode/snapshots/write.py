@@ -8,7 +8,7 @@ primary that was fenced changes it no more. Pure.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import islice
 from typing import NamedTuple, Protocol
 
@@ -27,6 +27,8 @@ from everlode.events.snapshots import (
 from everlode.events.states import State
 from everlode.snapshots.archive import Archive, archive_key
 from everlode.snapshots.dirty import Dirty, Key
+from everlode.state.ended import ended
+from everlode.state.shape import FOLD_VERSION
 from everlode.topics.names import snapshot_topic
 
 AGE_S = 5.0
@@ -79,13 +81,11 @@ class _Taken(NamedTuple):
 class Checkpoint:
     """What is to be written of one fact topic's snapshot. One `take`, then `committed` or none."""
 
-    def __init__(
-        self, origin: str, component: str, source: Source, archive: Archive,
-        ended: Callable[[State], bool], fold_version: int,
-    ) -> None:  # fmt: skip
+    def __init__(self, origin: str, component: str, source: Source, archive: Archive) -> None:
         self._topic = snapshot_topic(origin, component)
         self._source, self._archive = source, archive
-        self._ended, self._fold_version = ended, fold_version
+        self._anew: Sequence[int] = ()
+        """By partition: up to where all is written anew, because the fold is another one."""
         self.keys: set[bytes] = set()
         """Keys of the entries that are in the topic."""
         self.reads: dict[tuple[str, int], int] = {}
@@ -101,6 +101,10 @@ class Checkpoint:
         self.keys = keys
         self._answers.clear()
         self._mark_at = 0.0
+
+    def start_anew(self, ends: Sequence[int]) -> None:
+        """Entries up to these offsets are another fold's until they are written again."""
+        self._anew = ends
 
     def marked(self, marks: Mapping[int, SnapshotMark]) -> None:
         """These marks stand in the topic: what is before them need not be written."""
@@ -149,7 +153,7 @@ class Checkpoint:
         entry = SnapshotEntry(*key, kept.version, kept.event_id, state)
         name = archive_key(*key).encode()
         live = b"e/" + name
-        if kept.state is not None and not self._ended(kept.state):
+        if kept.state is not None and not ended(kept.state):
             found.append(self._record(partition, live, entry))
             self._taken.append(_Taken(partition, key, live, None))
             return
@@ -174,11 +178,19 @@ class Checkpoint:
             next_offset, seq = first
         reads = [ReadPosition(t, p, o) for (t, p), o in sorted(self.reads.items())]
         return SnapshotMark(
-            seq, next_offset, at.stamp, self._fold_version,
+            seq, next_offset, at.stamp, self._version(),
             self._answers_number + self._full,
             tuple(ScopeEpoch(scope=s, epoch=e) for s, e in sorted(at.epochs.items())),
             tuple(reads if partition == 0 else ()),
         )  # fmt: skip
+
+    def _version(self) -> int:
+        """That of the fold, once no entry of another fold is left."""
+        firsts = [self._first(partition) for partition in range(len(self._anew))]
+        if any(f is not None and f[0] < to for f, to in zip(firsts, self._anew, strict=True)):
+            return 0
+        self._anew = ()
+        return FOLD_VERSION
 
     def _first(self, partition: int) -> tuple[int, int] | None:
         """Offset of the first change that these entries leave, and the `seq` before it."""
