@@ -246,7 +246,7 @@ def test_too_large_event_is_refused_with_a_way_out() -> None:
     event = SchemaPublished(fingerprint="", schema_name="", document=document)
     assert len(codec.encode_fact(envelope, event)) < codec.MAX_BYTES
     with pytest.raises(ContractError) as caught:
-        codec._write(
+        codec.encode_record(
             "SchemaPublished",
             {
                 "envelope": envelope.__dict__,
@@ -271,7 +271,7 @@ def test_too_large_command_is_refused_on_both_sides() -> None:
     with pytest.raises(ContractError) as caught:
         codec.encode_request(header, large)
     assert caught.value.code == "too_large"
-    written = codec._write("UpdateMiner", {"header": header.__dict__, **large.__dict__})
+    written = codec.encode_record("UpdateMiner", {"header": header.__dict__, **large.__dict__})
     with pytest.raises(ContractError, match="above"):
         BOOK.decode_request(written)
 

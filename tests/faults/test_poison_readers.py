@@ -21,6 +21,7 @@ from everlode.errors import ContractError, IntegrityError
 from everlode.events.base import CommandAnswered, Evidence, Fact
 from everlode.events.catalogue import FACT_COMPONENTS, STATE_COMPONENTS
 from everlode.events.schemas import SchemaPublished
+from everlode.events.snapshots import SnapshotMark
 from everlode.events.states import State
 from everlode.events.validations import FraudSuspected
 from everlode.log.facts import FactLog
@@ -30,7 +31,7 @@ from everlode.sdk import EventConsumer
 from everlode.sdk.consumer import Received
 from everlode.sdk.link import RegionLink
 from everlode.settings.endpoints import RegionParts
-from everlode.state.dispatch import evolve_fact
+from everlode.state.dispatch import FOLD_VERSION, evolve_fact
 from everlode.topics.names import reply_topic, state_topic
 from everlode.topics.partition import partition_of
 from tests.support.facts.poison import BYTES, KEYS, Pair, append, mock_broker, spoil
@@ -105,14 +106,28 @@ def test_damage_in_its_own_facts_keeps_a_node_from_leading(
     assert folds.version(component, "a") == 2
 
 
-def test_log_whose_beginning_went_by_retention_is_still_followed() -> None:
+def test_log_whose_beginning_went_by_retention_is_read_from_a_mark_and_else_refused() -> None:
     found: list[int] = []
+
+    def log_of(broker: str) -> FactLog:
+        return FactLog(broker, "eu.1", "miners", 1, lambda p: found.append(p.fact.envelope.seq))
+
     with mock_broker() as broker:
         append(broker, topic_of("miners"), [record(fact("miners", "a", 1, n)) for n in (7, 8)])
-        log = FactLog(broker, "eu.1", "miners", 1, lambda p: found.append(p.fact.envelope.seq))
+        log = log_of(broker)
+        with pytest.raises(IntegrityError, match=r"eu\.1\.miners/0: seq 1 to 6 is gone") as caught:
+            log.open({"scope": 1})
+        log.close()
+        assert caught.value.code == "beginning_lost"
+        assert "another region's copy" in caught.value.hint
+        assert found == []
+        log = log_of(broker)
+        log.resume({0: SnapshotMark(6, 0, 9, FOLD_VERSION, 0, (), ())})
         log.open({"scope": 1})
         log.close()
     assert found == [7, 8]
+    assert log.seqs == [8]
+    assert log.clock.last >= 9
 
 
 # -- state topics: read by backups ----------------------------------------------------------------

@@ -16,9 +16,18 @@ from pydantic import AwareDatetime, BaseModel, ValidationError
 from everlode.avro import compat, schemas
 from everlode.events import base, states
 from everlode.events.base import Envelope, LedgerEntry
-from everlode.events.catalogue import COMMANDS, EVENTS, FACT_COMPONENTS, REPLIES, SIGNALS, STATES
+from everlode.events.catalogue import (
+    COMMANDS,
+    EVENTS,
+    FACT_COMPONENTS,
+    REPLIES,
+    SIGNALS,
+    SNAPSHOTS,
+    STATES,
+)
 from everlode.events.rewards import RewardCalculated
 from everlode.events.schemas import SchemaPublished
+from everlode.events.snapshots import AnsweredFact, ReadPosition
 from everlode.events.tasks import TaskProgressed, TaskSubmitted
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678_000, tzinfo=UTC)
@@ -40,8 +49,10 @@ MODELS: dict[str, Any] = {
 TUPLES: dict[str, Any] = {
     **{cls.__name__: cls for cls in STATES.values()},
     **{name: getattr(states, name) for name in NESTED_STATES},
+    **SNAPSHOTS,
+    **{cls.__name__: cls for cls in (AnsweredFact, ReadPosition)},
 }
-SCALARS = {int: "long", bool: "boolean", float: "double", str: "string"}
+SCALARS = {int: "long", bool: "boolean", float: "double", str: "string", bytes: "bytes"}
 TIME = {"type": "long", "logicalType": "timestamp-millis"}
 
 
@@ -135,6 +146,7 @@ def folders() -> dict[str, str]:
     found = {name: kind.topic.replace("*", "shared") for name, kind in EVENTS.items()}
     found |= dict.fromkeys(COMMANDS, "commands") | dict.fromkeys(REPLIES, "replies")
     found |= {cls.__name__: "states" for cls in STATES.values()}
+    found |= dict.fromkeys(SNAPSHOTS, "snapshots")
     users: dict[str, set[str]] = {}
     for name, home in found.items():
         for used in re.findall(r"'everlode\.events\.(\w+)'", str(schemas.source(name))):

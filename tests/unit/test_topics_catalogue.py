@@ -18,11 +18,13 @@ from everlode.topics import Topology, catalogue, mirrored_topics, state_topics
 from everlode.topics.names import (
     LONGEST_REGION,
     MOST_REGIONS,
+    archive_topic,
     command_topic,
     dead_letter_topic,
     fact_topic,
     region_of,
     reply_topic,
+    snapshot_topic,
     split_fact_topic,
     state_topic,
 )
@@ -78,7 +80,7 @@ def test_catalogue_names_each_topic_once_a_cluster() -> None:
     assert len(names) == len(set(names))
     assert names == sorted(names)
     assert {spec.cluster for spec in specs} == {"eu", "us", "ap", "control"}
-    per_region = 3 * 9 + 3 * 10 + 2 + 2 * 4 + 1 + 5
+    per_region = 3 * 9 + 3 * 10 + 2 + 2 * 4 + 1 + 5 + 2 * 4
     assert len(specs) == 3 * per_region + 1
 
 
@@ -129,7 +131,8 @@ def test_settings_agree_with_their_columns() -> None:
         assert spec.configs["min.insync.replicas"] == str(spec.min_insync)
         assert spec.configs["unclean.leader.election.enable"] == "false"
         assert spec.min_insync <= spec.replication
-        assert (spec.cleanup == "compact") == spec.name.startswith("state.g")
+        compacted = spec.name.startswith(("state.g", "snapshot.", "archive."))
+        assert (spec.cleanup == "compact") == compacted
 
 
 def test_control_topic_keeps_everything_in_one_partition() -> None:
@@ -146,6 +149,18 @@ def test_states_are_compacted_after_the_lag_and_belong_to_a_generation() -> None
         assert not topic.mirrored
     names = {s.name for s in catalogue(TOPOLOGY, 7) if s.name.startswith("state.")}
     assert names == {t.name for t in topics}
+
+
+def test_snapshots_and_archives_are_kept_for_ever_at_home_alone() -> None:
+    kept = [s for s in catalogue(TOPOLOGY) if s.name.startswith(("snapshot.", "archive."))]
+    assert {(s.cluster, s.name) for s in kept} == {
+        (region, name(f"{region}.1", component))
+        for region in TOPOLOGY.regions
+        for component in FACT_COMPONENTS
+        for name in (snapshot_topic, archive_topic)
+    }
+    for spec in kept:
+        assert (spec.retention_ms, spec.partitions, spec.mirrored) == (-1, 4, False)
 
 
 def test_schemas_are_kept_for_ever() -> None:

@@ -140,7 +140,8 @@ def _mark(name: str) -> bytes:
     return MARKER + schemas.fingerprint(name)
 
 
-def _write(name: str, value: dict[str, Any], most: int = MAX_BYTES) -> bytes:
+def encode_record(name: str, value: dict[str, Any], most: int = MAX_BYTES) -> bytes:
+    """Bytes of plain values under our schema `name`. Raises: ContractError: above `most` bytes."""
     out = BytesIO()
     try:
         fastavro.schemaless_writer(out, schemas.parsed(name), value)
@@ -160,18 +161,18 @@ def _write(name: str, value: dict[str, Any], most: int = MAX_BYTES) -> bytes:
 
 def encode_fact(envelope: Envelope, data: Event) -> bytes:
     """Bytes of an event. Deterministic. Raises: ContractError: too large; a value does not fit."""
-    return _write(type(data).__name__, {"envelope": envelope.__dict__, **_body(data)})
+    return encode_record(type(data).__name__, {"envelope": envelope.__dict__, **_body(data)})
 
 
 def encode_request(header: CommandHeader, data: Command) -> bytes:
     """Bytes of a command. Raises: ContractError when it is too large."""
     value = {"header": header.__dict__, **_body(data)}
-    return _write(type(data).__name__, value, MAX_COMMAND_BYTES)
+    return encode_record(type(data).__name__, value, MAX_COMMAND_BYTES)
 
 
 def encode_answer(answer: CommandAnswered) -> bytes:
     """Bytes of an answer."""
-    return _write("CommandAnswered", _body(answer))
+    return encode_record("CommandAnswered", _body(answer))
 
 
 def _plain(item: Any) -> dict[str, Any]:
@@ -191,7 +192,7 @@ def state_dict(state: states.State) -> dict[str, Any]:
 
 def encode_state(state: states.State) -> bytes:
     """Bytes of a state record. Deterministic. Raises: ContractError: as `encode_fact`."""
-    return _write(type(state).__name__, state_dict(state))
+    return encode_record(type(state).__name__, state_dict(state))
 
 
 def state_from_dict(component: str, value: dict[str, Any]) -> states.State:

@@ -19,6 +19,7 @@ from everlode.events import (
     recovery,
     rewards,
     schemas,
+    snapshots,
     states,
     tasks,
     validations,
@@ -83,3 +84,13 @@ STATES: dict[str, type[states.State]] = {
 }
 """State component → its named tuple."""
 REPLIES = {"CommandAnswered": CommandAnswered}
+SNAPSHOTS = {
+    cls.__name__: cls
+    for cls in (
+        snapshots.SnapshotEntry,
+        snapshots.SnapshotMark,
+        snapshots.SnapshotAnswers,
+        snapshots.ArchivePage,
+    )
+}
+"""Records of snapshots and archives."""

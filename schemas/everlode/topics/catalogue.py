@@ -12,10 +12,12 @@ from everlode.events.catalogue import FACT_COMPONENTS, SIGNALS, STATE_COMPONENTS
 from everlode.topics.names import (
     CONTROL_CLUSTER,
     CONTROL_TOPIC,
+    archive_topic,
     command_topic,
     dead_letter_topic,
     fact_topic,
     reply_topic,
+    snapshot_topic,
     state_topic,
 )
 from everlode.topics.topology import Topology
@@ -87,6 +89,28 @@ def state_topics(topology: Topology, region: str, generation: int) -> list[Topic
         )
         for c in STATE_COMPONENTS
     ]
+
+
+def _snapshots(topology: Topology, region: str) -> list[TopicSpec]:
+    """Snapshots and archives of a region's own fact topics.
+
+    Compacted soon, so that a start is short; tombstones outlive the longest read of a snapshot.
+    """
+    extra = {
+        "min.cleanable.dirty.ratio": "0.1",
+        "segment.ms": "300000",
+        "segment.bytes": "16777216",
+        "delete.retention.ms": "600000",
+    }
+    origin = topology.origin(region)
+    return [
+        _spec(
+            topology, region, name(origin, component), topology.partitions, component,
+            cleanup="compact", retention_ms=-1, extra=extra,
+        )
+        for component in FACT_COMPONENTS
+        for name in (snapshot_topic, archive_topic)
+    ]  # fmt: skip
 
 
 def _spec(
@@ -176,4 +200,5 @@ def _region(topology: Topology, region: str) -> list[TopicSpec]:
         specs.append(_spec(topology, region, name, n, "clients"))
         specs.append(_spec(topology, region, dead_letter_topic("primary", name), 1, component))
     specs.append(_spec(topology, region, reply_topic(region), n, "primaries"))
+    specs.extend(_snapshots(topology, region))
     return specs

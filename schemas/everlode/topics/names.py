@@ -62,6 +62,16 @@ def state_topic(generation: int, component: str) -> str:
     return f"state.g{generation}.{component}"
 
 
+def snapshot_topic(origin: str, component: str) -> str:
+    """Snapshot of a fact topic, in its home region, e.g. snapshot.eu.1.tasks."""
+    return f"snapshot.{origin}.{component}"
+
+
+def archive_topic(origin: str, component: str) -> str:
+    """Aggregates of a fact topic that have ended, in its home region, e.g. archive.eu.1.tasks."""
+    return f"archive.{origin}.{component}"
+
+
 def dead_letter_topic(consumer: str, topic: str) -> str:
     """Dead letters of a consumer for one topic."""
     return f"dlt.{consumer}.{topic}"

@@ -59,6 +59,10 @@ class MixedReader:
         """
         return self._each(partitions, Reader.ends)
 
+    def at_time(self, times_ms: Mapping[Place, int]) -> dict[Place, int]:
+        """See `Offsets.at_time`; not for what strangers write. Raises: Unavailable."""
+        return self._facts.at_time(times_ms)
+
     def committed(self, partitions: Iterable[Place]) -> dict[Place, int]:
         """See `Offsets.committed`. Raises: Unavailable."""
         return self._facts.committed(partitions)

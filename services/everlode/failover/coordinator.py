@@ -71,6 +71,9 @@ class Coordinator:
         self._probes = Probes(agent, place.partitions, report)
         followed = [policy.facts for policy in policies.values() if policy.facts]
         self._inbox = Inbox(place, self._me, followed, self._leads, report)
+        for policy in policies.values():
+            if policy.facts:
+                policy.restore(self._inbox.snapshots[policy.facts])
         self._waited: dict[str, float] = {}
         """Scope without a primary → since when a node could have it."""
         self._renewed = (-1, time.monotonic())

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from everlode.events.barriers import EpochOpened
 from everlode.events.base import Fact
+from everlode.events.snapshots import SnapshotMark
 from everlode.events.stamp import millis_of
 
 
@@ -18,6 +19,12 @@ class OpenedEpochs:
         self._opened: list[dict[str, int]] = [{} for _ in range(partitions)]
         self._stamps: dict[tuple[str, int], int] = {}
         """(scope, epoch) → highest stamp of its EpochOpened."""
+
+    def restore(self, partition: int, mark: SnapshotMark) -> None:
+        """Begin a partition with the mark of a snapshot: when is not known."""
+        opened = self._opened[partition]
+        for item in mark.epochs:
+            opened[item.scope] = max(opened.get(item.scope, 0), item.epoch)
 
     def observe(self, partition: int, fact: Fact) -> None:
         """Fold one record of the topic, in order within its partition; others change nothing."""

@@ -18,6 +18,7 @@ from everlode.avro.codec import Codec
 from everlode.errors import ContractError, Unavailable
 from everlode.events.base import Fact
 from everlode.settings.endpoints import RegionParts
+from everlode.snapshots.read import read_snapshot
 from everlode.telemetry.entries import RecordLeftOut, Unanswered
 from everlode.telemetry.sink import Sink, silent
 from everlode.topics.catalogue import DEAD_LETTER_CONSUMERS
@@ -28,6 +29,8 @@ LETTERS_S = 1.0
 CAUGHT_UP_S = 3.0
 """Nothing more to read for this long: all has been read that can be."""
 HEARTBEATS_KEPT = 20_000
+LOOK_BACK_S = 120.0
+"""Facts of this time are read whatever a snapshot has: an operation that is resumed counts them."""
 FEW = 65_536
 """Bytes that heartbeats come in: the broker is not asked for each of them."""
 ALONE = DEAD_LETTER_CONSUMERS["coordinator"]
@@ -55,7 +58,12 @@ class Inbox:
         keeps: Callable[[], bool],
         report: Sink = silent,
     ) -> None:
-        components = ("heartbeats", *sorted(set(facts)), *ALONE)
+        self.snapshots = {
+            name: read_snapshot(place.bootstrap, place.origin, name, place.partitions)
+            for name in sorted(set(facts))
+        }
+        """What the facts begin with."""
+        components = ("heartbeats", *self.snapshots, *ALONE)
         self._component = {fact_topic(place.origin, c): c for c in components}
         self._keeps = keeps
         self._report = report
@@ -72,14 +80,27 @@ class Inbox:
             for partition in range(1 if c in ALONE else place.partitions)
         ]
         self._ends = self._reader.ends(places)
-        self._reader.assign({at: self._start(*at) for at in places})
+        since_ms = round((time.time() - LOOK_BACK_S) * 1000)
+        recent = self._reader.at_time({at: since_ms for at in places if self._is_fact(at[0])})
+        self._reader.assign({at: self._start(*at, recent.get(at, 0)) for at in places})
         self._behind = {at for at in places if self._ends[at] > 0}
         self._read_at = time.monotonic()
 
-    def _start(self, topic: str, partition: int) -> int:
-        """Of heartbeats only the last ones say anything; all else is read from its beginning."""
-        end = self._ends[topic, partition]
-        return max(0, end - HEARTBEATS_KEPT) if self._component[topic] == "heartbeats" else 0
+    def _is_fact(self, topic: str) -> bool:
+        return self._component[topic] in self.snapshots
+
+    def _start(self, topic: str, partition: int, recent: int) -> int:
+        """Of heartbeats only the last ones matter, of facts what no snapshot has, and `recent`.
+
+        All else is read from its beginning.
+        """
+        component, end = self._component[topic], self._ends[topic, partition]
+        if component == "heartbeats":
+            return max(0, end - HEARTBEATS_KEPT)
+        if component not in self.snapshots:
+            return 0
+        mark = self.snapshots[component].marks.get(partition)
+        return min(mark.next_offset, recent) if mark is not None else 0
 
     @property
     def caught_up(self) -> bool:

@@ -21,6 +21,7 @@ from everlode.events.base import Command, Event, Fact
 from everlode.events.services import Service
 from everlode.events.types import RecoveryAction
 from everlode.failover.planner import OwnStep, Planner, Step, View, W, finish, succession
+from everlode.snapshots.read import Snapshot
 
 
 class Order(NamedTuple):
@@ -47,7 +48,7 @@ class End(NamedTuple):
 
 
 class Policy(Planner[W], Protocol[W]):
-    """One service's failover. `observe` alone changes it; all else is a function of what it saw."""
+    """One service's failover. `restore` and `observe` alone change it."""
 
     @property
     def service(self) -> Service:
@@ -55,7 +56,10 @@ class Policy(Planner[W], Protocol[W]):
 
     @property
     def facts(self) -> str | None:
-        """Fact topic of the home region that it observes from its beginning, e.g. tasks."""
+        """Fact topic of the home region that it observes, e.g. tasks."""
+
+    def restore(self, snapshot: Snapshot) -> None:
+        """Begin with a snapshot of these facts; those from before its marks on are observed."""
 
     def observe(self, partition: int, fact: Fact) -> None:
         """Fold one record of the fact topic, in order within its partition."""
@@ -92,6 +96,9 @@ class Succession:
     """
 
     facts: str | None = None
+
+    def restore(self, snapshot: Snapshot) -> None:
+        """See Policy."""
 
     def observe(self, partition: int, fact: Fact) -> None:
         """See Policy."""

@@ -3,7 +3,8 @@
 Opening it fences the writer before, aborts what that left open, and reads every partition to its
 end, so that `seq`, `stamp` and the folds go on from what is really there. Appended means
 committed; after an OutcomeUnknown the log must be opened anew. A record that appears while it is
-open and that its writer did not write is foreign: the writer stops. Shell.
+open and that its writer did not write is foreign: the writer stops. Reading begins where a snapshot
+ends (`resume`), else at the log's beginning; a log that lacks what comes next is not read. Shell.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from everlode.errors import ContractError, FencedOut, IntegrityError
 from everlode.events.barriers import EpochOpened
 from everlode.events.base import Envelope, Event, Fact
 from everlode.events.health import ForeignWrite
+from everlode.events.snapshots import SnapshotMark
 from everlode.events.stamp import HybridClock
 from everlode.topics.names import fact_topic
 from everlode.topics.partition import partition_of
@@ -66,6 +68,17 @@ def unwritable(facts: Iterable[NewFact]) -> list[tuple[str, str]]:
     return found
 
 
+def lacking(where: str, first: int, last: int | None) -> IntegrityError:
+    """The error of a log whose beginning has gone: facts from `seq` first to last, if known."""
+    what = f"seq {first} to {last}" if last is not None else f"everything from seq {first} on"
+    return IntegrityError(
+        f"{where}: {what} is gone, and no snapshot covers it",
+        code="beginning_lost",
+        hint="facts were removed before they were in a snapshot. Copy them back in their order "
+        "from another region's copy of the topic, or recover the region from a backup",
+    )
+
+
 class FactLog:
     """Facts of one component of one origin. Not thread-safe.
 
@@ -102,9 +115,53 @@ class FactLog:
         )
         self._next: dict[TopicPartition, int] = {(self.topic, p): 0 for p in range(partitions)}
         self._reader.assign(self._next)
+        self._begun = False
+        self._read_from: set[int] = set()
+        """Partitions of which a record was read."""
+
+    def resume(self, marks: Mapping[int, SnapshotMark]) -> None:
+        """Read on from the marks of a snapshot, by partition; before anything was read."""
+        for partition, mark in marks.items():
+            self._next[self.topic, partition] = mark.next_offset
+            self.seqs[partition] = mark.seq
+            self.clock.observe(mark.stamp)
+            self._opened(mark)
+        self._reader.assign(self._next)
+
+    def ends(self) -> list[int]:
+        """Offset after the last committed record of each partition. Raises: Unavailable."""
+        self._reader.assign({})
+        found = self._reader.ends(self._next)
+        self._reader.assign(self._next)
+        return [found[self.topic, p] for p in range(self.partitions)]
+
+    def is_whole(self) -> bool:
+        """True while every partition has its first record. Raises: Unavailable."""
+        self._reader.assign({})
+        begins = self._reader.beginnings(self._next)
+        self._reader.assign(self._next)
+        return not any(begins.values())
+
+    def _begin(self) -> None:
+        """Raises: IntegrityError: a partition was emptied of what comes next. Unavailable."""
+        self._reader.assign({})
+        begins, ends = self._reader.beginnings(self._next), self._reader.ends(self._next)
+        for (topic, partition), offset in self._next.items():
+            begin = begins[topic, partition]
+            if begin > offset and begin >= ends[topic, partition]:
+                raise lacking(f"{topic}/{partition}", self.seqs[partition] + 1, None)
+        self._reader.assign(self._next)
+        self._begun = True
+
+    @property
+    def next_offsets(self) -> list[int]:
+        """Offset of the next record of each partition, as far as it is known here."""
+        return [self._next[self.topic, p] for p in range(self.partitions)]
 
     def follow(self, timeout_s: float, most: int = 2000) -> int:
-        """Fold what others have appended; returns how many records."""
+        """Fold what others have appended; returns how many records. Raises: IntegrityError."""
+        if not self._begun:
+            self._begin()
         batch = self._reader.batch(most, timeout_s)
         for raw in batch:
             self._fold(raw)
@@ -131,6 +188,8 @@ class FactLog:
         self._read_on(timeout_s)
 
     def _read_on(self, timeout_s: float) -> None:
+        if not self._begun:
+            self._begin()
         for batch in self._reader.to_ends(self._next, timeout_s, go_on=True):
             for raw in batch:
                 self._fold(raw)
@@ -179,19 +238,25 @@ class FactLog:
                 hint="somebody else wrote into a fact topic; find out who",
             ) from None
         last, seq = self.seqs[raw.partition], fact.envelope.seq
-        if last and seq != last + 1:  # the log's beginning may have gone by its retention
+        if seq > last + 1 and raw.partition not in self._read_from:
+            raise lacking(f"{raw.topic}/{raw.partition}", last + 1, seq - 1)
+        if seq != last + 1:
             raise IntegrityError(
                 f"{where}: seq {seq} follows {last}",
                 code="seq_gap",
                 hint="facts are missing, or somebody else writes here: find out before going on",
             )
+        self._read_from.add(raw.partition)
         self.seqs[raw.partition] = seq
         self.clock.observe(fact.envelope.stamp)
         if isinstance(fact.data, EpochOpened):
-            for opened in fact.data.scopes:
-                known = self.epochs.get(opened.scope, 0)
-                self.epochs[opened.scope] = max(known, opened.epoch)
+            self._opened(fact.data)
         self._folded(LoggedFact(fact, raw.partition, raw.offset))
+
+    def _opened(self, by: EpochOpened | SnapshotMark) -> None:
+        scopes = by.scopes if isinstance(by, EpochOpened) else by.epochs
+        for opened in scopes:
+            self.epochs[opened.scope] = max(self.epochs.get(opened.scope, 0), opened.epoch)
 
     def partition_of(self, key: str) -> int:
         """Partition of an aggregate."""
@@ -202,12 +267,14 @@ class FactLog:
         facts: Sequence[NewFact],
         read: dict[TopicPartition, int] | None = None,
         group: Any = None,
+        beside: Sequence[Record] = (),
     ) -> list[int]:
-        """Write facts in one transaction; returns their offsets, in order.
+        """Write facts in one transaction; returns their offsets, in order, then those of `beside`.
 
-        `read` becomes the group's committed offsets with them. The written facts are not folded
-        here: the writer knows them. Raises: FencedOut; OutcomeUnknown: open anew. ContractError:
-        one of them cannot be written (see `unwritable`); nothing is.
+        `read` becomes the group's committed offsets with them, and `beside` are records of other
+        topics of this writer. The written facts are not folded here: the writer knows them.
+        Raises: FencedOut; OutcomeUnknown: open anew. ContractError: a fact cannot be written (see
+        `unwritable`); nothing is.
         """
         if self._writer is None:
             raise IntegrityError("the fact log is not open")
@@ -221,11 +288,14 @@ class FactLog:
             )
             for partition, envelope, data in facts
         ]
-        offsets = self._writer.write(records, read, group)
-        for (partition, envelope, _), offset in zip(facts, offsets, strict=True):
+        offsets = self._writer.write([*records, *beside], read, group)
+        for (partition, envelope, _), offset in zip(facts, offsets[: len(facts)], strict=True):
             self._next[self.topic, partition] = offset + 1  # both rise within a partition
             self._mine.add((partition, offset))
             self.seqs[partition] = envelope.seq
+        for _, _, data in facts:
+            if isinstance(data, EpochOpened):
+                self._opened(data)
         return offsets
 
     def next_stamp(self, cause: int = 0) -> int:

@@ -37,9 +37,10 @@ from everlode.events.stamp import HybridClock
 from everlode.events.states import State
 from everlode.log.facts import LoggedFact, NewFact
 from everlode.primary.component import Component, Owed
-from everlode.primary.folds import Asked, Key
+from everlode.primary.folds import Asked
 from everlode.primary.inputs import Tick
 from everlode.primary.pending import Answer
+from everlode.snapshots.dirty import FactAt, Key
 from everlode.state.dispatch import component_of_command, component_of_state, decide, evolve_fact
 from everlode.state.reactions import NAMESPACE
 from everlode.state.shape import Context, home_of
@@ -323,12 +324,17 @@ class Batch:
     def committed(self, offsets: list[int]) -> None:
         """Take the staged states over."""
         folds = self._component.folds
-        last: dict[Key, Fact] = {}
+        first: dict[Key, FactAt] = {}
+        last: dict[Key, tuple[Fact, int]] = {}
         for (partition, envelope, data), offset in zip(self.facts, offsets, strict=True):
             if isinstance(data, Barrier | EpochOpened):
                 continue
             fact = Fact(envelope, data)
-            last[component_of_state(type(data)), envelope.aggregate_id] = fact
+            key = component_of_state(type(data)), envelope.aggregate_id
+            first.setdefault(key, FactAt(partition, offset, envelope.seq))
+            last[key] = fact, offset
             folds.answer(LoggedFact(fact, partition, offset))
-        for key, (state, _) in self._staged.items():
-            folds.put(*key, state, last[key])
+        for key, place in first.items():
+            state, _ = self._staged[key]
+            fact, offset = last[key]
+            folds.put(*key, state, fact, (place, offset))

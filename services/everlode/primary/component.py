@@ -15,6 +15,7 @@ from everlode.events.base import Command, Event, Fact
 from everlode.events.states import State
 from everlode.membership.agent import Load
 from everlode.primary.folds import Folds
+from everlode.snapshots.read import Alive
 from everlode.state.reactions import command_id, react
 from everlode.state.shape import home_of
 from everlode.state.view import HomeView, Where
@@ -44,7 +45,7 @@ class Component:
     causes: ClassVar[tuple[str, ...]] = ()
     """Components whose facts, of every origin, it reacts to; each is read exactly once."""
     sees: ClassVar[tuple[str, ...]] = ()
-    """Components whose home facts it only looks at, from the beginning, on every node."""
+    """Components whose home facts it only looks at, all of them, on every node."""
     looks_at: ClassVar[frozenset[str]] = frozenset()
     """The names of these facts, when it looks at a few only."""
 
@@ -85,6 +86,9 @@ class Component:
 
     def changed(self, old: State | None, new: State | None) -> None:
         """An own state changed. Must be cheap."""
+
+    def restore_seen(self, alive: Alive) -> None:
+        """An aggregate of `sees` from a snapshot; facts that are in it may come again."""
 
     def observe(self, fact: Fact) -> None:
         """A fact of `sees`, in order."""

@@ -1,20 +1,27 @@
 """A node's folds of its own component: states, versions, and what was answered.
 
-Invariants: a fact is folded once; what is staged in a batch is forgotten unless it is committed.
-Memory: one state an aggregate of the home region, and the last `KEPT_ANSWERS` commands.
+Invariants: a fact is folded once; what is staged in a batch is forgotten unless it is committed;
+what has ended and left the memory is found in the archive.
+Memory: one state an aggregate that is alive, and the last `KEPT_ANSWERS` commands.
 """
 
 from __future__ import annotations
 
+import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from everlode.errors import IntegrityError
 from everlode.events.barriers import Barrier, EpochOpened
 from everlode.events.base import Fact, FactRef
+from everlode.events.snapshots import AnsweredFact
 from everlode.events.states import State
 from everlode.log.facts import LoggedFact
+from everlode.snapshots.archive import Ended, Find, nothing
+from everlode.snapshots.dirty import Dirty, FactAt, Key
+from everlode.snapshots.read import Alive
+from everlode.snapshots.write import Kept
 from everlode.state.dispatch import component_of_state, evolve_fact
 
 FIND_OUT = "facts are missing, or somebody else writes here: find out before going on"
@@ -22,7 +29,6 @@ KEPT_ANSWERS = 50_000
 """Commands whose answer is remembered; a repeat that is older is decided again, by the state."""
 
 Changed = Callable[[State | None, State | None], None]
-Key = tuple[str, str]
 Asked = tuple[str, str]
 """Aggregate and command id: an id is its aggregate's."""
 
@@ -51,11 +57,29 @@ def _damaged(placed: LoggedFact, what: str, code: str) -> IntegrityError:
     )
 
 
+class States(dict[str, State]):
+    """States of one component that are in memory; `get` finds an ended one, too."""
+
+    def __init__(self, find: Callable[[str], Ended | None]) -> None:
+        super().__init__()
+        self._find = find
+
+    def get(self, key: str, default: object = None) -> State | None:  # type: ignore[override]
+        """A state, or None. Raises: Unavailable: the archive does not give it now."""
+        found = super().get(key)
+        if found is None:
+            ended = self._find(key)
+            found = ended.state if ended is not None else None
+        return found
+
+
 class Folds:
     """States by state component and key. `changed(old, new)` after each step."""
 
     def __init__(self, components: tuple[str, ...], changed: Changed) -> None:
-        self.states: dict[str, dict[str, State]] = {name: {} for name in components}
+        self.find: Find = nothing
+        """Where ended aggregates are found."""
+        self.states: dict[str, States] = {name: self._states(name) for name in components}
         self.versions: dict[Key, int] = {}
         """Last version of deleted aggregates, whose states are gone."""
         self._last: dict[Key, str] = {}
@@ -63,16 +87,34 @@ class Folds:
         self.answers: OrderedDict[Asked, list[Answered]] = OrderedDict()
         self.folded = 0
         """Facts folded since the start."""
+        self.dirty = Dirty(time.monotonic)
+        """What is not in the snapshot yet."""
+        self.answered: Callable[[AnsweredFact], None] = lambda _: None
+        """Notified of each fact of a command."""
         self._changed = changed
 
+    def _states(self, component: str) -> States:
+        return States(lambda key: self.find(component, key))
+
     def get(self, component: str, key: str) -> State | None:
-        """A state, or None."""
+        """A state, or None. Raises: Unavailable: the archive does not give it now."""
         return self.states[component].get(key)
 
     def version(self, component: str, key: str) -> int:
-        """Last version of an aggregate; 0 when it never was."""
-        state = self.states[component].get(key)
-        return state.version if state is not None else self.versions.get((component, key), 0)
+        """Last version of an aggregate; 0 when it never was. Raises: Unavailable."""
+        return self._known(component, key)[0]
+
+    def _known(self, component: str, key: str) -> tuple[int, str | None]:
+        """Version of an aggregate, and the id of its last fact."""
+        state = dict.get(self.states[component], key)
+        last = self._last.get((component, key))
+        if state is not None:
+            return state.version, last
+        deleted = self.versions.get((component, key))
+        if deleted is not None:
+            return deleted, last
+        ended = self.find(component, key)
+        return (0, None) if ended is None else (ended.version, ended.event_id)
 
     def fold(self, placed: LoggedFact) -> None:
         """Fold one fact of the own topic; repeats change nothing.
@@ -85,19 +127,29 @@ class Folds:
             return
         component = component_of_state(type(fact.data))
         key = fact.envelope.aggregate_id
-        known, version = self.version(component, key), fact.envelope.version
+        known, last = self._known(component, key)
+        version = fact.envelope.version
         if version > known + 1:
             raise _damaged(placed, f"{key} goes from version {known} to {version}", "version_gap")
-        if version == known and self._last.get((component, key)) != fact.envelope.event_id:
+        if version == known and last != fact.envelope.event_id:
             raise _damaged(placed, f"another fact is version {known} of {key}", "conflict")
         if version <= known:
+            self.answer(placed)  # in the snapshot, but perhaps not its answer
             return
         old = self.states[component].get(key)
-        self.put(component, key, evolve_fact(old, fact, placed.partition), fact)
+        at = FactAt(placed.partition, placed.offset, fact.envelope.seq)
+        self.put(component, key, evolve_fact(old, fact, placed.partition), fact, (at, at.offset))
         self.answer(placed)
 
-    def put(self, component: str, key: str, new: State | None, last: Fact) -> None:
-        """Take a new state over; None deletes."""
+    def put(
+        self,
+        component: str,
+        key: str,
+        new: State | None,
+        last: Fact,
+        at: tuple[FactAt, int],
+    ) -> None:
+        """Take a new state over; None deletes. `at`: its first new fact, the last one's offset."""
         old = self.states[component].get(key)
         if new is None:
             self.states[component].pop(key, None)
@@ -105,6 +157,7 @@ class Folds:
         else:
             self.states[component][key] = new
         self._last[component, key] = last.envelope.event_id
+        self.dirty.note((component, key), *at)
         self.folded += 1
         self._changed(old, new)
 
@@ -113,7 +166,9 @@ class Folds:
         envelope = placed.fact.envelope
         if envelope.command_id is None:
             return
-        entry = Answered(
+        entry = AnsweredFact(
+            envelope.aggregate_id,
+            envelope.command_id,
             envelope.event_id,
             type(placed.fact.data).__name__,
             placed.partition,
@@ -121,8 +176,41 @@ class Folds:
             envelope.seq,
             envelope.version,
         )
-        known = self.answers.setdefault((envelope.aggregate_id, envelope.command_id), [])
-        if all(a.event_id != entry.event_id for a in known):
-            known.append(entry)
+        if self._remember(entry):
+            self.answered(entry)
+
+    def _remember(self, fact: AnsweredFact) -> bool:
+        known = self.answers.setdefault((fact.aggregate_id, fact.command_id), [])
+        if any(a.event_id == fact.event_id for a in known):
+            return False
+        known.append(Answered(*fact[2:]))
         while len(self.answers) > KEPT_ANSWERS:
             self.answers.popitem(last=False)  # a plain dict is searched from its old beginning
+        return True
+
+    # -- the snapshot ------------------------------------------------------------------------
+
+    def restore(self, alive: Iterable[Alive], answers: Iterable[AnsweredFact]) -> None:
+        """Take over what a snapshot holds, aggregates by stamp; before any fact is folded."""
+        for component, event_id, state in alive:
+            self.states[component][state.key] = state
+            self._last[component, state.key] = event_id
+            self._changed(None, state)
+        for fact in answers:
+            self._remember(fact)
+
+    def holds(self, key: Key) -> bool:
+        """True for what is in memory."""
+        return key in self._last
+
+    def kept(self, key: Key) -> Kept:
+        """An aggregate in memory, as it is now."""
+        state = dict.get(self.states[key[0]], key[1])
+        version = state.version if state is not None else self.versions[key]
+        return Kept(version, self._last[key], state)
+
+    def evict(self, key: Key) -> None:
+        """It has ended and is in the archive: forget it here."""
+        self.states[key[0]].pop(key[1], None)
+        self.versions.pop(key, None)
+        self._last.pop(key, None)

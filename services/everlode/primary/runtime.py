@@ -5,7 +5,8 @@ A turn of a primary, in this order:
   2. read a batch of commands and of facts to react to; what cannot be decoded is a dead letter;
   3. the core decides: facts, positions and answers (see `core`);
   4. a last look: nobody else has written, the leases are good, dead letters are delivered;
-  5. append facts and read positions in one transaction (must: before any answer);
+  5. append facts, read positions and what is due of the snapshot in one transaction (must: before
+     any answer);
   6. the core takes the states over;
   7. answer what is held (should: a lost answer is asked for again by the client).
 A promotion, in this order:
@@ -13,6 +14,7 @@ A promotion, in this order:
   b. read what is only looked at to its end;
   c. open the epoch of each scope in every partition;
   d. read on where the last commit of anybody here has left off.
+It begins from the snapshot of its facts, and keeps it (see `memory`).
 After any OutcomeUnknown the log is opened anew. A foreign record in its own topic stops the node,
 which publishes it on `<origin>.health`. Shell: one thread.
 """
@@ -23,11 +25,10 @@ import json
 import threading
 import time
 from collections.abc import Sequence
-from functools import partial
 
 from everlode.adapters.clock import Clock, instant
 from everlode.adapters.dead_letters import DeadLetters
-from everlode.adapters.kafka import Raw, Reader, Record
+from everlode.adapters.kafka import Raw, Record
 from everlode.adapters.kafka_mixed import MixedReader
 from everlode.adapters.kafka_sender import Sender
 from everlode.avro import schemas
@@ -35,9 +36,9 @@ from everlode.avro.cloudevents import CONTENT_TYPE
 from everlode.avro.codec import Codec, encode_answer
 from everlode.avro.unread import addressee
 from everlode.control.scopes import Scope
-from everlode.errors import ContractError, FencedOut, Refusal, Unavailable
+from everlode.errors import ContractError, EverlodeError, FencedOut, Refusal, Unavailable
 from everlode.events.base import CommandAnswered
-from everlode.events.catalogue import COMMANDS, EVENTS, STATES
+from everlode.events.catalogue import COMMANDS, EVENTS, SNAPSHOTS, STATES
 from everlode.events.schemas import SchemaPublished
 from everlode.log.facts import FactLog, ForeignRecord, unwritable
 from everlode.membership.agent import NodeAgent
@@ -52,11 +53,12 @@ from everlode.primary.inputs import (
     Tick,
     Turn,
 )
+from everlode.primary.memory import Memory
 from everlode.primary.pending import HOME
-from everlode.primary.unexpected import attempt
+from everlode.primary.seen import Seen
 from everlode.settings.endpoints import RegionParts
 from everlode.state.view import Where
-from everlode.telemetry.entries import FencedOutOf, Led, Unanswered, Undecided
+from everlode.telemetry.entries import FencedOutOf, Led, Unanswered
 from everlode.telemetry.sink import Sink, silent
 from everlode.topics.names import command_topic, reply_topic
 from everlode.topics.partition import partition_of
@@ -67,8 +69,8 @@ IDLE_S = 0.1
 LINGER_S = 0.05
 """After the first record of a batch: fewer and larger transactions, a little later."""
 DEAD_LETTER_S = 5.0
-FEW = 65_536
-"""Bytes that what is only looked at comes in."""
+REST_S = 10.0
+"""A primary that is asked to stop writes the rest of its snapshot for so long at most."""
 
 
 class Runtime:
@@ -96,10 +98,9 @@ class Runtime:
         group = f"primary.{component.name}.{parts.region}"
         self._commands = command_topic(parts.region, component.name)
         self._inputs = MixedReader(parts.bootstrap, group, {self._commands}, wait_ms=500)
-        self._seen = Reader(parts.bootstrap, f"{group}.view", wait_ms=500, min_bytes=FEW)
-        seen = [(t, p) for t in component.seen_topics() for p in range(parts.partitions)]
-        self._seen_any = bool(seen)
-        self._seen.assign(dict.fromkeys(seen, 0))
+        self._memory = Memory(component, self._log, parts)
+        self._seen = Seen(component, parts, report)
+        self._started = False
         self._sender = Sender(parts.bootstrap, linger_ms=2)
         self._codec = Codec()
         self._dead = DeadLetters(self._sender, "primary")
@@ -137,12 +138,18 @@ class Runtime:
                 self._report(Unanswered(error.code, error.message, error.hint))  # it may come right
                 self._step_down()
                 self._stop.wait(1.0)
+        self._write_rest()
         self._log.close()
         self._inputs.close()
         self._seen.close()
+        self._memory.close()
         self._sender.flush(2)
 
     def _run_once(self, led: dict[str, int]) -> None:
+        if not self._started:
+            self._memory.start()
+            self._seen.start()
+            self._started = True
         # 1. which scopes it leads
         if not led:
             self._follow()
@@ -165,8 +172,9 @@ class Runtime:
     def _follow(self) -> None:
         if self._core.served:
             self._step_down()
-        self._look(0.0)
+        self._seen.look()
         self._log.follow(0.25)
+        self._memory.follow()
 
     def _step_down(self) -> None:
         for entry in self._core.step_down():
@@ -178,8 +186,9 @@ class Runtime:
         self._step_down()
         # a. fence, read to the end, fold
         self._log.open({str(self._core.scope(home)): epoch for home, epoch in led.items()})
+        self._memory.catch_up()
         # b. what is only looked at
-        self._catch_view()
+        self._seen.catch_up()
         # c. open the epochs
         opening = self._core.open(led, self._tick())
         self._core.committed(self._log.append(opening.facts))
@@ -189,7 +198,9 @@ class Runtime:
             for t in (self._commands, *self._component.cause_topics())
             for p in range(self._parts.partitions)
         ]
-        self._inputs.assign(self._inputs.committed(wanted))
+        reads = self._memory.reads
+        committed = self._inputs.committed(wanted)
+        self._inputs.assign({at: max(next_, reads.get(at, 0)) for at, next_ in committed.items()})
         if not self._announced:
             self._announce()
             self._announced = True
@@ -202,7 +213,7 @@ class Runtime:
         Any primary does: nodes of one region are of one version, but for an upgrade.
         """
         states = [cls.__name__ for cls in STATES.values()]
-        for name in (*EVENTS, *COMMANDS, "CommandAnswered", *states):
+        for name in (*EVENTS, *COMMANDS, "CommandAnswered", *states, *SNAPSHOTS):
             mark = schemas.fingerprint(name).hex()
             data = SchemaPublished(
                 fingerprint=mark,
@@ -211,38 +222,11 @@ class Runtime:
             )
             self._agent.signal(data, topic="schemas", key=mark, partition=0)
 
-    def _catch_view(self) -> None:
-        if self._seen_any:
-            topics = self._component.seen_topics()
-            seen = [(t, p) for t in topics for p in range(self._parts.partitions)]
-            starts = {at: max(0, next_) for at, next_ in self._seen.positions(seen).items()}
-            for batch in self._seen.to_ends(starts, 30, go_on=True):
-                self._observe(batch)
-
-    def _look(self, timeout_s: float) -> None:
-        if self._seen_any:
-            self._observe(self._seen.batch(2000, timeout_s))
-
-    def _observe(self, batch: list[Raw]) -> None:
-        wanted = self._component.looks_at
-        for raw in batch:
-            if wanted and self._codec.type_name(raw.value) not in wanted:
-                continue
-            try:
-                fact = placed(self._codec, raw.topic, raw.key, raw.value)
-            except ContractError:
-                continue  # its own fold quarantines it; a look needs no more
-            wrong = attempt(
-                f"a look at {fact.envelope.event_id}", partial(self._component.observe, fact)
-            )
-            if wrong is not None:
-                self._report(Undecided(wrong.letter.message))
-
     # -- a turn ------------------------------------------------------------------------------
 
     def _turn(self, led: dict[str, int]) -> None:
         # 2. read
-        self._look(0.0)
+        self._seen.look()
         raws = self._inputs.batch(BATCH, IDLE_S, LINGER_S)
         inputs = [self._decoded(raw) for raw in raws]
         # 3. decide
@@ -254,7 +238,7 @@ class Runtime:
             # 4. a last look
             self._check()
             # 5. append; what led to no fact may be read again: it leads to none again
-            offsets = self._append(ready) if ready.facts else []
+            offsets = self._append(ready, not inputs)
             # 6. take over
             self._core.committed(offsets)
             # 7. answer
@@ -300,14 +284,36 @@ class Runtime:
             raise Unavailable("the lease ran out before the commit")
         self._dead.deliver(DEAD_LETTER_S)
 
-    def _append(self, ready: Ready) -> list[int]:
-        """Raises: Unavailable: also when a fact cannot be written: without its command, then."""
-        group = self._inputs.group_metadata() if ready.read else None
+    def _append(self, ready: Ready, idle: bool) -> list[int]:
+        """The offsets of its facts. What is due of the snapshot goes with them, or by itself.
+
+        Raises: Unavailable: also when a fact cannot be written: without its command, then.
+        """
+        beside = self._memory.beside(bool(ready.facts)) if ready.facts or idle else []
+        if not ready.facts and not beside:
+            return []
+        read = ready.read if ready.facts else {}
+        group = self._inputs.group_metadata() if read else None
         try:
-            return self._log.append(ready.facts, ready.read, group)
+            offsets = self._log.append(ready.facts, read, group, beside)
         except ContractError as error:
             self._core.impossible(unwritable(ready.facts))
             raise Unavailable(error.message, code=error.code) from None
+        self._memory.committed(offsets[len(ready.facts) :], read)
+        return offsets[: len(ready.facts)]
+
+    def _write_rest(self) -> None:
+        """So that its successor folds nothing again; what is not written is folded from facts."""
+        until = time.monotonic() + REST_S
+        try:
+            while self._core.served and time.monotonic() < until:
+                self._check()
+                rest = self._memory.rest()
+                if not rest:
+                    return
+                self._memory.committed(self._log.append([], beside=rest), {})
+        except EverlodeError as error:
+            self._report(Unanswered(error.code, error.message, error.hint))
 
     def _answer(self, answer: CommandAnswered) -> None:
         topic = reply_topic(self._parts.region)

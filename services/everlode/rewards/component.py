@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable
 from datetime import datetime
-from typing import TypeGuard
+from typing import Literal, NamedTuple, TypeGuard
 from uuid import uuid5
 
 from everlode.control.fold import ControlState
@@ -14,11 +14,12 @@ from everlode.errors import Unavailable
 from everlode.events.base import Command, Fact
 from everlode.events.commands import CalculateReward, PayReward, ReverseReward, WithholdReward
 from everlode.events.rewards import RewardCalculated, RewardReleased
-from everlode.events.states import RewardState, State
+from everlode.events.states import FraudState, RewardState, State
 from everlode.events.validations import FraudCleared, FraudConfirmed, FraudSuspected
 from everlode.membership.agent import Load
 from everlode.primary.component import Component, Owed
 from everlode.rewards.sink import PayoutConflict, PayoutSink
+from everlode.snapshots.read import Alive
 from everlode.state.reactions import NAMESPACE
 from everlode.state.view import Where
 from everlode.topics import Topology
@@ -29,6 +30,20 @@ LOG = logging.getLogger(__name__)
 PAY_AGAIN_S = 5.0
 """A payout that failed is tried again after this, with all others that wait."""
 PAY_AT_ONCE = 100
+
+
+Status = Literal["suspected", "confirmed", "cleared"]
+
+
+class _Case(NamedTuple):
+    """A fraud case as its last fact left it."""
+
+    status: Status
+    rule: str
+    suspects: tuple[str, ...]
+    task_id: str | None
+    event_id: str
+    version: int
 
 
 class RewardComponent(Component):
@@ -54,8 +69,8 @@ class RewardComponent(Component):
         self.stopped: dict[str, str] = {}
         """Rewards whose payout contradicts one that left → why; a human decides."""
         self._try_at = 0.0
-        self._cases: dict[str, Fact] = {}
-        """Fraud case → its newest fact."""
+        self._cases: dict[str, _Case] = {}
+        """Fraud case → what is known of it."""
         self._cases_of: dict[str, set[str]] = {}
         """Task → its fraud cases."""
         super().__init__(home, topology)
@@ -74,17 +89,38 @@ class RewardComponent(Component):
                 self.pending.pop(new.key, None)
                 self.stopped.pop(new.key, None)
 
+    def restore_seen(self, alive: Alive) -> None:
+        """See Component: a case as its facts would have left it."""
+        state = alive.state
+        if isinstance(state, FraudState):
+            status: Status = state.status  # type: ignore[assignment]  # the table has no other
+            about = state.rule, state.suspects, state.task_id
+            self._keep(state.key, _Case(status, *about, alive.event_id, state.version))
+
     def observe(self, fact: Fact) -> None:
         """Keep what is known of each case, for rewards that are calculated after it."""
-        data, case = fact.data, fact.envelope.aggregate_id
-        if not isinstance(data, self.needs_committed):
-            return
+        data, case, version = fact.data, fact.envelope.aggregate_id, fact.envelope.version
         known = self._cases.get(case)
-        if known is not None and known.envelope.version >= fact.envelope.version:
+        if known is not None and known.version >= version:
             return
-        self._cases[case] = fact
-        if isinstance(data, FraudSuspected | FraudConfirmed) and data.task_id is not None:
-            self._cases_of.setdefault(data.task_id, set()).add(case)
+        event_id = fact.envelope.event_id
+        match data:
+            case FraudSuspected():
+                status: Status = "suspected"
+            case FraudConfirmed():
+                status = "confirmed"
+            case FraudCleared():
+                self._keep(case, _Case("cleared", "", (), None, event_id, version))
+                return
+            case _:
+                return
+        about = data.rule, data.suspects, data.task_id
+        self._keep(case, _Case(status, *about, event_id, version))
+
+    def _keep(self, case: str, known: _Case) -> None:
+        self._cases[case] = known
+        if known.task_id is not None:
+            self._cases_of.setdefault(known.task_id, set()).add(case)
 
     def react(self, fact: Fact, where: Where) -> Iterable[Owed]:
         """As the rules say; and what is calculated (or released) is paid now, or by `due`.
@@ -110,22 +146,18 @@ class RewardComponent(Component):
     def _suspected_before(self, owed: Owed, command: CalculateReward) -> Iterable[Owed]:
         """What a case says that was there before the reward: as it would have said after it."""
         for case in sorted(self._cases_of.get(command.task_id, ())):
-            fact = self._cases[case]
-            data = fact.data
-            if not isinstance(data, FraudSuspected | FraudConfirmed):
-                continue  # cleared
-            if data.rule != "colluding-votes" and command.miner_id not in data.suspects:
+            known = self._cases[case]
+            if known.status == "cleared":
+                continue
+            if known.rule != "colluding-votes" and command.miner_id not in known.suspects:
                 continue
             held: WithholdReward | ReverseReward
-            if isinstance(data, FraudSuspected):
+            if known.status == "suspected":
                 held = WithholdReward(case_id=case, reason="fraud_suspected")
             else:
                 held = ReverseReward(case_id=case, reason="fraud_confirmed")
-            name = f"{fact.envelope.event_id}/before/{owed.aggregate_id}"
-            yield Owed(
-                str(uuid5(NAMESPACE, name)), owed.aggregate_id, held, owed.at,
-                fact.envelope.event_id,
-            )  # fmt: skip
+            name = str(uuid5(NAMESPACE, f"{known.event_id}/before/{owed.aggregate_id}"))
+            yield Owed(name, owed.aggregate_id, held, owed.at, known.event_id)
 
     def before(self, aggregate_id: str, command: Command, at: datetime) -> Iterable[Owed]:
         """The payout that left before it could be booked: it is booked first, not held back."""

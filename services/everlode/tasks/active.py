@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from everlode.events import tasks as t
 from everlode.events.base import Fact
+from everlode.events.states import TaskState
 
 MOVED_MOST = 50_000
 """Migrations from a node that are remembered."""
@@ -31,6 +32,11 @@ class ActiveTasks:
         self.loads: Counter[str] = Counter()
         """Node → tasks under way that it manages."""
         self._moved: dict[str, deque[Moved]] = {}
+
+    def restore(self, state: TaskState) -> None:
+        """Begin with a task as it is alive."""
+        if state.status == "assigned":
+            self._put(state.key, state.manager_node)
 
     def observe(self, fact: Fact) -> None:
         """Fold one record, in order within its partition."""

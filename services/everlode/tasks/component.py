@@ -17,6 +17,7 @@ from everlode.events.miners import MinerRegistered, MinerUpdated
 from everlode.events.states import MinerState, State, TaskState
 from everlode.membership.agent import Load
 from everlode.primary.component import Component, Owed
+from everlode.snapshots.read import Alive
 from everlode.state.dispatch import evolve
 from everlode.state.formulas import stake_of
 from everlode.state.reactions import NAMESPACE
@@ -101,6 +102,12 @@ class TaskComponent(Component):
             elif new.status == "submitted":
                 self._waiting[new.key] = None
                 heappush(self._deadlines, (new.deadline_at, new.key))
+
+    def restore_seen(self, alive: Alive) -> None:
+        """See Component."""
+        if isinstance(alive.state, MinerState):
+            self._miners[alive.state.key] = alive.state
+            self._stale = True
 
     def observe(self, fact: Fact) -> None:
         """See Component."""

@@ -21,6 +21,7 @@ from everlode.events.base import Event, Fact
 from everlode.events.commands import MigrateTask
 from everlode.events.recovery import TaskManagerRecoveryEnded
 from everlode.events.services import BY_FACTS
+from everlode.events.states import TaskState
 from everlode.events.types import StepName
 from everlode.failover.epochs import OpenedEpochs
 from everlode.failover.planner import (
@@ -34,6 +35,7 @@ from everlode.failover.planner import (
     succession,
 )
 from everlode.failover.policy import End, Order
+from everlode.snapshots.read import Snapshot
 from everlode.tasks.active import ActiveTasks
 
 MIGRATE_MOST = 200
@@ -83,6 +85,14 @@ class TaskPolicy:
         self._lease = lease
         self._active = ActiveTasks()
         self._epochs = OpenedEpochs(partitions)
+
+    def restore(self, snapshot: Snapshot) -> None:
+        """See Policy."""
+        for alive in snapshot.entries():
+            if isinstance(alive.state, TaskState):
+                self._active.restore(alive.state)
+        for partition, mark in snapshot.marks.items():
+            self._epochs.restore(partition, mark)
 
     def observe(self, partition: int, fact: Fact) -> None:
         """See Policy."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from everlode.events.base import Fact
-from everlode.events.states import State, ValidationState
+from everlode.events.states import MinerState, State, ValidationState
 from everlode.membership.agent import Load
 from everlode.primary.component import Component
+from everlode.snapshots.read import Alive
 from everlode.state.shape import home_of
 from everlode.topics import Topology
 from everlode.topics.names import fact_topic
@@ -34,6 +35,11 @@ class ValidationComponent(Component):
                 self.pending[new.key] = new
             else:
                 self.pending.pop(new.key, None)
+
+    def restore_seen(self, alive: Alive) -> None:
+        """See Component: who may review."""
+        if isinstance(alive.state, MinerState):
+            self.view_of(alive.state.home).miner_state(alive.state)
 
     def observe(self, fact: Fact) -> None:
         """See Component: who may review."""

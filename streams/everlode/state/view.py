@@ -10,7 +10,7 @@ for its own memory.
 
 from __future__ import annotations
 
-from bisect import bisect_left, insort
+from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol, cast
@@ -26,6 +26,7 @@ from everlode.events.states import (
     ValidationState,
 )
 from everlode.state.auditing import JUDGED_BY_EXPERT, audit_due, proved
+from everlode.state.ended import ended
 from everlode.state.fraudrules import INNOCENT, Record, weight
 
 
@@ -53,6 +54,16 @@ class _Records:
         """The record of `subject`."""
         good, bad = self._sides.get(subject, ((), ()))
         return Record(len(good), len(bad))
+
+
+def _note(index: dict[str, set[str]], name: str, state: RewardState) -> None:
+    """File a reward under `name` until it ends."""
+    if not ended(state):
+        index[name].add(state.key)
+    elif name in index:
+        index[name].discard(state.key)
+        if not index[name]:
+            del index[name]
 
 
 class View(Protocol):
@@ -96,10 +107,10 @@ class View(Protocol):
         """Suspected cases around a validation, sorted."""
 
     def rewards_of_task(self, task_id: str) -> Sequence[RewardState]:
-        """Rewards of a task (reward primary only), by key."""
+        """Rewards of a task that have not ended (reward primary only), by key."""
 
     def rewards_of_case(self, case_id: str) -> Sequence[RewardState]:
-        """Rewards that are or were withheld for a case (reward primary only), by key."""
+        """Those that are or were withheld for a case, and have not ended, by key."""
 
 
 class HomeView:
@@ -135,9 +146,12 @@ class HomeView:
                 if judged is not None:
                     self._note_audit(judged)
         elif isinstance(state, RewardState) and state.task_id:
-            self._task_rewards[state.task_id].add(state.key)
-            if state.case_id is not None:
-                self._case_rewards[state.case_id].add(state.key)
+            self._note_reward(state)
+
+    def _note_reward(self, state: RewardState) -> None:
+        _note(self._task_rewards, state.task_id, state)
+        if state.case_id is not None:
+            _note(self._case_rewards, state.case_id, state)
 
     def _note_validation(self, state: ValidationState) -> None:
         seen = self._by_solution[state.solution_sha256]
@@ -187,13 +201,22 @@ class HomeView:
 
     def miner_fact(self, fact: Fact) -> None:
         """Note a fact of this region's `.miners`, in order: who may review."""
-        key, data = fact.envelope.aggregate_id, fact.data
+        data = fact.data
+        if isinstance(data, m.MinerRegistered | m.MinerReinstated):
+            self._may_review(fact.envelope.aggregate_id, True)
+        elif isinstance(data, m.MinerSuspended | m.MinerRetired):
+            self._may_review(fact.envelope.aggregate_id, False)
+
+    def miner_state(self, state: MinerState) -> None:
+        """As the facts that made a miner's state: who may review."""
+        self._may_review(state.key, state.status == "active")
+
+    def _may_review(self, key: str, may: bool) -> None:
         at = bisect_left(self._reviewers, key)
         here = at < len(self._reviewers) and self._reviewers[at] == key
-        if isinstance(data, m.MinerRegistered | m.MinerReinstated):
-            if not here:
-                insort(self._reviewers, key)
-        elif isinstance(data, m.MinerSuspended | m.MinerRetired) and here:
+        if may and not here:
+            self._reviewers.insert(at, key)
+        elif here and not may:
             del self._reviewers[at]
 
     def _get(self, component: str, key: str) -> State | None:

@@ -1,0 +1,152 @@
+"""A node's memory of its own facts: begun from the snapshot, kept within what is alive.
+
+      start      snapshot ──► folds      marks ──► the log goes on from them      pages ──► archive
+      secondary  facts ──► folds         marks: what is written; archive: what may be forgotten
+      promotion  both to their ends; what no entry holds yet is written by this node from now on
+      primary    dirty folds ──► entries beside its facts; ended ones ──► archive, and forgotten
+
+Invariant: a fold from a snapshot equals, key by key, one from the log's beginning. Shell.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from everlode.adapters.kafka import Raw, Reader, Record
+from everlode.avro.codec import Codec
+from everlode.avro.snapshots import decode_snapshot
+from everlode.events.snapshots import SnapshotEntry, SnapshotMark
+from everlode.log.facts import FactLog
+from everlode.primary.component import Component
+from everlode.settings.endpoints import RegionParts
+from everlode.snapshots.archive import Archive
+from everlode.snapshots.dirty import Key
+from everlode.snapshots.read import ENTRY, Snapshot, read_snapshot
+from everlode.snapshots.write import FEW, MANY, Checkpoint, LogPosition
+from everlode.state.dispatch import FOLD_VERSION
+from everlode.topics.names import snapshot_topic
+
+
+class Memory:
+    """Of one component's node. Not thread-safe."""
+
+    def __init__(self, component: Component, log: FactLog, parts: RegionParts) -> None:
+        self._folds, self._log, self._parts = component.folds, log, parts
+        self._name = component.name
+        self._archive = Archive(parts.bootstrap, parts.origin, component.name, parts.partitions)
+        self._checkpoint = Checkpoint(parts.origin, component.name, self._folds, self._archive)
+        self._topic = snapshot_topic(parts.origin, component.name)
+        group = f"memory-{component.name}-{parts.origin}"
+        self._reader = Reader(parts.bootstrap, group, wait_ms=500, min_bytes=65_536)
+        self._next: dict[tuple[str, int], int] = {}
+        self._codec = Codec()
+        self._leaving: dict[Key, int] = {}
+        """Archived by another in a version that is not folded here yet."""
+
+    # -- start and secondary -----------------------------------------------------------------
+
+    def start(self) -> None:
+        """Take the snapshot over, and let the log go on behind it. Raises: Unavailable."""
+        parts = self._parts
+        found = read_snapshot(parts.bootstrap, parts.origin, self._name, parts.partitions)
+        if self._is_of_another_fold(found) and self._log.is_whole():
+            self._checkpoint.start_anew(self._log.ends())
+            self._archive.start_anew()
+            keys, ends = found.keys, found.ends
+            found = Snapshot(self._codec, {})  # all is folded anew, and written anew
+            found.keys, found.ends = keys, ends
+        else:
+            self._archive.start(found.pages)
+        self._folds.find = self._archive.find
+        self._folds.restore(found.entries(), found.answers)
+        self._folds.answered = self._checkpoint.answered
+        self._checkpoint.start(found.keys)
+        self._checkpoint.marked(found.marks)
+        self._log.resume(found.marks)
+        self._next = {(self._topic, p): found.ends.get(p, 0) for p in range(parts.partitions)}
+        self._reader.assign(self._next)
+
+    @staticmethod
+    def _is_of_another_fold(found: Snapshot) -> bool:
+        """True when its states are not what the facts give today; used only for want of them."""
+        return any(mark.fold_version != FOLD_VERSION for mark in found.marks.values())
+
+    def follow(self) -> None:
+        """Note what the primary has written; never waits."""
+        self._note(self._reader.batch(5000, 0.0))
+        self._leave(self._archive.follow())
+
+    def catch_up(self, timeout_s: float = 60) -> None:
+        """As `follow`, to the ends; the facts must be folded to theirs. Raises: Unavailable."""
+        for batch in self._reader.to_ends(self._next, timeout_s, 5000, go_on=True):
+            self._note(batch)
+        self._leave(self._archive.catch_up(timeout_s))
+
+    def _note(self, batch: Sequence[Raw]) -> None:
+        marks: dict[int, SnapshotMark] = {}
+        for raw in batch:
+            at = raw.topic, raw.partition
+            if raw.offset < self._next[at]:
+                continue
+            self._next[at] = raw.offset + 1
+            key = raw.key or b""
+            if key.startswith(ENTRY):
+                (self._checkpoint.keys.discard if raw.value is None else self._checkpoint.keys.add)(
+                    key
+                )
+            elif key.startswith(b"m/"):
+                mark = decode_snapshot(self._codec, raw.value)
+                if isinstance(mark, SnapshotMark):
+                    marks[raw.partition] = mark
+        if marks:
+            self._checkpoint.marked(marks)
+
+    def _leave(self, batch: Sequence[Raw]) -> None:
+        """Forget what was archived, once it is folded up to that."""
+        for raw in batch:
+            entry = decode_snapshot(self._codec, raw.value)
+            if isinstance(entry, SnapshotEntry):
+                self._leaving[entry.component, entry.key] = entry.version
+                self._archive.forget(entry.component, entry.key)
+        for key, version in list(self._leaving.items()):
+            if not self._folds.holds(key):
+                del self._leaving[key]
+            elif self._folds.kept(key).version >= version:
+                del self._leaving[key]
+                if self._folds.kept(key).version == version:
+                    self._folds.evict(key)
+
+    # -- primary -----------------------------------------------------------------------------
+
+    @property
+    def reads(self) -> dict[tuple[str, int], int]:
+        """How far inputs were read, by the snapshot: where the group's own offsets have expired."""
+        return self._checkpoint.reads
+
+    def beside(self, facts: bool) -> list[Record]:
+        """Records for the next transaction: few beside facts; without, only what has piled up."""
+        now = time.monotonic()
+        if not facts and not self._checkpoint.behind(now):
+            return []
+        return self._checkpoint.take(now, self._at(), FEW if facts else MANY)
+
+    def rest(self) -> list[Record]:
+        """Records of the next transaction of a primary that leaves; empty once all is written."""
+        if not len(self._folds.dirty):
+            return []
+        return self._checkpoint.take(time.monotonic(), self._at(), MANY, 0.0)
+
+    def committed(self, offsets: Sequence[int], read: dict[tuple[str, int], int]) -> None:
+        """They are committed, and what was `read` with them; before the facts are folded."""
+        self._checkpoint.committed(offsets)
+        self._checkpoint.reads.update(read)
+
+    def _at(self) -> LogPosition:
+        log = self._log
+        return LogPosition(log.next_offsets, log.seqs, log.clock.last, log.epochs)
+
+    def close(self) -> None:
+        """Leave."""
+        self._reader.close()
+        self._archive.close()

@@ -1,0 +1,101 @@
+"""Reading a snapshot: what stands in its topic, the newest of each key.
+
+Committed records only: what a primary was writing when it was killed is not there. Shell.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from contextlib import closing
+from typing import NamedTuple
+
+from everlode.adapters.kafka import Reader
+from everlode.avro.codec import Codec
+from everlode.avro.snapshots import decode_snapshot
+from everlode.events.snapshots import (
+    AnsweredFact,
+    ArchivePage,
+    SnapshotAnswers,
+    SnapshotEntry,
+    SnapshotMark,
+)
+from everlode.events.states import State
+from everlode.topics.names import snapshot_topic
+
+TIMEOUT_S = 600.0
+ENTRY = b"e/"
+"""What the keys of entries begin with."""
+
+
+class Snapshot:
+    """One fact topic's snapshot as it stands."""
+
+    def __init__(self, codec: Codec, records: dict[tuple[int, bytes], bytes]) -> None:
+        self._codec = codec
+        self._entries: list[bytes] = []
+        self.ends: dict[int, int] = {}
+        """Partition → offset after the last record that was read."""
+        self.keys = {key for _, key in records if key.startswith(ENTRY)}
+        """Keys of the entries' records."""
+        self.marks: dict[int, SnapshotMark] = {}
+        """Partition → its mark; none where no snapshot was taken."""
+        self.pages: dict[int, list[ArchivePage]] = defaultdict(list)
+        rings: list[SnapshotAnswers] = []
+        for (partition, key), value in records.items():
+            if key.startswith(ENTRY):
+                self._entries.append(value)
+                continue
+            match decode_snapshot(codec, value):
+                case SnapshotMark() as mark:
+                    self.marks[partition] = mark
+                case SnapshotAnswers() as answers:
+                    rings.append(answers)
+                case ArchivePage() as page:
+                    self.pages[partition].append(page)
+        rings.sort(key=lambda ring: ring.number)
+        self.answers: list[AnsweredFact] = [fact for ring in rings for fact in ring.facts]
+        """Facts of the last commands, oldest first."""
+
+    def entries(self) -> list[Alive]:
+        """All aggregates that are alive, by the stamps of their last facts. Raises: ContractError.
+
+        They are given away: a second call finds none.
+        """
+        found = []
+        while self._entries:
+            entry = decode_snapshot(self._codec, self._entries.pop())
+            if isinstance(entry, SnapshotEntry) and entry.state is not None:
+                state = self._codec.decode_state(entry.state)
+                found.append(Alive(entry.component, entry.event_id, state))
+        found.sort(key=lambda alive: alive.state.stamp)
+        return found
+
+
+class Alive(NamedTuple):
+    """An aggregate that is alive, and its last fact."""
+
+    component: str
+    event_id: str
+    state: State
+
+
+def read_snapshot(
+    bootstrap: str, origin: str, component: str, partitions: int, codec: Codec | None = None
+) -> Snapshot:
+    """Read a fact topic's snapshot to its end. Raises: Unavailable."""
+    topic = snapshot_topic(origin, component)
+    records: dict[tuple[int, bytes], bytes] = {}
+    ends: dict[int, int] = {}
+    with closing(Reader(bootstrap, f"snapshot-{component}-{origin}", wait_ms=50)) as reader:
+        starts = {(topic, p): 0 for p in range(partitions)}
+        for batch in reader.to_ends(starts, TIMEOUT_S, 5000):
+            for raw in batch:
+                at = raw.partition, raw.key or b""
+                ends[raw.partition] = raw.offset + 1
+                if raw.value is None:
+                    records.pop(at, None)
+                else:
+                    records[at] = raw.value
+    found = Snapshot(codec or Codec(), records)
+    found.ends = ends
+    return found

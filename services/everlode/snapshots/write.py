@@ -1,0 +1,233 @@
+"""Writing a snapshot: records that go into the transactions of its one writer, with its facts.
+
+What is taken is as it was before that transaction's facts. So a mark never speaks of facts that
+are not committed yet, and whoever holds the topic's transactional id writes the snapshot, too: a
+primary that was fenced changes it no more. Pure.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+from itertools import islice
+from typing import NamedTuple, Protocol
+
+from everlode.adapters.kafka import Record
+from everlode.avro.codec import encode_state
+from everlode.avro.snapshots import encode_snapshot
+from everlode.errors import ContractError
+from everlode.events.base import ScopeEpoch
+from everlode.events.snapshots import (
+    AnsweredFact,
+    ReadPosition,
+    SnapshotAnswers,
+    SnapshotEntry,
+    SnapshotMark,
+    SnapshotRecord,
+)
+from everlode.events.states import State
+from everlode.snapshots.archive import Archive, archive_key
+from everlode.snapshots.dirty import Dirty, Key
+from everlode.state.ended import ended
+from everlode.state.shape import FOLD_VERSION
+from everlode.topics.names import snapshot_topic
+
+AGE_S = 5.0
+"""What has changed is written after this, as it is by then."""
+MARK_S = 5.0
+FEW, MANY = 300, 3_000
+"""Entries in one transaction: beside facts, and without."""
+CHUNK, CHUNKS = 500, 100
+"""Answered facts in a slot of the ring, and its slots."""
+
+
+class Kept(NamedTuple):
+    """An aggregate as it is kept; `state` is None once deleted."""
+
+    version: int
+    event_id: str
+    state: State | None
+
+
+class Source(Protocol):
+    """The folds that a snapshot is taken of."""
+
+    dirty: Dirty
+
+    def kept(self, key: Key) -> Kept:
+        """An aggregate as it is now."""
+
+    def evict(self, key: Key) -> None:
+        """Forget it: it is in the archive."""
+
+
+class LogPosition(NamedTuple):
+    """Where the fact topic's writer is. By partition: next offset, last `seq`."""
+
+    next_offsets: Sequence[int]
+    seqs: Sequence[int]
+    stamp: int
+    epochs: Mapping[str, int]
+
+
+class _Taken(NamedTuple):
+    """An entry under way: `archived` is its record's place among those handed out."""
+
+    partition: int
+    key: Key
+    name: bytes
+    archived: int | None
+
+
+class Checkpoint:
+    """What is to be written of one fact topic's snapshot. One `take`, then `committed` or none."""
+
+    def __init__(self, origin: str, component: str, source: Source, archive: Archive) -> None:
+        self._topic = snapshot_topic(origin, component)
+        self._source, self._archive = source, archive
+        self._anew: Sequence[int] = ()
+        """By partition: up to where all is written anew, because the fold is another one."""
+        self.keys: set[bytes] = set()
+        """Keys of the entries that are in the topic."""
+        self.reads: dict[tuple[str, int], int] = {}
+        """How far has been read, with all that is committed."""
+        self._answers: deque[AnsweredFact] = deque(maxlen=CHUNK * CHUNKS)
+        self._answers_number = 0
+        self._mark_at = 0.0
+        self._taken: list[_Taken] = []
+        self._full = 0
+
+    def start(self, keys: set[bytes]) -> None:
+        """Go on with what stands in the topic."""
+        self.keys = keys
+        self._answers.clear()
+        self._mark_at = 0.0
+
+    def start_anew(self, ends: Sequence[int]) -> None:
+        """Entries up to these offsets are another fold's until they are written again."""
+        self._anew = ends
+
+    def marked(self, marks: Mapping[int, SnapshotMark]) -> None:
+        """These marks stand in the topic: what is before them need not be written."""
+        for partition, mark in marks.items():
+            self._source.dirty.trim(partition, mark.next_offset)
+        ring = marks.get(0)
+        if ring is not None:
+            self._answers_number = ring.answers + 1  # what its slot holds is not complete
+            self.reads.update({(r.topic, r.partition): r.next_offset for r in ring.reads})
+        while self._answers:
+            fact = self._answers[0]
+            stands = marks.get(fact.partition)
+            if stands is None or fact.offset >= stands.next_offset:
+                return
+            self._answers.popleft()
+
+    def answered(self, fact: AnsweredFact) -> None:
+        """A command's fact stands in the log."""
+        self._answers.append(fact)
+
+    def behind(self, mono_s: float) -> bool:
+        """True when so much waits that it is not left to transactions with facts."""
+        waiting = islice(self._source.dirty.oldest(mono_s - AGE_S), FEW + 1)
+        return sum(1 for _ in waiting) > FEW
+
+    def take(
+        self, mono_s: float, at: LogPosition, most: int = FEW, age_s: float = AGE_S
+    ) -> list[Record]:
+        """Records for the next transaction. `at` is where the log is before that transaction."""
+        found: list[Record] = []
+        self._taken = []
+        # 1. the oldest changes
+        for partition, key in self._source.dirty.oldest(mono_s - age_s):
+            if len(self._taken) >= most:
+                break
+            try:
+                self._entry(found, partition, key)
+            except ContractError:
+                continue  # no record has room for it: the mark stays before its facts
+        # 2. marks, as they are once these entries are there
+        if self._taken or mono_s >= self._mark_at:
+            self._mark_at = mono_s + MARK_S
+            self._marks(found, at)
+        return found
+
+    def _entry(self, found: list[Record], partition: int, key: Key) -> None:
+        kept = self._source.kept(key)
+        state = None if kept.state is None else encode_state(kept.state)
+        entry = SnapshotEntry(*key, kept.version, kept.event_id, state)
+        name = archive_key(*key).encode()
+        live = b"e/" + name
+        if kept.state is not None and not ended(kept.state):
+            found.append(self._record(partition, live, entry))
+            self._taken.append(_Taken(partition, key, live, None))
+            return
+        self._taken.append(_Taken(partition, key, name, len(found)))
+        found.append(Record(self._archive.topic, partition, name, encode_snapshot(entry), []))
+        if live in self.keys:
+            found.append(Record(self._topic, partition, live, None, []))
+
+    def _marks(self, found: list[Record], at: LogPosition) -> None:
+        self._ring(found)
+        for partition, (next_offset, seq) in enumerate(zip(at.next_offsets, at.seqs, strict=True)):
+            index = self._archive.indexes[partition]
+            pages, gone = index.fold_up()
+            found += [self._record(partition, f"p/{page.start}".encode(), page) for page in pages]
+            found += [Record(self._topic, partition, f"p/{s}".encode(), None, []) for s in gone]
+            mark = self._mark(partition, next_offset, seq, at)
+            found.append(self._record(partition, f"m/{partition}".encode(), mark))
+
+    def _mark(self, partition: int, next_offset: int, seq: int, at: LogPosition) -> SnapshotMark:
+        first = self._first(partition)
+        if first is not None:
+            next_offset, seq = first
+        reads = [ReadPosition(t, p, o) for (t, p), o in sorted(self.reads.items())]
+        return SnapshotMark(
+            seq, next_offset, at.stamp, self._version(),
+            self._answers_number + self._full,
+            tuple(ScopeEpoch(scope=s, epoch=e) for s, e in sorted(at.epochs.items())),
+            tuple(reads if partition == 0 else ()),
+        )  # fmt: skip
+
+    def _version(self) -> int:
+        """That of the fold, once no entry of another fold is left."""
+        firsts = [self._first(partition) for partition in range(len(self._anew))]
+        if any(f is not None and f[0] < to for f, to in zip(firsts, self._anew, strict=True)):
+            return 0
+        self._anew = ()
+        return FOLD_VERSION
+
+    def _first(self, partition: int) -> tuple[int, int] | None:
+        """Offset of the first change that these entries leave, and the `seq` before it."""
+        taken = {t.key for t in self._taken if t.partition == partition}
+        first = self._source.dirty.first(partition, taken)
+        return None if first is None else (first.offset, first.seq - 1)
+
+    def _ring(self, found: list[Record]) -> None:
+        """The slots that have changed; the last one is written again until it is full."""
+        number, facts = self._answers_number, list(self._answers)
+        chunks = [facts[i : i + CHUNK] for i in range(0, len(facts), CHUNK)]
+        for ahead, chunk in enumerate(chunks):
+            answers = SnapshotAnswers(number + ahead, tuple(chunk))
+            slot = f"a/{(number + ahead) % CHUNKS}".encode()
+            found.append(self._record(0, slot, answers))
+        self._full = len(facts) // CHUNK
+
+    def _record(self, partition: int, key: bytes, record: SnapshotRecord) -> Record:
+        return Record(self._topic, partition, key, encode_snapshot(record), [])
+
+    def committed(self, offsets: Sequence[int]) -> None:
+        """The records that were taken last stand at these offsets."""
+        for taken in self._taken:
+            self._source.dirty.written(taken.partition, taken.key)
+            if taken.archived is None:
+                self.keys.add(taken.name)
+                continue
+            self.keys.discard(b"e/" + taken.name)
+            self._archive.added(taken.partition, taken.name, offsets[taken.archived])
+            self._archive.forget(*taken.key)
+            self._source.evict(taken.key)
+        self._taken = []
+        for _ in range(self._full * CHUNK):
+            self._answers.popleft()
+        self._answers_number += self._full
+        self._full = 0

@@ -1,0 +1,213 @@
+"""A node begins with what is alive: from a snapshot, equal to a fold from the log's beginning."""
+
+from __future__ import annotations
+
+import random
+import re
+import time
+from collections.abc import Iterator
+from concurrent.futures import Future
+from contextlib import closing
+
+import pytest
+from confluent_kafka import TopicPartition
+
+from everlode.adapters.kafka import Reader
+from everlode.adapters.kafka_admin import admin_client
+from everlode.avro.codec import Codec
+from everlode.avro.snapshots import decode_snapshot
+from everlode.events import commands as c
+from everlode.events.base import CommandAnswered
+from everlode.events.miners import MinerRegistered
+from everlode.events.snapshots import SnapshotEntry
+from everlode.events.states import State
+from everlode.log.facts import FactLog
+from everlode.miners.component import MinerComponent
+from everlode.primary.component import Component
+from everlode.primary.folds import Folds
+from everlode.primary.memory import Memory
+from everlode.rewards.component import RewardComponent
+from everlode.settings.endpoints import RegionParts
+from everlode.snapshots.read import read_snapshot
+from everlode.state.ended import ended
+from everlode.topics import Topology
+from everlode.topics.names import archive_topic, fact_topic
+from everlode.topics.partition import partition_of
+from tests.support.world.region import PARTITIONS, Region, until
+
+pytestmark = pytest.mark.timeout(300)
+TOPOLOGY = Topology(regions=("eu",), partitions=PARTITIONS)
+
+
+@pytest.fixture(scope="module")
+def region(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Region]:
+    with Region(tmp_path_factory.mktemp("region")) as made:
+        yield made
+
+
+class NoSink:
+    """Nobody is paid by a node that only looks."""
+
+    def pay(self, key: str, miner_id: str, amount_micro: int) -> str:
+        raise AssertionError(key)
+
+    def find(self, key: str) -> str | None:
+        raise AssertionError(key)
+
+
+class Node:
+    """What a node that starts now knows, without taking part."""
+
+    def __init__(self, region: Region, name: str, *, snapshot: bool) -> None:
+        parts = RegionParts("eu", "eu.1", region.bootstrap, PARTITIONS)
+        self.component: Component = MinerComponent("eu", TOPOLOGY)
+        if name == "rewards":
+            self.component = RewardComponent("eu", TOPOLOGY, NoSink())
+        self.folds = self.component.folds
+        with closing(
+            FactLog(region.bootstrap, "eu.1", name, PARTITIONS, self.folds.fold, wait_ms=10)
+        ) as log:
+            self.memory = Memory(self.component, log, parts)
+            if snapshot:
+                self.memory.start()
+            at = {(log.topic, p): 0 for p in range(PARTITIONS)}
+            with closing(Reader(region.bootstrap, "ends")) as reader:
+                ends = reader.unread(at)
+            until(lambda: self._at_end(log, ends), 60, "it has read all facts")
+            if snapshot:
+                self.memory.catch_up()
+            self.seqs, self.epochs, self.stamp = log.seqs, log.epochs, log.clock.last
+
+    def _at_end(self, log: FactLog, ends: dict[tuple[str, int], int]) -> bool:
+        log.follow(0.1)
+        position = log._reader.positions(ends)
+        return all(position[at] >= end for at, end in ends.items())
+
+
+def same(fresh: Node, full: Node) -> None:
+    """All that is known is the same, key by key."""
+    assert (fresh.seqs, fresh.epochs) == (full.seqs, full.epochs)
+    assert fresh.stamp >= full.stamp
+    for component, states in full.folds.states.items():
+        keys = {*states, *(key for name, key in full.folds.versions if name == component)}
+        found: dict[str, State | None] = {key: fresh.folds.get(component, key) for key in keys}
+        assert found == {key: dict.get(states, key) for key in keys}
+        for key in keys:
+            assert fresh.folds.version(component, key) == full.folds.version(component, key)
+    assert dict(fresh.folds.answers) == dict(full.folds.answers)
+
+
+def kept(region: Region, name: str) -> Folds:
+    """What is in the memory of a node that starts from the snapshot."""
+    return Node(region, name, snapshot=True).folds
+
+
+def test_start_from_a_snapshot_equals_one_from_the_beginning_whenever_the_writer_is_killed(
+    region: Region,
+) -> None:
+    chance = random.Random(20261128)
+    moments = [0.5, *(chance.uniform(4.5, 8.0) for _ in range(3))]
+    archived = 0
+    for number, moment in enumerate(moments):
+        primary = region.leader("reward-distributor", "rewards", f"eu-rd-{number}")
+        end = time.monotonic() + moment
+        sent: list[Future[CommandAnswered]] = []
+        with region.client(f"payer-{number}") as client:
+            while time.monotonic() < end:
+                task = f"t{number}-{len(sent)}"
+                owed = c.CalculateReward(
+                    task_id=task, miner_id="m", validation_id="v", base_micro=1000,
+                    score_ppm=1_000_000,
+                )  # fmt: skip
+                sent.append(client.send(f"{task}|m", owed))
+                if chance.random() < 0.1:  # one that stays
+                    held = c.WithholdReward(case_id="c", reason="fraud_suspected")
+                    client.send(f"{task}|m", held)
+                time.sleep(0.01)
+            primary.kill()
+        same(Node(region, "rewards", snapshot=True), Node(region, "rewards", snapshot=False))
+        archived = len(region.records(archive_topic("eu.1", "rewards")))
+    assert archived > 100
+    alive = kept(region, "rewards").states["rewards"]
+    full = Node(region, "rewards", snapshot=False).folds.states["rewards"]
+    assert len(alive) < len(full) - 100, "what has ended is not in memory"
+
+
+def test_standby_forgets_what_its_primary_has_archived(region: Region) -> None:
+    standby = Node(region, "rewards", snapshot=False)
+    codec = Codec()
+    entries = [
+        decode_snapshot(codec, raw.value)
+        for raw in region.records(archive_topic("eu.1", "rewards"))
+    ]
+    named = {entry.key for entry in entries if isinstance(entry, SnapshotEntry)}
+    assert named
+    with closing(FactLog(region.bootstrap, "eu.1", "rewards", PARTITIONS, lambda _: None)) as log:
+        parts = RegionParts("eu", "eu.1", region.bootstrap, PARTITIONS)
+        memory = Memory(standby.component, log, parts)
+        memory.start()
+        memory._archive.start({})  # as one that was there when they were archived
+        memory._leave(region.records(archive_topic("eu.1", "rewards")))
+        left = {key for key, s in standby.folds.states["rewards"].items() if ended(s)}
+        assert not left & named
+
+
+def test_what_retention_removed_is_known_from_the_snapshot(region: Region) -> None:
+    """Registration, stake, seq, versions, and what a repeat is answered, outlive the facts."""
+    first = region.leader("miner-registry", "miners", "eu-mr-1")
+    with region.client("m1") as client:
+        client.register_miner(["inference"], endpoint="m1")
+        once = client.call("m1", c.DepositStake(amount_micro=7), command_id="once")
+    before = Node(region, "miners", snapshot=False)
+
+    where = partition_of("m1", PARTITIONS)
+
+    def covered() -> bool:
+        marks = read_snapshot(region.bootstrap, "eu.1", "miners", PARTITIONS).marks
+        return where in marks and marks[where].seq >= once.facts[-1].seq
+
+    until(covered, 30, "a mark covers them")
+    first.kill()
+    marks = read_snapshot(region.bootstrap, "eu.1", "miners", PARTITIONS).marks
+    admin = admin_client(region.bootstrap)
+    topic = fact_topic("eu.1", "miners")
+    gone = [TopicPartition(topic, p, mark.next_offset) for p, mark in marks.items()]
+    for future in admin.delete_records(gone).values():
+        future.result()
+    for future in admin.delete_consumer_groups(["primary.miners.eu"]).values():
+        future.result()
+    assert not [f for f in region.facts("miners") if isinstance(f.data, MinerRegistered)]
+    second = region.leader("miner-registry", "miners", "eu-mr-2")
+    with region.client("m1") as client:
+        again = client.call("m1", c.DepositStake(amount_micro=7), command_id="once")
+        assert (again.outcome, again.facts) == ("repeated", once.facts)
+        more = client.call("m1", c.DepositStake(amount_micro=5))
+        assert (more.outcome, more.facts[0].version) == ("done", 3)
+    (now,) = kept(region, "miners").states["miners"].values()
+    assert now.version == 3
+    partition = more.facts[0].partition
+    assert more.facts[0].seq > before.seqs[partition], "seq goes on"
+    second.kill()
+
+
+def test_log_that_was_emptied_of_what_no_snapshot_has_is_not_led(region: Region) -> None:
+    """It names what it lacks; nothing is written on top of it."""
+    first = region.leader("task-manager", "tasks", "eu-tm-1")
+    with region.client("c1") as client:
+        client.submit_task("t1", "inference", "s3://x", "0" * 64, 1)
+    first.kill()
+    topic = fact_topic("eu.1", "tasks")
+    admin = admin_client(region.bootstrap)
+    with closing(Reader(region.bootstrap, "ends")) as reader:
+        ends = reader.ends([(topic, p) for p in range(PARTITIONS)])
+    gone = [TopicPartition(t, p, end) for (t, p), end in ends.items()]
+    for future in admin.delete_records(gone).values():
+        future.result()
+    second = region.node("task-manager", "eu-tm-2")
+    region.assign("tasks", "eu-tm-2")
+    until(lambda: second.process.poll() is not None, 60, "it ends")
+    assert second.process.returncode == 13
+    said = second.log.read_text()
+    assert "beginning_lost" in said
+    assert re.search(rf"{re.escape(topic)}/0: everything from seq \d+ on is gone", said)
+    assert region.records(topic) == []
