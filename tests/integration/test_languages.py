@@ -17,8 +17,9 @@ import pytest
 from everlode.adapters.kafka import Record
 from everlode.adapters.kafka_sender import Sender
 from everlode.avro import schemas
-from everlode.avro.codec import MARKER, Codec, encode_fact, state_dict
+from everlode.avro.codec import MARKER, Codec, encode_fact
 from everlode.avro.fingerprints import FORMS, computed
+from everlode.avro.plain import state_dict
 from everlode.events.base import CommandAnswered
 from everlode.events.states import State
 from everlode.state.dispatch import evolve_fact

@@ -10,7 +10,8 @@ import fastavro
 import pytest
 
 from everlode.avro import schemas
-from everlode.avro.codec import MARKER, Codec, encode_state, state_dict
+from everlode.avro.codec import MARKER, Codec, encode_state
+from everlode.avro.plain import state_dict
 from everlode.backup.cut import Applied, choose
 from everlode.backup.heads import Heads, newest
 from everlode.errors import ContractError, IntegrityError, Precondition

@@ -9,7 +9,7 @@ from importlib import resources
 import fastavro
 import pytest
 
-from everlode.avro.codec import state_dict, state_from_dict
+from everlode.avro.plain import state_dict, state_from_dict
 from everlode.backup.container import read
 from everlode.backup.differences import differences, require_alike
 from everlode.backup.manifest import CutPosition, Manifest

@@ -12,9 +12,9 @@ READING = ("schemas/everlode/avro/unread.py", "schemas/everlode/avro/codec.py")
 DECIDING = ("services/everlode/primary/batch.py", "schemas/everlode/events/door.py")
 OF_OTHERS = {
     "not_a_state", "not_an_answer", "not_an_event", "incompatible_schema", "invalid",
-    "wrong_topic",
+    "wrong_topic", "unwritable",
 }  # fmt: skip
-"""Codes of the codec that no command has."""
+"""Codes of the codec that no answer has."""
 RULES = [
     *(ROOT / "streams/everlode/state").glob("*.py"),
     ROOT / "schemas/everlode/events/tasktypes.py",

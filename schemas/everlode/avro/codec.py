@@ -22,6 +22,7 @@ from pydantic import ValidationError
 from everlode.avro import heads, resolution, schemas, unread
 from everlode.avro.building import Build, builder
 from everlode.avro.heads import FactHead, StateHead
+from everlode.avro.plain import NESTED, record_fields, state_dict, state_from_dict
 from everlode.avro.upcasts import UPCASTS
 from everlode.errors import ContractError
 from everlode.events import door, states
@@ -31,9 +32,7 @@ from everlode.events.base import (
     CommandHeader,
     Envelope,
     Event,
-    Evidence,
     Fact,
-    LedgerEntry,
     Record,
     Request,
 )
@@ -47,13 +46,6 @@ MAX_COMMAND_BYTES = 100_000
 _DECODE_ERRORS = (*unread.DECODE_ERRORS, SchemaResolutionError)
 _ENCODE_ERRORS = (ArithmeticError, LookupError, TypeError, ValueError, AttributeError)
 """What fastavro raises of values that its schema has no room for, e.g. a long beyond 64 bits."""
-_NESTED: dict[str, Any] = {
-    "Evidence": Evidence,
-    "LedgerEntry": LedgerEntry,
-    "Performance": states.Performance,
-    "Vote": states.Vote,
-    "Judgement": states.Judgement,
-}
 
 
 class UnknownSchema(ContractError):
@@ -93,22 +85,10 @@ def _entry(name: str, writer: Any, reader: Any) -> _Entry:
     return _Entry(name, writer, reader, (next(validators), next(validators)))
 
 
-def _record_fields(schema: dict[str, Any]) -> tuple[tuple[str, str], ...]:
-    """Names of the fields that are arrays, with the short name of their items' type."""
-    found = []
-    for field in schema["fields"]:
-        kind = field["type"]
-        if isinstance(kind, dict) and kind.get("type") == "array":
-            item = kind["items"]
-            name = item["name"] if isinstance(item, dict) else item
-            found.append((field["name"], name.removeprefix(schemas.NAMESPACE + ".")))
-    return tuple(found)
-
-
 def _needs_dump(model: type[Record]) -> bool:
     return any(
-        item in _NESTED or item in _MODELS_IN_EVENTS
-        for _, item in _record_fields(schemas.raw(model.__name__))
+        item in NESTED or item in _MODELS_IN_EVENTS
+        for _, item in record_fields(schemas.raw(model.__name__))
     )
 
 
@@ -119,15 +99,6 @@ _MODELS: tuple[type[Record], ...] = (
     CommandAnswered,
 )
 _DUMP = {model: _needs_dump(model) for model in _MODELS}
-_STATE_ARRAYS = {cls: _record_fields(schemas.raw(cls.__name__)) for cls in STATES.values()}
-_STATE_MAPS = {
-    cls: tuple(
-        field["name"]
-        for field in schemas.raw(cls.__name__)["fields"]
-        if isinstance(field["type"], dict) and field["type"]["type"] == "map"
-    )
-    for cls in STATES.values()
-}
 
 
 def _body(record: Record) -> dict[str, Any]:
@@ -175,36 +146,9 @@ def encode_answer(answer: CommandAnswered) -> bytes:
     return encode_record("CommandAnswered", _body(answer))
 
 
-def _plain(item: Any) -> dict[str, Any]:
-    """A nested item's fields; none of these has parts of its own."""
-    return {**item.__dict__} if isinstance(item, Record) else item._asdict()
-
-
-def state_dict(state: states.State) -> dict[str, Any]:
-    """The state as plain values, as Avro and JSON writers want it; maps sorted by key."""
-    value = state._asdict()
-    for field in _STATE_MAPS[type(state)]:
-        value[field] = dict(sorted(value[field].items()))
-    for field, item in _STATE_ARRAYS[type(state)]:
-        value[field] = [_plain(x) for x in value[field]] if item in _NESTED else value[field]
-    return value
-
-
 def encode_state(state: states.State) -> bytes:
     """Bytes of a state record. Deterministic. Raises: ContractError: as `encode_fact`."""
     return encode_record(type(state).__name__, state_dict(state))
-
-
-def state_from_dict(component: str, value: dict[str, Any]) -> states.State:
-    """The state of `component` from plain values. Raises: ContractError."""
-    cls = STATES[component]
-    try:
-        for field, item in _STATE_ARRAYS[cls]:
-            model = _NESTED.get(item)
-            value[field] = tuple(model(**x) for x in value[field]) if model else tuple(value[field])
-        return cls(**value)
-    except (TypeError, KeyError, ValidationError) as error:
-        raise ContractError(f"no {cls.__name__}: {error}") from None
 
 
 def _values(name: str, data: bytes, writer: Any, reader: Any) -> tuple[dict[str, Any], int]:

@@ -21,7 +21,7 @@ from typing import Any, BinaryIO, NamedTuple
 from everlode.adapters.kafka_admin import topic_ids
 from everlode.adapters.object_store import ObjectStore
 from everlode.avro import schemas
-from everlode.avro.codec import state_dict
+from everlode.avro.plain import state_dict
 from everlode.backup.container import (
     DELETED,
     DELETED_SCHEMA,

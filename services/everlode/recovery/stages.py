@@ -24,7 +24,8 @@ from everlode.adapters.kafka import Raw, Record
 from everlode.adapters.kafka_sender import Sender
 from everlode.adapters.kafka_writer import Writer
 from everlode.adapters.postgres_next import NextGeneration
-from everlode.avro.codec import encode_state, state_from_dict
+from everlode.avro.codec import encode_state
+from everlode.avro.plain import state_from_dict
 from everlode.backup.container import DELETED, PARKED, read
 from everlode.backup.manifest import Manifest
 from everlode.errors import ContractError, IntegrityError
