@@ -81,7 +81,7 @@ def test_catalogue_names_each_topic_once_a_cluster() -> None:
     assert names == sorted(names)
     assert {spec.cluster for spec in specs} == {"eu", "us", "ap", "control"}
     per_region = 3 * 9 + 3 * 10 + 2 + 2 * 4 + 1 + 5 + 2 * 4
-    assert len(specs) == 3 * per_region + 1
+    assert len(specs) == 3 * per_region + 2
 
 
 def test_every_region_has_every_origins_topics_with_the_same_partitions() -> None:
@@ -131,14 +131,18 @@ def test_settings_agree_with_their_columns() -> None:
         assert spec.configs["min.insync.replicas"] == str(spec.min_insync)
         assert spec.configs["unclean.leader.election.enable"] == "false"
         assert spec.min_insync <= spec.replication
-        compacted = spec.name.startswith(("state.g", "snapshot.", "archive."))
+        compacted = spec.name.startswith(("state.g", "snapshot.", "archive.", "control.s"))
         assert (spec.cleanup == "compact") == compacted
 
 
 def test_control_topic_keeps_everything_in_one_partition() -> None:
-    (control,) = [s for s in catalogue(TOPOLOGY) if s.cluster == "control"]
-    assert (control.name, control.partitions, control.retention_ms) == ("control", 1, -1)
-    assert (control.replication, control.min_insync) == (3, 2)
+    found = [s for s in catalogue(TOPOLOGY) if s.cluster == "control"]
+    assert [(s.name, s.cleanup) for s in found] == [
+        ("control", "delete"), ("control.snapshot", "compact"),
+    ]  # fmt: skip
+    for control in found:
+        assert (control.partitions, control.retention_ms) == (1, -1)
+        assert (control.replication, control.min_insync) == (3, 2)
 
 
 def test_states_are_compacted_after_the_lag_and_belong_to_a_generation() -> None:

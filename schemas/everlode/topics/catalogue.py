@@ -11,6 +11,7 @@ from typing import NamedTuple
 from everlode.events.catalogue import FACT_COMPONENTS, SIGNALS, STATE_COMPONENTS
 from everlode.topics.names import (
     CONTROL_CLUSTER,
+    CONTROL_SNAPSHOT_TOPIC,
     CONTROL_TOPIC,
     archive_topic,
     command_topic,
@@ -52,7 +53,10 @@ class TopicSpec(NamedTuple):
 
 def catalogue(topology: Topology, generation: int = 1) -> tuple[TopicSpec, ...]:
     """All topics of all clusters, by cluster and name."""
-    specs = [_control(topology)]
+    specs = [
+        _control(topology, CONTROL_TOPIC, "delete"),
+        _control(topology, CONTROL_SNAPSHOT_TOPIC, "compact"),
+    ]
     for region in topology.regions:
         specs.extend(_region(topology, region))
         specs.extend(state_topics(topology, region, generation))
@@ -147,20 +151,20 @@ def _spec(
     )
 
 
-def _control(topology: Topology) -> TopicSpec:
+def _control(topology: Topology, name: str, cleanup: str) -> TopicSpec:
     configs = {
-        "cleanup.policy": "delete",
+        "cleanup.policy": cleanup,
         "retention.ms": "-1",
         "min.insync.replicas": str(topology.control_min_insync),
         "unclean.leader.election.enable": "false",
     }
     return TopicSpec(
-        CONTROL_TOPIC,
+        name,
         CONTROL_CLUSTER,
         1,
         topology.control_replication,
         topology.control_min_insync,
-        "delete",
+        cleanup,
         -1,
         configs,
         False,

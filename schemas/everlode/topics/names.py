@@ -7,6 +7,7 @@ import re
 from everlode.errors import ConfigError
 
 CONTROL_TOPIC = "control"
+CONTROL_SNAPSHOT_TOPIC = "control.snapshot"
 CONTROL_CLUSTER = "control"
 REGION = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 """No dot or underscore: Kafka takes a.b and a_b for one name in its metrics. No upper case: a name

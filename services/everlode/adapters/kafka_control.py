@@ -15,9 +15,11 @@ from confluent_kafka import KafkaError, Message, Producer
 
 from everlode.adapters.clock import Clock, WallClock, instant
 from everlode.avro.signals import Head, Now, SignalMaker
+from everlode.control.fold import ControlState
+from everlode.control.snapshot import to_bytes
 from everlode.errors import Unavailable
 from everlode.events.base import Event
-from everlode.topics.names import CONTROL_TOPIC
+from everlode.topics.names import CONTROL_SNAPSHOT_TOPIC, CONTROL_TOPIC
 
 APPEND_TIMEOUT_MS = 8_000
 
@@ -100,6 +102,13 @@ class ControlLog:
                 hint="a majority of the control nodes must run: everlode stack status",
             )
         return result[0]
+
+    def keep(self, state: ControlState) -> None:
+        """Write a snapshot of the fold; whoever starts reads it. Does not wait for it."""
+        self._producer.produce(
+            CONTROL_SNAPSHOT_TOPIC, key=b"state", value=to_bytes(state), partition=0
+        )
+        self._producer.poll(0)
 
     def poll(self) -> None:
         """Serve delivery callbacks."""

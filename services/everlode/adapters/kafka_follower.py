@@ -1,5 +1,6 @@
-"""Following the control log on Kafka: every record folded, in log order, from the beginning.
+"""Following the control log on Kafka: every record folded, in log order.
 
+It begins with the newest snapshot of the fold, or with the log's beginning where none counts.
 Invariant: a record that cannot be decoded halts the follower for good (`IntegrityError`). Shell.
 """
 
@@ -10,20 +11,28 @@ import time
 import uuid
 from collections.abc import Callable
 
-from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from everlode.avro.codec import Codec
 from everlode.control.fold import ControlState, apply
+from everlode.control.snapshot import from_bytes
 from everlode.errors import ContractError, EverlodeError, IntegrityError, Unavailable
 from everlode.events.base import Fact
-from everlode.topics.names import CONTROL_TOPIC
+from everlode.topics.names import CONTROL_SNAPSHOT_TOPIC, CONTROL_TOPIC
 from everlode.topics.place import placed
+
+_NO_TOPIC = {
+    KafkaError.UNKNOWN_TOPIC_OR_PART,
+    KafkaError._UNKNOWN_PARTITION,
+    KafkaError._UNKNOWN_TOPIC,
+}
 
 
 class ControlFollower:
     """Folds the control log in a thread of its own.
 
-    `on_record(offset, fact, state)` is called in that thread, in log order, after the fold step.
+    `on_record(offset, fact, state)` is called in that thread, in log order, after the fold step:
+    of what is behind the snapshot, or with `whole` of all records.
     """
 
     def __init__(
@@ -32,6 +41,7 @@ class ControlFollower:
         on_record: Callable[[int, Fact, ControlState], None] | None = None,
         *,
         wait_ms: int = 400,
+        whole: bool = False,
     ) -> None:
         self._consumer = Consumer(
             {
@@ -47,7 +57,7 @@ class ControlFollower:
                 "log_level": 0,
             }
         )
-        self._consumer.assign([TopicPartition(CONTROL_TOPIC, 0, 0)])
+        self._whole = whole
         self._on_record = on_record
         self._codec = Codec()
         self._changed = threading.Condition()
@@ -67,18 +77,41 @@ class ControlFollower:
         Raises: Unavailable: the log cannot be read within `timeout_s`.
         """
         deadline = time.monotonic() + timeout_s
-        high = self._end(deadline)  # before the thread: the client is for one thread at a time
+        # before the thread: the client is for one thread at a time
+        high = self._end(TopicPartition(CONTROL_TOPIC, 0), deadline)
+        if not self._whole:
+            self._state = self._kept(high, deadline)
+        begin = self._state.position + 1
+        self._consumer.assign([TopicPartition(CONTROL_TOPIC, 0, begin)])
         self._thread.start()
         self.wait_for(lambda s: s.position >= high - 1, deadline - time.monotonic())
         return self
 
-    def _end(self, deadline: float) -> int:
-        """End of the log as of now; an election is waited for. Raises: Unavailable."""
-        partition = TopicPartition(CONTROL_TOPIC, 0)
+    def _kept(self, high: int, deadline: float) -> ControlState:
+        """The newest snapshot of this log; else nothing is known. Raises: Unavailable."""
+        where = TopicPartition(CONTROL_SNAPSHOT_TOPIC, 0)
+        end = self._end(where, deadline)
+        found, position = ControlState(), 0
+        self._consumer.assign([TopicPartition(CONTROL_SNAPSHOT_TOPIC, 0, 0)] if end else [])
+        while position < end:
+            if time.monotonic() > deadline:
+                raise Unavailable("the control log's snapshot cannot be read")
+            for message in self._consumer.consume(100, timeout=0.5):
+                if message.error() is None:
+                    kept = from_bytes(message.value())
+                    found = kept if kept is not None and kept.position < high else found
+            (at,) = self._consumer.position([where])
+            position = max(position, at.offset)
+        return found
+
+    def _end(self, partition: TopicPartition, deadline: float) -> int:
+        """End of a topic as of now; an election is waited for. Raises: Unavailable."""
         while True:
             try:
                 _, high = self._consumer.get_watermark_offsets(partition, timeout=5)
             except KafkaException as error:
+                if partition.topic != CONTROL_TOPIC and error.args[0].code() in _NO_TOPIC:
+                    return 0  # nobody has written to it: the stack is of an older build
                 if time.monotonic() > deadline:
                     raise Unavailable(
                         f"the control log cannot be read: {error.args[0].str()}",

@@ -13,7 +13,8 @@ and take the scope when its renewals have stopped. One turn, in this order:
   3. publish the answers of suspected nodes that were probed (to the node's heartbeat partition);
   4. publish a barrier each second;
   5. give scopes without a primary one (bootstrap);
-  6. handle the nodes that are lost (see `handler`).
+  6. handle the nodes that are lost (see `handler`);
+  7. write a snapshot of the control log's fold, now and then.
 Everything it knows comes from the logs, so it can be killed at any step. Shell: one thread, and
 some for probes.
 """
@@ -24,6 +25,7 @@ import time
 
 from everlode.control.fold import ControlState
 from everlode.control.scopes import Scope
+from everlode.control.snapshot import EVERY
 from everlode.events.barriers import Barrier
 from everlode.events.health import NodeLost, NodeSuspected
 from everlode.failover.handler import Handler
@@ -80,6 +82,8 @@ class Coordinator:
         """(control offset of the scope's last sign of life, when it was seen)."""
         self._turned = time.monotonic()
         self._barrier_at = 0.0
+        self._kept_at = -1
+        """Control offset of the snapshot that this process wrote last."""
 
     def turn(self) -> None:
         """One turn. Raises: Unavailable: a log did not answer; nothing is lost by that."""
@@ -104,6 +108,8 @@ class Coordinator:
         self._bootstrap(control)
         # 6. lost nodes
         self._handler.turn(epoch)
+        # 7. the control log's snapshot
+        self._keep(control)
 
     def close(self) -> None:
         """Leave."""
@@ -153,6 +159,11 @@ class Coordinator:
             self._handler.decisions.assign(self.scope, self._me, "bootstrap")
         elif quiet > (OWN_S if held.primary == self._me else self._takeover_s):
             self._handler.decisions.assign(self.scope, self._me, "node-lost")
+
+    def _keep(self, control: ControlState) -> None:
+        if control.position >= self._kept_at + EVERY:
+            self._agent.log.keep(control)
+            self._kept_at = control.position
 
     def _publish_barriers(self) -> None:
         now = time.monotonic()

@@ -91,7 +91,7 @@ def _decisions(bootstrap: str, scope: str) -> tuple[ControlState, list[dict[str,
             }
         )
 
-    follower = ControlFollower(bootstrap, observe, wait_ms=20)
+    follower = ControlFollower(bootstrap, observe, wait_ms=20, whole=True)
     try:
         state = follower.start(15).state
     finally:

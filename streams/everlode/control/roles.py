@@ -51,7 +51,7 @@ class Roles:
         self._epochs = dict.fromkeys(scopes, 0)
         self._published = {scope: RoleChange(scope, Role.FENCED, 0) for scope in scopes}
         self._changes: list[RoleChange] = []
-        self._caught_up = False
+        self._begun = self._caught_up = False
         self.ended = False
         self.barred = False
         """Its clock is too wrong to lead with, or not judged yet; its leases are as they are."""
@@ -71,6 +71,8 @@ class Roles:
     def observe(self, data: Event, state: ControlState, mono_ms: int) -> list[str]:
         """A control record was folded into `state`; returns scopes gained with it."""
         self._look(mono_ms)
+        if not self._begun:
+            self._begin(state, mono_ms)
         owner = state.incarnation(self._node_id)
         mine = owner == self._incarnation
         if isinstance(data, LeaseRenewed) and (data.node_id, data.incarnation) == (
@@ -92,6 +94,18 @@ class Roles:
                 gained.append(scope)
         self._look(mono_ms)
         return gained
+
+    def _begin(self, state: ControlState, mono_ms: int) -> None:
+        """What was folded before the first record that is read: a snapshot, or nothing.
+
+        Another process that has the name may have renewed just before it.
+        """
+        self._begun = True
+        owner = state.incarnation(self._node_id)
+        for scope in self._leases:
+            found = state.scopes.get(scope)
+            if found and found.primary == self._node_id and owner != self._incarnation:
+                self._others[scope, owner] = mono_ms + self._fence_after_ms
 
     def _renewed(self, data: LeaseRenewed, mine: bool, mono_ms: int) -> None:
         """The process that has the name, this or another one, renewed a lease."""
