@@ -90,6 +90,7 @@ class Work:
                     return None
                 continue
             if isinstance(found, Exception):
+                self._jobs.put(found)  # whoever asks again is told so too
                 raise found
             if found.mine:
                 return found
