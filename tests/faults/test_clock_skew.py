@@ -25,6 +25,7 @@ def region(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Region]:
     with Region(tmp_path_factory.mktemp("clocks")) as made:
         made.leader("task-manager", "tasks", "eu-tm-right")
         made.leader("reward-distributor", "rewards", "eu-rd-right")
+        made.process("projector", "eu-pj-right").ready()
         yield made
 
 
@@ -33,8 +34,9 @@ def clocks(region: Region) -> list[dict[str, object]]:
     words = ["status", "clusters", "rewards", "eu", "--json", "--dir", str(region.folder / "stack")]
     command = [sys.executable, "-m", "everlode.cli.main", *words]
     done = subprocess.run(command, capture_output=True, check=False, timeout=90)
-    assert done.returncode == 20, done.stderr
-    return json.loads(done.stdout)["clocks"]  # type: ignore[no-any-return]
+    found: list[dict[str, object]] = json.loads(done.stdout)["clocks"]
+    assert done.returncode == (20 if found else 0), done.stderr
+    return found
 
 
 @pytest.mark.parametrize("step", [HOUR, -HOUR], ids=["forward", "back"])

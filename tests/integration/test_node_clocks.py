@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from datetime import datetime
+from pathlib import Path
 
 import pytest
 from confluent_kafka import Producer
@@ -18,7 +19,10 @@ from everlode.adapters.kafka_control import ControlLog
 from everlode.avro.codec import Codec
 from everlode.events.control import ScopeAssigned
 from everlode.events.health import ClockSkew
-from everlode.sdk import Identity, NodeAgent
+from everlode.sdk import Endpoints, Identity, NodeAgent
+from everlode.settings.endpoints import RegionEndpoints
+from everlode.topics import Topology
+from everlode.views.skews import skews
 from tests.support.facts.whole_topic import records
 from tests.support.world.region import until
 
@@ -93,6 +97,18 @@ class Network:
         ]
         return [f.envelope.stamp for f in facts if f.envelope.aggregate_id == member.name]
 
+    def shown(self, region: str) -> list[tuple[str, bool]]:
+        """The nodes of a region that `status` shows, and whether they may lead."""
+        place = RegionEndpoints(
+            kafka_bootstrap=self.broker, postgres_dsn="", postgres_password_file=Path("none"),
+            origin=f"{region}.1",
+        )  # fmt: skip
+        topology = Topology(regions=(region,), partitions=1)
+        endpoints = Endpoints(
+            topology=topology, regions={region: place}, control_bootstrap=self.broker, s3=None
+        )
+        return [(skew.node_id, skew.leads) for skew in skews(endpoints, region)]
+
 
 Made = Callable[[str], Network]
 
@@ -132,12 +148,14 @@ def test_node_whose_clock_is_wrong_leads_nothing_until_it_is_right(
     (skew,) = world.skews(wrong)
     assert (skew.leads, skew.region, skew.component) == (False, "eu", "task-manager")
     assert abs(skew.ahead_ms - step) < 60_000
+    assert world.shown("eu") == [(wrong.name, False)]
     until(lambda: len(world.beats(wrong)) > beats + 10, 20, "it beats on")
     assert not wrong.leads()
     assert all(member.leads() for member in others)
     wrong.clock.ahead_ms = 0
     until(wrong.leads, 20, "it works again")
     until(lambda: world.skews(wrong)[-1].ahead_ms == 0, 20, "right again")
+    assert world.shown("eu") == []
     assert [len(world.skews(member)) for member in others] == [0, 0]
     stamps = world.beats(wrong)
     assert stamps == sorted(set(stamps))

@@ -35,13 +35,19 @@ class _Handler(BaseHTTPRequestHandler):
         """Logs nothing: probes come often."""
 
 
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, *_: object) -> None:
+        """Logs nothing: who asked has left, e.g. while this process was stopped."""
+
+
 class ProbeEndpoint:
     """Listens on a free port of 127.0.0.1; answers `ok` and the process's incarnation."""
 
     def __init__(self, incarnation: str = "") -> None:
         handler = partial(_Handler, f"ok {incarnation}".strip().encode())
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-        self._server.daemon_threads = True
+        self._server = _Server(("127.0.0.1", 0), handler)
         self.endpoint = f"127.0.0.1:{self._server.server_address[1]}"
         threading.Thread(
             target=self._server.serve_forever, args=(1.0,), name="probe", daemon=True
