@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import fields
+from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -25,7 +26,9 @@ _STATE = TypeAdapter(ControlState)
 def to_bytes(state: ControlState) -> bytes:
     """The record. Deterministic."""
     values = {field.name: getattr(state, field.name) for field in fields(state)}
-    plain = {name: {**v} if isinstance(v, Mapping) else v for name, v in values.items()}
+    plain: dict[str, Any] = {
+        name: {**v} if isinstance(v, Mapping) else v for name, v in values.items()
+    }
     return b'{"fold": %d, "state": %s}' % (FOLD, _STATE.dump_json(ControlState(**plain)))
 
 
