@@ -42,6 +42,7 @@ from tests.support.facts.hostile import (
     REPLY_TO,
     TASKS,
     Hostile,
+    every_extreme,
     hostile_commands,
     hostile_heartbeats,
     now_ms,
@@ -117,7 +118,7 @@ def send(region: Region, records: Sequence[tuple[str, int, Hostile]]) -> None:
     assert producer.flush(30) == 0
 
 
-def marks(batch: int) -> list[tuple[str, int, Hostile]]:
+def marks(name: str) -> list[tuple[str, int, Hostile]]:
     """A lawful command at the end of each partition: once it is answered, all before it are."""
     found = []
     for component, command in {
@@ -130,7 +131,7 @@ def marks(batch: int) -> list[tuple[str, int, Hostile]]:
                 k for n in range(99) if partition_of(k := f"mark-{n}", PARTITIONS) == partition
             )
             header = CommandHeader(
-                command_id=f"mark-{batch}", aggregate_id=key, issued_by="t", reply_to=REPLY_TO,
+                command_id=name, aggregate_id=key, issued_by="t", reply_to=REPLY_TO,
                 issued_at=this_second(), correlation_id="c",
             )  # fmt: skip
             value = encode_request(header, command)
@@ -163,16 +164,17 @@ def alive(region: Region, sent: Sequence[Any]) -> None:
         pytest.fail(f"{ended[0].log.read_text()[-6000:]}\nafter one of:\n{shown}")
 
 
-def test_hostile_commands_are_each_answered_and_stop_nobody(region: Region) -> None:
-    records = drawn(lambda n: hostile_commands(n), RECORDS)
+def carried_out(region: Region, records: Sequence[Hostile]) -> Counter[str]:
+    """Send commands, and check the answers; outcome or code → how many."""
     answers, expected, by_chance = Answers(region), Counter[Any](), Counter[Any]()
+    before = answers.read()
     for start in range(0, len(records), AT_ONCE):
         chosen = records[start : start + AT_ONCE]
         batch = [
             (command_topic("eu", r.component), partition_of(r.asked[0], PARTITIONS), r)
             for r in chosen
         ]
-        last = marks(start)
+        last = marks(f"mark-{chosen[0].asked[1]}-{start}")
         send(region, [*batch, *last])
         expected += Counter(r.asked for *_, r in (*batch, *last) if r.answered)
         by_chance += Counter(r.asked for *_, r in batch if r.answered is None)
@@ -183,7 +185,7 @@ def test_hostile_commands_are_each_answered_and_stop_nobody(region: Region) -> N
             return ends <= answers.read()
 
         until(read, 60, "the last command of each partition is answered")
-        found = answers.read()
+        found = answers.read() - before
         silent = expected - found
         shown = [r for *_, r in batch if r.asked in silent]
         assert not silent, f"not answered: {shown}"
@@ -195,11 +197,19 @@ def test_hostile_commands_are_each_answered_and_stop_nobody(region: Region) -> N
             assert answer.message
         else:
             assert (answer.code, answer.message) == ("", ""), answer
-    outcomes = Counter(a.code or a.outcome for a in answers.found)
-    print(dict(outcomes))
-    assert outcomes["done"] > RECORDS // 50, "most were refused: nothing was tried"
-    assert len(outcomes) > 20, outcomes
     assert_kept(region, answers.found)
+    alive(region, [])
+    return Counter(a.code or a.outcome for a in answers.found)
+
+
+def test_every_extreme_of_every_field_is_answered_and_stops_nobody(region: Region) -> None:
+    outcomes = carried_out(region, list(every_extreme()))
+    assert outcomes["done"] > 200, f"most were refused: nothing was tried: {outcomes}"
+
+
+def test_hostile_commands_are_each_answered_and_stop_nobody(region: Region) -> None:
+    outcomes = carried_out(region, drawn(lambda n: hostile_commands(n), RECORDS))
+    assert len(outcomes) > 20, f"few of the answers were had: {outcomes}"
 
 
 def folded(region: Region) -> dict[tuple[str, str], State | None]:

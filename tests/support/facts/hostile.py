@@ -10,7 +10,7 @@ import base64
 import io
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal, NamedTuple, get_args, get_origin
 
 import fastavro
@@ -45,16 +45,16 @@ NAMED = {
     "specialties": DEFAULT_TASK_TYPES, "endpoint": ["127.0.0.1:1"],
 }  # fmt: skip
 """Field → lawful texts."""
-TEXTS = st.sampled_from(
+TEXTS = (
     ["", "a", "\0", "a\0b", "\x85", "\n", "x" * 255, "x" * 256, "x" * 4096, "x" * 4097, "Ω𝄞",
      "v-|", "a|b", "‮", "'; drop table tasks; --", "%s%(x)s{}", "AB" * 32, "null", "../../x",
      b"\xff\xfe", b"\xed\xa0\x80", b"\xc0\x80"]
 )  # fmt: skip
 """Bytes: what is no UTF-8."""
-LONGS = st.sampled_from(
+LONGS = (
     [-(2**63), -1, 0, 1, 10**6, 10**6 + 1, 10**9, 10**9 + 1, 2**49 + 1, 10**15, 10**15 + 1,
      2**53 + 1, 2**62, 2**63 - 1, -62_135_596_800_001, 253_402_300_800_000]
-) | st.integers(-(2**63), 2**63 - 1)  # fmt: skip
+)  # fmt: skip
 
 
 class Hostile(NamedTuple):
@@ -111,13 +111,14 @@ def extreme(schema: Any) -> st.SearchStrategy[Any]:
     if isinstance(schema, dict):
         if schema["type"] == "array":
             few = st.lists(extreme(schema["items"]), max_size=3)
-            many = few.map(lambda items: items[:1] * 9_000)
+            many = few.map(lambda items: items[:1] * (90_000 // (len((*items, "")[0]) + 2)))
             return few | many if schema["items"] == "string" else few
         if schema["type"] == "record":
             return st.fixed_dictionaries({f["name"]: extreme(f["type"]) for f in schema["fields"]})
         schema = schema["type"]
     return {
-        "null": st.none(), "string": TEXTS, "long": LONGS, "boolean": st.booleans(),
+        "null": st.none(), "string": st.sampled_from(TEXTS), "boolean": st.booleans(),
+        "long": st.sampled_from(LONGS) | st.integers(-(2**63), 2**63 - 1),
     }[schema]  # fmt: skip
 
 
@@ -198,9 +199,11 @@ FRAMES: dict[str, Callable[[bytes, str], bytes]] = {
     "structured": _structured,
     "trailing": lambda value, _: value + b"\0",
     "large": lambda value, _: value + bytes(120_000),
-    "huge": lambda value, _: value + bytes(850_000),
+    "huge": lambda value, _: value + bytes(700_000),
 }
 """Another framing or more bytes: whoever sent it can be found all the same."""
+WHERE = st.integers(0, 2**20)
+"""A byte, modulo the record's length: what is drawn must not depend on the record's number."""
 OTHERS = ["cut", "flipped", "null-key", "wrong-key", "null", "elsewhere"]
 DAMAGES = [*["none"] * 60, *[d for d in (*FRAMES, *OTHERS) if d != "huge"] * 4, "huge"]
 
@@ -218,7 +221,7 @@ def hostile_commands(draw: st.DrawFn, number: int) -> Hostile:
     body = draw(bodies(name, model, head))
     head = body["header"]
     good, damage = encoded(name, body), draw(st.sampled_from(DAMAGES))
-    at = draw(st.integers(0, len(good) - 1))
+    at = draw(WHERE) % len(good)
     key, value = damaged(name, damage, at, (_written(head["aggregate_id"]), good))
     elsewhere = st.sampled_from(sorted(IDS)) if damage == "elsewhere" else st.just(model.component)
     ids = (head["aggregate_id"], head["command_id"])
@@ -231,6 +234,73 @@ def hostile_commands(draw: st.DrawFn, number: int) -> Hostile:
     return Hostile(
         draw(elsewhere), key, value, [], (asked[0], asked[1]), answered, f"{name} {damage}"
     )
+
+
+def usual(name: str, annotation: Any, number: int) -> Any:
+    """One lawful value of a model's field; ids of what is new have the number in them."""
+    (kind,) = _plain(annotation)
+    if get_origin(kind) is Literal:
+        return get_args(kind)[0]
+    if kind is bool:
+        return True
+    if kind is int:
+        return 1
+    if kind is str:
+        return f"x-{number}" if name == "solution_id" else _texts(name)[0]
+    if get_origin(kind) is tuple:
+        return [usual(name, get_args(kind)[0], number)]
+    if isinstance(kind, type) and hasattr(kind, "model_fields"):
+        return {n: usual(n, f.annotation, number) for n, f in kind.model_fields.items()}
+    return now_ms() + 3_600_000
+
+
+NEW = {
+    "SubmitTask": "x-{}", "RegisterMiner": "x-{}", "RequestValidation": "v-x-{}",
+    "OpenFraudCase": "case-copied-solution-x-{}", "CalculateReward": "x-{}|m-0",
+}  # fmt: skip
+"""Commands that begin something → its id."""
+
+
+def extremes(schema: Any) -> Iterator[Any]:
+    """Values of an Avro type, one for each extreme."""
+    if isinstance(schema, list):
+        for part in schema:
+            yield from extremes(part)
+    elif isinstance(schema, dict) and schema["type"] == "array":
+        yield []
+        for item in extremes(schema["items"]):
+            yield from ([item], [item, item])
+    elif isinstance(schema, dict) and schema["type"] == "record":
+        return  # its fields are reached by chance
+    else:
+        kind = schema["type"] if isinstance(schema, dict) else schema
+        by_kind: dict[str, Sequence[Any]] = {
+            "null": [None], "string": TEXTS, "long": LONGS, "boolean": [False],
+        }  # fmt: skip
+        yield from by_kind[kind]
+
+
+def every_extreme() -> Iterator[Hostile]:
+    """Each command, lawful but for one field, which takes each of its extremes."""
+    number = 0
+    for name, model in sorted(COMMANDS.items()):
+        fields = {field["name"]: field["type"] for field in schemas.raw(name)["fields"][1:]}
+        for field, value in [(f, v) for f, kind in fields.items() for v in extremes(kind)]:
+            number += 1
+            key = NEW.get(name, IDS[model.component][0]).format(number)
+            head = {
+                "command_id": f"e-{number}", "aggregate_id": key, "issued_by": "stranger",
+                "reply_to": REPLY_TO, "issued_at": now_ms(), "correlation_id": "c",
+                "causation_id": None,
+            }  # fmt: skip
+            body = {n: usual(n, f.annotation, number) for n, f in model.model_fields.items()}
+            if name == "CalculateReward":
+                body["task_id"] = f"x-{number}"
+            value = encoded(name, {"header": head, **body, field: value})
+            kind = f"{name}.{field}"
+            yield Hostile(
+                model.component, key.encode(), value, [], (key, f"e-{number}"), True, kind
+            )
 
 
 def damaged(
@@ -272,6 +342,6 @@ def hostile_heartbeats(draw: st.DrawFn, number: int) -> Hostile:
         local = ["127.0.0.1:1", "", "127.0.0.1:x", "\0", ":", "[::1]:1"]
         body["endpoint"] = draw(st.sampled_from(local))
     good, damage = encoded(name, body), draw(st.sampled_from(DAMAGES))
-    at = draw(st.integers(0, len(good) - 1))
+    at = draw(WHERE) % len(good)
     key, value = damaged(name, damage, at, (_written(body["envelope"]["aggregate_id"]), good))
     return Hostile("heartbeats", key, value, [], ("", ""), None, f"{name} {damage}")
