@@ -407,7 +407,7 @@ def test_damaged_backup_is_refused_by_name_and_nothing_changes(
         data[len(data) // 2] ^= 1
         region.store.put(name, bytes(data))
     before = unchanged(region)
-    verbs = [("backup", "verify", manifest.backup_id)]
+    verbs: list[tuple[str, ...]] = [("backup", "verify", manifest.backup_id)]
     if damage != "manifest":  # one that cannot be read is junk: passed over, and named
         verbs.append(("recover", "run", "--staging", str(tmp_path / "work")))
     try:
