@@ -100,7 +100,8 @@ class Runtime:
         self._inputs = MixedReader(parts.bootstrap, group, {self._commands}, wait_ms=500)
         self._memory = Memory(component, self._log, parts)
         self._seen = Seen(component, parts, report)
-        self._started = False
+        self._to_start = [self._memory.start, self._seen.start]
+        """Each once, also where the other must wait for Kafka."""
         self._sender = Sender(parts.bootstrap, linger_ms=2)
         self._codec = Codec()
         self._dead = DeadLetters(self._sender, "primary")
@@ -146,10 +147,9 @@ class Runtime:
         self._sender.flush(2)
 
     def _run_once(self, led: dict[str, int]) -> None:
-        if not self._started:
-            self._memory.start()
-            self._seen.start()
-            self._started = True
+        while self._to_start:
+            self._to_start[0]()
+            del self._to_start[0]
         # 1. which scopes it leads
         if not led:
             self._follow()

@@ -23,7 +23,9 @@ from everlode.failover.heartbeats import FRESH_S, Heartbeats
 from everlode.failover.planner import GONE, Planner, View, candidates, foresee
 from everlode.failover.policy import Policies, Succession
 from everlode.settings.endpoints import Endpoints
+from everlode.snapshots.read import read_snapshot
 from everlode.topics.names import fact_topic
+from everlode.topics.place import TopicPartition
 
 RECENT = 3_000
 """Heartbeats of a partition that are looked at."""
@@ -63,7 +65,12 @@ def look(endpoints: Endpoints, scope: str, partitions: int, policies: Policies) 
         beats = _beats(reader, fact_topic(place.origin, "heartbeats"), partitions)
         policy = policies.get(scope.partition("/")[0], Succession())
         if policy.facts is not None:
-            _facts(reader, fact_topic(place.origin, policy.facts), partitions, policy.observe)
+            parts = endpoints.parts(region)
+            found = read_snapshot(parts.bootstrap, parts.origin, policy.facts, parts.partitions)
+            policy.restore(found)
+            topic = fact_topic(parts.origin, policy.facts)
+            starts = {(topic, p): mark.next_offset for p, mark in found.marks.items()}
+            _facts(reader, dict.fromkeys(_all(topic, partitions), 0) | starts, policy.observe)
     finally:
         reader.close()
     return Seen(scope, control, decisions, beats, policy, policy.work)
@@ -100,8 +107,7 @@ def _decisions(bootstrap: str, scope: str) -> tuple[ControlState, list[dict[str,
 
 
 def _beats(reader: Reader, topic: str, partitions: int) -> dict[str, tuple[int, int]]:
-    places = [(topic, p) for p in range(partitions)]
-    ends = reader.ends(places)
+    ends = reader.ends(_all(topic, partitions))
     reader.assign({at: max(0, end - RECENT) for at, end in ends.items()})
     beats, codec, stamps = Heartbeats(), Codec(), dict[str, int]()
     for batch in reader.until(ends, 15):
@@ -116,11 +122,15 @@ def _beats(reader: Reader, topic: str, partitions: int) -> dict[str, tuple[int, 
     return {n: b for n, b in beats.fresh().items() if now - stamps[n] < FRESH_S * 1000}
 
 
+def _all(topic: str, partitions: int) -> list[TopicPartition]:
+    return [(topic, p) for p in range(partitions)]
+
+
 def _facts(
-    reader: Reader, topic: str, partitions: int, observe: Callable[[int, Fact], None]
+    reader: Reader, starts: dict[TopicPartition, int], observe: Callable[[int, Fact], None]
 ) -> None:
     codec = Codec()
-    for batch in reader.to_ends({(topic, p): 0 for p in range(partitions)}, 60):
+    for batch in reader.to_ends(starts, 60):
         for raw in batch:
             try:
                 observe(raw.partition, codec.decode_fact(raw.value))
