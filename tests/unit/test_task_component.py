@@ -13,7 +13,7 @@ from everlode.events.states import TaskState
 from everlode.log.facts import LoggedFact
 from everlode.primary.component import Owed
 from everlode.state import dispatch
-from everlode.tasks.component import TaskComponent
+from everlode.tasks.component import SLACK, TaskComponent
 from everlode.topics import Topology
 from tests.support.facts.state_commands import NOW, fact_of, register, submit
 
@@ -154,3 +154,21 @@ def test_tasks_that_came_before_their_miner_are_assigned_when_it_comes() -> None
     assert node.assigned() == {}  # nobody can take them, and no other task waits
     node.rich("m")
     assert node.assigned() == {"a": "m", "b": "m"}
+
+
+def test_deadlines_of_tasks_that_wait_no_more_are_neither_kept_nor_looked_for() -> None:
+    node = Node()
+    folds = node.component.folds
+    for number in range(2 * SLACK):
+        node.do(f"t{number}", submit(deadline_at=SOON))
+        node.do(f"t{number}", c.CancelTask(reason="no more"))
+        folds.evict(("tasks", f"t{number}"))
+    node.do("open", submit(deadline_at=SOON))
+
+    def find(_: str, key: str) -> None:
+        raise AssertionError(f"{key} is asked for in the archive")
+
+    folds.find = find
+    assert node.ends(NOW) == []
+    assert len(node.component._deadlines) <= SLACK + 2
+    assert [owed.aggregate_id for owed in node.ends(SOON)] == ["open"]

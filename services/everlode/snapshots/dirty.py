@@ -69,7 +69,9 @@ class Dirty:
 
     def written(self, partition: int, key: Key) -> None:
         """Its entry is as new as it is itself."""
-        self._changes[partition].pop(key, None)
+        changes = self._changes.get(partition)
+        if changes:
+            changes.pop(key, None)
 
     def trim(self, partition: int, next_offset: int) -> None:
         """Another's mark stands before `next_offset`: what has not changed since is written."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from datetime import datetime, timedelta
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 from uuid import uuid5
 
 from everlode.balancing.assign import MANAGING, choose_manager, choose_miner
@@ -23,6 +23,8 @@ from everlode.state.formulas import stake_of
 from everlode.state.reactions import NAMESPACE
 from everlode.topics import Topology
 
+SLACK = 1_000
+"""Deadlines of tasks that wait no more, beside as many as still wait."""
 ASSIGN_MOST = 400
 """Assignments in one turn."""
 
@@ -219,10 +221,16 @@ class TaskComponent(Component):
 
         Id and event time come from the state, so they are the same whoever leads.
         """
+        if len(self._deadlines) > 2 * (len(self._waiting) + len(self._stuck)) + SLACK:
+            self._deadlines = [
+                (task.deadline_at, key)
+                for key in (*self._waiting, *self._stuck)
+                if isinstance(task := self.folds.get("tasks", key), TaskState)
+            ]
+            heapify(self._deadlines)  # without those that wait no more
         while self._deadlines and self._deadlines[0][0] <= now:
             _, key = heappop(self._deadlines)
-            task = self.folds.get("tasks", key)
-            if isinstance(task, TaskState) and task.status == "submitted":
+            if key in self._waiting or key in self._stuck:
                 self._overdue[key] = None
         for key in list(self._overdue):
             task = self.folds.get("tasks", key)
