@@ -19,6 +19,7 @@ from everlode.adapters.kafka_control import ControlLog
 from everlode.avro.codec import Codec
 from everlode.events.control import ScopeAssigned
 from everlode.events.health import ClockSkew
+from everlode.membership.clockwatch import mono_ms
 from everlode.sdk import Endpoints, Identity, NodeAgent
 from everlode.settings.endpoints import RegionEndpoints
 from everlode.topics import Topology
@@ -63,6 +64,10 @@ class Member:
     def leads(self) -> bool:
         return self.agent.leads(self.scope) == 1
 
+    def judged_by(self) -> int:
+        """How many others' clocks it knows, beyond the one that judges nobody."""
+        return max(0, self.agent._clockwatch._clocks.others(mono_ms()) - 1)
+
 
 class Network:
     """Three nodes a region, all leading."""
@@ -79,6 +84,7 @@ class Network:
                 )  # fmt: skip
                 log.append(member.scope, decision, node_id="test", scope="coordinator/eu")
         until(lambda: all(m.leads() for m in self.members), 30, "all lead")
+        until(lambda: all(m.judged_by() for m in self.members), 30, "all know the others' clocks")
 
     def skews(self, member: Member) -> list[ClockSkew]:
         """What a node has published of its clock."""

@@ -14,8 +14,10 @@ from confluent_kafka import TopicPartition
 
 from everlode.adapters.kafka import Reader
 from everlode.adapters.kafka_admin import admin_client
+from everlode.adapters.kafka_follower import ControlFollower
 from everlode.avro.codec import Codec
 from everlode.avro.snapshots import decode_snapshot
+from everlode.control.fold import ControlState
 from everlode.events import commands as c
 from everlode.events.base import CommandAnswered
 from everlode.events.miners import MinerRegistered
@@ -211,3 +213,28 @@ def test_log_that_was_emptied_of_what_no_snapshot_has_is_not_led(region: Region)
     assert "beginning_lost" in said
     assert re.search(rf"{re.escape(topic)}/0: everything from seq \d+ on is gone", said)
     assert region.records(topic) == []
+
+
+def test_control_log_is_read_from_its_snapshot_and_whole_for_its_history(region: Region) -> None:
+    bootstrap = region.endpoints.control_bootstrap
+    assert bootstrap is not None
+
+    def read(*, whole: bool = False) -> tuple[ControlState, int]:
+        """The state, and how many records it was folded from."""
+        count: list[int] = []
+        follower = ControlFollower(bootstrap, lambda at, *_: count.append(at), whole=whole)
+        state = follower.start().state
+        follower.close()
+        return state, len(count)
+
+    for _ in range(5):
+        region.assign("validations", "nobody")
+    before, _ = read()
+    region.control.keep(before)
+    region.control.close()  # waits until it is there
+    region.assign("validations", "nobody")
+    now, tail = read()
+    history, all_of_it = read(whole=True)
+    assert now == history
+    assert now.epoch("validation/eu") == before.epoch("validation/eu") + 1
+    assert tail < 5 < all_of_it, "more than the test's own record may have come meanwhile"

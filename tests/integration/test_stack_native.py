@@ -225,7 +225,8 @@ def test_stopped_mirror_is_named_before_retention_takes_what_it_has_not_copied(
         return {(x.cluster, x.reader, x.topic) for x in examine(whole.topology, at).late}
 
     at = endpoints_of(whole)
-    assert ("eu", "mirror eu → us", topic) in named()
+    # brokers hear of a new setting by the metadata log
+    until(lambda: ("eu", "mirror eu → us", topic) in named(), 60, "it is named")
     whole.restart("us/mirror")
     until(lambda: ("eu", "mirror eu → us", topic) not in named(), 60, "the mirror has copied it")
     spec = next(s for s in catalogue(whole.topology) if s.name == topic)

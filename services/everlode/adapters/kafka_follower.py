@@ -105,13 +105,20 @@ class ControlFollower:
         return found
 
     def _end(self, partition: TopicPartition, deadline: float) -> int:
-        """End of a topic as of now; an election is waited for. Raises: Unavailable."""
+        """End of a topic as of now; an election is waited for. Raises: Unavailable.
+
+        0 for a snapshot's topic that is not there: the stack is of an older build.
+        """
+        name = partition.topic
         while True:
             try:
+                # the client must have heard of the topic before it can be asked for its ends
+                found = self._consumer.list_topics(name, timeout=5).topics[name]
+                missing = found.error is not None and found.error.code() in _NO_TOPIC
+                if missing and name != CONTROL_TOPIC:
+                    return 0
                 _, high = self._consumer.get_watermark_offsets(partition, timeout=5)
             except KafkaException as error:
-                if partition.topic != CONTROL_TOPIC and error.args[0].code() in _NO_TOPIC:
-                    return 0  # nobody has written to it: the stack is of an older build
                 if time.monotonic() > deadline:
                     raise Unavailable(
                         f"the control log cannot be read: {error.args[0].str()}",
