@@ -214,3 +214,4 @@ class Folds:
         self.states[key[0]].pop(key[1], None)
         self.versions.pop(key, None)
         self._last.pop(key, None)
+        self.dirty.forget(key)

@@ -73,6 +73,11 @@ class Dirty:
         if changes:
             changes.pop(key, None)
 
+    def forget(self, key: Key) -> None:
+        """It is in the archive, as new as it is here."""
+        for changes in self._changes.values():
+            changes.pop(key, None)
+
     def trim(self, partition: int, next_offset: int) -> None:
         """Another's mark stands before `next_offset`: what has not changed since is written."""
         changes = self._changes.get(partition)
