@@ -41,7 +41,9 @@ def main(way: str, bootstrap: str, partitions: int) -> None:
     component = TaskComponent("eu", topology, "eu-tm-1", timedelta(minutes=1), 10)
     log = FactLog(bootstrap, "eu.1", "tasks", partitions, component.folds.fold)
     if way == "snapshot":
-        Memory(component, log, parts).start()
+        memory = Memory(component, log, parts)
+        memory.start()
+        memory.catch_up(600)
         seen = Seen(component, parts)
         seen.start()
         seen.catch_up()

@@ -72,6 +72,7 @@ class Node:
             self.memory = Memory(self.component, log, parts)
             if snapshot:
                 self.memory.start()
+                self.memory.catch_up()
             at = {(log.topic, p): 0 for p in range(PARTITIONS)}
             with closing(Reader(region.bootstrap, "ends")) as reader:
                 ends = reader.unread(at)
@@ -148,7 +149,6 @@ def test_standby_forgets_what_its_primary_has_archived(region: Region) -> None:
         parts = RegionParts("eu", "eu.1", region.bootstrap, PARTITIONS)
         memory = Memory(standby.component, log, parts)
         memory.start()
-        memory._archive.start({})  # as one that was there when they were archived
         memory._leave(region.records(archive_topic("eu.1", "rewards")))
         left = {key for key, s in standby.folds.states["rewards"].items() if ended(s)}
         assert not left & named

@@ -38,7 +38,8 @@ class Memory:
         self._checkpoint = Checkpoint(parts.origin, component.name, self._folds, self._archive)
         self._topic = snapshot_topic(parts.origin, component.name)
         group = f"memory-{component.name}-{parts.origin}"
-        self._reader = Reader(parts.bootstrap, group, wait_ms=500, min_bytes=65_536)
+        self._reader = Reader(parts.bootstrap, group, wait_ms=2_000, min_bytes=65_536)
+        self._follows = False
         self._next: dict[tuple[str, int], int] = {}
         self._codec = Codec()
         self._leaving: dict[Key, int] = {}
@@ -47,15 +48,19 @@ class Memory:
     # -- start and secondary -----------------------------------------------------------------
 
     def start(self) -> None:
-        """Take the snapshot over, and let the log go on behind it. Raises: Unavailable."""
+        """Take the snapshot over, and let the log go on behind it. Raises: Unavailable.
+
+        `catch_up` follows before any fact is folded: what was archived last is known by it.
+        """
         parts = self._parts
         found = read_snapshot(parts.bootstrap, parts.origin, self._name, parts.partitions)
         if self._is_of_another_fold(found) and self._log.is_whole():
             self._checkpoint.start_anew(self._log.ends())
-            self._archive.start_anew()
-            keys, ends = found.keys, found.ends
+            ends = self._reader.ends(self._archive.positions)
+            self._archive.start_anew([ends[at] for at in self._archive.positions])
+            before = found
             found = Snapshot(self._codec, {})  # all is folded anew, and written anew
-            found.keys, found.ends = keys, ends
+            found.keys, found.ends = before.keys, before.ends
         else:
             self._archive.start(found.pages)
         self._folds.find = self._archive.find
@@ -65,7 +70,6 @@ class Memory:
         self._checkpoint.marked(found.marks)
         self._log.resume(found.marks)
         self._next = {(self._topic, p): found.ends.get(p, 0) for p in range(parts.partitions)}
-        self._reader.assign(self._next)
 
     @staticmethod
     def _is_of_another_fold(found: Snapshot) -> bool:
@@ -74,19 +78,32 @@ class Memory:
 
     def follow(self) -> None:
         """Note what the primary has written; never waits."""
+        if not self._follows:
+            self._reader.assign(self._positions())
+            self._follows = True
         self._note(self._reader.batch(5000, 0.0))
-        self._leave(self._archive.follow())
 
     def catch_up(self, timeout_s: float = 60) -> None:
-        """As `follow`, to the ends; the facts must be folded to theirs. Raises: Unavailable."""
-        for batch in self._reader.to_ends(self._next, timeout_s, 5000, go_on=True):
+        """As `follow`, to the ends, and read no more until `follow`: a primary knows its own.
+
+        Raises: Unavailable.
+        """
+        self._follows = False
+        for batch in self._reader.to_ends(self._positions(), timeout_s, 5000):
             self._note(batch)
-        self._leave(self._archive.catch_up(timeout_s))
+        self._leave(())
+
+    def _positions(self) -> dict[tuple[str, int], int]:
+        return self._next | self._archive.positions
 
     def _note(self, batch: Sequence[Raw]) -> None:
         marks: dict[int, SnapshotMark] = {}
+        archived = [raw for raw in batch if raw.topic == self._archive.topic]
         for raw in batch:
             at = raw.topic, raw.partition
+            if raw.topic == self._archive.topic:
+                self._archive.note(raw)
+                continue
             if raw.offset < self._next[at]:
                 continue
             self._next[at] = raw.offset + 1
@@ -101,6 +118,7 @@ class Memory:
                     marks[raw.partition] = mark
         if marks:
             self._checkpoint.marked(marks)
+        self._leave(archived)
 
     def _leave(self, batch: Sequence[Raw]) -> None:
         """Forget what was archived, once it is folded up to that."""

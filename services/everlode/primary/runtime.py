@@ -100,7 +100,7 @@ class Runtime:
         self._inputs = MixedReader(parts.bootstrap, group, {self._commands}, wait_ms=500)
         self._memory = Memory(component, self._log, parts)
         self._seen = Seen(component, parts, report)
-        self._to_start = [self._memory.start, self._seen.start]
+        self._to_start = [self._memory.start, self._memory.catch_up, self._seen.start]
         """Each once, also where the other must wait for Kafka."""
         self._sender = Sender(parts.bootstrap, linger_ms=2)
         self._codec = Codec()

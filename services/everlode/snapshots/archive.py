@@ -41,54 +41,37 @@ def archive_key(component: str, key: str) -> str:
 
 
 class Archive:
-    """Not thread-safe. `at` the positions that `start` was given it knows the whole archive."""
+    """Not thread-safe. It knows what is before its `positions`."""
 
     def __init__(self, bootstrap: str, origin: str, component: str, partitions: int) -> None:
         self.topic = archive_topic(origin, component)
         self.indexes = [PartitionIndex() for _ in range(partitions)]
         self._partitions = partitions
         self._codec = Codec()
-        group = f"archive-{component}-{origin}"
-        self._reader = Reader(bootstrap, group, wait_ms=10)
-        self._tail = Reader(bootstrap, group, wait_ms=500, min_bytes=65_536)
+        self._bootstrap, self._group = bootstrap, f"archive-{component}-{origin}"
+        self._reader: Reader | None = None  # made once something is asked for
         self._kept: OrderedDict[tuple[str, str], Ended] = OrderedDict()
 
-    def start(self, pages: Mapping[int, Sequence[ArchivePage]], timeout_s: float = 300) -> None:
-        """Take the pages over and read what was archived since. Raises: Unavailable."""
+    def start(self, pages: Mapping[int, Sequence[ArchivePage]]) -> None:
+        """Take the pages over; what was archived since is to be noted, from `positions` on."""
         self.indexes = [PartitionIndex(pages.get(p, ())) for p in range(self._partitions)]
         self._kept.clear()
-        starts = {(self.topic, p): index.end for p, index in enumerate(self.indexes)}
-        for batch in self._tail.to_ends(starts, timeout_s, 5000, go_on=True):
-            self._index(batch)
 
-    def start_anew(self) -> None:
-        """Leave out all that was archived: it will be archived again. Raises: Unavailable."""
-        ends = self._tail.ends([(self.topic, p) for p in range(self._partitions)])
-        self.indexes = [PartitionIndex() for _ in range(self._partitions)]
-        self._kept.clear()
-        for (_, p), end in ends.items():
-            self.indexes[p].end = end
-        self._tail.assign({(self.topic, p): end for (_, p), end in ends.items()})
+    def start_anew(self, ends: Sequence[int]) -> None:
+        """Leave out all before these offsets: it will be archived again."""
+        self.start({})
+        for index, end in zip(self.indexes, ends, strict=True):
+            index.end = end
 
-    def follow(self) -> list[Raw]:
-        """Index what another primary has archived; never waits. Returns those records."""
-        batch = self._tail.batch(5000, 0.0)
-        self._index(batch)
-        return batch
+    @property
+    def positions(self) -> dict[tuple[str, int], int]:
+        """Up to where the archive is known, by topic and partition."""
+        return {(self.topic, p): index.end for p, index in enumerate(self.indexes)}
 
-    def catch_up(self, timeout_s: float = 60) -> list[Raw]:
-        """As `follow`, to the archive's present end. Raises: Unavailable."""
-        starts = {(self.topic, p): index.end for p, index in enumerate(self.indexes)}
-        found = []
-        for batch in self._tail.to_ends(starts, timeout_s, 5000, go_on=True):
-            self._index(batch)
-            found += batch
-        return found
-
-    def _index(self, batch: Sequence[Raw]) -> None:
-        for raw in batch:
-            if raw.key is not None and raw.offset >= self.indexes[raw.partition].end:
-                self.indexes[raw.partition].add(name_hash(raw.key), raw.offset)
+    def note(self, raw: Raw) -> None:
+        """A record of the archive, in order within a partition. Idempotent."""
+        if raw.key is not None and raw.offset >= self.indexes[raw.partition].end:
+            self.indexes[raw.partition].add(name_hash(raw.key), raw.offset)
 
     def added(self, partition: int, key: bytes, offset: int) -> None:
         """This node has archived something."""
@@ -130,6 +113,8 @@ class Archive:
 
     def _read(self, partition: int, offset: int) -> Raw:
         where = f"{self.topic}/{partition}@{offset}"
+        if self._reader is None:
+            self._reader = Reader(self._bootstrap, self._group, wait_ms=10)
         self._reader.assign({(self.topic, partition): offset})
         deadline = time.monotonic() + READ_S
         while time.monotonic() < deadline:
@@ -143,8 +128,8 @@ class Archive:
 
     def close(self) -> None:
         """Leave."""
-        self._reader.close()
-        self._tail.close()
+        if self._reader is not None:
+            self._reader.close()
 
 
 Find = Callable[[str, str], Ended | None]
