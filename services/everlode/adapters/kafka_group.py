@@ -20,10 +20,12 @@ _COMING = {
     KafkaError.COORDINATOR_NOT_AVAILABLE,
     KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
     KafkaError.NOT_COORDINATOR,
+    KafkaError._TIMED_OUT,
 }
+"""A broker that makes the topic of groups' offsets: some of these, or no answer at all."""
 
 
-def group_members(bootstrap: str, group: str, timeout_s: float = 30) -> int:
+def group_members(bootstrap: str, group: str, timeout_s: float = 90) -> int:
     """Live members of a group; 0 for one that nobody has used.
 
     On a new broker nobody coordinates groups yet: asks again. Raises: Unavailable.
@@ -32,7 +34,7 @@ def group_members(bootstrap: str, group: str, timeout_s: float = 30) -> int:
     deadline = time.monotonic() + timeout_s
     while True:
         try:
-            found = admin.describe_consumer_groups([group], request_timeout=15)[group].result()
+            found = admin.describe_consumer_groups([group], request_timeout=10)[group].result()
             return len(found.members)
         except KafkaException as error:
             cause = error.args[0]
