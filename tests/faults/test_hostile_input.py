@@ -53,7 +53,8 @@ from tests.support.world.region import PARTITIONS, Region, until
 LONG = bool(os.environ.get("LONG_TESTS"))
 pytestmark = pytest.mark.timeout(1800 if LONG else 280)
 RECORDS = 600 * (20 if LONG else 1)
-AT_ONCE = 300
+AT_ONCE = 100
+"""Commands that wait for their answers at a time: it is about what they hold, not how many come."""
 NODES = {
     "tasks": "task-manager", "miners": "miner-registry", "validations": "validator",
     "rewards": "reward-distributor",
