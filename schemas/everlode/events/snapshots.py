@@ -16,6 +16,9 @@ from typing import NamedTuple
 
 from everlode.events.base import ScopeEpoch
 
+ENTRY, MARK, ANSWERS, PAGE = b"e/", b"m/", b"a/", b"p/"
+"""What the keys of each kind of record begin with."""
+
 
 class SnapshotEntry(NamedTuple):
     """One aggregate: its version, its last fact, and its state as bytes; None once deleted."""

@@ -14,11 +14,10 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
 from everlode.adapters.kafka import Raw, Reader
+from everlode.topics.place import TopicPartition
 
 LOOK_S = 0.02
 """How long the one consumer is waited for before the other is looked at."""
-Place = tuple[str, int]
-"""Topic and partition."""
 
 
 class MixedReader:
@@ -41,29 +40,29 @@ class MixedReader:
         self._facts = Reader(bootstrap, group, wait_ms=wait_ms, min_bytes=min_bytes)
         self._both = False
 
-    def assign(self, positions: Mapping[Place, int]) -> None:
+    def assign(self, positions: Mapping[TopicPartition, int]) -> None:
         """Read exactly these partitions, each from its offset."""
         facts = {k: at for k, at in positions.items() if k[0] not in self._strangers}
         self._both = bool(facts)
         self._facts.assign(facts)
         self._open.assign({k: at for k, at in positions.items() if k not in facts})
 
-    def positions(self, partitions: Iterable[Place]) -> dict[Place, int]:
+    def positions(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
         """See `Reader.positions`."""
         return self._each(partitions, Reader.positions)
 
-    def ends(self, partitions: Iterable[Place]) -> dict[Place, int]:
+    def ends(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
         """See `Offsets.ends`; of what strangers write, the offset after the last record there is.
 
         Raises: Unavailable.
         """
         return self._each(partitions, Reader.ends)
 
-    def at_time(self, times_ms: Mapping[Place, int]) -> dict[Place, int]:
+    def at_time(self, times_ms: Mapping[TopicPartition, int]) -> dict[TopicPartition, int]:
         """See `Offsets.at_time`; not for what strangers write. Raises: Unavailable."""
         return self._facts.at_time(times_ms)
 
-    def committed(self, partitions: Iterable[Place]) -> dict[Place, int]:
+    def committed(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
         """See `Offsets.committed`. Raises: Unavailable."""
         return self._facts.committed(partitions)
 
@@ -100,9 +99,9 @@ class MixedReader:
 
     def _each(
         self,
-        partitions: Iterable[Place],
-        ask: Callable[[Reader, Iterable[Place]], dict[Place, int]],
-    ) -> dict[Place, int]:
+        partitions: Iterable[TopicPartition],
+        ask: Callable[[Reader, Iterable[TopicPartition]], dict[TopicPartition, int]],
+    ) -> dict[TopicPartition, int]:
         asked = list(partitions)
         facts = [k for k in asked if k[0] not in self._strangers]
         others = [k for k in asked if k[0] in self._strangers]

@@ -12,10 +12,9 @@ from contextlib import closing
 from typing import NamedTuple
 
 from everlode.adapters.kafka import Raw, Reader
+from everlode.topics.place import TopicPartition
 
 LOOK_S = 5.0
-Place = tuple[str, int]
-"""Topic and partition."""
 
 
 class OpenTransaction(NamedTuple):
@@ -31,7 +30,7 @@ class OpenTransaction(NamedTuple):
 
 
 def open_transactions(
-    bootstrap: str, partitions: Iterable[Place], older_s: float
+    bootstrap: str, partitions: Iterable[TopicPartition], older_s: float
 ) -> list[OpenTransaction]:
     """Those of these partitions that began longer ago. Raises: Unavailable."""
     asked = list(partitions)
@@ -51,9 +50,9 @@ def open_transactions(
     return sorted(one for one in found if one.age_s > older_s)
 
 
-def _first(reader: Reader, held: dict[Place, int]) -> Collection[Raw]:
+def _first(reader: Reader, held: dict[TopicPartition, int]) -> Collection[Raw]:
     """The first record of each from its offset on, as far as they can be had."""
-    found: dict[Place, Raw] = {}
+    found: dict[TopicPartition, Raw] = {}
     reader.assign(held)
     deadline = time.monotonic() + LOOK_S
     while len(found) < len(held) and time.monotonic() < deadline:

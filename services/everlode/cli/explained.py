@@ -2,12 +2,30 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
+import typer
 from rich.console import Console
 from rich.table import Table
 
+from everlode.cli.options import stack_dir
+from everlode.settings.endpoints import Endpoints
+from everlode.views.explain import explained
+
 EVENT = ("version", "event", "at", "place", "seq")
+
+
+def explain_one(
+    component: str, key: str, seen_from: str | None, folder: Path | None, as_json: bool
+) -> None:
+    """Print what there is to say about a task or miner. Raises: see `explained`."""
+    found = explained(Endpoints.load(stack_dir(folder)), component, key, seen_from)
+    if as_json:
+        typer.echo(json.dumps(found, indent=2))
+    else:
+        show(found)
 
 
 def show(found: dict[str, Any]) -> None:

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated
 
 import typer
 
-from everlode.cli.explained import show
-from everlode.cli.options import Dir, Json, SeenFrom, noun, stack_dir
-from everlode.settings.endpoints import Endpoints
-from everlode.views.explain import explained
+from everlode.cli.explained import explain_one
+from everlode.cli.options import Dir, Json, SeenFrom, noun
 
 app = noun("Miners.")
 
@@ -27,8 +24,4 @@ def explain(
     Of the tasks that wait in its region: how many it may take, and how many not, by reason. Exit
     code 10 when no projection has the miner. Example: everlode miner explain miner-1 --json
     """
-    found = explained(Endpoints.load(stack_dir(folder)), "miners", miner_id, seen_from)
-    if as_json:
-        typer.echo(json.dumps(found, indent=2))
-    else:
-        show(found)
+    explain_one("miners", miner_id, seen_from, folder, as_json)

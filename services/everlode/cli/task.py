@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated
 
 import typer
 
-from everlode.cli.explained import show
-from everlode.cli.options import Dir, Json, SeenFrom, noun, stack_dir
-from everlode.settings.endpoints import Endpoints
-from everlode.views.explain import explained
+from everlode.cli.explained import explain_one
+from everlode.cli.options import Dir, Json, SeenFrom, noun
 
 app = noun("Tasks.")
 
@@ -27,8 +24,4 @@ def explain(
     Of a task that waits for a miner: how many miners are excluded, by reason, and how many of them
     are silent. Exit code 10 when no projection has the task. Example: everlode task explain task-1
     """
-    found = explained(Endpoints.load(stack_dir(folder)), "tasks", task_id, seen_from)
-    if as_json:
-        typer.echo(json.dumps(found, indent=2))
-    else:
-        show(found)
+    explain_one("tasks", task_id, seen_from, folder, as_json)

@@ -99,8 +99,7 @@ class Inbox:
             return max(0, end - HEARTBEATS_KEPT)
         if component not in self.snapshots:
             return 0
-        mark = self.snapshots[component].marks.get(partition)
-        return min(mark.next_offset, recent) if mark is not None else 0
+        return min(self.snapshots[component].next_offset(partition), recent)
 
     @property
     def caught_up(self) -> bool:

@@ -79,6 +79,22 @@ def lacking(where: str, first: int, last: int | None) -> IntegrityError:
     )
 
 
+def begun(
+    reader: Reader, starts: Mapping[TopicPartition, int], seqs: Mapping[TopicPartition, int]
+) -> set[TopicPartition]:
+    """Partitions that lack offsets from `starts` on; their first record shows whether facts are.
+
+    `seqs`: the next `seq` of each. Raises: IntegrityError: one was emptied. Unavailable.
+    """
+    found = set()
+    for at, (begin, end) in reader.bounds(starts).items():
+        if begin > starts[at]:
+            if begin >= end:
+                raise lacking(f"{at[0]}/{at[1]}", seqs[at], None)
+            found.add(at)
+    return found
+
+
 class FactLog:
     """Facts of one component of one origin. Not thread-safe.
 
@@ -145,11 +161,7 @@ class FactLog:
     def _begin(self) -> None:
         """Raises: IntegrityError: a partition was emptied of what comes next. Unavailable."""
         self._reader.assign({})
-        begins, ends = self._reader.beginnings(self._next), self._reader.ends(self._next)
-        for (topic, partition), offset in self._next.items():
-            begin = begins[topic, partition]
-            if begin > offset and begin >= ends[topic, partition]:
-                raise lacking(f"{topic}/{partition}", self.seqs[partition] + 1, None)
+        begun(self._reader, self._next, {at: self.seqs[at[1]] + 1 for at in self._next})
         self._reader.assign(self._next)
         self._begun = True
 

@@ -18,10 +18,9 @@ from everlode.events.base import Fact, FactRef
 from everlode.events.snapshots import AnsweredFact
 from everlode.events.states import State
 from everlode.log.facts import LoggedFact
-from everlode.snapshots.archive import Ended, Find, nothing
+from everlode.snapshots.archive import Find, Kept, nothing
 from everlode.snapshots.dirty import Dirty, FactAt, Key
 from everlode.snapshots.read import Alive
-from everlode.snapshots.write import Kept
 from everlode.state.dispatch import component_of_state, evolve_fact
 
 FIND_OUT = "facts are missing, or somebody else writes here: find out before going on"
@@ -60,7 +59,7 @@ def _damaged(placed: LoggedFact, what: str, code: str) -> IntegrityError:
 class States(dict[str, State]):
     """States of one component that are in memory; `get` finds an ended one, too."""
 
-    def __init__(self, find: Callable[[str], Ended | None]) -> None:
+    def __init__(self, find: Callable[[str], Kept | None]) -> None:
         super().__init__()
         self._find = find
 

@@ -16,13 +16,13 @@ from collections.abc import Sequence
 from everlode.adapters.kafka import Raw, Reader, Record
 from everlode.avro.codec import Codec
 from everlode.avro.snapshots import decode_snapshot
-from everlode.events.snapshots import SnapshotEntry, SnapshotMark
+from everlode.events.snapshots import ENTRY, MARK, SnapshotEntry, SnapshotMark
 from everlode.log.facts import FactLog
 from everlode.primary.component import Component
 from everlode.settings.endpoints import RegionParts
 from everlode.snapshots.archive import Archive
 from everlode.snapshots.dirty import Key
-from everlode.snapshots.read import ENTRY, Snapshot, read_snapshot
+from everlode.snapshots.read import Snapshot, read_snapshot
 from everlode.snapshots.write import FEW, MANY, Checkpoint, LogPosition
 from everlode.state.dispatch import FOLD_VERSION
 from everlode.topics.names import snapshot_topic
@@ -98,21 +98,20 @@ class Memory:
 
     def _note(self, batch: Sequence[Raw]) -> None:
         marks: dict[int, SnapshotMark] = {}
-        archived = [raw for raw in batch if raw.topic == self._archive.topic]
+        archived = []
         for raw in batch:
             at = raw.topic, raw.partition
             if raw.topic == self._archive.topic:
                 self._archive.note(raw)
+                archived.append(raw)
                 continue
             if raw.offset < self._next[at]:
                 continue
             self._next[at] = raw.offset + 1
             key = raw.key or b""
             if key.startswith(ENTRY):
-                (self._checkpoint.keys.discard if raw.value is None else self._checkpoint.keys.add)(
-                    key
-                )
-            elif key.startswith(b"m/"):
+                self._checkpoint.noted(key, raw.value is not None)
+            elif key.startswith(MARK):
                 mark = decode_snapshot(self._codec, raw.value)
                 if isinstance(mark, SnapshotMark):
                     marks[raw.partition] = mark
@@ -153,6 +152,7 @@ class Memory:
         """Records of the next transaction of a primary that leaves; empty once all is written."""
         if not len(self._folds.dirty):
             return []
+        self._checkpoint.mark_next()
         return self._checkpoint.take(time.monotonic(), self._at(), MANY, 0.0)
 
     def committed(self, offsets: Sequence[int], read: dict[tuple[str, int], int]) -> None:

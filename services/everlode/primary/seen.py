@@ -11,7 +11,7 @@ from functools import partial
 from everlode.adapters.kafka import Raw, Reader
 from everlode.avro.codec import Codec
 from everlode.errors import ContractError
-from everlode.log.facts import lacking
+from everlode.log.facts import begun, lacking
 from everlode.primary.component import Component
 from everlode.primary.unexpected import attempt
 from everlode.settings.endpoints import RegionParts
@@ -51,17 +51,12 @@ class Seen:
                 self._component.restore_seen(alive)
             for p in range(parts.partitions):
                 mark = found.marks.get(p)
-                starts[topic, p] = mark.next_offset if mark else 0
+                starts[topic, p] = found.next_offset(p)
                 seqs[topic, p] = mark.seq + 1 if mark else 1
         self._next = starts
         if not starts:
             return
-        begins, ends = self._reader.beginnings(starts), self._reader.ends(starts)
-        for at, start in starts.items():
-            if begins[at] > start:
-                if begins[at] >= ends[at]:
-                    raise lacking(f"{at[0]}/{at[1]}", seqs[at], None)
-                self._expected[at] = seqs[at]
+        self._expected = {at: seqs[at] for at in begun(self._reader, starts, seqs)}
         self._reader.assign(starts)
 
     def look(self) -> None:

@@ -37,11 +37,12 @@ from everlode.projection.tables import FACTS_OF, topic_of
 from everlode.projector.epochs import Decided, decided_epochs
 from everlode.recovery.planner import Replayed
 from everlode.recovery.request import Target
-from everlode.recovery.tail import Replay, TopicPartition, beginnings
+from everlode.recovery.tail import Replay, beginnings
 from everlode.telemetry.entries import RecordLeftOut
 from everlode.telemetry.pace import Pace
 from everlode.telemetry.sink import Sink, silent
 from everlode.topics.names import state_topic
+from everlode.topics.place import TopicPartition
 
 BATCH = 2000
 LETTER_S = 15.0

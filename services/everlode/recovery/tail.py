@@ -36,14 +36,12 @@ from everlode.recovery.request import Target
 from everlode.telemetry.pace import Pace
 from everlode.telemetry.sink import Sink, silent
 from everlode.topics.names import fact_topic
-from everlode.topics.place import placed
+from everlode.topics.place import TopicPartition, placed
 
 HINT = 0
 """No margin: at the offset that came next where the cut was made."""
 MARGINS_MS = (15_000, 600_000)
 """The tail's beginning is looked for this long before the cut, then from the log's start."""
-TopicPartition = tuple[str, int]
-"""Topic and partition."""
 
 
 def beginnings(

@@ -27,8 +27,8 @@ KEPT = 10_000
 READ_S = 10.0
 
 
-class Ended(NamedTuple):
-    """An aggregate that has ended; `state` is None once it was deleted."""
+class Kept(NamedTuple):
+    """An aggregate as it is kept, in memory or here; `state` is None once it was deleted."""
 
     version: int
     event_id: str
@@ -50,7 +50,7 @@ class Archive:
         self._codec = Codec()
         self._bootstrap, self._group = bootstrap, f"archive-{component}-{origin}"
         self._reader: Reader | None = None  # made once something is asked for
-        self._kept: OrderedDict[tuple[str, str], Ended] = OrderedDict()
+        self._kept: OrderedDict[tuple[str, str], Kept] = OrderedDict()
 
     def start(self, pages: Mapping[int, Sequence[ArchivePage]]) -> None:
         """Take the pages over; what was archived since is to be noted, from `positions` on."""
@@ -77,7 +77,7 @@ class Archive:
         """This node has archived something."""
         self.indexes[partition].add(name_hash(key), offset)
 
-    def find(self, component: str, key: str) -> Ended | None:
+    def find(self, component: str, key: str) -> Kept | None:
         """An aggregate that has ended, as it was archived last; None when there is none.
 
         Raises: Unavailable: Kafka does not give it now. IntegrityError: what stands there is no
@@ -104,12 +104,12 @@ class Archive:
         """It has changed: what was at hand is out of date."""
         self._kept.pop((component, key), None)
 
-    def _ended(self, raw: Raw) -> Ended:
+    def _ended(self, raw: Raw) -> Kept:
         entry = decode_snapshot(self._codec, raw.value)
         if not isinstance(entry, SnapshotEntry):
             raise IntegrityError(f"{raw.topic}/{raw.partition}@{raw.offset}: no entry")
         state = None if entry.state is None else self._codec.decode_state(entry.state)
-        return Ended(entry.version, entry.event_id, state)
+        return Kept(entry.version, entry.event_id, state)
 
     def _read(self, partition: int, offset: int) -> Raw:
         where = f"{self.topic}/{partition}@{offset}"
@@ -132,10 +132,10 @@ class Archive:
             self._reader.close()
 
 
-Find = Callable[[str, str], Ended | None]
+Find = Callable[[str, str], Kept | None]
 """Component and key → an ended aggregate."""
 
 
-def nothing(_: str, __: str) -> Ended | None:
+def nothing(_: str, __: str) -> Kept | None:
     """No archive: nothing has ended."""
     return None

@@ -13,6 +13,7 @@ from everlode.adapters.kafka import Reader
 from everlode.avro.codec import Codec
 from everlode.avro.snapshots import decode_snapshot
 from everlode.events.snapshots import (
+    ENTRY,
     AnsweredFact,
     ArchivePage,
     SnapshotAnswers,
@@ -23,8 +24,6 @@ from everlode.events.states import State
 from everlode.topics.names import snapshot_topic
 
 TIMEOUT_S = 600.0
-ENTRY = b"e/"
-"""What the keys of entries begin with."""
 
 
 class Snapshot:
@@ -56,6 +55,11 @@ class Snapshot:
         self.answers: list[AnsweredFact] = [fact for ring in rings for fact in ring.facts]
         """Facts of the last commands, oldest first."""
 
+    def next_offset(self, partition: int) -> int:
+        """Where the facts behind it begin; 0 where no snapshot was taken."""
+        mark = self.marks.get(partition)
+        return 0 if mark is None else mark.next_offset
+
     def entries(self) -> list[Alive]:
         """All aggregates that are alive, by the stamps of their last facts. Raises: ContractError.
 
@@ -79,9 +83,7 @@ class Alive(NamedTuple):
     state: State
 
 
-def read_snapshot(
-    bootstrap: str, origin: str, component: str, partitions: int, codec: Codec | None = None
-) -> Snapshot:
+def read_snapshot(bootstrap: str, origin: str, component: str, partitions: int) -> Snapshot:
     """Read a fact topic's snapshot to its end. Raises: Unavailable."""
     topic = snapshot_topic(origin, component)
     records: dict[tuple[int, bytes], bytes] = {}
@@ -96,6 +98,6 @@ def read_snapshot(
                     records.pop(at, None)
                 else:
                     records[at] = raw.value
-    found = Snapshot(codec or Codec(), records)
+    found = Snapshot(Codec(), records)
     found.ends = ends
     return found

@@ -18,6 +18,10 @@ from everlode.avro.snapshots import encode_snapshot
 from everlode.errors import ContractError
 from everlode.events.base import ScopeEpoch
 from everlode.events.snapshots import (
+    ANSWERS,
+    ENTRY,
+    MARK,
+    PAGE,
     AnsweredFact,
     ReadPosition,
     SnapshotAnswers,
@@ -25,8 +29,7 @@ from everlode.events.snapshots import (
     SnapshotMark,
     SnapshotRecord,
 )
-from everlode.events.states import State
-from everlode.snapshots.archive import Archive, archive_key
+from everlode.snapshots.archive import Archive, Kept, archive_key
 from everlode.snapshots.dirty import Dirty, Key
 from everlode.state.ended import ended
 from everlode.state.shape import FOLD_VERSION
@@ -39,14 +42,6 @@ FEW, MANY = 300, 3_000
 """Entries in one transaction: beside facts, and without."""
 CHUNK, CHUNKS = 500, 100
 """Answered facts in a slot of the ring, and its slots."""
-
-
-class Kept(NamedTuple):
-    """An aggregate as it is kept; `state` is None once deleted."""
-
-    version: int
-    event_id: str
-    state: State | None
 
 
 class Source(Protocol):
@@ -68,6 +63,10 @@ class LogPosition(NamedTuple):
     seqs: Sequence[int]
     stamp: int
     epochs: Mapping[str, int]
+
+
+def _key(kind: bytes, number: int) -> bytes:
+    return kind + b"%d" % number
 
 
 class _Taken(NamedTuple):
@@ -103,6 +102,13 @@ class Checkpoint:
         self._answers.clear()
         self._mark_at = 0.0
 
+    def noted(self, key: bytes, there: bool) -> None:
+        """Another has written an entry under this key, or its tombstone."""
+        if there:
+            self.keys.add(key)
+        else:
+            self.keys.discard(key)
+
     def start_anew(self, ends: Sequence[int]) -> None:
         """Entries up to these offsets are another fold's until they are written again."""
         self._anew = ends
@@ -131,6 +137,10 @@ class Checkpoint:
         waiting = islice(self._source.dirty.oldest(mono_s - AGE_S), FEW + 1)
         return sum(1 for _ in waiting) > FEW
 
+    def mark_next(self) -> None:
+        """Let the next `take` write marks, however lately the last ones were written."""
+        self._mark_at = 0.0
+
     def take(
         self, mono_s: float, at: LogPosition, most: int = FEW, age_s: float = AGE_S
     ) -> list[Record]:
@@ -145,8 +155,8 @@ class Checkpoint:
                 self._entry(found, partition, key)
             except ContractError:
                 continue  # no record has room for it: the mark stays before its facts
-        # 2. marks, as they are once these entries are there
-        if self._taken or mono_s >= self._mark_at:
+        # 2. marks now and then, as they are once these entries are there
+        if mono_s >= self._mark_at:
             self._mark_at = mono_s + MARK_S
             self._marks(found, at)
         return found
@@ -156,7 +166,7 @@ class Checkpoint:
         state = None if kept.state is None else encode_state(kept.state)
         entry = SnapshotEntry(*key, kept.version, kept.event_id, state)
         name = archive_key(*key).encode()
-        live = b"e/" + name
+        live = ENTRY + name
         if kept.state is not None and not ended(kept.state):
             found.append(self._record(partition, live, entry))
             self._taken.append(_Taken(partition, key, live, None))
@@ -171,10 +181,10 @@ class Checkpoint:
         for partition, (next_offset, seq) in enumerate(zip(at.next_offsets, at.seqs, strict=True)):
             index = self._archive.indexes[partition]
             pages, gone = index.fold_up()
-            found += [self._record(partition, f"p/{page.start}".encode(), page) for page in pages]
-            found += [Record(self._topic, partition, f"p/{s}".encode(), None, []) for s in gone]
+            found += [self._record(partition, _key(PAGE, page.start), page) for page in pages]
+            found += [Record(self._topic, partition, _key(PAGE, s), None, []) for s in gone]
             mark = self._mark(partition, next_offset, seq, at)
-            found.append(self._record(partition, f"m/{partition}".encode(), mark))
+            found.append(self._record(partition, _key(MARK, partition), mark))
 
     def _mark(self, partition: int, next_offset: int, seq: int, at: LogPosition) -> SnapshotMark:
         first = self._first(partition)
@@ -208,8 +218,7 @@ class Checkpoint:
         chunks = [facts[i : i + CHUNK] for i in range(0, len(facts), CHUNK)]
         for ahead, chunk in enumerate(chunks):
             answers = SnapshotAnswers(number + ahead, tuple(chunk))
-            slot = f"a/{(number + ahead) % CHUNKS}".encode()
-            found.append(self._record(0, slot, answers))
+            found.append(self._record(0, _key(ANSWERS, answers.number % CHUNKS), answers))
         self._full = len(facts) // CHUNK
 
     def _record(self, partition: int, key: bytes, record: SnapshotRecord) -> Record:
@@ -222,7 +231,7 @@ class Checkpoint:
             if taken.archived is None:
                 self.keys.add(taken.name)
                 continue
-            self.keys.discard(b"e/" + taken.name)
+            self.keys.discard(ENTRY + taken.name)
             self._archive.added(taken.partition, taken.name, offsets[taken.archived])
             self._archive.forget(*taken.key)
             self._source.evict(taken.key)

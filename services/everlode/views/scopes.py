@@ -69,8 +69,8 @@ def look(endpoints: Endpoints, scope: str, partitions: int, policies: Policies) 
             found = read_snapshot(parts.bootstrap, parts.origin, policy.facts, parts.partitions)
             policy.restore(found)
             topic = fact_topic(parts.origin, policy.facts)
-            starts = {(topic, p): mark.next_offset for p, mark in found.marks.items()}
-            _facts(reader, dict.fromkeys(_all(topic, partitions), 0) | starts, policy.observe)
+            starts = {at: found.next_offset(at[1]) for at in _all(topic, partitions)}
+            _facts(reader, starts, policy.observe)
     finally:
         reader.close()
     return Seen(scope, control, decisions, beats, policy, policy.work)
