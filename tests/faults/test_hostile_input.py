@@ -22,6 +22,7 @@ from confluent_kafka import Producer
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+from everlode.adapters.kafka import Raw, Reader
 from everlode.adapters.postgres_read import Generation
 from everlode.avro.codec import Codec, encode_fact, encode_request
 from everlode.backup.keys import KeyRing
@@ -147,14 +148,27 @@ class Answers:
     """What came on the replies for us."""
 
     def __init__(self, region: Region) -> None:
-        self._region = region
+        topic = reply_topic("eu")
         self.found: list[CommandAnswered] = []
+        self._count: Counter[tuple[str, str]] = Counter()
+        self._reader = Reader(region.bootstrap, "answers", wait_ms=50)
+        for batch in self._reader.to_ends(
+            {(topic, p): 0 for p in range(PARTITIONS)}, 30, go_on=True
+        ):
+            self._note(batch)
 
     def read(self) -> Counter[tuple[str, str]]:
         """(aggregate, command id) → answers, all so far."""
-        raws = self._region.records(reply_topic("eu"))
-        self.found = [CODEC.decode_answer(r.value) for r in raws if r.key == REPLY_TO.encode()]
-        return Counter((a.aggregate_id, a.command_id) for a in self.found)
+        self._note(self._reader.batch(5000, 0.0))
+        return self._count.copy()
+
+    def _note(self, batch: Sequence[Raw]) -> None:
+        new = [CODEC.decode_answer(r.value) for r in batch if r.key == REPLY_TO.encode()]
+        self.found += new
+        self._count.update((a.aggregate_id, a.command_id) for a in new)
+
+    def close(self) -> None:
+        self._reader.close()
 
 
 def alive(region: Region, sent: Sequence[Any]) -> None:
@@ -167,7 +181,13 @@ def alive(region: Region, sent: Sequence[Any]) -> None:
 
 def carried_out(region: Region, records: Sequence[Hostile]) -> Counter[str]:
     """Send commands, and check the answers; outcome or code → how many."""
-    answers, expected, by_chance = Answers(region), Counter[Any](), Counter[Any]()
+    with closing(Answers(region)) as answers:
+        return answered(region, records, answers)
+
+
+def answered(region: Region, records: Sequence[Hostile], answers: Answers) -> Counter[str]:
+    """See `carried_out`."""
+    expected, by_chance = Counter[Any](), Counter[Any]()
     before = answers.read()
     for start in range(0, len(records), AT_ONCE):
         chosen = records[start : start + AT_ONCE]
