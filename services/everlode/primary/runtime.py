@@ -28,7 +28,7 @@ from collections.abc import Sequence
 
 from everlode.adapters.clock import Clock, instant
 from everlode.adapters.dead_letters import DeadLetters
-from everlode.adapters.kafka import Raw, Record
+from everlode.adapters.kafka import Raw, Reader, Record
 from everlode.adapters.kafka_mixed import MixedReader
 from everlode.adapters.kafka_sender import Sender
 from everlode.avro import schemas
@@ -43,7 +43,8 @@ from everlode.events.schemas import SchemaPublished
 from everlode.log.facts import FactLog, ForeignRecord, unwritable
 from everlode.membership.agent import NodeAgent
 from everlode.primary.component import Component
-from everlode.primary.core import Core, Ready
+from everlode.primary.core import DUE_S, Core, Ready
+from everlode.primary.horizon import Horizon
 from everlode.primary.inputs import (
     CommandRead,
     FactRead,
@@ -62,7 +63,7 @@ from everlode.telemetry.entries import FencedOutOf, Led, Unanswered
 from everlode.telemetry.sink import Sink, silent
 from everlode.topics.names import command_topic, reply_topic
 from everlode.topics.partition import partition_of
-from everlode.topics.place import placed
+from everlode.topics.place import TopicPartition, placed
 
 BATCH = 500
 IDLE_S = 0.1
@@ -98,6 +99,9 @@ class Runtime:
         group = f"primary.{component.name}.{parts.region}"
         self._commands = command_topic(parts.region, component.name)
         self._inputs = MixedReader(parts.bootstrap, group, {self._commands}, wait_ms=500)
+        self._ends = Reader(parts.bootstrap, group, uncommitted=True)
+        """It only asks: behind a fetch that waits for records, an answer would wait too."""
+        self._horizon, self._look_at = Horizon(self._ends.unread), 0.0
         self._memory = Memory(component, self._log, parts)
         self._seen = Seen(component, parts, report)
         self._to_start = [self._memory.start, self._memory.catch_up, self._seen.start]
@@ -142,6 +146,7 @@ class Runtime:
         self._write_rest()
         self._log.close()
         self._inputs.close()
+        self._ends.close()
         self._seen.close()
         self._memory.close()
         self._sender.flush(2)
@@ -202,7 +207,9 @@ class Runtime:
         ]
         reads = self._memory.reads
         committed = self._inputs.committed(wanted)
-        self._inputs.assign({at: max(next_, reads.get(at, 0)) for at, next_ in committed.items()})
+        starts = {at: max(next_, reads.get(at, 0)) for at, next_ in committed.items()}
+        self._inputs.assign(starts)
+        self._horizon.start({at: next_ for at, next_ in starts.items() if at[0] == self._commands})
         if not self._announced:
             self._announce()
             self._announced = True
@@ -232,7 +239,7 @@ class Runtime:
         raws = self._inputs.batch(BATCH, IDLE_S, LINGER_S)
         inputs = [self._decoded(raw) for raw in raws]
         # 3. decide
-        for ready in self._core.turn(Turn(led, inputs, self._tick(), self._agent.control)):
+        for ready in self._core.turn(self._turn_of(led, inputs)):
             for entry in ready.report:
                 self._report(entry)
             for where, error in ready.letters:
@@ -246,6 +253,18 @@ class Runtime:
             # 7. answer
             for answer in self._core.held(HOME, instant(self._clock.wall_ms())):
                 self._answer(answer)
+
+    def _turn_of(self, led: dict[str, int], inputs: list[Input]) -> Turn:
+        """A turn with its horizon: where the log ends is asked after the inputs were read."""
+        tick, ends_at = self._tick(), None
+        if tick.mono_s >= self._look_at:
+            self._look_at, ends_at = tick.mono_s + DUE_S, self._component.next_end()
+        horizon = self._horizon.until(ends_at, tick.event_now, self._positions)
+        return Turn(led, inputs, tick, self._agent.control, horizon)
+
+    def _positions(self) -> dict[TopicPartition, int]:
+        places = [(self._commands, p) for p in range(self._parts.partitions)]
+        return self._inputs.positions(places)
 
     def _tick(self) -> Tick:
         return Tick(self._clock.event_now(), self._clock.wall_ms(), time.monotonic())
