@@ -112,18 +112,20 @@ class Service:
     def judge(self, facts: EventProducer, cause: Fact) -> Iterator[Future[Ack]]:
         """Append the judgement of a solution, unless the log has it."""
         solved = cause.data
-        if not isinstance(solved, TaskSolved) or solved.solution_id in self.judged:
+        if not isinstance(solved, TaskSolved):
+            return
+        key = f"v-{cause.envelope.aggregate_id}-{solved.attempt}"
+        if key in self.judged:
             return
         for data in judgement(solved, cause.envelope):
             name = f"{cause.envelope.event_id}/{type(data).__name__}"
             event_id = str(uuid5(NAMESPACE_OID, name))
-            key = f"v-{solved.solution_id}"
             yield facts.emit(key, data, event_id=event_id, cause=cause.envelope)
 
     def fold(self, fact: Fact) -> None:
         """What this service knows comes from its own log."""
         if isinstance(fact.data, ValidationDecided):
-            self.judged.add(fact.data.solution_id)
+            self.judged.add(fact.envelope.aggregate_id)
 
 
 if __name__ == "__main__":
