@@ -41,7 +41,7 @@ from everlode.events.base import CommandAnswered
 from everlode.events.catalogue import COMMANDS, EVENTS, SNAPSHOTS, STATES
 from everlode.events.schemas import SchemaPublished
 from everlode.log.facts import FactLog, ForeignRecord, unwritable
-from everlode.membership.agent import NodeAgent
+from everlode.membership.agent import Load, NodeAgent
 from everlode.primary.component import Component
 from everlode.primary.core import DUE_S, Core, Ready
 from everlode.primary.horizon import Horizon
@@ -57,6 +57,7 @@ from everlode.primary.inputs import (
 from everlode.primary.memory import Memory
 from everlode.primary.pending import HOME
 from everlode.primary.seen import Seen
+from everlode.primary.standstill import Standstill
 from everlode.settings.endpoints import RegionParts
 from everlode.state.view import Where
 from everlode.telemetry.entries import FencedOutOf, Led, Unanswered
@@ -102,6 +103,7 @@ class Runtime:
         self._ends = Reader(parts.bootstrap, group, uncommitted=True)
         """It only asks: behind a fetch that waits for records, an answer would wait too."""
         self._horizon, self._look_at = Horizon(self._ends.unread), 0.0
+        self._standstill = Standstill(self._log_ends)
         self._memory = Memory(component, self._log, parts)
         self._seen = Seen(component, parts, report)
         self._to_start = [self._memory.start, self._memory.catch_up, self._seen.start]
@@ -179,7 +181,17 @@ class Runtime:
             self._step_down()
         self._seen.look()
         self._log.follow(0.25)
+        self._standstill.look(self._log.next_offsets, time.monotonic())
         self._memory.follow()
+
+    def _log_ends(self) -> list[int]:
+        places = [(self._log.topic, p) for p in range(self._parts.partitions)]
+        found = self._ends.ends(places, timeout_s=2)
+        return [found[at] for at in places]
+
+    def load(self) -> Load:
+        """For the next beat. Any thread."""
+        return self._component.load()._replace(stands_still=self._standstill.found)
 
     def _step_down(self) -> None:
         for entry in self._core.step_down():
@@ -213,6 +225,7 @@ class Runtime:
         if not self._announced:
             self._announce()
             self._announced = True
+        self._standstill.moved(self._log.next_offsets, time.monotonic())
         for home, epoch in led.items():
             self._report(Led(str(self._core.scope(home)), epoch, time.monotonic() - began))
 
