@@ -90,7 +90,8 @@ class Region:
                 )
             )  # fmt: skip
             self.beat(f"{self.short}-{n}")
-        self.decide(self.scope, f"{self.short}-1", "bootstrap", None, None)
+        for scope, primary in (("coordinator/eu", "co"), (self.scope, f"{self.short}-1")):
+            self.decide(scope, primary)
         self.advance()
         for n in range(tasks):
             node = f"tm-{n % 3 + 1}"
@@ -144,14 +145,12 @@ class Region:
         self.effect()
         return done
 
-    def decide(
-        self, scope: str, primary: str, reason: str, failed: str | None, verdict: str | None
-    ) -> None:
+    def decide(self, scope: str, primary: str) -> None:
         epoch = self.control.epoch(scope)
         data = ScopeAssigned.model_validate(
             {
                 "scope_name": scope, "new_epoch": epoch + 1, "primary_node": primary,
-                "region": "eu", "reason": reason, "failed_node": failed, "verdict_id": verdict,
+                "region": "eu", "reason": "bootstrap",
                 "based_on": max(0, self.control.position), "based_on_epoch": epoch,
             }
         )  # fmt: skip
@@ -223,6 +222,7 @@ class Process:
         identity = SimpleNamespace(node_id="co", region="eu")
         agent = cast("Any", SimpleNamespace(identity=identity, log=region))
         agent.signal = region.signal
+        agent.leads = region.control.epoch
         self.agent = agent
         clock = cast("Any", SimpleNamespace(event_now=lambda: NOW))
         policies = of_all((self.tasks, MinerPolicy(), ValidationPolicy(), RewardPolicy()))
