@@ -16,6 +16,7 @@ from typing import NamedTuple
 from everlode.control.fold import ControlState, NodeState
 from everlode.events.control import NodeStatusChanged, ScopeAssigned
 from everlode.events.nodes import NodeStatus
+from everlode.events.types import fitting
 from everlode.failover.again import Again
 from everlode.membership.agent import NodeAgent
 from everlode.telemetry.entries import Decided, NodeNoted
@@ -93,7 +94,7 @@ class Decisions:
                 "region": self._region,
                 "from_status": node.status,
                 "to_status": new.value,
-                "reason": reason,
+                "reason": fitting(reason),
                 "changed_at": node.changed_at,
             }
         )
