@@ -392,7 +392,6 @@ def test_node_that_came_back_meanwhile_ends_its_operation_without_success() -> N
 
 def test_primary_that_does_not_renew_while_the_log_goes_on_is_fenced() -> None:
     region = Region("task-manager", 3)
-    region.decide("coordinator/eu", "co", "bootstrap", None, None)
 
     def tick(count: int) -> None:
         for _ in range(count):
@@ -440,7 +439,7 @@ def _move_before_the_fence(region: Region) -> None:
 
 
 def _decide_again(region: Region) -> None:
-    region.decide(region.scope, "tm-3", "node-lost", "tm-1", None)
+    region.decide(region.scope, "tm-3")
 
 
 def _end_again(region: Region) -> None:

@@ -172,7 +172,14 @@ def test_status_and_step_of_a_failover_can_be_written_whatever_their_reason(text
 
     class Agent:
         identity = SimpleNamespace(node_id="co", region="eu")
-        log = SimpleNamespace(append=lambda _key, data, **_: written.append(data) or 1)
+
+        @property
+        def log(self) -> Agent:
+            return self
+
+        def append(self, _key: str, data: Event, **_: Any) -> int:
+            written.append(data)
+            return 1
 
         def leads(self, _: str) -> int:
             return 1

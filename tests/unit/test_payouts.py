@@ -405,7 +405,7 @@ def test_payout_that_fails_is_tried_after_twice_as_long_each_time() -> None:
     sink = Picky({"t|m"})
     node, calculated = a_node(sink)
     node.read(calculated)
-    began, waits = node.now_s, []
+    began, waits = node.now_s, list[float]()
     while len(waits) < 9:
         node.now_s += 1
         before = len(sink.tried)

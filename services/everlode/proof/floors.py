@@ -137,7 +137,7 @@ def _had_tasks(report: Report) -> bool:
 def _as_planned(report: Report) -> bool:
     """Tasks to cancel are cancelled, those to fail fail; those to solve may fail too."""
     planned, ended = report["tasks"]["planned"], report["tasks"]["ended"]
-    return (
+    return bool(
         ended.keys() <= {"rewarded", "validated", "failed", "cancelled"}
         and sum(ended.values()) == sum(planned.values())
         and ended.get("cancelled", 0) == planned["cancel"]
