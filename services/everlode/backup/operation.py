@@ -117,8 +117,7 @@ def back_up(
     Precondition; IntegrityError; Unavailable.
     """
     place, control = endpoints.region(region), endpoints.control()
-    keys.wrap(key_id, bytes(32), "probe")  # before anything is begun: are the keys there?
-    keys.sign(b"probe")
+    keys.probe(key_id)  # before anything is begun
     source = Source(region, place.kafka_bootstrap, place.postgres_conninfo(), topology)
     # 1. the lease, given back as (6)
     with (
