@@ -111,6 +111,7 @@ class S3Store:
     ) -> None:
         """`endpoint` host:port, `keys` access and secret key. Connects at the first use."""
         self._http = urllib3.PoolManager(
+            maxsize=8,  # a few threads use it
             timeout=urllib3.Timeout(connect=min(3.0, timeout_s), read=timeout_s),
             retries=_RETRIES,
         )
