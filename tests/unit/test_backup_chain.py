@@ -143,6 +143,9 @@ def test_chain_is_read_whole_and_walked(shelf: Shelf) -> None:
     assert list(finished(shelf).items()) == list(CHAIN.items())
     shelf.store.delete("eu/c/manifest.json")
     assert list(broken(finished(shelf))) == ["d"]
+    assert list(broken(finished(shelf, 2))) == ["d"]
+    assert list(finished(shelf, 1)) == ["d"]
+    assert broken(finished(shelf, 1)) == {}
 
 
 def test_lost_keys_are_no_reason_to_begin_another_chain(shelf: Shelf) -> None:

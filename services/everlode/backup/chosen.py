@@ -19,6 +19,8 @@ from everlode.telemetry.entries import Note
 from everlode.telemetry.sink import Sink
 
 CONTROL_S = 15.0
+WALKED = 100
+"""So many backups back a recovery walks the chain: it has to be quick."""
 LIST = "everlode backup list"
 
 
@@ -72,9 +74,12 @@ def chosen(shelf: Shelf, backup_id: str, control: str, report: Sink) -> Manifest
     return manifest
 
 
-def finished(shelf: Shelf) -> dict[str, Read]:
-    """All backups of a region with a manifest, oldest first. Raises: Unavailable."""
-    names = [name for name, done in list_backups(shelf.store, shelf.region) if done]
+def finished(shelf: Shelf, most: int = 0) -> dict[str, Read]:
+    """The backups of a region with a manifest, oldest first; the newest `most`, or all.
+
+    Raises: Unavailable.
+    """
+    names = [name for name, done in list_backups(shelf.store, shelf.region) if done][-most:]
 
     def read(name: str) -> Read:
         try:
@@ -91,9 +96,12 @@ def broken(backups: dict[str, Read]) -> dict[str, str]:
     return breaks({name: m if isinstance(m, Manifest) else None for name, m in backups.items()})
 
 
-def walk(shelf: Shelf, report: Sink) -> dict[str, str]:
-    """Walk the whole chain: `broken`, each break reported. Raises: Unavailable."""
-    found = broken(finished(shelf))
+def walk(shelf: Shelf, report: Sink, most: int = 0) -> dict[str, str]:
+    """Walk the chain, as far back as `finished`: `broken`, each break reported.
+
+    Raises: Unavailable.
+    """
+    found = broken(finished(shelf, most))
     for name, reason in found.items():
         report(Note("chain", f"backup {name}: {reason}"))
     return found

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from everlode.backup.chosen import chosen, walk
+from everlode.backup.chosen import WALKED, chosen, walk
 from everlode.backup.differences import require_alike
 from everlode.backup.stored import age_ms
 from everlode.cli.backup import open_place, out
@@ -49,7 +49,7 @@ def plan_(
     place = open_place(folder, keys, bucket)
     shelf = place.shelf(wanted.target_region)
     manifest = chosen(shelf, wanted.backup, place.endpoints.control(), progress())
-    walk(shelf, progress())
+    walk(shelf, progress(), WALKED)
     require_alike(manifest, place.topology, progress())
     found = stages(manifest)
     if as_json:

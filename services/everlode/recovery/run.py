@@ -28,7 +28,7 @@ from everlode.adapters.kafka_topics import ensure_topics
 from everlode.adapters.object_store import ObjectStore
 from everlode.adapters.postgres_next import NextGeneration
 from everlode.adapters.postgres_read import current_generation
-from everlode.backup.chosen import Shelf, chosen, walk
+from everlode.backup.chosen import WALKED, Shelf, chosen, walk
 from everlode.backup.container import is_whole
 from everlode.backup.differences import require_alike
 from everlode.backup.keys import KeyRing
@@ -143,7 +143,7 @@ class Recovery:
         region = self._target.region
         shelf = Shelf(self._store, self._keys, region)
         manifest = chosen(shelf, wanted, self._target.control_bootstrap, self._report)
-        walk(shelf, self._report)
+        walk(shelf, self._report, WALKED)
         ids = topic_ids(self._target.bootstrap, [t.name for t in manifest.topics])
         require_alike(manifest, self._target.topology, self._report, ids)
         self._require_room(sum(o.plain_bytes + o.cipher_bytes for o in manifest.objects))
