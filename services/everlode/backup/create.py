@@ -11,9 +11,11 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 
+from everlode.adapters.kafka_admin import topic_ids
 from everlode.adapters.object_store import ObjectStore
 from everlode.adapters.postgres import Projection
 from everlode.adapters.postgres_read import current_generation
+from everlode.backup.chain import behind, parent_of
 from everlode.backup.cut import PartitionCut, TooShort, cut, further
 from everlode.backup.differences import require_alike
 from everlode.backup.gather import Gatherer, Source
@@ -48,8 +50,12 @@ def create_backup(
         generation = current_generation(source.conninfo)
     write_once, parent, codec = able.result().conditional_put, before.result(), learnt.result()
     if parent is not None:
-        require_alike(parent, source.topology, report)
-    at_ms = max(_now_ms(), parent.created_at_ms + 1 if parent else 0)  # ids in order, always
+        ids = topic_ids(source.bootstrap, [t.name for t in parent.topics])
+        require_alike(parent, source.topology, report, ids)
+    after = parent_of(parent, source.noted)
+    if reason := behind(parent, source.noted):
+        report(Note("chain", f"{reason}; this backup is chained to what was made"))
+    at_ms = max(_now_ms(), after.created_at_ms + 1)  # ids in order, always
     timings = dict.fromkeys(("read", "store"), 0)
     parts = source.topology.partitions
     pace = Pace(report, "backup", parts, "partitions")
@@ -58,8 +64,9 @@ def create_backup(
         closing(Gatherer(source.bootstrap, db, fact_topics(source.topology), codec)) as gatherer,
     ):
         begun = Begun(
-            source, generation, _id_of(at_ms), at_ms, parent, key_id, gatherer.moment, write_once
-        )
+            source, generation, _id_of(at_ms), at_ms, parent, key_id, gatherer.moment, write_once,
+            after,
+        )  # fmt: skip
         with closing(Sealer(begun, store, keys, report)) as sealer:
             for partition in range(parts):
                 with _timed(timings, "read"):

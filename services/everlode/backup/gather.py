@@ -32,6 +32,7 @@ from everlode.backup.cut import (
 from everlode.backup.heads import Heads, Newest, foreign
 from everlode.errors import ContractError
 from everlode.events.catalogue import STATE_COMPONENTS
+from everlode.events.control import BackupMade
 from everlode.events.stamp import millis_of
 from everlode.projection.fold import Incoming, Key, Known
 from everlode.topics import Topology
@@ -48,6 +49,8 @@ class Source(NamedTuple):
     bootstrap: str
     conninfo: str
     topology: Topology
+    noted: BackupMade | None = None
+    """Its newest backup, as the control log notes it."""
 
 
 @dataclass(frozen=True, slots=True)

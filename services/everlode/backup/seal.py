@@ -22,6 +22,7 @@ from everlode.adapters.kafka_admin import topic_ids
 from everlode.adapters.object_store import ObjectStore
 from everlode.avro import schemas
 from everlode.avro.plain import state_dict
+from everlode.backup.chain import Parent
 from everlode.backup.container import (
     DELETED,
     DELETED_SCHEMA,
@@ -49,7 +50,6 @@ from everlode.backup.manifest import (
     canonical,
     checksum,
     dump,
-    sha256_of,
 )
 from everlode.errors import IntegrityError
 from everlode.events.catalogue import STATES
@@ -74,6 +74,8 @@ class Begun(NamedTuple):
     key_id: str
     moment: Moment
     write_once: bool
+    after: Parent
+    """What it is chained to: the parent, or a newer one that the store has lost."""
 
     @property
     def prefix(self) -> str:
@@ -207,7 +209,7 @@ class Sealer:
         self._sent.clear()
 
     def _made(self, timings_ms: Mapping[str, int]) -> Manifest:
-        begun, source, parent = self._begun, self._begun.source, self._begun.parent
+        begun, source = self._begun, self._begun.source
         objects = tuple(self._entries)
         sizes = dict.fromkeys((*COMPONENTS, DELETED, PARKED, "config"), 0)
         for entry in objects:
@@ -219,8 +221,8 @@ class Sealer:
             created_at_ms=begun.at_ms,
             completed_at_ms=max(begun.at_ms, time.time_ns() // 1_000_000),
             timings_ms=dict(timings_ms), cut_stamp=begun.moment.chosen.stamp,
-            parent_id=parent.backup_id if parent else "",
-            parent_sha256=sha256_of(parent) if parent else "", positions=tuple(self._positions),
+            parent_id=begun.after.backup_id, parent_sha256=begun.after.sha256,
+            positions=tuple(self._positions),
             opened=tuple(self._opened), objects=objects,
             schemas={c.__name__: schemas.fingerprint(c.__name__).hex() for c in STATES.values()},
             topics=self._topics.result(),

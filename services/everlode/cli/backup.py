@@ -10,9 +10,9 @@ from typing import Annotated, Any, NamedTuple
 import typer
 
 from everlode.adapters.s3 import S3Store
+from everlode.backup.chosen import Shelf, chosen, newest_noted, walk
 from everlode.backup.keys import DEFAULT_KEY, KeyRing
 from everlode.backup.operation import back_up
-from everlode.backup.verify import signed_manifest
 from everlode.backup.verify import verify as verify_backup
 from everlode.cli.options import (
     Bucket,
@@ -25,10 +25,11 @@ from everlode.cli.options import (
     progress,
     stack_dir,
 )
-from everlode.errors import ConfigError
+from everlode.errors import ConfigError, IntegrityError, Unavailable
+from everlode.events.control import BackupMade
 from everlode.settings.endpoints import Endpoints
 from everlode.settings.environment import settings
-from everlode.telemetry.entries import Note
+from everlode.telemetry.entries import Note, Unanswered
 from everlode.topics import Topology
 from everlode.views.backups import (
     Finished,
@@ -36,13 +37,15 @@ from everlode.views.backups import (
     Listed,
     Unfinished,
     Unusable,
-    listed,
     records_of,
+    shown,
 )
 
 app = noun("Backups of a region, encrypted and signed, in S3.")
 keys_app = noun("Keys that open backups: keep copies elsewhere.")
 app.add_typer(keys_app, name="keys")
+
+DEGRADED = 20
 
 
 class Opened(NamedTuple):
@@ -53,6 +56,10 @@ class Opened(NamedTuple):
     topology: Topology
     store: S3Store
     keys: KeyRing
+
+    def shelf(self, region: str) -> Shelf:
+        """Where a region's backups are."""
+        return Shelf(self.store, self.keys, region)
 
 
 def open_place(folder: Path | None, keys: Path | None, bucket: str | None) -> Opened:
@@ -118,19 +125,36 @@ def list_(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """List the backups of a region, oldest first.
+    """List the backups of a region, oldest first; their chain is walked.
+
+    Ends with 20 when the newest that was made is not among them, or the chain is broken.
 
     Example: everlode backup list --region eu --all
     """
     place = open_place(folder, keys, bucket)
-    rows = listed(place.store, place.keys, region, unfinished=everything)
+    found = shown(place.shelf(region), _noted(place, region), unfinished=everything)
     if as_json:
-        out({"region": region, "backups": [row._asdict() for row in rows]})
-        return
-    for row in rows:
-        typer.echo(_row(row))
-    if not rows:
-        progress()(Note("backup", f"there is none of {region}"))
+        rows = [row._asdict() for row in found.rows]
+        out({"region": region, "backups": rows, "behind": found.behind})
+    else:
+        for row in found.rows:
+            typer.echo(_row(row))
+        if found.behind:
+            typer.echo(f"MISSING: {found.behind}")
+        elif not found.rows:
+            progress()(Note("backup", f"there is none of {region}"))
+    if not found.whole:
+        raise typer.Exit(DEGRADED)
+
+
+def _noted(place: Opened, region: str) -> BackupMade | None:
+    """What the control log notes; a list can be had without it."""
+    try:
+        return newest_noted(place.endpoints.control(), region)
+    except Unavailable as error:
+        lacking = f"whether the newest is here is not known: {error.message}"
+        progress()(Unanswered(error.code, lacking, error.hint))
+        return None
 
 
 def _row(row: Listed) -> str:
@@ -138,7 +162,9 @@ def _row(row: Listed) -> str:
         case Finished():
             made = f"{_time(row.created_at_ms)} UTC"
             size = f"{row.records:>8} records  {row.bytes:>10} bytes"
-            return f"{row.backup_id}  {made}  {size}"
+            return f"{row.backup_id}  {made}  {size}" + (
+                f"  CHAIN: {row.chain}" if row.chain else ""
+            )
         case Unusable():
             return f"{row.backup_id}  NOT USABLE: {row.error}"
         case Unfinished():
@@ -161,7 +187,7 @@ def show(
     Example: everlode backup show latest --region eu
     """
     place = open_place(folder, keys, bucket)
-    m = signed_manifest(place.store, place.keys, region, backup_id, progress())
+    m = chosen(place.shelf(region), backup_id, place.endpoints.control(), progress())
     if as_json:
         out(m.model_dump(mode="json"))
         return
@@ -191,12 +217,22 @@ def verify(
     bucket: Bucket = None,
     as_json: Json = False,
 ) -> None:
-    """Verify a backup; any mismatch names the object and ends with 13 (12: wrong key).
+    """Verify a backup and its parent's place in the chain, and name what is broken further back.
+
+    Any mismatch names the object and ends with 13 (12: wrong key).
 
     Example: everlode backup verify latest --region eu --level hash
     """
     place = open_place(folder, keys, bucket)
-    found = verify_backup(place.store, place.keys, region, backup_id, level, progress())
+    shelf, report = place.shelf(region), progress()
+    name = chosen(shelf, backup_id, place.endpoints.control(), report).backup_id
+    found = verify_backup(*shelf, name, level, report)
+    if reason := walk(shelf, report).get(name):
+        raise IntegrityError(
+            f"backup {name} is right in itself, but {reason}",
+            code="chain_broken",
+            hint="find out who changed the store: backups are removed from the oldest on, only",
+        )
     if as_json:
         out({"backup_id": found.manifest.backup_id, "level": found.level, "verified": True,
              "objects": found.objects, "records": found.records})  # fmt: skip

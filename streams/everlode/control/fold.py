@@ -23,7 +23,8 @@ is a proposal; what counts is decided by its place in the log, by everyone for h
    coordinator.
 6. An incarnation is the origin of a region's log from now on; a generation, that of its
    projection, never goes back.
-7. A region has one backup at a time: the first to ask has it until that one is released.
+7. A region has one backup at a time: the first to ask has it until that one is released. Of those
+   that were made the one with the greatest id is the newest, whatever its store says later.
 
 A void record changes the position alone. Void decisions are kept, for operators to see.
 
@@ -114,6 +115,8 @@ class ControlState:
     generations: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
     backups: Mapping[str, e.BackupLeased] = field(default_factory=lambda: MappingProxyType({}))
     """Region → the backup that runs there."""
+    newest: Mapping[str, e.BackupMade] = field(default_factory=lambda: MappingProxyType({}))
+    """Region → its newest backup."""
     ticks: Mapping[str, tuple[int, ...]] = field(default_factory=lambda: MappingProxyType({}))
     """Region → offsets of the last renewals of its coordinator, oldest first."""
     void: tuple[VoidDecision, ...] = ()
@@ -277,6 +280,13 @@ def _release_backup(state: ControlState, data: e.BackupReleased, _: Fact) -> Con
     return replace(state, backups=MappingProxyType(rest))
 
 
+def _made_backup(state: ControlState, data: e.BackupMade, _: Fact) -> ControlState | Void:
+    known = state.newest.get(data.region)
+    if known is not None and data.backup_id <= known.backup_id:  # 7. never an older one
+        return Void(f"backup {known.backup_id} of {data.region} is as new")
+    return _set(state, "newest", data.region, data)
+
+
 RULES: Mapping[type[Event], Rule] = {
     e.ScopeAssigned: _assign,
     e.LeaseRenewed: _renew,
@@ -286,5 +296,6 @@ RULES: Mapping[type[Event], Rule] = {
     e.GenerationSwitched: _switch,
     e.BackupLeased: _lease_backup,
     e.BackupReleased: _release_backup,
+    e.BackupMade: _made_backup,
 }
 """Event type → what such a record does; all others in the log move the position alone."""
