@@ -23,6 +23,11 @@ class Finished(NamedTuple):
     write_once: bool
     parent_id: str | None
     encryption_key_id: str
+    behind_logs_ms: int | None = None
+    """How old its cut was when it was made; None: its build did not note it."""
+    behind_clock_ms: int | None = None
+    lost: int = 0
+    """States that a state topic or PostgreSQL had lost then; the backup has them."""
     finished: bool = True
 
 
@@ -73,9 +78,12 @@ def _read(store: S3Store, keys: KeyRing, region: str, backup_id: str) -> Listed:
         found = signed_manifest(store, keys, region, backup_id)
     except IntegrityError as error:
         return Unusable(backup_id, error.message)
+    age, compared = found.age, found.compared
     return Finished(
         backup_id, found.created_at_ms, found.cut_stamp, found.total_backup_size, records_of(found),
         found.write_once, found.parent_id, found.encryption_key_id,
+        age.behind_logs_ms if age else None, age.behind_clock_ms if age else None,
+        compared.from_rows + compared.without_row if compared else 0,
     )  # fmt: skip
 
 
