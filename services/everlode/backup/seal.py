@@ -95,15 +95,17 @@ class Sealer:
         self._begun, self._store, self._keys, self.report = begun, store, keys, report
         self._threads = ThreadPoolExecutor(SENT_AT_ONCE, "seal")
         self._topics = self._threads.submit(_topics, begun.source, begun.generation)
-        self._sent: list[tuple[ObjectEntry, Future[None]]] = []
+        self._sent: list[tuple[ObjectEntry, BinaryIO, Future[None]]] = []
         self._entries: list[ObjectEntry] = []
         self._positions: list[CutPosition] = []
         self._opened: list[tuple[str, int, str, int]] = []
         self._compared = Compared(rows=0, from_rows=0, without_row=0)
 
     def close(self) -> None:
-        """Leave; what is being sent is waited for."""
+        """Leave; what is being sent is waited for, and what was not begun is thrown away."""
         self._threads.shutdown(cancel_futures=True)
+        for _, sealed, _ in self._sent:
+            sealed.close()
 
     def part(self, part: PartitionCut) -> None:
         """The states of one partition number, and what was deleted or waits there; all stored."""
@@ -190,7 +192,7 @@ class Sealer:
             self._check(sealed, entry, sums)
             opened.pop_all()  # it is closed once it was sent
         self._entries.append(entry)
-        self._sent.append((entry, self._threads.submit(self._send, name, sealed)))
+        self._sent.append((entry, sealed, self._threads.submit(self._send, name, sealed)))
 
     def _check(self, sealed: BinaryIO, entry: ObjectEntry, sums: Sums) -> None:
         """It opens with the key that the manifest will hold, and decodes."""
@@ -206,7 +208,7 @@ class Sealer:
 
     def _await_stored(self) -> None:
         """Until all that was sent is stored; each is reported, in order."""
-        for entry, stored in self._sent:
+        for entry, _, stored in self._sent:
             stored.result()
             what = f"{entry.component}/{entry.partition}"
             self.report(StepEnded("seal", what, f"{entry.records} records"))

@@ -309,6 +309,7 @@ class FactLog:
             self._next[self.topic, partition] = offset + 1  # both rise within a partition
             self._mine.add((partition, offset))
             self.seqs[partition] = envelope.seq
+            self.clock.observe(envelope.stamp)
         for _, _, data in facts:
             if isinstance(data, EpochOpened):
                 self._opened(data)
@@ -323,6 +324,7 @@ class FactLog:
         if self._writer is not None:
             self._writer.abandon()
             self._writer = None
+            self.clock.forget()  # what was written after all is read, and observed
             self._reader.assign(self._next)  # what `watch` has read was not folded
 
     def close(self) -> None:
