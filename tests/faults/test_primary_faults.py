@@ -231,7 +231,7 @@ def test_commands_answered_once_however_often_they_are_sent(region: Region) -> N
 
 
 def test_task_is_ended_at_its_deadline_by_how_far_the_commands_were_read(region: Region) -> None:
-    """Behind the last command stands the mark of a stranger's transaction, which nobody hands out."""
+    """Behind the last command stands the mark of a stranger's transaction: nobody hands it out."""
     node = region.leader("task-manager", "tasks", "eu-tm-due")
     with region.client("c-due") as client:
         client.submit_task("t-due", "inference", "u", "a" * 64, 1, deadline=timedelta(seconds=3))

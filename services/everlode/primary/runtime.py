@@ -191,7 +191,10 @@ class Runtime:
 
     def load(self) -> Load:
         """For the next beat. Any thread."""
-        return self._component.load()._replace(stands_still=self._standstill.found)
+        load = self._component.load()
+        if not self._standstill.found:
+            return load
+        return load._replace(stands_still=True, waits_for="its own log: it moves on, unread here")
 
     def _step_down(self) -> None:
         for entry in self._core.step_down():
