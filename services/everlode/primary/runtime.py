@@ -199,6 +199,7 @@ class Runtime:
     def _step_down(self) -> None:
         for entry in self._core.step_down():
             self._report(entry)
+        self._inputs.assign({})  # nothing is fetched for nobody; a promotion says from where on
         self._log.abandon()
 
     def _promote(self, led: dict[str, int]) -> None:
