@@ -125,6 +125,10 @@ class Backed:
         """As if the next record of a partition had been written and were nowhere."""
         self._seqs[component, partition] += 1
 
+    def reached(self) -> dict[tuple[str, int], int]:
+        """(component, partition) → last `seq` that was written."""
+        return dict(self._seqs)
+
     def open(self, component: str, scope: str, epoch: int) -> None:
         """Open an epoch in every partition."""
         mark = EpochOpened(node_id="test", scopes=(ScopeEpoch(scope=scope, epoch=epoch),))
