@@ -7,32 +7,36 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from everlode.adapters.kafka_topics import delete_topics, ensure_topics
+from everlode.adapters.postgres_next import NextGeneration
 from everlode.adapters.postgres_read import current_generation
 from everlode.adapters.s3 import S3Store
-from everlode.avro.codec import encode_fact
+from everlode.avro.codec import encode_fact, encode_state
 from everlode.backup import chosen as chosen_module
+from everlode.backup import cut
+from everlode.backup.age import concerns
 from everlode.backup.chosen import Shelf, chosen, newest_noted, walk
-from everlode.backup.container import read
-from everlode.backup.manifest import MANIFEST, Manifest, body_of, dump, sha256_of
+from everlode.backup.manifest import MANIFEST, Compared, Manifest, body_of, dump, sha256_of
 from everlode.backup.operation import back_up
 from everlode.backup.stored import list_backups
-from everlode.backup.verify import fetch, newest_signed, verify
+from everlode.backup.verify import newest_signed, verify
 from everlode.cli.main import run as cli
 from everlode.errors import ConfigError, IntegrityError, Precondition, Unavailable
 from everlode.events.catalogue import FACT_COMPONENTS
 from everlode.events.control import BackupMade
 from everlode.log import learn
-from everlode.projection.tables import COMPONENTS
 from everlode.recovery.journal import RecoveryJournal
 from everlode.recovery.operation import recover
 from everlode.recovery.planner import RecoveryResult
 from everlode.recovery.request import RecoveryRequest
+from everlode.topics import state_topics
+from everlode.topics.names import state_topic
 from tests.support.facts.poison import BYTES, KEYS, append, spoil
 from tests.support.processes.disks import small_disk
 from tests.support.stores.faulty_proxy import INTERNAL, Fault, FaultyProxy
@@ -178,15 +182,86 @@ def test_backup_holds_what_the_projector_folded_whatever_else_is_in_the_log(
     region.write([])
     region.project()
     manifest = region.create()
-    rows = {key: version for key, (version, doc) in region.rows().items() if doc is not None}
-    found = {}
-    for entry in manifest.objects:
-        if entry.component in COMPONENTS:
-            with fetch(region.store, region.keys, entry, tmp_path).open("rb") as file:
-                for item in read(file, entry.key):
-                    found[entry.component, item["key"]] = item["version"]
-    assert found == rows
+    assert region.held(manifest, tmp_path) == live(region)
     assert bad == 28
+
+
+def live(region: Backed) -> dict[tuple[str, str], int]:
+    return {key: version for key, (version, doc) in region.rows().items() if doc is not None}
+
+
+def up_to(region: Backed, stamp: int) -> dict[tuple[str, str], int]:
+    """The version of each key that the facts up to a stamp lead to."""
+    return {
+        region.state_key(fact): fact.envelope.version
+        for _, fact, _ in region.written
+        if fact.envelope.stamp <= stamp
+    }
+
+
+def test_states_that_their_topics_have_lost_are_in_the_backup_and_are_counted(
+    region: Backed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One topic is made again, a partition of another truncated; and work goes on."""
+    monkeypatch.setattr(cut, "WINDOWS_MS", (1, *cut.WINDOWS_MS[1:]))  # no state by facts alone
+    more = [(c, region.renamed(f, "lost")) for c, f in story(seed=8, tasks=6)]
+    region.write(more[: len(more) // 2])
+    region.project()
+    region.write([])
+    region.project()  # notes that all of these are published
+    generation = current_generation(region.conninfo)
+    topic = state_topic(generation, "tasks")
+    delete_topics(region.bootstrap, [topic])
+    with pytest.raises(IntegrityError, match=f"{topic} is not there") as caught:
+        region.create()
+    assert (caught.value.code, "recover" in caught.value.hint) == ("topic_lost", True)
+    ensure_topics(region.bootstrap, state_topics(TOPOLOGY, "eu", generation))
+    region.truncate("miners", 1)
+    manifest = region.create()
+    assert region.held(manifest, tmp_path) == live(region) == up_to(region, manifest.cut_stamp)
+    partitions = {region.state_key(f): p for _, f, p in region.written}
+    gone = [k for k in live(region) if k[0] == "tasks" or (k[0], partitions[k]) == ("miners", 1)]
+    assert manifest.compared is not None
+    assert manifest.compared == Compared(rows=len(live(region)), from_rows=len(gone), without_row=0)
+    assert any(f"{len(gone)} states were in no state topic" in c for c in concerns(manifest, 9**9))
+    # rows of after the cut do not have its states: they are folded from further back
+    region.write(more[len(more) // 2 :], barriers=False)
+    region.project()
+    manifest = region.create()
+    assert region.held(manifest, tmp_path) == up_to(region, manifest.cut_stamp) != live(region)
+    before = region.rows()
+    work = tmp_path / "work"
+    result = recover(PLAN, region.endpoints, TOPOLOGY, region.store, region.keys, work)
+    assert (result.held, region.rows()) == (False, before)
+    region.write([])
+    region.project()
+    after = region.create()
+    assert after.compared == Compared(rows=len(live(region)), from_rows=0, without_row=0)
+    assert region.held(after, tmp_path) == live(region)
+
+
+def test_row_that_is_not_what_the_state_topic_has_stops_the_backup_and_a_lost_one_is_counted(
+    region: Backed, tmp_path: Path
+) -> None:
+    region.write([])
+    region.project()
+    generation = current_generation(region.conninfo)
+    with closing(NextGeneration(region.conninfo, generation, "test")) as db:
+        ((key, doc),) = db.query("select key, doc from {g}.tasks order by key limit 1")
+        state = region.codec.decode_state(bytes(doc))
+        change = "update {{g}}.tasks set {} = %s where key = %s returning key"
+        other = encode_state(state._replace(origin="us.1"))
+        db.query(change.format("doc"), (other, key))
+        with pytest.raises(IntegrityError, match=f"{key} has another state of version") as caught:
+            region.create()
+        assert caught.value.code == "state_conflict"
+        db.query(change.format("doc"), (bytes(doc), key))
+        db.query(change.format("part"), (9, key))  # as if it were not there
+        manifest = region.create()
+        assert manifest.compared is not None
+        assert manifest.compared.without_row == 1
+        assert ("tasks", key) in region.held(manifest, tmp_path)
+        db.query(change.format("part"), (state.partition, key))
 
 
 def test_no_room_for_a_backup_names_the_folder_and_leaves_no_backup(

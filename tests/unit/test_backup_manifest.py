@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -86,9 +87,20 @@ def test_byte_added_or_missing_is_refused(keys: KeyRing) -> None:
             signed_manifest(store, keys, "eu", "b")
 
 
+def test_manifest_of_the_format_before_is_read_and_keeps_its_hash(keys: KeyRing) -> None:
+    """What it did not have is not in what its signature and its child's hash are of."""
+    store, name = stored(manifest(format=1), keys)
+    assert set(json.loads(store.get(name))["manifest"]) & {"compared", "age", "fewer"} == set()
+    found = signed_manifest(store, keys, "eu", "latest")
+    assert (found.compared, found.age, found.fewer) == (None, None, ())
+    body = store.get(name).partition(b'{"manifest":')[2].rpartition(b',"signature":')[0]
+    assert body_of(found) == body
+    assert sha256_of(found) == hashlib.sha256(body).hexdigest()
+
+
 def test_manifest_of_another_format_says_so_and_what_made_it(keys: KeyRing) -> None:
-    store, _ = stored(manifest(format=2), keys)
-    with pytest.raises(IntegrityError, match="format 2, expected 1") as caught:
+    store, _ = stored(manifest(format=3), keys)
+    with pytest.raises(IntegrityError, match="format 3, expected 2") as caught:
         signed_manifest(store, keys, "eu", "b")
     assert caught.value.code == "unknown_format"
     assert manifest().tool in caught.value.hint

@@ -10,6 +10,7 @@ from typing import Annotated, Any, NamedTuple
 import typer
 
 from everlode.adapters.s3 import S3Store
+from everlode.backup.age import concerns
 from everlode.backup.chosen import Shelf, chosen, newest_noted, walk
 from everlode.backup.keys import DEFAULT_KEY, KeyRing
 from everlode.backup.operation import back_up
@@ -41,11 +42,11 @@ from everlode.views.backups import (
     shown,
 )
 
+DEGRADED = 20
+
 app = noun("Backups of a region, encrypted and signed, in S3.")
 keys_app = noun("Keys that open backups: keep copies elsewhere.")
 app.add_typer(keys_app, name="keys")
-
-DEGRADED = 20
 
 
 class Opened(NamedTuple):
@@ -94,11 +95,23 @@ def create(
         str, typer.Option("--key", help="Name of the key that wraps the data keys.")
     ] = DEFAULT_KEY,
     verify: Annotated[bool, typer.Option(help="Read it all back and compare it.")] = True,
+    max_age: Annotated[
+        int | None,
+        typer.Option(
+            help="Seconds that its cut may be behind the logs and the clock;"
+            " EVERLODE_BACKUP_MAX_AGE_S without it.",
+            min=1,
+            metavar="S",
+            show_default=False,
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Back a region up while it works.
+    """Back a region up while it works; ends with 20 when the backup is whole, but of long ago.
 
-    Example: everlode backup create --region eu
+    With 20 too when a state topic or PostgreSQL has lost what the backup has.
+
+    Example: everlode backup create --region eu --max-age 60
     """
     place = open_place(folder, keys, bucket)
     manifest = back_up(
@@ -107,11 +120,16 @@ def create(
     )  # fmt: skip
     if as_json:
         out(manifest.model_dump(mode="json"))
-        return
-    typer.echo(
-        f"{manifest.backup_id}: {records_of(manifest)} records,"
-        f" {manifest.total_backup_size} bytes, cut {_time(manifest.cut_stamp >> 16)} UTC"
-    )
+    else:
+        typer.echo(
+            f"{manifest.backup_id}: {records_of(manifest)} records,"
+            f" {manifest.total_backup_size} bytes, cut {_time(manifest.cut_stamp >> 16)} UTC"
+        )
+    found = concerns(manifest, max_age or settings().backup_max_age_s)
+    for concern in found:
+        progress()(Note("backup", f"{manifest.backup_id}: {concern}"))
+    if found:
+        raise typer.Exit(DEGRADED)
 
 
 @app.command("list")
@@ -162,15 +180,22 @@ def _row(row: Listed) -> str:
         case Finished():
             made = f"{_time(row.created_at_ms)} UTC"
             size = f"{row.records:>8} records  {row.bytes:>10} bytes"
-            return f"{row.backup_id}  {made}  {size}" + (
-                f"  CHAIN: {row.chain}" if row.chain else ""
-            )
+            chain = f"  CHAIN: {row.chain}" if row.chain else ""
+            return f"{row.backup_id}  {made}  {size}{_age(row)}{chain}"
         case Unusable():
             return f"{row.backup_id}  NOT USABLE: {row.error}"
         case Unfinished():
             return f"{row.backup_id}  unfinished: no manifest"
         case Foreign():
             return f"{row.key}  foreign: no object of a backup, passed over"
+
+
+def _age(row: Finished) -> str:
+    """How old its cut was when it was made, and what was lost then; empty when nobody noted it."""
+    if row.behind_logs_ms is None or row.behind_clock_ms is None:
+        return ""
+    behind = max(row.behind_logs_ms, row.behind_clock_ms) // 1000
+    return f"  cut {behind} s old" + (f"  {row.lost} states lost beside it" if row.lost else "")
 
 
 @app.command()
@@ -195,6 +220,14 @@ def show(
     typer.echo(f"made        {_time(m.created_at_ms)} UTC in "
                f"{m.completed_at_ms - m.created_at_ms} ms")  # fmt: skip
     typer.echo(f"cut         {_time(m.cut_stamp >> 16)} UTC, stamp {m.cut_stamp}")
+    if m.age is not None:
+        typer.echo(f"behind      the logs by {m.age.behind_logs_ms} ms, the clock by"
+                   f" {m.age.behind_clock_ms} ms, when it was made")  # fmt: skip
+    if m.compared is not None:
+        typer.echo(f"compared    with {m.compared.rows} rows; {m.compared.from_rows} states taken"
+                   f" from rows, {m.compared.without_row} without a row")  # fmt: skip
+    for component, then, now in m.fewer:
+        typer.echo(f"fewer       {component}: {now} records, {then} in the parent")
     typer.echo(f"parent      {m.parent_id or 'none'}")
     typer.echo(f"key         {m.encryption_key_id}")
     typer.echo(f"write-once  {'yes' if m.write_once else 'NOT write-once: the store cannot'}")

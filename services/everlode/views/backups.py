@@ -24,6 +24,11 @@ class Finished(NamedTuple):
     encryption_key_id: str
     chain: str
     """Why its parent is not what it should be; empty: it is."""
+    behind_logs_ms: int | None = None
+    """How old its cut was when it was made; None: its build did not note it."""
+    behind_clock_ms: int | None = None
+    lost: int = 0
+    """States that a state topic or PostgreSQL had lost then; the backup has them."""
     finished: bool = True
 
 
@@ -87,9 +92,12 @@ def shown(shelf: Shelf, noted: BackupMade | None, *, unfinished: bool = False) -
 def _row(backup_id: str, found: Read, chain: str) -> Listed:
     if not isinstance(found, Manifest):
         return Unusable(backup_id, found.message)
+    age, compared = found.age, found.compared
     return Finished(
         backup_id, found.created_at_ms, found.cut_stamp, found.total_backup_size, records_of(found),
         found.write_once, found.parent_id, found.encryption_key_id, chain,
+        age.behind_logs_ms if age else None, age.behind_clock_ms if age else None,
+        compared.from_rows + compared.without_row if compared else 0,
     )  # fmt: skip
 
 
