@@ -28,6 +28,8 @@ from tests.support.facts.recounted import Written, differences
 from tests.support.world.backed import TOPOLOGY
 
 DEGRADED, HELD = 20, 3
+MAX_AGE_S = "86400"
+"""The region is idle while its parts are damaged one after the other."""
 FINDINGS = ("drifts", "flows", "held", "unreachable", "late", "gone")
 
 
@@ -68,7 +70,7 @@ def _verdict(problems: list[str], named: Iterable[str] = ()) -> str:
 
 def backup(world: World, *, may_stay: bool) -> str:
     """A new backup: of all facts that were applied, or an error."""
-    answer = ask(world, "backup", "create", "--region", "eu")
+    answer = ask(world, "backup", "create", "--region", "eu", "--max-age", MAX_AGE_S)
     if answer.code not in (0, DEGRADED):
         return answer.refusal
     manifest = _stored(world, answer.document["backup_id"])

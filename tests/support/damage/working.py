@@ -12,6 +12,7 @@ import pytest
 
 from everlode.backup.verify import fetch
 from everlode.errors import Unavailable
+from everlode.recovery.journal import RecoveryJournal
 from everlode.recovery.operation import recover
 from everlode.telemetry.entries import StepEnded
 from tests.support.damage.world import GENERATION, PLAN, World
@@ -65,10 +66,17 @@ def _generation_lowered(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [{**e, "generation": GENERATION} if "generation" in e else e for e in entries]
 
 
-def _plan_of_another(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    first = {**entries[0], "region": "us"}
-    first["plan"] = {**first["plan"], "target_region": "us", "plan_name": "recover-us"}
-    return [first, *entries[1:]]
+def _plan_of_another(world: World) -> None:
+    """As a recovery of the other region would have written it."""
+    entries = [json.loads(line) for line in _journal(world).read_text().splitlines()]
+    _journal(world).unlink()
+    journal = RecoveryJournal(_journal(world))
+    for entry in entries:
+        if "plan" in entry:
+            entry["plan"] |= {"target_region": "us", "plan_name": "recover-us"}
+        left_out = ("step", "at_ms", "sha256")
+        journal.note(entry["step"], **{k: v for k, v in entry.items() if k not in left_out})
+    journal.close()
 
 
 JOURNAL: dict[str, Harm] = {
@@ -77,7 +85,7 @@ JOURNAL: dict[str, Harm] = {
     "older copy put back": lambda w: _lines(w, _as_fetched),
     "made again": lambda w: _journal(w).unlink(),
     "one record changed": lambda w: _lines(w, _generation_lowered),
-    "another region's": lambda w: _lines(w, _plan_of_another),
+    "another region's": _plan_of_another,
 }
 
 
