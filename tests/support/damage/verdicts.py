@@ -168,7 +168,7 @@ def recover(world: World, backup_id: str = "") -> str:
 
 def _reasons(report: dict[str, Any]) -> list[str]:
     """The kinds of what was found against it."""
-    reasons = [reason for c in report["components"] for reason in c["reasons"]]
+    reasons = [*report["reasons"], *(r for c in report["components"] for r in c["reasons"])]
     return sorted({reason.partition(":")[0] for reason in reasons})
 
 
