@@ -26,17 +26,18 @@ from collections.abc import Callable, Sequence
 from contextlib import closing
 from typing import Any
 
-from everlode.adapters.kafka_admin import state_generations
+from everlode.adapters.kafka_admin import state_generations, topic_ids
 from everlode.adapters.kafka_control import ControlLog
 from everlode.adapters.kafka_topics import ensure_topics
 from everlode.adapters.object_store import ObjectStore
 from everlode.adapters.postgres_next import NextGeneration
 from everlode.adapters.postgres_read import current_generation
+from everlode.backup.chosen import WALKED, Shelf, chosen, walk
 from everlode.backup.container import is_whole
 from everlode.backup.differences import require_alike
 from everlode.backup.keys import KeyRing
 from everlode.backup.manifest import Manifest, ObjectEntry
-from everlode.backup.verify import at_once, fetch, signed_manifest
+from everlode.backup.verify import at_once, fetch
 from everlode.errors import ConfigError, Precondition, Unavailable
 from everlode.events.control import GenerationSwitched
 from everlode.events.services import STATES_OF
@@ -193,8 +194,11 @@ class Recovery:
         done = self.journal.done.get("fetched")
         wanted = done["backup_id"] if done else self._request.backup
         region = self._target.region
-        manifest = signed_manifest(self._store, self._keys, region, wanted, self._report)
-        require_alike(manifest, self._target.topology, self._report)
+        shelf = Shelf(self._store, self._keys, region)
+        manifest = chosen(shelf, wanted, self._target.control_bootstrap, self._report)
+        walk(shelf, self._report, WALKED)
+        ids = topic_ids(self._target.bootstrap, [t.name for t in manifest.topics])
+        require_alike(manifest, self._target.topology, self._report, ids)
         if all(f"stage-{c}" in self.journal.done for c in planner.PRIORITIES):
             return manifest  # nothing is left to be done with them
         self._require_room(sum(o.plain_bytes + o.cipher_bytes for o in manifest.objects))
