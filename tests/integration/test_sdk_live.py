@@ -167,7 +167,7 @@ def test_event_producer_checks_what_a_caller_gives_in_the_callers_thread(region:
             with pytest.raises(Refusal) as caught:
                 made.emit("given", FACT, **more)
             assert (caught.value.code, bool(caught.value.hint)) == (code, True)
-        made._check_cause = lambda _: None  # type: ignore[method-assign]
+        made._check_cause = lambda cause: None  # type: ignore[method-assign]
         late = made.emit("given", FACT, cause=envelope)  # as if the clock was set back meanwhile
         last = made.emit("given", FACT)
         with pytest.raises(Refusal, match="clock skew"):
