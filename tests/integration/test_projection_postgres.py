@@ -23,7 +23,14 @@ from everlode.projection.fold import UNKNOWN, Incoming, Known, Outcome, Partitio
 from everlode.projection.tables import row
 from everlode.stack import NativeStack
 from everlode.state.dispatch import evolve_fact
-from tests.support.world.projecting import COMPONENTS, SCOPE, fact, incoming, opened, topic_of
+from tests.support.world.projecting import (
+    COMPONENTS,
+    SCOPE,
+    fact,
+    incoming,
+    opened,
+    topic_of,
+)
 
 pytestmark = pytest.mark.timeout(120)
 TOPICS = [topic_of(c) for c in COMPONENTS]

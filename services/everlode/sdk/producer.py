@@ -16,7 +16,8 @@ A turn of that thread, in this order:
   6. hand each fact to `folded`.
 If 4 fails for good, what waits fails with it. If its outcome is not known, the facts fail with
 OutcomeUnknown, and the log is opened anew: fenced, read to its end, its epoch opened; only then is
-the next turn. If a fact cannot be encoded, it fails alone, and the others are appended.
+the next turn. What a caller gives is checked in its own thread. If a fact cannot be made or encoded
+all the same, it fails alone, and the others are appended.
 
 Invariants: an Ack means committed; `seq` is dense, stamps rise, versions go up by one an aggregate;
 an `event_id` is appended once. Shell.
@@ -33,6 +34,8 @@ from concurrent.futures import Future
 from datetime import datetime
 from typing import NamedTuple
 
+from pydantic import ValidationError
+
 from everlode.adapters.clock import WallClock
 from everlode.avro.codec import encode_fact
 from everlode.control.scopes import Scope
@@ -40,6 +43,9 @@ from everlode.errors import ContractError, EverlodeError, FencedOut, Refusal, Un
 from everlode.events.barriers import Barrier, EpochOpened, Marker
 from everlode.events.base import Envelope, Event, Fact, ScopeEpoch
 from everlode.events.catalogue import EVENTS
+from everlode.events.door import misfit
+from everlode.events.stamp import MAX_AHEAD_MS, millis_of
+from everlode.events.types import fitting
 from everlode.log.facts import FactLog, ForeignRecord, LoggedFact, NewFact
 from everlode.log.signals import SignalWriter
 from everlode.membership.agent import NodeAgent
@@ -70,6 +76,19 @@ def _check_ids(*ids: str | None) -> None:
             raise Refusal(
                 f"an id has {len(text)} characters", code="bad_id", hint=f"1 to {MAX_ID} of them"
             )
+        if text is not None and fitting(text, MAX_ID) != text:
+            raise Refusal("an id is no Unicode", code="bad_id", hint="it has a lone surrogate")
+
+
+def _moment(at: datetime) -> datetime:
+    """The time in whole milliseconds, as records hold it. Raises: Refusal: it has no zone."""
+    if at.utcoffset() is None:
+        raise Refusal(
+            f"occurred_at {at.isoformat()} has no zone",
+            code="naive_time",
+            hint="give one with a zone, e.g. datetime.now(UTC)",
+        )
+    return at.replace(microsecond=at.microsecond // 1000 * 1000)
 
 
 def _too_large(lines: Sequence[_Line]) -> list[tuple[Emit, Result]]:
@@ -143,13 +162,14 @@ class EventProducer:
         correlation_id: str | None = None,
         cause: Envelope | None = None,
     ) -> Future[Ack]:
-        """Queue a fact; the future gives its Ack, OutcomeUnknown, FencedOut, or ContractError.
+        """Queue a fact; the future gives its Ack, OutcomeUnknown, a Refusal, or ContractError.
 
         `cause` is the fact that asked for it: its stamp stays below this one's, and it is named
         as the causation. Derive the `event_id` from its id, and the fact is appended once,
-        however often and by whichever primary it is emitted. Raises: FencedOut: the scope is
-        another's. Refusal: closed, or an event of another topic. IntegrityError: the log is
-        damaged. What `folded` raised.
+        however often and by whichever primary it is emitted. `occurred_at` is kept in whole
+        milliseconds. Raises: FencedOut: the scope is another's. Refusal: closed, an event of
+        another topic, an id that does not fit, a time without a zone, a cause from the future.
+        IntegrityError: the log is damaged. What `folded` raised.
         """
         if self._ended is not None:
             raise self._ended
@@ -163,18 +183,29 @@ class EventProducer:
                 hint=f"it is appended by the holder of {belongs}",
             )
         _check_ids(event_id, key, correlation_id)
+        self._check_cause(cause)
         return self._emits.put(
             Emit(
                 event_id or str(uuid.uuid4()),
                 key,
                 data,
-                occurred_at or self._clock.event_now(),
+                self._clock.event_now() if occurred_at is None else _moment(occurred_at),
                 correlation_id or (cause.correlation_id if cause else key),
                 cause,
                 time.monotonic(),
                 Future(),
             )
         )
+
+    def _check_cause(self, cause: Envelope | None) -> None:
+        """Raises: Refusal: no record of now could be stamped above it."""
+        here = max(self._clock.wall_ms(), millis_of(self._log.clock.last))
+        if cause is not None and millis_of(cause.stamp) > here + MAX_AHEAD_MS:
+            raise Refusal(
+                f"cause {cause.event_id} is stamped {millis_of(cause.stamp) - here} ms ahead",
+                code="clock_skew",
+                hint="set this machine's clock, or the one that wrote the record",
+            )
 
     def close(self) -> None:
         """Append what waits, then leave. What cannot be appended in 15 s: OutcomeUnknown."""
@@ -318,13 +349,20 @@ class EventProducer:
             lines = [_Line(self._mark(p, barrier), None) for p in range(self._log.partitions)]
         seqs = [seq + marks for seq in self._log.seqs]
         versions: dict[str, int] = {}
+        wrong: list[tuple[Emit, Result]] = []
         for emit in emits:
             key = emit.key
             partition = self._log.partition_of(key)
+            version = versions.get(key, self._versions.get(key, 0)) + 1
+            try:
+                envelope = self._envelope(emit, version, seqs[partition] + 1)
+            except (Refusal, ValidationError) as error:
+                wrong.append((emit, error if isinstance(error, Refusal) else misfit(error)))
+                continue
+            versions[key] = version
             seqs[partition] += 1
-            versions[key] = version = versions.get(key, self._versions.get(key, 0)) + 1
-            envelope = self._envelope(emit, version, seqs[partition])
             lines.append(_Line((partition, envelope, emit.data), emit))
+        self._emits.deliver(wrong)
         return lines
 
     def _envelope(self, emit: Emit, version: int, seq: int) -> Envelope:

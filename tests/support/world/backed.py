@@ -130,10 +130,6 @@ class Backed:
         """As if the next record of a partition had been written and were nowhere."""
         self._seqs[component, partition] += 1
 
-    def reached(self) -> dict[tuple[str, int], int]:
-        """(component, partition) → last `seq` that was written."""
-        return dict(self._seqs)
-
     def begin_anew(self, component: str, seqs: Mapping[int, int] | None = None) -> None:
         """Take up a log that was made again, whose partitions end at these `seq`s, else at 0."""
         for partition in range(TOPOLOGY.partitions):
@@ -141,6 +137,10 @@ class Backed:
         self._writers[component].abandon()
         self._writers[component] = Writer(self.bootstrap, f"{component}.eu.1")
         self._writers[component].open()
+
+    def reached(self) -> dict[tuple[str, int], int]:
+        """(component, partition) → last `seq` that was written."""
+        return dict(self._seqs)
 
     def open(self, component: str, scope: str, epoch: int) -> None:
         """Open an epoch in every partition."""
