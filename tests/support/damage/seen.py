@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from tests.support.damage import logs, stored, tables, verdicts, working
+from tests.support.damage import stored, tables, topics, verdicts, working
 from tests.support.damage.cells import LOGS, STORED, WORKING, Answers
 from tests.support.damage.world import World
 
 HARMS: Mapping[str, Mapping[str, Callable[[World], None]]] = {
-    "fact log": logs.FACTS,
-    "state topic": logs.STATES,
+    "fact log": topics.FACTS,
+    "state topic": topics.STATES,
     "rows": tables.ROWS,
     "positions": tables.POSITIONS,
     "fences": tables.FENCES,
