@@ -15,11 +15,13 @@ from confluent_kafka import TopicPartition
 from everlode.adapters.kafka import Reader
 from everlode.adapters.kafka_admin import admin_client
 from everlode.adapters.kafka_follower import ControlFollower
+from everlode.adapters.kafka_topics import alter_topic
 from everlode.avro.codec import Codec
 from everlode.avro.snapshots import decode_snapshot
-from everlode.control.fold import ControlState
+from everlode.control.fold import MAX_TICKS, ControlState
 from everlode.events import commands as c
-from everlode.events.base import CommandAnswered
+from everlode.events.base import CommandAnswered, Fact
+from everlode.events.control import LeaseRenewed, ScopeAssigned
 from everlode.events.miners import MinerRegistered
 from everlode.events.snapshots import SnapshotEntry
 from everlode.events.states import State
@@ -217,26 +219,69 @@ def test_log_that_was_emptied_of_what_no_snapshot_has_is_not_led(region: Region)
     assert region.records(topic) == []
 
 
-def test_control_log_is_read_from_its_snapshot_and_whole_for_its_history(region: Region) -> None:
+def read_control(region: Region, *, whole: bool = False) -> tuple[ControlState, list[Fact]]:
+    """The control log's state, and the records that it was folded from."""
     bootstrap = region.endpoints.control_bootstrap
     assert bootstrap is not None
+    found: list[Fact] = []
+    follower = ControlFollower(bootstrap, lambda _, fact, __: found.append(fact), whole=whole)
+    state = follower.start().state
+    follower.close()
+    return state, found
 
-    def read(*, whole: bool = False) -> tuple[ControlState, int]:
-        """The state, and how many records it was folded from."""
-        count: list[int] = []
-        follower = ControlFollower(bootstrap, lambda at, *_: count.append(at), whole=whole)
-        state = follower.start().state
-        follower.close()
-        return state, len(count)
 
+def test_control_log_is_read_from_its_snapshot_and_whole_for_its_history(region: Region) -> None:
     for _ in range(5):
         region.assign("validations", "nobody")
-    before, _ = read()
+    before, _ = read_control(region)
     region.control.keep(before)
     region.control.close()  # waits until it is there
     region.assign("validations", "nobody")
-    now, tail = read()
-    history, all_of_it = read(whole=True)
+    now, tail = read_control(region)
+    history, all_of_it = read_control(region, whole=True)
     assert now == history
     assert now.epoch("validation/eu") == before.epoch("validation/eu") + 1
-    assert tail < 5 < all_of_it, "more than the test's own record may have come meanwhile"
+    assert len(tail) < 5 < len(all_of_it), "more than the test's own record may have come meanwhile"
+
+
+def test_compaction_leaves_the_control_logs_history_and_the_last_renewals(region: Region) -> None:
+    bootstrap = region.endpoints.control_bootstrap
+    assert bootstrap is not None
+    alter_topic(
+        bootstrap,
+        "control",
+        {"min.compaction.lag.ms": "0", "segment.ms": "200", "min.cleanable.dirty.ratio": "0.001"},
+    )
+    epoch = region.assign("coordinator", "co")
+    scope, tasks = "coordinator/eu", "task-manager/eu"
+    renewed = LeaseRenewed(scope_name=scope, node_id="co", held_epoch=epoch, nonce="n")
+
+    def renew(times: int) -> None:
+        for _ in range(times):
+            region.control.append_async(scope, renewed, node_id="co")
+        region.control.append(scope, renewed, node_id="co")
+
+    before = region.follower.state
+    late = ScopeAssigned(
+        scope_name=tasks, new_epoch=before.epoch(tasks) + 1, primary_node="late", region="eu",
+        reason="forced", based_on=before.position, based_on_epoch=before.epoch(tasks),
+    )  # fmt: skip
+    renew(MAX_TICKS + 1)
+    at = region.control.append(tasks, late, node_id="co", scope=scope)
+    region.control.keep(region.follower.wait_for(lambda s: s.position >= at, 20))
+    renew(1_000)
+    region.assign("tasks", "nobody")
+
+    def compacted() -> bool:
+        renew(0)  # a segment is cleaned once another one has begun
+        _, left = read_control(region, whole=True)
+        return sum(isinstance(fact.data, LeaseRenewed) for fact in left) < 500
+
+    until(compacted, 90, "old renewals are gone")
+    state, left = read_control(region, whole=True)
+    decided = [fact.data for fact in left if isinstance(fact.data, ScopeAssigned)]
+    assert late in decided
+    assert len(decided) == sum(s.epoch for s in state.scopes.values()) + len(state.void)
+    assert state == region.follower.wait_for(lambda s: s.position >= state.position, 20)
+    assert set(state.late) == {at}
+    assert state.scopes[tasks].primary == "nobody"
