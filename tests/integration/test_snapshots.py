@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import random
 import re
+import subprocess
+import sys
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future
@@ -19,18 +22,22 @@ from everlode.adapters.kafka_topics import alter_topic
 from everlode.avro.codec import Codec
 from everlode.avro.snapshots import decode_snapshot
 from everlode.control.fold import MAX_TICKS, ControlState
+from everlode.errors import IntegrityError
 from everlode.events import commands as c
 from everlode.events.base import CommandAnswered, Fact
 from everlode.events.control import LeaseRenewed, ScopeAssigned
 from everlode.events.miners import MinerRegistered
+from everlode.events.rewards import RewardWithheld
 from everlode.events.snapshots import SnapshotEntry
 from everlode.events.states import State
 from everlode.log.facts import FactLog
+from everlode.log.folds import Folds
+from everlode.log.memory import Memory
 from everlode.miners.component import MinerComponent
 from everlode.primary.component import Component
-from everlode.primary.folds import Folds
-from everlode.primary.memory import Memory
 from everlode.rewards.component import RewardComponent
+from everlode.sdk import Ack, EventProducer
+from everlode.sdk.known import _Folds as OwnFolds
 from everlode.settings.endpoints import RegionParts
 from everlode.snapshots.read import read_snapshot
 from everlode.state.ended import ended
@@ -59,19 +66,16 @@ class NoSink:
         raise AssertionError(key)
 
 
-class Node:
-    """What a node that starts now knows, without taking part."""
+class Known:
+    """What a writer that starts now knows, without taking part."""
 
-    def __init__(self, region: Region, name: str, *, snapshot: bool) -> None:
+    def __init__(self, region: Region, name: str, folds: Folds, *, snapshot: bool) -> None:
         parts = RegionParts("eu", "eu.1", region.bootstrap, PARTITIONS)
-        self.component: Component = MinerComponent("eu", TOPOLOGY)
-        if name == "rewards":
-            self.component = RewardComponent("eu", TOPOLOGY, NoSink())
-        self.folds = self.component.folds
+        self.folds = folds
         with closing(
             FactLog(region.bootstrap, "eu.1", name, PARTITIONS, self.folds.fold, wait_ms=10)
         ) as log:
-            self.memory = Memory(self.component, log, parts)
+            self.memory = Memory(self.folds, log, parts)
             if snapshot:
                 self.memory.start()
                 self.memory.catch_up()
@@ -89,7 +93,17 @@ class Node:
         return all(position[at] >= end for at, end in ends.items())
 
 
-def same(fresh: Node, full: Node) -> None:
+class Node(Known):
+    """A node."""
+
+    def __init__(self, region: Region, name: str, *, snapshot: bool) -> None:
+        self.component: Component = MinerComponent("eu", TOPOLOGY)
+        if name == "rewards":
+            self.component = RewardComponent("eu", TOPOLOGY, NoSink())
+        super().__init__(region, name, self.component.folds, snapshot=snapshot)
+
+
+def same(fresh: Known, full: Known) -> None:
     """All that is known is the same, key by key."""
     assert (fresh.seqs, fresh.epochs) == (full.seqs, full.epochs)
     assert fresh.stamp >= full.stamp
@@ -149,7 +163,7 @@ def test_standby_forgets_what_its_primary_has_archived(region: Region) -> None:
     assert named
     with closing(FactLog(region.bootstrap, "eu.1", "rewards", PARTITIONS, lambda _: None)) as log:
         parts = RegionParts("eu", "eu.1", region.bootstrap, PARTITIONS)
-        memory = Memory(standby.component, log, parts)
+        memory = Memory(standby.component.folds, log, parts)
         memory.start()
         memory._leave(region.records(archive_topic("eu.1", "rewards")))
         left = {key for key, s in standby.folds.states["rewards"].items() if ended(s)}
@@ -194,6 +208,71 @@ def test_what_retention_removed_is_known_from_the_snapshot(region: Region) -> No
     partition = more.facts[0].partition
     assert more.facts[0].seq > before.seqs[partition], "seq goes on"
     second.kill()
+
+
+def emit_until_killed(region: Region, epoch: int, seconds: float) -> list[Ack]:
+    """The Acks of a program with a producer of its own, which ends by SIGKILL."""
+    stack = str(region.folder / "stack")
+    arguments = [sys.executable, "-m", "tests.support.processes.emitting", stack, str(epoch)]
+    with subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True) as program:
+        assert program.stdout is not None
+        first = program.stdout.readline()
+        threading.Timer(seconds, program.kill).start()
+        lines = [first, *program.stdout]
+    found = [line.split() for line in lines if line.endswith("\n")]
+    return [Ack(event, topic, int(p), int(at)) for event, topic, p, at in found]
+
+
+def test_own_producer_begins_with_its_snapshot_and_forgets_nothing_that_it_acknowledged(
+    region: Region,
+) -> None:
+    chance = random.Random(20261129)
+    acks: list[Ack] = []
+    for epoch in range(101, 104):
+        acks += emit_until_killed(region, epoch, chance.uniform(5.0, 8.0))
+        fresh, full = OwnFolds(("rewards",)), OwnFolds(("rewards",))
+        same(
+            Known(region, "rewards", fresh, snapshot=True),
+            Known(region, "rewards", full, snapshot=False),
+        )
+        assert {a.event_id: fresh.known.get(a.event_id) for a in acks} == {
+            a.event_id: (a.partition, a.offset) for a in acks
+        }
+    assert len(acks) > 300
+    assert len(fresh.states["rewards"]) < len(full.states["rewards"]) / 2, "what ended has left"
+    place = region.endpoints, "eu", "rewards"
+    everything: list[Fact] = []
+    with EventProducer(*place, epoch=104, folded=everything.append):
+        known = {fact.envelope.event_id for fact in everything}
+        assert {ack.event_id for ack in acks} <= known
+    marks = read_snapshot(region.bootstrap, "eu.1", "rewards", PARTITIONS).marks
+    topic = fact_topic("eu.1", "rewards")
+    gone = [TopicPartition(topic, p, mark.next_offset) for p, mark in marks.items()]
+    for future in admin_client(region.bootstrap).delete_records(gone).values():
+        future.result()
+    with pytest.raises(IntegrityError, match="its first facts are gone") as caught:
+        EventProducer(*place, epoch=105, folded=everything.append)
+    assert (caught.value.code, "restored" in caught.value.hint) == ("beginning_lost", True)
+    alive: list[State] = []
+    later: list[Fact] = []
+    withheld = RewardWithheld(case_id="c", reason="r")
+    with EventProducer(*place, epoch=105, restored=alive.append, folded=later.append) as own:
+        assert not later
+        assert {state.key for state in alive} == set(fresh.states["rewards"])
+        again = own.emit("own-101-1|m", withheld, event_id=acks[0].event_id)
+        assert again.result(30) == acks[0]
+        paid = own.state("rewards", "own-101-1|m")
+        assert paid is not None
+        assert (paid.status, paid.version) == ("paid", 2)
+        assert own.state("rewards", "own-101-10|m") is None
+        own.emit("own-101-4|m", withheld).result(30)
+        own.emit("own-101-10|m", withheld).result(30)
+        now = own.state("rewards", "own-101-4|m")
+        assert now is not None
+        assert (now.status, now.version) == ("withheld", 2)
+    assert [fact.envelope.version for fact in later] == [2, 2]
+    last = Known(region, "rewards", OwnFolds(("rewards",)), snapshot=True).seqs
+    assert all(last[p] > mark.seq for p, mark in marks.items()), "seq goes on"
 
 
 def test_log_that_was_emptied_of_what_no_snapshot_has_is_not_led(region: Region) -> None:

@@ -13,8 +13,8 @@ from typing import ClassVar, NamedTuple
 from everlode.control.fold import ControlState
 from everlode.events.base import Command, Event, Fact
 from everlode.events.states import State
+from everlode.log.folds import Folds
 from everlode.membership.agent import Load
-from everlode.primary.folds import Folds
 from everlode.snapshots.read import Alive
 from everlode.state.reactions import command_id, react
 from everlode.state.shape import home_of

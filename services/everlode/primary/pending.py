@@ -13,7 +13,7 @@ from typing import Literal, NamedTuple
 from everlode.avro.unread import Addressee
 from everlode.errors import EverlodeError
 from everlode.events.base import CommandAnswered
-from everlode.primary.folds import Answered, Folds
+from everlode.log.folds import Answered, Folds
 
 HOME = 1
 """The level of what the home region's log holds, and perhaps no other."""

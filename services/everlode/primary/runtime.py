@@ -41,6 +41,7 @@ from everlode.events.base import CommandAnswered
 from everlode.events.catalogue import COMMANDS, EVENTS, SNAPSHOTS, STATES
 from everlode.events.schemas import SchemaPublished
 from everlode.log.facts import FactLog, ForeignRecord, unwritable
+from everlode.log.memory import Memory
 from everlode.membership.agent import NodeAgent
 from everlode.primary.component import Component
 from everlode.primary.core import Core, Ready
@@ -53,7 +54,6 @@ from everlode.primary.inputs import (
     Tick,
     Turn,
 )
-from everlode.primary.memory import Memory
 from everlode.primary.pending import HOME
 from everlode.primary.seen import Seen
 from everlode.settings.endpoints import RegionParts
@@ -98,7 +98,7 @@ class Runtime:
         group = f"primary.{component.name}.{parts.region}"
         self._commands = command_topic(parts.region, component.name)
         self._inputs = MixedReader(parts.bootstrap, group, {self._commands}, wait_ms=500)
-        self._memory = Memory(component, self._log, parts)
+        self._memory = Memory(component.folds, self._log, parts)
         self._seen = Seen(component, parts, report)
         self._to_start = [self._memory.start, self._memory.catch_up, self._seen.start]
         """Each once, also where the other must wait for Kafka."""

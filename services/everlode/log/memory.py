@@ -1,4 +1,6 @@
-"""A node's memory of its own facts: begun from the snapshot, kept within what is alive.
+"""A writer's memory of its own facts: begun from the snapshot, kept within what is alive.
+
+Of a primary, and of an `EventProducer`:
 
       start      snapshot ──► folds      marks ──► the log goes on from them      pages ──► archive
       secondary  facts ──► folds         marks: what is written; archive: what may be forgotten
@@ -18,26 +20,27 @@ from everlode.avro.codec import Codec
 from everlode.avro.snapshots import decode_snapshot
 from everlode.events.snapshots import ENTRY, MARK, SnapshotEntry, SnapshotMark
 from everlode.log.facts import FactLog
-from everlode.primary.component import Component
+from everlode.log.folds import Folds
 from everlode.settings.endpoints import RegionParts
 from everlode.snapshots.archive import Archive
 from everlode.snapshots.dirty import Key
 from everlode.snapshots.read import Snapshot, read_snapshot
 from everlode.snapshots.write import FEW, MANY, Checkpoint, LogPosition
 from everlode.state.dispatch import FOLD_VERSION
-from everlode.topics.names import snapshot_topic
+from everlode.topics.names import snapshot_topic, split_fact_topic
 
 
 class Memory:
-    """Of one component's node. Not thread-safe."""
+    """Of one fact topic's writer, or of who may become it. Not thread-safe."""
 
-    def __init__(self, component: Component, log: FactLog, parts: RegionParts) -> None:
-        self._folds, self._log, self._parts = component.folds, log, parts
-        self._name = component.name
-        self._archive = Archive(parts.bootstrap, parts.origin, component.name, parts.partitions)
-        self._checkpoint = Checkpoint(parts.origin, component.name, self._folds, self._archive)
-        self._topic = snapshot_topic(parts.origin, component.name)
-        group = f"memory-{component.name}-{parts.origin}"
+    def __init__(self, folds: Folds, log: FactLog, parts: RegionParts) -> None:
+        """`log` hands what it reads to `folds`."""
+        self._folds, self._log, self._parts = folds, log, parts
+        _, self._name = split_fact_topic(log.topic)
+        self._archive = Archive(parts.bootstrap, parts.origin, self._name, parts.partitions)
+        self._checkpoint = Checkpoint(parts.origin, self._name, folds, self._archive)
+        self._topic = snapshot_topic(parts.origin, self._name)
+        group = f"memory-{self._name}-{parts.origin}"
         self._reader = Reader(parts.bootstrap, group, wait_ms=2_000, min_bytes=65_536)
         self._follows = False
         self._next: dict[tuple[str, int], int] = {}
@@ -141,12 +144,16 @@ class Memory:
         """How far inputs were read, by the snapshot: where the group's own offsets have expired."""
         return self._checkpoint.reads
 
-    def beside(self, facts: bool) -> list[Record]:
-        """Records for the next transaction: few beside facts; without, only what has piled up."""
-        now = time.monotonic()
-        if not facts and not self._checkpoint.behind(now):
+    @property
+    def behind(self) -> bool:
+        """True when so much waits that it is not left to transactions with facts."""
+        return self._checkpoint.behind(time.monotonic())
+
+    def beside(self, facts: bool, most: int = FEW) -> list[Record]:
+        """Records for the next transaction: `most` beside facts; without, what has piled up."""
+        if not facts and not self.behind:
             return []
-        return self._checkpoint.take(now, self._at(), FEW if facts else MANY)
+        return self._checkpoint.take(time.monotonic(), self._at(), most if facts else MANY)
 
     def rest(self) -> list[Record]:
         """Records of the next transaction of a primary that leaves; empty once all is written."""

@@ -1,4 +1,4 @@
-"""A node's folds of its own component: states, versions, and what was answered.
+"""A writer's folds of its own component: states, versions, and what was answered.
 
 Invariants: a fact is folded once; what is staged in a batch is forgotten unless it is committed;
 what has ended and left the memory is found in the archive.
@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from everlode.errors import IntegrityError
 from everlode.events.barriers import Barrier, EpochOpened
-from everlode.events.base import Fact, FactRef
+from everlode.events.base import Envelope, Fact, FactRef
 from everlode.events.snapshots import AnsweredFact
 from everlode.events.states import State
 from everlode.log.facts import LoggedFact
@@ -115,15 +115,15 @@ class Folds:
         ended = self.find(component, key)
         return (0, None) if ended is None else (ended.version, ended.event_id)
 
-    def fold(self, placed: LoggedFact) -> None:
-        """Fold one fact of the own topic; repeats change nothing.
+    def fold(self, placed: LoggedFact) -> bool:
+        """Fold one fact of the own topic; False when it was folded before, and changes nothing.
 
         Raises: IntegrityError: a version is missing before it (`version_gap`), or it is another
         fact than the one of its version (`conflict`); whoever folds must not lead.
         """
         fact = placed.fact
         if isinstance(fact.data, Barrier | EpochOpened):
-            return
+            return False
         component = component_of_state(type(fact.data))
         key = fact.envelope.aggregate_id
         known, last = self._known(component, key)
@@ -134,11 +134,16 @@ class Folds:
             raise _damaged(placed, f"another fact is version {known} of {key}", "conflict")
         if version <= known:
             self.answer(placed)  # in the snapshot, but perhaps not its answer
-            return
+            return False
         old = self.states[component].get(key)
         at = FactAt(placed.partition, placed.offset, fact.envelope.seq)
-        self.put(component, key, evolve_fact(old, fact, placed.partition), fact, (at, at.offset))
+        self.put(component, key, self.evolve(old, fact, placed.partition), fact, (at, at.offset))
         self.answer(placed)
+        return True
+
+    def evolve(self, old: State | None, fact: Fact, partition: int) -> State | None:
+        """The state after a fact; None deletes. Raises: IntegrityError: it cannot follow."""
+        return evolve_fact(old, fact, partition)
 
     def put(
         self,
@@ -161,13 +166,14 @@ class Folds:
         self._changed(old, new)
 
     def answer(self, placed: LoggedFact) -> None:
-        """Remember a fact under its command."""
+        """Remember a fact under what asked for it."""
         envelope = placed.fact.envelope
-        if envelope.command_id is None:
+        asked = self.asked(envelope)
+        if asked is None:
             return
         entry = AnsweredFact(
             envelope.aggregate_id,
-            envelope.command_id,
+            asked,
             envelope.event_id,
             type(placed.fact.data).__name__,
             placed.partition,
@@ -175,10 +181,15 @@ class Folds:
             envelope.seq,
             envelope.version,
         )
-        if self._remember(entry):
+        if self.remember(entry):
             self.answered(entry)
 
-    def _remember(self, fact: AnsweredFact) -> bool:
+    def asked(self, envelope: Envelope) -> str | None:
+        """Id of what asked for a fact, its command; None when nobody will ask again."""
+        return envelope.command_id
+
+    def remember(self, fact: AnsweredFact) -> bool:
+        """False when it is known."""
         known = self.answers.setdefault((fact.aggregate_id, fact.command_id), [])
         if any(a.event_id == fact.event_id for a in known):
             return False
@@ -196,7 +207,7 @@ class Folds:
             self._last[component, state.key] = event_id
             self._changed(None, state)
         for fact in answers:
-            self._remember(fact)
+            self.remember(fact)
 
     def holds(self, key: Key) -> bool:
         """True for what is in memory."""
