@@ -15,9 +15,10 @@ from contextlib import closing
 import pytest
 from confluent_kafka import TopicPartition
 
-from everlode.adapters.kafka import Reader
+from everlode.adapters.kafka import Raw, Reader, Record
 from everlode.adapters.kafka_admin import admin_client
 from everlode.adapters.kafka_follower import ControlFollower
+from everlode.adapters.kafka_sender import Sender
 from everlode.adapters.kafka_topics import alter_topic
 from everlode.avro.codec import Codec
 from everlode.avro.snapshots import decode_snapshot
@@ -25,6 +26,7 @@ from everlode.control.fold import MAX_TICKS, ControlState
 from everlode.errors import IntegrityError
 from everlode.events import commands as c
 from everlode.events.base import CommandAnswered, Fact
+from everlode.events.catalogue import FACT_COMPONENTS
 from everlode.events.control import LeaseRenewed, ScopeAssigned
 from everlode.events.miners import MinerRegistered
 from everlode.events.rewards import RewardWithheld
@@ -40,9 +42,10 @@ from everlode.sdk import Ack, EventProducer
 from everlode.sdk.known import _Folds as OwnFolds
 from everlode.settings.endpoints import RegionParts
 from everlode.snapshots.read import read_snapshot
+from everlode.stack.retention import late_readers, primaries_of
 from everlode.state.ended import ended
 from everlode.topics import Topology
-from everlode.topics.names import archive_topic, fact_topic
+from everlode.topics.names import archive_topic, command_topic, fact_topic
 from everlode.topics.partition import partition_of
 from tests.support.world.region import PARTITIONS, Region, until
 
@@ -172,6 +175,29 @@ def test_standby_forgets_what_its_primary_has_archived(region: Region) -> None:
             standby.folds.kept(key)  # what it would have to write if it led now is there
 
 
+def remove_an_unread_command(region: Region) -> Raw:
+    """One that came while nobody led, and that retention has removed by now."""
+    topic = command_topic("eu", "miners")
+    before = len(region.records(topic))
+    with region.client("m1") as client:
+        client.send("m1", c.DepositStake(amount_micro=3), command_id="never")
+        until(lambda: len(region.records(topic)) > before, 20, "the command is there")
+    last = max((r for r in region.records(topic) if r.key == b"m1"), key=lambda r: r.offset)
+    gone = [TopicPartition(topic, last.partition, last.offset + 2)]
+    sender = Sender(region.bootstrap)
+    for _ in range(2):  # something that is there
+        sender.send(Record(topic, last.partition, "m1", b"junk", []))
+    assert sender.flush(20) == 0
+    for future in admin_client(region.bootstrap).delete_records(gone).values():
+        future.result()
+    return last
+
+
+def others_of(component: str) -> set[str]:
+    """The groups of the other components' primaries."""
+    return {f"group primary.{c}.eu" for c in FACT_COMPONENTS if c != component}
+
+
 def test_what_retention_removed_is_known_from_the_snapshot(region: Region) -> None:
     """Registration, stake, seq, versions, and what a repeat is answered, outlive the facts."""
     first = region.leader("miner-registry", "miners", "eu-mr-1")
@@ -196,8 +222,18 @@ def test_what_retention_removed_is_known_from_the_snapshot(region: Region) -> No
         future.result()
     for future in admin.delete_consumer_groups(["primary.miners.eu"]).values():
         future.result()
+    unread = remove_an_unread_command(region)
     assert not [f for f in region.facts("miners") if isinstance(f.data, MinerRegistered)]
+    place = region.endpoints.regions["eu"]
+    ((_, known),) = primaries_of("eu", place, PARTITIONS, others_of("miners")).items()
+    (late,) = [
+        late
+        for late in late_readers("eu", region.bootstrap, {"group primary.miners.eu": known})
+        if late.topic == unread.topic
+    ]
+    assert (late.removed > 0, "clients send commands again" in late.hint) == (True, True)
     second = region.leader("miner-registry", "miners", "eu-mr-2")
+    second.await_entry("InputsRemoved", topic=unread.topic, partition=unread.partition)
     with region.client("m1") as client:
         again = client.call("m1", c.DepositStake(amount_micro=7), command_id="once")
         assert (again.outcome, again.facts) == ("repeated", once.facts)

@@ -13,7 +13,8 @@ A promotion, in this order:
   a. fence the writer before, read to the end, fold;
   b. read what is only looked at to its end;
   c. open the epoch of each scope in every partition;
-  d. read on where the last commit of anybody here has left off.
+  d. read on where the last commit of anybody here has left off; what retention has removed since
+     is reported.
 It begins from the snapshot of its facts, and keeps it (see `memory`).
 After any OutcomeUnknown the log is opened anew. A foreign record in its own topic stops the node,
 which publishes it on `<origin>.health`. Shell: one thread.
@@ -53,6 +54,7 @@ from everlode.primary.inputs import (
     RefusedRead,
     Tick,
     Turn,
+    removed,
 )
 from everlode.primary.pending import HOME
 from everlode.primary.seen import Seen
@@ -200,7 +202,10 @@ class Runtime:
         ]
         reads = self._memory.reads
         committed = self._inputs.committed(wanted)
-        self._inputs.assign({at: max(next_, reads.get(at, 0)) for at, next_ in committed.items()})
+        starts = {at: max(next_, reads.get(at, 0)) for at, next_ in committed.items()}
+        for entry in removed(starts, self._inputs.beginnings(starts), self._commands):
+            self._report(entry)
+        self._inputs.assign(starts)
         if not self._announced:
             self._announce()
             self._announced = True

@@ -305,6 +305,26 @@ class RecordLeftOut(Entry):
 
 
 @dataclass(frozen=True, slots=True)
+class InputsRemoved(Entry):
+    """Retention removed what a reader had not read: from `wanted` to before `first`."""
+
+    level: ClassVar[Level] = "error"
+
+    topic: str
+    partition: int
+    wanted: int
+    first: int
+
+    @property
+    def text(self) -> str:
+        """See Entry."""
+        return (
+            f"{self.topic}/{self.partition}: offsets {self.wanted} to {self.first - 1} were removed"
+            f" before they were read; it goes on at {self.first}"
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Undecided(Entry):
     """A primary could not decide an input, by a mistake of ours; it has gone on without it."""
 
