@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import re
+import signal
 import subprocess
 import sys
 import threading
@@ -11,6 +12,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import closing
+from datetime import timedelta
 
 import pytest
 from confluent_kafka import TopicPartition
@@ -31,7 +33,7 @@ from everlode.events.control import LeaseRenewed, ScopeAssigned
 from everlode.events.miners import MinerRegistered
 from everlode.events.rewards import RewardWithheld
 from everlode.events.snapshots import SnapshotEntry
-from everlode.events.states import State
+from everlode.events.states import State, ValidationState
 from everlode.log.facts import FactLog
 from everlode.log.folds import Folds
 from everlode.log.memory import Memory
@@ -44,9 +46,12 @@ from everlode.settings.endpoints import RegionParts
 from everlode.snapshots.read import read_snapshot
 from everlode.stack.retention import late_readers, primaries_of
 from everlode.state.ended import ended
+from everlode.state.fraudrules import copied_solution, handed_in
 from everlode.topics import Topology
 from everlode.topics.names import archive_topic, command_topic, fact_topic
 from everlode.topics.partition import partition_of
+from everlode.validations.component import ValidationComponent
+from tests.support.facts.state_commands import NOW, sha256_of
 from tests.support.world.region import PARTITIONS, Region, until
 
 pytestmark = pytest.mark.timeout(300)
@@ -79,6 +84,7 @@ class Known:
             FactLog(region.bootstrap, "eu.1", name, PARTITIONS, self.folds.fold, wait_ms=10)
         ) as log:
             self.memory = Memory(self.folds, log, parts)
+            self.memory.arrived = self.arrived
             if snapshot:
                 self.memory.start()
                 self.memory.catch_up()
@@ -89,6 +95,9 @@ class Known:
             if snapshot:
                 self.memory.catch_up()
             self.seqs, self.epochs, self.stamp = log.seqs, log.epochs, log.clock.last
+
+    def arrived(self, state: State) -> None:
+        """A validation was found in the archive."""
 
     def _at_end(self, log: FactLog, ends: dict[tuple[str, int], int]) -> bool:
         log.follow(0.1)
@@ -103,7 +112,13 @@ class Node(Known):
         self.component: Component = MinerComponent("eu", TOPOLOGY)
         if name == "rewards":
             self.component = RewardComponent("eu", TOPOLOGY, NoSink())
+        if name == "validations":
+            self.component = ValidationComponent("eu", TOPOLOGY)
         super().__init__(region, name, self.component.folds, snapshot=snapshot)
+
+    def arrived(self, state: State) -> None:
+        """See Known."""
+        self.component.arrived(state)
 
 
 def same(fresh: Known, full: Known) -> None:
@@ -168,7 +183,7 @@ def test_standby_forgets_what_its_primary_has_archived(region: Region) -> None:
         parts = RegionParts("eu", "eu.1", region.bootstrap, PARTITIONS)
         memory = Memory(standby.component.folds, log, parts)
         memory.start()
-        memory._leave(region.records(archive_topic("eu.1", "rewards")))
+        memory._leave([entry for entry in entries if isinstance(entry, SnapshotEntry)])
         left = {key for key, s in standby.folds.states["rewards"].items() if ended(s)}
         assert not left & named
         for _, key in standby.folds.dirty.oldest(time.monotonic()):
@@ -196,6 +211,81 @@ def remove_an_unread_command(region: Region) -> Raw:
 def others_of(component: str) -> set[str]:
     """The groups of the other components' primaries."""
     return {f"group primary.{c}.eu" for c in FACT_COMPONENTS if c != component}
+
+
+class Judging:
+    """A client of the validation service, which judges as much as it can."""
+
+    def __init__(self, chance: random.Random) -> None:
+        self._chance, self._count = chance, 0
+        self._asked: list[str] = []
+
+    def go_on(self, region: Region, seconds: float) -> None:
+        """Ask for validations and vote, also on old ones, which have left the memory."""
+        end, chance = time.monotonic() + seconds, self._chance
+        with region.client("judging", timeout_s=60) as client:
+            while time.monotonic() < end:
+                self._count += 1
+                key = f"v-s{self._count}"
+                kind = chance.choice(("automatic", "automatic", "expert"))
+                client.send(key, self._request(f"s{self._count}", kind))
+                self._asked.append(key)
+                if kind == "expert":
+                    client.send(key, self._vote("expert"))
+                if chance.random() < 0.3:
+                    client.send(chance.choice(self._asked), self._vote("expert"))
+                time.sleep(0.02)
+
+    def _request(self, solution: str, kind: str) -> c.RequestValidation:
+        chance = self._chance
+        answer = chance.choice((solution, "known", "wrong"))
+        return c.RequestValidation.model_validate(
+            {
+                "task_id": solution, "task_type": "inference", "payload_sha256": sha256_of("p"),
+                "solution_id": solution, "solution_sha256": sha256_of(answer),
+                "planted_sha256": sha256_of("known") if answer != solution else None,
+                "miner_id": chance.choice("abc"), "work_ms": 1, "base_reward_micro": 1,
+                "kind": kind, "quorum": 1, "reviewers": (),
+                "deadline_at": NOW + timedelta(days=900),
+            }
+        )  # fmt: skip
+
+    def _vote(self, kind: str) -> c.CastVote:
+        good = self._chance.random() < 0.7
+        return c.CastVote.model_validate(
+            {"voter_id": "x", "voter_kind": kind, "accept": good, "score_ppm": 900_000}
+        )
+
+
+def same_view(fresh: Node, full: Node) -> None:
+    """What the fraud rules look at is the same."""
+    seen, whole = (node.component.view_of("eu") for node in (fresh, full))
+    for miner in ("a", "b", "c", "x"):
+        assert seen.work(miner) == whole.work(miner)
+        assert seen.honeypots(miner) == whole.honeypots(miner)
+        assert seen.reviews(miner) == whole.reviews(miner)
+    assert set(seen.audits_due()) == set(whole.audits_due())
+    validations = full.folds.states["validations"].values()
+    for one in [handed_in(s) for s in validations if isinstance(s, ValidationState)]:
+        found = copied_solution(one, seen.same_solution(one.solution_sha256))
+        assert found == copied_solution(one, whole.same_solution(one.solution_sha256))
+
+
+def test_validations_and_cases_leave_and_all_that_the_rules_ask_stays(region: Region) -> None:
+    judging = Judging(random.Random(20261130))
+    for number, ending in enumerate((signal.SIGKILL, signal.SIGKILL, signal.SIGTERM)):
+        primary = region.leader("validator", "validations", f"eu-val-{number}")
+        judging.go_on(region, 7.0)
+        primary.signal(ending)
+        primary.process.wait(40)
+        fresh = Node(region, "validations", snapshot=True)
+        full = Node(region, "validations", snapshot=False)
+        same(fresh, full)
+        same_view(fresh, full)
+    alive, whole = (node.folds.states["validations"] for node in (fresh, full))
+    assert len(whole) > 300
+    assert len(alive) < len(whole) / 3, "what is decided has left"
+    assert any(s.judged for s in whole.values() if isinstance(s, ValidationState))
 
 
 def test_what_retention_removed_is_known_from_the_snapshot(region: Region) -> None:

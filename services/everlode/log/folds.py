@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 from everlode.errors import IntegrityError
@@ -20,8 +20,10 @@ from everlode.events.states import State
 from everlode.log.facts import LoggedFact
 from everlode.snapshots.archive import Find, Kept, nothing
 from everlode.snapshots.dirty import Dirty, FactAt, Key
+from everlode.snapshots.past import Past
 from everlode.snapshots.read import Alive
 from everlode.state.dispatch import component_of_state, evolve_fact
+from everlode.state.ended import ended
 
 FIND_OUT = "facts are missing, or somebody else writes here: find out before going on"
 KEPT_ANSWERS = 50_000
@@ -88,6 +90,12 @@ class Folds:
         """Facts folded since the start."""
         self.dirty = Dirty(time.monotonic)
         """What is not in the snapshot yet."""
+        self.past = Past()
+        """What has ended says of miners."""
+        self.may_leave: Callable[[State], bool] = lambda _: True
+        """Of what has ended: whether nobody is about to look for it."""
+        self.left: Callable[[State], None] = lambda _: None
+        """Notified of a state that has left the memory."""
         self.answered: Callable[[AnsweredFact], None] = lambda _: None
         """Notified of each fact of a command."""
         self._changed = changed
@@ -155,6 +163,8 @@ class Folds:
     ) -> None:
         """Take a new state over; None deletes. `at`: its first new fact, the last one's offset."""
         old = self.states[component].get(key)
+        if old is not None and not self.holds((component, key)):
+            self.past.returned(old)
         if new is None:
             self.states[component].pop(key, None)
             self.versions[component, key] = last.envelope.version
@@ -213,6 +223,13 @@ class Folds:
         """True for what is in memory."""
         return key in self._last
 
+    def ended(self) -> Iterator[tuple[Key, int]]:
+        """What is in memory and has ended, each with its partition."""
+        for component, states in self.states.items():
+            for key, state in states.items():
+                if ended(state):
+                    yield (component, key), state.partition
+
     def kept(self, key: Key) -> Kept:
         """An aggregate in memory, as it is now."""
         state = dict.get(self.states[key[0]], key[1])
@@ -221,7 +238,10 @@ class Folds:
 
     def evict(self, key: Key) -> None:
         """It has ended and is in the archive: forget it here."""
-        self.states[key[0]].pop(key[1], None)
+        state = self.states[key[0]].pop(key[1], None)
+        self.past.left(key[1])
+        if state is not None:
+            self.left(state)
         self.versions.pop(key, None)
         self._last.pop(key, None)
         self.dirty.forget(key)

@@ -101,6 +101,7 @@ class Runtime:
         self._commands = command_topic(parts.region, component.name)
         self._inputs = MixedReader(parts.bootstrap, group, {self._commands}, wait_ms=500)
         self._memory = Memory(component.folds, self._log, parts)
+        self._memory.arrived = component.arrived
         self._seen = Seen(component, parts, report)
         self._to_start = [self._memory.start, self._memory.catch_up, self._seen.start]
         """Each once, also where the other must wait for Kafka."""
