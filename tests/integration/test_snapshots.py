@@ -203,7 +203,8 @@ def remove_an_unread_command(region: Region) -> Raw:
     for _ in range(2):  # something that is there
         sender.send(Record(topic, last.partition, "m1", b"junk", []))
     assert sender.flush(20) == 0
-    for future in admin_client(region.bootstrap).delete_records(gone).values():
+    admin = admin_client(region.bootstrap)  # must live until it has answered
+    for future in admin.delete_records(gone).values():
         future.result()
     return last
 
@@ -374,7 +375,8 @@ def test_own_producer_begins_with_its_snapshot_and_forgets_nothing_that_it_ackno
     marks = read_snapshot(region.bootstrap, "eu.1", "rewards", PARTITIONS).marks
     topic = fact_topic("eu.1", "rewards")
     gone = [TopicPartition(topic, p, mark.next_offset) for p, mark in marks.items()]
-    for future in admin_client(region.bootstrap).delete_records(gone).values():
+    admin = admin_client(region.bootstrap)  # must live until it has answered
+    for future in admin.delete_records(gone).values():
         future.result()
     with pytest.raises(IntegrityError, match="its first facts are gone") as caught:
         EventProducer(*place, epoch=105, folded=everything.append)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from itertools import islice
 from typing import NamedTuple, Protocol
 
@@ -171,7 +172,7 @@ class Checkpoint:
     ) -> list[Record]:
         """Records for the next transaction. `at` is where the log is before that transaction."""
         found: list[Record] = []
-        self._taken, self._solutions, self._tallies = [], {}, []
+        self._taken, self._solutions, self._tallies, self._full = [], {}, [], 0
         # 1. what may leave by now
         self._leave(found, most)
         leaving = {taken.key for taken in self._taken}
@@ -200,7 +201,8 @@ class Checkpoint:
                     continue  # it has changed: that is written as a change
                 self._waiting[key] = partition  # until it is committed
                 if self._source.may_leave(state):
-                    self._entry(found, partition, key)
+                    with suppress(ContractError):  # as in `take`
+                        self._entry(found, partition, key)
 
     def _entry(self, found: list[Record], partition: int, key: Key) -> None:
         kept = self._source.kept(key)
@@ -224,8 +226,8 @@ class Checkpoint:
             found.append(Record(self._topic, partition, live, None, []))
 
     def _archived(self, found: list[Record], taken: _Taken, record: SnapshotRecord) -> None:
-        self._taken.append(taken._replace(archived=len(found)))
         value = encode_snapshot(record)
+        self._taken.append(taken._replace(archived=len(found)))
         found.append(Record(self._archive.topic, taken.partition, taken.name, value, []))
 
     def _solution(self, found: list[Record], partition: int, state: ValidationState) -> None:
