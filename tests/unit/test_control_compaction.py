@@ -61,8 +61,12 @@ class Log:
         self.records.append(record)
         self.state = apply(self.state, *record[::2])
 
-    def assign(self, scope: str, node: str, back: int, skip: int = 0) -> None:
-        """A decision that is based on what stood `back` records ago; `skip`: on a wrong epoch."""
+    def assign(
+        self, scope: str, node: str, back: int, skip: int = 0, grounds: bool = False
+    ) -> None:
+        """A decision that is based on what stood `back` records ago; `skip`: on a wrong epoch;
+        `grounds`: it names who made it.
+        """
         epoch = self.state.epoch(scope) - skip
         if epoch < 0:
             return
@@ -70,6 +74,7 @@ class Log:
         decided = e.ScopeAssigned(
             scope_name=scope, new_epoch=epoch + 1, primary_node=node, region="eu", reason="forced",
             based_on=based_on, based_on_epoch=epoch,
+            coordinator_epoch=self.state.epoch(COORDINATOR) if grounds else None,
         )  # fmt: skip
         self.append(scope, decided)
 
@@ -103,7 +108,7 @@ def compacted(records: list[Record], end: int) -> list[Record]:
 
 ACTIONS = st.one_of(
     st.tuples(st.just("assign"), st.sampled_from(SCOPES), st.sampled_from(NODES),
-              st.integers(0, 40), st.sampled_from((0, 0, 0, 1))),
+              st.integers(0, 40), st.sampled_from((0, 0, 0, 1)), st.booleans()),
     st.tuples(st.just("renew"), st.sampled_from(SCOPES), st.sampled_from(NODES),
               st.sampled_from((0, 0, 0, 1)), st.sampled_from((1, 2, MAX_TICKS + 2, 50))),
     st.tuples(st.just("join"), st.sampled_from(NODES), st.sampled_from(("p", "q", "r"))),
@@ -117,9 +122,18 @@ LATE = [
 ]
 
 
+OVERTAKEN = [
+    ("assign", COORDINATOR, "a", 0, 0),
+    ("renew", COORDINATOR, "a", 0, 3),
+    ("assign", COORDINATOR, "b", 2, 0, True),
+    ("renew", COORDINATOR, "a", 0, 50),
+]
+
+
 @given(st.lists(ACTIONS, max_size=25), st.integers(0, 400), st.booleans())
 @example(LATE, 60, True)
 @example(LATE, 60, False)
+@example(OVERTAKEN, 60, True)
 def test_fold_of_what_compaction_leaves_equals_the_fold_of_everything(
     actions: list[tuple[str, ...]], end: int, at_once: bool
 ) -> None:

@@ -43,6 +43,10 @@ EVENTS = st.one_of(
         lambda g: e.GenerationSwitched(region="eu", generation=g, operation_id="o"),
         st.integers(0, 3),
     ),
+    st.builds(
+        lambda b: e.BackupMade(region="eu", backup_id=b, manifest_sha256="a" * 64, created_at_ms=1),
+        st.sampled_from("abc"),
+    ),
 )
 
 
@@ -73,7 +77,7 @@ def test_damaged_snapshot_and_one_of_another_fold_count_for_nothing() -> None:
     assert from_bytes(data[:-2]) is None
     assert from_bytes(None) is None
     assert from_bytes(b"[]") is None
-    assert from_bytes(b'{"fold": 1, "state": {"position": "x"}}') is None
+    assert from_bytes(b'{"fold": %d, "state": {"position": "x"}}' % FOLD) is None
     other = data.replace(b'"fold": %d' % FOLD, b'"fold": %d' % (FOLD + 1))
     assert from_bytes(other) is None
 

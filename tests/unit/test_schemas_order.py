@@ -68,6 +68,16 @@ def test_stamps_go_on_above_their_own_log_when_the_clock_is_set_back() -> None:
     assert new.next(3 * hour) == stamp_at(3 * hour)
 
 
+def test_stamps_that_were_written_nowhere_are_forgotten() -> None:
+    clock, hour = HybridClock(), 3_600_000
+    written = clock.next(hour)
+    clock.observe(written)
+    clock.next(2 * hour)  # by a wall clock that was wrong
+    clock.forget()
+    assert clock.next(hour) == written + 1
+    assert clock.next(hour + 1) == stamp_at(hour + 1)
+
+
 @given(MILLIS, st.integers(0, 2**COUNTER_BITS - 1))
 def test_stamp_holds_its_millisecond(millis: int, counter: int) -> None:
     assert millis_of(stamp_at(millis, counter)) == millis

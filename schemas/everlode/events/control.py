@@ -12,6 +12,7 @@ from everlode.events.types import (
     Id,
     Items,
     NodeStatusName,
+    Sha256,
     Text,
 )
 
@@ -28,6 +29,8 @@ class ScopeAssigned(Event):
     verdict_id: Id | None = None
     based_on: Count
     based_on_epoch: Count
+    coordinator_epoch: Count | None = None
+    lost_at: Count | None = None
 
 
 class LeaseRenewed(Event):
@@ -63,6 +66,7 @@ class NodeStatusChanged(Event):
     from_status: NodeStatusName
     to_status: NodeStatusName
     reason: Text
+    changed_at: Count | None = None
 
 
 class IncarnationOpened(Event):
@@ -94,3 +98,12 @@ class BackupReleased(Event):
 
     region: Text
     operation_id: Id
+
+
+class BackupMade(Event):
+    """A backup of a region is in its store, whole: the newest one from now on."""
+
+    region: Text
+    backup_id: Id
+    manifest_sha256: Sha256
+    created_at_ms: Count

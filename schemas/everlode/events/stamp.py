@@ -38,6 +38,12 @@ class HybridClock:
         self.last = max(self.last, stamp)
         self._log = max(self._log, stamp)
 
+    def forget(self) -> None:
+        """Go on above what was observed alone: stamps since then are in no log, and never will be.
+
+        So a batch that was decided while the wall clock was wrong leaves no trace."""
+        self.last = self._log
+
     def next(self, wall_ms: int, cause: int = 0) -> int:
         """The next stamp at wall time `wall_ms`, above the stamp of a `cause`.
 

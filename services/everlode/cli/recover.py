@@ -7,9 +7,9 @@ from typing import Annotated, Any
 
 import typer
 
+from everlode.backup.chosen import WALKED, chosen, walk
 from everlode.backup.differences import require_alike
 from everlode.backup.stored import age_ms
-from everlode.backup.verify import signed_manifest
 from everlode.cli.backup import open_place, out
 from everlode.cli.options import Bucket, Dir, Json, Keys, noun, progress
 from everlode.recovery.operation import recover, report_dict
@@ -47,9 +47,9 @@ def plan_(
     """
     wanted = _plan(path, region)
     place = open_place(folder, keys, bucket)
-    manifest = signed_manifest(
-        place.store, place.keys, wanted.target_region, wanted.backup, progress()
-    )
+    shelf = place.shelf(wanted.target_region)
+    manifest = chosen(shelf, wanted.backup, place.endpoints.control(), progress())
+    walk(shelf, progress(), WALKED)
     require_alike(manifest, place.topology, progress())
     found = stages(manifest)
     if as_json:

@@ -199,11 +199,11 @@ class FactLog:
         # 3. what is there now is all that others have written
         self._read_on(timeout_s)
 
-    def read_to_ends(self, timeout_s: float) -> None:
+    def read_to_ends(self, still_s: float) -> None:
         """Fold all that is there now. Raises: Unavailable. IntegrityError."""
         if not self._begun:
             self._begin()
-        for batch in self._reader.to_ends(self._next, timeout_s, go_on=True):
+        for batch in self._reader.to_ends(self._next, still_s, go_on=True):
             for raw in batch:
                 self._fold(raw)
 
@@ -309,6 +309,7 @@ class FactLog:
             self._next[self.topic, partition] = offset + 1  # both rise within a partition
             self._mine.add((partition, offset))
             self.seqs[partition] = envelope.seq
+            self.clock.observe(envelope.stamp)
         for _, _, data in facts:
             if isinstance(data, EpochOpened):
                 self._opened(data)
@@ -323,6 +324,7 @@ class FactLog:
         if self._writer is not None:
             self._writer.abandon()
             self._writer = None
+            self.clock.forget()  # what was written after all is read, and observed
             self._reader.assign(self._next)  # what `watch` has read was not folded
 
     def close(self) -> None:

@@ -194,6 +194,8 @@ class Runtime:
         self._seen.catch_up()
         # c. open the epochs
         opening = self._core.open(led, self._tick())
+        if not led.items() <= self._led().items():
+            raise Unavailable("the lease ran out before the epoch was opened")
         self._core.committed(self._log.append(opening.facts))
         # d. read on
         wanted = [

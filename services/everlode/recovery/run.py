@@ -22,17 +22,18 @@ import time
 from collections.abc import Callable
 from contextlib import closing
 
-from everlode.adapters.kafka_admin import state_generations
+from everlode.adapters.kafka_admin import state_generations, topic_ids
 from everlode.adapters.kafka_control import ControlLog
 from everlode.adapters.kafka_topics import ensure_topics
 from everlode.adapters.object_store import ObjectStore
 from everlode.adapters.postgres_next import NextGeneration
 from everlode.adapters.postgres_read import current_generation
+from everlode.backup.chosen import WALKED, Shelf, chosen, walk
 from everlode.backup.container import is_whole
 from everlode.backup.differences import require_alike
 from everlode.backup.keys import KeyRing
 from everlode.backup.manifest import Manifest, ObjectEntry
-from everlode.backup.verify import at_once, fetch, signed_manifest
+from everlode.backup.verify import at_once, fetch
 from everlode.errors import Precondition, Unavailable
 from everlode.events.control import GenerationSwitched
 from everlode.events.services import STATES_OF
@@ -140,8 +141,11 @@ class Recovery:
         done = self.journal.done.get("fetched")
         wanted = done["backup_id"] if done else self._request.backup
         region = self._target.region
-        manifest = signed_manifest(self._store, self._keys, region, wanted, self._report)
-        require_alike(manifest, self._target.topology, self._report)
+        shelf = Shelf(self._store, self._keys, region)
+        manifest = chosen(shelf, wanted, self._target.control_bootstrap, self._report)
+        walk(shelf, self._report, WALKED)
+        ids = topic_ids(self._target.bootstrap, [t.name for t in manifest.topics])
+        require_alike(manifest, self._target.topology, self._report, ids)
         self._require_room(sum(o.plain_bytes + o.cipher_bytes for o in manifest.objects))
         pace = Pace(self._report, "fetch", len(manifest.objects), "objects")
         staging = self._target.staging
@@ -149,7 +153,7 @@ class Recovery:
         def bring(entry: ObjectEntry) -> bool:
             """Whether it was not there yet."""
             plain = staging / f"{entry.component}-{entry.partition}.plain"
-            if done and is_whole(plain, entry.plain_sha256):
+            if is_whole(plain, entry.plain_sha256):  # an earlier try brought it
                 return False
             fetch(self._store, self._keys, entry, staging)
             return True

@@ -18,7 +18,8 @@ A turn of that thread, in this order:
 It begins from the snapshot of its topic, and keeps it, as a primary does (see `known`).
 If 4 fails for good, what waits fails with it. If its outcome is not known, the facts fail with
 OutcomeUnknown, and the log is opened anew: fenced, read to its end, its epoch opened; only then is
-the next turn. If a fact cannot be encoded, it fails alone, and the others are appended.
+the next turn. What a caller gives is checked in its own thread. If a fact cannot be made or encoded
+all the same, it fails alone, and the others are appended.
 
 Invariants: an Ack means committed; `seq` is dense, stamps rise, versions go up by one an aggregate;
 an `event_id` is appended once. Shell.
@@ -29,24 +30,27 @@ from __future__ import annotations
 import threading
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import Future
 from datetime import datetime
-from typing import NamedTuple
+
+from pydantic import ValidationError
 
 from everlode.adapters.clock import WallClock
-from everlode.avro.codec import encode_fact
 from everlode.control.scopes import Scope
-from everlode.errors import ContractError, EverlodeError, FencedOut, Refusal, Unavailable
+from everlode.errors import EverlodeError, FencedOut, Refusal, Unavailable
 from everlode.events.barriers import Barrier, EpochOpened, Marker
 from everlode.events.base import Envelope, Event, Fact, ScopeEpoch
 from everlode.events.catalogue import EVENTS
+from everlode.events.door import misfit
+from everlode.events.stamp import MAX_AHEAD_MS, millis_of
 from everlode.events.states import State
 from everlode.log.facts import ForeignRecord, NewFact
 from everlode.log.signals import SignalWriter
 from everlode.membership.agent import NodeAgent
 from everlode.sdk.emits import Ack, Emit, Emits, Result, unknown
 from everlode.sdk.known import Callbacks, Known
+from everlode.sdk.lines import Line, check_ids, moment, too_large
 from everlode.settings.endpoints import Endpoints
 from everlode.state.dispatch import state_component
 
@@ -55,37 +59,8 @@ BATCH = 5000
 TAKE_S = 0.1
 BARRIER_S = 1.0
 CLOSE_S = 15.0
-MAX_ID = 255
 REST_S = 10.0
 """A producer that is closed writes the rest of its snapshot for so long at most."""
-
-
-class _Line(NamedTuple):
-    """A record to append, and the emit that it answers; None for a mark."""
-
-    fact: NewFact
-    emit: Emit | None
-
-
-def _check_ids(*ids: str | None) -> None:
-    """Raises: Refusal: an id does not fit the envelope."""
-    for text in ids:
-        if text is not None and not 0 < len(text) <= MAX_ID:
-            raise Refusal(
-                f"an id has {len(text)} characters", code="bad_id", hint=f"1 to {MAX_ID} of them"
-            )
-
-
-def _too_large(lines: Sequence[_Line]) -> list[tuple[Emit, Result]]:
-    """The emits whose facts cannot be encoded, and why."""
-    found: list[tuple[Emit, Result]] = []
-    for (_, envelope, data), emit in lines:
-        try:
-            encode_fact(envelope, data)
-        except ContractError as error:
-            if emit is not None:
-                found.append((emit, error))
-    return found
 
 
 class EventProducer:
@@ -155,13 +130,14 @@ class EventProducer:
         correlation_id: str | None = None,
         cause: Envelope | None = None,
     ) -> Future[Ack]:
-        """Queue a fact; the future gives its Ack, OutcomeUnknown, FencedOut, or ContractError.
+        """Queue a fact; the future gives its Ack, OutcomeUnknown, a Refusal, or ContractError.
 
         `cause` is the fact that asked for it: its stamp stays below this one's, and it is named
         as the causation. Derive the `event_id` from its id, and the fact is appended once,
-        however often and by whichever primary it is emitted. Raises: FencedOut: the scope is
-        another's. Refusal: closed, or an event of another topic. IntegrityError: the log is
-        damaged. What `folded` raised.
+        however often and by whichever primary it is emitted. `occurred_at` is kept in whole
+        milliseconds. Raises: FencedOut: the scope is another's. Refusal: closed, an event of
+        another topic, an id that does not fit, a time without a zone, a cause from the future.
+        IntegrityError: the log is damaged. What `folded` raised.
         """
         if self._ended is not None:
             raise self._ended
@@ -174,13 +150,14 @@ class EventProducer:
                 code="wrong_topic",
                 hint=f"it is appended by the holder of {belongs}",
             )
-        _check_ids(event_id, key, correlation_id)
+        check_ids(event_id, key, correlation_id)
+        self._check_cause(cause)
         return self._emits.put(
             Emit(
                 event_id or str(uuid.uuid4()),
                 key,
                 data,
-                occurred_at or self._clock.event_now(),
+                self._clock.event_now() if occurred_at is None else moment(occurred_at),
                 correlation_id or (cause.correlation_id if cause else key),
                 cause,
                 time.monotonic(),
@@ -201,6 +178,16 @@ class EventProducer:
             raise Refusal(
                 f"states of {component} are not made from {self._log.topic}", code="wrong_component"
             ) from None
+
+    def _check_cause(self, cause: Envelope | None) -> None:
+        """Raises: Refusal: no record of now could be stamped above it."""
+        here = max(self._clock.wall_ms(), millis_of(self._log.clock.last))
+        if cause is not None and millis_of(cause.stamp) > here + MAX_AHEAD_MS:
+            raise Refusal(
+                f"cause {cause.event_id} is stamped {millis_of(cause.stamp) - here} ms ahead",
+                code="clock_skew",
+                hint="set this machine's clock, or the one that wrote the record",
+            )
 
     def close(self) -> None:
         """Append what waits, then leave. What cannot be appended in 15 s: OutcomeUnknown."""
@@ -255,7 +242,7 @@ class EventProducer:
         """One transaction, as the module says."""
         # 1. a repeat gets its first Ack again
         fresh = self._fresh(emits)
-        lines: list[_Line] = []
+        lines: list[Line] = []
         try:
             # 2. and 3. it may write; one list of lines
             self._check()
@@ -266,7 +253,7 @@ class EventProducer:
             self._emits.deliver([(emit, unknown(emit.event_id)) for emit in fresh])
             self._reopen()
         except EverlodeError as error:
-            large = _too_large(lines)
+            large = too_large(lines)
             if not large:
                 self._ended = error
                 return
@@ -289,7 +276,7 @@ class EventProducer:
         self._emits.deliver(done)
         return fresh
 
-    def _appended(self, lines: list[_Line], offsets: list[int]) -> None:
+    def _appended(self, lines: list[Line], offsets: list[int]) -> None:
         # 5. take them over, and deliver the Acks
         self._known.committed([line.fact for line in lines], offsets)
         done: list[tuple[Emit, Result]] = [
@@ -335,24 +322,29 @@ class EventProducer:
         """Whether its node is said to hold this epoch; without a node nobody says so."""
         return self._leads is not None and self._leads(self._scope) == self._epoch
 
-    def _lines(self, emits: list[Emit], marks: bool) -> list[_Line]:
-        lines: list[_Line] = []
+    def _lines(self, emits: list[Emit], marks: bool) -> list[Line]:
+        lines: list[Line] = []
         if marks:
             barrier = Barrier(writer_id=self._node_id)
-            lines = [_Line(self._mark(p, barrier), None) for p in range(self._log.partitions)]
+            lines = [Line(self._mark(p, barrier), None) for p in range(self._log.partitions)]
         seqs = [seq + marks for seq in self._log.seqs]
         versions: dict[tuple[str | None, str], int] = {}
+        wrong: list[tuple[Emit, Result]] = []
         for emit in emits:
             key = emit.key
             partition = self._log.partition_of(key)
-            seqs[partition] += 1
             aggregate = state_component(type(emit.data).__name__), key
-            last = versions.get(aggregate)
-            if last is None:
-                last = self._known.version(key, emit.data)
-            versions[aggregate] = version = last + 1
-            envelope = self._envelope(emit, version, seqs[partition])
-            lines.append(_Line((partition, envelope, emit.data), emit))
+            version = versions.get(aggregate) or self._known.version(key, emit.data)
+            version += 1
+            try:
+                envelope = self._envelope(emit, version, seqs[partition] + 1)
+            except (Refusal, ValidationError) as error:
+                wrong.append((emit, error if isinstance(error, Refusal) else misfit(error)))
+                continue
+            versions[aggregate] = version
+            seqs[partition] += 1
+            lines.append(Line((partition, envelope, emit.data), emit))
+        self._emits.deliver(wrong)
         return lines
 
     def _envelope(self, emit: Emit, version: int, seq: int) -> Envelope:

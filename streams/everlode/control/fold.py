@@ -10,18 +10,23 @@ is a proposal; what counts is decided by its place in the log, by everyone for h
    good, because the epoch has moved on.
 3. A decision is void, too, when more than MAX_TICKS renewals of the deciding region's coordinator
    lie after the offset that it was based on: an append that timed out may still land, long after
-   its coordinator has thought better of it. Time is not looked at; renewals are the ticks. Of old
-   renewals compaction leaves only the last (see `control.keys`), so which decisions were late is
-   kept for good in `late`, and whoever folds what is left begins with that.
+   its coordinator has thought better of it. Time is not looked at; renewals are the ticks.
+   So is one whose grounds have passed: another coordinator leads than the one that made it, the
+   node that it replaces is not lost any more as it was, or the coordinator that it takes the place
+   of has renewed since. Records of builds that did not write their grounds are not asked for them.
+   Of old renewals compaction leaves only the last (see `control.keys`), so which decisions were
+   late is kept for good in `late`, and whoever folds what is left begins with that.
 4. A renewal (LeaseRenewed) counts when its node leads the scope in the epoch that it names, and
    when the process that sent it has the node's name: a lease belongs to a process.
 5. A process takes a node's name (NodeJoined) when it names the one that has it, which it has found
    to be gone; of two that do so at once the first in log order has it. It joins as healthy, or as
    rejoining when the node was lost or fenced. A node moves along the table of NodeStatus, from the
-   status it is in, and not on the word of a deposed coordinator.
+   status it is in since the offset that the record names, and not on the word of a deposed
+   coordinator.
 6. An incarnation is the origin of a region's log from now on; a generation, that of its
    projection, never goes back.
-7. A region has one backup at a time: the first to ask has it until that one is released.
+7. A region has one backup at a time: the first to ask has it until that one is released. Of those
+   that were made the one with the greatest id is the newest, whatever its store says later.
 
 A void record changes the position alone. Void decisions are kept, for operators to see.
 
@@ -113,6 +118,8 @@ class ControlState:
     generations: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
     backups: Mapping[str, e.BackupLeased] = field(default_factory=lambda: MappingProxyType({}))
     """Region → the backup that runs there."""
+    newest: Mapping[str, e.BackupMade] = field(default_factory=lambda: MappingProxyType({}))
+    """Region → its newest backup."""
     ticks: Mapping[str, tuple[int, ...]] = field(default_factory=lambda: MappingProxyType({}))
     """Region → offsets of the last renewals of its coordinator, oldest first."""
     void: tuple[VoidDecision, ...] = ()
@@ -182,6 +189,23 @@ def _why_late(state: ControlState, decision: e.ScopeAssigned, decider: str) -> s
     passed = sum(1 for tick in state.ticks.get(decider, ()) if tick > decision.based_on)
     if passed > MAX_TICKS:  # 3. it landed late
         return f"{passed} ticks have passed since offset {decision.based_on}"
+    return _overtaken(state, decision, f"coordinator/{decider}")
+
+
+def _overtaken(state: ControlState, decision: e.ScopeAssigned, decider: str) -> str | None:
+    """Which of the decision's grounds has passed, by 3.; None: all hold that it names."""
+    now = state.epoch(decider)
+    if decision.coordinator_epoch is None:
+        return None
+    if decision.coordinator_epoch != now:
+        was = decision.coordinator_epoch
+        return f"decided in epoch {was} of {decider}, the current one is {now}"
+    led = state.scopes.get(decision.scope_name)
+    if led is not None and led.scope == decider and led.renewed_at > decision.based_on:
+        return f"{led.primary} has renewed at {led.renewed_at}, after offset {decision.based_on}"
+    failed = state.nodes.get(decision.failed_node or "")
+    if failed is not None and decision.lost_at not in (None, failed.changed_at):
+        return f"{failed.node_id} is {failed.status} since offset {failed.changed_at}"
     return None
 
 
@@ -238,6 +262,8 @@ def _move(state: ControlState, data: e.NodeStatusChanged, fact: Fact) -> Control
     node, by = state.nodes.get(data.node_id), fact.envelope
     if node is None or node.status != data.from_status:  # 5. from the status it is in
         return Void(f"{data.node_id} is not {data.from_status}")
+    if data.changed_at not in (None, node.changed_at):
+        return Void(f"{data.node_id} is {node.status} since offset {node.changed_at}")
     if by.epoch and by.epoch < state.epoch(by.scope):
         return Void(f"epoch {by.epoch} of {by.scope} is over")
     new = NodeStatus(data.to_status)
@@ -272,6 +298,13 @@ def _release_backup(state: ControlState, data: e.BackupReleased, _: Fact) -> Con
     return replace(state, backups=MappingProxyType(rest))
 
 
+def _made_backup(state: ControlState, data: e.BackupMade, _: Fact) -> ControlState | Void:
+    known = state.newest.get(data.region)
+    if known is not None and data.backup_id <= known.backup_id:  # 7. never an older one
+        return Void(f"backup {known.backup_id} of {data.region} is as new")
+    return _set(state, "newest", data.region, data)
+
+
 RULES: Mapping[type[Event], Rule] = {
     e.ScopeAssigned: _assign,
     e.LeaseRenewed: _renew,
@@ -281,5 +314,6 @@ RULES: Mapping[type[Event], Rule] = {
     e.GenerationSwitched: _switch,
     e.BackupLeased: _lease_backup,
     e.BackupReleased: _release_backup,
+    e.BackupMade: _made_backup,
 }
 """Event type → what such a record does; all others in the log move the position alone."""

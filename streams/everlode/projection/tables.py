@@ -184,6 +184,8 @@ def ddl(generation: int) -> list[str]:
         " owner text not null, primary key (topic, part))",
         f"create table if not exists {g}.opened (topic text, part integer, scope text,"
         " epoch bigint not null, primary key (topic, part, scope))",
+        f"create table if not exists {g}.openings (topic text, part integer, scope text,"
+        " epoch bigint, seq bigint not null, primary key (topic, part, scope, epoch))",
         f"create table if not exists {g}.problems (kind text, topic text, part integer,"
         " at_offset bigint, key text, event_id text, expected bigint, found bigint,"
         " noted_at timestamptz default now(), primary key (kind, topic, part, at_offset))",
@@ -194,6 +196,7 @@ def ddl(generation: int) -> list[str]:
         " component text, kind text, role text, held_epoch bigint, endpoint text, status text,"
         " load_ppm bigint, current_tasks bigint, max_concurrent bigint, work_done bigint,"
         " queue_size bigint, specialties text[], stamp bigint, last_beat timestamptz)",
+        f"alter table {g}.nodes add column if not exists waits_for text not null default ''",
         f"create table if not exists {g}.miner_beats (miner_id text primary key, region text,"
         " interval_ms bigint, running bigint, stamp bigint, last_beat timestamptz,"
         " pace double precision not null default 1)",

@@ -14,18 +14,23 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from confluent_kafka import OFFSET_END, TopicPartition
+from confluent_kafka.admin import AdminClient
+
 from everlode.adapters.kafka import Record
-from everlode.adapters.kafka_topics import delete_topics
+from everlode.adapters.kafka_topics import alter_topic, delete_topics
 from everlode.adapters.kafka_writer import Writer
 from everlode.adapters.postgres import Projection
 from everlode.adapters.postgres_read import current_generation
 from everlode.adapters.s3 import S3Store
 from everlode.avro.cloudevents import event_headers
 from everlode.avro.codec import Codec, encode_fact
+from everlode.backup.container import read
 from everlode.backup.create import create_backup
 from everlode.backup.gather import Source
 from everlode.backup.keys import KeyRing
 from everlode.backup.manifest import Manifest
+from everlode.backup.verify import fetch
 from everlode.control.scopes import Scope
 from everlode.events.barriers import Barrier, EpochOpened
 from everlode.events.base import Envelope, Event, Fact, ScopeEpoch
@@ -39,7 +44,7 @@ from everlode.stack import NativeStack
 from everlode.stack.native.supervisor import save_options
 from everlode.state.dispatch import component_of_state
 from everlode.topics import Topology, fact_topics, state_topics
-from everlode.topics.names import fact_topic
+from everlode.topics.names import fact_topic, state_topic
 from everlode.topics.partition import partition_of
 from tests.simulation.test_state_simulation import Region
 from tests.support.facts.decided import decide
@@ -221,6 +226,26 @@ class Backed:
             for key, version, doc in db.query(f"select key, version, doc from {{g}}.{component}")
         }
         db.close()
+        return found
+
+    def truncate(self, component: str, partition: int) -> None:
+        """A partition of the current generation's state topic loses all that it has."""
+        topic = state_topic(current_generation(self.conninfo), component)
+        alter_topic(self.bootstrap, topic, {"cleanup.policy": "compact,delete"})
+        admin = AdminClient({"bootstrap.servers": self.bootstrap})
+        place = TopicPartition(topic, partition, OFFSET_END)
+        for future in admin.delete_records([place]).values():
+            future.result(20)
+        alter_topic(self.bootstrap, topic, {"cleanup.policy": "compact"})
+
+    def held(self, manifest: Manifest, folder: Path) -> dict[tuple[str, str], int]:
+        """(component, key) → version of each state in a backup's objects."""
+        found = {}
+        for entry in manifest.objects:
+            if entry.component in COMPONENTS:
+                with fetch(self.store, self.keys, entry, folder).open("rb") as file:
+                    for item in read(file, entry.key):
+                        found[entry.component, item["key"]] = item["version"]
         return found
 
     def disaster(self) -> None:
