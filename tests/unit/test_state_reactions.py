@@ -184,7 +184,7 @@ def test_two_copies_of_one_batch_are_found_at_the_decision() -> None:
     seen = home.views["validations"]._by_solution.pop(sha256_of("same"))
     home.work("t2", "b", "inference", solution="same")  # the first is not seen yet
     assert home.folds["fraud"] == {}
-    home.views["validations"]._by_solution[sha256_of("same")].extend(seen)
+    home.views["validations"]._by_solution[sha256_of("same")].update(seen)
     home.vote("t2", "auto", "automatic", True)
     case = home.case("copied-solution", "t2-1")
     assert case is not None
@@ -521,7 +521,7 @@ def test_decision_under_suspicion_is_shown_to_experts() -> None:
     home.work("t1", "a", "inference", solution="same")
     seen = view._by_solution.pop(sha256_of("same"))
     home.work("t2", "b", "inference", solution="same")
-    view._by_solution[sha256_of("same")].extend(seen)
+    view._by_solution[sha256_of("same")].update(seen)
     home.vote("t2", "auto", "automatic", True)
     assert view.audits_due() == ["v-t2-1"]
     assert view.open_cases("v-t2-1") == ["case-copied-solution-t2-1"]

@@ -23,6 +23,7 @@ from everlode.backup.manifest import Manifest
 from everlode.backup.partition import PartitionCut
 from everlode.backup.seal import Begun, Sealer
 from everlode.backup.verify import newest_signed
+from everlode.errors import IntegrityError
 from everlode.log.learn import taught
 from everlode.telemetry.entries import Note
 from everlode.telemetry.pace import Pace
@@ -40,7 +41,7 @@ def create_backup(
     """Make a full backup and return its manifest. Safe to interrupt: then there is none.
 
     Raises: Precondition: nothing to back up, or the backup before it is of another topology or of
-    newer folds. IntegrityError: a state topic went back. Unavailable.
+    newer folds. IntegrityError: a state topic or the generation went back. Unavailable.
     """
     with ThreadPoolExecutor(3) as beside:  # each waits for another part of the region
         able = beside.submit(store.capabilities)
@@ -51,6 +52,7 @@ def create_backup(
     if parent is not None:
         ids = topic_ids(source.bootstrap, [t.name for t in parent.topics])
         require_alike(parent, source.topology, report, ids)
+        _require_not_back(parent, generation)
     after = parent_of(parent, source.noted)
     if reason := behind(parent, source.noted):
         report(Note("chain", f"{reason}; this backup is chained to what was made"))
@@ -71,6 +73,20 @@ def create_backup(
                 pace.more()
             sealer.config()
             return sealer.manifest(timings.ms())
+
+
+def _require_not_back(parent: Manifest, generation: int) -> None:
+    """Raises: IntegrityError: an earlier generation is current than the parent is of.
+
+    Facts are folded into the current one only: an earlier one has stopped long ago.
+    """
+    if generation < parent.generation:
+        raise IntegrityError(
+            f"generation {generation} is current, and backup {parent.backup_id} is of generation"
+            f" {parent.generation}: the database has lost which one is",
+            code="generation_back",
+            hint="build a new generation with everlode recover",
+        )
 
 
 @dataclass

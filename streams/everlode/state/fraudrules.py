@@ -19,6 +19,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+from everlode.events.snapshots import HandedIn
 from everlode.events.states import ValidationState, Vote
 from everlode.events.tasks import TaskSolved
 from everlode.events.types import FraudRule
@@ -52,19 +53,6 @@ class Sign(NamedTuple):
     suspects: tuple[str, ...]
     severity_ppm: int
     note: str
-
-
-class HandedIn(NamedTuple):
-    """A solution as it was handed in; the order is that of the tasks' log."""
-
-    stamp: int
-    solution_id: str
-    solution_sha256: str
-    payload_sha256: str
-    planted_sha256: str | None
-    miner_id: str
-    task_id: str
-    validation_id: str
 
 
 def handed_in(state: ValidationState) -> HandedIn:
@@ -102,6 +90,34 @@ def copied_solution(one: HandedIn, others: Iterable[HandedIn]) -> list[Sign]:
     first = min(earlier)
     note = f"{one.task_id}: the same solution as {first.validation_id} by {first.miner_id}"
     return [Sign("copied-solution", (one.miner_id,), 900_000, note)]
+
+
+def firsts(handed: Iterable[HandedIn]) -> tuple[HandedIn, ...]:
+    """Those of one solution that `copied_solution` can ever find, earliest first: five at most.
+
+    It looks for the earliest by another miner for another input. That is the earliest of all (a),
+    unless it is a's miner who asks, or for a's input: then the earliest without that, (b), unless
+    it is b's input, or b's miner: then the earliest without both.
+    """
+    ordered = sorted(set(handed))
+    found: set[HandedIn] = set()
+
+    def first(miners: tuple[str, ...], payloads: tuple[str, ...]) -> HandedIn | None:
+        for one in ordered:
+            if one.miner_id not in miners and one.payload_sha256 not in payloads:
+                found.add(one)
+                return one
+        return None
+
+    a = first((), ())
+    if a is not None:
+        b = first((a.miner_id,), ())
+        if b is not None:
+            first((a.miner_id,), (b.payload_sha256,))
+        b = first((), (a.payload_sha256,))
+        if b is not None:
+            first((b.miner_id,), (a.payload_sha256,))
+    return tuple(sorted(found))
 
 
 def impossible_speed(solved: TaskSolved, task_id: str) -> list[Sign]:

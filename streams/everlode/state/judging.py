@@ -14,6 +14,7 @@ from hashlib import blake2b
 from everlode.events import commands as c
 from everlode.events import validations as ve
 from everlode.events.base import Command, Fact
+from everlode.events.snapshots import HandedIn
 from everlode.events.states import ValidationState
 from everlode.events.tasks import TaskSolved
 from everlode.events.types import ValidatorKind
@@ -24,7 +25,6 @@ from everlode.state.fraudrules import (
     GUILTY,
     INNOCENT,
     SUSPICIOUS,
-    HandedIn,
     Record,
     Sign,
     colluding_votes,
@@ -81,7 +81,7 @@ def on_solved(fact: Fact, data: TaskSolved, view: View, where: Where | None) -> 
         key,
     )
     others = view.same_solution(data.solution_sha256)
-    signs = [*copied_solution(one, map(handed_in, others)), *impossible_speed(data, task)]
+    signs = [*copied_solution(one, others), *impossible_speed(data, task)]
     kind: ValidatorKind
     reviewers: tuple[str, ...] = ()
     if signs:
@@ -113,15 +113,16 @@ def on_solved(fact: Fact, data: TaskSolved, view: View, where: Where | None) -> 
 
 
 def _later_copies(
-    fact: Fact, one: HandedIn, others: Sequence[ValidationState], view: View, where: Where | None
+    fact: Fact, one: HandedIn, others: Sequence[HandedIn], view: View, where: Where | None
 ) -> Caused:
     """Copies of this solution that were read before it: suspected now, judged by an expert."""
     found: list[tuple[str, Command, str]] = []
     for other in others:
-        for sign in copied_solution(handed_in(other), [one]):
+        key = other.validation_id
+        for sign in copied_solution(other, [one]):
             if view.case(case_id(sign.rule, other.solution_id)) is not None:
                 continue
-            found.append(opened(sign, other.solution_id, other.task_id, other.key, where))
+            found.append(opened(sign, other.solution_id, other.task_id, key, where))
             judged = c.EscalateValidation(
                 to_kind="expert",
                 reason="suspected",
@@ -129,7 +130,7 @@ def _later_copies(
                 reviewers=(),
                 deadline_at=deadline("expert", fact.envelope.occurred_at),
             )
-            found.append((other.key, judged, "escalate-copy"))
+            found.append((key, judged, "escalate-copy"))
     return tuple(found)
 
 
@@ -143,7 +144,7 @@ def on_decided(
     found: list[tuple[str, Command, str]] = []
     cases = {key: case for key in view.open_cases(state.key) if (case := view.case(key))}
     suspected = {case.rule: case.severity_ppm for case in cases.values()}
-    others = map(handed_in, view.same_solution(state.solution_sha256))
+    others = view.same_solution(state.solution_sha256)
     for sign in copied_solution(handed_in(state), others):
         if view.case(case_id(sign.rule, state.solution_id)) is None:
             found.append(opened(sign, state.solution_id, state.task_id, state.key, where))

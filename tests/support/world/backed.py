@@ -138,6 +138,10 @@ class Backed:
         self._writers[component] = Writer(self.bootstrap, f"{component}.eu.1")
         self._writers[component].open()
 
+    def reached(self) -> dict[tuple[str, int], int]:
+        """(component, partition) → last `seq` that was written."""
+        return dict(self._seqs)
+
     def open(self, component: str, scope: str, epoch: int) -> None:
         """Open an epoch in every partition."""
         mark = EpochOpened(node_id="test", scopes=(ScopeEpoch(scope=scope, epoch=epoch),))
