@@ -139,36 +139,6 @@ def figures(result: RecoveryResult) -> dict[str, Any]:
     return report
 
 
-def test_recovery_that_is_killed_again_and_again_reports_as_an_undisturbed_one(
-    region: Backed, tmp_path: Path
-) -> None:
-    """With a hole in the tail, which is accepted: its span and what it parks are told too."""
-    region.create()
-    tail = FACTS[len(FACTS) // 2 :]
-    region.write(tail, skip={midway(tail)})
-    region.project()
-    expected = region.rows()
-    region.disaster()
-    work, plan = tmp_path / "work", tmp_path / "plan.yaml"
-    plan.write_text("".join(f"{k}: {v}\n" for k, v in LENIENT.model_dump().items()))
-    moments = [("fetch",), ("restore", "tasks"), ("replay", "tasks"),
-               ("gate", "reward-distribution"), ("switch",)]  # fmt: skip
-    for moment in moments:
-        killed_at(start(region, "recover", "run", str(plan), "--staging", str(work)), *moment)
-    result = run(region, work, LENIENT)
-    assert not result.held
-    tasks = next(c for c in result.components if c.component == "task-manager")
-    assert (len(tasks.lost), tasks.data_loss_events, result.rpo_met) == (1, 1, True)
-    assert all(why.endswith("behind what is lost") for why in tasks.waiting)
-    assert tasks.waiting_count > 0
-    assert current_generation(region.conninfo) == result.generation
-    assert region.rows() == expected
-    assert region.create().generation == result.generation  # no state topic went back
-    undisturbed = LENIENT.model_copy(update={"backup": result.backup_id})
-    whole = run(region, tmp_path / "undisturbed", undisturbed)
-    assert figures(result) == figures(whole)
-
-
 class Killed(BaseException):
     """Of a run that ends at once, whatever it has in hand."""
 
@@ -694,3 +664,36 @@ def test_backup_and_recovery_through_a_store_that_fails_each_request_once(
     assert (result.held, result.backup_id) == (False, manifest.backup_id)
     assert region.rows() == expected
     assert walk(Shelf(region.store, region.keys, "eu"), lambda _: None) == {}
+
+
+def test_recovery_that_is_killed_again_and_again_reports_as_an_undisturbed_one(
+    region: Backed, tmp_path: Path
+) -> None:
+    """With a hole in the tail, which is accepted: its span and what it parks are told too.
+
+    The last one here: its fact is lost for good.
+    """
+    region.create()
+    tail = FACTS[len(FACTS) // 2 :]
+    region.write(tail, skip={midway(tail)})
+    region.project()
+    expected = region.rows()
+    region.disaster()
+    work, plan = tmp_path / "work", tmp_path / "plan.yaml"
+    plan.write_text("".join(f"{k}: {v}\n" for k, v in LENIENT.model_dump().items()))
+    moments = [("fetch",), ("restore", "tasks"), ("replay", "tasks"),
+               ("gate", "reward-distribution"), ("switch",)]  # fmt: skip
+    for moment in moments:
+        killed_at(start(region, "recover", "run", str(plan), "--staging", str(work)), *moment)
+    result = run(region, work, LENIENT)
+    assert not result.held
+    tasks = next(c for c in result.components if c.component == "task-manager")
+    assert (len(tasks.lost), tasks.data_loss_events, result.rpo_met) == (1, 1, True)
+    assert all(why.endswith("behind what is lost") for why in tasks.waiting)
+    assert tasks.waiting_count > 0
+    assert current_generation(region.conninfo) == result.generation
+    assert region.rows() == expected
+    assert region.create().generation == result.generation  # no state topic went back
+    undisturbed = LENIENT.model_copy(update={"backup": result.backup_id})
+    whole = run(region, tmp_path / "undisturbed", undisturbed)
+    assert figures(result) == figures(whole)
