@@ -80,17 +80,20 @@ class Network:
                 process.wait(8)
         self.stack.down()
 
-    def start(self, node: str, *words: str) -> None:
-        command = [sys.executable, "-m", "everlode.cli.main", *words]
+    def start(self, node: str, *words: str, stops_at: str = "") -> None:
+        """Start a process; `stops_at`: as a coordinator of `stopping_coordinator`."""
+        stopping = "tests.support.processes.stopping_coordinator"
+        program = stopping if stops_at else "everlode.cli.main"
+        command = [sys.executable, "-m", program, *words]
         with (self.folder / f"{node}.log").open("ab") as log:
             self.processes[node] = subprocess.Popen(
                 [*command, "--region", "eu", "--node-id", node],
-                env=self.env(),
+                env={**self.env(), "COORDINATOR_STOPS_AT": stops_at},
                 stdout=log,
                 stderr=log,
             )
 
-    def start_all(self) -> None:
+    def start_all(self, *, stops_at: str = "") -> None:
         """A detector, a registry, three task managers; when all have joined, a coordinator."""
         self.start("eu-det-1", "detector", "run")
         self.start("eu-mr-1", "node", "run", "miner-registry")
@@ -98,7 +101,7 @@ class Network:
             self.start(f"eu-tm-{n}", "node", "run", "task-manager", "--priority", str(10 - n))
         self.until(lambda s: len(s.nodes) == 5)
         time.sleep(1)  # the first beat comes a second after
-        self.start("eu-co-1", "coordinator", "run")
+        self.start("eu-co-1", "coordinator", "run", stops_at=stops_at)
 
     def ask(self, *words: str) -> Any:
         """What a command of the CLI answers."""
@@ -338,6 +341,40 @@ def test_coordinator_killed_after_every_step_is_followed_by_another(network: Net
     # a coordinator that was killed may have moved all tasks and not told it yet
     assert {"decide", "promote"} <= {s for s, _ in once} <= {"decide", "promote", "migrate"}
     names += submit(client, ["last"])
+    client.close()
+    check(network, names)
+
+
+def test_coordinator_that_wakes_between_plan_and_write_deposes_nobody(network: Network) -> None:
+    """The first one stops before it asks whether it leads, the second after it has asked."""
+    network.start_all(stops_at="plan")
+    client, names = with_tasks(network)
+    network.start("eu-co-2", "coordinator", "run", stops_at="write")
+    await_entry(network.path("eu-co-2"), "ProcessReady")
+
+    # the first plans, and is stopped; the second decides, and is stopped before it writes
+    network.signal("eu-tm-1", signal.SIGKILL)
+    first = network.until(lambda s: s.epoch("coordinator/eu") == 2)
+    assert (first.epoch(SCOPE), first.scopes["coordinator/eu"].primary) == (1, "eu-co-2")
+    await_entry(network.path("eu-co-2"), "Note", text="stopped")
+    # the first wakes as one that leads no more, takes over, and decides anew
+    network.signal("eu-co-1", signal.SIGCONT)
+    assert network.ended("eu-tm-1").new_primary == "eu-tm-2"
+    leads = network.control.state.scopes[SCOPE]
+    assert (leads.epoch, leads.primary) == (2, "eu-tm-2")
+    assert len(network.reported("eu-co-1", "Decided", scope=SCOPE, epoch=2)) == 1
+    assert not network.control.state.void, "it wrote what it had planned before"
+    # the second wakes, and what it writes is void
+    network.signal("eu-co-2", signal.SIGCONT)
+    network.until(lambda s: bool(s.void))
+    names += submit(client, [f"after{i}" for i in range(20)])
+    leads = network.control.state.scopes[SCOPE]
+    assert (leads.epoch, leads.primary) == (2, "eu-tm-2")
+    history = network.ask("scope", "history", SCOPE)["decisions"]
+    assert [(d["decided_by"], d["epoch"], d["coordinator_epoch"]) for d in history] == [
+        ("eu-co-1", 1, 1), ("eu-co-1", 2, 3), ("eu-co-2", 2, 2),
+    ]  # fmt: skip
+    assert [d["void"] for d in history] == [None, None, "based on epoch 1, the current one is 2"]
     client.close()
     check(network, names)
 

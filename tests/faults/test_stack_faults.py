@@ -26,9 +26,10 @@ from everlode.adapters.kafka_topics import alter_topic, delete_topics, ensure_to
 from everlode.cli.main import run
 from everlode.errors import ConfigError, Locked, NotFound, Unavailable
 from everlode.stack import Endpoints, Limits, NativeStack
+from everlode.stack.condition import look
 from everlode.stack.doctor import examine
 from everlode.stack.native.detach import start_detached, stop_detached
-from everlode.stack.native.lock import holder, read_record
+from everlode.stack.native.lock import StackLock, holder, read_record
 from everlode.stack.native.supervisor import save_options
 from everlode.telemetry.entries import Entry
 from everlode.topics import Topology, state_topics
@@ -294,6 +295,7 @@ def test_supervisor_killed_leaves_no_orphan_and_data_come_back(detached: Path) -
     assert len(children) >= 3
     os.kill(pid, signal.SIGKILL)
     assert none_alive(children)
+    assert look(detached).state == "failed"
     start_detached(detached, {}, 60.0)
     assert holder(detached) not in (None, pid)
     assert all(process.alive for process in read_record(detached))
@@ -304,6 +306,11 @@ def command(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, s
     capsys.readouterr()
     code = run(["stack", *arguments])
     return code, capsys.readouterr().out
+
+
+def not_serving(out: str) -> dict[str, str]:
+    """Part → its state, as `status --json` has it, of those that do not serve."""
+    return {p["name"]: p["state"] for p in json.loads(out)["processes"] if p["why"]}
 
 
 def doctor_says(capsys: pytest.CaptureFixture[str], code: int, *place: str) -> bool:
@@ -346,7 +353,8 @@ def test_commands_on_a_detached_stack(detached: Path, capsys: pytest.CaptureFixt
     broker = next(p["pid"] for p in report["processes"] if p["name"] == "eu/kafka")
     os.kill(broker, signal.SIGKILL)
     assert none_alive([broker])
-    assert command(capsys, "status", *place)[0] == 20
+    code, out = command(capsys, "status", *place)
+    assert (code, not_serving(out)) == (20, {"eu/kafka": "gone"})
     code, out = command(capsys, "doctor", *place)
     assert (code, json.loads(out)["gone"]) == (20, ["eu/kafka"])
     assert "eu" in json.loads(out)["unreachable"]
@@ -356,6 +364,12 @@ def test_commands_on_a_detached_stack(detached: Path, capsys: pytest.CaptureFixt
     assert command(capsys, "down", *place)[0] == 0
     assert none_alive(children, 1.0)
     assert json.loads(command(capsys, "status", *place)[1])["state"] == "stopped"
+    lock = StackLock(detached)
+    lock.acquire()
+    code, out = command(capsys, "status", *place)  # nothing but the lock is held
+    lock.release()
+    assert (code, json.loads(out)["state"]) == (20, "degraded")
+    assert not_serving(out) == {"eu/kafka": "missing", "eu/postgres": "missing"}
 
 
 def test_commands_without_a_stack_say_so(

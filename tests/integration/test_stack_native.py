@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import time
 import uuid
@@ -15,6 +16,7 @@ from everlode.adapters.kafka_admin import admin_client, diff_topics
 from everlode.adapters.kafka_topics import alter_topic, ensure_topics
 from everlode.adapters.mirror_lag import flow_lag
 from everlode.adapters.mirror_status import flow_state
+from everlode.cli.main import run
 from everlode.errors import ConfigError
 from everlode.stack import Endpoints, NativeStack
 from everlode.stack.doctor import examine
@@ -178,6 +180,32 @@ def test_other_catalogue_finds_partitions_and_missing_topics(whole: NativeStack)
     assert drifts["us.1.tasks", "partitions"].found == "2"
     assert drifts["eu.2.tasks", "topic"].found == "(missing)"
     assert ("us.1.health", "partitions") not in drifts
+
+
+def test_status_is_ready_while_all_parts_answer_and_names_those_that_stand_still(
+    whole: NativeStack, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def status() -> tuple[int, str, dict[str, str]]:
+        capsys.readouterr()
+        code = run(["stack", "status", "--dir", str(whole.data_dir), "--json"])
+        shown = json.loads(capsys.readouterr().out)
+        parts = {p["name"]: p["state"] for p in shown["processes"]}
+        assert set(parts) == set(whole.layout.names)
+        return code, shown["state"], {n: s for n, s in parts.items() if s != "running"}
+
+    assert status() == (0, "ready", {})
+    still = ("eu/postgres", "control/2", "us/kafka", "ap/mirror", "s3")
+    for name in still:
+        whole.pause(name)  # each keeps its port open, and takes connections
+    try:
+        code, state, silent = status()
+    finally:
+        for name in still:
+            whole.resume(name)
+    assert (code, state) == (20, "degraded")
+    # a mirror is asked of its own cluster, so that of us is not known either
+    assert silent == dict.fromkeys((*still, "us/mirror"), "silent")
+    until(lambda: status() == (0, "ready", {}), 60, "all parts answer again")
 
 
 def test_mirror_killed_is_seen_and_comes_back(whole: NativeStack) -> None:

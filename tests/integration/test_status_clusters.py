@@ -253,6 +253,8 @@ def test_reward_figures_equal_a_recount(
     )  # fmt: skip
     calculated = count.times("rewards", "RewardCalculated")
     assert found["average_payout_time"] == pytest.approx(count.mean_s(calculated, paid))
+    first = min(waits, key=lambda k: (calculated[k], k), default=None)
+    assert (found["oldest_payout"] or {"reward_id": None})["reward_id"] == first
     assert found["ledger_balance_micro"] == 0
 
 
@@ -269,7 +271,7 @@ def _beat(node: str, kind: str, role: str, epoch: int, at_ms: int, **more: Any) 
     at = datetime.fromisoformat("2026-01-02T00:00:00+00:00")
     return (
         node, "eu", kind, more.get("which", ""), role, epoch, "e", "healthy", 500_000, 2, 4, 9, 1,
-        ["inference"], stamp_at(at_ms), at,
+        ["inference"], stamp_at(at_ms), at, more.get("waits_for", ""),
     )  # fmt: skip
 
 
@@ -357,7 +359,7 @@ def test_figures_are_synced_up_to_the_oldest_of_the_partitions_last_stamps(
 
 
 def test_node_is_shown_as_its_last_beat_says(lab: Lab) -> None:
-    node = _beat("eu-mr-7", "miner-registry", "primary", 4, BEAT_MS)
+    node = _beat("eu-mr-7", "miner-registry", "primary", 4, BEAT_MS, waits_for="t|m waits")
     other = _beat("eu-mr-8", "miner-registry", "secondary", 0, BEAT_MS)
     db = Heartbeats(lab.conninfo, lab.generation, "test")
     db.nodes((node, other))
@@ -368,8 +370,8 @@ def test_node_is_shown_as_its_last_beat_says(lab: Lab) -> None:
     said = {
         "node_id": "eu-mr-7", "endpoint": "e", "status": "healthy", "current_load": 0.5,
         "max_concurrent_tasks": 4, "current_tasks": 2, "health_score": 1.0,
-        "last_heartbeat": node[-1], "specialties": ["inference"], "role": "primary",
-        "held_epoch": 4, "queue_size": 1,
+        "last_heartbeat": node[15], "specialties": ["inference"], "role": "primary",
+        "held_epoch": 4, "queue_size": 1, "waits_for": "t|m waits",
     }  # fmt: skip
     assert said.items() <= shown.items()
     assert [n["node_id"] for n in found["replica_registries"]] == ["eu-mr-8"]

@@ -90,7 +90,8 @@ class Region:
                 )
             )  # fmt: skip
             self.beat(f"{self.short}-{n}")
-        self.decide(self.scope, f"{self.short}-1", "bootstrap", None, None)
+        for scope, primary in (("coordinator/eu", "co"), (self.scope, f"{self.short}-1")):
+            self.decide(scope, primary)
         self.advance()
         for n in range(tasks):
             node = f"tm-{n % 3 + 1}"
@@ -144,14 +145,12 @@ class Region:
         self.effect()
         return done
 
-    def decide(
-        self, scope: str, primary: str, reason: str, failed: str | None, verdict: str | None
-    ) -> None:
+    def decide(self, scope: str, primary: str) -> None:
         epoch = self.control.epoch(scope)
         data = ScopeAssigned.model_validate(
             {
                 "scope_name": scope, "new_epoch": epoch + 1, "primary_node": primary,
-                "region": "eu", "reason": reason, "failed_node": failed, "verdict_id": verdict,
+                "region": "eu", "reason": "bootstrap",
                 "based_on": max(0, self.control.position), "based_on_epoch": epoch,
             }
         )  # fmt: skip
@@ -223,6 +222,7 @@ class Process:
         identity = SimpleNamespace(node_id="co", region="eu")
         agent = cast("Any", SimpleNamespace(identity=identity, log=region))
         agent.signal = region.signal
+        agent.leads = region.control.epoch
         self.agent = agent
         clock = cast("Any", SimpleNamespace(event_now=lambda: NOW))
         policies = of_all((self.tasks, MinerPolicy(), ValidationPolicy(), RewardPolicy()))
@@ -392,7 +392,6 @@ def test_node_that_came_back_meanwhile_ends_its_operation_without_success() -> N
 
 def test_primary_that_does_not_renew_while_the_log_goes_on_is_fenced() -> None:
     region = Region("task-manager", 3)
-    region.decide("coordinator/eu", "co", "bootstrap", None, None)
 
     def tick(count: int) -> None:
         for _ in range(count):
@@ -440,7 +439,7 @@ def _move_before_the_fence(region: Region) -> None:
 
 
 def _decide_again(region: Region) -> None:
-    region.decide(region.scope, "tm-3", "node-lost", "tm-1", None)
+    region.decide(region.scope, "tm-3")
 
 
 def _end_again(region: Region) -> None:

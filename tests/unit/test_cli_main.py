@@ -119,7 +119,7 @@ def test_cli_error_of_its_own_is_json_too_with_its_trace_beside(
     def broken(*_: object) -> None:
         raise ZeroDivisionError("a mistake")
 
-    monkeypatch.setattr("everlode.cli.stack.read_state", broken)
+    monkeypatch.setattr("everlode.cli.stack.look", broken)
     assert run(["stack", "status", "--dir", "/", "--json"]) == 1
     out, err = capsys.readouterr()
     error = json.loads(out)["error"]

@@ -73,7 +73,7 @@ def test_damaged_snapshot_and_one_of_another_fold_count_for_nothing() -> None:
     assert from_bytes(data[:-2]) is None
     assert from_bytes(None) is None
     assert from_bytes(b"[]") is None
-    assert from_bytes(b'{"fold": 1, "state": {"position": "x"}}') is None
+    assert from_bytes(b'{"fold": %d, "state": {"position": "x"}}' % FOLD) is None
     other = data.replace(b'"fold": %d' % FOLD, b'"fold": %d' % (FOLD + 1))
     assert from_bytes(other) is None
 

@@ -14,6 +14,7 @@ from everlode.demo.collect import failover, failures, fraud
 from everlode.demo.page import html
 from everlode.demo.report import save, summary
 from everlode.proof.findings import Proof
+from everlode.proof.floors import FLOORS
 from everlode.workload.plan import plan
 from everlode.workload.trace import generate, share_of
 from tests.support.facts.report import GOOD
@@ -81,42 +82,146 @@ def test_good_report_has_no_failures() -> None:
     assert failures(GOOD) == []
 
 
-WRONG: dict[str, tuple[tuple[str, ...], Any]] = {
-    "lost": (("proof", "lost_events"), ["e1"]),
-    "difference": (("proof", "first_differences"), ["eu tasks t: missing"]),
-    "error seen": (("promises", "P2_miners_do_not_notice", "exceptions_seen"), 1),
-    "held": (("recovery", "held"), True),
-    "recovery lost": (("recovery", "lost_event_ids"), ["e1"]),
-    "nothing live": (("folded_live",), 0),
-    "nothing in bulk": (("folded_bulk",), 0),
-    "no verdict": (("verdicts",), {}),
-    "no failover": (("failover",), {"ended": False, "lasting_tasks_at_kill": 3}),
-    "another action": (("failover", "recovery_action"), "secondary-removed"),
-    "nothing migrated": (("failover", "migrated_tasks"), 0),
-    "refused": (("promises", "P1_mining_does_not_stop", "refused"), {"SubmitTask: no_room": 1}),
-    "cancelled for solved": (("tasks", "ended"), {"rewarded": 1, "failed": 1, "cancelled": 2}),
-    "rewarded for failed": (("tasks", "ended"), {"rewarded": 3, "cancelled": 1}),
-    "failover failed": (("failover", "success"), False),
-    "open task": (("tasks", "ended"), {"rewarded": 1, "assigned": 1, "failed": 1, "cancelled": 1}),
-    "missing task": (("tasks", "ended"), {"rewarded": 2, "cancelled": 1}),
-    "no reward": (("rewards", "paid"), 0),
-    "nobody asked": (("promises", "P1_mining_does_not_stop", "during", "the kill", "asked"), 0),
-    "no fault": (("promises", "P1_mining_does_not_stop", "during"), {}),
-    "no answer": (("promises", "P1_mining_does_not_stop", "answered"), 0),
-    "nobody moved": (("promises", "P2_miners_do_not_notice", "reconnected", "who"), 0),
-    "no progress": (("promises", "P3_no_progress_lost", "acknowledged"), 0),
-    "nothing to migrate": (("failover", "lasting_tasks_at_kill"), 0),
+P1 = ("promises", "P1_mining_does_not_stop")
+P2 = ("promises", "P2_miners_do_not_notice")
+P3 = ("promises", "P3_no_progress_lost")
+P4 = ("promises", "P4_rewards_right_and_once")
+KILL = (*P1, "during", "the kill")
+PART = ("recovery", "components", 0)
+Change = tuple[tuple[str | int, ...], Any]
+WRONG: dict[str, list[Change]] = {
+    "95 % of all commands": [
+        ((*P1, "share_within_deadline"), 0.0), ((*P1, "share_within_deadline"), 0.9499),
+    ],
+    "in each fault's window": [((*KILL, "share_within_deadline"), 0.5)],
+    "no client or miner is refused": [((*P1, "refused"), {"SubmitTask: no_room": 1})],
+    "no client or miner sees an error": [
+        ((*P2, "exceptions_seen"), 1), ((*P1, "error_count"), 5_000), ((*KILL, "exceptions"), 1),
+    ],
+    "95 % of those whose node": [((*P2, "reconnected", "p95_ms"), 30_001)],
+    "no acknowledged progress": [((*P3, "went_back"), 1)],
+    "every rewarded task is paid": [((*P4, "wrong_or_twice"), 1), ((*P4, "paid"), 1)],
+    "nobody honest is convicted": [(("fraud", "falsely_accused"), [f"m{n}" for n in range(900)])],
+    "a third of the cheats": [(("fraud", "found"), 0)],
+    "the killed node's successor": [
+        (("failover", "success"), False), (("failover", "recovery_action"), "secondary-removed"),
+    ],
+    "tasks that it managed": [(("failover", "migrated_tasks"), 0)],
+    "no acknowledged event is lost": [
+        (("proof", "lost_events"), ["e1"]), (("recovery", "lost_event_ids"), ["e1"]),
+        ((*P2, "submissions_lost"), 1), (("recovery", "rpo_met"), False),
+        ((*PART, "data_loss_events"), 1),
+    ],
+    "`eu`'s projection is back": [
+        (("recovery", "rto_met"), False), (("times_s", "recovery_s"), 300.1),
+    ],
+    "it passes every gate": [
+        (("recovery", "held"), True), (("recovery", "overall_success"), False),
+        ((*PART, "success"), False),
+    ],
+    "every region's projection": [
+        (("proof", "differences"), 1), (("proof", "first_differences"), ["eu tasks t: missing"]),
+    ],
+    "events are folded live": [(("folded_live",), 0), (("folded_bulk",), 0)],
+    "every task ends as planned": [
+        (("tasks", "ended"), {"rewarded": 2, "failed": 2}),  # none is cancelled
+        (("tasks", "ended"), {"rewarded": 2, "cancelled": 2}),  # none has failed
+        (("tasks", "ended"), {"rewarded": 2, "cancelled": 1}),
+        (("tasks", "ended"), {"rewarded": 2, "assigned": 1, "cancelled": 1}),
+    ],
+}  # fmt: skip
+"""How a floor begins → figures, each of which breaks that one and no other."""
+VACUOUS: dict[str, list[Change]] = {
+    "95 % of all commands": [((*P1, "answered"), 0)],
+    "in each fault's window": [((*P1, "during"), {}), ((*KILL, "asked"), 0)],
+    "no client or miner is refused": [((*P1, "answered"), 0)],
+    "no client or miner sees an error": [((*P1, "answered"), 0)],
+    "95 % of those whose node": [((*P2, "reconnected", "who"), 0)],
+    "no acknowledged progress": [((*P3, "acknowledged"), 0)],
+    "every rewarded task is paid": [((*P4, "paid"), 0)],
+    "nobody honest is convicted": [(("fraud", "acted"), 0)],
+    "a third of the cheats": [(("fraud", "acted"), 0)],
+    "the killed node's successor": [(("verdicts",), {})],
+    "tasks that it managed": [(("failover", "lasting_tasks_at_kill"), 0)],
+    "no acknowledged event is lost": [(("acknowledged_events",), 0)],
+    "`eu`'s projection is back": [(("recovery", "components"), [])],
+    "it passes every gate": [(("backup", "records"), 0)],
+    "every region's projection": [(("proof", "compared_keys"), 0)],
+    "events are folded live": [(("events",), 0)],
+    "every task ends as planned": [(("tasks", "planned"), {})],
 }
+"""How a floor begins → figures that leave nothing that could have broken it."""
 
 
-@pytest.mark.parametrize(("path", "value"), WRONG.values(), ids=WRONG.keys())
-def test_report_with_one_thing_wrong_fails(path: tuple[str, ...], value: Any) -> None:
+def changed(path: tuple[str | int, ...], value: Any) -> dict[str, Any]:
+    """The good report with one figure changed."""
     report = copy.deepcopy(GOOD)
-    at = report
+    at: Any = report
     for name in path[:-1]:
         at = at[name]
     at[path[-1]] = value
-    assert len(failures(report)) == 1
+    return report
+
+
+def flat(cases: dict[str, list[Change]]) -> list[Any]:
+    return [
+        pytest.param(floor, *change, id=f"{floor}: {'.'.join(map(str, change[0]))}")
+        for floor, changes in cases.items()
+        for change in changes
+    ]
+
+
+@pytest.mark.parametrize(("floor", "path", "value"), flat(WRONG))
+def test_floor_that_is_not_reached_alone_fails_the_run(
+    floor: str, path: tuple[str | int, ...], value: Any
+) -> None:
+    (why,) = failures(changed(path, value))
+    (missed,) = [f for f in FLOORS if f.floor.startswith(floor)]
+    assert why.startswith(f"{missed.promise}: {missed.floor}, but ")
+
+
+@pytest.mark.parametrize(("floor", "path", "value"), flat(VACUOUS))
+def test_promise_that_nothing_could_have_broken_fails_the_run(
+    floor: str, path: tuple[str | int, ...], value: Any
+) -> None:
+    found = [why for why in failures(changed(path, value)) if f": {floor}" in why]
+    assert len(found) == 1
+    assert found[0].startswith("vacuous: ")
+
+
+def test_every_floor_has_its_cases() -> None:
+    for cases in (WRONG, VACUOUS):
+        begun = [next(f for f in FLOORS if f.floor.startswith(name)) for name in cases]
+        assert begun == list(FLOORS)
+
+
+@pytest.mark.parametrize(
+    "path", [(*P1, "share_within_deadline"), ("fraud",), ("recovery", "rto_met")]
+)
+def test_figure_that_is_missing_is_not_reached(path: tuple[str, ...]) -> None:
+    assert failures(changed(path, None))
+    report = changed(path, None)
+    at = report
+    for name in path[:-1]:
+        at = at[name]
+    del at[path[-1]]
+    assert failures(report)
+
+
+def test_floors_in_the_docs_are_those_that_are_asked() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "demo.md").read_text()
+    rows = [f"| {f.promise} | {f.floor} | {f.case} |" for f in FLOORS]
+    assert "\n".join(rows) in text
+
+
+def test_failover_that_has_not_ended_is_no_success() -> None:
+    found = failures(changed(("failover",), {"ended": False, "lasting_tasks_at_kill": 3}))
+    assert len(found) == 2  # nobody was promoted, and nothing moved
+
+
+def test_nothing_to_migrate_is_no_failure_when_nothing_was_assigned() -> None:
+    report = changed(("failover", "lasting_tasks_at_kill"), 0)
+    assert failures({**report, "kill_at": "before-first-assignment"}) == []
 
 
 def test_page_shows_what_the_terminal_does_of_events() -> None:

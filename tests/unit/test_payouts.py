@@ -25,7 +25,8 @@ from everlode.events.validations import (
 )
 from everlode.primary.batch import Batch, Source
 from everlode.primary.inputs import Tick
-from everlode.rewards.component import PAY_AGAIN_S, RewardComponent
+from everlode.rewards.component import RewardComponent
+from everlode.rewards.payouts import FIRST_FAILS, LONGEST_S, PAY_AGAIN_S
 from everlode.rewards.sink import JournalSink, PayoutConflict
 from everlode.state.view import Where
 from everlode.topics import Topology
@@ -344,6 +345,144 @@ def test_payout_that_contradicts_one_that_left_stops_alone(
     node.commit()
     node.now_s += 60
     assert list(node.component.due(NOW, ControlState())) == []  # it is not asked for again
-    assert (node.reward.status, list(node.component.stopped)) == ("calculated", ["t|m"])
+    assert (node.reward.status, list(node.component.payouts.stopped)) == ("calculated", ["t|m"])
     assert len([r for r in caplog.records if "payout t|m stops" in r.getMessage()]) == 1
     sink.close()
+
+
+class Picky(Sink):
+    """Fails, each time, for some payees, in its own way."""
+
+    def __init__(self, bad: set[str], error: Exception | None = None) -> None:
+        super().__init__()
+        self.bad, self.error = bad, error or Unavailable("the payee's bank is closed")
+        self.tried: list[str] = []
+
+    def pay(self, payout_key: str, miner_id: str, amount_micro: int) -> str:
+        self.tried.append(payout_key)
+        if payout_key in self.bad:
+            raise self.error
+        return super().pay(payout_key, miner_id, amount_micro)
+
+
+def owed(node: Node, keys: list[str]) -> list[Fact]:
+    """Rewards of these tasks, calculated; the facts that ask for their payouts."""
+    for key in keys:
+        task, miner = key.split("|")
+        node.command(CALCULATE.model_copy(update={"task_id": task, "miner_id": miner}), key)
+    return [Fact(*fact) for fact in node.commit()]
+
+
+ERRORS = [Unavailable("no\nanswer"), ValueError("a bug"), IntegrityError("its books differ")]
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=lambda e: type(e).__name__)
+def test_payee_whose_payout_always_fails_holds_up_nobody(error: Exception) -> None:
+    keys = [f"t{n}|m" for n in range(80)]
+    sink = Picky({k for n, k in enumerate(keys) if n % 20 == 0}, error)
+    node = Node(sink)
+    facts = owed(node, keys)
+    for fact in facts:
+        node.read(fact)
+    node.commit()
+    assert len(sink.paid) == 76
+    assert len(node.component.payouts) == 4
+    for _ in range(10):
+        node.now_s += LONGEST_S + 1
+        for _ in range(5):  # a turn ends with the first failure
+            node.pay_what_waits()
+    more = owed(node, [f"u{n}|m" for n in range(20)])
+    for fact in more:
+        node.read(fact)
+    node.commit()
+    assert len(sink.paid) == 96, "many failures of the same few are not the sink's"
+    oldest = node.component.load().waits_for
+    assert oldest.startswith("t0|m waits for 6010 s, tried 11 times: ")
+    assert oldest.isprintable()
+
+
+def test_payout_that_fails_is_tried_after_twice_as_long_each_time() -> None:
+    sink = Picky({"t|m"})
+    node, calculated = a_node(sink)
+    node.read(calculated)
+    began, waits = node.now_s, list[float]()
+    while len(waits) < 9:
+        node.now_s += 1
+        before = len(sink.tried)
+        node.pay_what_waits()
+        if len(sink.tried) > before:
+            waits.append(node.now_s - began)
+            began = node.now_s
+    assert waits == [5, 10, 20, 40, 80, 160, 320, 600, 600]
+
+
+def test_sink_that_fails_itself_is_left_alone_for_all() -> None:
+    keys = [f"t{n}|m" for n in range(50)]
+    sink = Picky(set(keys))
+    node = Node(sink)
+    for fact in owed(node, keys):
+        node.read(fact)
+    assert len(sink.tried) == FIRST_FAILS
+    for _ in range(300):  # a minute
+        node.now_s += 0.2
+        node.pay_what_waits()
+    assert len(sink.tried) <= FIRST_FAILS + 12
+    sink.bad = set()
+    for _ in range(700):
+        node.now_s += 1
+        node.pay_what_waits()
+    node.commit()
+    assert sorted(sink.paid) == sorted(keys)
+    assert (len(node.component.payouts), node.component.load().waits_for) == (0, "")
+
+
+def test_sink_that_takes_long_to_fail_does_not_take_the_turns_of_its_primary() -> None:
+    class Slow(Picky):
+        def pay(self, payout_key: str, miner_id: str, amount_micro: int) -> str:
+            node.now_s += 10
+            return super().pay(payout_key, miner_id, amount_micro)
+
+    keys = [f"t{n}|m" for n in range(20)]
+    sink = Slow(set(keys))
+    node = Node(sink)
+    for fact in owed(node, keys):
+        node.read(fact)
+    assert len(sink.tried) == 1
+
+
+def test_attempt_is_noted_before_it_is_made() -> None:
+    """Whatever becomes of it, also when the process is asked in the middle."""
+    noted: list[str] = []
+
+    class Asking(Sink):
+        def pay(self, payout_key: str, miner_id: str, amount_micro: int) -> str:
+            noted.append(node.component.load().waits_for)
+            raise KeyboardInterrupt
+
+    node, calculated = a_node(Asking())
+    with pytest.raises(KeyboardInterrupt):
+        node.read(calculated)
+    assert noted == ["t|m waits for 0 s, tried 1 times: asked, no answer yet"]
+    node.read(calculated)  # its wait has begun: not asked again at once
+    assert len(noted) == 1
+
+
+def test_reference_that_no_record_can_hold_is_no_payout() -> None:
+    class Long(Sink):
+        def pay(self, payout_key: str, miner_id: str, amount_micro: int) -> str:
+            return "r" * 5000
+
+    node, calculated = a_node(Long())
+    node.read(calculated)
+    assert node.commit() == []
+    assert "ValidationError" in node.component.load().waits_for
+
+
+def test_journal_is_on_disk_before_it_says_paid(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, synced = tmp_path / "payouts.jsonl", list[str]()
+    monkeypatch.setattr("os.fsync", lambda _: synced.append(path.read_text()))
+    with closing(JournalSink(path)) as sink:
+        ref = sink.pay("t|m", "m", 5)
+    assert [json.loads(line)["ref"] for line in synced] == [ref]

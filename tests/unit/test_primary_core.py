@@ -16,6 +16,7 @@ from everlode.events.base import Command, CommandAnswered, CommandHeader, ScopeE
 from everlode.events.miners import MinerRegistered
 from everlode.events.stamp import HybridClock
 from everlode.events.tasks import TaskAssigned
+from everlode.events.types import LONGEST_REMARK
 from everlode.log.facts import LoggedFact
 from everlode.miners.component import MinerComponent
 from everlode.primary.core import Core, Ready
@@ -28,9 +29,9 @@ from everlode.primary.inputs import (
     Tick,
     Turn,
 )
-from everlode.primary.pending import HOME, MOST_TEXT, Answer, Pending
+from everlode.primary.pending import HOME, Answer, Pending
 from everlode.state.view import Where
-from everlode.telemetry.entries import SteppedDown
+from everlode.telemetry.entries import SteppedDown, Undecided
 from everlode.topics import Topology
 from everlode.validations.component import ValidationComponent
 from tests.support.facts.state_commands import fact_of, register
@@ -277,6 +278,20 @@ def test_header_is_asked_like_the_command() -> None:
     assert (answer.code, answer.facts) == ("bad_field", ())
 
 
+def test_answer_that_cannot_be_made_is_set_aside_alone_and_reported() -> None:
+    desk = Desk()
+    where = Where("us.commands.miners", 0, 1)
+    nobody = Addressee("c\ud800", "x", "r", "Untrue")  # no Unicode: nothing reads it in, any more
+    unread = RefusedRead(where, nobody, Refusal("what it is", code="broken"))
+    desk.turn(BOTH, asked("m-us", offset=0), unread, asked("m-eu", offset=2))
+    assert desk.answers() == [("m-us", "done", ""), ("m-eu", "done", "")]
+    (ready,) = desk.turn(BOTH)
+    [entry] = [e for e in ready.report if isinstance(e, Undecided)]
+    assert entry.reason.startswith("the answer to Untrue c?: ValidationError")
+    (later,) = desk.turn(BOTH)
+    assert (later.report, desk.answers()) == ([], [])
+
+
 def test_answer_holds_only_so_much_of_what_was_refused() -> None:
     desk = Desk()
     long = "x" * 4096
@@ -284,4 +299,4 @@ def test_answer_holds_only_so_much_of_what_was_refused() -> None:
     desk.turn(BOTH, asked("m-us", data, 0), asked("m-us", DEPOSIT, 1))
     refused, done = desk.core.held(HOME, NOW)
     assert (refused.outcome, done.outcome) == ("refused", "done")
-    assert max(len(refused.message), len(refused.hint)) <= MOST_TEXT
+    assert max(len(refused.message), len(refused.hint)) <= LONGEST_REMARK

@@ -11,14 +11,16 @@ from typing import Any
 import pytest
 
 from everlode.avro.codec import Codec, encode_fact, encode_state
+from everlode.errors import IntegrityError
 from everlode.events import miners as m
 from everlode.events import rewards as r
 from everlode.events import tasks as t
 from everlode.events import validations as v
 from everlode.events.base import Envelope, Event, Fact, LedgerEntry
+from everlode.events.catalogue import COMMANDS, EVENTS
 from everlode.proof.findings import Proof
 from everlode.proof.money import about_money, check_ledger, check_rewards
-from everlode.proof.promises import availability, during, reconnected
+from everlode.proof.promises import OF_TASKS, availability, during, reconnected
 from everlode.proof.prove import (
     check_copy,
     check_dense,
@@ -27,8 +29,10 @@ from everlode.proof.prove import (
     compare,
     decoded,
 )
+from everlode.proof.reading import read_record
 from everlode.proof.recount import Fields, LoggedEvent, epochs_decided, recount
 from everlode.state.dispatch import evolve
+from tests.contract.test_avro_codec import one_event
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
 SHA = "ab" * 32
@@ -553,3 +557,30 @@ def test_event_of_an_epoch_that_nobody_decided_stops_its_aggregate_and_is_named(
     assert counted.found["m"]["version"] == 2
     assert counted.wrong == ["miners m: epoch 2 of s was never decided"]
     assert recount("miners", events, {"s": 2}).found["m"]["version"] == 4
+
+
+@pytest.mark.parametrize("name", sorted(EVENTS))
+def test_own_reading_of_every_event_is_what_was_written(name: str) -> None:
+    written = encode_fact(*one_event(name))
+    assert read_record(written) == (name, CODEC.decode_dict(written)[1])
+
+
+def test_own_reading_refuses_what_no_schema_of_today_reads_whole() -> None:
+    written = encode_fact(*one_event("TaskCancelled"))
+    for damaged in (written + b"\0", b"", written[:2] + bytes(8) + written[10:], b"x" + written):
+        with pytest.raises(IntegrityError):
+            read_record(damaged)
+
+
+def test_commands_of_task_managers_are_those_of_the_catalogue() -> None:
+    assert {n for n, model in COMMANDS.items() if model.component == "tasks"} == OF_TASKS
+
+
+def test_decision_of_a_deposed_coordinator_makes_no_epoch() -> None:
+    def made(scope: str, based: int, coordinator: int) -> dict[str, Any]:
+        return {"scope_name": scope, "based_on_epoch": based, "new_epoch": based + 1,
+                "region": "eu", "coordinator_epoch": coordinator}  # fmt: skip
+
+    log = [made("coordinator/eu", 0, 0), made("s/eu", 0, 1), made("coordinator/eu", 1, 1)]
+    assert epochs_decided([*log, made("s/eu", 1, 1)]) == {"coordinator/eu": 2, "s/eu": 1}
+    assert epochs_decided([*log, made("s/eu", 1, 2)]) == {"coordinator/eu": 2, "s/eu": 2}

@@ -28,6 +28,7 @@ from fastavro.schema import parse_schema
 
 from everlode.errors import ContractError, Refusal
 from everlode.events import door
+from everlode.events.types import LONGEST_TEXT, fitting
 
 DECODE_ERRORS = (
     EOFError,
@@ -43,8 +44,8 @@ DECODE_ERRORS = (
 MARKED = 10
 """Bytes before the body in single-object encoding."""
 _STARTS = (MARKED, 5, 0)
-_LONGEST = 4096
-"""Characters that an answer can hold of each text."""
+_LONGEST = LONGEST_TEXT
+"""Characters that an answer can hold of each text; of JSON one may be no Unicode at all."""
 _FIRST = ("command_id", "aggregate_id", "issued_by", "reply_to")
 _HEAD = parse_schema(
     {"type": "record", "name": "Head", "fields": [{"name": n, "type": "string"} for n in _FIRST]}
@@ -80,7 +81,7 @@ def addressee(
         _in_attributes({n: document.get(n) for n in attributes}),
         _in_attributes(attributes),
     ):
-        if found is not None and found.reply_to and max(map(len, found)) <= _LONGEST:
+        if found is not None and found.reply_to and all(fitting(x, _LONGEST) == x for x in found):
             return found
     return None
 

@@ -28,6 +28,8 @@ class ScopeAssigned(Event):
     verdict_id: Id | None = None
     based_on: Count
     based_on_epoch: Count
+    coordinator_epoch: Count | None = None
+    lost_at: Count | None = None
 
 
 class LeaseRenewed(Event):
@@ -63,6 +65,7 @@ class NodeStatusChanged(Event):
     from_status: NodeStatusName
     to_status: NodeStatusName
     reason: Text
+    changed_at: Count | None = None
 
 
 class IncarnationOpened(Event):

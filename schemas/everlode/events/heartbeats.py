@@ -33,6 +33,7 @@ class NodeBeat(Event):
     queue_size: Count
     specialties: Items[Text]
     interval_ms: Count
+    waits_for: Text = ""
 
 
 class MinerBeat(Event):

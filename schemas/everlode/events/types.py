@@ -14,6 +14,8 @@ T = TypeVar("T")
 
 PPM = 1_000_000
 """One, in millionths."""
+LONGEST_TEXT = 4096
+"""Characters of a `Text`."""
 
 
 def whole_milliseconds(value: datetime) -> datetime:
@@ -33,7 +35,7 @@ Finite = Annotated[float, Field(allow_inf_nan=False)]
 """A double that is a number."""
 Instant = Annotated[AwareDatetime, AfterValidator(whole_milliseconds)]
 """A time with a zone, whole milliseconds."""
-Text = Annotated[str, StringConstraints(max_length=4096)]
+Text = Annotated[str, StringConstraints(max_length=LONGEST_TEXT)]
 """Short text; may be empty."""
 Document = Annotated[str, StringConstraints(max_length=262_144)]
 """A document, e.g. a schema."""
@@ -44,6 +46,20 @@ Sha256 = Annotated[str, StringConstraints(pattern=SHA256)]
 """A SHA-256 in lower-case hex; in upper case it would be another text wherever two are compared."""
 Items = Annotated[tuple[T, ...], Strict(False), Field(max_length=10_000)]
 """A list; kept as a tuple."""
+
+LONGEST_REMARK = 1_000
+"""Characters of what we say about something, which may quote what a stranger sent."""
+
+
+def fitting(text: str, most: int = LONGEST_REMARK) -> str:
+    """What a bounded field holds of a text of ours that may be of any length, or no Unicode.
+
+    Cut at `most` characters, the last one then `…`; a lone surrogate, which neither Avro nor Kafka
+    can hold, is `?`. Twice is once.
+    """
+    whole = text if text.isascii() else text.encode("utf-8", "replace").decode()
+    return whole if len(whole) <= most else whole[: most - 1] + "…"
+
 
 ValidatorKind = Literal["automatic", "peer-review", "expert"]
 WorkOutcome = Literal["accepted", "rejected", "failed", "expired"]

@@ -12,6 +12,7 @@ from everlode.errors import ContractError, EverlodeError, Refusal
 from everlode.events import door
 from everlode.events.base import Fact
 from everlode.events.catalogue import EVENTS, FACT_COMPONENTS
+from everlode.events.types import fitting
 from everlode.topics.names import CONTROL_TOPIC, split_fact_topic
 
 TopicPartition = tuple[str, int]
@@ -85,7 +86,7 @@ def letter(consumer: str, at: tuple[str, int, int], record: Letter, error: Everl
         ("dlt-partition", str(partition).encode()),
         ("dlt-offset", str(offset).encode()),
         ("dlt-code", error.code.encode()),
-        ("dlt-message", error.message[:1000].encode()),  # it may quote a key, however long
+        ("dlt-message", fitting(error.message).encode()),  # it may quote a key, however long
     ]
     if value is not None and len(value) > LARGEST:
         found.append(("dlt-left-out", str(len(value)).encode()))

@@ -21,13 +21,14 @@ class Heartbeats(Projection):
             cursor.executemany(
                 self._sql(
                     "insert into {g}.nodes as n values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s,"
-                    " %s, %s, %s, %s, %s, %s) on conflict (node_id) do update set"
+                    " %s, %s, %s, %s, %s, %s, %s) on conflict (node_id) do update set"
                     " role = excluded.role, held_epoch = excluded.held_epoch,"
                     " endpoint = excluded.endpoint, status = excluded.status,"
                     " load_ppm = excluded.load_ppm, current_tasks = excluded.current_tasks,"
                     " max_concurrent = excluded.max_concurrent, work_done = excluded.work_done,"
                     " queue_size = excluded.queue_size, specialties = excluded.specialties,"
-                    " stamp = excluded.stamp, last_beat = excluded.last_beat"
+                    " stamp = excluded.stamp, last_beat = excluded.last_beat,"
+                    " waits_for = excluded.waits_for"
                     " where n.stamp < excluded.stamp"
                 ),
                 beats,

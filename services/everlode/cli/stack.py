@@ -26,17 +26,16 @@ from everlode.errors import (
 from everlode.settings.endpoints import Endpoints
 from everlode.settings.environment import settings
 from everlode.settings.topology import agreed, load_topology
+from everlode.stack.condition import Condition, look
 from everlode.stack.doctor import Diagnosis, examine
 from everlode.stack.native.detach import start_detached, stop_detached
-from everlode.stack.native.lock import Recorded, holder, read_record
+from everlode.stack.native.lock import holder, read_record
 from everlode.stack.native.logs import Line, Logs
 from everlode.stack.native.parts import provision
-from everlode.stack.native.process import resident_bytes
 from everlode.stack.native.supervisor import (
     StopAsked,
     build,
     load_options,
-    read_state,
     save_options,
     saved_topology,
     stop_on_signals,
@@ -206,52 +205,36 @@ def down(
 
 @app.command(epilog="Example: everlode stack status --json")
 def status(directory: Dir = None, as_json: Json = False) -> None:
-    """Show what runs. Exit code 20 when a process has gone, 10 when there is no stack."""
+    """Ask every part of a stack whether it serves. Exit code 20 when one does not, or the stack is
+    not ready; 0 when it is, or was stopped; 10 when there is none.
+    """
     folder = stack_dir(directory)
     if not folder.is_dir():
         raise NotFound(f"no stack in {folder}", hint="start one: everlode stack up")
-    pid = holder(folder)
-    state = read_state(folder)
-    processes = read_record(folder) if pid is not None else []
-    report: dict[str, Any] = {
-        "dir": str(folder),
-        "state": _state(pid, state),
-        "pid": pid,
-        "ready_after_s": state.get("timings_s", {}).get("total"),
-        "processes": [_row(process) for process in processes],
-    }
+    found = look(folder)
     if as_json:
-        typer.echo(json.dumps(report))
+        rest = {n: value for n, value in found._asdict().items() if n != "parts"}
+        typer.echo(json.dumps({"dir": str(folder), **rest, "processes": _rows(found)}))
     else:
-        _show_status(report)
-    if pid is not None and not all(p.alive for p in processes):
+        _show_status(folder, found)
+    if not found.as_asked:
         raise typer.Exit(DEGRADED)
 
 
-def _state(pid: int | None, state: dict[str, Any]) -> str:
-    if pid is None:
-        return "stopped"
-    return str(state["state"]) if state.get("pid") == pid else "ready"
+def _rows(found: Condition) -> list[dict[str, Any]]:
+    return [part._asdict() for part in found.parts]
 
 
-def _row(process: Recorded) -> dict[str, Any]:
-    alive = process.alive
-    return {
-        "name": process.name,
-        "kind": process.kind,
-        "pid": process.pid,
-        "state": "running" if alive else "gone",
-        "resident_mib": resident_bytes(process.pid) // 2**20 if alive else 0,
-    }
-
-
-def _show_status(report: dict[str, Any]) -> None:
-    console = Console(highlight=False)
-    console.print(f"{report['state']}, pid {report['pid'] or '-'}, {report['dir']}", soft_wrap=True)
-    if report["processes"]:
-        table = Table("process", "pid", "state", "resident MiB")
-        for row in report["processes"]:
-            table.add_row(row["name"], str(row["pid"]), row["state"], str(row["resident_mib"]))
+def _show_status(folder: Path, found: Condition) -> None:
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(f"{found.state}, pid {found.pid or '-'}, {folder}")
+    if found.why:
+        console.print(found.why)
+    if found.parts:
+        table = Table("process", "pid", "state", "resident MiB", "why it does not serve")
+        for part in found.parts:
+            pid = str(part.pid or "-")
+            table.add_row(part.name, pid, part.state, str(part.resident_mib), part.why)
         console.print(table)
 
 

@@ -18,13 +18,14 @@ from everlode.demo.options import Options
 from everlode.fleet.lag import Lag
 from everlode.fleet.meter import Meter
 from everlode.proof.findings import Proof
+from everlode.proof.floors import broken
 from everlode.proof.money import about_money
 from everlode.proof.promises import availability, during, reconnected
 from everlode.recovery.planner import RecoveryResult
 from everlode.settings.endpoints import Endpoints
 from everlode.topics.names import fact_topic
 from everlode.workload.journal import read
-from everlode.workload.plan import LASTING_MS, Workload
+from everlode.workload.plan import Workload
 
 SIGKILL = "30 s after the SIGKILL"
 """Name of the window."""
@@ -238,76 +239,4 @@ def fraud(workload: Workload, proof: Proof) -> dict[str, Any]:
 
 def failures(report: dict[str, Any]) -> list[str]:
     """What the report shows to be wrong; empty when the demo has proved its promises."""
-    proof, recovery, switch = report["proof"], report["recovery"], report["failover"]
-    p1 = report["promises"]["P1_mining_does_not_stop"]
-    p2 = report["promises"]["P2_miners_do_not_notice"]
-    planned, ended = report["tasks"]["planned"], report["tasks"]["ended"]
-    still_open = sorted(set(ended) - {"rewarded", "validated", "failed", "cancelled"})
-    checks: list[tuple[Any, str]] = [
-        (proof["lost_events"], f"{len(proof['lost_events'])} acknowledged events are lost"),
-        (p2["exceptions_seen"], f"clients saw errors: {p2}"),
-        (recovery["held"], f"the recovery is held: {recovery['components']}"),
-        (recovery["lost_event_ids"], f"the recovery lost {recovery['lost_event_ids']}"),
-        (not report["folded_live"], "no event was folded live"),
-        (not report["folded_bulk"], "no event was folded in bulk"),
-        (not report["verdicts"].get("NodeLost"), "the detector gave no verdict of a lost node"),
-        (p1["refused"], f"clients were refused: {p1['refused']}"),
-        (not switch["ended"], "the failover has not ended"),
-        (switch["ended"] and not switch["success"], f"the failover failed: {switch}"),
-        (
-            switch["ended"] and switch["recovery_action"] != "secondary-promoted",
-            f"no secondary was promoted: {switch}",
-        ),
-        (
-            _left_behind(switch),
-            f"{switch['lasting_tasks_at_kill']} tasks were under way, none was migrated",
-        ),
-        (still_open, f"tasks have not ended: {still_open}"),
-        (_off_plan(planned, ended), f"tasks planned and in the log differ: {report['tasks']}"),
-        (not report["rewards"]["paid"], "no reward was paid"),
-        *((True, f"vacuous: {what}") for what in _vacuous(report)),
-    ]
-    return [*proof["first_differences"], *(text for bad, text in checks if bad)]
-
-
-def _vacuous(report: dict[str, Any]) -> list[str]:
-    """What holds only because nothing came that could have broken it."""
-    p1, p2, p3 = (
-        report["promises"][name]
-        for name in ("P1_mining_does_not_stop", "P2_miners_do_not_notice", "P3_no_progress_lost")
-    )
-    nothing_to_move = not report["failover"]["lasting_tasks_at_kill"]
-    checks = [
-        (not p1["answered"], "no command was answered"),
-        (not p1["during"], "no fault was measured"),
-        *(
-            (not felt["asked"], f"{name}: nobody asked for anything")
-            for name, felt in p1["during"].items()
-        ),
-        (not p2["reconnected"]["who"], "nobody had to go on with another node"),
-        (not p3["acknowledged"], "no progress was acknowledged"),
-        (
-            nothing_to_move and report["kill_at"] != "before-first-assignment",
-            "the node that was killed managed no task that outlives a failover",
-        ),
-    ]
-    return [text for bad, text in checks if bad]
-
-
-def _off_plan(planned: dict[str, int], ended: dict[str, int]) -> bool:
-    """Tasks to cancel are cancelled, those to fail fail; those to solve may fail too."""
-    return (
-        sum(ended.values()) != sum(planned.values())
-        or ended.get("cancelled", 0) != planned["cancel"]
-        or ended.get("failed", 0) < planned["fail"]
-    )
-
-
-def _left_behind(switch: dict[str, Any]) -> bool:
-    """Tasks of the killed node that were still under way at the failover's end were not moved."""
-    return bool(
-        switch["ended"]
-        and switch["lasting_tasks_at_kill"]
-        and switch["actual_recovery_ms"] < LASTING_MS
-        and not switch["migrated_tasks"]
-    )
+    return [why for _, why in broken(report)]

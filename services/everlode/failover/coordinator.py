@@ -28,6 +28,7 @@ from everlode.control.scopes import Scope
 from everlode.control.snapshot import EVERY
 from everlode.events.barriers import Barrier
 from everlode.events.health import NodeLost, NodeSuspected
+from everlode.failover.decisions import Basis
 from everlode.failover.handler import Handler
 from everlode.failover.heartbeats import Heartbeats
 from everlode.failover.inbox import Inbox, Read
@@ -105,7 +106,7 @@ class Coordinator:
         # 4. barriers
         self._publish_barriers()
         # 5. scopes without a primary
-        self._bootstrap(control)
+        self._bootstrap(Basis(control, epoch))
         # 6. lost nodes
         self._handler.turn(epoch)
         # 7. the control log's snapshot
@@ -155,10 +156,10 @@ class Coordinator:
         if not self._agent.may_lead:
             return
         quiet = time.monotonic() - self._renewed[1]
-        if held is None:
-            self._handler.decisions.assign(self.scope, self._me, "bootstrap")
-        elif quiet > (OWN_S if held.primary == self._me else self._takeover_s):
-            self._handler.decisions.assign(self.scope, self._me, "node-lost")
+        waits_s = OWN_S if held is not None and held.primary == self._me else self._takeover_s
+        if held is None or quiet > waits_s:
+            basis = Basis(control, control.epoch(self.scope))
+            self._handler.decisions.assign(basis, self.scope, self._me)
 
     def _keep(self, control: ControlState) -> None:
         if control.position >= self._kept_at + EVERY:
@@ -174,15 +175,17 @@ class Coordinator:
         for partition in range(self._partitions):
             self._agent.signal(barrier, partition=partition)
 
-    def _bootstrap(self, control: ControlState) -> None:
+    def _bootstrap(self, basis: Basis) -> None:
         beating = self._heartbeats.fresh()
         for component in self._policies:
             scope = f"{component}/{self.region}"
-            if scope in control.scopes:
+            if scope in basis.control.scopes:
                 continue
-            nodes = [n for n in control.nodes_of(self.region, component) if n.node_id in beating]
+            nodes = [
+                n for n in basis.control.nodes_of(self.region, component) if n.node_id in beating
+            ]
             if not nodes:
                 continue
             since = self._waited.setdefault(scope, time.monotonic())
             if time.monotonic() - since >= BOOTSTRAP_WAIT_S:
-                self._handler.decisions.assign(scope, nodes[0].node_id, "bootstrap")
+                self._handler.decisions.assign(basis, scope, nodes[0].node_id)

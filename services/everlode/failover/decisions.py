@@ -1,19 +1,62 @@
 """What a coordinator appends to the control log: who leads, and the status of nodes.
 
-Whether a record counts is known when it has been read back: the first in log order wins. Each is
-appended at most once in 10 s, because one that timed out may still land. Shell.
+A record carries its grounds as they were when it was planned, not when it is written: a process
+may be stopped between the two, and the fold voids what has been overtaken. Whether it counts is
+known when it has been read back: the first in log order wins. Each is appended at most once in
+10 s, because one that timed out may still land.
+
+Invariants: nothing is written in an epoch that the coordinator does not lead in, as far as it
+knows; only its own scope is asked for without leading. Shell, but for `decision`.
 """
 
 from __future__ import annotations
 
-from everlode.control.fold import NodeState
+from typing import NamedTuple
+
+from everlode.control.fold import ControlState, NodeState
 from everlode.events.control import NodeStatusChanged, ScopeAssigned
 from everlode.events.nodes import NodeStatus
-from everlode.events.types import AssignReason
+from everlode.events.types import fitting
 from everlode.failover.again import Again
 from everlode.membership.agent import NodeAgent
 from everlode.telemetry.entries import Decided, NodeNoted
 from everlode.telemetry.sink import Sink, silent
+
+
+class Basis(NamedTuple):
+    """What a plan is based on."""
+
+    control: ControlState
+    """The log as it stood."""
+    epoch: int
+    """The coordinator's own. For the coordinator's scope itself, the one that is to end."""
+
+
+class Loss(NamedTuple):
+    """Why a primary is replaced."""
+
+    node: NodeState
+    """As it was when the plan was made."""
+    verdict: str | None = None
+
+
+def decision(
+    basis: Basis, region: str, scope: str, primary: str, loss: Loss | None
+) -> ScopeAssigned:
+    """The scope's next epoch, after the one that was planned with, for `primary`. Pure.
+
+    Its reason is `bootstrap`, or `node-lost` when the scope has been led.
+    """
+    control = basis.control
+    epoch = control.epoch(scope)
+    return ScopeAssigned(
+        scope_name=scope, new_epoch=epoch + 1, primary_node=primary, region=region,
+        reason="node-lost" if epoch else "bootstrap",
+        failed_node=loss.node.node_id if loss else None,
+        verdict_id=loss.verdict if loss else None,
+        based_on=max(0, control.position), based_on_epoch=epoch, coordinator_epoch=basis.epoch,
+        lost_at=loss.node.changed_at if loss else None,
+    )  # fmt: skip
 
 
 class Decisions:
@@ -26,37 +69,24 @@ class Decisions:
         self._scope = f"coordinator/{self._region}"
         self._assigned, self._noted = Again(), Again()
 
-    def assign(
-        self,
-        scope: str,
-        primary: str,
-        reason: AssignReason,
-        failed: str | None = None,
-        verdict: str | None = None,
-    ) -> None:
-        """Give the scope's next epoch to `primary`, in place of `failed` because of a verdict.
+    def assign(self, basis: Basis, scope: str, primary: str, loss: Loss | None = None) -> None:
+        """Give the scope's next epoch to `primary`; nothing when this one leads no more.
 
         Raises: Unavailable: it may still land.
         """
-        control = self._agent.control
-        epoch = control.epoch(scope)
-        if not self._assigned.due((scope, epoch)):
+        data = decision(basis, self._region, scope, primary, loss)
+        if scope != self._scope and not self.leads(basis.epoch):
             return
-        data = ScopeAssigned(
-            scope_name=scope, new_epoch=epoch + 1, primary_node=primary, region=self._region,
-            reason=reason, failed_node=failed, verdict_id=verdict,
-            based_on=max(0, control.position), based_on_epoch=epoch,
-        )  # fmt: skip
-        me, held = self._agent.identity.node_id, control.epoch(self._scope)
-        self._agent.log.append(scope, data, node_id=me, scope=self._scope, epoch=held)
-        self._report(Decided(scope, epoch + 1, primary, reason))
+        if self._assigned.due((scope, data.based_on_epoch, data.coordinator_epoch, data.lost_at)):
+            self._append(scope, data, basis.epoch)
+            self._report(Decided(scope, data.new_epoch, primary, data.reason))
 
     def note(self, node: NodeState, new: NodeStatus, reason: str, epoch: int) -> bool:
         """Note a node's status, in the coordinator's own epoch. True when it was appended now.
 
         The fold leaves it out when the node has moved on meanwhile. Raises: Unavailable.
         """
-        if not self._noted.due((node.node_id, node.changed_at, new)):
+        if not self.leads(epoch) or not self._noted.due((node.node_id, node.changed_at, new)):
             return False
         data = NodeStatusChanged.model_validate(
             {
@@ -64,10 +94,18 @@ class Decisions:
                 "region": self._region,
                 "from_status": node.status,
                 "to_status": new.value,
-                "reason": reason,
+                "reason": fitting(reason),
+                "changed_at": node.changed_at,
             }
         )
-        me = self._agent.identity.node_id
-        at = self._agent.log.append(node.node_id, data, node_id=me, scope=self._scope, epoch=epoch)
+        at = self._append(node.node_id, data, epoch)
         self._report(NodeNoted(node.node_id, new.value, at, reason))
         return True
+
+    def leads(self, epoch: int) -> bool:
+        """True while the coordinator leads in this epoch of its own scope."""
+        return self._agent.leads(self._scope) == epoch
+
+    def _append(self, key: str, data: ScopeAssigned | NodeStatusChanged, epoch: int) -> int:
+        me = self._agent.identity.node_id
+        return self._agent.log.append(key, data, node_id=me, scope=self._scope, epoch=epoch)

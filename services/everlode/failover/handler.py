@@ -23,7 +23,7 @@ from everlode.events.base import Evidence, Fact
 from everlode.events.health import NodeLost
 from everlode.events.nodes import NodeStatus
 from everlode.failover.again import Again
-from everlode.failover.decisions import Decisions
+from everlode.failover.decisions import Basis, Decisions, Loss
 from everlode.failover.heartbeats import Heartbeats
 from everlode.failover.limits import Limits
 from everlode.failover.operations import Operation, OperationLog, Verdict
@@ -88,9 +88,9 @@ class Handler:
         control = self._agent.control
         for node in self._nodes(control):
             if node.status in GONE and node.component in self._policies:
-                self._advance(self._operation(control, node), control)
+                self._advance(self._operation(control, node), Basis(control, epoch))
         # 3. operations whose node is back
-        self._end_overtaken(control)
+        self._end_overtaken(Basis(control, epoch))
 
     def _nodes(self, control: ControlState) -> list[NodeState]:
         return [node for node in control.nodes.values() if node.region == self._region]
@@ -126,16 +126,14 @@ class Handler:
             policy.work(op.node.node_id),
         )
 
-    def _advance(self, op: Operation, control: ControlState) -> None:
+    def _advance(self, op: Operation, basis: Basis) -> None:
         policy = self._policies[op.node.component]
-        view = self._view(op, policy, control)
+        view = self._view(op, policy, basis.control)
         step = policy.plan(view)
         match step:
             case Decide():
-                verdict = op.verdict.id if op.verdict else None
-                self.decisions.assign(
-                    step.scope, step.primary, "node-lost", op.node.node_id, verdict
-                )
+                loss = Loss(op.node, op.verdict.id if op.verdict else None)
+                self.decisions.assign(basis, step.scope, step.primary, loss)
             case AwaitFence():
                 self.log.step(op, "decide", f"{step.primary} epoch {step.epoch}")
             case Stuck():
@@ -147,7 +145,7 @@ class Handler:
                     self.log.end(op, step, self._heartbeats.under_way(op.node.node_id))
             case _:
                 self._promoted(op, policy, view)
-                self._order(op, policy, step)
+                self._order(op, policy, step, basis.epoch)
 
     def _promoted(self, op: Operation, policy: Policy[Any], view: View[Any]) -> None:
         """Publish the decision, if it was not yet, and the promotion.
@@ -164,9 +162,9 @@ class Handler:
             took = max(0, opened - op.verdict.at_ms)
         self.log.step(op, "promote", detail, took)
 
-    def _order(self, op: Operation, policy: Policy[Any], step: OwnStep) -> None:
+    def _order(self, op: Operation, policy: Policy[Any], step: OwnStep, epoch: int) -> None:
         """Send the commands of a step of the service's own, once the last ones are answered."""
-        if not self._orders.free():
+        if not self._orders.free() or not self.decisions.leads(epoch):
             return
         self._orders.send(policy.orders(step, op.id, self._orders.now()))
         if op.id not in self.log.ended:
@@ -174,11 +172,11 @@ class Handler:
 
     # -- 3. operations whose node is back ---------------------------------------------------------
 
-    def _end_overtaken(self, control: ControlState) -> None:
+    def _end_overtaken(self, basis: Basis) -> None:
         for op_id, started in list(self.log.open.items()):
-            node = control.nodes.get(started.subject)
+            node = basis.control.nodes.get(started.subject)
             if node is None or node.region != self._region or node.status in GONE:
                 continue
             op = self._operations.setdefault(op_id, Operation(op_id, node, -1))
             op.node = node
-            self._advance(op, control)
+            self._advance(op, basis)

@@ -19,7 +19,7 @@ from everlode.events.base import Event, Evidence, Fact
 from everlode.events.health import NodeLost
 from everlode.events.recovery import OperationStarted, OperationStep
 from everlode.events.stamp import millis_of
-from everlode.events.types import StepName
+from everlode.events.types import StepName, fitting
 from everlode.failover.again import Again
 from everlode.failover.planner import NAMESPACE, Finish, operation_id
 from everlode.failover.policy import End, Policies, Policy
@@ -121,6 +121,7 @@ class OperationLog:
 
     def step(self, op: Operation, name: StepName, detail: str, duration_ms: int = 0) -> None:
         """Publish a step that is done, once by its name and detail."""
+        detail = fitting(detail)
         data = OperationStep(
             kind=self._policies[op.node.component].service.operation,
             number=self._steps[op.id] + 1, step=name,

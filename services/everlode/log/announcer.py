@@ -7,11 +7,19 @@ import time
 from everlode.adapters.clock import WallClock
 from everlode.events.base import Event
 from everlode.events.recovery import OperationStarted, OperationStep
-from everlode.events.types import OperationKind
+from everlode.events.types import OperationKind, fitting
 from everlode.log.signals import SignalWriter
 from everlode.settings.endpoints import RegionEndpoints
 from everlode.telemetry.entries import Entry, StepEnded
 from everlode.telemetry.sink import Sink, silent
+
+
+def step_of(entry: StepEnded, kind: OperationKind, number: int, duration_ms: int) -> OperationStep:
+    """A step that has ended, as an event: of what it was about as much as one can hold. Pure."""
+    return OperationStep(
+        kind=kind, number=number, step=entry.step, subject=fitting(entry.subject),
+        outcome="done", detail=fitting(entry.detail), duration_ms=duration_ms,
+    )  # fmt: skip
 
 
 class Announcer:
@@ -52,13 +60,8 @@ class Announcer:
         if isinstance(entry, StepEnded):
             now = time.monotonic()
             self._number += 1
-            self._publish(
-                OperationStep(
-                    kind=self._kind, number=self._number, step=entry.step, subject=entry.subject,
-                    outcome="done", detail=entry.detail,
-                    duration_ms=round((now - self._before) * 1000),
-                )
-            )  # fmt: skip
+            took_ms = round((now - self._before) * 1000)
+            self._publish(step_of(entry, self._kind, self._number, took_ms))
             self._before = now
         self._report(entry)
 

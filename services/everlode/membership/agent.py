@@ -65,6 +65,7 @@ class Load(NamedTuple):
     current_tasks: int = 0
     work_done: int = 0
     queue_size: int = 0
+    waits_for: str = ""  # see NodeBeat; no control characters
 
 
 class NodeAgent:
@@ -316,10 +317,9 @@ class NodeAgent:
                 self._notify(change)
 
     def _notify(self, change: RoleChange) -> None:
-        if self._on_role is None:
-            return
         try:
-            self._on_role(change)
+            if self._on_role is not None:
+                self._on_role(change)
         except Exception as error:  # noqa: BLE001 - whatever it is, the node must not lead on
             self._fail(error)
 
@@ -357,6 +357,7 @@ class NodeAgent:
                 "queue_size": load.queue_size,
                 "specialties": me.specialties,
                 "interval_ms": self._beat_ms,
+                "waits_for": load.waits_for,
             }
         )
 

@@ -175,7 +175,8 @@ class Core:
 
     def _ready(self, batch: Batch, report: list[Entry]) -> Ready:
         self._batch = batch
-        wrong, self._wrong = self._wrong, []
+        wrong, self._wrong = [*self._wrong, *((None, w) for w in self._pending.wrong)], []
+        self._pending.wrong.clear()
         report += [Undecided(error.letter.message) for _, error in wrong]
         letters = [(where, error.letter) for where, error in wrong if where is not None]
         return Ready(batch.facts, self._read, batch.answers, report, letters)

@@ -1,24 +1,26 @@
 """Answers to commands: decided in a turn, given once enough regions hold what they tell. Pure.
 
 Invariants: no answer before its facts are committed; the level in an answer is what was achieved,
-never what was asked for; answers leave in the order of their commands.
+never what was asked for; answers leave in the order of their commands. One that cannot be made is
+set aside alone: the others are given, and it is not tried again.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime
+from functools import partial
 from typing import Literal, NamedTuple
 
 from everlode.avro.unread import Addressee
 from everlode.errors import EverlodeError
 from everlode.events.base import CommandAnswered
+from everlode.events.types import fitting
 from everlode.primary.folds import Answered, Folds
+from everlode.primary.unexpected import Unexpected, attempt
 
 HOME = 1
 """The level of what the home region's log holds, and perhaps no other."""
-MOST_TEXT = 1_000
-"""Characters of a message or hint in an answer: an answer is no place for what was refused."""
 
 
 class Answer(NamedTuple):
@@ -38,6 +40,8 @@ class Pending:
         self._folds = folds
         self._topic, self._region, self._node_id = topic, region, node_id
         self._waiting: list[Answer] = []
+        self.wrong: list[Unexpected] = []
+        """Answers that could not be made; whoever reports them clears the list."""
 
     def committed(self, answers: Iterable[Answer]) -> None:
         """Their facts are in the home region's log. Who gave no reply_to waits for none."""
@@ -45,9 +49,18 @@ class Pending:
 
     def held(self, level: int, at: datetime) -> list[CommandAnswered]:
         """All that is committed is held by `level` regions: the answers that ask for no more."""
-        given = [a for a in self._waiting if a.asked <= level]
+        due = [a for a in self._waiting if a.asked <= level]
         self._waiting = [a for a in self._waiting if a.asked > level]
-        return [self._answered(answer, level, at) for answer in given]
+        given: list[CommandAnswered] = []
+        for answer in due:
+            what = fitting(f"the answer to {answer.to.command_type} {answer.to.command_id}")
+            wrong = attempt(what, partial(self._give, answer, level, at, given))
+            if wrong is not None:
+                self.wrong.append(wrong)
+        return given
+
+    def _give(self, answer: Answer, level: int, at: datetime, given: list[CommandAnswered]) -> None:
+        given.append(self._answered(answer, level, at))
 
     def _answered(self, answer: Answer, level: int, at: datetime) -> CommandAnswered:
         to, error = answer.to, answer.error
@@ -60,15 +73,10 @@ class Pending:
                 "node_id": self._node_id,
                 "outcome": answer.outcome,
                 "code": error.code if error else "",
-                "message": _cut(error.message) if error else "",
-                "hint": _cut(error.hint) if error else "",
+                "message": fitting(error.message) if error else "",
+                "hint": fitting(error.hint) if error else "",
                 "facts": [f.ref(self._topic) for f in facts],
                 "level": level,
                 "answered_at": at,
             }
         )
-
-
-def _cut(text: str) -> str:
-    """What an answer can hold of a text, which may quote what a stranger sent."""
-    return text if len(text) <= MOST_TEXT else text[: MOST_TEXT - 1] + "…"

@@ -58,7 +58,7 @@ class Beats:
                     who, region, data.component, data.kind, data.role, data.held_epoch,
                     data.endpoint, data.status, data.load_ppm, data.current_tasks,
                     data.max_concurrent, data.work_done, data.queue_size, list(data.specialties),
-                    envelope.stamp, envelope.occurred_at,
+                    envelope.stamp, envelope.occurred_at, data.waits_for,
                 )  # fmt: skip
                 nodes[who] = _Beat(message, row)
             elif isinstance(data, MinerBeat):

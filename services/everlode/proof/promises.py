@@ -10,9 +10,15 @@ from collections.abc import Iterable
 from itertools import pairwise
 from typing import Any
 
-from everlode.events.catalogue import COMMANDS
-
 Entries = Iterable[dict[str, Any]]
+OF_TASKS = frozenset(
+    (
+        "AssignTask", "CancelTask", "DeleteTask", "ExpireLease", "ExpireTask", "MigrateTask",
+        "RecordReward", "RecordValidation", "ReportFailure", "ReportProgress", "SubmitSolution",
+        "SubmitTask",
+    )
+)  # fmt: skip
+"""Commands that a task manager answers."""
 
 
 def availability(entries: Entries, deadline_ms: int) -> dict[str, Any]:
@@ -64,8 +70,7 @@ def reconnected(
     waited: dict[str, int] = {}
     for entry in sorted(entries, key=lambda e: int(e["at_ms"])):
         asked = entry["at_ms"] - entry["took_ms"]
-        command = COMMANDS.get(entry["type"])
-        if command is None or command.component != "tasks" or entry["region"] != region:
+        if entry["type"] not in OF_TASKS or entry["region"] != region:
             continue
         if entry["node"] == lost or entry["at_ms"] < began or asked > ended:
             continue

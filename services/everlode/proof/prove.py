@@ -16,9 +16,9 @@ from typing import Any
 
 from everlode.adapters.kafka import Reader
 from everlode.adapters.postgres_read import Generation
-from everlode.avro.codec import Codec
 from everlode.proof.findings import Proof
 from everlode.proof.money import check_ledger, check_rewards
+from everlode.proof.reading import read_record
 from everlode.proof.recount import (
     FRAUD,
     MARKS,
@@ -61,24 +61,22 @@ def read_log(bootstrap: str, topology: Topology) -> dict[TopicPartition, list[by
 
 
 def decoded(log: dict[TopicPartition, list[bytes]]) -> Log:
-    """The facts as plain values. Raises: ContractError: bytes do not fit."""
-    codec = Codec()
+    """The facts as plain values. Raises: IntegrityError: bytes do not fit."""
     found: Log = {}
     for place, values in log.items():
         events = found[place] = []
         for raw in values:
-            name, value = codec.decode_dict(raw)
+            name, value = read_record(raw)
             envelope = value.pop("envelope")
             events.append(LoggedEvent(name, envelope, value, place[1]))
     return found
 
 
 def read_decided(control_bootstrap: str) -> dict[str, int]:
-    """Scope → epoch, out of the control log. Raises: Unavailable; ContractError."""
+    """Scope → epoch, out of the control log. Raises: Unavailable; IntegrityError."""
     reader = Reader(control_bootstrap, "proof", wait_ms=20)
-    codec = Codec()
     batches = reader.to_ends({(CONTROL_TOPIC, 0): 0}, 60)
-    read_back = [codec.decode_dict(raw.value) for batch in batches for raw in batch]
+    read_back = [read_record(raw.value or b"") for batch in batches for raw in batch]
     reader.close()
     return epochs_decided(data for name, data in read_back if name == "ScopeAssigned")
 
@@ -245,7 +243,7 @@ def _check_region(
 
     Returns a digest of each stored state.
     """
-    codec, docs = Codec(), Docs()
+    docs = Docs()
     db = Generation.current(conninfo)
     try:
         for component, wanted in expected.items():
@@ -253,7 +251,7 @@ def _check_region(
             for key, version, status, doc in db.query(
                 f"select key, version, status, doc from {{g}}.{component}"
             ):
-                fields = codec.decode_dict(bytes(doc))[1] if doc is not None else {}
+                fields = read_record(bytes(doc))[1] if doc is not None else {}
                 if doc is not None and (fields["version"], fields["status"]) != (version, status):
                     proof.differ(f"{region} {component} {key}: columns and state differ")
                 stored[key] = {**fields, "version": version, "status": status}

@@ -250,10 +250,16 @@ def recount(
 
 
 def epochs_decided(decisions: Iterable[Mapping[str, Any]]) -> dict[str, int]:
-    """Scope → its epoch after these `ScopeAssigned`, in log order: each must follow the last."""
+    """Scope → its epoch after these `ScopeAssigned`, in log order: each must follow the last.
+
+    One that names its coordinator's epoch must name the one that the last such decision opened.
+    """
     found: dict[str, int] = {}
     for data in decisions:
         current = found.get(data["scope_name"], 0)
+        leads = data.get("coordinator_epoch")
+        if leads is not None and leads != found.get(f"coordinator/{data['region']}", 0):
+            continue
         if (data["based_on_epoch"], data["new_epoch"]) == (current, current + 1):
             found[data["scope_name"]] = current + 1
     return found

@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple, TypeGuard
 from uuid import uuid5
 
 from everlode.control.fold import ControlState
-from everlode.errors import Unavailable
+from everlode.errors import EverlodeError, Unavailable
 from everlode.events.base import Command, Fact
 from everlode.events.commands import CalculateReward, PayReward, ReverseReward, WithholdReward
 from everlode.events.rewards import RewardCalculated, RewardReleased
@@ -18,6 +18,7 @@ from everlode.events.states import FraudState, RewardState, State
 from everlode.events.validations import FraudCleared, FraudConfirmed, FraudSuspected
 from everlode.membership.agent import Load
 from everlode.primary.component import Component, Owed
+from everlode.rewards.payouts import Payouts
 from everlode.rewards.sink import PayoutConflict, PayoutSink
 from everlode.snapshots.read import Alive
 from everlode.state.reactions import NAMESPACE
@@ -27,8 +28,6 @@ from everlode.topics.names import fact_topic
 
 LOG = logging.getLogger(__name__)
 
-PAY_AGAIN_S = 5.0
-"""A payout that failed is tried again after this, with all others that wait."""
 PAY_AT_ONCE = 100
 
 
@@ -63,12 +62,8 @@ class RewardComponent(Component):
         now_s: Callable[[], float] = time.monotonic,
     ) -> None:
         self._sink = sink
-        self._now_s = now_s
-        self.pending: dict[str, float] = {}
-        """Rewards that are to be paid → since when, on this node's monotonic clock."""
-        self.stopped: dict[str, str] = {}
-        """Rewards whose payout contradicts one that left → why; a human decides."""
-        self._try_at = 0.0
+        self.payouts = Payouts(now_s)
+        """Rewards that are to be paid."""
         self._cases: dict[str, _Case] = {}
         """Fraud case → what is known of it."""
         self._cases_of: dict[str, set[str]] = {}
@@ -84,10 +79,9 @@ class RewardComponent(Component):
         """See Component."""
         if isinstance(new, RewardState):
             if new.status == "calculated":
-                self.pending.setdefault(new.key, self._now_s())
+                self.payouts.owe(new.key)
             else:
-                self.pending.pop(new.key, None)
-                self.stopped.pop(new.key, None)
+                self.payouts.over(new.key)
 
     def restore_seen(self, alive: Alive) -> None:
         """See Component: a case as its facts would have left it."""
@@ -125,14 +119,14 @@ class RewardComponent(Component):
     def react(self, fact: Fact, where: Where) -> Iterable[Owed]:
         """As the rules say; and what is calculated (or released) is paid now, or by `due`.
 
-        What cannot be paid waits, and holds up nothing else. Raises: Unavailable: the sink does
-        not say whether a payout has left, or the lease is out; the fact is read again.
+        What cannot be paid waits, and holds up nothing else (see `payouts`). Raises: Unavailable:
+        the sink does not say whether a payout has left, or the lease is out; it is read again.
         """
         if isinstance(fact.data, RewardCalculated | RewardReleased):
             state = self.peek("rewards", fact.envelope.aggregate_id)
             if not self._is_due(state):
                 return
-            if self._now_s() >= self._try_at:
+            if self.payouts.may_leave(state.key):
                 yield from self._payout(state, fact.envelope.occurred_at, fact.envelope.event_id)
             return
         if isinstance(fact.data, self.needs_committed):
@@ -168,20 +162,18 @@ class RewardComponent(Component):
 
     def due(self, now: datetime, control: ControlState) -> Iterable[Owed]:
         """Pay what could not be paid when it was calculated."""
-        clock = self._now_s()
-        if clock < self._try_at:
-            return
-        waiting = [
-            key
-            for key, since in self.pending.items()
-            if clock - since >= PAY_AGAIN_S and key not in self.stopped
-        ]
-        for key in waiting[:PAY_AT_ONCE]:
+        for _ in range(PAY_AT_ONCE):
+            key = self.payouts.next()
+            if key is None:
+                return
             state = self.peek("rewards", key)
-            if self._is_due(state):
-                yield from self._payout(state, now, None)
-            if clock < self._try_at:
-                return  # it fails: not for each of them now
+            if not self._is_due(state):  # its end is staged, or it is not served now
+                self.payouts.later(key)
+                continue
+            tried = [*self._payout(state, now, None)]
+            yield from tried
+            if not tried:
+                return  # it fails: not for each of them in one turn
 
     def _is_due(self, state: State | None) -> TypeGuard[RewardState]:
         if not isinstance(state, RewardState) or state.status != "calculated":
@@ -191,17 +183,20 @@ class RewardComponent(Component):
     def _payout(self, state: RewardState, at: datetime, cause: str | None) -> Iterable[Owed]:
         if not self.leads(state.home):
             raise Unavailable(f"payout {state.key}: the lease ran out before it")
+        self.payouts.begin(state.key)
         try:
             ref = self._sink.pay(state.key, state.miner_id, state.amount_micro)
-        except Unavailable as error:
-            LOG.warning("payout %s waits: %s", state.key, error.message)
-            self._try_at = self._now_s() + PAY_AGAIN_S
+            booking = self._booking(state.key, ref, at, cause)
         except PayoutConflict as error:
-            if state.key not in self.stopped:
+            if self.payouts.stop(state.key, error.message):
                 LOG.error("payout %s stops: %s; %s", state.key, error.message, error.hint)
-            self.stopped[state.key] = error.message
+        except Exception as error:  # noqa: BLE001 - whatever a payment system does to one payout
+            why = error.message if isinstance(error, EverlodeError) else type(error).__name__
+            LOG.warning("payout %s waits: %s", state.key, why)
+            self.payouts.failed(state.key, why)
         else:
-            yield self._booking(state.key, ref, at, cause)
+            self.payouts.left()
+            yield booking
 
     def _booking(self, key: str, ref: str, at: datetime, cause: str | None) -> Owed:
         name = str(uuid5(NAMESPACE, f"pay/{key}"))
@@ -210,7 +205,8 @@ class RewardComponent(Component):
     def load(self) -> Load:
         """See Component."""
         return Load(
-            current_tasks=len(self.pending),
+            current_tasks=len(self.payouts),
             work_done=self.folds.folded,
-            queue_size=len(self.pending),
+            queue_size=len(self.payouts),
+            waits_for=self.payouts.oldest,
         )

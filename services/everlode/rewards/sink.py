@@ -38,7 +38,7 @@ class PayoutSink(Protocol):
 
 
 class JournalSink:
-    """A journal of payouts, one JSON line each, in the file before `pay` returns."""
+    """A journal of payouts, one JSON line each, on disk before `pay` returns."""
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -90,6 +90,7 @@ class JournalSink:
             entry = {"key": payout_key, "miner": miner_id, "amount_micro": amount_micro, "ref": ref}
             self._file.write(json.dumps(entry).encode() + b"\n")
             self._file.flush()
+            os.fsync(self._file.fileno())  # must: what is booked has left
             self._catch_up()
         except OSError as error:
             raise Unavailable(f"payout journal: {error.strerror}") from None

@@ -91,7 +91,7 @@ def nodes(asked: Asked, kind: str) -> list[Figures]:
     """
     rows = asked.query(
         "select node_id, endpoint, status, load_ppm, max_concurrent, current_tasks, last_beat,"
-        " specialties, kind, role, held_epoch, stamp, queue_size from {g}.nodes"
+        " specialties, kind, role, held_epoch, stamp, queue_size, waits_for from {g}.nodes"
         " where region = %s and component = %s order by node_id",
         (asked.region, kind),
     )
@@ -118,6 +118,7 @@ def _node(asked: Asked, row: tuple[Any, ...]) -> Figures:
         "held_epoch": row[10],
         "silent_s": round(silent_s, 3),
         "queue_size": row[12],
+        "waits_for": row[13],
     }
 
 
@@ -246,10 +247,12 @@ def _rewards(asked: Asked, at: datetime | None) -> Figures:
         " jsonb_each_text(r.entries) e where r.home = %s",
         (asked.region,),
     )[0][0]
+    led = _led(asked, "rewards", "primary_node", "secondary_nodes")
     return {
-        **_led(asked, "rewards", "primary_node", "secondary_nodes"),
+        **led,
         "pending_payouts": pending,
         "pending_payouts_micro": int(pending_micro),
+        "oldest_payout": _oldest_payout(asked, led["primary_node"] or {}),
         "withheld_payouts": withheld,
         "paid_24h": paid,
         "paid_24h_micro": int(paid_micro),
@@ -257,6 +260,20 @@ def _rewards(asked: Asked, at: datetime | None) -> Figures:
         "ledger_balance_micro": int(balance),
         "last_sync_timestamp": _moment(synced_to_ms(asked, "rewards")),
     }
+
+
+def _oldest_payout(asked: Asked, primary: Figures) -> Figures | None:
+    """The reward that has waited longest, and what its primary last said of such; None: none."""
+    rows = asked.query(
+        "select key, calculated_at from {g}.rewards where status = 'calculated' and home = %s"
+        " order by calculated_at, key limit 1",
+        (asked.region,),
+    )
+    if not rows:
+        return None
+    key, at = rows[0]
+    since = at.astimezone(UTC) if at else None
+    return {"reward_id": key, "calculated_at": since, "why": primary.get("waits_for") or None}
 
 
 def _share(part: int, whole: int) -> float | None:

@@ -94,6 +94,8 @@ def _decisions(bootstrap: str, scope: str) -> tuple[ControlState, list[dict[str,
                 "failed_node": data.failed_node,
                 "verdict_id": data.verdict_id,
                 "decided_by": fact.envelope.correlation_id,
+                "based_on": data.based_on,
+                "coordinator_epoch": data.coordinator_epoch,
                 "void": reason,
             }
         )

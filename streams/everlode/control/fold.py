@@ -11,12 +11,16 @@ is a proposal; what counts is decided by its place in the log, by everyone for h
 3. A decision is void, too, when more than MAX_TICKS renewals of the deciding region's coordinator
    lie after the offset that it was based on: an append that timed out may still land, long after
    its coordinator has thought better of it. Time is not looked at; renewals are the ticks.
+   So is one whose grounds have passed: another coordinator leads than the one that made it, the
+   node that it replaces is not lost any more as it was, or the coordinator that it takes the place
+   of has renewed since. Records of builds that did not write their grounds are not asked for them.
 4. A renewal (LeaseRenewed) counts when its node leads the scope in the epoch that it names, and
    when the process that sent it has the node's name: a lease belongs to a process.
 5. A process takes a node's name (NodeJoined) when it names the one that has it, which it has found
    to be gone; of two that do so at once the first in log order has it. It joins as healthy, or as
    rejoining when the node was lost or fenced. A node moves along the table of NodeStatus, from the
-   status it is in, and not on the word of a deposed coordinator.
+   status it is in since the offset that the record names, and not on the word of a deposed
+   coordinator.
 6. An incarnation is the origin of a region's log from now on; a generation, that of its
    projection, never goes back.
 7. A region has one backup at a time: the first to ask has it until that one is released.
@@ -168,6 +172,23 @@ def why_void(state: ControlState, decision: e.ScopeAssigned, decider: str) -> st
     passed = sum(1 for tick in state.ticks.get(decider, ()) if tick > decision.based_on)
     if passed > MAX_TICKS:  # 3. it landed late
         return f"{passed} ticks have passed since offset {decision.based_on}"
+    return _overtaken(state, decision, f"coordinator/{decider}")
+
+
+def _overtaken(state: ControlState, decision: e.ScopeAssigned, decider: str) -> str | None:
+    """Which of the decision's grounds has passed, by 3.; None: all hold that it names."""
+    now = state.epoch(decider)
+    if decision.coordinator_epoch is None:
+        return None
+    if decision.coordinator_epoch != now:
+        was = decision.coordinator_epoch
+        return f"decided in epoch {was} of {decider}, the current one is {now}"
+    led = state.scopes.get(decision.scope_name)
+    if led is not None and led.scope == decider and led.renewed_at > decision.based_on:
+        return f"{led.primary} has renewed at {led.renewed_at}, after offset {decision.based_on}"
+    failed = state.nodes.get(decision.failed_node or "")
+    if failed is not None and decision.lost_at not in (None, failed.changed_at):
+        return f"{failed.node_id} is {failed.status} since offset {failed.changed_at}"
     return None
 
 
@@ -220,6 +241,8 @@ def _move(state: ControlState, data: e.NodeStatusChanged, fact: Fact) -> Control
     node, by = state.nodes.get(data.node_id), fact.envelope
     if node is None or node.status != data.from_status:  # 5. from the status it is in
         return Void(f"{data.node_id} is not {data.from_status}")
+    if data.changed_at not in (None, node.changed_at):
+        return Void(f"{data.node_id} is {node.status} since offset {node.changed_at}")
     if by.epoch and by.epoch < state.epoch(by.scope):
         return Void(f"epoch {by.epoch} of {by.scope} is over")
     new = NodeStatus(data.to_status)

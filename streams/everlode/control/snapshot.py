@@ -16,7 +16,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from everlode.control.fold import ControlState
 
-FOLD = 1
+FOLD = 2
 """Raised whenever the fold gives another state for the same records: older snapshots are void."""
 EVERY = 1_000
 """Records between two snapshots."""

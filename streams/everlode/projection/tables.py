@@ -194,6 +194,7 @@ def ddl(generation: int) -> list[str]:
         " component text, kind text, role text, held_epoch bigint, endpoint text, status text,"
         " load_ppm bigint, current_tasks bigint, max_concurrent bigint, work_done bigint,"
         " queue_size bigint, specialties text[], stamp bigint, last_beat timestamptz)",
+        f"alter table {g}.nodes add column if not exists waits_for text not null default ''",
         f"create table if not exists {g}.miner_beats (miner_id text primary key, region text,"
         " interval_ms bigint, running bigint, stamp bigint, last_beat timestamptz,"
         " pace double precision not null default 1)",

@@ -204,7 +204,9 @@ FRAMES: dict[str, Callable[[bytes, str], bytes]] = {
 """Another framing or more bytes: whoever sent it can be found all the same."""
 WHERE = st.integers(0, 2**20)
 """A byte, modulo the record's length: what is drawn must not depend on the record's number."""
-OTHERS = ["cut", "flipped", "null-key", "wrong-key", "null", "elsewhere"]
+NO_UNICODE = {"command_id": "\ud800", "aggregate_id": "t-0", "reply_to": REPLY_TO}
+"""A header as JSON can hold it, and neither Avro nor Kafka."""
+OTHERS = ["cut", "flipped", "null-key", "wrong-key", "null", "elsewhere", "no-unicode"]
 DAMAGES = [*["none"] * 60, *[d for d in (*FRAMES, *OTHERS) if d != "huge"] * 4, "huge"]
 
 
@@ -227,7 +229,7 @@ def hostile_commands(draw: st.DrawFn, number: int) -> Hostile:
     ids = (head["aggregate_id"], head["command_id"])
     first = [head[n] for n in ("command_id", "aggregate_id", "issued_by", "reply_to")]
     readable = all(isinstance(x, str) for x in first) and max(map(len, ids)) <= LONGEST
-    answered: bool | None = readable and damage != "null"
+    answered: bool | None = readable and damage not in ("null", "no-unicode")
     if damage in ("cut", "flipped") and at < 10 + sum(len(_text(x)) for x in first):
         answered = None if damage == "flipped" else False
     asked = [text if isinstance(text, str) else "" for text in ids]
@@ -316,6 +318,7 @@ def damaged(
         "null-key": (None, value),
         "wrong-key": (b"another", value),
         "null": (key, None),
+        "no-unicode": (key, json.dumps({"header": NO_UNICODE}).encode()),
     }
     return made.get(damage, good)
 

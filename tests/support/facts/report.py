@@ -7,7 +7,8 @@ from typing import Any
 P1 = {"answered": 10, "deadline_ms": 15_000, "share_within_deadline": 1.0, "longest_gap_ms": 5,
       "slowest_answer_ms": 7, "errors_seen_by_clients": [], "error_count": 0, "refused": {},
       "by_second": {"1": [4, 4, 20], "2": [6, 3, 16_000]},
-      "during": {"the kill": {"asked": 4, "share_within_deadline": 1.0}}}  # fmt: skip
+      "during": {"the kill": {"asked": 4, "share_within_deadline": 1.0,
+                              "exceptions": 0}}}  # fmt: skip
 GOOD: dict[str, Any] = {
     "workload": "generated <script>alert(1)</script>", "seed": 1, "speed": 1.0, "share": 0.1,
     "kill_at": "mid-run", "events": 100, "acknowledged_events": 50, "failures": [],
@@ -29,13 +30,15 @@ GOOD: dict[str, Any] = {
                  "recovery_action": "secondary-promoted", "actual_recovery_ms": 6000},
     "object_store": "minio", "machine": {"cores": 2},
     "backup": {"backup_id": "b", "records": 3},
-    "recovery": {"held": False, "lost_event_ids": [],
+    "recovery": {"held": False, "lost_event_ids": [], "overall_success": True, "rpo_met": True,
+                 "rto_met": True,
                  "components": [{"component": "miner-registry", "recovery_time_ms": 30,
-                                 "records_restored": 5, "events_replayed": 2}],
+                                 "records_restored": 5, "events_replayed": 2, "success": True,
+                                 "data_loss_events": 0}],
                  "rto_ms_by_stage": {"m": 1}},
     "proof": {"compared_keys": 9, "lost_events": [], "differences": 0, "first_differences": []},
     "resources": {"peak_resident_bytes": {"all together": 5_000_000_000}, "processor_s": {}},
-    "times_s": {"total_s": 10.0},
+    "times_s": {"total_s": 10.0, "recovery_s": 40.0},
     "windows": {"<i>the fault</i>": [1500, 2500]},
     "lag_s": {"eu": [[1.0, 1.1], [2.5, 3.0], [30.0, 1.0]], "us": []},
     "timeline": [{"at_s": 0.0, "step": "up", "text": "a & b"},
