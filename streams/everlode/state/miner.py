@@ -44,6 +44,8 @@ MinerCommand = (
     | c.ReinstateMiner
     | c.RetireMiner
 )
+FRAUD = "fraud:"
+"""What the reason of a suspension for fraud begins with; the rule follows."""
 MOST_CONCURRENT = 1_000
 """Tasks at once: each locks a stake, and all locks are in one state."""
 MOST_DEPOSITS = 4096
@@ -59,7 +61,7 @@ TRANSITIONS: Table = {
     (e.StakeSlashed, ""): rule(_ANY),
     (e.ReputationChanged, ""): rule(_ANY),
     (e.PerformanceRecorded, ""): rule(_ANY),
-    (e.MinerSuspended, ""): rule(["active"], "suspended"),
+    (e.MinerSuspended, ""): rule(_HERE, "suspended"),
     (e.MinerReinstated, ""): rule(["suspended"], "active"),
     (e.MinerRetired, ""): rule(_HERE, "retired"),
 }
@@ -88,13 +90,9 @@ def _decide(  # noqa: C901 - one case a command
         case c.RecordClearing():
             return _cleared(command, state)
         case c.SuspendMiner():
-            _here(state)
-            suspended = state.status == "suspended"
-            return () if suspended else (e.MinerSuspended(reason=command.reason),)
+            return _suspend(command, state)
         case c.ReinstateMiner():
-            _here(state)
-            active = state.status == "active"
-            return () if active else (e.MinerReinstated(reason=command.reason),)
+            return _reinstate(command, state, ctx)
         case c.RetireMiner():
             if state.status == "retired":
                 return ()
@@ -190,6 +188,33 @@ def _outcome(command: c.RecordOutcome, state: MinerState, ctx: Context) -> tuple
         score_ppm=command.score_ppm,
     )
     return (*_release(command.task_id, state), done, moved)
+
+
+def for_fraud(state: MinerState) -> bool:
+    """True for a miner that is suspended since a case against it was confirmed."""
+    return state.status == "suspended" and (state.reason or "").startswith(FRAUD)
+
+
+def _suspend(command: c.SuspendMiner, state: MinerState) -> tuple[Event, ...]:
+    """One for fraud takes the place of another, which the miner could lift itself."""
+    _here(state)
+    graver = command.reason.startswith(FRAUD) and not for_fraud(state)
+    if state.status == "suspended" and not graver:
+        return ()
+    return (e.MinerSuspended(reason=command.reason),)
+
+
+def _reinstate(command: c.ReinstateMiner, state: MinerState, ctx: Context) -> tuple[Event, ...]:
+    _here(state)
+    if state.status == "active":
+        return ()
+    if for_fraud(state) and command.decided_by not in ctx.operators:
+        raise refuse(
+            "operator_needed",
+            f"miner {state.key} is suspended: {state.reason}",
+            "an operator that the topology names lifts it (decided_by)",
+        )
+    return (e.MinerReinstated(**command.__dict__),)
 
 
 def _moved(

@@ -10,8 +10,8 @@ for its own memory.
 
 from __future__ import annotations
 
-from bisect import bisect_left
-from collections import defaultdict
+from bisect import bisect_left, bisect_right
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol, cast
 
@@ -27,7 +27,16 @@ from everlode.events.states import (
 )
 from everlode.state.auditing import JUDGED_BY_EXPERT, audit_due, proved
 from everlode.state.ended import ended
-from everlode.state.fraudrules import INNOCENT, Record, weight
+from everlode.state.fraudrules import (
+    INNOCENT,
+    SMALL_BYTES,
+    HandedIn,
+    Record,
+    firsts,
+    handed_in,
+    weight,
+)
+from everlode.state.rewardfolds import held_by
 
 
 class Where(NamedTuple):
@@ -42,18 +51,54 @@ class _Records:
     """Records by subject; each thing is counted once, as it was noted last."""
 
     def __init__(self) -> None:
-        self._sides: dict[str, tuple[set[str], set[str]]] = {}
+        self._sides: dict[str, tuple[set[str], dict[str, int]]] = {}
+        self._worth: Counter[str] = Counter()
+        """Subject → base rewards of what it was wrong in."""
 
-    def note(self, subject: str, thing: str, right: bool) -> None:
-        """`subject` was right, or wrong, in `thing`."""
-        sides = self._sides.setdefault(subject, (set(), set()))
-        sides[not right].add(thing)
-        sides[right].discard(thing)
+    def note(self, subject: str, state: ValidationState, right: bool) -> None:
+        """`subject` was right, or wrong, in a validation."""
+        good, bad = self._sides.setdefault(subject, (set(), {}))
+        self._worth[subject] -= bad.pop(state.key, 0)
+        if right:
+            good.add(state.key)
+        else:
+            good.discard(state.key)
+            bad[state.key] = state.base_reward_micro
+            self._worth[subject] += state.base_reward_micro
 
     def of(self, subject: str) -> Record:
         """The record of `subject`."""
         good, bad = self._sides.get(subject, ((), ()))
-        return Record(len(good), len(bad))
+        return Record(len(good), len(bad), self._worth[subject])
+
+
+class _Equal:
+    """Large solutions by SHA-256, in the order in which they were handed in."""
+
+    def __init__(self) -> None:
+        self._all: dict[str, list[HandedIn]] = {}
+        self._firsts: dict[str, tuple[HandedIn, ...]] = {}
+
+    def note(self, state: ValidationState) -> None:
+        """One was handed in. Idempotent; cheap when it is the last."""
+        if (state.solution_bytes or 0) < SMALL_BYTES:
+            return
+        one = handed_in(state)
+        known = self._all.setdefault(state.solution_sha256, [])
+        at = bisect_left(known, one)
+        if at == len(known) or known[at] != one:
+            known.insert(at, one)
+            old = self._firsts.get(state.solution_sha256, ())
+            self._firsts[state.solution_sha256] = firsts((*old, one))
+
+    def firsts(self, sha256: str) -> Sequence[HandedIn]:
+        """The first ones, as many as tell whether another is a copy."""
+        return self._firsts.get(sha256, ())
+
+    def after(self, one: HandedIn) -> Sequence[HandedIn]:
+        """Those equal to it that were handed in after it."""
+        known = self._all.get(one.solution_sha256, [])
+        return known[bisect_right(known, one) :]
 
 
 def _note(index: dict[str, set[str]], name: str, state: RewardState) -> None:
@@ -88,8 +133,11 @@ class View(Protocol):
     def reviewers(self) -> Sequence[str]:
         """The region's active miners, sorted (validation primary only)."""
 
-    def same_solution(self, solution_sha256: str) -> Sequence[ValidationState]:
-        """Validations of solutions with this SHA-256, first handed in first."""
+    def firsts(self, solution_sha256: str) -> Sequence[HandedIn]:
+        """Who handed this large solution in first: all that a copy can be a copy of."""
+
+    def after(self, one: HandedIn) -> Sequence[HandedIn]:
+        """The same large solution, handed in after this one, first handed in first."""
 
     def honeypots(self, miner_id: str) -> Record:
         """Decided answers of a miner to honeypots."""
@@ -112,6 +160,9 @@ class View(Protocol):
     def rewards_of_case(self, case_id: str) -> Sequence[RewardState]:
         """Those that are or were withheld for a case, and have not ended, by key."""
 
+    def reward(self, reward_id: str) -> RewardState | None:
+        """A reward, ended ones too (reward primary only)."""
+
 
 class HomeView:
     """`View` over the folds of one primary; not thread-safe.
@@ -124,7 +175,7 @@ class HomeView:
         self.home = home
         self._folds = folds
         self._reviewers: list[str] = []
-        self._by_solution: dict[str, list[str]] = defaultdict(list)
+        self._equal = _Equal()
         self._honeypots, self._work, self._reviews = _Records(), _Records(), _Records()
         self._peers: dict[str, set[str]] = defaultdict(set)
         """Miner → peer reviews of its solutions, and those in which it voted for them."""
@@ -150,16 +201,14 @@ class HomeView:
 
     def _note_reward(self, state: RewardState) -> None:
         _note(self._task_rewards, state.task_id, state)
-        if state.case_id is not None:
-            _note(self._case_rewards, state.case_id, state)
+        for case in held_by(state):
+            _note(self._case_rewards, case, state)
 
     def _note_validation(self, state: ValidationState) -> None:
-        seen = self._by_solution[state.solution_sha256]
-        if state.key not in seen:
-            seen.append(state.key)
+        self._equal.note(state)
         if state.status == "decided" and state.planted_sha256 is not None:
-            right = state.solution_sha256 == state.planted_sha256
-            self._honeypots.note(state.miner_id, state.key, right)
+            right = state.solution_sha256 == state.planted_sha256 or state.accepted is True
+            self._honeypots.note(state.miner_id, state, right)
         self._note_records(state)
 
     def _note_records(self, state: ValidationState) -> None:
@@ -169,10 +218,10 @@ class HomeView:
         before = {party for party in parties if self.watched(party)}
         good = proved(state)
         if good is not None:
-            self._work.note(state.miner_id, state.key, good)
+            self._work.note(state.miner_id, state, good)
         for voter, accept in votes.items():
             if good is False:
-                self._reviews.note(voter, state.key, not accept)
+                self._reviews.note(voter, state, not accept)
             if accept:
                 self._peers[voter].add(state.key)
         if votes:
@@ -243,11 +292,13 @@ class HomeView:
         """See View."""
         return self._reviewers
 
-    def same_solution(self, solution_sha256: str) -> Sequence[ValidationState]:
+    def firsts(self, solution_sha256: str) -> Sequence[HandedIn]:
         """See View."""
-        keys = self._by_solution.get(solution_sha256, ())
-        found = [state for key in keys if (state := self.validation(key)) is not None]
-        return sorted(found, key=lambda s: (s.solved_stamp or 0, s.key))
+        return self._equal.firsts(solution_sha256)
+
+    def after(self, one: HandedIn) -> Sequence[HandedIn]:
+        """See View."""
+        return self._equal.after(one)
 
     def honeypots(self, miner_id: str) -> Record:
         """See View."""
@@ -272,6 +323,10 @@ class HomeView:
     def _rewards(self, keys: set[str]) -> Sequence[RewardState]:
         found = (self._get("rewards", key) for key in sorted(keys))
         return [cast("RewardState", state) for state in found if state is not None]
+
+    def reward(self, reward_id: str) -> RewardState | None:
+        """See View."""
+        return cast("RewardState | None", self._get("rewards", reward_id))
 
     def rewards_of_task(self, task_id: str) -> Sequence[RewardState]:
         """See View."""
