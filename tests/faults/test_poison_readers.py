@@ -9,14 +9,15 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Iterator
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from typing import Any
 
 import pytest
 
+from everlode.adapters.postgres import Projection
 from everlode.avro import schemas
 from everlode.avro.codec import Codec, encode_answer, encode_fact, encode_state
-from everlode.backup.gather import Gatherer
+from everlode.backup.gather import Gatherer, Source
 from everlode.errors import ContractError, IntegrityError
 from everlode.events.base import CommandAnswered, Evidence, Fact
 from everlode.events.catalogue import FACT_COMPONENTS, STATE_COMPONENTS
@@ -25,13 +26,14 @@ from everlode.events.snapshots import SnapshotMark
 from everlode.events.states import State
 from everlode.events.validations import FraudSuspected
 from everlode.log.facts import FactLog
+from everlode.log.folds import Folds
 from everlode.log.learn import learner
-from everlode.primary.folds import Folds
 from everlode.sdk import EventConsumer
 from everlode.sdk.consumer import Received
 from everlode.sdk.link import RegionLink
 from everlode.settings.endpoints import RegionParts
 from everlode.state.dispatch import FOLD_VERSION, evolve_fact
+from everlode.topics import Topology
 from everlode.topics.names import reply_topic, state_topic
 from everlode.topics.partition import partition_of
 from tests.support.facts.poison import BYTES, KEYS, Pair, append, mock_broker, spoil
@@ -138,14 +140,27 @@ class Rows:
 
     generation = 1
 
-    def at_one_moment(self) -> nullcontext[None]:
+    def at_one_moment(self, *, held: bool) -> nullcontext[None]:
+        assert held
         return nullcontext()
 
-    def unpublished(self, _: int) -> list[object]:
+    def query(self, text: str, *_: object) -> list[tuple[Any, ...]]:
+        if "positions" in text:
+            return [("eu.1.tasks", 0, 9, 100 << 16, 0)]
+        return [(0,)] if "count" in text else [(None,)] if "to_regclass" in text else []
+
+    def stream(self, *_: object) -> list[tuple[Any, ...]]:
         return []
 
-    def query(self, text: str, *_: object) -> list[tuple[Any, ...]]:
-        return [("eu.1.tasks", 0, 9, 100 << 16)] if "positions" in text else []
+    def close(self) -> None:
+        pass
+
+
+class Gathering(Gatherer):
+    """Of a region whose database is empty."""
+
+    def _projection(self) -> Projection:
+        return Rows()  # type: ignore[return-value]
 
 
 def state(component: str, version: int = 1) -> State:
@@ -189,9 +204,13 @@ def test_damage_in_a_state_topic_is_refused_by_the_backup(
         for name in STATE_COMPONENTS:
             append(broker, state_topic(1, name), [])
         append(broker, topic, [(b"a", value), (b"a", value), bad])
-        reader = Gatherer(broker, Rows(), ["eu.1.tasks"], Codec())  # type: ignore[arg-type]
-        with pytest.raises(IntegrityError) as caught:
-            reader.partition(0)
+        source = Source("eu", broker, "", Topology(regions=("eu",)))
+        with (
+            closing(Gathering(source, 1, Codec())) as gatherer,
+            closing(gatherer.partition(0)) as part,
+            pytest.raises(IntegrityError) as caught,
+        ):
+            [part.slice(number) for number in range(part.slices.count)]
     assert caught.value.code == code
     assert f"{topic}/0" in caught.value.message
     if code == "foreign_record":

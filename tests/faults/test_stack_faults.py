@@ -23,15 +23,17 @@ from minio import Minio
 
 from everlode.adapters.kafka_admin import state_generations
 from everlode.adapters.kafka_topics import alter_topic, delete_topics, ensure_topics
+from everlode.adapters.postgres_next import NextGeneration
 from everlode.cli.main import run
-from everlode.errors import ConfigError, Locked, NotFound, Unavailable
+from everlode.errors import ConfigError, IntegrityError, Locked, NotFound, Unavailable
+from everlode.projection.fold import Prefix
 from everlode.stack import Endpoints, Limits, NativeStack
 from everlode.stack.condition import look
 from everlode.stack.doctor import examine
 from everlode.stack.native.detach import start_detached, stop_detached
 from everlode.stack.native.lock import StackLock, holder, read_record
 from everlode.stack.native.supervisor import save_options
-from everlode.telemetry.entries import Entry
+from everlode.telemetry.entries import Entry, Note
 from everlode.topics import Topology, state_topics
 from tests.support.processes.disks import small_disk
 from tests.support.processes.entries import entry_in
@@ -169,6 +171,22 @@ def test_generation_that_replaced_the_first_is_checked_and_the_first_stays_gone(
         delete_topics(endpoints.regions["eu"].kafka_bootstrap, [lost, "never.was"])
         drifts = examine(ONE, endpoints).drifts
         assert [(drift.topic, drift.found) for drift in drifts] == [(lost, "(missing)")]
+        conninfo = endpoints.regions["eu"].postgres_conninfo()
+        with contextlib.closing(NextGeneration(conninfo, 2, "test")) as db:
+            db.create()
+            db.place(0, {"eu.1.miners": Prefix(5, 5, 6)})
+            db.switch()
+    # what a database has a position for is not made again but for the operator's word
+    with (
+        one_region(tmp_path) as stack,
+        pytest.raises(IntegrityError, match=rf"{lost} is not there") as caught,
+    ):
+        stack.up()
+    assert (caught.value.code, "--remake-topics" in caught.value.hint) == ("topic_lost", True)
+    reported: list[Entry] = []
+    with one_region(tmp_path, remake_topics=True) as stack:
+        assert examine(ONE, stack.up(reported.append)).green
+    assert [e for e in reported if isinstance(e, Note) and lost in e.text]
 
 
 def test_unknown_process_is_not_found_and_the_known_are_named(tmp_path: Path) -> None:

@@ -10,17 +10,16 @@ from typing import Any
 
 import pytest
 
-from everlode.adapters.kafka import Record
+from everlode.adapters.kafka import Raw, Record
 from everlode.adapters.kafka_sender import Sender
 from everlode.adapters.kafka_topics import ensure_topics
 from everlode.adapters.kafka_writer import Writer
 from everlode.adapters.postgres_next import NextGeneration
 from everlode.adapters.postgres_read import current_generation
 from everlode.avro.codec import encode_fact, encode_state
-from everlode.backup import create, cut
+from everlode.backup import create, cut, standing
 from everlode.backup.container import DELETED, PARKED, read
 from everlode.backup.gather import Gatherer
-from everlode.backup.heads import Heads
 from everlode.backup.keys import KeyRing
 from everlode.backup.manifest import Manifest
 from everlode.backup.operation import back_up, holder_is_gone, leased
@@ -34,7 +33,7 @@ from everlode.projection.tables import COMPONENTS
 from everlode.projector.bulk import catch_up
 from everlode.projector.worker import Home, Outside, PartitionWorker
 from everlode.recovery.operation import recover
-from everlode.recovery.planner import RecoveryResult
+from everlode.recovery.planner import ComponentResult, RecoveryResult
 from everlode.recovery.request import RecoveryRequest
 from everlode.state.dispatch import evolve_fact
 from everlode.topics import fact_topics, state_topics
@@ -46,8 +45,8 @@ from tests.support.world.backed import STORY_EPOCHS, STORY_SCOPES, TOPOLOGY, Bac
 pytestmark = pytest.mark.timeout(280)
 PLAN = RecoveryRequest(plan_name="test", disaster_type="database-corruption", target_region="eu")
 FACTS = story(seed=1, tasks=40)
-LATE = "tasks/late"
-"""A scope of its own."""
+LATE, MOVED = "tasks/late", "tasks/moved"
+"""Scopes of their own."""
 
 
 @pytest.fixture(scope="module")
@@ -253,29 +252,30 @@ def test_states_that_were_on_their_way_are_in_the_backup(
     with monkeypatch.context() as patched:
         patched.setattr(Writer, "write", lambda *_: [])
         region.project()
-    reads = Gatherer._heads
+    reads = Gatherer.records
 
-    def read(gatherer: Gatherer, partition: int) -> Heads:
-        found = reads(gatherer, partition)
+    def read(gatherer: Gatherer, partition: int) -> Iterator[tuple[str, Raw]]:
+        yield from reads(gatherer, partition)
         if goes_on:
             region.project()  # publishes what was left
             region.write([])
             region.project()  # and notes it
-        return found
 
-    monkeypatch.setattr(Gatherer, "_heads", read)
+    monkeypatch.setattr(Gatherer, "records", read)
     manifest = region.create()
     upto = {(p.topic, p.partition): p.seq for p in manifest.positions}
     within = [upto[f"eu.1.{c}", p] >= f.envelope.seq for c, f, p in region.written]
     assert sum(within) > len(within) - len(early), "some of the later facts are in the cut"
     check_is_the_fold(region, manifest, tmp_path)
+    assert manifest.compared is not None
+    assert manifest.compared.rows == len(region.rows())
 
 
 def test_topic_that_the_projector_is_behind_with_stands_where_it_was_applied(
     region: Backed, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """Its facts are in the log, up to the cut and beyond; a recovery begins before them."""
-    monkeypatch.setattr(cut, "STALE_MS", 100)
+    monkeypatch.setattr(standing, "STALE_MS", 100)
     monkeypatch.setattr(cut, "WINDOWS_MS", (200, *cut.WINDOWS_MS[1:]))
     region.project()
     applied = region.applied("eu.1.tasks")
@@ -321,6 +321,40 @@ def test_facts_that_wait_in_the_projector_wait_in_the_recovered_one(
     assert db.query("select key from {g}.problems where kind = 'fenced'") == []
     assert db.query("select count(*) from {g}.parked") == [(0,)]
     db.close()
+
+
+def test_fence_before_the_one_that_a_failover_moves_is_in_the_backup(
+    region: Backed, tmp_path: Path
+) -> None:
+    """A deposed primary wrote once more, between the cut and the opening of the next epoch."""
+    _, first = next(item for item in FACTS if item[0] == "tasks")
+    _, second = next(
+        (c, f) for c, f in FACTS
+        if f.envelope.aggregate_id == first.envelope.aggregate_id and f.envelope.version == 2
+    )  # fmt: skip
+    assert region.endpoints.control_bootstrap is not None
+    decide(region.endpoints.control_bootstrap, MOVED, 3)
+
+    def of_epoch(fact: Fact, epoch: int) -> tuple[str, Fact]:
+        renamed = region.renamed(fact, "moved")
+        head = renamed.envelope.model_copy(update={"scope": MOVED, "epoch": epoch})
+        return "tasks", Fact(head, renamed.data)
+
+    region.open("tasks", MOVED, 2)
+    region.write([of_epoch(first, 2)])
+    region.project()
+    # from here on the other topics stand still, and so does the cut
+    region.write([of_epoch(second, 1)], barriers=False)
+    region.open("tasks", MOVED, 3)
+    region.project()
+    manifest = region.create()
+    assert {epoch for _, _, scope, epoch in manifest.opened if scope == MOVED} == {2}
+    key = ("tasks", region.renamed(first, "moved").envelope.aggregate_id)
+    region.written.pop()  # it has no effect
+    result = recovered(region, tmp_path / "work")
+    assert not result.held, result.components
+    assert region.rows()[key][0] == 1
+    assert region.rows() == from_scratch(region, 51)
 
 
 def test_deletion_whose_tombstone_is_compacted_away_is_in_the_backup(
@@ -465,8 +499,71 @@ def test_facts_that_are_nowhere_are_named_and_hold_the_recovery(
     tasks = next(c for c in result.components if c.component == "task-manager")
     assert not tasks.success
     assert tasks.data_loss_events == 1
-    assert any("parked" in reason for reason in tasks.reasons)
+    assert tasks.reasons == tuple(f"lost: {name}" for name in tasks.lost)
+    assert all(why.endswith("behind what is lost") for why in tasks.waiting)
+    assert tasks.waiting_count > 0
     assert current_generation(region.conninfo) == before
+
+
+def one_task(prefix: str, region: Backed, *, without: int) -> list[tuple[str, Fact]]:
+    """The facts of one task under another name, but for one: its key stops there."""
+    first = next(f for c, f in FACTS if c == "tasks").envelope.aggregate_id
+    facts = [f for c, f in FACTS if c == "tasks" and f.envelope.aggregate_id == first]
+    assert 0 < without < len(facts) - 2
+    del facts[without]
+    return [("tasks", region.renamed(f, prefix)) for f in facts]
+
+
+def tasks_of(result: RecoveryResult) -> ComponentResult:
+    return next(c for c in result.components if c.component == "task-manager")
+
+
+def test_key_that_waits_at_the_cut_is_named_and_holds_nothing(
+    region: Backed, tmp_path: Path
+) -> None:
+    """Before the cut and behind it: what a backup brings back cannot speak against it."""
+    region.project()
+    stopped = one_task("stopped", region, without=1)
+    region.write(stopped[:2])
+    region.project()
+    region.create()
+    region.write(stopped[2:])
+    region.project()
+    before = region.rows()
+    region.disaster()
+    result = recovered(region, tmp_path / "work")
+    assert not result.held, result.components
+    [named] = [why for why in tasks_of(result).waiting if why.startswith("stopped-")]
+    assert named.endswith(f": {len(stopped) - 1} facts, since the cut")
+    assert region.rows() == before
+
+
+def test_key_that_waits_for_no_reason_holds_until_an_operator_accepts_it(
+    region: Backed, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A writer left a version out, and no `seq`: nothing is lost that could explain it."""
+    region.create()
+    region.write(one_task("skipped", region, without=1))
+    before, work = current_generation(region.conninfo), tmp_path / "work"
+    words = ("recover", "run", "--staging", str(work), "--json")
+    for _ in range(2):  # the same generation each time
+        assert command(region, *words) == 3
+    held = json.loads((next(work.glob("recovery-*.json"))).read_text())
+    [reason] = next(c for c in held["components"] if c["component"] == "task-manager")["reasons"]
+    assert reason.startswith("parked: 1 keys wait")
+    assert "skipped-" in reason
+    assert current_generation(region.conninfo) == before
+    for more in (("--accept", "rows", "--reason", "x"), ("--accept", "parked")):
+        assert command(region, *words, *more) == 2
+    capsys.readouterr()
+    why = ("--accept", "parked", "--reason", "the writer is mended")
+    assert command(region, *words, *why) == 0
+    done = json.loads(capsys.readouterr().out)
+    assert (done["held"], done["generation"]) == (False, held["generation"])
+    assert current_generation(region.conninfo) == held["generation"]
+    [word] = done["accepted"]
+    assert (word["kinds"], word["reason"]) == (["parked"], "the writer is mended")
+    assert next(c["accepted"] for c in done["components"] if c["accepted"]) == [reason]
 
 
 # -- the command -----------------------------------------------------------------------------
@@ -500,6 +597,29 @@ def test_commands_tell_people_and_machines(
     assert "disaster_type" in capsys.readouterr().err
     plan.write_text("plan_name: x\ndisaster_type: cyber-attack\ntarget_region: mars\n")
     assert command(region, "recover", "plan", str(plan)) == 10
+
+
+def test_backup_whose_cut_is_too_old_is_made_and_ends_with_20(
+    region: Backed, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The projector is dead, and the logs go on."""
+    region.write([])
+    region.project()
+    assert command(region, "backup", "create", "--max-age", "3600") == 0
+    time.sleep(2.1)
+    region.write([])
+    capsys.readouterr()
+    assert command(region, "backup", "create", "--max-age", "1", "--json") == 20
+    shown = capsys.readouterr()
+    age = json.loads(shown.out)["age"]
+    assert min(age["behind_logs_ms"], age["behind_clock_ms"]) > 1000
+    assert "behind the ends of the logs, at most 1 s" in shown.err
+    assert command(region, "backup", "list", "--json") == 0
+    row = json.loads(capsys.readouterr().out)["backups"][-1]
+    assert {name: row[name] for name in age} == age
+    assert command(region, "backup", "list") == 0
+    assert f"cut {max(age.values()) // 1000} s old" in capsys.readouterr().out
+    region.project()
 
 
 def test_unfinished_backup_is_listed_as_such_only_when_asked(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from itertools import count
 from typing import Any
 
@@ -12,11 +14,23 @@ import pytest
 from everlode.adapters.postgres import Taken
 from everlode.adapters.postgres_next import NextGeneration
 from everlode.adapters.postgres_read import current_generation
+from everlode.avro.codec import encode_state
+from everlode.backup.snapshot import Snapshot
+from everlode.backup.standing import Row
 from everlode.errors import FencedOut, NotFound, Precondition, Unavailable
+from everlode.events.catalogue import STATE_COMPONENTS
 from everlode.projection.fold import UNKNOWN, Incoming, Known, Outcome, PartitionFold, Prefix
 from everlode.projection.tables import row
 from everlode.stack import NativeStack
-from tests.support.world.projecting import COMPONENTS, fact, incoming, opened, topic_of
+from everlode.state.dispatch import evolve_fact
+from tests.support.world.projecting import (
+    COMPONENTS,
+    SCOPE,
+    fact,
+    incoming,
+    opened,
+    topic_of,
+)
 
 pytestmark = pytest.mark.timeout(120)
 TOPICS = [topic_of(c) for c in COMPONENTS]
@@ -123,6 +137,43 @@ def test_row_never_goes_back_to_an_older_version(base: Base) -> None:
     assert owner.db.known([("miners", "a")])["miners", "a"].version == 2
 
 
+def test_every_opening_is_noted_with_where_it_stands(base: Base) -> None:
+    """With the one before them that a recovery restored, or a build without a history noted."""
+    one, scope = Owner(base, "one"), SCOPE["miners"]
+    one.db.reopen([(topic_of("miners"), 0, scope, 2)])
+    one.take(
+        incoming("miners", 0, opened("miners", 1, 4)), incoming("miners", 1, opened("miners", 2, 5))
+    )
+    one.take(incoming("miners", 2, opened("miners", 3, 7)))
+    noted = "select epoch, seq from {g}.openings order by epoch"
+    assert one.db.query(noted) == [(2, 0), (4, 1), (5, 2), (7, 3)]
+    with closing(Snapshot(base.projection("backup"), TOPICS)) as snapshot:
+        openings = snapshot.moment.openings[0][topic_of("miners"), scope]
+    assert openings == ((2, 0), (4, 1), (5, 2), (7, 3))
+    one.db._db.execute(f"drop table g{base.number}.openings".encode())
+    with closing(Snapshot(base.projection("backup"), TOPICS)) as snapshot:
+        assert snapshot.moment.openings[0][topic_of("miners"), scope] == ((7, 0),)
+    one.db.create()
+
+
+def test_snapshot_is_of_one_moment_whatever_is_written_meanwhile(base: Base) -> None:
+    owner = Owner(base, "one")
+    first = owner.take(incoming("miners", 0, fact("miners", "a", 1, 1))).changed["miners", "a"]
+    assert first.state is not None
+    with closing(Snapshot(base.projection("backup"), TOPICS)) as snapshot:
+        owner.take(
+            incoming("miners", 1, fact("miners", "a", 2, 2)),
+            incoming("miners", 2, fact("miners", "b", 1, 3)),
+        )
+        digest = hashlib.sha256(encode_state(first.state)).digest()
+        assert dict(snapshot.rows(0)) == {("miners", "a"): Row(1, 1 << 16, digest, True)}
+        assert snapshot.counts(0) == {c: int(c == "miners") for c in STATE_COMPONENTS}
+        assert snapshot.states([("miners", "a")]) == {("miners", "a"): first}
+        assert snapshot.moment.applied[topic_of("miners"), 0].next_offset == 1
+    with closing(Snapshot(base.projection("backup"), TOPICS)) as snapshot:
+        assert {key: found.version for (_, key), found in snapshot.rows(0)} == {"a": 2, "b": 1}
+
+
 def test_what_waits_and_what_was_opened_survive_their_owner(base: Base) -> None:
     one = Owner(base, "one")
     one.take(
@@ -161,13 +212,18 @@ def test_tables_made_by_many_at_once_are_made_once(base: Base) -> None:
     assert many[0].query("select count(*) from {g}.miners") == [(0,)]
 
 
-def test_restored_states_are_loaded_again_after_clearing_and_deletions_stay(base: Base) -> None:
+def test_restored_states_are_counted_as_far_as_they_are_there_and_deletions_stay(
+    base: Base,
+) -> None:
     donor = Owner(base, "donor")
-    changed = donor.take(incoming("miners", 0, fact("miners", "a", 1, 1))).changed
-    states = [(key, Known(value.state, 1, "")) for (_, key), value in changed.items()]
-    for _ in range(2):
-        donor.db.clear("miners")
-        assert donor.db.load("miners", states) == 1
+    first = fact("miners", "a", 1, 1)
+    state = evolve_fact(None, first, 0)
+    assert donor.db.loaded("miners", 0) == 0
+    assert donor.db.load("miners", [("a", Known(state, 1, ""))]) == 1
+    assert (donor.db.loaded("miners", 0), donor.db.loaded("miners", 1)) == (1, 0)
+    donor.db.count("published miners/0", 1)
+    donor.db.count("published miners/0", 2)
+    assert (donor.db.counted("published miners/0"), donor.db.counted("other")) == (2, 0)
     donor.db.bury("miners", 0, [("gone", 7, "e"), ("a", 9, "e")])
     donor.db.reopen([("eu.1.miners", 0, "miner-registry/eu", 3)])
     donor.db.reopen([("eu.1.miners", 0, "miner-registry/eu", 2)])

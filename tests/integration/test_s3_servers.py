@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import random
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from io import BytesIO
@@ -16,15 +17,23 @@ from minio.commonconfig import COMPLIANCE
 from minio.error import S3Error
 from minio.retention import Retention
 
+from everlode.adapters import s3
 from everlode.adapters.s3 import S3Store
 from everlode.adapters.s3_buckets import ensure_buckets
-from everlode.errors import ConfigError, NotFound, Unavailable
+from everlode.errors import (
+    ConfigError,
+    IntegrityError,
+    NotFound,
+    Precondition,
+    Unavailable,
+)
 from everlode.settings.environment import settings
 from everlode.stack.native.cache import cache_dir
 from everlode.stack.native.object_server import choose
 from everlode.stack.native.object_store import command
 from everlode.stack.native.ports import HOST
 from everlode.stack.native.process import Process
+from tests.support.stores.faulty_proxy import INTERNAL, TIMEOUT, Fault, FaultyProxy
 from tests.support.stores.store_contract import StoreContract
 
 KEYS = ("test-access", "test-secret-key-0123456789")
@@ -176,3 +185,162 @@ def test_no_server_is_unavailable_and_says_what_to_do() -> None:
     with pytest.raises(Unavailable, match="does not answer") as caught:
         store.capabilities()
     assert "stack status" in caught.value.hint
+
+
+# -- a store that fails, and would not the next time -----------------------------------------------
+
+DATA = random.Random(0).randbytes(3_000_000)
+
+
+@pytest.fixture
+def proxy(minio: str) -> Iterator[FaultyProxy]:
+    with FaultyProxy(minio) as found:
+        yield found
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> int:
+    """Nobody waits between two tries; how many there are."""
+    monkeypatch.setattr(s3, "_RETRIES", s3._RETRIES.new(total=3, backoff_factor=0))
+    return 4
+
+
+@pytest.mark.parametrize("bucket", ["plain", "locked"])
+@pytest.mark.parametrize(
+    "fault",
+    [Fault("refuse"), Fault("refuse", INTERNAL), Fault("refuse", (429, "TooManyRequests")),
+     Fault("drop"), Fault("lose"), Fault("cut"), Fault("cut", after=0)],
+    ids=lambda fault: f"{fault.kind}-{fault.answer[0]}-{fault.after}",
+)  # fmt: skip
+def test_request_that_fails_once_is_made_again(
+    proxy: FaultyProxy, minio: str, fault: Fault, bucket: str
+) -> None:
+    direct = emptied(minio, bucket)
+    proxy.each_once(fault)
+    store, large, back = S3Store(proxy.endpoint, KEYS, bucket), BytesIO(DATA * 2), BytesIO()
+    store.put("f/once", DATA[:1000], only_new=True)
+    store.put("f/plain", DATA[:1000])
+    store.put_file("f/large", large)
+    store.get_file("f/large", back)
+    assert back.getvalue() == large.getvalue()
+    assert store.get("f/once") == store.get("f/plain") == DATA[:1000]
+    assert [item.key for item in store.list("f/")] == ["f/large", "f/once", "f/plain"]
+    store.delete("f/plain")
+    assert [item.key for item in direct.list("f/")] == ["f/large", "f/once"]
+    assert proxy.failed > 8
+
+
+def test_upload_that_timed_out_is_sent_anew(proxy: FaultyProxy, minio: str, quick: int) -> None:
+    proxy.each_once(Fault("refuse", TIMEOUT))
+    store = S3Store(proxy.endpoint, KEYS, "plain")
+    for number, data in enumerate((DATA[:1000], DATA * 2)):
+        store.put_file(f"f/anew-{number}", BytesIO(data))
+        assert S3Store(minio, KEYS, "plain").get(f"f/anew-{number}") == data
+    store.put("f/anew-once", DATA, only_new=True)
+    assert proxy.failed >= quick
+
+
+def test_lost_answer_of_a_conditional_put_is_a_success_for_our_bytes_alone(
+    proxy: FaultyProxy, minio: str
+) -> None:
+    emptied(minio, "plain")
+    store = S3Store(proxy.endpoint, KEYS, "plain")
+    proxy.in_turn("PUT", "f/manifest", Fault("lose"), Fault("lose"))
+    store.put("f/manifest", b"ours", only_new=True)
+    assert [one.method for one in proxy.asked][-4:] == ["PUT", "PUT", "PUT", "GET"]
+    proxy.in_turn("PUT", "f/manifest", Fault("lose"))
+    with pytest.raises(Precondition, match="never overwritten"):
+        store.put("f/manifest", b"another's", only_new=True)
+    assert store.get("f/manifest") == b"ours"
+
+
+@pytest.mark.parametrize("bucket", ["plain", "locked"])
+def test_fetch_that_breaks_off_goes_on_where_it_was(
+    proxy: FaultyProxy, minio: str, bucket: str
+) -> None:
+    S3Store(minio, KEYS, bucket).put("f/long", DATA)
+    store, back = S3Store(proxy.endpoint, KEYS, bucket), BytesIO()
+    proxy.in_turn("GET", "f/long", *[Fault("cut")] * 3)
+    store.get_file("f/long", back)
+    assert back.getvalue() == DATA
+    begins = [
+        int(one.range.removeprefix("bytes=").removesuffix("-") or 0)
+        for one in proxy.asked
+        if "f/long" in one.target
+    ]
+    assert len(begins) == 4
+    assert begins == sorted(set(begins))
+    assert begins[1] > len(DATA) // 3
+
+
+def test_object_that_is_replaced_while_it_is_read_is_refused(
+    proxy: FaultyProxy, minio: str
+) -> None:
+    direct = S3Store(minio, KEYS, "plain")
+    direct.put("f/changed", DATA)
+    store, left = S3Store(proxy.endpoint, KEYS, "plain"), [Fault("cut")]
+
+    def decide(_: str, target: str) -> Fault | None:
+        if "f/changed" not in target:
+            return None
+        if not left:
+            direct.put("f/changed", bytes(len(DATA)))
+            return None
+        return left.pop()
+
+    proxy.faults = decide
+    with pytest.raises(IntegrityError, match="another object") as caught:
+        store.get("f/changed")
+    assert caught.value.code == "object_changed"
+
+
+def test_answer_that_does_not_come_is_asked_for_again(proxy: FaultyProxy, minio: str) -> None:
+    S3Store(minio, KEYS, "plain").put("f/late", DATA)
+    store = S3Store(proxy.endpoint, KEYS, "plain", timeout_s=1)
+    proxy.in_turn("GET", "f/late", Fault("delay", after=5))
+    assert store.get("f/late") == DATA
+    assert proxy.failed == 1
+
+
+@pytest.mark.parametrize(
+    ("fault", "named"),
+    [(Fault("refuse"), "503 SlowDown"), (Fault("drop"), "does not answer")],
+    ids=["slow", "dropped"],
+)  # fmt: skip
+def test_store_that_goes_on_failing_is_given_up(
+    proxy: FaultyProxy, minio: str, quick: int, fault: Fault, named: str
+) -> None:
+    S3Store(minio, KEYS, "plain").put("f/never", DATA)
+    proxy.faults = lambda _, target: None if "location" in target else fault
+    store = S3Store(proxy.endpoint, KEYS, "plain")
+    attempts: tuple[Callable[[], object], ...] = (
+        lambda: store.put_file("f/no", BytesIO(DATA)),
+        lambda: store.put("f/no", DATA, only_new=True),
+        lambda: store.get("f/never"),
+        lambda: list(store.list("f/")),
+    )
+    for attempt in attempts:
+        before = proxy.failed
+        with pytest.raises(Unavailable, match=named):
+            attempt()
+        assert proxy.failed - before == quick
+
+
+def test_fetch_that_gets_no_byte_is_given_up(proxy: FaultyProxy, minio: str, quick: int) -> None:
+    S3Store(minio, KEYS, "plain").put("f/never", DATA)
+    proxy.in_turn("GET", "f/never", *[Fault("cut", after=0)] * 10)
+    with pytest.raises(Unavailable, match="does not answer"):
+        S3Store(proxy.endpoint, KEYS, "plain").get("f/never")
+    assert proxy.failed == quick
+
+
+def test_answer_that_is_shortened_unseen_is_no_list_and_no_object_of_a_backup(
+    proxy: FaultyProxy, minio: str
+) -> None:
+    """Its length says that it is whole: the hashes of the manifest must find out."""
+    S3Store(minio, KEYS, "plain").put("f/one", DATA)
+    store = S3Store(proxy.endpoint, KEYS, "plain")
+    proxy.faults = lambda _, target: None if "location" in target else Fault("shorten")
+    assert store.get("f/one") == DATA[: len(DATA) // 2]
+    with pytest.raises(Unavailable):
+        list(store.list("f/"))

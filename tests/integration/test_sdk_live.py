@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import socket
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import closing
@@ -26,6 +27,7 @@ from everlode.events.heartbeats import MinerBeat
 from everlode.events.miners import MinerRetired
 from everlode.events.receipts import Applied
 from everlode.events.rewards import RewardReversed, RewardWithheld
+from everlode.events.stamp import MAX_AHEAD_MS, stamp_at
 from everlode.sdk import (
     Ack,
     AsyncEventConsumer,
@@ -144,6 +146,38 @@ def test_event_producer_refuses_a_fact_that_is_too_large_and_appends_the_others(
     made.close()
     facts = [f for f in region.facts("rewards") if f.envelope.aggregate_id == "large"]
     assert [f.envelope.version for f in facts] == [1, 2]
+
+
+def test_event_producer_checks_what_a_caller_gives_in_the_callers_thread(
+    region: Region, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And what fails all the same fails alone: the producer and its other emitters go on."""
+    at = datetime(2026, 1, 1, 12, 0, 0, 123_987, tzinfo=UTC)
+    ahead = stamp_at(time.time_ns() // 1_000_000 + MAX_AHEAD_MS + 60_000)
+    with producer(region, 2) as made:
+        first = made.emit("given", FACT, occurred_at=at)  # microseconds: rounded down
+        envelope = Envelope(
+            event_id="x", aggregate_id="a", version=1, origin="us.1", scope="s", epoch=1, seq=1,
+            stamp=ahead, occurred_at=at.replace(microsecond=0), correlation_id="c",
+        )  # fmt: skip
+        wrong: dict[str, dict[str, Any]] = {
+            "naive_time": {"occurred_at": at.replace(tzinfo=None)},
+            "clock_skew": {"cause": envelope},
+            "bad_id": {"event_id": "\ud800"},
+        }
+        for code, more in wrong.items():
+            with pytest.raises(Refusal) as caught:
+                made.emit("given", FACT, **more)
+            assert (caught.value.code, bool(caught.value.hint)) == (code, True)
+        monkeypatch.setattr(made, "_check_cause", lambda _: None)
+        late = made.emit("given", FACT, cause=envelope)  # as if the clock was set back meanwhile
+        last = made.emit("given", FACT)
+        with pytest.raises(Refusal, match="clock skew"):
+            late.result(30)
+        assert first.result(30).offset < last.result(30).offset
+    facts = [f.envelope for f in region.facts("rewards") if f.envelope.aggregate_id == "given"]
+    assert [f.version for f in facts] == [1, 2]
+    assert facts[0].occurred_at == at.replace(microsecond=123_000)
 
 
 def test_event_producer_folds_its_log_and_names_causes(region: Region) -> None:

@@ -12,8 +12,8 @@ import pytest
 from everlode.avro import schemas
 from everlode.avro.codec import MARKER, Codec, encode_state
 from everlode.avro.plain import state_dict
-from everlode.backup.cut import Applied, choose
 from everlode.backup.heads import Heads, newest
+from everlode.backup.standing import Applied, choose
 from everlode.errors import ContractError, IntegrityError, Precondition
 from everlode.events.stamp import stamp_at
 from everlode.events.states import RewardState

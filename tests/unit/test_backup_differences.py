@@ -12,7 +12,7 @@ import pytest
 from everlode.avro.plain import state_dict, state_from_dict
 from everlode.backup.container import read
 from everlode.backup.differences import differences, require_alike
-from everlode.backup.manifest import CutPosition, Manifest
+from everlode.backup.manifest import CutPosition, Manifest, TopicEntry
 from everlode.errors import IntegrityError, Precondition
 from everlode.events.catalogue import STATES
 from everlode.events.states import State
@@ -76,6 +76,18 @@ def test_difference_that_does_not_stop_is_noted(found: Manifest, text: str, hint
     assert isinstance(note, Note)
     assert text in note.remark
     assert hint in note.remark
+
+
+def test_topics_that_were_made_again_are_named() -> None:
+    at = TopicEntry(name="eu.1.tasks", topic_id="first", partitions=2, configs={})
+    made_by_older = at.model_copy(update={"name": "eu.1.miners", "topic_id": ""})
+    found, notes = made(topics=(at, made_by_older)), list[Entry]()
+    require_alike(found, TOPOLOGY, notes.append, {"eu.1.tasks": "first", "eu.1.miners": "any"})
+    require_alike(found, TOPOLOGY, notes.append, {})  # what is not there is no other topic
+    assert notes == []
+    require_alike(found, TOPOLOGY, notes.append, {"eu.1.tasks": "second"})
+    (note,) = notes
+    assert "made again: eu.1.tasks:" in note.text
 
 
 def test_what_stops_goes_before_what_is_noted() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from everlode.backup.manifest import (
     sha256_of,
 )
 from everlode.backup.verify import signed_manifest
-from everlode.errors import ConfigError, EverlodeError, IntegrityError, NotFound, WrongKey
+from everlode.errors import IntegrityError, NotFound
 from tests.support.stores.memory_store import MemoryStore
 
 ENTRY = ObjectEntry(
@@ -86,9 +87,20 @@ def test_byte_added_or_missing_is_refused(keys: KeyRing) -> None:
             signed_manifest(store, keys, "eu", "b")
 
 
+def test_manifest_of_the_format_before_is_read_and_keeps_its_hash(keys: KeyRing) -> None:
+    """What it did not have is not in what its signature and its child's hash are of."""
+    store, name = stored(manifest(format=1), keys)
+    assert set(json.loads(store.get(name))["manifest"]) & {"compared", "age", "fewer"} == set()
+    found = signed_manifest(store, keys, "eu", "latest")
+    assert (found.compared, found.age, found.fewer) == (None, None, ())
+    body = store.get(name).partition(b'{"manifest":')[2].rpartition(b',"signature":')[0]
+    assert body_of(found) == body
+    assert sha256_of(found) == hashlib.sha256(body).hexdigest()
+
+
 def test_manifest_of_another_format_says_so_and_what_made_it(keys: KeyRing) -> None:
-    store, _ = stored(manifest(format=2), keys)
-    with pytest.raises(IntegrityError, match="format 2, expected 1") as caught:
+    store, _ = stored(manifest(format=3), keys)
+    with pytest.raises(IntegrityError, match="format 3, expected 2") as caught:
         signed_manifest(store, keys, "eu", "b")
     assert caught.value.code == "unknown_format"
     assert manifest().tool in caught.value.hint
@@ -145,70 +157,3 @@ def test_unfinished_backup_is_none(keys: KeyRing) -> None:
 def test_parse_reports_the_name(keys: KeyRing) -> None:
     with pytest.raises(IntegrityError, match="the-name"):
         parse(b"\xff\x00", "the-name")
-
-
-# -- keys ------------------------------------------------------------------------------------
-
-
-def test_wrapped_key_opens_its_object_only(keys: KeyRing) -> None:
-    data_key = bytes(range(32))
-    wrapped = keys.wrap("backup-v1", data_key, "eu/b/one")
-    assert keys.unwrap("backup-v1", wrapped, "eu/b/one") == data_key
-    with pytest.raises(WrongKey, match="eu/b/two"):
-        keys.unwrap("backup-v1", wrapped, "eu/b/two")
-
-
-def test_another_key_of_the_same_name_is_wrong(keys: KeyRing, tmp_path: Path) -> None:
-    other = KeyRing(tmp_path / "other")
-    other.create()
-    wrapped = keys.wrap("backup-v1", bytes(32), "eu/b/one")
-    with pytest.raises(WrongKey) as caught:
-        other.unwrap("backup-v1", wrapped, "eu/b/one")
-    assert caught.value.exit_code == 12
-
-
-@pytest.mark.parametrize("wrapped", ["", "zz", "00" * 8, "é"])
-def test_wrapped_key_that_is_none_is_wrong(keys: KeyRing, wrapped: str) -> None:
-    with pytest.raises(WrongKey):
-        keys.unwrap("backup-v1", wrapped, "eu/b/one")
-
-
-def test_missing_key_is_wrong_and_names_the_way_out(keys: KeyRing) -> None:
-    with pytest.raises(WrongKey, match="gone") as caught:
-        keys.unwrap("gone", "00" * 60, "eu/b/one")
-    assert caught.value.exit_code == 12
-    assert "--keys" in caught.value.hint
-
-
-def test_key_that_others_may_read_is_refused(keys: KeyRing) -> None:
-    (keys.folder / "backup-v1.kek").chmod(0o644)
-    with pytest.raises(ConfigError, match="read by others") as caught:
-        keys.wrap("backup-v1", bytes(32), "x")
-    assert "chmod 600" in caught.value.hint
-
-
-@pytest.mark.parametrize("text", ["", "zz", "00" * 31])
-def test_damaged_key_file_is_a_configuration_error_without_its_content(
-    keys: KeyRing, text: str
-) -> None:
-    path = keys.folder / "backup-v1.kek"
-    path.write_text(text)
-    with pytest.raises(ConfigError, match="32 bytes") as caught:
-        keys.wrap("backup-v1", bytes(32), "x")
-    assert not text or text not in caught.value.message
-
-
-def test_create_never_replaces_a_key(keys: KeyRing) -> None:
-    before = {p.name: p.read_bytes() for p in keys.folder.iterdir()}
-    keys.create()
-    keys.create("second")
-    assert {n: (keys.folder / n).read_bytes() for n in before} == before
-    assert keys.names() == ["backup-v1", "second"]
-
-
-@pytest.mark.parametrize("name", ["", "../up", "a/b", "A", "x" * 64, "."])
-def test_bad_key_name_is_refused(keys: KeyRing, name: str) -> None:
-    with pytest.raises(EverlodeError):
-        keys.create(name)
-    with pytest.raises(EverlodeError):
-        keys.unwrap(name, "00" * 60, "x")

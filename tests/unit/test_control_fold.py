@@ -16,6 +16,7 @@ from everlode.events.base import Envelope, Event, Fact
 from everlode.events.catalogue import EVENTS
 from everlode.events.control import (
     BackupLeased,
+    BackupMade,
     BackupReleased,
     GenerationSwitched,
     IncarnationOpened,
@@ -186,6 +187,16 @@ def test_backup_lease_belongs_to_the_first_until_its_own_release() -> None:
     state = folded(first, second, BackupReleased(region="eu", operation_id="two"))
     assert state.backups["eu"].operation_id == "one"
     assert not apply(state, 9, fact(BackupReleased(region="eu", operation_id="one"))).backups
+
+
+def test_newest_backup_is_the_one_with_the_greatest_id_in_whatever_order_they_are_noted() -> None:
+    made = [
+        BackupMade(region="eu", backup_id=b, manifest_sha256=b[-1] * 64, created_at_ms=1)
+        for b in ("2026-a", "2026-c", "2026-b", "2026-c")
+    ]
+    state = folded(*made, BackupMade(**{**dict(made[0]), "region": "us"}))
+    assert state.newest["eu"] == made[1]
+    assert state.newest["us"].backup_id == "2026-a"
 
 
 # Any log: decisions by anybody about two scopes, on any epoch and position, and renewals.

@@ -43,6 +43,10 @@ EVENTS = st.one_of(
         lambda g: e.GenerationSwitched(region="eu", generation=g, operation_id="o"),
         st.integers(0, 3),
     ),
+    st.builds(
+        lambda b: e.BackupMade(region="eu", backup_id=b, manifest_sha256="a" * 64, created_at_ms=1),
+        st.sampled_from("abc"),
+    ),
 )
 
 

@@ -504,7 +504,7 @@ def of_case(name: str, what: str, task: str = "t", solver: str = "m") -> Fact:
     if what == "suspected":
         data = FraudSuspected(**about, task_id=task, solver_id=solver, severity_ppm=1)
     elif what == "confirmed":
-        more = {"decided_by": "x", "penalty_micro": 1}
+        more: dict[str, Any] = {"decided_by": "x", "penalty_micro": 1}
         data = FraudConfirmed(**about, task_id=task, solver_id=solver, **more)
     else:
         data = FraudCleared(**about, decided_by="x", reason="r")

@@ -27,7 +27,7 @@ from everlode.events.catalogue import (
 )
 from everlode.events.rewards import RewardCalculated
 from everlode.events.schemas import SchemaPublished
-from everlode.events.snapshots import AnsweredFact, ReadPosition
+from everlode.events.snapshots import AnsweredFact, HandedIn, ReadPosition
 from everlode.events.tasks import TaskProgressed, TaskSubmitted
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678_000, tzinfo=UTC)
@@ -50,7 +50,7 @@ TUPLES: dict[str, Any] = {
     **{cls.__name__: cls for cls in STATES.values()},
     **{name: getattr(states, name) for name in NESTED_STATES},
     **SNAPSHOTS,
-    **{cls.__name__: cls for cls in (AnsweredFact, ReadPosition)},
+    **{cls.__name__: cls for cls in (AnsweredFact, HandedIn, ReadPosition)},
 }
 SCALARS = {int: "long", bool: "boolean", float: "double", str: "string", bytes: "bytes"}
 TIME = {"type": "long", "logicalType": "timestamp-millis"}

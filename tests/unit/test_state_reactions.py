@@ -20,13 +20,14 @@ from everlode.events.tasks import TaskSolved
 from everlode.state import fraudrules
 from everlode.state.auditing import drawn_for_audit, seed_of, vote_wanted
 from everlode.state.cases import evidence
+from everlode.state.equal import Equal
 from everlode.state.formulas import penalty_of
 from everlode.state.fraud import case_id
 from everlode.state.fraudrules import Record
 from everlode.state.judging import choose_reviewers
 from everlode.state.reactions import command_id, react
 from everlode.state.reward import slash_id
-from everlode.state.view import HomeView, _Equal
+from everlode.state.view import HomeView
 from tests.support.facts.state_commands import NOW, fact_of, sha256_of, solution, submit
 from tests.support.world.state_home import COMPONENTS, MINERS, WHERE, Home
 
@@ -185,7 +186,7 @@ def test_two_copies_of_one_batch_are_found_at_the_decision() -> None:
     home = Home()
     view = home.views["validations"]
     home.work("t1", "a", "training", solution="same")
-    equal, view._equal = view._equal, _Equal()
+    equal, view._equal = view._equal, Equal()
     home.work("t2", "b", "training", solution="same")  # the first is not seen yet
     assert home.folds["fraud"] == {}
     view._equal = equal
@@ -565,7 +566,7 @@ def test_view_built_from_the_states_is_the_view_that_was_kept() -> None:
     assert fresh.reviewers() == kept.reviewers()
     assert set(fresh.reviewers()) < set(MINERS)
     assert fresh.audits_due() == kept.audits_due()
-    assert fresh.honeypots("c") == kept.honeypots("c") == Record(0, 3, 3_000_000)
+    assert fresh.honeypots("c") == kept.honeypots("c") == Record(0, 3)
     for key, state in home.folds["validations"].items():
         assert isinstance(state, ValidationState)
         assert fresh.firsts(state.solution_sha256) == kept.firsts(state.solution_sha256)
@@ -631,7 +632,7 @@ def test_decision_under_suspicion_is_shown_to_experts() -> None:
     home = Home()
     view = home.views["validations"]
     home.work("t1", "a", "training", solution="same")
-    equal, view._equal = view._equal, _Equal()
+    equal, view._equal = view._equal, Equal()
     home.work("t2", "b", "training", solution="same")
     view._equal = equal
     for reviewer in home.review("t2").reviewers:

@@ -56,6 +56,7 @@ ARROWS = [
     Arrow("adapters", "everlode.recovery"),
     Arrow("proof", "everlode.projection", via="adapters"),
     Arrow("proof", "everlode.control", via="adapters"),
+    Arrow("proof", "everlode.avro"),
     Arrow("state", "random"),
     Arrow("events", "time"),
     Arrow("projection", "psycopg"),

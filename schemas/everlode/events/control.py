@@ -12,6 +12,7 @@ from everlode.events.types import (
     Id,
     Items,
     NodeStatusName,
+    Sha256,
     Text,
 )
 
@@ -97,3 +98,12 @@ class BackupReleased(Event):
 
     region: Text
     operation_id: Id
+
+
+class BackupMade(Event):
+    """A backup of a region is in its store, whole: the newest one from now on."""
+
+    region: Text
+    backup_id: Id
+    manifest_sha256: Sha256
+    created_at_ms: Count

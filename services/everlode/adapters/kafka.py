@@ -125,7 +125,7 @@ class Reader(Offsets):
     def to_ends(
         self,
         starts: Mapping[tuple[str, int], int],
-        timeout_s: float,
+        still_s: float,
         most: int = 2000,
         *,
         go_on: bool = False,
@@ -133,12 +133,12 @@ class Reader(Offsets):
         """Batches from these offsets to the partitions' ends as of now.
 
         With `go_on` all of them stay assigned, to read what comes later; else none does. Raises:
-        Unavailable: not within `timeout_s`.
+        Unavailable: nothing came for `still_s`; see `until`.
         """
         self.assign({})
         todo = self.unread(starts)
         self.assign({k: at for k, at in starts.items() if go_on or k in todo})
-        yield from self.until(todo, timeout_s, most)
+        yield from self.until(todo, still_s, most)
         if not go_on:
             self.assign({})
 
@@ -146,35 +146,42 @@ class Reader(Offsets):
         self,
         starts: Mapping[tuple[str, int], int],
         bounds: Mapping[tuple[str, int], tuple[int, int]],
-        timeout_s: float,
+        still_s: float,
     ) -> Iterator[list[Raw]]:
         """As `to_ends`, to the ends that `bounds` gave some time before.
 
-        Raises: Unavailable: not within `timeout_s`.
+        Raises: Unavailable: nothing came for `still_s`; see `until`.
         """
         todo = within(starts, bounds)
         self.assign({k: starts[k] for k in todo})
-        yield from self.until(todo, timeout_s)
+        yield from self.until(todo, still_s)
         self.assign({})
 
     def until(
-        self, ends: dict[tuple[str, int], int], timeout_s: float, most: int = 2000
+        self, ends: dict[tuple[str, int], int], still_s: float, most: int = 2000
     ) -> Iterator[list[Raw]]:
         """Batches of at most `most` until each partition has been handed out up to its end.
 
-        Raises: Unavailable: not within `timeout_s`.
+        However long that takes, as long as it goes on; what is done with a batch does not count.
+        Raises: Unavailable: nothing came for `still_s`, and no position moved.
         """
-        deadline = time.monotonic() + timeout_s
         todo = {key: end for key, end in ends.items() if end > 0}
+        before: dict[tuple[str, int], int] = {}
+        moved = time.monotonic()
         while todo:
             batch = self.batch(most, 0.2, TAIL_S)
+            there = self.positions(todo)
             if batch:
                 yield batch
-            for key, position in self.positions(todo).items():
-                if position >= todo[key]:
-                    del todo[key]
-            if todo and time.monotonic() > deadline:
-                raise Unavailable(f"reading to the end: {len(todo)} partitions are not there yet")
+            if batch or there != before:
+                before, moved = there, time.monotonic()
+            todo = {key: end for key, end in todo.items() if there[key] < end}
+            if todo and time.monotonic() - moved > still_s:
+                topic, partition = min(todo)
+                raise Unavailable(
+                    f"reading to the end: nothing came for {still_s:.0f} s, {len(todo)} partitions"
+                    f" are not there yet, e.g. {topic}/{partition}"
+                )
 
     def first_times(
         self, starts: Mapping[tuple[str, int], int], timeout_s: float = 15

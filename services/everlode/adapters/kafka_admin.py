@@ -10,10 +10,11 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
-from confluent_kafka import KafkaError, KafkaException, TopicCollection
+from confluent_kafka import KafkaError, KafkaException, TopicCollection, TopicPartition
 from confluent_kafka.admin import (  # type: ignore[attr-defined]
     AdminClient,
     ConfigResource,
+    OffsetSpec,
     ResourceType,
 )
 
@@ -83,6 +84,14 @@ def state_generations(bootstrap: str) -> tuple[int, ...]:
     return tuple(sorted({int(m[1]) for m in map(_STATE_TOPIC.match, names) if m}))
 
 
+def missing_topics(bootstrap: str, names: Iterable[str]) -> list[str]:
+    """Those of these topics that the cluster does not have, by name.
+
+    Raises: Unavailable: the cluster does not answer.
+    """
+    return sorted(set(names) - present_topics(admin_client(bootstrap), bootstrap).keys())
+
+
 def diff_topics(bootstrap: str, specs: Iterable[TopicSpec]) -> list[Drift]:
     """How the cluster differs from `specs`, by topic and setting. Other topics are ignored.
 
@@ -111,13 +120,16 @@ def diff_topics(bootstrap: str, specs: Iterable[TopicSpec]) -> list[Drift]:
         settings = configs[spec.name]
         pairs += [
             (key, value, settings.get(key, _MISSING))
-            for key, value in sorted(_expected(spec).items())
+            for key, value in sorted(_expected(spec, settings).items())
         ]
         drifts += [Drift(spec.name, s, e, f, spec.cluster) for s, e, f in pairs if e != f]
     return drifts
 
 
-def _expected(spec: TopicSpec) -> dict[str, str]:
+def _expected(spec: TopicSpec, found: dict[str, str]) -> dict[str, str]:
+    older = spec.older
+    if older is not None and found.get("cleanup.policy") == older["cleanup.policy"]:
+        return older
     return spec.configs | {
         "cleanup.policy": spec.cleanup,
         "retention.ms": str(spec.retention_ms),
@@ -171,6 +183,29 @@ def topic_ids(bootstrap: str, names: Sequence[str]) -> dict[str, str]:
         except KafkaException as exc:
             if exc.args[0].code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
                 raise unavailable(bootstrap, exc) from exc
+    return found
+
+
+def last_written(
+    bootstrap: str, partitions: Iterable[tuple[str, int]]
+) -> dict[tuple[str, int], int]:
+    """When the last record of each partition was written, in ms; absent where there is none.
+
+    Raises: Unavailable.
+    """
+    client = admin_client(bootstrap)  # must live until all have answered
+    last: Any = OffsetSpec.max_timestamp()  # type: ignore[no-untyped-call]
+    asked = {TopicPartition(t, p): last for t, p in partitions}
+    if not asked:
+        return {}
+    found = {}
+    try:
+        for place, future in client.list_offsets(asked, request_timeout=REQUEST_S).items():
+            written_ms = future.result().timestamp
+            if written_ms >= 0:
+                found[place.topic, place.partition] = written_ms
+    except KafkaException as exc:
+        raise unavailable(bootstrap, exc) from exc
     return found
 
 

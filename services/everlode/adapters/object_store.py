@@ -30,19 +30,23 @@ class ObjectStore(Protocol):
     def put(self, key: str, data: bytes, *, only_new: bool = False) -> None:
         """Store bytes. `only_new`: refuse when the key exists, where the store can.
 
-        Raises: Precondition: it exists. Unavailable.
+        Idempotent: the same bytes again are a success. Raises: Precondition: it exists with other
+        bytes. Unavailable.
         """
 
     def put_file(self, key: str, file: BinaryIO) -> None:
         """Store a file, from its start, under a new key. Raises: Unavailable; ConfigError."""
 
     def get(self, key: str) -> bytes:
-        """Read an object whole. Raises: NotFound; Unavailable."""
+        """Read an object whole.
+
+        Raises: NotFound; Unavailable. IntegrityError: it became another one meanwhile.
+        """
 
     def get_file(self, key: str, file: BinaryIO) -> None:
         """Read an object into an empty file; after an error there may be a part of it.
 
-        Raises: NotFound; Unavailable; OSError: no room.
+        Raises: NotFound; Unavailable; OSError: no room. IntegrityError: as `get`.
         """
 
     def list(self, prefix: str) -> Iterator[Stored]:

@@ -31,6 +31,12 @@ _MOVE = (
 _PROBLEM = "insert into {g}.problems values (%s, %s, %s, %s, %s, %s, %s, %s) on conflict do nothing"
 _PARK = "insert into {g}.parked values (%s, %s, %s, %s) on conflict do nothing"
 _RELEASE = "delete from {g}.parked where (topic, part, at_offset) = (%s, %s, %s)"
+_OPENING = "insert into {g}.openings values (%s, %s, %s, %s, %s) on conflict do nothing"
+_OPENED_BEFORE = (
+    "insert into {g}.openings select topic, part, scope, epoch, 0 from {g}.opened"
+    " where (topic, part, scope) = (%s, %s, %s) on conflict do nothing"
+)
+"""By a build that kept no history, or by what a recovery restored: where is not known."""
 _OPEN = (
     "insert into {g}.opened as o values (%s, %s, %s, %s) on conflict"
     " (topic, part, scope) do update set epoch = greatest(o.epoch, excluded.epoch)"
@@ -127,7 +133,10 @@ class Batch:
         for item in outcome.released:
             self._db.execute(self._sql(_RELEASE), (item.topic, partition, item.offset))
         for (topic, scope), epoch in outcome.opened.items():
+            self._db.execute(self._sql(_OPENED_BEFORE), (topic, partition, scope))
             self._db.execute(self._sql(_OPEN), (topic, partition, scope, epoch))
+        for (topic, scope, epoch), seq in outcome.openings.items():
+            self._db.execute(self._sql(_OPENING), (topic, partition, scope, epoch, seq))
 
     def _sql(self, text: str, component: str = "none") -> bytes:
         return _composed(text, self._schema, component)

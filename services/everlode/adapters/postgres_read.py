@@ -22,6 +22,9 @@ program limit."""
 _OF_THE_DATABASE = ("0A", "26", "34", "3D", "3F", "42", "XX")
 """It is not as we made it: unknown names, rights, damage."""
 
+STREAMED = 2000
+"""Rows that are fetched at once of what is read a piece at a time."""
+
 
 def fate(what: str, error: Exception) -> EverlodeError:
     """The fate of an error of the database's client, by its SQLSTATE; `what` was under way.
@@ -79,10 +82,15 @@ class Generation:
         self._db.close()
 
     @contextmanager
-    def at_one_moment(self) -> Iterator[None]:
-        """Within it all queries see the database as the first of them did. Raises: Unavailable."""
+    def at_one_moment(self, *, held: bool = False) -> Iterator[None]:
+        """Within it all queries see the database as the first of them did.
+
+        `held`: for however long; between two queries of it others may be read. Raises: Unavailable.
+        """
         with translated("reading at one moment"), self._db.transaction():
             self._db.execute("set transaction isolation level repeatable read, read only")
+            if held:
+                self._db.execute("set local idle_in_transaction_session_timeout = 0")
             yield
 
     def query(self, text: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
@@ -99,6 +107,13 @@ class Generation:
                     code="no_projection",
                     hint="everlode projector run makes it",
                 ) from None
+
+    def stream(self, text: str, values: Sequence[Any] = ()) -> Iterator[tuple[Any, ...]]:
+        """As `query`, some rows at a time; within `at_one_moment` only. Raises: as `query`."""
+        with translated("a query"), self._db.cursor("rows", binary=True) as cursor:
+            cursor.itersize = STREAMED
+            cursor.execute(self._sql(text), values)
+            yield from cursor
 
     def _sql(self, text: str, component: str = "") -> sql.Composed:
         return sql.SQL(text).format(

@@ -7,25 +7,27 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import closing
+from dataclasses import asdict, dataclass
 
+from everlode.adapters.kafka_admin import last_written, topic_ids
 from everlode.adapters.object_store import ObjectStore
-from everlode.adapters.postgres import Projection
 from everlode.adapters.postgres_read import current_generation
-from everlode.backup.cut import PartitionCut, TooShort, cut, further
+from everlode.backup.age import age_of
+from everlode.backup.chain import behind, parent_of
 from everlode.backup.differences import require_alike
 from everlode.backup.gather import Gatherer, Source
 from everlode.backup.keys import DEFAULT_KEY, KeyRing
 from everlode.backup.manifest import Manifest
+from everlode.backup.partition import PartitionCut
 from everlode.backup.seal import Begun, Sealer
 from everlode.backup.verify import newest_signed
+from everlode.errors import IntegrityError
 from everlode.log.learn import taught
-from everlode.telemetry.entries import Note, StepEnded
+from everlode.telemetry.entries import Note
 from everlode.telemetry.pace import Pace
 from everlode.telemetry.sink import Sink, silent
-from everlode.topics import fact_topics
 
 
 def create_backup(
@@ -39,7 +41,7 @@ def create_backup(
     """Make a full backup and return its manifest. Safe to interrupt: then there is none.
 
     Raises: Precondition: nothing to back up, or the backup before it is of another topology or of
-    newer folds. IntegrityError: a state topic went back. Unavailable.
+    newer folds. IntegrityError: a state topic or the generation went back. Unavailable.
     """
     with ThreadPoolExecutor(3) as beside:  # each waits for another part of the region
         able = beside.submit(store.capabilities)
@@ -48,52 +50,71 @@ def create_backup(
         generation = current_generation(source.conninfo)
     write_once, parent, codec = able.result().conditional_put, before.result(), learnt.result()
     if parent is not None:
-        require_alike(parent, source.topology, report)
-    at_ms = max(_now_ms(), parent.created_at_ms + 1 if parent else 0)  # ids in order, always
-    timings = dict.fromkeys(("read", "store"), 0)
+        ids = topic_ids(source.bootstrap, [t.name for t in parent.topics])
+        require_alike(parent, source.topology, report, ids)
+        _require_not_back(parent, generation)
+    after = parent_of(parent, source.noted)
+    if reason := behind(parent, source.noted):
+        report(Note("chain", f"{reason}; this backup is chained to what was made"))
+    at_ms = max(_now_ms(), after.created_at_ms + 1)  # ids in order, always
     parts = source.topology.partitions
     pace = Pace(report, "backup", parts, "partitions")
-    with (
-        closing(Projection(source.conninfo, generation, "backup")) as db,
-        closing(Gatherer(source.bootstrap, db, fact_topics(source.topology), codec)) as gatherer,
-    ):
+    with closing(Gatherer(source, generation, codec)) as gatherer:
+        moment = gatherer.moment
+        ends_ms = last_written(source.bootstrap, moment.applied)
+        age = age_of(moment.chosen.stamp, moment.applied.values(), ends_ms, _now_ms())
         begun = Begun(
-            source, generation, _id_of(at_ms), at_ms, parent, key_id, gatherer.moment, write_once
+            source, generation, _id_of(at_ms), at_ms, parent, key_id, moment, write_once, after, age
         )
         with closing(Sealer(begun, store, keys, report)) as sealer:
+            timings = Timings()
             for partition in range(parts):
-                with _timed(timings, "read"):
-                    found = _cut(gatherer, partition, report)
-                with _timed(timings, "store"):
-                    sealer.part(found)
+                _part(gatherer, sealer, partition, timings)
                 pace.more()
             sealer.config()
-            return sealer.manifest(timings)
+            return sealer.manifest(timings.ms())
 
 
-def _cut(gatherer: Gatherer, partition: int, report: Sink) -> PartitionCut:
-    """The exact cut of one partition number. Raises: IntegrityError; Unavailable."""
-    gathered = gatherer.partition(partition)
-    stamp = gatherer.moment.chosen.stamp
-    found: PartitionCut | TooShort = further(partition)
-    while isinstance(found, TooShort):
-        back_ms = found.back_ms
-        found = cut(stamp, gathered, gatherer.facts(gathered, back_ms))
-        if isinstance(found, TooShort):
-            report(Note("cut", f"partition {partition}: {back_ms} ms before it do not reach"))
-    report(StepEnded("cut", f"partition {partition}", f"{len(found.states)} keys"))
-    return found
+def _require_not_back(parent: Manifest, generation: int) -> None:
+    """Raises: IntegrityError: an earlier generation is current than the parent is of.
+
+    Facts are folded into the current one only: an earlier one has stopped long ago.
+    """
+    if generation < parent.generation:
+        raise IntegrityError(
+            f"generation {generation} is current, and backup {parent.backup_id} is of generation"
+            f" {parent.generation}: the database has lost which one is",
+            code="generation_back",
+            hint="build a new generation with everlode recover",
+        )
+
+
+@dataclass
+class Timings:
+    """Seconds: finding the cut and the states; sealing and sending them."""
+
+    read: float = 0.0
+    store: float = 0.0
+
+    def ms(self) -> dict[str, int]:
+        """In milliseconds, by name."""
+        return {name: round(value * 1000) for name, value in asdict(self).items()}
+
+
+def _part(gatherer: Gatherer, sealer: Sealer, partition: int, timings: Timings) -> None:
+    """One partition number: its states are sealed as they are cut."""
+    began = time.monotonic()
+    with closing(gatherer.partition(partition)) as gathered:
+        gathered_s = time.monotonic() - began
+        found = PartitionCut(gatherer, gathered, sealer.report)
+        sealer.part(found)
+    read_s = gathered_s + found.read_s
+    timings.read += read_s
+    timings.store += time.monotonic() - began - read_s
 
 
 def _now_ms() -> int:
     return time.time_ns() // 1_000_000
-
-
-@contextmanager
-def _timed(timings: dict[str, int], what: str) -> Iterator[None]:
-    began = time.monotonic()
-    yield
-    timings[what] += round((time.monotonic() - began) * 1000)
 
 
 def _id_of(began_ms: int) -> str:

@@ -13,248 +13,196 @@ and it goes on beyond T while we read. Hence heads, and the facts that follow th
     one key; its versions, each @ its stamp; v2 to v4 came in one batch       T = 40
     log            v1@10   v2@20   v3@38 ┊ v4@45        facts
     state topic    v1@10                 ┊ v4@45        v2, v3 were never published
-    heads          v1, and a jump: version 2 is looked for
-    cut            v1 + v2 + v3 = v3@38                 v4 is seen, and left out
+    heads          v1
+    cut            v1 + v2 + v3 = v3@38
+    moment         cut + v4 = v4@45      must be what the row was
+
+What a topic holds is not believed: it is compared. The rows of the moment come to the same states
+by another way. So the cut is folded on, to the moment, and must be every row there: no older
+version, and of one version the same state. What is older is not in the state topic any more, or
+its facts have to be read from further back.
 
 The protocol, as docs/format.md counts it; (1) is done once, (2) to (5) for each partition number:
 
- 1. The moment (gather). What PostgreSQL says is read in one transaction, before any topic: where
-    the projector stands, fences, facts that wait, rows whose states may not be published. Nothing
-    may move from the one to the other unseen, and nothing counts that was not applied then. T.
+ 1. The moment (snapshot). What PostgreSQL holds is read in one transaction, begun before any topic
+    is read: where the projector stands, fences and when they were opened, facts that wait, rows.
+    Nothing may move from the one to the other unseen, and nothing counts that was not applied
+    then. T.
  2. Heads (gather). The state topics to their ends: per key the newest state ≤ T. Deletions come
     from rows: a tombstone has no version, and is compacted away.
- 3. Facts (gather). From some time before T to the ends, sifted: within the cut are those ≤ T that
-    the projector had applied. Of the others it is noted that they were met.
- 4. The cut (here). The facts within are folded onto the heads. When a version that is looked for
-    was not met, or a key has a gap, or a topic does not begin before T, the facts did not reach
-    back far enough: `TooShort`, and (3) again from further back, in the end from the log's start.
+ 3. Facts (gather). From some time before T to the moment: those up to T, and those after it.
+ 4. The cut (here), a slice of the keys at a time. The facts up to T are folded onto the heads;
+    those after it onto a copy, which is compared with the rows. Of a row that has not changed
+    since T the state may be taken as it is; of another one (3) again from further back, in the
+    end from the log's start, or there is no backup.
  5. Seal. Each object under a new random key, to the store.
  6. The manifest, signed, last.
 
 Facts that wait in the projector, behind a gap or for an epoch, are in no state: they are cut off
-by stamp like all others and kept as they are. An epoch that was opened after T is not yet in force.
+by stamp like all others and kept as they are. An epoch that was opened after T is not in force
+yet; the one before it is.
 
 Invariants: the cut is the fold of every partition up to its `seq`; a deleted key stays deleted.
-Memory: one partition number. Pure.
+Memory: a slice of the keys and its facts. Pure.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from everlode.avro.heads import FactHead
+from everlode.avro.codec import encode_state
+from everlode.backup.facts import Facts, in_force
 from everlode.backup.heads import Heads
-from everlode.errors import IntegrityError, Precondition
-from everlode.events.barriers import EpochOpened
-from everlode.projection.fold import UNKNOWN, Incoming, Key, Known, Outcome, PartitionFold, Prefix
+from everlode.backup.standing import Row, Standing
+from everlode.errors import IntegrityError
+from everlode.events.states import State
+from everlode.projection.fold import UNKNOWN, Incoming, Key, Known, PartitionFold, Prefix
+from everlode.projection.tables import topic_of
 
-STALE_MS = 30_000
-"""A partition further behind the newest than this is stale: T does not wait for it."""
 WINDOWS_MS = (5_000, 30_000, 600_000, 1 << 62)
 """How far before T the facts are read; further when that does not reach."""
-Fence = tuple[str, str]
-"""(topic, scope)."""
-
-
-class Applied(NamedTuple):
-    """Where the projector stands in one partition of one topic; `seq` 0: before the first."""
-
-    topic: str
-    partition: int
-    seq: int
-    stamp: int
-
-
-class Chosen(NamedTuple):
-    """The cut's stamp, and which (topic, partition) are stale or empty."""
-
-    stamp: int
-    status: dict[tuple[str, int], str]
 
 
 @dataclass(frozen=True, slots=True)
-class Gathered:
-    """What was gathered of one partition number, but for the facts."""
+class Slice:
+    """Some of the keys of a partition number, as the stores have them."""
 
-    partition: int
-    applied: Mapping[str, Applied]
-    """Each fact topic → where the projector stood at the moment."""
-    opened: Mapping[Fence, int]
-    """The epochs in force at the moment."""
-    parked: tuple[Incoming, ...]
-    """Facts that waited at the moment."""
-    unpublished: Mapping[Key, int]
-    """Key → version of a row whose state may not be in the state topics yet."""
-    unlawful: frozenset[str]
-    """Aggregates with a fact that the projector could not fold: their gaps are not ours."""
     heads: Heads
+    rows: Mapping[Key, Row]
+    """Of the moment, without those that were deleted."""
     deleted: Mapping[Key, Known]
+    from_rows: Mapping[Key, Known] = field(default_factory=dict)
+    """States that no topic has, as the rows have them."""
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
-    """What the logs of one partition number hold from `back_ms` before T on."""
+class SliceCut:
+    """The cut of a slice."""
 
-    back_ms: int
-    within: tuple[Incoming, ...]
-    """In the cut: up to T, applied at the moment, and not waiting then; as in the log."""
-    begun: Mapping[str, tuple[int, int]]
-    """Topic → (`seq`, offset) before which the first fact within stands; absent: none was met."""
-    met: frozenset[tuple[Key, int]]
-    """Each (key, version) that does not wait, beyond the cut too, of those that were looked at."""
-    reopened: frozenset[Fence]
-    """Fences that were moved after T: what they were at T is in `within`, or not known."""
-
-
-@dataclass(frozen=True, slots=True)
-class PartitionCut:
-    """The cut of one partition number."""
-
-    partition: int
     states: Mapping[Key, Known]
     """State None: deleted."""
-    positions: Mapping[str, Prefix]
-    opened: Mapping[Fence, int]
-    parked: tuple[Incoming, ...]
+    unequal: Mapping[Key, State]
+    """Of the moment: their bytes are not those of their rows. One state may have two forms."""
+    without_row: int
+    """States up to T that had no row at the moment, though their facts were applied."""
 
 
-class TooShort(NamedTuple):
-    """The facts have to be read from `back_ms` before T on."""
+class Lacking(NamedTuple):
+    """What has to be brought before a slice can be cut."""
 
-    back_ms: int
-
-
-def choose(applied: Iterable[Applied]) -> Chosen:
-    """The stamp of the cut.
-
-    Raises: Precondition: the projector has applied nothing yet.
-    """
-    rows = list(applied)
-    newest = max((r.stamp for r in rows), default=0)
-    if newest == 0:
-        raise Precondition(
-            "the projector has applied nothing yet: there is nothing to back up",
-            hint="is it running? everlode status",
-        )
-    bound = newest - (STALE_MS << 16)
-    status = {
-        (r.topic, r.partition): "empty" if not r.seq else "live" if r.stamp >= bound else "stale"
-        for r in rows
-    }
-    live = [r.stamp for r in rows if status[r.topic, r.partition] == "live"]
-    return Chosen(min(live), status)
+    from_rows: frozenset[Key]
+    """Their states at T are those of their rows."""
+    older: frozenset[Key]
+    """Their facts have to be read from further back."""
 
 
-def further(partition: int, back_ms: int = -1) -> TooShort:
-    """Where to read the facts from, first or after that was too short.
+def further(partition: int, back_ms: int = -1, lacking: Iterable[Key] = ()) -> int:
+    """How far before T to read the facts, first or after `back_ms` was too short.
 
     Raises: IntegrityError: they were read from the log's start.
     """
     for window in WINDOWS_MS:
         if window > back_ms:
-            return TooShort(window)
+            return window
+    names = [" ".join(key) for key in sorted(lacking)]
+    of = f" of {len(names)} keys, e.g. {', '.join(names[:3])}," if names else ""
     raise IntegrityError(
-        f"partition {partition}: facts that the cut needs are no longer in the log",
+        f"partition {partition}: facts{of} that the cut needs are no longer in the log, and no"
+        " state topic has what they led to",
         code="snapshot_gap",
-        hint="retention is shorter than the projector's lag: build a new generation",
+        hint="when the region is quiet the rows have it: try again then; or retention is shorter"
+        " than the projector's lag: build a new generation with everlode recover",
     )
 
 
-def wanted(part: Gathered) -> frozenset[tuple[str, int]]:
-    """(aggregate, version) of the facts that the states lack, whatever their stamps are."""
-    return frozenset((key[1], version) for key, version in _known(part)[1].items())
-
-
-def may_need(
-    topic: str, head: FactHead, stamp: int, part: Gathered, lacking: Collection[tuple[str, int]]
-) -> bool:
-    """Whether the cut at `stamp` may need a fact, by its head alone; `lacking`: see `wanted`.
-
-    Needed are what is within, the very first of a topic, fences that were moved, and what is looked
-    for. Most of what a busy region has written since T is none of it, and is not decoded.
-    """
-    applied = head.seq <= part.applied[topic].seq
-    within = applied and (head.stamp <= stamp or head.name == EpochOpened.__name__)
-    return within or head.seq == 1 or (head.aggregate_id, head.version) in lacking
-
-
-def sift(items: Iterable[Incoming], stamp: int, part: Gathered, back_ms: int) -> Facts:
-    """What the cut at `stamp` needs of the facts from `back_ms` before it on, as they are read.
-
-    Of `items` those may be left out that `may_need` refuses: the cut is the same.
-    """
-    waits = {(w.topic, w.offset) for w in part.parked}
-    within: list[Incoming] = []
-    begun: dict[str, tuple[int, int]] = {}
-    met: set[tuple[Key, int]] = set()
-    reopened: set[Fence] = set()
-    for item in items:
-        envelope, data = item.fact
-        applied = envelope.seq <= part.applied[item.topic].seq
-        inside = applied and envelope.stamp <= stamp
-        # the very first too: then nothing of the topic is in the cut
-        if item.topic not in begun and (inside or envelope.seq == 1):
-            begun[item.topic] = (envelope.seq - 1, item.offset)
-        if isinstance(data, EpochOpened) and applied and not inside:
-            reopened.update((item.topic, s.scope) for s in data.scopes)
-        if (item.topic, item.offset) in waits:
-            continue
-        met.update((key, envelope.version) for key in PartitionFold.keys([item]))
-        if inside:
-            within.append(item)
-    return Facts(back_ms, tuple(within), begun, frozenset(met), frozenset(reopened))
-
-
-def cut(stamp: int, part: Gathered, facts: Facts) -> PartitionCut | TooShort:
-    """The exact cut of one partition number, or from where its facts have to be read.
-
-    Raises: IntegrityError: facts that it needs are no longer in the log.
-    """
-    # 4. the facts within are folded onto the heads
-    states, wanted = _known(part)
+def cut(stamp: int, standing: Standing, part: Slice, facts: Facts) -> SliceCut | Lacking:
+    """The exact cut of a slice of the keys, or what has to be brought for it."""
+    states = {**_believed(part), **part.from_rows, **part.deleted}
     begun = {topic: Prefix(seq, 0, offset) for topic, (seq, offset) in facts.begun.items()}
-    in_force = {at: epoch for at, epoch in part.opened.items() if at not in facts.reopened}
-    fold = PartitionFold(part.partition, begun, in_force, [])
-    batch = list(facts.within)
-    for key in PartitionFold.keys(batch):
+    fold = PartitionFold(standing.partition, begun, in_force(standing, facts), [])
+    gaps = _fold(fold, facts.within, states)
+    at_cut = {key: known for key, known in states.items() if known.version}
+    # on to the moment
+    gaps |= _fold(fold, facts.after, states)
+    lacking = _behind_rows(part, states) | _without_rows(standing, part, facts, states, gaps)
+    if lacking:
+        unchanged = {key for key in lacking if key in part.rows and part.rows[key].stamp <= stamp}
+        return Lacking(frozenset(unchanged), frozenset(lacking - unchanged))
+    return SliceCut(at_cut, _unequal(part, states), _rowless(standing, part, at_cut))
+
+
+def _believed(part: Slice) -> dict[Key, Known]:
+    """The heads, but for a tombstone of a key whose row was never deleted: rows come first."""
+    return {
+        key: known
+        for key, known in part.heads.states.items()
+        if known.state is not None or key in part.deleted or key not in part.rows
+    }
+
+
+def _fold(
+    fold: PartitionFold, batch: Sequence[Incoming], states: dict[Key, Known]
+) -> dict[Key, int]:
+    """Bring `states` up to date; keys behind a gap → the version that came too early."""
+    items = list(batch)
+    for key in PartitionFold.keys(items):
         states.setdefault(key, UNKNOWN)
-    outcome = fold.fold(batch, states)
-    if not _reaches(stamp, part, facts, wanted, outcome):
-        return further(part.partition, facts.back_ms)
-    return PartitionCut(
-        part.partition,
-        {key: known for key, known in states.items() if known.version},
-        {topic: fold.positions.get(topic) or _stood(at) for topic, at in part.applied.items()},
-        fold.opened,
-        tuple(w for w in part.parked if w.fact.envelope.stamp <= stamp),
-    )
+    outcome = fold.fold(items, states)
+    early = {(p.topic, p.offset) for p in outcome.problems if p.kind == "version_gap"}
+    return {
+        key: item.fact.envelope.version
+        for item in items
+        if early and (item.topic, item.offset) in early
+        for key in PartitionFold.keys([item])
+    }
 
 
-def _known(part: Gathered) -> tuple[dict[Key, Known], dict[Key, int]]:
-    """States before the facts, a copy; and key → version that the facts must hold."""
-    states = {**part.heads.states, **part.deleted}
-    wanted = {k: v for k, v in part.heads.jumps.items() if k not in part.deleted}
-    for key, version in part.unpublished.items():
-        have = states.get(key, UNKNOWN).version
-        if have < version:
-            wanted.setdefault(key, have + 1)
-    return states, wanted
+def _behind_rows(part: Slice, states: Mapping[Key, Known]) -> set[Key]:
+    """Keys that do not come to the version of their row."""
+    return {key for key, row in part.rows.items() if states.get(key, UNKNOWN).version < row.version}
 
 
-def _stood(applied: Applied) -> Prefix:
-    """Where a topic stands of which no fact within was met: as it was applied."""
-    return Prefix(applied.seq, applied.stamp, 0)
+def _without_rows(
+    standing: Standing, part: Slice, facts: Facts, states: Mapping[Key, Known],
+    gaps: Mapping[Key, int],
+) -> set[Key]:  # fmt: skip
+    """Keys that have no row, and of which facts that were applied are missing all the same.
+
+    A gap before which the projector stopped itself is none of ours.
+    """
+    stopped = standing.unlawful | {w.fact.envelope.aggregate_id for w in standing.parked}
+    wanted = {key: version for key, version in gaps.items() if key[1] not in stopped}
+    wanted |= {key: version for key, version in part.heads.jumps.items() if key[1] in facts.changed}
+    return {
+        key
+        for key, version in wanted.items()
+        if not (key in part.rows or key in part.deleted)
+        and states.get(key, UNKNOWN).version < version
+    }
 
 
-def _reaches(
-    stamp: int, part: Gathered, facts: Facts, wanted: Mapping[Key, int], outcome: Outcome
-) -> bool:
-    """Whether the facts held every one that the states lack."""
-    if any(item not in facts.met for item in wanted.items()):
-        return False
-    stopped = part.unlawful | {w.fact.envelope.aggregate_id for w in part.parked}
-    if any(p.kind == "version_gap" and p.key not in stopped for p in outcome.problems):
-        return False
-    return all(a.stamp <= stamp or topic in facts.begun for topic, a in part.applied.items())
+def _unequal(part: Slice, states: Mapping[Key, Known]) -> dict[Key, State]:
+    """States of the moment that have the version of their row, and other bytes."""
+    found = {}
+    for key, row in part.rows.items():
+        known = states[key]
+        if known.state is None or known.version != row.version or key in part.from_rows:
+            continue
+        version, digest = part.heads.digests.get(key, (0, b""))
+        if version != row.version:
+            digest = hashlib.sha256(encode_state(known.state)).digest()
+        if digest != row.sha256:
+            found[key] = known.state
+    return found
+
+
+def _rowless(standing: Standing, part: Slice, at_cut: Mapping[Key, Known]) -> int:
+    count = 0
+    for key, known in at_cut.items():
+        if known.state is not None and key not in part.rows:
+            applied = standing.applied.get(topic_of(key[0], known.state))
+            count += applied is not None and known.state.seq <= applied.seq
+    return count

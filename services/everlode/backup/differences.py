@@ -11,6 +11,7 @@ has to be there first, so what stops either of them ends it with 14.
 | an older fold version | is noted | its states are read; the facts after them are folded by ours |
 | an origin that is not here | stops | its facts would not be read, and nobody would miss them |
 | not an origin that is here | is noted | it is new: its facts are read from their beginning |
+| a topic with another id | is noted | it was made again: what it held at the cut may be gone |
 
 Invariants: only what every manifest of the format has is compared, so those of older builds too;
 origins are those of its positions, whatever its build wrote as its topology.
@@ -18,6 +19,8 @@ origins are those of its positions, whatever its build wrote as its topology.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 from everlode.backup.manifest import Manifest
@@ -39,24 +42,33 @@ class Difference(NamedTuple):
 
 
 def differences(
-    manifest: Manifest, topology: Topology, fold_version: int = FOLD_VERSION
+    manifest: Manifest,
+    topology: Topology,
+    fold_version: int = FOLD_VERSION,
+    topic_ids: Mapping[str, str] = MappingProxyType({}),
 ) -> tuple[Difference, ...]:
-    """All of them, those that stop first."""
+    """All of them, those that stop first. `topic_ids`: name → the cluster's id, as it is now."""
     found = [
         *_partitions(manifest, topology),
         *_folds(manifest, fold_version),
         *_origins(manifest, topology),
+        *_topics(manifest, topic_ids),
     ]
     return tuple(sorted(found, key=lambda d: not d.stops))
 
 
-def require_alike(manifest: Manifest, topology: Topology, report: Sink) -> None:
-    """Go on, or say why not; what is only noted goes to `report`.
+def require_alike(
+    manifest: Manifest,
+    topology: Topology,
+    report: Sink,
+    topic_ids: Mapping[str, str] = MappingProxyType({}),
+) -> None:
+    """Go on, or say why not; what is only noted goes to `report`. Ids as in `differences`.
 
     Raises: Precondition: names the backup, what differs, and the way out.
     """
     name = f"backup {manifest.backup_id}"
-    for found in differences(manifest, topology):
+    for found in differences(manifest, topology, topic_ids=topic_ids):
         if found.stops:
             raise Precondition(f"{name} {found.text}", code=found.code, hint=found.hint)
         report(Note("backup", f"{name} {found.text}: {found.hint}"))
@@ -104,3 +116,18 @@ def _origins(manifest: Manifest, topology: Topology) -> list[Difference]:
         hint = "they are read from the beginning of their logs, as far as retention left them"
         found.append(Difference("origins_new", text, hint, False))
     return found
+
+
+def _topics(manifest: Manifest, ids: Mapping[str, str]) -> list[Difference]:
+    """An older build, or a topic that was not there, has no id: then nothing is compared."""
+    again = sorted(
+        t.name for t in manifest.topics if t.topic_id and ids.get(t.name, t.topic_id) != t.topic_id
+    )
+    if not again:
+        return []
+    text = f"is older than these topics, which were made again: {', '.join(again)}"
+    hint = (
+        "offsets in them begin anew, and records from before are gone: what counts is compared by"
+        " seq and version"
+    )
+    return [Difference("topics_made_again", text, hint, False)]

@@ -11,7 +11,8 @@ for good.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import hashlib
+from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 from everlode.avro.heads import StateHead
@@ -30,6 +31,8 @@ class Heads(NamedTuple):
     jumps: dict[Key, int]
     """Keys that have versions which no state topic holds → the version looked for: the next state
     is after T and not the next version."""
+    digests: Mapping[Key, tuple[int, bytes]] = {}
+    """Of the states: version and SHA-256, as their records have them."""
 
 
 def foreign(where: str, error: ContractError) -> IntegrityError:
@@ -42,7 +45,7 @@ class Newest:
 
     def __init__(self, component: str, stamp: int, where: str, decode: Decode) -> None:
         """`where` names the topic's partition in errors."""
-        self._component, self._stamp, self._where = component, stamp, where
+        self._component, self._stamp, self.where = component, stamp, where
         self._decode = decode
         self._last: dict[str, tuple[int, StateHead]] = {}
         self._kept: dict[str, tuple[int, StateHead | int]] = {}
@@ -62,7 +65,7 @@ class Newest:
             self._last[name] = offset, StateHead(name, epoch, version, 0, b"")
             return
         if before is not None:
-            _check_order(f"{self._where}: {name}", before, (offset, head), self._decoded)
+            _check_order(f"{self.where}: {name}", before, (offset, head), self._decoded)
         self._last[name] = offset, head
         if head.stamp <= self._stamp:
             self._kept[name] = offset, head
@@ -81,13 +84,18 @@ class Newest:
             else Known(self._decoded(offset, held), held.version, "")
             for name, (offset, held) in self._kept.items()
         }
-        return Heads(states, self._jumps)
+        digests = {
+            (self._component, name): (held.version, hashlib.sha256(held.value).digest())
+            for name, (_, held) in self._kept.items()
+            if not isinstance(held, int)
+        }
+        return Heads(states, self._jumps, digests)
 
     def _decoded(self, offset: int, head: StateHead) -> State:
         try:
             return self._decode(head.value)
         except ContractError as error:
-            raise foreign(f"{self._where}@{offset}", error) from None
+            raise foreign(f"{self.where}@{offset}", error) from None
 
 
 def newest(

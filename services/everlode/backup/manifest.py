@@ -14,7 +14,10 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from everlode.errors import IntegrityError
 
-FORMAT = 1
+FORMAT = 2
+"""What is written. 2: a cut that was compared, with its age."""
+READ = (1, 2)
+"""What is read: a manifest of 1 has the defaults of what came later."""
 MANIFEST = "manifest.json"
 """Its name below the backup's prefix."""
 
@@ -69,6 +72,26 @@ class Problem(_Part):
     key: str
 
 
+class Compared(_Part):
+    """What the cut was compared with."""
+
+    rows: int
+    """Rows of the moment that it was found to be, folded on to there."""
+    from_rows: int
+    """States of which a state topic should have had a record and had none: taken from the rows."""
+    without_row: int
+    """States that should have had a row, and had none: kept."""
+
+
+class Age(_Part):
+    """How old the cut was when it was made, in milliseconds; at least 0."""
+
+    behind_logs_ms: int
+    """Of the partition that is most behind its own log's end, which the region's cluster has."""
+    behind_clock_ms: int
+    """T before the clock of the machine that made it."""
+
+
 class Manifest(_Part):
     """A whole backup of one region. Times are milliseconds since 1970."""
 
@@ -106,6 +129,11 @@ class Manifest(_Part):
     integrity_checksum: str
     encryption_key_id: str
     write_once: bool
+    compared: Compared | None = None
+    """None: by a build that did not."""
+    age: Age | None = None
+    fewer: tuple[tuple[str, int, int], ...] = ()
+    """(component, records in the parent, records here) of which there are fewer than there."""
 
 
 def canonical(value: Any) -> bytes:
@@ -128,8 +156,8 @@ def _check(value: Any) -> None:
 
 
 def body_of(manifest: Manifest) -> bytes:
-    """The canonical bytes that are signed and hashed."""
-    return canonical(manifest.model_dump(mode="json"))
+    """The canonical bytes that are signed and hashed: of what its build wrote, no more."""
+    return canonical(manifest.model_dump(mode="json", exclude_unset=True))
 
 
 def sha256_of(manifest: Manifest) -> str:
@@ -144,7 +172,7 @@ def checksum(objects: tuple[ObjectEntry, ...]) -> str:
 
 def dump(manifest: Manifest, signature: str) -> bytes:
     """The file."""
-    return canonical({"manifest": manifest.model_dump(mode="json"), "signature": signature})
+    return canonical({"manifest": json.loads(body_of(manifest)), "signature": signature})
 
 
 def parse(data: bytes, name: str) -> tuple[Manifest, bytes, str]:
@@ -159,7 +187,7 @@ def parse(data: bytes, name: str) -> tuple[Manifest, bytes, str]:
         if canonical(value) != data:
             raise ValueError("not canonical")
         made_as = value["manifest"]["format"]
-        if made_as != FORMAT:
+        if made_as not in READ:
             raise IntegrityError(
                 f"{name}: format {made_as}, expected {FORMAT}",
                 code="unknown_format",

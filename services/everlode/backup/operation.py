@@ -1,9 +1,10 @@
 """A backup as an operation: leased, announced, verified.
 
 Order: (1) lease in the control log (one backup of a region at a time); (2) announced on the
-region's recovery stream; (3) the backup; (4) verified; (5) announced; (6) lease given back. A
-holder that died is known by its process id on this machine, and by age elsewhere: a lease older
-than the compaction lag holds no usable cut. Shell.
+region's recovery stream; (3) the backup; (4) verified; (5) announced; (6) noted on the control log
+as the newest: the store alone could drop it unseen; (7) lease given back. A holder that died is
+known by its process id on this machine, and by age elsewhere: a lease older than the compaction lag
+holds no usable cut. Shell.
 """
 
 from __future__ import annotations
@@ -12,8 +13,9 @@ import os
 import socket
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from typing import NamedTuple
 
 import psutil
 
@@ -26,8 +28,8 @@ from everlode.backup.gather import Source
 from everlode.backup.keys import DEFAULT_KEY, KeyRing
 from everlode.backup.manifest import Manifest, sha256_of
 from everlode.backup.verify import verify
-from everlode.errors import EverlodeError, Locked
-from everlode.events.control import BackupLeased, BackupReleased
+from everlode.errors import EverlodeError, Locked, Unavailable
+from everlode.events.control import BackupLeased, BackupMade, BackupReleased
 from everlode.events.recovery import BackupEnded
 from everlode.log.announcer import Announcer
 from everlode.settings.endpoints import Endpoints
@@ -35,6 +37,16 @@ from everlode.telemetry.sink import Sink, silent
 from everlode.topics import Topology
 
 LEASE_S = 15.0
+
+
+class Lease(NamedTuple):
+    """One backup of a region at a time: whose turn it is."""
+
+    operation: str
+    newest: BackupMade | None
+    """The region's newest backup before, as noted."""
+    note: Callable[[BackupMade], object]
+    """Append a newer one. Raises: Unavailable."""
 
 
 def _holder() -> str:
@@ -63,8 +75,8 @@ def holder_is_gone(holder: str, now_ms: int, longest_ms: int) -> bool:
 
 
 @contextmanager
-def leased(control: str, region: str, longest_ms: int) -> Iterator[str]:
-    """Hold the region's backup lease; gives the operation's id.
+def leased(control: str, region: str, longest_ms: int) -> Iterator[Lease]:
+    """Hold the region's backup lease.
 
     Raises: Locked: another backup of the region runs. Unavailable: no majority of the control log.
     """
@@ -90,7 +102,10 @@ def leased(control: str, region: str, longest_ms: int) -> Iterator[str]:
                 hint="wait for it; a holder that died is replaced by itself",
             )
         try:
-            yield operation
+            yield Lease(
+                operation, state.newest.get(region),
+                lambda made: log.append(region, made, node_id=operation),
+            )  # fmt: skip
         finally:
             log.append(
                 region, BackupReleased(region=region, operation_id=operation), node_id=operation
@@ -117,15 +132,15 @@ def back_up(
     Precondition; IntegrityError; Unavailable.
     """
     place, control = endpoints.region(region), endpoints.control()
-    keys.wrap(key_id, bytes(32), "probe")  # before anything is begun: are the keys there?
-    keys.sign(b"probe")
+    keys.probe(key_id)  # before anything is begun
     source = Source(region, place.kafka_bootstrap, place.postgres_conninfo(), topology)
-    # 1. the lease, given back as (6)
+    # 1. the lease, given back as (7)
     with (
         preferred(),
-        leased(control, region, topology.min_compaction_lag_ms) as operation,
-        closing(Announcer(place, "backup", operation, report)) as announcer,
+        leased(control, region, topology.min_compaction_lag_ms) as lease,
+        closing(Announcer(place, "backup", lease.operation, report)) as announcer,
     ):
+        source = source._replace(noted=lease.newest)
         # 2. announced
         announcer.started(region, region)
         try:
@@ -136,11 +151,29 @@ def back_up(
                 # what was sealed has been decoded; that it is in the store its hash shows
                 verify(store, keys, region, manifest.backup_id, "hash", announcer.report)
         except EverlodeError:
-            announcer.ended(_failed(operation))
+            announcer.ended(_failed(lease.operation))
             raise
         # 5. announced
         announcer.ended(_made(manifest, check))
+        # 6. noted
+        _note(lease, manifest)
         return manifest
+
+
+def _note(lease: Lease, manifest: Manifest) -> None:
+    try:
+        lease.note(
+            BackupMade(
+                region=manifest.region, backup_id=manifest.backup_id,
+                manifest_sha256=sha256_of(manifest), created_at_ms=manifest.created_at_ms,
+            )
+        )  # fmt: skip
+    except Unavailable as error:
+        raise Unavailable(
+            f"backup {manifest.backup_id} is whole in the store, but not noted: {error.message}",
+            code="not_noted",
+            hint="it can be recovered from; make another one once the control log answers",
+        ) from None
 
 
 def _failed(operation: str) -> BackupEnded:

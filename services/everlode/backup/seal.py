@@ -12,9 +12,9 @@ from __future__ import annotations
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from importlib.metadata import version
 from typing import Any, BinaryIO, NamedTuple
 
@@ -22,6 +22,8 @@ from everlode.adapters.kafka_admin import topic_ids
 from everlode.adapters.object_store import ObjectStore
 from everlode.avro import schemas
 from everlode.avro.plain import state_dict
+from everlode.backup.age import fewer
+from everlode.backup.chain import Parent
 from everlode.backup.container import (
     DELETED,
     DELETED_SCHEMA,
@@ -34,12 +36,13 @@ from everlode.backup.container import (
     seal,
     seal_file,
 )
-from everlode.backup.cut import PartitionCut
-from everlode.backup.gather import Moment, Source
+from everlode.backup.gather import Source
 from everlode.backup.keys import KeyRing
 from everlode.backup.manifest import (
     FORMAT,
     MANIFEST,
+    Age,
+    Compared,
     CutPosition,
     Manifest,
     ObjectEntry,
@@ -49,8 +52,10 @@ from everlode.backup.manifest import (
     canonical,
     checksum,
     dump,
-    sha256_of,
 )
+from everlode.backup.partition import PartitionCut
+from everlode.backup.snapshot import Moment
+from everlode.backup.spill import Spill
 from everlode.errors import IntegrityError
 from everlode.events.catalogue import STATES
 from everlode.projection.fold import Known
@@ -61,6 +66,7 @@ from everlode.telemetry.sink import Sink
 from everlode.topics import catalogue
 
 SENT_AT_ONCE = 4
+_DELETED_FIELDS = ("component", "key", "version", "event_id")
 
 
 class Begun(NamedTuple):
@@ -74,6 +80,9 @@ class Begun(NamedTuple):
     key_id: str
     moment: Moment
     write_once: bool
+    after: Parent
+    """What it is chained to: the parent, or a newer one that the store has lost."""
+    age: Age
 
     @property
     def prefix(self) -> str:
@@ -85,13 +94,14 @@ class Sealer:
     """Writes and stores the objects of one backup, and its manifest; `close` it."""
 
     def __init__(self, begun: Begun, store: ObjectStore, keys: KeyRing, report: Sink) -> None:
-        self._begun, self._store, self._keys, self._report = begun, store, keys, report
+        self._begun, self._store, self._keys, self.report = begun, store, keys, report
         self._threads = ThreadPoolExecutor(SENT_AT_ONCE, "seal")
         self._topics = self._threads.submit(_topics, begun.source, begun.generation)
         self._sent: list[tuple[ObjectEntry, BinaryIO, Future[None]]] = []
         self._entries: list[ObjectEntry] = []
         self._positions: list[CutPosition] = []
         self._opened: list[tuple[str, int, str, int]] = []
+        self._compared = Compared(rows=0, from_rows=0, without_row=0)
 
     def close(self) -> None:
         """Leave; what is being sent is waited for, and what was not begun is thrown away."""
@@ -111,25 +121,25 @@ class Sealer:
         ]  # fmt: skip
         self._opened += [
             (topic, part.partition, scope, epoch)
-            for (topic, scope), epoch in sorted(part.opened.items())
+            for (topic, scope), epoch in sorted(part.fences.items())
         ]
-        by_component: dict[str, list[tuple[str, Known]]] = {c: [] for c in COMPONENTS}
-        for (component, key), known in sorted(part.states.items()):
-            by_component[component].append((key, known))
-        for component, found in by_component.items():
-            states = (state_dict(k.state) for _, k in found if k.state is not None)
-            self._seal(component, part.partition, states, STATES[component].__name__)
-        gone = (
-            {"component": component, "key": key, "version": known.version,
-             "event_id": known.event_id}
-            for component, found in by_component.items()
-            for key, known in found
-            if known.state is None
-        )  # fmt: skip
-        self._seal(DELETED, part.partition, gone, DELETED_SCHEMA)
+        with closing(Spill(1)) as gone:
+            for component in COMPONENTS:
+                states = _live(component, part.states(component), gone)
+                self._seal(component, part.partition, states, STATES[component].__name__)
+            deleted = (dict(zip(_DELETED_FIELDS, item, strict=True)) for item in gone.items(0))
+            self._seal(DELETED, part.partition, deleted, DELETED_SCHEMA)
         waiting = ({"topic": w.topic, "offset": w.offset, "value": w.value} for w in part.parked)
         self._seal(PARKED, part.partition, waiting, PARKED_SCHEMA)
+        compared = f"{part.rows} rows compared"
+        self.report(StepEnded("cut", f"partition {part.partition}", compared))
         self._await_stored()
+        so_far = self._compared
+        self._compared = Compared(
+            rows=so_far.rows + part.rows,
+            from_rows=so_far.from_rows + part.from_rows,
+            without_row=so_far.without_row + part.without_row,
+        )
 
     def config(self) -> None:
         """Topology, topics and all schemas: what a new machine needs before the states."""
@@ -157,7 +167,7 @@ class Sealer:
         self._store.put(name, data, only_new=self._begun.write_once)
         if self._store.get(name) != data:
             raise IntegrityError(f"{name}: the store gives other bytes than it took")
-        self._report(StepEnded("manifest", made.backup_id, f"{made.total_backup_size} bytes"))
+        self.report(StepEnded("manifest", made.backup_id, f"{made.total_backup_size} bytes"))
         return made
 
     def _seal(
@@ -203,7 +213,7 @@ class Sealer:
         for entry, _, stored in self._sent:
             stored.result()
             what = f"{entry.component}/{entry.partition}"
-            self._report(StepEnded("seal", what, f"{entry.records} records"))
+            self.report(StepEnded("seal", what, f"{entry.records} records"))
         self._sent.clear()
 
     def _made(self, timings_ms: Mapping[str, int]) -> Manifest:
@@ -219,8 +229,8 @@ class Sealer:
             created_at_ms=begun.at_ms,
             completed_at_ms=max(begun.at_ms, time.time_ns() // 1_000_000),
             timings_ms=dict(timings_ms), cut_stamp=begun.moment.chosen.stamp,
-            parent_id=parent.backup_id if parent else "",
-            parent_sha256=sha256_of(parent) if parent else "", positions=tuple(self._positions),
+            parent_id=begun.after.backup_id, parent_sha256=begun.after.sha256,
+            positions=tuple(self._positions),
             opened=tuple(self._opened), objects=objects,
             schemas={c.__name__: schemas.fingerprint(c.__name__).hex() for c in STATES.values()},
             topics=self._topics.result(),
@@ -232,8 +242,20 @@ class Sealer:
             validation_backup_size=sizes["validations"], reward_backup_size=sizes["rewards"],
             fraud_backup_size=sizes["fraud"], config_backup_size=sizes["config"],
             total_backup_size=sum(sizes.values()), integrity_checksum=checksum(objects),
-            encryption_key_id=begun.key_id, write_once=begun.write_once,
+            encryption_key_id=begun.key_id, write_once=begun.write_once, compared=self._compared,
+            age=begun.age, fewer=fewer(parent.objects if parent else (), objects),
         )  # fmt: skip
+
+
+def _live(
+    component: str, states: Iterable[tuple[str, Known]], gone: Spill
+) -> Iterator[dict[str, Any]]:
+    """The states as plain values; what was deleted goes to `gone`."""
+    for key, known in states:
+        if known.state is not None:
+            yield state_dict(known.state)
+        else:
+            gone.add(0, (component, key, known.version, known.event_id), 150)
 
 
 def _topics(source: Source, generation: int) -> tuple[TopicEntry, ...]:

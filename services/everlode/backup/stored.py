@@ -48,14 +48,17 @@ def load_manifest(store: ObjectStore, region: str, backup_id: str) -> tuple[Mani
 
     Raises: NotFound: there is no such backup, or it is unfinished. IntegrityError.
     """
-    finished = [b for b, done in list_backups(store, region) if done]
-    if backup_id not in finished:
+    name = f"{region}/{backup_id}/{MANIFEST}"
+    try:
+        if not _OURS.fullmatch(f"{backup_id}/{MANIFEST}"):
+            raise NotFound(f"{name} is no name")
+        data = store.get(name)
+    except NotFound:
         raise NotFound(
             f"backup {backup_id} of {region} does not exist or is unfinished",
             hint="everlode backup list",
-        )
-    name = f"{region}/{backup_id}/{MANIFEST}"
-    manifest, body, signature = parse(store.get(name), name)
+        ) from None
+    manifest, body, signature = parse(data, name)
     if (manifest.region, manifest.backup_id) != (region, backup_id):
         raise IntegrityError(
             f"{name}: it is of {manifest.region}/{manifest.backup_id}",

@@ -7,7 +7,6 @@ import io
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, TypeVar, cast
 
@@ -21,7 +20,7 @@ from everlode.telemetry.entries import Note, StepEnded
 from everlode.telemetry.pace import Pace
 from everlode.telemetry.sink import Sink, silent
 
-ENDS = ("latest", "oldest")
+LATEST, OLDEST = "latest", "oldest"
 ANOTHER = "use another backup: everlode backup list"
 LEVELS = ("exists", "hash", "decode")
 AT_ONCE = 4
@@ -56,10 +55,10 @@ def signed_manifest(
     is refused: it may be the newest, damaged, and an older one needs the operator's word. Raises:
     NotFound: there is none, or it is unfinished. IntegrityError.
     """
-    if backup_id not in ENDS:
+    if backup_id not in (LATEST, OLDEST):
         return _signed(store, keys, region, backup_id)
     finished = [b for b, done in list_backups(store, region) if done]
-    for found in finished if backup_id == "oldest" else reversed(finished):
+    for found in finished if backup_id == OLDEST else reversed(finished):
         try:
             return _signed(store, keys, region, found)
         except IntegrityError as error:
@@ -85,11 +84,18 @@ def _signed(store: ObjectStore, keys: KeyRing, region: str, backup_id: str) -> M
 
 
 def newest_signed(store: ObjectStore, keys: KeyRing, region: str) -> Manifest | None:
-    """The newest manifest with our signature, whatever stands beside it. Raises: Unavailable."""
+    """The newest manifest with our signature, whatever stands beside it.
+
+    Raises: Unavailable. WrongKey: there is no key to check signatures with.
+    """
     for backup_id, finished in reversed(list_backups(store, region)):
-        if finished:
-            with suppress(NotFound, IntegrityError):
+        try:
+            if finished:
                 return _signed(store, keys, region, backup_id)
+        except WrongKey:
+            raise
+        except (NotFound, IntegrityError):
+            continue
     return None
 
 

@@ -10,9 +10,10 @@ from typing import Annotated, Any, NamedTuple
 import typer
 
 from everlode.adapters.s3 import S3Store
+from everlode.backup.age import concerns
+from everlode.backup.chosen import Shelf, chosen, newest_noted, walk
 from everlode.backup.keys import DEFAULT_KEY, KeyRing
 from everlode.backup.operation import back_up
-from everlode.backup.verify import signed_manifest
 from everlode.backup.verify import verify as verify_backup
 from everlode.cli.options import (
     Bucket,
@@ -25,10 +26,11 @@ from everlode.cli.options import (
     progress,
     stack_dir,
 )
-from everlode.errors import ConfigError
+from everlode.errors import ConfigError, IntegrityError, Unavailable
+from everlode.events.control import BackupMade
 from everlode.settings.endpoints import Endpoints
 from everlode.settings.environment import settings
-from everlode.telemetry.entries import Note
+from everlode.telemetry.entries import Note, Unanswered
 from everlode.topics import Topology
 from everlode.views.backups import (
     Finished,
@@ -36,9 +38,11 @@ from everlode.views.backups import (
     Listed,
     Unfinished,
     Unusable,
-    listed,
     records_of,
+    shown,
 )
+
+DEGRADED = 20
 
 app = noun("Backups of a region, encrypted and signed, in S3.")
 keys_app = noun("Keys that open backups: keep copies elsewhere.")
@@ -53,6 +57,10 @@ class Opened(NamedTuple):
     topology: Topology
     store: S3Store
     keys: KeyRing
+
+    def shelf(self, region: str) -> Shelf:
+        """Where a region's backups are."""
+        return Shelf(self.store, self.keys, region)
 
 
 def open_place(folder: Path | None, keys: Path | None, bucket: str | None) -> Opened:
@@ -87,11 +95,23 @@ def create(
         str, typer.Option("--key", help="Name of the key that wraps the data keys.")
     ] = DEFAULT_KEY,
     verify: Annotated[bool, typer.Option(help="Read it all back and compare it.")] = True,
+    max_age: Annotated[
+        int | None,
+        typer.Option(
+            help="Seconds that its cut may be behind the logs and the clock;"
+            " EVERLODE_BACKUP_MAX_AGE_S without it.",
+            min=1,
+            metavar="S",
+            show_default=False,
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Back a region up while it works.
+    """Back a region up while it works; ends with 20 when the backup is whole, but of long ago.
 
-    Example: everlode backup create --region eu
+    With 20 too when a state topic or PostgreSQL has lost what the backup has.
+
+    Example: everlode backup create --region eu --max-age 60
     """
     place = open_place(folder, keys, bucket)
     manifest = back_up(
@@ -100,11 +120,16 @@ def create(
     )  # fmt: skip
     if as_json:
         out(manifest.model_dump(mode="json"))
-        return
-    typer.echo(
-        f"{manifest.backup_id}: {records_of(manifest)} records,"
-        f" {manifest.total_backup_size} bytes, cut {_time(manifest.cut_stamp >> 16)} UTC"
-    )
+    else:
+        typer.echo(
+            f"{manifest.backup_id}: {records_of(manifest)} records,"
+            f" {manifest.total_backup_size} bytes, cut {_time(manifest.cut_stamp >> 16)} UTC"
+        )
+    found = concerns(manifest, max_age or settings().backup_max_age_s)
+    for concern in found:
+        progress()(Note("backup", f"{manifest.backup_id}: {concern}"))
+    if found:
+        raise typer.Exit(DEGRADED)
 
 
 @app.command("list")
@@ -118,19 +143,36 @@ def list_(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """List the backups of a region, oldest first.
+    """List the backups of a region, oldest first; their chain is walked.
+
+    Ends with 20 when the newest that was made is not among them, or the chain is broken.
 
     Example: everlode backup list --region eu --all
     """
     place = open_place(folder, keys, bucket)
-    rows = listed(place.store, place.keys, region, unfinished=everything)
+    found = shown(place.shelf(region), _noted(place, region), unfinished=everything)
     if as_json:
-        out({"region": region, "backups": [row._asdict() for row in rows]})
-        return
-    for row in rows:
-        typer.echo(_row(row))
-    if not rows:
-        progress()(Note("backup", f"there is none of {region}"))
+        rows = [row._asdict() for row in found.rows]
+        out({"region": region, "backups": rows, "behind": found.behind})
+    else:
+        for row in found.rows:
+            typer.echo(_row(row))
+        if found.behind:
+            typer.echo(f"MISSING: {found.behind}")
+        elif not found.rows:
+            progress()(Note("backup", f"there is none of {region}"))
+    if not found.whole:
+        raise typer.Exit(DEGRADED)
+
+
+def _noted(place: Opened, region: str) -> BackupMade | None:
+    """What the control log notes; a list can be had without it."""
+    try:
+        return newest_noted(place.endpoints.control(), region)
+    except Unavailable as error:
+        lacking = f"whether the newest is here is not known: {error.message}"
+        progress()(Unanswered(error.code, lacking, error.hint))
+        return None
 
 
 def _row(row: Listed) -> str:
@@ -138,13 +180,22 @@ def _row(row: Listed) -> str:
         case Finished():
             made = f"{_time(row.created_at_ms)} UTC"
             size = f"{row.records:>8} records  {row.bytes:>10} bytes"
-            return f"{row.backup_id}  {made}  {size}"
+            chain = f"  CHAIN: {row.chain}" if row.chain else ""
+            return f"{row.backup_id}  {made}  {size}{_age(row)}{chain}"
         case Unusable():
             return f"{row.backup_id}  NOT USABLE: {row.error}"
         case Unfinished():
             return f"{row.backup_id}  unfinished: no manifest"
         case Foreign():
             return f"{row.key}  foreign: no object of a backup, passed over"
+
+
+def _age(row: Finished) -> str:
+    """How old its cut was when it was made, and what was lost then; empty when nobody noted it."""
+    if row.behind_logs_ms is None or row.behind_clock_ms is None:
+        return ""
+    behind = max(row.behind_logs_ms, row.behind_clock_ms) // 1000
+    return f"  cut {behind} s old" + (f"  {row.lost} states lost beside it" if row.lost else "")
 
 
 @app.command()
@@ -161,7 +212,7 @@ def show(
     Example: everlode backup show latest --region eu
     """
     place = open_place(folder, keys, bucket)
-    m = signed_manifest(place.store, place.keys, region, backup_id, progress())
+    m = chosen(place.shelf(region), backup_id, place.endpoints.control(), progress())
     if as_json:
         out(m.model_dump(mode="json"))
         return
@@ -169,6 +220,14 @@ def show(
     typer.echo(f"made        {_time(m.created_at_ms)} UTC in "
                f"{m.completed_at_ms - m.created_at_ms} ms")  # fmt: skip
     typer.echo(f"cut         {_time(m.cut_stamp >> 16)} UTC, stamp {m.cut_stamp}")
+    if m.age is not None:
+        typer.echo(f"behind      the logs by {m.age.behind_logs_ms} ms, the clock by"
+                   f" {m.age.behind_clock_ms} ms, when it was made")  # fmt: skip
+    if m.compared is not None:
+        typer.echo(f"compared    with {m.compared.rows} rows; {m.compared.from_rows} states taken"
+                   f" from rows, {m.compared.without_row} without a row")  # fmt: skip
+    for component, then, now in m.fewer:
+        typer.echo(f"fewer       {component}: {now} records, {then} in the parent")
     typer.echo(f"parent      {m.parent_id or 'none'}")
     typer.echo(f"key         {m.encryption_key_id}")
     typer.echo(f"write-once  {'yes' if m.write_once else 'NOT write-once: the store cannot'}")
@@ -191,12 +250,22 @@ def verify(
     bucket: Bucket = None,
     as_json: Json = False,
 ) -> None:
-    """Verify a backup; any mismatch names the object and ends with 13 (12: wrong key).
+    """Verify a backup and its parent's place in the chain, and name what is broken further back.
+
+    Any mismatch names the object and ends with 13 (12: wrong key).
 
     Example: everlode backup verify latest --region eu --level hash
     """
     place = open_place(folder, keys, bucket)
-    found = verify_backup(place.store, place.keys, region, backup_id, level, progress())
+    shelf, report = place.shelf(region), progress()
+    name = chosen(shelf, backup_id, place.endpoints.control(), report).backup_id
+    found = verify_backup(*shelf, name, level, report)
+    if reason := walk(shelf, report).get(name):
+        raise IntegrityError(
+            f"backup {name} is right in itself, but {reason}",
+            code="chain_broken",
+            hint="find out who changed the store: backups are removed from the oldest on, only",
+        )
     if as_json:
         out({"backup_id": found.manifest.backup_id, "level": found.level, "verified": True,
              "objects": found.objects, "records": found.records})  # fmt: skip

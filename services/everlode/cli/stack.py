@@ -58,6 +58,7 @@ class _Up:
 
     folder: Path
     ports: dict[str, int]
+    remake_topics: bool
 
 
 @app.command(epilog="Example: everlode stack up --detach --dir ~/everlode-stack")
@@ -88,15 +89,24 @@ def up(
             help="A fixed port, e.g. eu/kafka=9092; else a free one.", metavar="NAME=PORT"
         ),
     ] = None,
+    remake_topics: Annotated[
+        bool,
+        typer.Option(
+            "--remake-topics",
+            help="Make topics again, empty, that are gone and that a database has positions for.",
+        ),
+    ] = False,
     timeout: Annotated[float, typer.Option(help="Seconds to wait, with --detach.")] = 900.0,
     as_json: Json = False,
 ) -> None:
     """Start a stack and wait until all of it serves. Data of an earlier one are found again."""
-    asked = _Up(stack_dir(directory), _ports(port or []))
+    asked = _Up(stack_dir(directory), _ports(port or []), remake_topics)
     if holder(asked.folder) is None:
         _remember(asked.folder, regions, mirrors, s3)
     if detach:
-        endpoints = start_detached(asked.folder, asked.ports, timeout, progress())
+        endpoints = start_detached(
+            asked.folder, asked.ports, timeout, progress(), remake_topics=remake_topics
+        )
         _print_endpoints(endpoints, as_json)
     else:
         _foreground(asked, as_json)
@@ -168,7 +178,7 @@ def _ports(given: list[str]) -> dict[str, int]:
 
 def _foreground(asked: _Up, as_json: bool) -> None:
     stop_on_signals()
-    stack = build(asked.folder, asked.ports)
+    stack = build(asked.folder, asked.ports, remake_topics=asked.remake_topics)
     report = progress()
     ready = False
     try:

@@ -107,7 +107,7 @@ class FactLog:
         origin: str,
         component: str,
         partitions: int,
-        folded: Callable[[LoggedFact], None],
+        folded: Callable[[LoggedFact], object],
         *,
         wait_ms: int = 500,
     ) -> None:
@@ -199,11 +199,11 @@ class FactLog:
         # 3. what is there now is all that others have written
         self._read_on(timeout_s)
 
-    def read_to_ends(self, timeout_s: float) -> None:
+    def read_to_ends(self, still_s: float) -> None:
         """Fold all that is there now. Raises: Unavailable. IntegrityError."""
         if not self._begun:
             self._begin()
-        for batch in self._reader.to_ends(self._next, timeout_s, go_on=True):
+        for batch in self._reader.to_ends(self._next, still_s, go_on=True):
             for raw in batch:
                 self._fold(raw)
 

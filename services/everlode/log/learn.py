@@ -13,7 +13,9 @@ from everlode.events.schemas import SchemaPublished
 from everlode.topics.names import fact_topic
 
 SCHEMA_WAIT_S = 30.0
-"""A record whose schema has not come by then is quarantined."""
+"""A record whose schema has not come so long after the last one that did is quarantined."""
+STILL_S = 30.0
+"""A topic of schemas of which nothing comes for so long does not answer."""
 SCHEMA_LOOK_S = 1.0
 """A fingerprint that was waited for in vain is looked for again, but not waited for."""
 MOST_IN_VAIN = 10_000
@@ -31,14 +33,14 @@ def learner(bootstrap: str, origins: Sequence[str], name: str) -> Learn:
     in_vain: set[bytes] = set()
 
     def learn(codec: Codec, fingerprint: bytes) -> bool:
-        reader = Reader(bootstrap, f"schemas-{name}")
-        reader.assign({(fact_topic(origin, "schemas"), 0): 0 for origin in origins})
         wait_s = SCHEMA_LOOK_S if fingerprint in in_vain else SCHEMA_WAIT_S
-        deadline = time.monotonic() + wait_s
-        while not codec.knows(fingerprint) and time.monotonic() < deadline:
-            for raw in reader.batch(500, 0.5):
-                _teach(codec, raw)
-        reader.close()
+        with closing(Reader(bootstrap, f"schemas-{name}")) as reader:
+            reader.assign(_all(origins))
+            last = time.monotonic()
+            while not codec.knows(fingerprint) and time.monotonic() - last < wait_s:
+                for raw in reader.batch(500, 0.5):
+                    _teach(codec, raw)
+                    last = time.monotonic()
         if not codec.knows(fingerprint) and len(in_vain) < MOST_IN_VAIN:
             in_vain.add(fingerprint)
         return codec.knows(fingerprint)
@@ -46,11 +48,15 @@ def learner(bootstrap: str, origins: Sequence[str], name: str) -> Learn:
     return learn
 
 
+def _all(origins: Sequence[str]) -> dict[tuple[str, int], int]:
+    return {(fact_topic(origin, "schemas"), 0): 0 for origin in origins}
+
+
 def taught(bootstrap: str, origins: Sequence[str]) -> Codec:
     """A codec that knows what has been published so far. Raises: Unavailable."""
     codec = Codec()
     with closing(Reader(bootstrap, "schemas", wait_ms=50)) as reader:
-        for batch in reader.to_ends({(fact_topic(o, "schemas"), 0): 0 for o in origins}, 30):
+        for batch in reader.to_ends(_all(origins), STILL_S):
             for raw in batch:
                 _teach(codec, raw)
     return codec

@@ -36,8 +36,8 @@ from everlode.events.base import Command, CommandHeader, Envelope, Event, Fact, 
 from everlode.events.stamp import HybridClock
 from everlode.events.states import State
 from everlode.log.facts import LoggedFact, NewFact
+from everlode.log.folds import Asked
 from everlode.primary.component import Component, Owed
-from everlode.primary.folds import Asked
 from everlode.primary.inputs import Tick
 from everlode.primary.pending import Answer
 from everlode.snapshots.dirty import FactAt, Key

@@ -42,6 +42,8 @@ class Settings(BaseSettings):
     """Folder of the keys that open backups; keys in the stack's folder without it."""
     bucket: str | None = None
     """Bucket of backups; the stack's first without it."""
+    backup_max_age_s: int = Field(default=900, ge=1)
+    """A backup whose cut is further behind the logs or the clock ends with 20."""
     trace: Path | None = None
     """Folder of the demo's trace; a generated workload without it."""
     payout_dir: Path = Path("payouts")

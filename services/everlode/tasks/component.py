@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
 from heapq import heapify, heappop, heappush
 from uuid import uuid5
@@ -21,6 +21,7 @@ from everlode.snapshots.read import Alive
 from everlode.state.dispatch import evolve
 from everlode.state.formulas import stake_of
 from everlode.state.reactions import NAMESPACE
+from everlode.tasks.turn import Turn
 from everlode.topics import Topology
 
 SLACK = 1_000
@@ -29,40 +30,6 @@ ASSIGN_MOST = 400
 """Assignments in one turn."""
 LOOK_MOST = 1_000
 """Waiting tasks that one turn looks at; the next one goes on behind them."""
-
-
-class _Turn:
-    """Assignments of one turn: what each miner and manager has by now, and what nobody can take."""
-
-    def __init__(
-        self, running: Counter[str], promised: Counter[str], managed: dict[str, int]
-    ) -> None:
-        self.running, self.promised, self.managed = running, promised, managed
-        self._full: dict[tuple[str, int], int] = {}
-        """(type, GPUs) → the least stake for which no miner is free now."""
-
-    def is_full(self, task: TaskState) -> bool:
-        """True when no miner was free for a task that asks for no more."""
-        least = self._full.get((task.task_type, task.gpus))
-        return least is not None and stake_of(task.base_reward_micro) >= least
-
-    def nobody_for(self, task: TaskState, candidates: Sequence[MinerState]) -> None:
-        """No miner is free for this task: nor for any that locks more than the most that is free.
-
-        What is free only shrinks within a turn, so no such task is looked for again in it.
-        """
-        free = (
-            miner.stake_free_micro - self.promised[miner.key]
-            for miner in candidates
-            if miner.gpus >= task.gpus and self.running[miner.key] < miner.max_concurrent
-        )
-        self._full[task.task_type, task.gpus] = max(0, 1 + max(free, default=-1))
-
-    def take(self, task: TaskState, miner: str, manager: str) -> None:
-        """The task goes to them."""
-        self.running[miner] += 1
-        self.promised[miner] += stake_of(task.base_reward_micro)
-        self.managed[manager] += 1
 
 
 class TaskComponent(Component):
@@ -173,7 +140,7 @@ class TaskComponent(Component):
             for n in control.nodes_of(self.home, "task-manager")
             if n.status in MANAGING
         } or {self._node_id: self.by_manager[self._node_id]}
-        turn = _Turn(Counter(self.by_miner), self._promised(), healthy)
+        turn = Turn(Counter(self.by_miner), self._promised(), healthy)
         count = 0
         for key in self._next_waiting():
             if count >= ASSIGN_MOST:
@@ -210,7 +177,7 @@ class TaskComponent(Component):
                 promised[miner.key] += stake_of(task.base_reward_micro)
         return promised
 
-    def _assignment(self, task: TaskState, now: datetime, turn: _Turn) -> Owed | None:
+    def _assignment(self, task: TaskState, now: datetime, turn: Turn) -> Owed | None:
         candidates = self._by_type.get(task.task_type, [])
         if task.gpus > self._most_gpus.get(task.task_type, -1):
             self._waiting.pop(task.key, None)  # no miner can ever take it, as they are now

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from everlode.adapters.s3 import S3Store
-from everlode.backup.keys import KeyRing
+from everlode.backup.chain import behind
+from everlode.backup.chosen import Read, Shelf, broken, finished
 from everlode.backup.manifest import Manifest
 from everlode.backup.stored import contents
-from everlode.backup.verify import signed_manifest
-from everlode.errors import IntegrityError
+from everlode.events.control import BackupMade
 
 
 class Finished(NamedTuple):
@@ -23,6 +22,13 @@ class Finished(NamedTuple):
     write_once: bool
     parent_id: str | None
     encryption_key_id: str
+    chain: str
+    """Why its parent is not what it should be; empty: it is."""
+    behind_logs_ms: int | None = None
+    """How old its cut was when it was made; None: its build did not note it."""
+    behind_clock_ms: int | None = None
+    lost: int = 0
+    """States that a state topic or PostgreSQL had lost then; the backup has them."""
     finished: bool = True
 
 
@@ -50,32 +56,48 @@ class Foreign(NamedTuple):
 Listed = Finished | Unusable | Unfinished | Foreign
 
 
-def listed(store: S3Store, keys: KeyRing, region: str, *, unfinished: bool = False) -> list[Listed]:
+class Shown(NamedTuple):
+    """The backups of a region, and what the control log knows of them."""
+
+    rows: list[Listed]
+    behind: str
+    """How they fall short of the newest that was made; empty: they do not, as far as is known."""
+
+    @property
+    def whole(self) -> bool:
+        """Whether none that was made is missing, and each has the parent that it was made after."""
+        return not self.behind and not any(isinstance(r, Finished) and r.chain for r in self.rows)
+
+
+def shown(shelf: Shelf, noted: BackupMade | None, *, unfinished: bool = False) -> Shown:
     """The backups of a region, oldest first; with `unfinished` those without a manifest,
     and objects that are not ours, too.
 
     Raises: Unavailable.
     """
+    read = finished(shelf)
+    found, broken_at = contents(shelf.store, shelf.region), broken(read)
     rows: list[Listed] = []
-    found = contents(store, region)
-    for backup_id, finished in found.backups:
-        if finished:
-            rows.append(_read(store, keys, region, backup_id))
+    for backup_id, _ in found.backups:
+        if backup_id in read:
+            rows.append(_row(backup_id, read[backup_id], broken_at.get(backup_id, "")))
         elif unfinished:
             rows.append(Unfinished(backup_id))
     if unfinished:
         rows += [Foreign(key) for key in found.foreign]
-    return rows
+    signed = [m for m in read.values() if isinstance(m, Manifest)]
+    return Shown(rows, behind(signed[-1] if signed else None, noted))
 
 
-def _read(store: S3Store, keys: KeyRing, region: str, backup_id: str) -> Listed:
-    try:
-        found = signed_manifest(store, keys, region, backup_id)
-    except IntegrityError as error:
-        return Unusable(backup_id, error.message)
+def _row(backup_id: str, found: Read, chain: str) -> Listed:
+    if not isinstance(found, Manifest):
+        return Unusable(backup_id, found.message)
+    age, compared = found.age, found.compared
     return Finished(
         backup_id, found.created_at_ms, found.cut_stamp, found.total_backup_size, records_of(found),
-        found.write_once, found.parent_id, found.encryption_key_id,
+        found.write_once, found.parent_id, found.encryption_key_id, chain,
+        age.behind_logs_ms if age else None, age.behind_clock_ms if age else None,
+        compared.from_rows + compared.without_row if compared else 0,
     )  # fmt: skip
 
 

@@ -14,6 +14,8 @@ is a proposal; what counts is decided by its place in the log, by everyone for h
    So is one whose grounds have passed: another coordinator leads than the one that made it, the
    node that it replaces is not lost any more as it was, or the coordinator that it takes the place
    of has renewed since. Records of builds that did not write their grounds are not asked for them.
+   Of old renewals compaction leaves only the last (see `control.keys`), so which decisions were
+   late is kept for good in `late`, and whoever folds what is left begins with that.
 4. A renewal (LeaseRenewed) counts when its node leads the scope in the epoch that it names, and
    when the process that sent it has the node's name: a lease belongs to a process.
 5. A process takes a node's name (NodeJoined) when it names the one that has it, which it has found
@@ -23,7 +25,8 @@ is a proposal; what counts is decided by its place in the log, by everyone for h
    coordinator.
 6. An incarnation is the origin of a region's log from now on; a generation, that of its
    projection, never goes back.
-7. A region has one backup at a time: the first to ask has it until that one is released.
+7. A region has one backup at a time: the first to ask has it until that one is released. Of those
+   that were made the one with the greatest id is the newest, whatever its store says later.
 
 A void record changes the position alone. Void decisions are kept, for operators to see.
 
@@ -101,6 +104,7 @@ class Void(NamedTuple):
     """What a rule gives for a record that has no effect."""
 
     reason: str
+    late: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,9 +118,13 @@ class ControlState:
     generations: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
     backups: Mapping[str, e.BackupLeased] = field(default_factory=lambda: MappingProxyType({}))
     """Region → the backup that runs there."""
+    newest: Mapping[str, e.BackupMade] = field(default_factory=lambda: MappingProxyType({}))
+    """Region → its newest backup."""
     ticks: Mapping[str, tuple[int, ...]] = field(default_factory=lambda: MappingProxyType({}))
     """Region → offsets of the last renewals of its coordinator, oldest first."""
     void: tuple[VoidDecision, ...] = ()
+    late: Mapping[int, str] = field(default_factory=lambda: MappingProxyType({}))
+    """Offset → why, of each decision that is void by rule 3 alone; also of those yet to be read."""
 
     def epoch(self, scope: str) -> int:
         """Current epoch of a scope; 0 before its first primary."""
@@ -156,7 +164,8 @@ def apply(state: ControlState, offset: int, fact: Fact) -> ControlState:
     if not isinstance(data, e.ScopeAssigned):
         return state
     void = VoidDecision(offset, data, after.reason)
-    return replace(state, void=(*state.void, void)[-MAX_VOID:])
+    state = replace(state, void=(*state.void, void)[-MAX_VOID:])
+    return _set(state, "late", offset, after.reason) if after.late else state
 
 
 def why_void(state: ControlState, decision: e.ScopeAssigned, decider: str) -> str | None:
@@ -164,11 +173,19 @@ def why_void(state: ControlState, decision: e.ScopeAssigned, decider: str) -> st
 
     `decider` is the region of the coordinator that made it.
     """
+    return _why_outrun(state, decision) or _why_late(state, decision, decider)
+
+
+def _why_outrun(state: ControlState, decision: e.ScopeAssigned) -> str | None:
     current = state.epoch(decision.scope_name)
     if decision.based_on_epoch != current:  # 2. another was first
         return f"based on epoch {decision.based_on_epoch}, the current one is {current}"
     if decision.new_epoch != current + 1:
         return f"opens epoch {decision.new_epoch}, the next one is {current + 1}"
+    return None
+
+
+def _why_late(state: ControlState, decision: e.ScopeAssigned, decider: str) -> str | None:
     passed = sum(1 for tick in state.ticks.get(decider, ()) if tick > decision.based_on)
     if passed > MAX_TICKS:  # 3. it landed late
         return f"{passed} ticks have passed since offset {decision.based_on}"
@@ -192,16 +209,20 @@ def _overtaken(state: ControlState, decision: e.ScopeAssigned, decider: str) -> 
     return None
 
 
-def _set(state: ControlState, name: str, key: str, value: object) -> ControlState:
+def _set(state: ControlState, name: str, key: object, value: object) -> ControlState:
     changes: dict[str, Any] = {name: MappingProxyType({**getattr(state, name), key: value})}
     return replace(state, **changes)
 
 
 def _assign(state: ControlState, data: e.ScopeAssigned, fact: Fact) -> ControlState | Void:
     """The envelope's scope is the one under which it was decided, coordinator/<region>."""
-    reason = why_void(state, data, fact.envelope.scope.rpartition("/")[2])  # 2. and 3.
+    reason = _why_outrun(state, data)  # 2.
     if reason is not None:
         return Void(reason)
+    decider = fact.envelope.scope.rpartition("/")[2]
+    reason = state.late.get(state.position) or _why_late(state, data, decider)  # 3.
+    if reason is not None:
+        return Void(reason, late=True)
     leads = ScopeState(
         data.scope_name, data.new_epoch, data.primary_node, data.region, state.position, data, -1
     )
@@ -277,6 +298,13 @@ def _release_backup(state: ControlState, data: e.BackupReleased, _: Fact) -> Con
     return replace(state, backups=MappingProxyType(rest))
 
 
+def _made_backup(state: ControlState, data: e.BackupMade, _: Fact) -> ControlState | Void:
+    known = state.newest.get(data.region)
+    if known is not None and data.backup_id <= known.backup_id:  # 7. never an older one
+        return Void(f"backup {known.backup_id} of {data.region} is as new")
+    return _set(state, "newest", data.region, data)
+
+
 RULES: Mapping[type[Event], Rule] = {
     e.ScopeAssigned: _assign,
     e.LeaseRenewed: _renew,
@@ -286,5 +314,6 @@ RULES: Mapping[type[Event], Rule] = {
     e.GenerationSwitched: _switch,
     e.BackupLeased: _lease_backup,
     e.BackupReleased: _release_backup,
+    e.BackupMade: _made_backup,
 }
 """Event type → what such a record does; all others in the log move the position alone."""

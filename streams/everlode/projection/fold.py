@@ -166,7 +166,7 @@ class PartitionFold:
             if type(data) in _MARKS:  # 2. mark
                 out.marks += 1
                 if isinstance(data, EpochOpened):
-                    self._open(topic, data, out)
+                    self._open(topic, envelope.seq, data, out)
                 continue
             opened = self.opened.get((topic, envelope.scope), 0)
             if envelope.epoch < opened:  # 3. fenced
@@ -222,11 +222,12 @@ class PartitionFold:
             del self._held[key]
             self._noted.discard(key)
 
-    def _open(self, topic: str, data: EpochOpened, out: Outcome) -> None:
+    def _open(self, topic: str, seq: int, data: EpochOpened, out: Outcome) -> None:
         for entry in data.scopes:
             at = (topic, entry.scope)
             if entry.epoch > self.opened.get(at, 0):
                 self.opened[at] = out.opened[at] = entry.epoch
+                out.openings[topic, entry.scope, entry.epoch] = seq
 
     def _one(self, item: Incoming, key: Key, known: dict[Key, Known], out: Outcome) -> None:
         envelope = item.fact.envelope

@@ -75,6 +75,8 @@ class Outcome:
     released: list[Incoming] = field(default_factory=list)
     opened: dict[tuple[str, str], int] = field(default_factory=dict)
     """(topic, scope) → epoch opened by this batch."""
+    openings: dict[tuple[str, str, int], int] = field(default_factory=dict)
+    """(topic, scope, epoch) → `seq` of the record that opened it: all of them."""
     deleted: dict[Key, Incoming] = field(default_factory=dict)
     """What has been deleted, by which fact: there is no state left to say it."""
     unlawful: list[tuple[Incoming, EverlodeError]] = field(default_factory=list)
@@ -93,6 +95,7 @@ class Outcome:
         """Take in what a later part of the batch has changed."""
         self.changed |= later.changed
         self.opened |= later.opened
+        self.openings |= later.openings
         self.deleted |= later.deleted
         self.problems += later.problems
         self.parked += later.parked

@@ -184,6 +184,8 @@ def ddl(generation: int) -> list[str]:
         " owner text not null, primary key (topic, part))",
         f"create table if not exists {g}.opened (topic text, part integer, scope text,"
         " epoch bigint not null, primary key (topic, part, scope))",
+        f"create table if not exists {g}.openings (topic text, part integer, scope text,"
+        " epoch bigint, seq bigint not null, primary key (topic, part, scope, epoch))",
         f"create table if not exists {g}.problems (kind text, topic text, part integer,"
         " at_offset bigint, key text, event_id text, expected bigint, found bigint,"
         " noted_at timestamptz default now(), primary key (kind, topic, part, at_offset))",

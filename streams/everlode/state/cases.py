@@ -6,9 +6,10 @@ from typing import NamedTuple
 
 from everlode.events import commands as c
 from everlode.events.base import Command, Evidence
+from everlode.events.snapshots import HandedIn
 from everlode.events.states import ValidationState
 from everlode.state.formulas import penalty_of
-from everlode.state.fraudrules import HandedIn, Record, Sign
+from everlode.state.fraudrules import Record, Sign
 from everlode.state.view import Where
 
 

@@ -19,6 +19,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+from everlode.events.snapshots import HandedIn
 from everlode.events.states import ValidationState, Vote
 from everlode.events.tasks import TaskSolved
 from everlode.events.types import FraudRule
@@ -56,19 +57,6 @@ class Sign(NamedTuple):
     suspects: tuple[str, ...]
     severity_ppm: int
     note: str
-
-
-class HandedIn(NamedTuple):
-    """A solution as it was handed in; the order is that of the tasks' log."""
-
-    stamp: int
-    solution_id: str
-    solution_sha256: str
-    payload_sha256: str
-    planted_sha256: str | None
-    miner_id: str
-    task_id: str
-    validation_id: str
 
 
 def handed_in(state: ValidationState) -> HandedIn:

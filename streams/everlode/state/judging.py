@@ -13,34 +13,26 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from hashlib import blake2b
-from typing import NamedTuple
 
 from everlode.events import commands as c
 from everlode.events import validations as ve
 from everlode.events.base import Command, Fact
+from everlode.events.snapshots import HandedIn
 from everlode.events.states import ValidationState
 from everlode.events.tasks import TaskSolved
 from everlode.events.types import ValidatorKind
-from everlode.state.auditing import JUDGED_BY_EXPERT, proved, seed_of
+from everlode.state.auditing import JUDGED_BY_EXPERT, seed_of
 from everlode.state.cases import Verdict, evidence, opened, resolved
-from everlode.state.convictions import ON_REVIEWS, ON_WORK, since, weighed_now
+from everlode.state.convictions import Caused, over_time, reviews_since
 from everlode.state.fraud import case_id
 from everlode.state.fraudrules import (
     GUILTY,
-    INNOCENT,
     SMALL_BYTES,
-    SUSPICIOUS,
-    HandedIn,
-    Record,
-    Sign,
     colluding_votes,
     copied_solution,
     handed_in,
-    honeypots_cleared,
     impossible_speed,
     together,
-    weight,
-    wrong_honeypot_answer,
 )
 from everlode.state.validation import deadline, validation_id
 from everlode.state.view import View, Where
@@ -48,8 +40,6 @@ from everlode.state.view import View, Where
 CHEAP = frozenset({"inference", "evaluation", "data-processing"})
 """Types that are judged by running them again."""
 PEER_QUORUM = 3
-
-Caused = tuple[tuple[str, Command, str], ...]
 
 
 def choose_reviewers(seed: str, candidates: Sequence[str], solver: str) -> tuple[str, ...]:
@@ -176,7 +166,7 @@ def on_decided(
             key = case_id(rule, state.solution_id)
             verdict = Verdict(not data.accepted, severity, state.base_reward_micro)
             found.append(resolved(key, verdict, state, evidence(note, where)))
-    return (*found, *_over_time(state, view, where))
+    return (*found, *over_time(state, view, where))
 
 
 def on_audited(
@@ -195,88 +185,10 @@ def on_audited(
             found.append(resolved(key, verdict, state, evidence(note, where)))
     if not data.upheld and data.judged_kind == "peer-review":
         for sign in colluding_votes(state):
-            if together([_reviews(suspect, view) for suspect in sign.suspects]) < GUILTY:
+            if together([reviews_since(suspect, view) for suspect in sign.suspects]) < GUILTY:
                 continue
             key = case_id(sign.rule, state.solution_id)
             found.append(opened(sign, key, handed_in(state), where))
             verdict = Verdict(True, sign.severity_ppm, state.base_reward_micro)
             found.append(resolved(key, verdict, state, evidence(note, where)))
-    return (*found, *_over_time(state, view, where))
-
-
-def _reviews(voter: str, view: View) -> Record:
-    return since(view.reviews(voter), ON_REVIEWS, voter, view)
-
-
-def _over_time(state: ValidationState, view: View, where: Where | None) -> Caused:
-    """What the records say of the solver and the reviewers, now that this solution is proved."""
-    if proved(state) is None:
-        return ()
-    found = [*_solver(state, view, where)]
-    for voter in sorted({v.voter_id for v in state.votes if v.voter_kind == "peer-review"}):
-        seen = _reviews(voter, view)
-        note = f"accepted {seen.wrong} of {seen.wrong + seen.right} that an expert found bad"
-        sign = Sign("colluding-votes", (voter,), 1_000_000, note)
-        weighed = Weighed(sign, seen, view.reviews(voter))
-        found += _by_record(weighed, state, view, where)
-    return tuple(found)
-
-
-class Weighed(NamedTuple):
-    """What a record says of the one whom it is about."""
-
-    sign: Sign
-    record: Record
-    """Since the last conviction."""
-    whole: Record
-
-    def verdict(self, confirmed: bool, severity_ppm: int) -> Verdict:
-        """The end of its case: the penalty is over the wrong entries since the last one."""
-        return Verdict(confirmed, severity_ppm, self.record.worth_micro, self.whole)
-
-
-def _solver(state: ValidationState, view: View, where: Where | None) -> Caused:
-    """The solver's case: for wrong answers to honeypots or for bad work over time, not for both."""
-    miner = state.miner_id
-    whole, honeypots = view.work(miner), view.honeypots(miner)
-    work = since(whole, ON_WORK, miner, view)
-    note = f"{work.wrong} of {work.wrong + work.right} proved solutions are bad"
-    weighed = Weighed(Sign("repeated-bad-work", (miner,), 800_000, note), work, whole)
-    key, case = weighed_now("wrong-planted-answer", miner, view)
-    _, other = weighed_now("repeated-bad-work", miner, view)
-    guilty = weight(work) >= GUILTY
-    if case is not None and case.status == "suspected":
-        if guilty or honeypots_cleared(honeypots):
-            verdict = weighed.verdict(guilty, case.severity_ppm)
-            return (resolved(key, verdict, state, evidence(note, where)),)
-        return ()
-    signs = wrong_honeypot_answer(state)
-    if signs and (other is None or other.status == "cleared"):
-        begun = opened(signs[0], key, handed_in(state), where)
-        if guilty:
-            verdict = weighed.verdict(True, signs[0].severity_ppm)
-            return (begun, resolved(key, verdict, state, evidence(note, where)))
-        return (begun,)
-    return _by_record(weighed, state, view, where)
-
-
-def _by_record(weighed: Weighed, state: ValidationState, view: View, where: Where | None) -> Caused:
-    """Open, confirm or clear the case of one whose record weighs so much.
-
-    It names no task: it may stay open for long, and no reward is to wait for that.
-    """
-    sign, weighs = weighed.sign, weight(weighed.record)
-    (subject,) = sign.suspects
-    key, case = weighed_now(sign.rule, subject, view)
-    status = None if case is None else case.status
-    if status == "confirmed" or (status == "suspected" and INNOCENT < weighs < GUILTY):
-        return ()
-    seen = evidence(sign.note, where)
-    if weighs >= SUSPICIOUS:
-        begun = opened(sign, key, handed_in(state), where, holds=False)
-        if weighs < GUILTY:
-            return (begun,)
-        return (begun, resolved(key, weighed.verdict(True, sign.severity_ppm), state, seen))
-    if status == "suspected":
-        return (resolved(key, weighed.verdict(False, sign.severity_ppm), state, seen),)
-    return ()
+    return (*found, *over_time(state, view, where))

@@ -30,6 +30,7 @@ from everlode.state.shape import (
     refuse,
     rule,
 )
+from everlode.state.suspension import present, reinstate, suspend
 
 MinerCommand = (
     c.RegisterMiner
@@ -44,8 +45,6 @@ MinerCommand = (
     | c.ReinstateMiner
     | c.RetireMiner
 )
-FRAUD = "fraud:"
-"""What the reason of a suspension for fraud begins with; the rule follows."""
 MOST_CONCURRENT = 1_000
 """Tasks at once: each locks a stake, and all locks are in one state."""
 MOST_DEPOSITS = 4096
@@ -90,9 +89,9 @@ def _decide(  # noqa: C901 - one case a command
         case c.RecordClearing():
             return _cleared(command, state)
         case c.SuspendMiner():
-            return _suspend(command, state)
+            return suspend(command, state)
         case c.ReinstateMiner():
-            return _reinstate(command, state, ctx)
+            return reinstate(command, state, ctx)
         case c.RetireMiner():
             if state.status == "retired":
                 return ()
@@ -105,11 +104,6 @@ def _decide(  # noqa: C901 - one case a command
 
 decide: Decide[MinerState] = deciding(TRANSITIONS, _decide)
 """Events that a command causes on a miner: see `shape.deciding`."""
-
-
-def _here(state: MinerState) -> None:
-    if state.status == "retired":
-        raise refuse("retired", f"miner {state.key} is retired")
 
 
 def _check_offer(command: c.RegisterMiner | c.UpdateMiner, ctx: Context) -> None:
@@ -125,7 +119,7 @@ def _register(
     command: c.RegisterMiner, state: MinerState | None, ctx: Context
 ) -> tuple[Event, ...]:
     if state is not None:
-        _here(state)
+        present(state)
         if state.operator_id == command.operator_id:
             return ()
         raise refuse("exists", f"miner {state.key} exists", "choose another miner id")
@@ -135,7 +129,7 @@ def _register(
 
 
 def _update(command: c.UpdateMiner, state: MinerState, ctx: Context) -> tuple[Event, ...]:
-    _here(state)
+    present(state)
     _check_offer(command, ctx)
     have = (state.endpoint, state.specialties, state.max_concurrent)
     if have == (command.endpoint, command.specialties, command.max_concurrent):
@@ -147,7 +141,7 @@ def _deposit(command: c.DepositStake, state: MinerState, ctx: Context) -> tuple[
     """Money: a repeat is known for good, not only while the primary remembers the command."""
     if ctx.command_id and deposit_mark(ctx.command_id) in state.deposits:
         return ()
-    _here(state)
+    present(state)
     if command.amount_micro == 0:
         raise refused("amount_micro", "is 0", "an amount in millionths, above 0")
     if len(state.deposits) >= MOST_DEPOSITS:
@@ -156,7 +150,7 @@ def _deposit(command: c.DepositStake, state: MinerState, ctx: Context) -> tuple[
 
 
 def _lock(command: c.LockStake, state: MinerState, ctx: Context) -> tuple[Event, ...]:
-    _here(state)
+    present(state)
     over = any(p.task_id == command.task_id and p.at >= ctx.at for p in state.recent)
     if command.task_id in state.locks or over:
         return ()
@@ -188,33 +182,6 @@ def _outcome(command: c.RecordOutcome, state: MinerState, ctx: Context) -> tuple
         score_ppm=command.score_ppm,
     )
     return (*_release(command.task_id, state), done, moved)
-
-
-def for_fraud(state: MinerState) -> bool:
-    """True for a miner that is suspended since a case against it was confirmed."""
-    return state.status == "suspended" and (state.reason or "").startswith(FRAUD)
-
-
-def _suspend(command: c.SuspendMiner, state: MinerState) -> tuple[Event, ...]:
-    """One for fraud takes the place of another, which the miner could lift itself."""
-    _here(state)
-    graver = command.reason.startswith(FRAUD) and not for_fraud(state)
-    if state.status == "suspended" and not graver:
-        return ()
-    return (e.MinerSuspended(reason=command.reason),)
-
-
-def _reinstate(command: c.ReinstateMiner, state: MinerState, ctx: Context) -> tuple[Event, ...]:
-    _here(state)
-    if state.status == "active":
-        return ()
-    if for_fraud(state) and command.decided_by not in ctx.operators:
-        raise refuse(
-            "operator_needed",
-            f"miner {state.key} is suspended: {state.reason}",
-            "an operator that the topology names lifts it (decided_by)",
-        )
-    return (e.MinerReinstated(**command.__dict__),)
 
 
 def _moved(

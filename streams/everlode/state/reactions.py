@@ -37,8 +37,8 @@ from everlode.events.base import Command, Fact
 from everlode.events.states import RewardState
 from everlode.state.formulas import stake_of
 from everlode.state.judging import on_audited, on_decided, on_solved
-from everlode.state.miner import FRAUD
 from everlode.state.reward import reward_id, slash_id
+from everlode.state.suspension import FRAUD
 from everlode.state.view import View, Where
 
 NAMESPACE = UUID("5c1e57a3-6a4f-5c0e-9f0a-0e7e51c0de01")

@@ -17,7 +17,7 @@ class MemoryStore:
         self.objects: dict[str, bytes] = {}
 
     def put(self, key: str, data: bytes, *, only_new: bool = False) -> None:
-        if only_new and self.conditional and key in self.objects:
+        if only_new and self.conditional and self.objects.get(key, data) != data:
             raise Precondition(f"{key} exists and is never overwritten")
         self.objects[key] = data
 

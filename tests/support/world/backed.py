@@ -8,24 +8,29 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from confluent_kafka import OFFSET_END, TopicPartition
+from confluent_kafka.admin import AdminClient
+
 from everlode.adapters.kafka import Record
-from everlode.adapters.kafka_topics import delete_topics
+from everlode.adapters.kafka_topics import alter_topic, delete_topics
 from everlode.adapters.kafka_writer import Writer
 from everlode.adapters.postgres import Projection
 from everlode.adapters.postgres_read import current_generation
 from everlode.adapters.s3 import S3Store
 from everlode.avro.cloudevents import event_headers
 from everlode.avro.codec import Codec, encode_fact
+from everlode.backup.container import read
 from everlode.backup.create import create_backup
 from everlode.backup.gather import Source
 from everlode.backup.keys import KeyRing
 from everlode.backup.manifest import Manifest
+from everlode.backup.verify import fetch
 from everlode.control.scopes import Scope
 from everlode.events.barriers import Barrier, EpochOpened
 from everlode.events.base import Envelope, Event, Fact, ScopeEpoch
@@ -39,7 +44,7 @@ from everlode.stack import NativeStack
 from everlode.stack.native.supervisor import save_options
 from everlode.state.dispatch import component_of_state
 from everlode.topics import Topology, fact_topics, state_topics
-from everlode.topics.names import fact_topic
+from everlode.topics.names import fact_topic, state_topic
 from everlode.topics.partition import partition_of
 from tests.simulation.test_state_simulation import Region
 from tests.support.facts.decided import decide
@@ -124,6 +129,18 @@ class Backed:
     def lose(self, component: str, partition: int) -> None:
         """As if the next record of a partition had been written and were nowhere."""
         self._seqs[component, partition] += 1
+
+    def begin_anew(self, component: str, seqs: Mapping[int, int] | None = None) -> None:
+        """Take up a log that was made again, whose partitions end at these `seq`s, else at 0."""
+        for partition in range(TOPOLOGY.partitions):
+            self._seqs[component, partition] = (seqs or {}).get(partition, 0)
+        self._writers[component].abandon()
+        self._writers[component] = Writer(self.bootstrap, f"{component}.eu.1")
+        self._writers[component].open()
+
+    def reached(self) -> dict[tuple[str, int], int]:
+        """(component, partition) → last `seq` that was written."""
+        return dict(self._seqs)
 
     def open(self, component: str, scope: str, epoch: int) -> None:
         """Open an epoch in every partition."""
@@ -221,6 +238,26 @@ class Backed:
             for key, version, doc in db.query(f"select key, version, doc from {{g}}.{component}")
         }
         db.close()
+        return found
+
+    def truncate(self, component: str, partition: int) -> None:
+        """A partition of the current generation's state topic loses all that it has."""
+        topic = state_topic(current_generation(self.conninfo), component)
+        alter_topic(self.bootstrap, topic, {"cleanup.policy": "compact,delete"})
+        admin = AdminClient({"bootstrap.servers": self.bootstrap})
+        place = TopicPartition(topic, partition, OFFSET_END)
+        for future in admin.delete_records([place]).values():
+            future.result(20)
+        alter_topic(self.bootstrap, topic, {"cleanup.policy": "compact"})
+
+    def held(self, manifest: Manifest, folder: Path) -> dict[tuple[str, str], int]:
+        """(component, key) → version of each state in a backup's objects."""
+        found = {}
+        for entry in manifest.objects:
+            if entry.component in COMPONENTS:
+                with fetch(self.store, self.keys, entry, folder).open("rb") as file:
+                    for item in read(file, entry.key):
+                        found[entry.component, item["key"]] = item["version"]
         return found
 
     def disaster(self) -> None:

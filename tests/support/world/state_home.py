@@ -85,13 +85,18 @@ class Home:
             fact = fact_of(event, key, n, version=version, scope=f"{component}/eu", at=at)
             state = dispatch.evolve_fact(state, fact, 0)
             assert state is not None
-            self.folds[name][key] = state
             self.facts.append((component, fact))
-            for view in self.views.values():
-                view.changed(state)
+            self.keep(component, fact, state)
             if component == "miners":
                 self.views["validations"].miner_fact(fact)
             self.queue.extend((target, fact) for target in COMPONENTS)
+
+    def keep(self, component: str, fact: Fact, state: State) -> None:
+        """The state after a fact of a component is known, and looked at."""
+        name = dispatch.component_of_state(type(fact.data))
+        self.folds[name][state.key] = state
+        for view in self.views.values():
+            view.changed(state)
 
     def work(self, task: str, miner: str, task_type: str, **more: Any) -> None:
         """A task is submitted, assigned and solved."""

@@ -31,7 +31,12 @@ _left_running: list[subprocess.Popen[bytes]] = []
 
 
 def start_detached(
-    folder: Path, ports: dict[str, int], timeout: float, report: Sink = silent
+    folder: Path,
+    ports: dict[str, int],
+    timeout: float,
+    report: Sink = silent,
+    *,
+    remake_topics: bool = False,
 ) -> Endpoints:
     """Start the supervisor, pass on what it reports, return when it is ready.
 
@@ -43,6 +48,8 @@ def start_detached(
     argv = [sys.executable, "-m", "everlode.stack.native.supervisor", "--dir", str(folder)]
     for name, number in ports.items():
         argv += ["--port", f"{name}={number}"]
+    if remake_topics:
+        argv.append("--remake-topics")
     (folder / "logs").mkdir(parents=True, exist_ok=True)
     (folder / STATE_FILE).unlink(missing_ok=True)
     log_path = folder / "logs" / SUPERVISOR_LOG

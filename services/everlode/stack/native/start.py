@@ -15,16 +15,17 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from functools import partial
 
-from everlode.adapters.kafka_admin import await_brokers, state_generations
+from everlode.adapters.kafka_admin import await_brokers, missing_topics, state_generations
 from everlode.adapters.kafka_topics import ensure_topics
 from everlode.adapters.mirror_status import flow_state
 from everlode.adapters.s3_buckets import ensure_buckets
 from everlode.errors import DeadlineExceeded, Unavailable
 from everlode.settings.endpoints import Endpoints
+from everlode.stack.lost import lost_topics, require_topics
 from everlode.stack.native.object_store import BUCKETS
 from everlode.stack.native.process import Process
 from everlode.stack.native.recipes import Recipes
-from everlode.telemetry.entries import PartReady
+from everlode.telemetry.entries import Note, PartReady
 from everlode.telemetry.sink import Sink
 from everlode.topics import catalogue
 
@@ -43,6 +44,8 @@ class Limits:
     """Process name, or `<name>/controller`, → port that it must have."""
     parallel: bool = True
     aot: bool = True
+    remake_topics: bool = False
+    """Make topics again that a database has positions for: an operator's word."""
 
 
 Add = Callable[[Process], None]
@@ -58,6 +61,7 @@ class _Start:
         self.timings: dict[str, float] = {}
         self.started: list[Process] = []
         self.aborted = threading.Event()
+        self._databases = {region: threading.Event() for region in recipes.layout.regions}
         self._add = add
 
     def process(self, name: str) -> Process:
@@ -74,6 +78,10 @@ class _Start:
         process = self.process(name)
         process.await_ready(self._deadline(), self.aborted)
         self._ready(name)
+
+    def database(self, region: str) -> None:
+        self.serving(f"{region}/postgres")
+        self._databases[region].set()
 
     def region_broker(self, region: str) -> None:
         self.serving(f"{region}/kafka")
@@ -111,8 +119,24 @@ class _Start:
         # after a recovery the living generation is not the first one, which must stay gone
         generation = max(state_generations(bootstrap), default=1)
         specs = catalogue(self.recipes.layout.topology, generation)
-        created = ensure_topics(bootstrap, [spec for spec in specs if spec.cluster == cluster])
+        wanted = [spec for spec in specs if spec.cluster == cluster]
+        if cluster in self._databases and missing_topics(bootstrap, [s.name for s in wanted]):
+            self._require_never_read(cluster)
+        created = ensure_topics(bootstrap, wanted)
         self._ready(f"{cluster} topics", f"{len(created)} created" if created else "")
+
+    def _require_never_read(self, region: str) -> None:
+        """None of the topics that are missing may have been there. Raises: IntegrityError."""
+        deadline = self._deadline()
+        while not self._databases[region].wait(_WATCH_S):
+            if self.aborted.is_set() or time.monotonic() > deadline:
+                raise Unavailable(f"{region}/postgres was waited for in vain")
+        conninfo = self.recipes.endpoints().regions[region].postgres_conninfo()
+        bootstrap, topology = self.recipes.bootstrap(region), self.recipes.layout.topology
+        if not self.limits.remake_topics:
+            require_topics(region, topology, bootstrap, conninfo)
+        elif lost := lost_topics(region, topology, bootstrap, conninfo):
+            self.report(Note("stack", f"{region}: made again, empty: {', '.join(lost)}"))
 
     def _deadline(self) -> float:
         return time.monotonic() + self.limits.part_s
@@ -162,7 +186,7 @@ def start_all(
     layout = recipes.layout
     start = _Start(recipes, add, limits, report)
     brokers: list[Step] = [partial(start.region_broker, region) for region in layout.regions]
-    others: list[Step] = [partial(start.serving, f"{r}/postgres") for r in layout.regions]
+    others: list[Step] = [partial(start.database, region) for region in layout.regions]
     if layout.controls:
         others.insert(0, start.control)
     if layout.s3:
@@ -171,7 +195,7 @@ def start_all(
     if limits.parallel:
         _run_parallel(start, brokers, others, mirrors)
     else:
-        for step in (*brokers, *others, *mirrors):
+        for step in (*others, *brokers, *mirrors):
             step()
     _require_alive(start)
     timings.update(start.timings)

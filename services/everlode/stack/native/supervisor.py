@@ -112,7 +112,7 @@ def saved_topology(data_dir: Path) -> Topology | None:
         ) from None
 
 
-def build(data_dir: Path, ports: dict[str, int]) -> NativeStack:
+def build(data_dir: Path, ports: dict[str, int], *, remake_topics: bool = False) -> NativeStack:
     """The stack that `save_options` describes."""
     options = load_options(data_dir)
     return NativeStack(
@@ -121,14 +121,14 @@ def build(data_dir: Path, ports: dict[str, int]) -> NativeStack:
         mirrors=bool(options.get("mirrors", True)),
         control_nodes=int(options.get("control_nodes", 3)),
         s3=options.get("s3", "auto"),
-        limits=Limits(fixed_ports=ports),
+        limits=Limits(fixed_ports=ports, remake_topics=remake_topics),
     )
 
 
-def run(data_dir: Path, ports: dict[str, int]) -> int:
+def run(data_dir: Path, ports: dict[str, int], *, remake_topics: bool = False) -> int:
     """Bring the stack up, keep it until a signal, take it down. Returns an exit code."""
     stop_on_signals()
-    stack = build(data_dir, ports)
+    stack = build(data_dir, ports, remake_topics=remake_topics)
     reported: list[dict[str, Any]] = []
 
     def report(record: Entry) -> None:
@@ -159,9 +159,10 @@ def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--dir", type=Path, required=True)
     parser.add_argument("--port", action="append", default=[])
+    parser.add_argument("--remake-topics", action="store_true")
     arguments = parser.parse_args()
     ports = {name: int(port) for name, _, port in (p.partition("=") for p in arguments.port)}
-    return run(arguments.dir, ports)
+    return run(arguments.dir, ports, remake_topics=arguments.remake_topics)
 
 
 if __name__ == "__main__":
