@@ -98,7 +98,7 @@ def test_sums_of_another_fold_are_written_over() -> None:
     past = Past()
     stale = SnapshotTally("eu", "a", 9, 1, 0, 5, 2, 0, 0)
     past.start({0: [stale]}, anew=True)
-    assert past.sums("eu", "a") == (0,) * 6
+    assert past.sums("eu", "a") == (0,) * 8
     ((_, tally),) = past.due(0, 20)
     assert tally == SnapshotTally("eu", "a", 20, 0, 0, 0, 0, 0, 0)
 

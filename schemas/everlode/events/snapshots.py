@@ -114,6 +114,8 @@ class SnapshotTally(NamedTuple):
     work_wrong: int
     reviews_right: int
     reviews_wrong: int
+    work_worth_micro: int = 0
+    reviews_worth_micro: int = 0
 
 
 SnapshotRecord = (

@@ -215,6 +215,7 @@ class Batch:
             owed.at,
             self._component.topology.task_types,
             owed.command_id,
+            self._component.topology.operators,
         )
         try:
             # 3. the rules

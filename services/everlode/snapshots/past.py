@@ -29,7 +29,8 @@ def _said(state: State | None) -> Testimony:
     """By home and miner, as one name."""
     if not isinstance(state, ValidationState):
         return ()
-    return tuple((_subject(state.home, miner), column) for miner, column in testimony(state))
+    said = testimony(state)
+    return tuple((_subject(state.home, miner), column, count) for miner, column, count in said)
 
 
 def _subject(home: str, miner: str) -> str:
@@ -82,7 +83,7 @@ class Past:
             fresh = tuple(one for one in said if offset >= ends.get(one[0], 0))
             if fresh:
                 self._saved.setdefault(partition, Tallies()).add(fresh, times)
-                self._changed.setdefault(partition, set()).update(who for who, _ in fresh)
+                self._changed.setdefault(partition, set()).update(who for who, *_ in fresh)
                 self._total.add(fresh, times)
         if held and new is not None:
             self.returned(new)

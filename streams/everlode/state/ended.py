@@ -5,7 +5,7 @@ from __future__ import annotations
 from everlode.events.states import FraudState, RewardState, State, TaskState, ValidationState
 from everlode.state import task
 
-REWARD_ENDED = frozenset({"paid", "reversed", "collected"})
+REWARD_ENDED = frozenset({"paid", "reversed", "repaid", "collected"})
 
 
 def ended(state: State) -> bool:

@@ -26,6 +26,8 @@ from everlode.events.types import FraudRule
 
 READ_BYTES_PER_MS = 100_000_000
 """100 GB/s: no miner reads its input faster."""
+SMALL_BYTES = 256
+"""Answers below this are alike by accident: yes and no, labels, numbers. Equal ones say nothing."""
 COLLUSION_SPREAD_PPM = 20_000
 """Scores this close together are no coincidence when they are wrong together."""
 CLEARED_AT = 4
@@ -44,6 +46,8 @@ class Record(NamedTuple):
 
     right: int
     wrong: int
+    worth_micro: int = 0
+    """Base rewards of the wrong ones, in millionths of a credit."""
 
 
 class Sign(NamedTuple):
@@ -129,8 +133,13 @@ def impossible_speed(solved: TaskSolved, task_id: str) -> list[Sign]:
 
 
 def wrong_honeypot_answer(state: ValidationState) -> list[Sign]:
-    """A decided answer to a honeypot that is not the known one."""
+    """A decided answer to a honeypot that is not the known one, and that nobody found good.
+
+    Who plants a wrong answer accuses nobody by it.
+    """
     if state.planted_sha256 is None or state.solution_sha256 == state.planted_sha256:
+        return []
+    if state.accepted:
         return []
     note = f"{state.task_id}: solution {state.solution_sha256[:12]} is not the planted answer"
     return [Sign("wrong-planted-answer", (state.miner_id,), 800_000, note)]

@@ -21,24 +21,35 @@ from everlode.state.fraudrules import Record
 
 HONEYPOTS, WORK, REVIEWS = 0, 2, 4
 """Columns of what was right; those of what was wrong are the next ones."""
-COLUMNS = 6
-Testimony = tuple[tuple[str, int], ...]
-"""(Miner, column) of each thing that a validation says."""
+WORTH = {WORK: 6, REVIEWS: 7}
+"""Columns of the base rewards of what was wrong, in millionths of a credit."""
+COLUMNS = 8
+Testimony = tuple[tuple[str, int, int], ...]
+"""(Miner, column, how much) of each thing that a validation says."""
 NOTHING = (0,) * COLUMNS
 
 
 def testimony(state: ValidationState) -> Testimony:
     """What a validation says."""
-    found = []
+    found: list[tuple[str, int, int]] = []
     if state.status == "decided" and state.planted_sha256 is not None:
-        found.append((state.miner_id, HONEYPOTS + (state.solution_sha256 != state.planted_sha256)))
+        right = state.solution_sha256 == state.planted_sha256 or state.accepted is True
+        found.append((state.miner_id, HONEYPOTS + (not right), 1))
     good = proved(state)
     if good is not None:
-        found.append((state.miner_id, WORK + (not good)))
+        found += _entry(state.miner_id, WORK, good, state.base_reward_micro)
     if good is False:
         votes = {v.voter_id: v.accept for v in state.votes if v.voter_kind == "peer-review"}
-        found += [(voter, REVIEWS + accept) for voter, accept in votes.items()]
+        for voter, accept in votes.items():
+            found += _entry(voter, REVIEWS, not accept, state.base_reward_micro)
     return tuple(found)
+
+
+def _entry(miner: str, column: int, right: bool, worth_micro: int) -> Testimony:
+    """An entry of a record: what was wrong has its worth."""
+    if right:
+        return ((miner, column, 1),)
+    return ((miner, column + 1, 1), (miner, WORTH[column], worth_micro))
 
 
 class Tallies:
@@ -49,9 +60,9 @@ class Tallies:
 
     def add(self, said: Testimony, times: int = 1) -> None:
         """Count it; with -1, no more."""
-        for miner, column in said:
+        for miner, column, count in said:
             sums = list(self._sums.get(miner, NOTHING))
-            sums[column] += times
+            sums[column] += times * count
             self.put(miner, sums)
 
     def put(self, miner: str, sums: Iterable[int]) -> None:
@@ -73,4 +84,5 @@ class Tallies:
 
 def record(column: int, *sums: tuple[int, ...]) -> Record:
     """The record in one column, over several sums."""
-    return Record(sum(s[column] for s in sums), sum(s[column + 1] for s in sums))
+    columns = (column, column + 1, *([WORTH[column]] if column in WORTH else []))
+    return Record(*(sum(s[each] for s in sums) for each in columns))

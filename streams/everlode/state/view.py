@@ -29,7 +29,14 @@ from everlode.events.states import (
 )
 from everlode.state.auditing import JUDGED_BY_EXPERT, audit_due
 from everlode.state.ended import ended
-from everlode.state.fraudrules import INNOCENT, Record, handed_in, weight
+from everlode.state.equal import Equal
+from everlode.state.fraudrules import (
+    INNOCENT,
+    Record,
+    firsts,
+    weight,
+)
+from everlode.state.rewardfolds import held_by
 from everlode.state.testimony import (
     HONEYPOTS,
     NOTHING,
@@ -104,8 +111,11 @@ class View(Protocol):
     def reviewers(self) -> Sequence[str]:
         """The region's active miners, sorted (validation primary only)."""
 
-    def same_solution(self, solution_sha256: str) -> Sequence[HandedIn]:
-        """Solutions with this SHA-256, first handed in first; of those that have left the first."""
+    def firsts(self, solution_sha256: str) -> Sequence[HandedIn]:
+        """Who handed this large solution in first: all that a copy can be a copy of."""
+
+    def after(self, one: HandedIn) -> Sequence[HandedIn]:
+        """The same large solution, handed in after this one, first handed in first."""
 
     def honeypots(self, miner_id: str) -> Record:
         """Decided answers of a miner to honeypots."""
@@ -128,6 +138,9 @@ class View(Protocol):
     def rewards_of_case(self, case_id: str) -> Sequence[RewardState]:
         """Those that are or were withheld for a case, and have not ended, by key."""
 
+    def reward(self, reward_id: str) -> RewardState | None:
+        """A reward, ended ones too (reward primary only)."""
+
 
 class HomeView:
     """`View` over the folds of one primary; not thread-safe.
@@ -144,7 +157,7 @@ class HomeView:
         self._folds = folds
         self._past = past or NoPast()
         self._reviewers: list[str] = []
-        self._by_solution: dict[str, set[str]] = defaultdict(set)
+        self._equal = Equal()
         self._said: dict[str, Testimony] = {}
         """Validation in memory → what it says."""
         self._tallies = Tallies()
@@ -171,8 +184,8 @@ class HomeView:
 
     def _note_reward(self, state: RewardState) -> None:
         _note(self._task_rewards, state.task_id, state)
-        if state.case_id is not None:
-            _note(self._case_rewards, state.case_id, state)
+        for case in held_by(state):
+            _note(self._case_rewards, case, state)
 
     def _note_case(self, state: FraudState, validation: str) -> None:
         cases = self._cases[validation]
@@ -193,7 +206,7 @@ class HomeView:
             self._note_audit(state)
 
     def _note_validation(self, state: ValidationState) -> None:
-        self._by_solution[state.solution_sha256].add(state.key)
+        self._equal.note(state)
         said = testimony(state)
         before = self._said.get(state.key, ())
         if said != before:
@@ -230,12 +243,12 @@ class HomeView:
         if not isinstance(state, ValidationState):
             return
         self._tallies.add(self._said.pop(state.key, ()), -1)
+        self._equal.forget(state)
         parties = {state.miner_id, *(v.voter_id for v in state.votes)}
-        for index, names in ((self._by_solution, {state.solution_sha256}), (self._peers, parties)):
-            for name in names & index.keys():
-                index[name].discard(state.key)
-                if not index[name]:
-                    del index[name]
+        for party in parties & self._peers.keys():
+            self._peers[party].discard(state.key)
+            if not self._peers[party]:
+                del self._peers[party]
 
     def _note_audit(self, state: ValidationState) -> None:
         cases = (self.case(key) for key in self._cases.get(state.key, ()))
@@ -299,11 +312,15 @@ class HomeView:
         """See View."""
         return self._reviewers
 
-    def same_solution(self, solution_sha256: str) -> Sequence[HandedIn]:
+    def firsts(self, solution_sha256: str) -> Sequence[HandedIn]:
         """See View."""
-        keys = self._by_solution.get(solution_sha256, ())
-        found = {handed_in(state) for key in keys if (state := self.validation(key)) is not None}
-        return sorted(found.union(self._past.firsts(solution_sha256)))
+        gone = self._past.firsts(solution_sha256)
+        return firsts((*self._equal.firsts(solution_sha256), *gone))
+
+    def after(self, one: HandedIn) -> Sequence[HandedIn]:
+        """See View."""
+        gone = (other for other in self._past.firsts(one.solution_sha256) if other > one)
+        return sorted({*self._equal.after(one), *gone})
 
     def _record(self, miner_id: str, column: int) -> Record:
         return record(column, self._tallies.of(miner_id), self._past.sums(miner_id))
@@ -331,6 +348,10 @@ class HomeView:
     def _rewards(self, keys: set[str]) -> Sequence[RewardState]:
         found = (self._get("rewards", key) for key in sorted(keys))
         return [cast("RewardState", state) for state in found if state is not None]
+
+    def reward(self, reward_id: str) -> RewardState | None:
+        """See View."""
+        return cast("RewardState | None", self._get("rewards", reward_id))
 
     def rewards_of_task(self, task_id: str) -> Sequence[RewardState]:
         """See View."""
