@@ -6,42 +6,57 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
+from everlode.adapters.kafka import Raw, Record
+from everlode.adapters.kafka_sender import Sender
 from everlode.adapters.kafka_topics import delete_topics, ensure_topics
+from everlode.adapters.kafka_writer import Writer
+from everlode.adapters.postgres import Projection
 from everlode.adapters.postgres_next import NextGeneration
 from everlode.adapters.postgres_read import current_generation
 from everlode.adapters.s3 import S3Store
-from everlode.avro.codec import encode_fact, encode_state
+from everlode.avro.codec import encode_answer, encode_fact, encode_state
 from everlode.backup import chosen as chosen_module
 from everlode.backup import cut
 from everlode.backup.age import concerns
 from everlode.backup.chosen import Shelf, chosen, newest_noted, walk
+from everlode.backup.keys import KeyRing
 from everlode.backup.manifest import MANIFEST, Compared, Manifest, body_of, dump, sha256_of
 from everlode.backup.operation import back_up
 from everlode.backup.stored import list_backups
 from everlode.backup.verify import newest_signed, verify
 from everlode.cli.main import run as cli
 from everlode.errors import ConfigError, IntegrityError, Precondition, Unavailable
+from everlode.events.base import CommandAnswered, Envelope, Fact, FactRef
 from everlode.events.catalogue import FACT_COMPONENTS
 from everlode.events.control import BackupMade
 from everlode.log import learn
+from everlode.projector import bulk
+from everlode.recovery import evidence, stages
+from everlode.recovery import run as run_module
 from everlode.recovery.journal import RecoveryJournal
-from everlode.recovery.operation import recover
-from everlode.recovery.planner import RecoveryResult
+from everlode.recovery.operation import recover, report_dict
+from everlode.recovery.planner import ComponentResult, RecoveryResult
 from everlode.recovery.request import RecoveryRequest
-from everlode.topics import state_topics
+from everlode.settings.endpoints import Endpoints
+from everlode.telemetry.entries import Entry
+from everlode.topics import catalogue, state_topics
 from everlode.topics.names import state_topic
 from tests.support.facts.poison import BYTES, KEYS, append, spoil
 from tests.support.processes.disks import small_disk
 from tests.support.stores.faulty_proxy import INTERNAL, Fault, FaultyProxy
 from tests.support.stores.memory_store import MemoryStore
-from tests.support.world.backed import TOPOLOGY, Backed, story
+from tests.support.world.backed import TOPOLOGY, Backed, Rows, story
+from tests.support.world.logs import log, make_anew, with_copies
 
 pytestmark = pytest.mark.timeout(280)
 FACTS = story(seed=2, tasks=30)
@@ -56,6 +71,15 @@ def region(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Backed]:
         found.write(FACTS[: len(FACTS) // 2])
         found.project()
         yield found
+
+
+LENIENT = PLAN.model_copy(update={"max_acceptable_data_loss_s": 3600})
+
+
+def run(
+    region: Backed, work: Path, plan: RecoveryRequest = PLAN, endpoints: Endpoints | None = None
+) -> RecoveryResult:
+    return recover(plan, endpoints or region.endpoints, TOPOLOGY, region.store, region.keys, work)
 
 
 def start(region: Backed, *arguments: str) -> subprocess.Popen[str]:
@@ -95,23 +119,98 @@ def test_backup_that_is_killed_is_none_and_the_next_one_goes_on(region: Backed) 
     assert verify(region.store, region.keys, "eu", "latest").manifest == manifest
 
 
-def test_recovery_that_is_killed_again_and_again_ends_right(region: Backed, tmp_path: Path) -> None:
-    region.create()
-    region.write(FACTS[len(FACTS) // 2 :])
+def midway(facts: Sequence[tuple[str, Fact]]) -> int:
+    """Number of a fact of a task that is neither its first nor its last."""
+    last = {f.envelope.aggregate_id: n for n, (c, f) in enumerate(facts) if c == "tasks"}
+    return next(
+        n
+        for n, (c, f) in enumerate(facts)
+        if c == "tasks" and f.envelope.version > 1 and n < last[f.envelope.aggregate_id]
+    )
+
+
+def figures(result: RecoveryResult) -> dict[str, Any]:
+    """A whole report but for its times, its number, and what stood beside it when it was made."""
+    report = report_dict(result)
+    for name in ("recovery_id", "generation", "start_ms", "end_ms", "rto_met", "compared_with"):
+        del report[name]
+    for component in report["components"]:
+        del component["recovery_time_ms"]
+    return report
+
+
+class Killed(BaseException):
+    """Of a run that ends at once, whatever it has in hand."""
+
+
+class Writes:
+    """What recoveries write; the run that makes one too many ends there, before or after it."""
+
+    def __init__(self, patch: pytest.MonkeyPatch, every: int) -> None:
+        self.every, self.left, self.runs = every, every, 0
+        self.done: Counter[str] = Counter()
+        self._guard = threading.Lock()
+        places = ((RecoveryJournal, "note"), (Writer, "write"), (NextGeneration, "load"),
+                  (NextGeneration, "count"), (NextGeneration, "place"), (NextGeneration, "bury"),
+                  (NextGeneration, "reopen"), (Projection, "apply"), (NextGeneration, "create"),
+                  (NextGeneration, "switch"), (run_module, "fetch"))  # fmt: skip
+        for owner, name in places:
+            patch.setattr(owner, name, self._counted(name, getattr(owner, name)))
+
+    def _counted(self, name: str, write: Callable[..., Any]) -> Callable[..., Any]:
+        def counted(*args: Any, **kwargs: Any) -> Any:
+            with self._guard:
+                self.left -= 1
+                ends = not self.left
+            if ends and self.runs % 2:
+                raise Killed
+            found = write(*args, **kwargs)
+            size = len(args[1]) if name == "write" else found if name == "load" else 1
+            self.done[name] += int(size)
+            if name == "apply":
+                self.done["folded"] += args[3].folded
+            if ends:
+                raise Killed
+            return found
+
+        return counted
+
+    def killed(self, recovery: Callable[[], RecoveryResult]) -> RecoveryResult:
+        """The result of the run that ends by itself."""
+        while True:
+            self.left, self.runs = self.every, self.runs + 1
+            try:
+                return recovery()
+            except Killed:
+                continue
+
+
+def test_recovery_killed_at_its_writes_reports_as_an_undisturbed_one_and_repeats_a_batch(
+    region: Backed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every so many writes, before or after one; each run makes some, so it comes to an end."""
+    monkeypatch.setattr(stages, "BATCH", 8)
+    monkeypatch.setattr(bulk, "BATCH", 8)
     region.project()
-    expected = region.rows()
-    region.disaster()
-    work = tmp_path / "work"
-    moments = [("fetch",), ("generation",), ("restore", "tasks"), ("replay", "validations"),
-               ("switch",)]  # fmt: skip
-    for moment in moments:
-        arguments = ("recover", "run", "--region", "eu", "--staging", str(work))
-        killed_at(start(region, *arguments), *moment)
-    result = recover(PLAN, region.endpoints, TOPOLOGY, region.store, region.keys, work)
-    assert (result.held, result.lost_event_ids) == (False, ())
-    assert current_generation(region.conninfo) == result.generation
-    assert region.rows() == expected
-    assert region.create().generation == result.generation  # no state topic went back
+    plan = LENIENT.model_copy(update={"backup": region.create().backup_id})
+    region.lose("tasks", 0)
+    region.write([(c, region.renamed(f, "killed")) for c, f in story(seed=8, tasks=8)])
+    found = []
+    for name, every in (("killed", 31), ("undisturbed", 1 << 40)):
+        with monkeypatch.context() as patch:
+            writes = Writes(patch, every)
+            result = writes.killed(lambda name=name: run(region, tmp_path / name, plan))  # type: ignore[misc]
+        found.append((figures(result), writes))
+    (killed, broken), (whole, even) = found
+    assert killed == whole
+    assert killed["components"][1]["lost"]
+    assert broken.runs > 5, "vacuous: it was hardly killed"
+    assert even.runs == 1
+    done, once = broken.done, even.done
+    assert (done["load"], done["fetch"], done["folded"]) == (
+        once["load"], once["fetch"], once["folded"],
+    )  # fmt: skip
+    assert done["write"] <= once["write"] + broken.runs * 2 * 8
 
 
 def test_recovery_that_another_has_overtaken_is_refused(region: Backed, tmp_path: Path) -> None:
@@ -131,33 +230,129 @@ def test_recovery_that_another_has_overtaken_is_refused(region: Backed, tmp_path
     assert (current_generation(region.conninfo), region.rows()) == (other.generation, before)
 
 
-def test_hole_whose_span_went_with_an_interruption_is_not_acceptable(
-    region: Backed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+# -- logs that lost something -----------------------------------------------------------------
+
+
+def beyond(raws: Sequence[Raw], name: str) -> list[Raw]:
+    """Records of a log before the first fact of an aggregate whose name begins so."""
+    first = {p: min((r.offset for r in raws if r.partition == p and (r.key or b"").startswith(
+        name.encode())), default=1 << 60) for p in range(TOPOLOGY.partitions)}  # fmt: skip
+    return [r for r in raws if r.offset < first[r.partition]]
+
+
+def of_tasks(result: RecoveryResult) -> ComponentResult:
+    return next(c for c in result.components if c.component == "task-manager")
+
+
+class Spoilt(NamedTuple):
+    """A log of tasks that is about to lose something, behind the cut of the latest backup."""
+
+    whole: list[Raw]
+    last: dict[int, Envelope]
+    """Partition → the log's last record."""
+    rows: Rows
+
+
+@contextmanager
+def spoilt(region: Backed, name: str) -> Iterator[Spoilt]:
+    """Facts of aggregates with this prefix come after the cut; in the end the log is whole."""
     region.project()
     region.create()
-    region.lose("tasks", 0)
-    region.write([])
-    lenient = PLAN.model_copy(update={"max_acceptable_data_loss_s": 3600})
-    note = RecoveryJournal.note
+    region.write([(c, region.renamed(f, name)) for c, f in story(seed=9, tasks=6)])
+    region.project()
+    whole = log(region, "tasks")
+    newest = {r.partition: r for r in whole}
+    last = {p: region.codec.decode_fact(r.value).envelope for p, r in sorted(newest.items())}
+    try:
+        yield Spoilt(whole, last, region.rows())
+    finally:
+        make_anew(region.bootstrap, "tasks", whole)
+        region.begin_anew("tasks", {p: at.seq for p, at in last.items()})
 
-    def interrupted(journal: RecoveryJournal, step: str, **detail: Any) -> dict[str, Any]:
-        if step == "replayed-tasks":
-            raise Unavailable("interrupted")
-        return note(journal, step, **detail)
 
-    def run(name: str) -> RecoveryResult:
-        work = tmp_path / name
-        return recover(lenient, region.endpoints, TOPOLOGY, region.store, region.keys, work)
+def test_log_that_lost_its_end_is_completed_from_copies_or_the_loss_has_a_name(
+    region: Backed, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Emptied, and copies have all; truncated, and the living generation has applied it."""
+    with spoilt(region, "late") as log_was:
+        copies, before = with_copies(region), current_generation(region.conninfo)
+        make_anew(region.bootstrap, "tasks", [])
+        work = tmp_path / "emptied"
+        held = run(region, work, PLAN, copies)
+        assert (held.held, held.rpo_met, of_tasks(held).lost) == (True, False, ())
+        assert [name.partition("/")[0] for name in of_tasks(held).fetched] == ["eu.1.tasks"] * 2
+        assert of_tasks(held).unknown == tuple(
+            f"eu.1.tasks/{p} after seq {at.seq}" for p, at in log_was.last.items()
+        )
+        assert current_generation(region.conninfo) == before
+        done = recover(
+            PLAN, copies, TOPOLOGY, region.store, region.keys, work,
+            accept=["unknown"], reason="the copies were even a minute ago",
+        )  # fmt: skip
+        assert (done.held, done.rpo_met, done.generation) == (False, False, held.generation)
+        assert (done.accepted[0].kinds, bool(done.accepted[0].by)) == (("unknown",), True)
+        assert region.rows() == log_was.rows
+        make_anew(region.bootstrap, "tasks", short := beyond(log_was.whole, "late"))
+        held = run(region, tmp_path / "truncated")
+    ends = {r.partition: region.codec.decode_fact(r.value).envelope.seq for r in short}
+    lost = {p: (ends[p] + 1, at.seq) for p, at in log_was.last.items()}
+    assert held.held
+    assert of_tasks(held).lost == tuple(
+        f"eu.1.tasks/{p} seq {a}..{b}" for p, (a, b) in lost.items()
+    )
+    assert of_tasks(held).data_loss_events == sum(b - a + 1 for a, b in lost.values())
+    place = ("--region", "eu", "--dir", str(region.folder / "stack"))
+    staging = ("--staging", str(tmp_path / "truncated"))
+    capsys.readouterr()
+    assert cli(["recover", "list", *place]) == 0
+    assert f"{held.generation:>4}  not used" in capsys.readouterr().out
+    assert cli(["recover", "drop", str(done.generation), *place]) == 14  # it is current
+    assert cli(["recover", "drop", str(held.generation), *place, *staging]) == 0
+    assert cli(["recover", "drop", str(held.generation), *place, *staging]) == 10
 
-    with monkeypatch.context() as patched:
-        patched.setattr(RecoveryJournal, "note", interrupted)
-        with pytest.raises(Unavailable, match="interrupted"):
-            run("interrupted")
-    resumed, whole = run("interrupted"), run("whole")
-    assert (resumed.held, whole.held) == (True, False)
-    assert resumed.lost_event_ids == whole.lost_event_ids
-    assert len(whole.lost_event_ids) == 1
+
+def test_log_and_database_lost_are_named_by_answers_and_a_log_made_anew_by_its_stamps(
+    region: Backed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without them the end is not known to be lost: so a region that is silent holds it."""
+    monkeypatch.setattr(evidence, "ANSWER_S", 1.0)
+    with spoilt(region, "answered") as log_was:
+        last = log_was.last[0]
+        make_anew(region.bootstrap, "tasks", short := beyond(log_was.whole, "answered"))
+        region.disaster()
+        answer(region, last)
+        us = region.endpoints.regions["eu"].model_copy(update={"kafka_bootstrap": "127.0.0.1:1"})
+        regions = {**region.endpoints.regions, "us": us}
+        silent = region.endpoints.model_copy(update={"regions": regions})
+        held = run(region, tmp_path / "answered", PLAN, silent)
+        end = max(region.codec.decode_fact(r.value).envelope.seq for r in short if not r.partition)
+        assert of_tasks(held).lost == (f"eu.1.tasks/0 seq {end + 1}..{last.seq}",)
+        assert of_tasks(held).unknown == (f"eu.1.tasks/0 after seq {last.seq}",)
+        assert any(r.startswith("silent: us") for r in of_tasks(held).reasons)
+        make_anew(region.bootstrap, "tasks", [])
+        region.begin_anew("tasks")
+        region.write([])
+        held = run(region, tmp_path / "fork")
+        assert {r.partition(": ")[0] for r in of_tasks(held).reasons} >= {"fork", "unknown"}
+    result = run(region, tmp_path / "whole")
+    assert not result.held, result.components
+    assert region.rows() == log_was.rows
+
+
+def answer(region: Backed, envelope: Envelope) -> None:
+    """What a client was given as done: the fact of this envelope."""
+    fact = FactRef(
+        event_id=envelope.event_id, event_type="TaskSubmitted", topic="eu.1.tasks",
+        partition=0, offset=0, seq=envelope.seq, version=envelope.version,
+    )  # fmt: skip
+    given = CommandAnswered(
+        command_id="c", command_type="SubmitTask", aggregate_id="t", reply_to="me", region="eu",
+        node_id="eu-tm-1", outcome="done", code="", message="", hint="", facts=(fact,), level=1,
+        answered_at=datetime.now(UTC).replace(microsecond=0),
+    )  # fmt: skip
+    sender = Sender(region.bootstrap)
+    sender.send(Record("eu.replies", 0, "me", encode_answer(given), []))
+    assert sender.flush(20) == 0
 
 
 def test_backup_holds_what_the_projector_folded_whatever_else_is_in_the_log(
@@ -386,6 +581,40 @@ def test_emptied_store_and_older_manifest_put_back_are_not_the_latest(region: Ba
     assert chosen(shelf, "latest", control, lambda _: None) == last
 
 
+def test_forged_manifest_is_no_parent_and_decides_no_id(region: Backed, tmp_path: Path) -> None:
+    before, forger = made(region), KeyRing(tmp_path / "forger")
+    forger.create()
+    name = "99991231T235959999-ffffff"
+    forged = before.model_copy(update={"backup_id": name, "created_at_ms": 253_402_300_799_999})
+    key = f"eu/{name}/{MANIFEST}"
+    region.store.put(key, dump(forged, forger.sign(body_of(forged))))
+    try:
+        after = made(region)
+        assert (after.parent_id, after.backup_id < name) == (before.backup_id, True)
+        shelf, control = Shelf(region.store, region.keys, "eu"), region.endpoints.control()
+        assert walk(shelf, lambda _: None) == {}
+        with pytest.raises(IntegrityError, match=name) as caught:
+            chosen(shelf, "latest", control, lambda _: None)
+        assert caught.value.code == "bad_signature"
+        assert chosen(shelf, after.backup_id, control, lambda _: None) == after
+    finally:
+        region.store.delete(key)
+
+
+def test_topic_that_was_made_again_is_named(region: Backed) -> None:
+    made(region)
+    topic, notes = "eu.1.receipts", list[Entry]()
+    delete_topics(region.bootstrap, [topic])
+    ensure_topics(region.bootstrap, [s for s in catalogue(TOPOLOGY) if s.name == topic])
+    for _ in range(2):
+        back_up(
+            "eu", region.endpoints, TOPOLOGY, region.store, region.keys, check=False,
+            report=notes.append,
+        )  # fmt: skip
+    assert ["made again" in n.text for n in notes].count(True) == 1  # then its new id is known
+    assert any(f"made again: {topic}:" in n.text for n in notes)
+
+
 def test_latest_without_a_control_log_needs_its_id(
     region: Backed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -435,3 +664,36 @@ def test_backup_and_recovery_through_a_store_that_fails_each_request_once(
     assert (result.held, result.backup_id) == (False, manifest.backup_id)
     assert region.rows() == expected
     assert walk(Shelf(region.store, region.keys, "eu"), lambda _: None) == {}
+
+
+def test_recovery_that_is_killed_again_and_again_reports_as_an_undisturbed_one(
+    region: Backed, tmp_path: Path
+) -> None:
+    """With a hole in the tail, which is accepted: its span and what it parks are told too.
+
+    The last one here: its fact is lost for good.
+    """
+    region.create()
+    tail = FACTS[len(FACTS) // 2 :]
+    region.write(tail, skip={midway(tail)})
+    region.project()
+    expected = region.rows()
+    region.disaster()
+    work, plan = tmp_path / "work", tmp_path / "plan.yaml"
+    plan.write_text("".join(f"{k}: {v}\n" for k, v in LENIENT.model_dump().items()))
+    moments = [("fetch",), ("restore", "tasks"), ("replay", "tasks"),
+               ("gate", "reward-distribution"), ("switch",)]  # fmt: skip
+    for moment in moments:
+        killed_at(start(region, "recover", "run", str(plan), "--staging", str(work)), *moment)
+    result = run(region, work, LENIENT)
+    assert not result.held
+    tasks = next(c for c in result.components if c.component == "task-manager")
+    assert (len(tasks.lost), tasks.data_loss_events, result.rpo_met) == (1, 1, True)
+    assert all(why.endswith("behind what is lost") for why in tasks.waiting)
+    assert tasks.waiting_count > 0
+    assert current_generation(region.conninfo) == result.generation
+    assert region.rows() == expected
+    assert region.create().generation == result.generation  # no state topic went back
+    undisturbed = LENIENT.model_copy(update={"backup": result.backup_id})
+    whole = run(region, tmp_path / "undisturbed", undisturbed)
+    assert figures(result) == figures(whole)

@@ -17,12 +17,11 @@ from confluent_kafka.admin._config import AlterConfigOpType, ConfigEntry, Config
 
 from everlode.adapters.postgres_read import current_generation
 from everlode.backup.operation import back_up
-from everlode.events.base import Fact
 from everlode.projection.tables import COMPONENTS
-from everlode.proof.recount import LoggedEvent, differing, recount
 from everlode.recovery.operation import recover
 from everlode.recovery.request import RecoveryRequest
 from everlode.topics.names import state_topic
+from tests.support.facts.recounted import differences
 from tests.support.facts.whole_topic import records
 from tests.support.world.backed import TOPOLOGY, Backed, story
 from tests.support.world.region import Node, until
@@ -87,29 +86,11 @@ class Watched(Backed):
 
     def differences(self) -> list[str]:
         """Where the rows are not what the proof's own rules make of the facts written."""
-        logged: dict[str, list[LoggedEvent]] = {c: [] for c in COMPONENTS}
-        for _, fact, partition in self.written:
-            logged[self.state_key(fact)[0]].append(_plain(fact, partition))
-        rows = self.rows()
-        found = []
-        seen = set()
-        for component, events in logged.items():
-            counted = recount(component, events)
-            found += counted.wrong
-            for key, fields in counted.found.items():
-                seen.add((component, key))
-                _, doc = rows.get((component, key), (0, None))
-                state = self.codec.decode_dict(doc)[1] if doc else {}
-                if problem := differing(fields, state):
-                    found.append(f"{component} {key}: {problem}")
-        return found + [f"nobody wrote {key}" for key in rows.keys() - seen]
-
-
-def _plain(fact: Fact, partition: int) -> LoggedEvent:
-    """A fact as plain values."""
-    data = fact.data.model_dump()
-    data = {k: list(v) if isinstance(v, tuple) else v for k, v in data.items()}
-    return LoggedEvent(type(fact.data).__name__, fact.envelope.model_dump(), data, partition)
+        states = {
+            key: self.codec.decode_dict(doc)[1] if doc else {}
+            for key, (_, doc) in self.rows().items()
+        }
+        return differences(self.written, states)
 
 
 @pytest.fixture

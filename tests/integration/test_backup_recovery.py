@@ -33,7 +33,7 @@ from everlode.projection.tables import COMPONENTS
 from everlode.projector.bulk import catch_up
 from everlode.projector.worker import Home, Outside, PartitionWorker
 from everlode.recovery.operation import recover
-from everlode.recovery.planner import RecoveryResult
+from everlode.recovery.planner import ComponentResult, RecoveryResult
 from everlode.recovery.request import RecoveryRequest
 from everlode.state.dispatch import evolve_fact
 from everlode.topics import fact_topics, state_topics
@@ -499,8 +499,71 @@ def test_facts_that_are_nowhere_are_named_and_hold_the_recovery(
     tasks = next(c for c in result.components if c.component == "task-manager")
     assert not tasks.success
     assert tasks.data_loss_events == 1
-    assert any("parked" in reason for reason in tasks.reasons)
+    assert tasks.reasons == tuple(f"lost: {name}" for name in tasks.lost)
+    assert all(why.endswith("behind what is lost") for why in tasks.waiting)
+    assert tasks.waiting_count > 0
     assert current_generation(region.conninfo) == before
+
+
+def one_task(prefix: str, region: Backed, *, without: int) -> list[tuple[str, Fact]]:
+    """The facts of one task under another name, but for one: its key stops there."""
+    first = next(f for c, f in FACTS if c == "tasks").envelope.aggregate_id
+    facts = [f for c, f in FACTS if c == "tasks" and f.envelope.aggregate_id == first]
+    assert 0 < without < len(facts) - 2
+    del facts[without]
+    return [("tasks", region.renamed(f, prefix)) for f in facts]
+
+
+def tasks_of(result: RecoveryResult) -> ComponentResult:
+    return next(c for c in result.components if c.component == "task-manager")
+
+
+def test_key_that_waits_at_the_cut_is_named_and_holds_nothing(
+    region: Backed, tmp_path: Path
+) -> None:
+    """Before the cut and behind it: what a backup brings back cannot speak against it."""
+    region.project()
+    stopped = one_task("stopped", region, without=1)
+    region.write(stopped[:2])
+    region.project()
+    region.create()
+    region.write(stopped[2:])
+    region.project()
+    before = region.rows()
+    region.disaster()
+    result = recovered(region, tmp_path / "work")
+    assert not result.held, result.components
+    [named] = [why for why in tasks_of(result).waiting if why.startswith("stopped-")]
+    assert named.endswith(f": {len(stopped) - 1} facts, since the cut")
+    assert region.rows() == before
+
+
+def test_key_that_waits_for_no_reason_holds_until_an_operator_accepts_it(
+    region: Backed, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A writer left a version out, and no `seq`: nothing is lost that could explain it."""
+    region.create()
+    region.write(one_task("skipped", region, without=1))
+    before, work = current_generation(region.conninfo), tmp_path / "work"
+    words = ("recover", "run", "--staging", str(work), "--json")
+    for _ in range(2):  # the same generation each time
+        assert command(region, *words) == 3
+    held = json.loads((next(work.glob("recovery-*.json"))).read_text())
+    [reason] = next(c for c in held["components"] if c["component"] == "task-manager")["reasons"]
+    assert reason.startswith("parked: 1 keys wait")
+    assert "skipped-" in reason
+    assert current_generation(region.conninfo) == before
+    for more in (("--accept", "rows", "--reason", "x"), ("--accept", "parked")):
+        assert command(region, *words, *more) == 2
+    capsys.readouterr()
+    why = ("--accept", "parked", "--reason", "the writer is mended")
+    assert command(region, *words, *why) == 0
+    done = json.loads(capsys.readouterr().out)
+    assert (done["held"], done["generation"]) == (False, held["generation"])
+    assert current_generation(region.conninfo) == held["generation"]
+    [word] = done["accepted"]
+    assert (word["kinds"], word["reason"]) == (["parked"], "the writer is mended")
+    assert next(c["accepted"] for c in done["components"] if c["accepted"]) == [reason]
 
 
 # -- the command -----------------------------------------------------------------------------

@@ -22,6 +22,7 @@ from everlode.events.catalogue import STATE_COMPONENTS
 from everlode.projection.fold import UNKNOWN, Incoming, Known, Outcome, PartitionFold, Prefix
 from everlode.projection.tables import row
 from everlode.stack import NativeStack
+from everlode.state.dispatch import evolve_fact
 from tests.support.world.projecting import (
     COMPONENTS,
     SCOPE,
@@ -211,13 +212,18 @@ def test_tables_made_by_many_at_once_are_made_once(base: Base) -> None:
     assert many[0].query("select count(*) from {g}.miners") == [(0,)]
 
 
-def test_restored_states_are_loaded_again_after_clearing_and_deletions_stay(base: Base) -> None:
+def test_restored_states_are_counted_as_far_as_they_are_there_and_deletions_stay(
+    base: Base,
+) -> None:
     donor = Owner(base, "donor")
-    changed = donor.take(incoming("miners", 0, fact("miners", "a", 1, 1))).changed
-    states = [(key, Known(value.state, 1, "")) for (_, key), value in changed.items()]
-    for _ in range(2):
-        donor.db.clear("miners")
-        assert donor.db.load("miners", states) == 1
+    first = fact("miners", "a", 1, 1)
+    state = evolve_fact(None, first, 0)
+    assert donor.db.loaded("miners", 0) == 0
+    assert donor.db.load("miners", [("a", Known(state, 1, ""))]) == 1
+    assert (donor.db.loaded("miners", 0), donor.db.loaded("miners", 1)) == (1, 0)
+    donor.db.count("published miners/0", 1)
+    donor.db.count("published miners/0", 2)
+    assert (donor.db.counted("published miners/0"), donor.db.counted("other")) == (2, 0)
     donor.db.bury("miners", 0, [("gone", 7, "e"), ("a", 9, "e")])
     donor.db.reopen([("eu.1.miners", 0, "miner-registry/eu", 3)])
     donor.db.reopen([("eu.1.miners", 0, "miner-registry/eu", 2)])

@@ -11,11 +11,12 @@ import pytest
 from everlode.adapters.kafka_topics import ensure_topics
 from everlode.adapters.postgres_heartbeats import Heartbeats
 from everlode.adapters.postgres_next import NextGeneration
+from everlode.avro.codec import Codec
 from everlode.events.base import LedgerEntry
 from everlode.events.stamp import stamp_at
 from everlode.events.states import RewardState
 from everlode.projection.fold import Known
-from everlode.recovery.gates import gate_component
+from everlode.recovery.gates import AtTheCut, Built, gate_component
 from everlode.stack import NativeStack
 from everlode.topics import Topology, state_topics
 from everlode.views.clusters import Asked, cluster
@@ -77,12 +78,10 @@ def test_gate_of_amounts_beyond_64_bits_holds_only_for_a_difference(
     place = everlode_small_stack.endpoints.regions["eu"]
     ensure_topics(place.kafka_bootstrap, state_topics(TOPOLOGY, "eu", db.generation))
     db.load("rewards", [reward(n, "calculated", MOST - short) for n in range(3)])
-    gate = gate_component(
-        place.postgres_conninfo(), db.generation, "rewards", place.kafka_bootstrap, 2
-    )
-    differ, *others = gate.reasons  # the rows were put there by hand, and no states
-    assert "3 keys differ" in differ
-    assert tuple(others) == reasons
+    built = Built(place.postgres_conninfo(), place.kafka_bootstrap, db.generation, 2)
+    differ, *others = gate_component(built, "rewards", Codec(), AtTheCut()).findings
+    assert "3 keys differ" in differ.text  # the rows were put there by hand, and no states
+    assert tuple(finding.text for finding in others) == reasons
 
 
 def test_ledger_that_an_older_build_made_is_made_anew(db: NextGeneration) -> None:

@@ -44,7 +44,7 @@ def call(words: str, *more: str) -> list[str]:
     for parameter in VERBS[words].params:
         if parameter.required:
             arguments += [] if parameter.param_type_name == "argument" else [parameter.opts[0]]
-            arguments.append("x")
+            arguments.append("1")  # a text and a number
     return [*arguments, *more]
 
 

@@ -20,7 +20,6 @@ MORE_ARGUMENTS = {
     "adapters/postgres_batch.py Batch.write": "all that one transaction writes; as above",
     "backup/verify.py verify": "store, keys and which backup, each by itself in tests",
     "fleet/forked.py Forked.__init__": "a process is as many things as the system wants of one",
-    "recovery/gates.py gate_component": "a generation of one region, not yet a record",
     "recovery/operation.py recover": "the parts that the command puts together, once",
     "stack/native/postgres.py command": "what PostgreSQL wants on its command line",
     "validations/validator.py Validator.__init__": "a thread's parts; put together once, by a node",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -91,9 +92,54 @@ def test_journal_remembers_across_a_kill(tmp_path: Path) -> None:
     third.close()
 
 
+def journal_lines(path: Path) -> list[str]:
+    """A journal's lines."""
+    journal = RecoveryJournal(path)
+    for generation in (2, 3, 4):
+        journal.note("generation", generation=generation)
+    journal.close()
+    return path.read_text().splitlines(keepends=True)
+
+
 @pytest.mark.parametrize("line", ["{}\n", "no json\n", "[]\n", "1\n"])
 def test_damaged_journal_is_refused_by_line(tmp_path: Path, line: str) -> None:
     path = tmp_path / "journal.jsonl"
-    path.write_text('{"step": "a", "at_ms": 1}\n' + line)
+    path.write_text(journal_lines(path)[0] + line)
     with pytest.raises(IntegrityError, match="line 2"):
         RecoveryJournal(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "number"),
+    [
+        (lambda lines: [lines[0], lines[1].replace(": 3,", ": 2,"), lines[2]], 2),
+        (lambda lines: [lines[0], lines[2]], 2),
+        (lambda lines: [lines[1], lines[2]], 1),
+        (lambda lines: [lines[0], lines[0]], 2),
+        (lambda lines: [lines[0], lines[1].replace("sha256", "sha"), lines[2]], 2),
+    ],
+    ids=["a digit", "a line is gone", "its begin is gone", "a line twice", "no hash"],
+)
+def test_journal_that_was_changed_is_refused_though_each_line_can_be_read(
+    tmp_path: Path, change: Callable[[list[str]], list[str]], number: int
+) -> None:
+    path = tmp_path / "journal.jsonl"
+    lines = journal_lines(path)
+    changed = change(lines)
+    assert changed != lines
+    path.write_text("".join(changed))
+    with pytest.raises(IntegrityError, match=f"line {number}") as caught:
+        RecoveryJournal(path)
+    assert (caught.value.code, "--staging" in caught.value.hint) == ("journal_changed", True)
+
+
+def test_journal_that_lost_its_end_is_one_of_an_earlier_step(tmp_path: Path) -> None:
+    path = tmp_path / "journal.jsonl"
+    path.write_text("".join(journal_lines(path)[:2]))
+    journal = RecoveryJournal(path)
+    assert journal.done["generation"]["generation"] == 3
+    journal.note("generation", generation=5)
+    journal.close()
+    again = RecoveryJournal(path)
+    assert again.done["generation"]["generation"] == 5
+    again.close()

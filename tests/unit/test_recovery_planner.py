@@ -7,17 +7,22 @@ import json
 import pytest
 
 from everlode.recovery.planner import (
-    PRIORITIES,
+    ACCEPTABLE,
     ComponentResult,
+    Finding,
     Replayed,
+    accepting,
     health_ppm,
-    is_held,
     judged,
     next_generation,
     remembered,
     rpo_met,
+    unhealthy,
 )
 from everlode.recovery.request import RecoveryRequest
+
+NAME = "eu.1.tasks/0 seq 3..3"
+WAITS = Finding("parked", "3 keys wait")
 
 
 def asked(acceptable_s: int = 0, gate_ppm: int = 800_000) -> RecoveryRequest:
@@ -27,49 +32,85 @@ def asked(acceptable_s: int = 0, gate_ppm: int = 800_000) -> RecoveryRequest:
     )  # fmt: skip
 
 
-def hole(ms: int) -> Replayed:
-    return Replayed(5, ["eu.1.tasks/0 seq 3..3"], 1, ms)
+def hole(ms: int | None) -> Replayed:
+    found = Replayed(5)
+    found.lose(NAME, 1, ms)
+    return found
 
 
-def stage(
-    request: RecoveryRequest, tail: Replayed, reasons: tuple[str, ...] = ()
-) -> ComponentResult:
-    return judged(request, "task-manager", 7, tail, reasons)
-
-
-def results(*successes: bool) -> list[ComponentResult]:
-    return [
-        ComponentResult(component, good, 1, 1, 1, 0, ())
-        for component, good in zip(PRIORITIES, successes, strict=True)
-    ]
+def stage(request: RecoveryRequest, tail: Replayed, *findings: Finding) -> ComponentResult:
+    return judged(request, "task-manager", 7, tail, findings)
 
 
 def test_stage_whose_gate_passed_and_that_lost_nothing_is_a_success() -> None:
     assert stage(asked(), Replayed(5)) == ComponentResult("task-manager", True, 0, 7, 5, 0, ())
 
 
-def test_stage_whose_gate_did_not_pass_is_none() -> None:
-    found = stage(asked(3600), Replayed(5), ("3 facts are parked",))
-    assert (found.success, found.reasons) == (False, ("3 facts are parked",))
+def test_stage_against_which_something_was_found_is_none() -> None:
+    found = stage(asked(3600), Replayed(5), WAITS)
+    assert (found.success, found.reasons) == (False, ("parked: 3 keys wait",))
 
 
 @pytest.mark.parametrize(
     ("acceptable_s", "lost_ms", "success"),
-    [(0, 500, False), (1, 1_000, True), (1, 1_001, False), (3600, 0, False)],
-)
+    [(0, 500, False), (0, 0, False), (1, 0, True), (1, 1_000, True), (1, 1_001, False),
+     (3600, None, False)],
+)  # fmt: skip
 def test_hole_is_acceptable_by_its_span_and_never_when_that_is_not_known(
-    acceptable_s: int, lost_ms: int, success: bool
+    acceptable_s: int, lost_ms: int | None, success: bool
 ) -> None:
     found = stage(asked(acceptable_s), hole(lost_ms))
     assert (found.success, found.data_loss_events) == (success, 1)
-    assert found.reasons == ("lost: eu.1.tasks/0 seq 3..3",)
-    assert found.lost == ("eu.1.tasks/0 seq 3..3",)
+    assert found.reasons == (() if success else (f"lost: {NAME}",))
+    assert found.lost == (NAME,)
 
 
-def test_one_component_that_failed_holds_the_recovery_whatever_its_health() -> None:
-    assert not is_held(asked(), results(True, True, True, True, True))
-    assert is_held(asked(gate_ppm=0), results(True, True, True, True, False))
-    assert health_ppm(results(True, True, True, True, False)) == 800_000
+def test_span_of_several_holes_is_the_largest_unless_one_is_not_known() -> None:
+    found = hole(500)
+    found.lose("other", 2, 700)
+    assert (found.lost_ms, found.lost_count) == (700, 3)
+    found.lose("third", 1, None)
+    found.lose("fourth", 1, 900)
+    assert found.lost_ms is None
+
+
+def test_what_is_not_known_to_be_lost_is_never_acceptable_and_never_nothing() -> None:
+    tail = Replayed(5, unknown=["eu.1.tasks/0 after seq 9"])
+    found = stage(asked(3600), tail)
+    assert (found.success, found.reasons) == (False, ("unknown: eu.1.tasks/0 after seq 9",))
+    assert not rpo_met(asked(3600), [found])
+
+
+def test_operator_accepts_kinds_and_the_report_keeps_what_was_found() -> None:
+    found = stage(asked(), hole(500), WAITS)
+    part = accepting(found, {"parked"})
+    assert (part.success, part.reasons) == (False, (f"lost: {NAME}",))
+    assert part.accepted == ("parked: 3 keys wait",)
+    whole = accepting(found, {"parked", "lost"})
+    assert (whole.success, whole.reasons, len(whole.accepted)) == (True, (), 2)
+    assert not rpo_met(asked(), [whole]), "an objective that was missed is"
+
+
+def test_broken_generation_is_nothing_to_accept() -> None:
+    assert {"rows", "incomplete"}.isdisjoint(ACCEPTABLE)
+
+
+def active(whole: int, partly: int) -> dict[str, int]:
+    return {"total_tasks": whole + partly, "fully_recovered": whole}
+
+
+@pytest.mark.parametrize(
+    ("gate_ppm", "whole", "partly", "passes"),
+    [(1_000_000, 5, 0, True), (1_000_000, 999_999, 1, False), (1_000_000, 0, 0, True),
+     (800_000, 4, 1, True), (800_001, 4, 1, False), (800_000, 799_999, 200_001, False),
+     (1, 0, 1, False), (0, 0, 1, True)],
+)  # fmt: skip
+def test_health_gate_is_the_least_share_of_active_tasks_that_are_whole(
+    gate_ppm: int, whole: int, partly: int, passes: bool
+) -> None:
+    reasons = unhealthy(asked(gate_ppm=gate_ppm), health_ppm(active(whole, partly)))
+    assert (reasons == ()) is passes
+    assert unhealthy(asked(gate_ppm=gate_ppm), 0, {"health"}) == ()
 
 
 def test_rpo_of_nothing_is_met_by_no_loss_alone() -> None:
@@ -86,5 +127,5 @@ def test_generation_is_above_every_one_that_is_known() -> None:
 
 
 def test_result_comes_back_from_the_journal_as_it_was() -> None:
-    result = stage(asked(1), hole(500))
+    result = stage(asked(1), hole(500), WAITS)
     assert remembered(json.loads(json.dumps(result._asdict()))) == result

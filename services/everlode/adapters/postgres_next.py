@@ -13,7 +13,16 @@ from everlode.adapters.postgres_read import translated
 from everlode.errors import Precondition
 from everlode.events.states import State
 from everlode.projection.fold import Known, Prefix
-from everlode.projection.tables import column_names, row, topic_of
+from everlode.projection.tables import COMPONENTS, column_names, row, topic_of
+
+_PLACES = 1 << 40
+"""Of a component, beside another's: fraud has the topics of validations."""
+
+
+def places_of(component: str) -> tuple[int, int]:
+    """From which place to which one, below 0, the states of a component stand for an offset."""
+    high = -1 - COMPONENTS.index(component) * _PLACES
+    return high - _PLACES + 1, high
 
 
 class NextGeneration(Projection):
@@ -37,10 +46,49 @@ class NextGeneration(Projection):
                 count += 1
         return count
 
-    def clear(self, component: str) -> None:
-        """Empty a component's table, so that loading it can be done again."""
-        with translated("emptying a table"):
-            self._db.execute(self._sql("truncate {g}.{c}", component))
+    def loaded(self, component: str, partition: int) -> int:
+        """How many restored states are there, once nobody who is gone can add more.
+
+        Waits for what a killed run's connection has begun: it is undone, or counts. Raises:
+        Unavailable.
+        """
+        with translated("counting states"), self._db.transaction():
+            self._db.execute(self._sql("lock table {g}.{c} in share row exclusive mode", component))
+            found = self._db.execute(
+                self._sql(
+                    "select count(*) from {g}.{c} where part = %s and doc is not null", component
+                ),
+                (partition,),
+            ).fetchone()
+        return int(found[0]) if found else 0
+
+    def counted(self, name: str) -> int:
+        """What a counter has come to; 0 before its first. Raises: Unavailable."""
+        found = self.query("select value from {g}.counters where name = %s", (name,))
+        return int(found[0][0]) if found else 0
+
+    def count(self, name: str, value: int) -> None:
+        """Set a counter. Raises: Unavailable."""
+        with translated("counting"):
+            self._db.execute(
+                self._sql(
+                    "insert into {g}.counters values (%s, %s) on conflict (name)"
+                    " do update set value = excluded.value"
+                ),
+                (name, value),
+            )
+
+    def left_out(self, component: str, partition: int) -> set[int]:
+        """Places, below 0, of restored states that could not be stored. Raises: Unavailable."""
+        low, high = places_of(component)
+        return {
+            at
+            for (at,) in self.query(
+                "select at_offset from {g}.problems where kind = 'unapplied' and part = %s"
+                " and at_offset between %s and %s",
+                (partition, low, high),
+            )
+        }
 
     def bury(self, component: str, partition: int, deleted: Iterable[tuple[str, int, str]]) -> None:
         """Note restored deletions, (key, version, event id), so that nothing resurrects them."""
@@ -110,6 +158,11 @@ class NextGeneration(Projection):
             )
         if not done.rowcount:
             raise Precondition(f"generation {self.generation}: a later one is current")
+
+    def exists(self) -> bool:
+        """Whether it has been made, and not dropped. Raises: Unavailable."""
+        ((found,),) = self.query("select to_regnamespace(%s) is not null", (self._g,))
+        return bool(found)
 
     def drop(self) -> None:
         """Remove the generation, wherever it stands."""

@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass
 from everlode.adapters.kafka_admin import last_written, topic_ids
 from everlode.adapters.object_store import ObjectStore
 from everlode.adapters.postgres_read import current_generation
+from everlode.adapters.processor import uncollected
 from everlode.backup.age import age_of
 from everlode.backup.chain import behind, parent_of
 from everlode.backup.differences import require_alike
@@ -23,6 +24,7 @@ from everlode.backup.manifest import Manifest
 from everlode.backup.partition import PartitionCut
 from everlode.backup.seal import Begun, Sealer
 from everlode.backup.verify import newest_signed
+from everlode.errors import IntegrityError
 from everlode.log.learn import taught
 from everlode.telemetry.entries import Note
 from everlode.telemetry.pace import Pace
@@ -40,7 +42,7 @@ def create_backup(
     """Make a full backup and return its manifest. Safe to interrupt: then there is none.
 
     Raises: Precondition: nothing to back up, or the backup before it is of another topology or of
-    newer folds. IntegrityError: a state topic went back. Unavailable.
+    newer folds. IntegrityError: a state topic or the generation went back. Unavailable.
     """
     with ThreadPoolExecutor(3) as beside:  # each waits for another part of the region
         able = beside.submit(store.capabilities)
@@ -51,6 +53,7 @@ def create_backup(
     if parent is not None:
         ids = topic_ids(source.bootstrap, [t.name for t in parent.topics])
         require_alike(parent, source.topology, report, ids)
+        _require_not_back(parent, generation)
     after = parent_of(parent, source.noted)
     if reason := behind(parent, source.noted):
         report(Note("chain", f"{reason}; this backup is chained to what was made"))
@@ -73,6 +76,20 @@ def create_backup(
             return sealer.manifest(timings.ms())
 
 
+def _require_not_back(parent: Manifest, generation: int) -> None:
+    """Raises: IntegrityError: an earlier generation is current than the parent is of.
+
+    Facts are folded into the current one only: an earlier one has stopped long ago.
+    """
+    if generation < parent.generation:
+        raise IntegrityError(
+            f"generation {generation} is current, and backup {parent.backup_id} is of generation"
+            f" {parent.generation}: the database has lost which one is",
+            code="generation_back",
+            hint="build a new generation with everlode recover",
+        )
+
+
 @dataclass
 class Timings:
     """Seconds: finding the cut and the states; sealing and sending them."""
@@ -88,7 +105,7 @@ class Timings:
 def _part(gatherer: Gatherer, sealer: Sealer, partition: int, timings: Timings) -> None:
     """One partition number: its states are sealed as they are cut."""
     began = time.monotonic()
-    with closing(gatherer.partition(partition)) as gathered:
+    with uncollected(), closing(gatherer.partition(partition)) as gathered:
         gathered_s = time.monotonic() - began
         found = PartitionCut(gatherer, gathered, sealer.report)
         sealer.part(found)

@@ -1,4 +1,4 @@
-"""`everlode recover plan | run`. Data to stdout, progress to stderr."""
+"""`everlode recover plan | run | list | drop`. Data to stdout, progress to stderr."""
 
 from __future__ import annotations
 
@@ -11,17 +11,25 @@ from everlode.backup.chosen import WALKED, chosen, walk
 from everlode.backup.differences import require_alike
 from everlode.backup.stored import age_ms
 from everlode.cli.backup import open_place, out
-from everlode.cli.options import Bucket, Dir, Json, Keys, noun, progress
+from everlode.cli.options import Bucket, Dir, Json, Keys, noun, progress, stack_dir
+from everlode.recovery.generations import drop_generation, generations
 from everlode.recovery.operation import recover, report_dict
-from everlode.recovery.planner import stages
+from everlode.recovery.planner import ACCEPTABLE, stages
 from everlode.recovery.request import RecoveryRequest, load_request
+from everlode.settings.endpoints import Endpoints
 
 app = noun("Rebuild a region's projection from a backup and the log's tail.")
 PlanFile = Annotated[
     Path | None, typer.Argument(help="Plan (YAML); without one: latest backup of --region.")
 ]
 Region = Annotated[str, typer.Option("--region", help="Region, when there is no plan file.")]
+Staging = Annotated[
+    Path | None,
+    typer.Option(help="Folder for objects and journal; the same one resumes what is not over."),
+]
 HELD = 3
+SHOWN = 5
+"""Lines of a kind that are printed of a component."""
 
 
 def _plan(path: Path | None, region: str) -> RecoveryRequest:
@@ -73,24 +81,30 @@ def plan_(
 def run_(
     path: PlanFile = None,
     region: Region = "eu",
-    staging: Annotated[
-        Path | None,
-        typer.Option(help="Folder for objects and journal; the same one resumes a killed run."),
-    ] = None,
+    staging: Staging = None,
     folder: Dir = None,
     keys: Keys = None,
     bucket: Bucket = None,
+    accept: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--accept", metavar="KIND",
+            help=f"What of it does not hold it: {', '.join(ACCEPTABLE)}. May be repeated.",
+        ),
+    ] = None,
+    reason: Annotated[str, typer.Option("--reason", help="Why; recorded with --accept.")] = "",
     as_json: Json = False,
-) -> None:
+) -> None:  # fmt: skip
     """Recover a region; run it again after an interruption and it goes on where it was.
 
-    Ends with 3 when the result is held: a gate failed, and nothing was switched.
+    Ends with 3 when the result is held: something was found against it, and nothing was switched.
+    It is kept: run it again to have the failed stages asked anew, with --accept for what is left.
 
-    Example: everlode recover run plan.yaml
+    Example: everlode recover run plan.yaml --accept lost --reason "seen by the board"
     """
     wanted = _plan(path, region)
     place = open_place(folder, keys, bucket)
-    work = staging or place.folder / "recovery" / wanted.target_region
+    work = _work(place.folder, wanted.target_region, staging)
     result = recover(
         wanted,
         place.endpoints,
@@ -98,6 +112,8 @@ def run_(
         place.store,
         place.keys,
         work,
+        accept=accept or (),
+        reason=reason,
         report=progress(),
     )
     value: dict[str, Any] = report_dict(result)
@@ -107,6 +123,56 @@ def run_(
         _print(value)
     if result.held:
         raise typer.Exit(HELD)
+
+
+@app.command("list")
+def list_(region: Region = "eu", folder: Dir = None, as_json: Json = False) -> None:
+    """List the generations of a region's projection: the current one, and those that are left.
+
+    Example: everlode recover list --region eu
+    """
+    place = Endpoints.load(stack_dir(folder)).region(region)
+    found = generations(place.postgres_conninfo(), place.kafka_bootstrap)
+    if as_json:
+        out({"region": region, "generations": [g._asdict() for g in found]})
+        return
+    for one in found:
+        parts = ", ".join(
+            name for name, there in (("tables", one.tables), ("state topics", one.topics)) if there
+        )
+        mark = "current" if one.current else "not used: everlode recover drop"
+        typer.echo(f"{one.generation:>4}  {mark}  ({parts})")
+
+
+@app.command()
+def drop(
+    generation: Annotated[int, typer.Argument(help="Its number; never the current one.")],
+    region: Region = "eu",
+    staging: Staging = None,
+    folder: Dir = None,
+    as_json: Json = False,
+) -> None:
+    """Drop a generation that is not current: of a recovery that was held, or replaced.
+
+    A recovery that was to go on with it is over by that; the next one begins anew.
+
+    Example: everlode recover drop 3 --region eu
+    """
+    root = stack_dir(folder)
+    place = Endpoints.load(root).region(region)
+    drop_generation(
+        place.postgres_conninfo(), place.kafka_bootstrap, generation,
+        _work(root, region, staging), region,
+    )  # fmt: skip
+    if as_json:
+        out({"region": region, "dropped": generation})
+    else:
+        typer.echo(f"generation {generation} of {region} is dropped")
+
+
+def _work(root: Path, region: str, staging: Path | None) -> Path:
+    """Folder of the journals of a region's recoveries."""
+    return staging or root / "recovery" / region
 
 
 def _print(value: dict[str, Any]) -> None:
@@ -120,9 +186,17 @@ def _print(value: dict[str, Any]) -> None:
         mark = "ok  " if c["success"] else "HELD"
         typer.echo(
             f"  {mark} {c['component']}: {c['records_restored']} restored,"
-            f" {c['events_replayed']} replayed, {c['data_loss_events']} lost,"
-            f" {c['recovery_time_ms']} ms {'; '.join(c['reasons'])}"
+            f" {c['events_replayed']} replayed, {_lost(c)}, {c['recovery_time_ms']} ms"
         )
+        for what in ("fetched", "reasons", "accepted", "waiting"):
+            for text in c[what][:SHOWN]:
+                typer.echo(f"       {what.removesuffix('s')}: {text}")
+            if len(c[what]) > SHOWN:
+                typer.echo(f"       {len(c[what]) - SHOWN} more; the report has them")
+    for text in value["reasons"]:
+        typer.echo(f"  HELD {text}")
+    for word in value["accepted"]:
+        typer.echo(f"  accepted by {word['by']}: {', '.join(word['kinds'])}: {word['reason']}")
     tasks = value["tasks"]
     typer.echo(
         f"  active tasks: {tasks['fully_recovered']} fully,"
@@ -130,7 +204,16 @@ def _print(value: dict[str, Any]) -> None:
     )
     for name in value["lost_event_ids"]:
         typer.echo(f"  lost: {name}")
+    typer.echo(f"  ends of logs compared with: {', '.join(value['compared_with'])}")
     typer.echo(
         f"  RPO {'met' if value['rpo_met'] else 'MISSED'},"
         f" RTO {'met' if value['rto_met'] else 'MISSED'}"
     )
+
+
+def _lost(component: dict[str, Any]) -> str:
+    """How many events are lost, in words: what is not known is not 0."""
+    count = component["data_loss_events"]
+    if not component["unknown"]:
+        return f"{count} lost"
+    return f"at least {count} lost, more is unknown" if count else "loss unknown"

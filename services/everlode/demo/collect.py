@@ -77,7 +77,8 @@ def _folded(endpoints: Endpoints) -> dict[str, dict[str, int]]:
     found = {}
     for region, place in endpoints.regions.items():
         db = Generation.current(place.postgres_conninfo())
-        found[region] = {name: int(v) for name, v in db.query("select * from {g}.counters")}
+        counters = db.query("select * from {g}.counters where name not like 'published %%'")
+        found[region] = {name: int(v) for name, v in counters}
         db.close()
     return found
 
@@ -175,7 +176,8 @@ def collect(ran: Ran) -> dict[str, Any]:
         "promises": _promises(ran, entries),
         "folded": folded,
         "folded_live": sum(v.get("live", 0) for v in folded.values()),
-        "folded_bulk": sum(v.get("bulk", 0) + v.get("replay", 0) for v in folded.values()),
+        "folded_bulk": sum(n for v in folded.values() for name, n in v.items()
+                           if name == "bulk" or name.startswith("replay ")),
         "verdicts": dict(verdicts),
         "failover": {**failover(stream, ran.victim), "lasting_tasks_at_kill": ran.lasting},
         "backup": {

@@ -109,7 +109,7 @@ class FactLog:
         origin: str,
         component: str,
         partitions: int,
-        folded: Callable[[LoggedFact], None],
+        folded: Callable[[LoggedFact], object],
         *,
         wait_ms: int = 500,
     ) -> None:

@@ -13,7 +13,8 @@ A promotion, in this order:
   a. fence the writer before, read to the end, fold;
   b. read what is only looked at to its end;
   c. open the epoch of each scope in every partition;
-  d. read on where the last commit of anybody here has left off.
+  d. read on where the last commit of anybody here has left off; what retention has removed since
+     is reported.
 It begins from the snapshot of its facts, and keeps it (see `memory`).
 After any OutcomeUnknown the log is opened anew. A foreign record in its own topic stops the node,
 which publishes it on `<origin>.health`. Shell: one thread.
@@ -41,6 +42,7 @@ from everlode.events.base import CommandAnswered
 from everlode.events.catalogue import COMMANDS, EVENTS, SNAPSHOTS, STATES
 from everlode.events.schemas import SchemaPublished
 from everlode.log.facts import FactLog, ForeignRecord, unwritable
+from everlode.log.memory import Memory
 from everlode.membership.agent import Load, NodeAgent
 from everlode.primary.component import Component
 from everlode.primary.core import DUE_S, Core, Ready
@@ -53,8 +55,8 @@ from everlode.primary.inputs import (
     RefusedRead,
     Tick,
     Turn,
+    removed,
 )
-from everlode.primary.memory import Memory
 from everlode.primary.pending import HOME
 from everlode.primary.seen import Seen
 from everlode.primary.standstill import Standstill
@@ -104,7 +106,8 @@ class Runtime:
         """It only asks: behind a fetch that waits for records, an answer would wait too."""
         self._horizon, self._look_at = Horizon(self._ends.unread), 0.0
         self._standstill = Standstill(self._log_ends)
-        self._memory = Memory(component, self._log, parts)
+        self._memory = Memory(component.folds, self._log, parts)
+        self._memory.arrived = component.arrived
         self._seen = Seen(component, parts, report)
         self._to_start = [self._memory.start, self._memory.catch_up, self._seen.start]
         """Each once, also where the other must wait for Kafka."""
@@ -224,6 +227,8 @@ class Runtime:
         reads = self._memory.reads
         committed = self._inputs.committed(wanted)
         starts = {at: max(next_, reads.get(at, 0)) for at, next_ in committed.items()}
+        for entry in removed(starts, self._inputs.beginnings(starts), self._commands):
+            self._report(entry)
         self._inputs.assign(starts)
         self._horizon.start({at: next_ for at, next_ in starts.items() if at[0] == self._commands})
         if not self._announced:

@@ -166,7 +166,8 @@ class PartitionWorker:
         """Apply records of this partition number, in order; returns once they are published.
 
         `counter` names how they came (live or bulk). Records before the position have been
-        applied or quarantined, and are passed over. Raises: FencedOut: another took the
+        applied or quarantined, and are passed over; one of another cluster has an offset below 0,
+        a place of its own that moves no position. Raises: FencedOut: another took the
         partition. Unavailable: some first records, or none, have been applied, the last of them
         perhaps up to step 4. IntegrityError.
         """
@@ -252,7 +253,11 @@ class PartitionWorker:
         self._steps = ()
         at = self._fold.positions
         before = {t: Prefix(p.seq, p.stamp, p.next_offset) for t, p in at.items()}
-        raws = [r for r in raws if r.topic not in at or r.offset >= at[r.topic].next_offset]
+        raws = [
+            r
+            for r in raws
+            if r.topic not in at or r.offset < 0 or r.offset >= at[r.topic].next_offset
+        ]
         known = self._load(raws)  # 1. load
         outcome = self._read_back_and_fold(raws, known)  # 2. read back, 3. fold
         self._steps = outcome.steps

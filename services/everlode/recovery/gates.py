@@ -1,47 +1,60 @@
 """Gates: what must be true of a restored component before the next one follows.
 
-Rows and state topic agree byte by byte; references hold; the ledger sums to zero; nothing waits but
-behind what cannot be applied. A conflict in the log, and what cannot be applied, are told as
-everywhere; they hold no recovery. Shell: reads PostgreSQL and Kafka.
+Compared are: rows with state records, key by key, by their hashes; what the generation knows with
+what the backup has, by count; the ledger with zero; what waits, or refers to nothing, with what
+did so at the cut. What does so since the cut, behind what is lost, or behind what cannot be
+applied, is named: backup, loss and dead letter speak for it. What has no such reason is found.
+
+Memory: a batch; what is compared is sorted by PostgreSQL. Shell: reads PostgreSQL and Kafka.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+from contextlib import closing
 from typing import Any, NamedTuple
 
 from everlode.adapters.kafka import Reader
-from everlode.adapters.postgres import Projection
-from everlode.adapters.postgres_batch import storable
+from everlode.adapters.postgres_gate import Comparison, Parked, Waiting, WaitingFact
+from everlode.adapters.postgres_read import Generation
 from everlode.avro.codec import Codec
 from everlode.errors import ContractError
+from everlode.recovery.planner import Finding, Waits
 from everlode.topics.names import state_topic
 
-_CODEC = Codec()
+NAMED = 1000
+"""Keys and tasks that a report names, of a component; it counts all."""
+READ_S = 120.0
+FactThere = tuple[str, int, int, bytes]
+"""Topic, partition, offset, fact."""
+
+
+class Built(NamedTuple):
+    """A generation of one region, as it was built."""
+
+    conninfo: str
+    bootstrap: str
+    generation: int
+    partitions: int
+    cut_stamp: int = 0
+    """Up to it every reference must hold."""
+
+
+class AtTheCut(NamedTuple):
+    """What the backup brings back of a component: it cannot speak against it."""
+
+    known: int = 0
+    """Aggregates, deleted ones too."""
+    dangling: int = 0
+    """References that held for nothing when it was restored."""
+    waiting: Iterable[FactThere] = ()
 
 
 class Gate(NamedTuple):
-    """Whether it passed, and if not, why."""
+    """What was found against a component, and what of it waits."""
 
-    passed: bool
-    reasons: tuple[str, ...]
-
-
-def topic_states(
-    bootstrap: str, generation: int, component: str, partitions: int
-) -> dict[str, bytes]:
-    """Newest record of each key in a state topic; deleted keys are absent."""
-    topic = state_topic(generation, component)
-    reader = Reader(bootstrap, "gate", wait_ms=50)
-    found: dict[str, bytes] = {}
-    for batch in reader.to_ends({(topic, p): 0 for p in range(partitions)}, 120, 10_000):
-        for raw in batch:
-            key = (raw.key or b"").decode()
-            if raw.value is None:
-                found.pop(key, None)
-            else:
-                found[key] = raw.value
-    reader.close()
-    return found
+    findings: tuple[Finding, ...]
+    waits: Waits = Waits()
 
 
 _REACHED = (
@@ -74,90 +87,121 @@ _REFERENCES = {
 }
 
 
-def gate_component(
-    conninfo: str,
-    generation: int,
-    component: str,
-    bootstrap: str,
-    partitions: int,
-    cut_stamp: int = 0,
-) -> Gate:
-    """Check a component of a generation. `cut_stamp`: up to it every reference must hold.
-
-    Raises: Unavailable.
-    """
-    db = Projection(conninfo, generation, "gate")
-    reasons: list[str] = []
-    rows = {
-        key: bytes(doc)
-        for key, doc in db.query(f"select key, doc from {{g}}.{component} where doc is not null")
-    }
-    topic = topic_states(bootstrap, generation, component, partitions)
-    if rows != topic:
-        differing = sorted(k for k in rows.keys() | topic.keys() if rows.get(k) != topic.get(k))
-        reasons.append(
-            f"{len(differing)} keys differ between rows and state topic, e.g. {differing[:3]}"
+def gate_component(built: Built, component: str, codec: Codec, cut: AtTheCut) -> Gate:
+    """Check a component of a generation; `codec` may know newer schemas. Raises: Unavailable."""
+    named: list[str] = []
+    with closing(Comparison(built.conninfo, built.generation)) as db:
+        found = [*_rows(db, built, component), *_all_there(db, component, cut.known)]
+        if count := dangling(db, component, built.cut_stamp):
+            what, other, _ = _REFERENCES[component]
+            holes = "select count(*) from {g}.problems where kind = 'seq_gap' and topic like %s"
+            ((lost,),) = db.query(holes, (f"%.{other}",))
+            text = f"{count} {what}, {cut.dangling} of them at the cut"
+            if count > cut.dangling and not lost:
+                found.append(Finding("references", text))
+            else:
+                named.append(f"{text}{', others behind what is lost' if lost else ''}")
+        if component == "rewards":
+            ((total,),) = db.query("select coalesce(sum(amount_micro), 0) from {g}.ledger")
+            if total:
+                found.append(Finding("ledger", f"the ledger sums to {total}, not to zero"))
+        with closing(Parked(built.conninfo, built.generation)) as reading:
+            now = _keyed(codec, reading.facts(component))
+            keys = db.waiting(component, now, _keyed(codec, cut.waiting), NAMED)
+    if keys.unexplained:
+        some = ", ".join(w.key for w in keys.some[:3])
+        found.append(
+            Finding(
+                "parked",
+                f"{keys.unexplained} keys wait that did not at the cut, for a version or an epoch,"
+                f" e.g. {some}",
+            )
         )
-    if component in _REFERENCES:
-        what, other, text = _REFERENCES[component]
-        ((count,),) = db.query(text, (cut_stamp, f"%.{other}"))
-        if count:
-            reasons.append(f"{count} {what}")
-    if component == "rewards":
-        ((total,),) = db.query("select coalesce(sum(amount_micro), 0) from {g}.ledger")
-        if total:
-            reasons.append(f"the ledger sums to {total}, not to zero")
-    parked = _waiting(db, component)
-    if parked:
-        reasons.append(f"{parked} facts are parked, behind a gap or of an epoch not decided")
-    db.close()
-    return Gate(not reasons, tuple(reasons))
+    return Gate(tuple(found), Waits(keys.total, (*named, *map(_named, keys.some))))
 
 
-def _waiting(db: Projection, component: str) -> int:
-    """How many facts wait, but for those whose key was stopped by one that cannot be applied.
-
-    Another build may apply that one; the next recovery would not.
-    """
-    of = (f"%.{component}",)
-    stopped = {
-        key
-        for (key,) in db.query(
-            "select key from {g}.problems where kind = 'unapplied' and topic like %s", of
-        )
-    }
-    found = db.query("select value from {g}.parked where topic like %s", of)
-    return sum(_key(bytes(value)) not in stopped for (value,) in found)
+def _rows(db: Comparison, built: Built, component: str) -> Iterator[Finding]:
+    """Rows and state topic, a partition number at a time."""
+    count, some = 0, list[str]()
+    for partition in range(built.partitions):
+        records = _records(built, state_topic(built.generation, component), partition)
+        different = db.states(component, partition, records)
+        count += different.total
+        some += different.keys
+    if count:
+        yield Finding("rows", f"{count} keys differ between rows and state topic, e.g. {some[:3]}")
 
 
-def _key(value: bytes) -> str | None:
-    """The aggregate of a fact that waits, as the problems name it; None when it is not known."""
-    try:
-        return storable(_CODEC.decode_fact(value).envelope.aggregate_id)
-    except ContractError:
-        return None
+def _records(built: Built, topic: str, partition: int) -> Iterator[tuple[str, int, bytes | None]]:
+    """(key, offset, state) of all records of a partition of a state topic."""
+    with closing(Reader(built.bootstrap, "gate", wait_ms=50)) as reader:
+        for batch in reader.to_ends({(topic, partition): 0}, READ_S, 10_000):
+            for raw in batch:
+                yield (raw.key or b"").decode(errors="replace"), raw.offset, raw.value
 
 
-def active_tasks(db: Projection) -> dict[str, Any]:
-    """Active tasks: fully recovered, partly (with what is missing), task by task."""
-    rows = db.query(
-        "select t.key, t.status, m.key is not null, exists"
-        " (select 1 from {g}.validations v where v.task_id = t.key) from {g}.tasks t"
-        " left join {g}.miners m on m.key = t.miner_id"
-        " where t.status in ('submitted', 'assigned', 'solved', 'validated')"
+def _all_there(db: Comparison, component: str, expected: int) -> Iterator[Finding]:
+    there = db.known(component)
+    if there < expected:
+        yield Finding("incomplete", f"{there} aggregates are known, the backup has {expected}")
+
+
+def dangling(db: Generation, component: str, cut_stamp: int) -> int:
+    """How many references of a component hold for nothing. Raises: Unavailable."""
+    if component not in _REFERENCES:
+        return 0
+    _, other, text = _REFERENCES[component]
+    ((count,),) = db.query(text, (cut_stamp, f"%.{other}"))
+    return int(count)
+
+
+def _keyed(codec: Codec, facts: Iterable[FactThere]) -> Iterator[WaitingFact]:
+    """Facts with their aggregates; one that is not known is a key of its own."""
+    for topic, partition, offset, value in facts:
+        try:
+            key = codec.decode_fact(value).envelope.aggregate_id
+        except ContractError:
+            key = f"{topic}/{partition}@{offset}"
+        yield WaitingFact(topic, partition, offset, key)
+
+
+def _named(waiting: Waiting) -> str:
+    why = (
+        "cannot be applied" if waiting.unapplied
+        else "since the cut" if waiting.since_the_cut
+        else "behind what is lost" if waiting.behind_loss
+        else "for a version or an epoch"
+    )  # fmt: skip
+    return f"{waiting.key}: {waiting.facts} facts, {why}"
+
+
+_ACTIVE = (
+    "select t.key, t.status <> 'submitted' and m.key is null as no_miner,"
+    " t.status = 'validated' and not exists"
+    "  (select 1 from {g}.validations v where v.task_id = t.key) as no_validation"
+    " from {g}.tasks t left join {g}.miners m on m.key = t.miner_id"
+    " where t.status in ('submitted', 'assigned', 'solved', 'validated')"
+)
+
+
+def active_tasks(db: Generation) -> dict[str, Any]:
+    """How many active tasks are fully recovered, how many partly, and what the first lack."""
+    ((total, partly),) = db.query(
+        f"select count(*), count(*) filter (where no_miner or no_validation) from ({_ACTIVE}) a"
     )
-    partly = []
-    for key, status, has_miner, has_validation in rows:
-        missing = []
-        if status != "submitted" and not has_miner:
-            missing.append("miner")
-        if status == "validated" and not has_validation:
-            missing.append("validation")
-        if missing:
-            partly.append({"task_id": key, "missing_components": missing})
+    rows = db.query(
+        f"select * from ({_ACTIVE}) a where no_miner or no_validation order by key limit {NAMED}"
+    )
+    details = [
+        {
+            "task_id": key,
+            "missing_components": ["miner"] * no_miner + ["validation"] * no_validation,
+        }
+        for key, no_miner, no_validation in rows
+    ]
     return {
-        "total_tasks": len(rows),
-        "fully_recovered": len(rows) - len(partly),
-        "partially_recovered": len(partly),
-        "partial_recovery_details": partly,
+        "total_tasks": total,
+        "fully_recovered": total - partly,
+        "partially_recovered": partly,
+        "partial_recovery_details": details,
     }

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import fcntl
+import getpass
 import json
 import os
+import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from functools import partial
@@ -26,12 +28,14 @@ from everlode.settings.endpoints import Endpoints, RegionEndpoints
 from everlode.telemetry.sink import Sink, silent
 from everlode.topics import Topology
 
+RUN = "run"
+"""Folder of the journal of a recovery that is not over, within its work folder."""
 NAMED = 1000
 """Lost events that are told by their ids; the report has all."""
 
 
 @contextmanager
-def _alone(work: Path, region: str) -> Iterator[None]:
+def alone(work: Path, region: str) -> Iterator[None]:
     """One recovery a work folder. Raises: Locked."""
     work.mkdir(parents=True, exist_ok=True, mode=0o700)
     with (work / "lock").open("w") as held:
@@ -46,7 +50,11 @@ def _alone(work: Path, region: str) -> Iterator[None]:
 
 def report_dict(result: RecoveryResult) -> dict[str, Any]:
     """The report as plain values."""
-    return {**result._asdict(), "components": [c._asdict() for c in result.components]}
+    return {
+        **result._asdict(),
+        "components": [c._asdict() for c in result.components],
+        "accepted": [a._asdict() for a in result.accepted],
+    }
 
 
 def _instant(ms: int) -> datetime:
@@ -77,7 +85,7 @@ def _component_ended(announcer: Announcer, c: ComponentResult) -> None:
         component=c.component, success=c.success, recovery_time_ms=c.recovery_time_ms,
         records_restored=c.records_restored, events_replayed=c.events_replayed,
         data_loss_events=c.data_loss_events, data_loss_ms=c.data_loss_ms,
-        lost_event_ids=c.lost[:NAMED],
+        lost_event_ids=(*(f"unknown: {name}" for name in c.unknown), *c.lost)[:NAMED],
     )  # fmt: skip
     announcer.ended(ended, c.component if c.success else "")
 
@@ -87,7 +95,8 @@ def _ended(announcer: Announcer, result: RecoveryResult) -> None:
         RecoveryEnded(
             plan_name=result.plan_name, start_time=_instant(result.start_ms),
             end_time=_instant(result.end_ms), overall_success=result.overall_success,
-            held=result.held, components=tuple(c.component for c in result.components),
+            held=result.held,
+            components=tuple(c.component for c in result.components if c.success),
             system_health_ppm=result.health_ppm,
             estimated_data_loss_ms=max(c.data_loss_ms for c in result.components),
             generation=result.generation,
@@ -103,26 +112,34 @@ def recover(
     keys: KeyRing,
     work: Path,
     *,
+    accept: Sequence[str] = (),
+    reason: str = "",
     report: Sink = silent,
 ) -> RecoveryResult:
-    """Run the request, or resume a run whose journal is in `work`; a finished journal is put aside.
+    """Run the request, or resume a run whose journal is in `work`: killed, or held.
 
-    Raises: ConfigError: no such region, no control cluster. Locked. NotFound; IntegrityError;
-    WrongKey: nothing has changed. Unavailable: run it again to resume.
+    The journal of one that succeeded is put aside. `accept`: kinds of findings that do not hold it,
+    by an operator's word, which is recorded with its `reason`. Raises: ConfigError: no such region,
+    no control cluster, a kind that cannot be accepted. Locked. NotFound; IntegrityError; WrongKey:
+    nothing has changed. Unavailable: run it again to resume.
     """
     region = request.target_region
     place, control = endpoints.region(region), endpoints.control()
-    with _alone(work, region), preferred():
+    copies = {n: r.kafka_bootstrap for n, r in endpoints.regions.items() if n != region}
+    with alone(work, region), preferred():
         target = Target(
             region, place.origin, place.kafka_bootstrap, control,
-            place.postgres_conninfo(), topology, work / "run",
+            place.postgres_conninfo(), topology, work / RUN, copies,
         )  # fmt: skip
         recovery = Recovery(request, target, store, keys)
         with closing(recovery.journal), _announced(recovery, place, report) as announcer:
+            if accept:
+                recovery.accept(accept, reason, f"{getpass.getuser()}@{socket.gethostname()}")
             announcer.started(region, request.disaster_type)
             result = recovery.run(announcer.report, partial(_component_ended, announcer))
             _ended(announcer, result)
         text = json.dumps(report_dict(result), indent=2, sort_keys=True)
         (work / f"{result.recovery_id}.json").write_text(text + "\n")
-        os.replace(work / "run", work / result.recovery_id)
+        if not result.held:
+            os.replace(work / RUN, work / result.recovery_id)
         return result

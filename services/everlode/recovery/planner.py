@@ -2,21 +2,23 @@
 
 Stages in order of priority, each gated; what is lost and held follows from their results alone.
 
-Invariants: a component is a success only when its gate passed and nothing is lost, or what is lost
-is acceptable; one that is none holds the whole recovery, whatever its overall health.
+Invariants: a component is a success only when nothing was found against it, or an operator has
+accepted each kind of what was found; one that is none holds the whole recovery, and so does a
+health below the gate. What was accepted stays in the report: an objective that was missed is.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 from everlode.backup.manifest import Manifest
 from everlode.events.services import STATES_OF
 from everlode.events.types import AIComponent
 from everlode.recovery.request import RecoveryRequest
 
+PPM = 1_000_000
 PRIORITIES: tuple[AIComponent, ...] = get_args(AIComponent)
 """Order of the stages."""
 
@@ -30,20 +32,49 @@ class Stage(NamedTuple):
     bytes: int
 
 
+Kind = Literal[
+    "rows", "incomplete", "references", "ledger", "parked", "lost", "unknown", "fork", "silent",
+    "health",
+]  # fmt: skip
+ACCEPTABLE: tuple[Kind, ...] = (
+    "references", "ledger", "parked", "lost", "unknown", "fork", "silent", "health",
+)  # fmt: skip
+"""What an operator may accept; of the others the generation itself is broken."""
+
+
+class Finding(NamedTuple):
+    """Something that speaks against a component, and its kind, by which it can be accepted."""
+
+    kind: Kind
+    text: str
+
+
 @dataclass(slots=True)
 class Replayed:
     """What a replay did and did not find."""
 
     folded: int = 0
+    fetched: list[str] = field(default_factory=list)
+    """What the region's own logs lacked and other regions' copies had, by name."""
     lost: list[str] = field(default_factory=list)
-    """Missing facts by name: `topic/partition seq a..b`."""
+    """Missing records by name: `topic/partition seq a..b`."""
     lost_count: int = 0
-    lost_ms: int = 0
-    """Span of time, in milliseconds, over the largest hole."""
+    lost_ms: int | None = 0
+    """Span of time, in milliseconds, over the largest hole; None: not known of one."""
+    unknown: list[str] = field(default_factory=list)
+    """Where nobody can say what was lost: `topic/partition after seq n`."""
+    findings: list[Finding] = field(default_factory=list)
+
+    def lose(self, name: str, count: int, span_ms: int | None) -> None:
+        """Add a hole."""
+        self.lost.append(name)
+        self.lost_count += count
+        known = self.lost_ms is not None and span_ms is not None
+        self.lost_ms = max(self.lost_ms or 0, span_ms or 0) if known else None
 
 
 class ComponentResult(NamedTuple):
-    """How one stage ended. Times in milliseconds; `lost` names the facts that are nowhere."""
+    """How one stage ended. Times in milliseconds; `lost` names the records that are nowhere."""
 
     component: AIComponent
     success: bool
@@ -52,8 +83,34 @@ class ComponentResult(NamedTuple):
     events_replayed: int
     data_loss_events: int
     reasons: tuple[str, ...]
+    """What was found against it and is not accepted: `kind: text`."""
     data_loss_ms: int = 0
     lost: tuple[str, ...] = ()
+    unknown: tuple[str, ...] = ()
+    """Where it is not known what was lost: then `data_loss_events` is the least that was."""
+    fetched: tuple[str, ...] = ()
+    """What came from other regions' copies, because the region's own log lacks it."""
+    waiting: tuple[str, ...] = ()
+    """Keys that wait, the first of them, each with why."""
+    waiting_count: int = 0
+    accepted: tuple[str, ...] = ()
+    """What was found against it and accepted by an operator."""
+
+
+class Waits(NamedTuple):
+    """How many keys of a component wait, and the first of them with why."""
+
+    total: int = 0
+    named: tuple[str, ...] = ()
+
+
+class Acceptance(NamedTuple):
+    """An operator's word: kinds of findings that do not hold this recovery, and why."""
+
+    kinds: tuple[str, ...]
+    reason: str
+    by: str
+    at_ms: int
 
 
 class RecoveryResult(NamedTuple):
@@ -73,6 +130,11 @@ class RecoveryResult(NamedTuple):
     rpo_met: bool
     rto_met: bool
     tasks: dict[str, Any]
+    reasons: tuple[str, ...] = ()
+    """What holds the recovery as a whole: its health."""
+    accepted: tuple[Acceptance, ...] = ()
+    compared_with: tuple[str, ...] = ()
+    """What the ends of the logs were compared with."""
 
 
 def stages(manifest: Manifest) -> tuple[Stage, ...]:
@@ -102,39 +164,68 @@ def judged(
     component: AIComponent,
     restored: int,
     tail: Replayed,
-    reasons: Sequence[str],
+    found: Sequence[Finding],
 ) -> ComponentResult:
-    """A stage's result, but for its time; `reasons`: why its gate did not pass, if it did not."""
-    # a hole whose span an interrupted run took with it is none that is acceptable
-    acceptable = 0 < tail.lost_ms <= request.max_acceptable_data_loss_s * 1000
+    """A stage's result, but for its time and what waits; `found`: what its gate has found.
+
+    Its `reasons` are all that was found: `accepting` sorts out what an operator accepts.
+    """
+    most_s = request.max_acceptable_data_loss_s
+    acceptable = most_s > 0 and tail.lost_ms is not None and tail.lost_ms <= most_s * 1000
+    all_found = [*found, *tail.findings]
+    all_found += [Finding("unknown", name) for name in tail.unknown]
+    if not acceptable:
+        all_found += [Finding("lost", name) for name in tail.lost]
     return ComponentResult(
-        component, not reasons and (not tail.lost or acceptable), 0, restored, tail.folded,
-        tail.lost_count, (*reasons, *(f"lost: {name}" for name in tail.lost[:5])), tail.lost_ms,
-        tuple(tail.lost),
+        component, not all_found, 0, restored, tail.folded, tail.lost_count,
+        tuple(f"{f.kind}: {f.text}" for f in all_found), tail.lost_ms or 0, tuple(tail.lost),
+        tuple(tail.unknown), tuple(tail.fetched),
     )  # fmt: skip
+
+
+def accepting(result: ComponentResult, kinds: Collection[str]) -> ComponentResult:
+    """The result as it is with an operator's word on these kinds of findings."""
+    accepted = tuple(r for r in result.reasons if r.partition(": ")[0] in kinds)
+    left = tuple(r for r in result.reasons if r not in accepted)
+    return result._replace(success=not left, reasons=left, accepted=result.accepted + accepted)
 
 
 def remembered(entry: Mapping[str, Any]) -> ComponentResult:
     """A result as a journal's entry has it."""
-    values = {name: entry[name] for name in ComponentResult._fields}
-    return ComponentResult(
-        **{**values, "reasons": tuple(entry["reasons"]), "lost": tuple(entry["lost"])}
-    )
+    values: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in entry.items()
+        if name in ComponentResult._fields
+    }
+    return ComponentResult(**values)
 
 
-def health_ppm(results: Sequence[ComponentResult]) -> int:
-    """The share of components that are a success, in millionths."""
-    return sum(r.success for r in results) * 1_000_000 // len(results)
+def health_ppm(tasks: Mapping[str, Any]) -> int:
+    """The share of active tasks that are fully recovered, in millionths; all, when there is none.
+
+    `tasks`: of `gates.active_tasks`.
+    """
+    total = int(tasks["total_tasks"])
+    return int(tasks["fully_recovered"]) * PPM // total if total else PPM
 
 
-def is_held(request: RecoveryRequest, results: Sequence[ComponentResult]) -> bool:
-    """Whether the new generation must not be switched to."""
-    healthy = health_ppm(results) > request.health_gate_ppm
-    return not healthy or not all(r.success for r in results)
+def unhealthy(
+    request: RecoveryRequest, health: int, accepted: Collection[str] = ()
+) -> tuple[str, ...]:
+    """Why the recovery as a whole is held: a health below its gate, and not accepted."""
+    if health >= request.health_gate_ppm or "health" in accepted:
+        return ()
+    return (f"health: {health} of a million active tasks are whole, the gate is"
+            f" {request.health_gate_ppm}",)  # fmt: skip
 
 
 def rpo_met(request: RecoveryRequest, results: Sequence[ComponentResult]) -> bool:
-    """Whether no more is lost than is acceptable: of 0 seconds not one fact."""
+    """Whether no more is lost than is acceptable: of 0 seconds not one fact, and none unknown."""
     most_s = request.max_acceptable_data_loss_s
     loss_ms = max(r.data_loss_ms for r in results)
-    return loss_ms <= most_s * 1000 and (most_s > 0 or not any(r.lost for r in results))
+    lost = any(r.lost for r in results)
+    return (
+        loss_ms <= most_s * 1000
+        and (most_s > 0 or not lost)
+        and not any(r.unknown for r in results)
+    )

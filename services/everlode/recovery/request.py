@@ -5,7 +5,9 @@ To users the file is a recovery plan. Pure, but for reading the file.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Literal, NamedTuple
 
 import yaml
@@ -38,6 +40,7 @@ class RecoveryRequest(BaseModel):
     max_acceptable_data_loss_s: int = Field(default=0, ge=0)
     recovery_time_objective_s: int = Field(default=300, ge=1)
     health_gate_ppm: int = Field(default=HEALTH_GATE_PPM, ge=0, le=1_000_000)
+    """The least share of active tasks that must be fully recovered, in millionths; 0: no gate."""
 
 
 class Target(NamedTuple):
@@ -50,6 +53,8 @@ class Target(NamedTuple):
     conninfo: str
     topology: Topology
     staging: Path
+    copies: Mapping[str, str] = MappingProxyType({})
+    """Other regions, whose clusters hold copies of the fact logs → host:port of their brokers."""
 
 
 WAY_OUT = "mend the file, or leave it out: then the latest backup of --region is used"

@@ -1,29 +1,33 @@
-"""What a stage does to the new generation: restores its states, and replays the tail (tail.py).
+"""What a stage does to the new generation: restores its states, and replays the tail (replay.py).
 
 A component, from the staged objects of one manifest, in this order:
-  1. its rows of an interrupted run are cleared;
-  2. its states to the table and the state topic, partition number by partition number, and what
+  1. its states to the table and the state topic, partition number by partition number, and what
      was deleted to both; a state that cannot be stored is left out of both, kept as a dead letter
      and noted, and its key waits;
-  3. positions where the tail begins in this cluster, facts that wait, fences.
+  2. positions where the tail begins in this cluster, facts that wait, fences.
 Fraud's facts are on the validations' topics: their stage has the positions of both.
 
+Killed within 1, it goes on where it was, since the order is always the same: the table holds the
+first so many states (whole batches, and what was left out), a counter says how many records the
+topic surely has. What is done again is at most the batch whose count was not noted yet.
+
 Invariants: state records are written under the transactional id of the partition's projector, so a
-killed run's leftovers cannot write after us; a restore that is done again writes the same states
-again; once a replay has begun, nothing is restored again (a state topic must not go back). Shell.
+killed run's leftovers cannot write after us; a state that is written again is the same one; once a
+replay has begun, nothing is restored again (a state topic must not go back). Shell.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing
-from typing import Any, TypeVar
+from itertools import islice
+from typing import Any, NamedTuple, TypeVar
 
 from everlode.adapters.dead_letters import DeadLetters
 from everlode.adapters.kafka import Raw, Record
 from everlode.adapters.kafka_sender import Sender
 from everlode.adapters.kafka_writer import Writer
-from everlode.adapters.postgres_next import NextGeneration
+from everlode.adapters.postgres_next import NextGeneration, places_of
 from everlode.avro.codec import encode_state
 from everlode.avro.plain import state_from_dict
 from everlode.backup.container import DELETED, PARKED, read
@@ -35,9 +39,12 @@ from everlode.projection.fold import Known, Prefix
 from everlode.projection.halves import in_halves
 from everlode.projection.tables import FACTS_OF, topic_of
 from everlode.projector.epochs import Decided, decided_epochs
+from everlode.recovery.evidence import Evidence, ask
+from everlode.recovery.journal import RecoveryJournal
 from everlode.recovery.planner import Replayed
+from everlode.recovery.replay import Replay, Work
 from everlode.recovery.request import Target
-from everlode.recovery.tail import Replay, beginnings
+from everlode.recovery.tail import Tail, beginnings
 from everlode.telemetry.entries import RecordLeftOut
 from everlode.telemetry.pace import Pace
 from everlode.telemetry.sink import Sink, silent
@@ -49,18 +56,34 @@ LETTER_S = 15.0
 _T = TypeVar("_T")
 
 
+class Restored(NamedTuple):
+    """How many states are in the table, and where the log is not the one that the cut was made of.
+
+    A fork is known by a stamp that the cut has otherwise.
+    """
+
+    records: int
+    forks: list[TopicPartition]
+    dangling: int = 0
+    """References that hold for nothing: so the backup has them."""
+
+
 class Stages:
     """Works on one generation of one region, from the staged objects of one manifest."""
 
     def __init__(
-        self, target: Target, manifest: Manifest, generation: int, report: Sink = silent
-    ) -> None:
+        self, target: Target, manifest: Manifest, generation: int, journal: RecoveryJournal,
+        report: Sink = silent,
+    ) -> None:  # fmt: skip
         self._target, self._manifest, self._generation = target, manifest, generation
+        self._journal = journal
         self._report = report
-        self._codec = taught(target.bootstrap, target.topology.origins)
+        self.codec = taught(target.bootstrap, target.topology.origins)
         self._learn = learner(target.bootstrap, target.topology.origins, "recovery")
         self._writers: dict[int, Writer] = {}
-        self._begins: dict[TopicPartition, int] | None = None
+        self._begins: Tail | None = None
+        self._known: Evidence | None = None
+        """How far the logs reached, by what others know of them."""
         self._following = ExitStack()
         """The control log, from the first replay on."""
         self._epochs: Decided | None = None
@@ -90,10 +113,8 @@ class Stages:
 
     # -- restore -------------------------------------------------------------------------------
 
-    def restore(self, states: str) -> int:
-        """States to topic and table, deletions, positions, what waits. Idempotent.
-
-        Returns how many states.
+    def restore(self, states: str) -> Restored:
+        """States to topic and table, deletions, positions, what waits. Goes on where it was killed.
 
         Raises: IntegrityError; Unavailable.
         """
@@ -101,42 +122,42 @@ class Stages:
         parts = range(self._manifest.partitions)
         records = sum(o.records for o in self._manifest.objects if o.component == states)
         pace = Pace(self._report, f"restore {states}", records)
+        forks: list[TopicPartition] = []
         with closing(self.database()) as db:
-            # 1. nothing of an interrupted run
-            db.clear(states)
-            # 2. states and deletions
-            count = 0
+            # 1. states and deletions
             for partition in parts:
                 self.writer(partition)  # a killed run writes no more
                 gone = list(self._deleted(states, partition))
-                left_out = self._load(db, states, partition, pace)
-                count += self._publish(states, partition, gone, left_out)
+                self._load(db, states, partition, pace)
+                self._publish(db, states, partition, gone)
                 db.bury(states, partition, gone)
-            # 3. where the tail begins, what waits, fences
+            # 2. where the tail begins, what waits, fences
             if states not in FACTS_OF:
+                tail = self._tail()
+                forks = sorted(at for at in tail.forks if at[0].endswith(f".{facts}"))
                 for partition, positions in self._positions(facts).items():
                     db.place(partition, positions)
                 for partition in parts:
                     db.park(partition, self._parked(facts, partition))
             db.reopen(o for o in self._manifest.opened if o[0].endswith(f".{facts}"))
-        return count
+            return Restored(sum(db.loaded(states, p) for p in parts), forks)
 
-    def _load(self, db: NextGeneration, states: str, partition: int, pace: Pace) -> frozenset[str]:
-        """Fill the table; returns the keys of what cannot be stored."""
-        left_out: list[str] = []
+    def _load(self, db: NextGeneration, states: str, partition: int, pace: Pace) -> None:
+        """Fill the table from where it is filled to."""
 
         def refuse(batch: Sequence[tuple[int, tuple[str, Known]]], error: ContractError) -> int:
-            for number, (key, known) in batch:
+            for number, (_, known) in batch:
                 self._leave_out(db, states, number, known, error)
-                left_out.append(key)
             return 0
 
-        for batch in _batches(enumerate(self._states(states, partition)), BATCH):
+        there = db.loaded(states, partition) + len(db.left_out(states, partition))
+        pace.more(there)
+        todo = islice(enumerate(self._states(states, partition)), there, None)
+        for batch in _batches(todo, BATCH):
             for loaded in in_halves(
                 batch, lambda part: db.load(states, [state for _, state in part]), refuse
             ):
                 pace.more(loaded)
-        return frozenset(left_out)
 
     def _leave_out(
         self, db: NextGeneration, states: str, number: int, known: Known, error: ContractError
@@ -145,7 +166,7 @@ class Stages:
         state = known.state
         if state is None:
             raise error  # only states are loaded
-        topic, place = topic_of(states, state), -1 - number
+        topic, place = topic_of(states, state), places_of(states)[1] - number
         value, source = (
             encode_state(state),
             [("dlt-object", f"{states}-{state.partition}".encode())],
@@ -158,25 +179,24 @@ class Stages:
         self._report(RecordLeftOut(topic, state.partition, place, error.message))
 
     def _publish(
-        self, states: str, partition: int, gone: list[tuple[str, int, str]],
-        left_out: frozenset[str],
-    ) -> int:  # fmt: skip
-        """The same states to their topic; returns how many."""
-        topic = state_topic(self._generation, states)
-        count = 0
+        self, db: NextGeneration, states: str, partition: int, gone: list[tuple[str, int, str]]
+    ) -> None:
+        """The same states to their topic, and tombstones, from where it is filled to."""
+        topic, counter = state_topic(self._generation, states), f"published {states}/{partition}"
+        first, left_out = places_of(states)[1], db.left_out(states, partition)
 
         def records() -> Iterator[Record]:
-            nonlocal count
-            for key, known in self._states(states, partition):
-                if known.state is not None and key not in left_out:
-                    count += 1
+            for number, (key, known) in enumerate(self._states(states, partition)):
+                if known.state is not None and first - number not in left_out:
                     yield Record(topic, partition, key, encode_state(known.state), [])
             for key, _, _ in gone:
                 yield Record(topic, partition, key, None, [])
 
-        for batch in _batches(records(), BATCH):
+        done = db.counted(counter)
+        for batch in _batches(islice(records(), done, None), BATCH):
             self.writer(partition).write(batch)
-        return count
+            done += len(batch)
+            db.count(counter, done)
 
     def _staged(
         self, component: str, partition: int, contract: str = ""
@@ -203,41 +223,54 @@ class Stages:
             if value["topic"].endswith(f".{facts}"):
                 yield value["topic"], value["offset"], value["value"]
 
+    def waited(self, facts: str) -> Iterator[tuple[str, int, int, bytes]]:
+        """(topic, partition, offset, fact) of what the backup holds as waiting."""
+        for partition in range(self._manifest.partitions):
+            for topic, offset, value in self._parked(facts, partition):
+                yield topic, partition, offset, value
+
+    def expected(self, states: str) -> int:
+        """How many aggregates the generation must know: the backup's, but for those left out."""
+        parts = range(self._manifest.partitions)
+        found = sum(o.records for o in self._manifest.objects if o.component == states)
+        gone = sum(1 for p in parts for _ in self._deleted(states, p))
+        with closing(self.database()) as db:
+            return found + gone - sum(len(db.left_out(states, p)) for p in parts)
+
     def _positions(self, facts: str) -> dict[int, dict[str, Prefix]]:
         """Partition → topic → where the tail begins in this cluster, of one component's facts."""
-        ats = {
-            (at.topic, at.partition): at
-            for at in self._manifest.positions
-            if at.topic.endswith(f".{facts}")
-        }
-        begins = self._beginnings()
+        begins = self._tail().begins
         found: dict[int, dict[str, Prefix]] = {p: {} for p in range(self._manifest.partitions)}
-        for (topic, partition), at in ats.items():
-            found[partition][topic] = Prefix(at.seq, at.stamp, begins[topic, partition])
+        for at in self._manifest.positions:
+            if at.topic.endswith(f".{facts}"):
+                begin = begins[at.topic, at.partition]
+                found[at.partition][at.topic] = Prefix(at.seq, at.stamp, begin)
         return found
 
-    def _beginnings(self) -> Mapping[TopicPartition, int]:
+    def _tail(self) -> Tail:
         """Of all components, looked for once: a broker of a busy region is slow to answer."""
         if self._begins is None:
             ats = {(at.topic, at.partition): at for at in self._manifest.positions}
-            self._begins = beginnings(self._target.bootstrap, self._codec, ats)
+            self._begins = beginnings(self._target.bootstrap, self.codec, ats)
         return self._begins
 
     # -- replay --------------------------------------------------------------------------------
 
-    def replay(self, states: str) -> Replayed:
+    def replay(self, states: str, forks: Collection[TopicPartition]) -> Replayed:
         """Fold the tail of a component's facts. Resumes where it was killed.
 
-        Raises: Unavailable; FencedOut: another recovery has taken over.
+        `forks`: of `restore`. Raises: Unavailable; FencedOut: another recovery has taken over.
         """
         if self._epochs is None:
             following = decided_epochs(self._target.control_bootstrap)
             self._epochs = self._following.enter_context(following)
-        replay = Replay(
-            self._target, self._generation, self._manifest.partitions, self._learn, self._epochs,
-            self.writer, self._report,
+        if self._known is None:
+            self._known = ask(self._target, self._manifest, self.codec, self._journal)
+        work = Work(
+            self._target, self._generation, self._manifest.partitions, self.codec, self._learn,
+            self._epochs, self.writer, self._journal, self._report,
         )  # fmt: skip
-        return replay.run(states)
+        return Replay(work, self._known, frozenset(forks)).run(states)
 
 
 def _batches(items: Iterable[_T], size: int) -> Iterator[list[_T]]:

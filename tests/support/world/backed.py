@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -129,6 +129,18 @@ class Backed:
     def lose(self, component: str, partition: int) -> None:
         """As if the next record of a partition had been written and were nowhere."""
         self._seqs[component, partition] += 1
+
+    def begin_anew(self, component: str, seqs: Mapping[int, int] | None = None) -> None:
+        """Take up a log that was made again, whose partitions end at these `seq`s, else at 0."""
+        for partition in range(TOPOLOGY.partitions):
+            self._seqs[component, partition] = (seqs or {}).get(partition, 0)
+        self._writers[component].abandon()
+        self._writers[component] = Writer(self.bootstrap, f"{component}.eu.1")
+        self._writers[component].open()
+
+    def reached(self) -> dict[tuple[str, int], int]:
+        """(component, partition) → last `seq` that was written."""
+        return dict(self._seqs)
 
     def open(self, component: str, scope: str, epoch: int) -> None:
         """Open an epoch in every partition."""

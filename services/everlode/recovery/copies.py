@@ -1,0 +1,123 @@
+"""A fact log as clusters hold it: where it ends, and what one lacks, out of the copies of others.
+
+A record that comes from another cluster has no offset in this one: it is given a place below 0 that
+follows from its `seq`, so that the same record always has the same. Shell.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import closing
+from typing import NamedTuple
+
+from everlode.adapters.kafka import Raw, Reader
+from everlode.avro.codec import Codec
+from everlode.backup.manifest import CutPosition
+from everlode.errors import ContractError
+from everlode.recovery.reach import End
+from everlode.recovery.tail import beginnings
+from everlode.topics.place import TopicPartition, placed
+
+READ_S = 120.0
+_BACK = (4, 64, 4096)
+"""So many offsets before the end the last record is looked for; then from the beginning."""
+_ELSEWHERE = -(1 << 50)
+"""Below the places of restored states."""
+
+
+class Fetched(NamedTuple):
+    """A record out of a copy, and where it stands in its partition."""
+
+    raw: Raw
+    end: End
+
+
+def is_fetched(raw: Raw) -> bool:
+    """Whether a record came out of a copy."""
+    return raw.offset <= _ELSEWHERE
+
+
+def ends_of(
+    bootstrap: str, codec: Codec, places: Collection[TopicPartition], answer_s: float = 15
+) -> dict[TopicPartition, End]:
+    """The last facts of these partitions in a cluster; (0, 0) where there is none.
+
+    Raises: Unavailable: no answer within `answer_s`.
+    """
+    found: dict[TopicPartition, End] = {}
+    with closing(Reader(bootstrap, "recovery-ends", wait_ms=50)) as reader:
+        bounds = reader.bounds(places, answer_s)
+        for back in (*_BACK, None):
+            left = {
+                place: begin if back is None else max(begin, end - back)
+                for place, (begin, end) in bounds.items()
+                if place not in found and end > begin
+            }
+            if not left:
+                break
+            for batch in reader.to_bounds(left, bounds, READ_S):
+                for raw in batch:
+                    end = standing(codec, raw)
+                    place = (raw.topic, raw.partition)
+                    if end is not None and end.seq > found.get(place, End()).seq:
+                        found[place] = end
+    return dict.fromkeys(places, End()) | found
+
+
+def standing(codec: Codec, raw: Raw) -> End | None:
+    """Where a record stands in its partition; None of what is no fact of it."""
+    try:
+        envelope = placed(codec, raw.topic, raw.key, raw.value).envelope
+    except ContractError:
+        return None
+    return End(envelope.seq, envelope.stamp)
+
+
+class Copies:
+    """The copies that other regions hold of the fact logs."""
+
+    def __init__(self, clusters: Mapping[str, str], codec: Codec) -> None:
+        """`clusters`: region → bootstrap, those that answer."""
+        self._clusters, self._codec = clusters, codec
+
+    def between(
+        self, place: TopicPartition, after: End, upto: int, regions: Collection[str] | None = None
+    ) -> Iterator[Fetched]:
+        """The records of a partition behind `after`, up to `seq` `upto`, as far as copies have it.
+
+        In order of `seq`; what one copy lacks is looked for in the next. Memory: a batch. Raises:
+        Unavailable.
+        """
+        order = list(self._clusters if regions is None else regions)
+        if not order:
+            return
+        first, *others = order
+        for one in self._read(first, place, after, upto):
+            if one.end.seq <= after.seq:
+                continue
+            if one.end.seq > after.seq + 1:
+                yield from self.between(place, after, one.end.seq - 1, others)
+            yield one
+            after = one.end
+        if after.seq < upto:
+            yield from self.between(place, after, upto, others)
+
+    def _read(self, region: str, place: TopicPartition, after: End, upto: int) -> Iterator[Fetched]:
+        """One copy's records from there on, up to `upto`."""
+        bootstrap = self._clusters[region]
+        at = CutPosition(
+            topic=place[0], partition=place[1], seq=after.seq, stamp=after.stamp, next_offset=0,
+            status="",
+        )  # fmt: skip
+        tail = beginnings(bootstrap, self._codec, {place: at})
+        if place in tail.forks:
+            return
+        with closing(Reader(bootstrap, "recovery-copy", wait_ms=50)) as reader:
+            for batch in reader.to_ends(tail.begins, READ_S):
+                for raw in batch:
+                    end = standing(self._codec, raw)
+                    if end is None:
+                        continue
+                    if end.seq > upto:
+                        return
+                    yield Fetched(raw._replace(offset=_ELSEWHERE - end.seq), end)
