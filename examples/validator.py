@@ -110,7 +110,7 @@ class Service:
         solved = cause.data
         if not isinstance(solved, TaskSolved):
             return
-        key = f"v-{solved.solution_id}"
+        key = f"v-{cause.envelope.aggregate_id}-{solved.attempt}"
         known = facts.state("validations", key)
         if known is None or known.status != "decided":
             for data in judgement(solved, cause.envelope)[known is not None :]:

@@ -7,6 +7,7 @@ import signal
 import time
 from collections import Counter
 from collections.abc import Iterator
+from datetime import timedelta
 
 import pytest
 from confluent_kafka import Producer
@@ -25,6 +26,7 @@ from everlode.events.health import ForeignWrite
 from everlode.events.miners import StakeDeposited
 from everlode.events.rewards import RewardPaid
 from everlode.events.schemas import SchemaPublished
+from everlode.events.tasks import TaskCancelled
 from everlode.events.validations import FraudCleared, FraudSuspected
 from everlode.sdk import EventProducer, MiningClient
 from everlode.topics.names import command_topic, dead_letter_topic, fact_topic
@@ -225,6 +227,27 @@ def test_commands_answered_once_however_often_they_are_sent(region: Region) -> N
             register(unnamed)
         assert (refused.value.code, bool(refused.value.hint)) == ("bad_name", True)
     assert len(deposits(region, "m-often")) == 2
+    node.kill()
+
+
+def test_task_is_ended_at_its_deadline_by_how_far_the_commands_were_read(region: Region) -> None:
+    """Behind the last command stands the mark of a stranger's transaction: nobody hands it out."""
+    node = region.leader("task-manager", "tasks", "eu-tm-due")
+    with region.client("c-due") as client:
+        client.submit_task("t-due", "inference", "u", "a" * 64, 1, deadline=timedelta(seconds=3))
+    settings = {"bootstrap.servers": region.bootstrap, "transactional.id": "stranger-due"}
+    stranger = Producer(settings)
+    stranger.init_transactions(30)
+    stranger.begin_transaction()
+    for partition in range(PARTITIONS):
+        stranger.produce(command_topic("eu", "tasks"), b"any", b"t-due", partition=partition)
+    stranger.flush(30)
+    stranger.abort_transaction(30)
+
+    def story() -> list[Event]:
+        return [f.data for f in region.facts("tasks") if f.envelope.aggregate_id == "t-due"]
+
+    until(lambda: TaskCancelled(reason="deadline_passed") in story(), 30, "it is ended")
     node.kill()
 
 

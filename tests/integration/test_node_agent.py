@@ -15,15 +15,18 @@ import pytest
 from confluent_kafka import Producer
 
 from everlode.adapters.kafka_control import ControlLog
+from everlode.avro.codec import Codec
 from everlode.control.roles import Role, RoleChange
 from everlode.errors import IntegrityError, Refusal
 from everlode.events.control import BackupReleased, ScopeAssigned
+from everlode.events.heartbeats import NodeBeat
 from everlode.sdk import AsyncNodeAgent, Identity, Load, NodeAgent
 from tests.support.facts.whole_topic import records
 from tests.support.world.region import until
 
 pytestmark = pytest.mark.timeout(60)
 SCOPE = "rewards/eu"
+BEATS = "eu.1.heartbeats"
 PRIMARY, SECONDARY, FENCED = Role.PRIMARY, Role.SECONDARY, Role.FENCED
 CHOSEN = [(SECONDARY, 0), (FENCED, 1), (PRIMARY, 1)]
 Made = Callable[..., NodeAgent]
@@ -125,6 +128,21 @@ def test_agent_fences_itself_when_its_lease_ends_and_comes_back_with_a_renewal(
     assert agent.failed is None
 
 
+def test_agent_whose_follower_stands_still_beats_degraded_until_it_moves(
+    broker: str, made: Made
+) -> None:
+    load = [Load(stands_still=True)]
+    made(load=lambda: load[0]).start()
+
+    def beats(status: str) -> bool:
+        found = [Codec().decode_fact(raw.value).data for raw in records(broker, BEATS)]
+        return bool(found) and isinstance(found[-1], NodeBeat) and found[-1].status == status
+
+    until(lambda: beats("degraded"), 20, "it says so")
+    load[0] = Load()
+    until(lambda: beats("healthy"), 20, "it moves again")
+
+
 def test_slow_callback_delays_neither_renewals_nor_beats(broker: str, made: Made) -> None:
     go_on, told = threading.Event(), list[Role]()
 
@@ -135,14 +153,14 @@ def test_slow_callback_delays_neither_renewals_nor_beats(broker: str, made: Made
     agent = made(on_role=slow, renew_ms=200).start()
     assign(broker, "me", 1)
     until(lambda: agent.leads(SCOPE) == 1, 20, "leads")
-    renewals, beats = set[int](), len(records(broker, "eu.1.heartbeats"))
+    renewals, beats = set[int](), len(records(broker, BEATS))
 
     def renewed() -> bool:
         renewals.add(agent.control.scopes[SCOPE].renewed_at)
         return len(renewals) > 5
 
     until(renewed, 20, "the lease is renewed again and again")
-    until(lambda: len(records(broker, "eu.1.heartbeats")) > beats + 5, 20, "it beats on")
+    until(lambda: len(records(broker, BEATS)) > beats + 5, 20, "it beats on")
     assert told == [SECONDARY], "the callback has not returned yet"
     go_on.set()
     until(lambda: told == [SECONDARY, FENCED, PRIMARY], 5, f"{told}")

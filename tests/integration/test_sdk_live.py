@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import closing
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import pytest
@@ -42,9 +43,11 @@ from everlode.sdk import (
     NodeAgent,
     OutcomeUnknown,
     Received,
+    waiting,
 )
 from everlode.topics import Topology
 from everlode.topics.partition import partition_of
+from tests.support.facts.state_commands import register
 from tests.support.facts.whole_topic import records
 from tests.support.world.endpoints import one_region
 from tests.support.world.region import PARTITIONS, Region, until
@@ -346,6 +349,55 @@ def test_async_client_answers_and_survives_a_cancelled_call(region: Region) -> N
 
     assert asyncio.run(story()) == ["done", "done", "done"]
     node.kill()
+
+
+def test_async_call_that_times_out_is_asked_again_and_takes_nothing_from_another(
+    region: Region,
+) -> None:
+    async def story() -> tuple[str, str]:
+        async with AsyncMiningClient(region.endpoints, "eu", "m-again") as client:
+            command = register()
+            ask = partial(client.call, "m-again", command, command_id="again")
+            other = asyncio.create_task(ask())
+            for _ in range(3):  # nobody leads yet: no answer can come
+                with pytest.raises(TimeoutError):
+                    await asyncio.wait_for(ask(), 0.3)
+            with pytest.raises(DeadlineExceeded):
+                await ask(timeout_s=0.1)
+            assert not other.done()
+            again = asyncio.create_task(ask())
+            node = await asyncio.to_thread(region.leader, "miner-registry", "miners", "eu-mr-again")
+            answers = await asyncio.gather(other, again)
+            node.kill()
+            first, second = (answer.outcome for answer in answers)
+            return first, second
+
+    assert asyncio.run(story()) == ("done", "done")
+
+
+def test_deadlines_hold_while_no_link_of_the_network_answers(
+    region: Region, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """60 commands are sent again and again, to regions of which none is there."""
+    monkeypatch.setattr(waiting, "RESEND_S", 0.1)
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        dead = f"127.0.0.1:{unused.getsockname()[1]}"
+        eu = region.endpoints.regions["eu"].model_copy(update={"kafka_bootstrap": dead})
+        names = ("eu", "us", "ap")
+        regions = {r: eu.model_copy(update={"origin": f"{r}.1"}) for r in names}
+        endpoints = Endpoints(
+            topology=Topology(regions=names), regions=regions, control_bootstrap=None, s3=None,
+        )  # fmt: skip
+        client = MiningClient(endpoints, "eu", "m-down", gone_after_s=0, timeout_s=1)
+        cancel = c.CancelTask(reason="r")
+        long = [client.send(f"t{n}", cancel, timeout_s=600) for n in range(60)]
+        until(lambda: len(client._links) == 3, 60, "it looks for another region")
+        with pytest.raises(DeadlineExceeded):
+            client.call("t", cancel)
+        assert (client.waiting(), any(future.done() for future in long)) == (60, False)
+        client.close()
+    assert all(isinstance(future.exception(5), DeadlineExceeded) for future in long)
 
 
 def test_async_producer_appends_in_order_and_async_consumer_goes_on_from_a_position(

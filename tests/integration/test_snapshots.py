@@ -9,10 +9,10 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import closing
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from confluent_kafka import TopicPartition
@@ -25,8 +25,9 @@ from everlode.adapters.kafka_topics import alter_topic
 from everlode.avro.codec import Codec
 from everlode.avro.snapshots import decode_snapshot
 from everlode.control.fold import MAX_TICKS, ControlState
-from everlode.errors import IntegrityError
+from everlode.errors import IntegrityError, Unavailable
 from everlode.events import commands as c
+from everlode.events.barriers import Barrier, Marker
 from everlode.events.base import CommandAnswered, Fact
 from everlode.events.catalogue import FACT_COMPONENTS
 from everlode.events.control import LeaseRenewed, ScopeAssigned
@@ -34,7 +35,7 @@ from everlode.events.miners import MinerRegistered
 from everlode.events.rewards import RewardWithheld
 from everlode.events.snapshots import SnapshotEntry
 from everlode.events.states import State, ValidationState
-from everlode.log.facts import FactLog
+from everlode.log.facts import FactLog, LoggedFact
 from everlode.log.folds import Folds
 from everlode.log.memory import Memory
 from everlode.miners.component import MinerComponent
@@ -188,6 +189,58 @@ def test_standby_forgets_what_its_primary_has_archived(region: Region) -> None:
         assert not left & named
         for _, key in standby.folds.dirty.oldest(time.monotonic()):
             standby.folds.kept(key)  # what it would have to write if it led now is there
+
+
+@pytest.mark.parametrize("fails", ["ends", "beginnings", "bounds", "unread", "folding"])
+def test_log_reads_on_whatever_a_look_at_it_ran_into(
+    region: Region, monkeypatch: pytest.MonkeyPatch, fails: str
+) -> None:
+    """A failed start or promotion leaves a follower that follows, and misses nothing."""
+    scope, folded = "validation/eu", list[int]()
+
+    def away(*_: object, **__: object) -> None:
+        raise Unavailable(fails)
+
+    def fold(placed: LoggedFact) -> None:
+        if fails == "folding" and broken:
+            away()
+        folded.append(placed.fact.envelope.seq if placed.partition == 0 else 0)
+
+    def log_of() -> FactLog:
+        return FactLog(region.bootstrap, "eu.1", "validations", PARTITIONS, fold, wait_ms=10)
+
+    broken = False
+    with closing(log_of()) as writer, closing(log_of()) as log:
+        marker = Marker(writer.topic, "eu.1", scope, 1, "n")
+
+        def write() -> None:
+            stamp, now = writer.next_stamp(), datetime.now(UTC).replace(microsecond=0)
+            barrier = Barrier(writer_id="n")
+            marks = [marker.envelope(p, writer.seqs[p] + 1, stamp, now) for p in range(PARTITIONS)]
+            writer.append([(p, mark, barrier) for p, mark in enumerate(marks)])
+
+        writer.open({scope: 1})
+        write()
+        folded.clear()
+        looks: dict[str, Callable[[], object]] = {
+            "ends": log.ends, "beginnings": log.is_whole, "bounds": lambda: log.follow(0.1),
+            "unread": lambda: log.open({scope: 1}), "folding": lambda: log.read_to_ends(30),
+        }  # fmt: skip
+        broken = True
+        with monkeypatch.context() as patch:
+            if fails != "folding":
+                patch.setattr(Reader, fails, away)
+            with pytest.raises(Unavailable, match=fails):
+                looks[fails]()
+        broken = False
+        write()
+        wanted = list(range(1, writer.seqs[0] + 1))
+
+        def followed() -> bool:
+            log.follow(0.2)
+            return [seq for seq in folded if seq] == wanted
+
+        until(followed, 30, f"all that was written is followed: {wanted}")
 
 
 def remove_an_unread_command(region: Region) -> Raw:

@@ -184,6 +184,13 @@ def test_batch_with_a_clock_that_was_set_back_goes_on_above_its_log() -> None:
     assert batch.facts[-1][1].stamp == last + 1
 
 
+def test_batch_command_of_a_fast_clock_happens_now_not_ahead_of_what_follows() -> None:
+    _, _, batch = made()
+    give(batch, REGISTER, "a", "m", NOW + FUTURE)
+    give(batch, DEPOSIT, "b", "m", NOW - FUTURE)
+    assert [e.occurred_at for _, e, _ in batch.facts] == [NOW, NOW - FUTURE]
+
+
 def test_batch_reaction_whose_cause_is_from_the_future_is_tried_later() -> None:
     _, log, batch = made()
     give(batch, REGISTER, "a")

@@ -511,6 +511,23 @@ def test_failed_expired_and_cancelled_work_frees_the_stake() -> None:
     assert miner.stake_free_micro == 10_000_000
 
 
+def test_second_attempt_under_the_first_ones_solution_id_is_judged_and_paid() -> None:
+    """The miner names its solutions alike: by chance, or since two answers are equal."""
+    home = Home()
+    home.work("t1", "a", "inference")
+    home.vote("t1", "auto", "automatic", False, 0)
+    assert home.state("tasks", "t1").status == "submitted"
+    again = c.AssignTask(miner_id="a", manager_node="n", lease_until=home.now + timedelta(hours=1))
+    home.send("tasks", "t1", again)
+    home.send("tasks", "t1", solution("a", 2, "t1-1", sha256_of("right"), 100))
+    good = c.CastVote(voter_id="auto", voter_kind="automatic", accept=True, score_ppm=900_000)
+    home.send("validations", "v-t1-2", good)
+    home.pay("t1", "a")
+    assert home.state("tasks", "t1").status == "rewarded"
+    miner = home.state("miners", "a")
+    assert (miner.locks, miner.rejected, miner.accepted) == ({}, 1, 1)
+
+
 def busy(home: Home) -> Home:
     """All kinds of ends, honest and not."""
     home.work("t3", "d", "training")  # first: its panel is drawn by its stamp

@@ -143,7 +143,10 @@ def test_name_that_cannot_be_part_of_a_key_is_refused(name: str) -> None:
 def test_task_submitted_again_changes_nothing_and_another_is_refused() -> None:
     task = a_task()
     assert task.do(submit()) == []
-    assert task.refused(submit(payload_sha256="b" * 64)) == "exists"
+    assert task.do(submit(deadline_at=DEADLINE + timedelta(1))) == []
+    assert task.state.deadline_at == DEADLINE
+    for other in ({"payload_sha256": "b" * 64}, {"base_reward_micro": 1}, {"max_attempts": 9}):
+        assert task.refused(submit(**other)) == "exists"
 
 
 def test_command_to_no_task_says_so() -> None:
@@ -153,12 +156,27 @@ def test_command_to_no_task_says_so() -> None:
     assert "t9" in caught.value.message
 
 
-def test_progress_never_goes_back_and_equal_changes_nothing() -> None:
+def test_progress_never_goes_back() -> None:
     task = a_task(assign(), progress(500_000, checkpoint_uri="cp1"))
     assert task.refused(progress(499_999)) == "progress_back"
-    assert task.do(progress(500_000)) == []
     assert task.do(progress(500_001)) == ["TaskProgressed"]
     assert task.state.checkpoint_uri == "cp1"
+
+
+def test_miner_that_is_stuck_but_alive_keeps_its_lease_and_its_newest_checkpoint() -> None:
+    task = a_task(assign(), progress(500_000, checkpoint_uri="cp1"))
+    # all that it asks for is so already
+    assert task.do(progress(500_000)) == []
+    assert task.do(progress(500_000, checkpoint_uri="cp1", until=NOW)) == []
+    # equal progress, and time is asked for
+    later = LATER + timedelta(hours=1)
+    assert task.do(progress(500_000, until=later)) == ["TaskProgressed"]
+    # equal progress, and work was saved
+    assert task.do(progress(500_000, until=later, checkpoint_uri="cp2")) == ["TaskProgressed"]
+    assert (task.state.lease_until, task.state.checkpoint_uri) == (later, "cp2")
+    # nobody gets beyond the deadline
+    task.do(progress(500_000, until=DEADLINE))
+    assert task.do(progress(500_000, until=DEADLINE + timedelta(1))) == []
 
 
 def test_lease_is_extended_up_to_the_deadline_and_never_shortened() -> None:
@@ -217,7 +235,7 @@ def test_task_that_waits_past_its_deadline_is_cancelled_and_no_other_is() -> Non
     assert (task.state.status, task.state.reason) == ("cancelled", OVERDUE)
     assert task.state.ended_at == DEADLINE
     assert task.do(c.ExpireTask()) == []
-    assert task.do(c.CancelTask(reason="client")) == []
+    assert task.refused(c.CancelTask(reason="client")) == "too_late"
 
 
 def test_lease_expires_only_after_its_event_time() -> None:
@@ -252,6 +270,31 @@ def test_rejected_solution_waits_again_until_attempts_are_used_up() -> None:
     assert task.do(solve()) == []  # the same solution again
     task.do(assign(), solve(2, "s2"), validated(False, "s2"))
     assert (task.state.status, task.state.reason) == ("failed", "solution_rejected")
+
+
+def test_each_attempt_hands_in_though_the_miner_names_its_solutions_alike() -> None:
+    task = a_task(assign(), solve(), validated(accepted=False))
+    assert task.do(solve()) == []  # the first attempt's again, which was judged
+    task.do(assign())
+    assert task.refused(solve()) == "wrong_attempt"
+    assert task.do(solve(2)) == ["TaskSolved"]
+    assert task.do(solve(2)) == []
+    assert task.refused(solve(1)) == "already_solved"
+    late = validated(accepted=False).model_copy(update={"validation_id": "v-t-2"})
+    assert task.do(late) == ["TaskSolutionRejected"]
+
+
+def test_other_solution_under_the_same_id_is_no_repeat() -> None:
+    task = a_task(assign(), solve())
+    for change in ({"solution_sha256": "b" * 64}, {"solution_uri": "x"}, {"work_ms": 8}):
+        assert task.refused(solve().model_copy(update=change)) == "already_solved"
+
+
+def test_miner_that_gave_up_for_a_while_has_not_given_up_for_good() -> None:
+    failed = c.ReportFailure(miner_id="m1", attempt=1, reason="oom", permanent=False)
+    task = a_task(assign(), failed)
+    assert task.do(failed) == []
+    assert task.refused(failed.model_copy(update={"permanent": True})) == "not_assigned"
 
 
 def test_validation_of_another_solution_is_refused() -> None:
@@ -424,7 +467,10 @@ def test_miner_that_breaks_a_rule_is_refused() -> None:
     assert Aggregate("miners", "m").refused(typo) == "unknown_task_type"
     miner = a_miner()
     assert miner.do(REGISTER) == []
-    assert miner.refused(REGISTER.model_copy(update={"operator_id": "p"})) == "exists"
+    for other in ({"operator_id": "p"}, {"gpus": 2}):
+        assert miner.refused(REGISTER.model_copy(update=other)) == "exists"
+    assert miner.do(REGISTER.model_copy(update={"endpoint": "e2"})) == ["MinerUpdated"]
+    assert miner.state.endpoint == "e2"
     assert miner.refused(c.DepositStake(amount_micro=0)) == "bad_field"
     update = c.UpdateMiner(endpoint="f", specialties=(), max_concurrent=3)
     assert miner.do(update) == ["MinerUpdated"]

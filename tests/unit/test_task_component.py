@@ -16,7 +16,8 @@ from everlode.events.states import TaskState
 from everlode.log.facts import LoggedFact
 from everlode.primary.component import Owed
 from everlode.state import dispatch
-from everlode.tasks.component import SLACK, TaskComponent
+from everlode.tasks.component import INSTANT, TaskComponent
+from everlode.tasks.timers import SLACK, Timers
 from everlode.topics import Topology
 from tests.support.facts.state_commands import NOW, fact_of, register, submit
 
@@ -63,8 +64,8 @@ class Node:
         self.miner(key, me.StakeDeposited(amount_micro=stake))
 
     def due(self, now: datetime) -> list[Owed]:
-        """What it owes."""
-        return list(self.component.due(now, ControlState()))
+        """What it owes, when all that was stored by now has been read."""
+        return [*self.component.over(now), *self.component.due(now, ControlState())]
 
     def ends(self, now: datetime) -> list[Owed]:
         """Tasks that it ends."""
@@ -108,6 +109,7 @@ def test_assigned_task_is_ended_after_its_lease_not_under_its_miner() -> None:
     assert node.due(SOON) == []
     (expired,) = node.due(SOON + MINUTE)
     assert isinstance(expired.command, c.ExpireLease)
+    assert expired.at == SOON + INSTANT  # whoever leads, and however late
     node.carry_out(expired)
     (ended,) = node.due(SOON + MINUTE)
     node.carry_out(ended)
@@ -175,6 +177,22 @@ def test_deadlines_of_tasks_that_wait_no_more_are_neither_kept_nor_looked_for() 
     assert node.ends(NOW) == []
     assert len(node.component._deadlines) <= SLACK + 2
     assert [owed.aggregate_id for owed in node.ends(SOON)] == ["open"]
+
+
+def test_timers_give_what_has_passed_until_it_is_set_or_dropped() -> None:
+    timers = Timers()
+    for number, key in enumerate(("c", "b", "a")):
+        timers.set(key, NOW + number * MINUTE)
+    assert (timers.first(), timers.passed(NOW - MINUTE)) == (NOW, [])
+    assert timers.passed(NOW + MINUTE) == timers.passed(NOW + MINUTE) == ["c", "b"]
+    assert timers.first() == NOW + 2 * MINUTE
+    timers.set("c", SOON)  # prolonged after all
+    timers.drop("b")
+    assert timers.passed(SOON - MINUTE) == ["a"]
+    assert (timers.passed(SOON), timers.first()) == (["a", "c"], None)
+    for number in range(3 * SLACK):
+        timers.set("c", SOON + number * MINUTE)
+    assert len(timers) <= SLACK + 8
 
 
 def test_turn_that_nobody_can_take_asks_each_miner_a_few_times_however_many_tasks_wait(

@@ -132,11 +132,15 @@ class Reader(Offsets):
     ) -> Iterator[list[Raw]]:
         """Batches from these offsets to the partitions' ends as of now.
 
-        With `go_on` all of them stay assigned, to read what comes later; else none does. Raises:
-        Unavailable: nothing came for `still_s`; see `until`.
+        With `go_on` all of them stay assigned, to read what comes later, also when it fails; else
+        none does. Raises: Unavailable: nothing came for `still_s`; see `until`.
         """
         self.assign({})
-        todo = self.unread(starts)
+        try:
+            todo = self.unread(starts)
+        except BaseException:
+            self.assign(starts if go_on else {})
+            raise
         self.assign({k: at for k, at in starts.items() if go_on or k in todo})
         yield from self.until(todo, still_s, most)
         if not go_on:

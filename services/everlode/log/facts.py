@@ -4,13 +4,15 @@ Opening it fences the writer before, aborts what that left open, and reads every
 end, so that `seq`, `stamp` and the folds go on from what is really there. Appended means
 committed; after an OutcomeUnknown the log must be opened anew. A record that appears while it is
 open and that its writer did not write is foreign: the writer stops. Reading begins where a snapshot
-ends (`resume`), else at the log's beginning; a log that lacks what comes next is not read. Shell.
+ends (`resume`), else at the log's beginning; a log that lacks what comes next is not read. Whatever
+fails, the reader is left where the folds are, and reads on. Shell.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from everlode.adapters.kafka import Raw, Reader, Record
@@ -146,24 +148,32 @@ class FactLog:
 
     def ends(self) -> list[int]:
         """Offset after the last committed record of each partition. Raises: Unavailable."""
-        self._reader.assign({})
-        found = self._reader.ends(self._next)
-        self._reader.assign(self._next)
+        with self._reading_on():
+            self._reader.assign({})
+            found = self._reader.ends(self._next)
         return [found[self.topic, p] for p in range(self.partitions)]
 
     def is_whole(self) -> bool:
         """True while every partition has its first record. Raises: Unavailable."""
-        self._reader.assign({})
-        begins = self._reader.beginnings(self._next)
-        self._reader.assign(self._next)
+        with self._reading_on():
+            self._reader.assign({})
+            begins = self._reader.beginnings(self._next)
         return not any(begins.values())
 
     def _begin(self) -> None:
         """Raises: IntegrityError: a partition was emptied of what comes next. Unavailable."""
-        self._reader.assign({})
-        begun(self._reader, self._next, {at: self.seqs[at[1]] + 1 for at in self._next})
-        self._reader.assign(self._next)
+        with self._reading_on():
+            self._reader.assign({})
+            begun(self._reader, self._next, {at: self.seqs[at[1]] + 1 for at in self._next})
         self._begun = True
+
+    @contextmanager
+    def _reading_on(self) -> Iterator[None]:
+        """However it ends: what comes next here is read next."""
+        try:
+            yield
+        finally:
+            self._reader.assign(self._next)
 
     @property
     def next_offsets(self) -> list[int]:
@@ -175,8 +185,7 @@ class FactLog:
         if not self._begun:
             self._begin()
         batch = self._reader.batch(most, timeout_s)
-        for raw in batch:
-            self._fold(raw)
+        self._fold_all(batch)
         return len(batch)
 
     def open(self, held: Mapping[str, int], timeout_s: float = 60) -> None:
@@ -193,9 +202,8 @@ class FactLog:
         self._held = dict(held)
         self._read_on(timeout_s)
         # 2. fence
-        writer = Writer(self._bootstrap, self._transactional_id)
-        writer.open()
-        self._writer = writer
+        self._writer = Writer(self._bootstrap, self._transactional_id)
+        self._writer.open()
         # 3. what is there now is all that others have written
         self._read_on(timeout_s)
 
@@ -204,8 +212,7 @@ class FactLog:
         if not self._begun:
             self._begin()
         for batch in self._reader.to_ends(self._next, still_s, go_on=True):
-            for raw in batch:
-                self._fold(raw)
+            self._fold_all(batch)
 
     def _read_on(self, timeout_s: float) -> None:
         self.read_to_ends(timeout_s)
@@ -240,10 +247,18 @@ class FactLog:
                 )
             )
 
+    def _fold_all(self, batch: Sequence[Raw]) -> None:
+        """All, or as far as it goes: the rest is read again."""
+        try:
+            for raw in batch:
+                self._fold(raw)
+        except BaseException:
+            self._reader.assign(self._next)
+            raise
+
     def _fold(self, raw: Raw) -> None:
         if raw.offset < self._next[raw.topic, raw.partition]:
             return
-        self._next[raw.topic, raw.partition] = raw.offset + 1
         where = f"{raw.topic}/{raw.partition}@{raw.offset}"
         try:
             fact = placed(self._codec, raw.topic, raw.key, raw.value)
@@ -262,12 +277,14 @@ class FactLog:
                 code="seq_gap",
                 hint="facts are missing, or somebody else writes here: find out before going on",
             )
+        self._folded(LoggedFact(fact, raw.partition, raw.offset))
+        # it counts once it is folded: one that could not be now is read again
+        self._next[raw.topic, raw.partition] = raw.offset + 1
         self._read_from.add(raw.partition)
         self.seqs[raw.partition] = seq
         self.clock.observe(fact.envelope.stamp)
         if isinstance(fact.data, EpochOpened):
             self._opened(fact.data)
-        self._folded(LoggedFact(fact, raw.partition, raw.offset))
 
     def _opened(self, by: EpochOpened | SnapshotMark) -> None:
         scopes = by.scopes if isinstance(by, EpochOpened) else by.epochs

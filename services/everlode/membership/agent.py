@@ -66,16 +66,16 @@ class Load(NamedTuple):
     work_done: int = 0
     queue_size: int = 0
     waits_for: str = ""  # see NodeBeat; no control characters
+    stands_still: bool = False  # it follows a log that moves, and reads nothing
 
 
 class NodeAgent:
     """One node. `load` is asked before each beat; `on_role` is notified of each change of role.
 
-    Use as a context manager, or `start` and `close` it.
-
-    A scope that the node was chosen for is `fenced` first, and `primary` once its lease is good;
-    it is `fenced` again when the lease runs out, and `primary` again, in the same epoch, when a
-    renewal gets through. Other nodes' epochs come as `secondary`.
+    Use as a context manager, or `start` and `close` it. A scope that the node was chosen for is
+    `fenced` first, and `primary` once its lease is good; it is `fenced` again when the lease runs
+    out, and `primary` again, in the same epoch, when a renewal gets through. Other nodes' epochs
+    come as `secondary`.
     """
 
     def __init__(
@@ -349,7 +349,7 @@ class NodeAgent:
                 "role": "primary" if scope else "secondary" if self._scopes else "none",
                 "held_epoch": held.get(scope or "", 0),
                 "endpoint": self._probe.endpoint,
-                "status": "degraded" if self._roles.barred else "healthy",
+                "status": "degraded" if self._roles.barred or load.stands_still else "healthy",
                 "load_ppm": min(PPM, share),
                 "current_tasks": load.current_tasks,
                 "max_concurrent": me.max_concurrent,

@@ -159,9 +159,9 @@ class Batch:
             door.check(data, self._tick.event_now)
             for first in before:
                 self.owed(first, source)
-            owed = Owed(
-                header.command_id, header.aggregate_id, data, header.issued_at, header.causation_id
-            )
+            # what was said is past: nobody gets ahead of what follows from it
+            at = min(header.issued_at, self._tick.event_now)
+            owed = Owed(header.command_id, header.aggregate_id, data, at, header.causation_id)
             why = _Why(self._component.home, source, header.correlation_id)
             count = self._decide(owed, why)
         except Refusal as error:

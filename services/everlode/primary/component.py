@@ -121,6 +121,17 @@ class Component:
         """Commands owed by time; asked a few times a second, while leading."""
         return ()
 
+    def next_end(self) -> datetime | None:
+        """Event time at which somebody's time is over next, or None; asked in each turn."""
+        return None
+
+    def over(self, horizon: datetime) -> Iterable[Owed]:
+        """Commands owed because somebody's time was over by then (see `primary.horizon`).
+
+        Asked a few times a second, while leading.
+        """
+        return ()
+
     def load(self) -> Load:
         """For the next beat."""
         return Load(work_done=self.folds.folded)

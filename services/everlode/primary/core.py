@@ -19,7 +19,8 @@ A turn, in this order:
   1. a scope that is led no more is served no more; the others go on;
   2. each input is decided, in order; a fact that needs what came before it committed waits for it;
      one whose decision raises what nobody foresaw is refused, and kept as a dead letter;
-  3. what is owed by time, and barriers, are added;
+  3. what is owed by time, and barriers, are added; nobody's time is over before all that was stored
+     by then is among the inputs (see `horizon`);
   4. the Ready is handed out; it must be committed before the next one is asked for;
   5. `committed`: states are taken over, and the answers begin to wait;
   6. `held`: the answers that ask for no more regions are given.
@@ -38,14 +39,13 @@ from functools import partial
 from typing import NamedTuple
 
 from everlode.avro.unread import Addressee
-from everlode.control.fold import ControlState
 from everlode.control.scopes import Scope
 from everlode.errors import ContractError
 from everlode.events.base import CommandAnswered
 from everlode.log.facts import NewFact
 from everlode.log.folds import Asked
 from everlode.primary.batch import Batch, LogEnd, NotServed, Source
-from everlode.primary.component import Component
+from everlode.primary.component import Component, Owed
 from everlode.primary.inputs import CommandRead, FactRead, RefusedRead, Tick, Turn
 from everlode.primary.pending import Answer, Pending
 from everlode.primary.unexpected import Unexpected, attempt
@@ -141,7 +141,7 @@ class Core:
             if (topic, partition) not in self._behind:
                 self._read[topic, partition] = offset + 1
         # 3. what is owed by time
-        self._timed(batch, turn.tick, turn.control)
+        self._timed(batch, turn)
         # 4. hand it out
         yield self._ready(batch, report)
 
@@ -213,11 +213,16 @@ class Core:
         if wrong is not None:
             self._wrong.append((where, wrong))
 
-    def _due(self, batch: Batch, tick: Tick, control: ControlState) -> None:
+    def _due(self, batch: Batch, turn: Turn) -> None:
         """Each time again; a mistake there is reported once."""
 
+        def all_owed() -> Iterator[Owed]:
+            if turn.horizon is not None:
+                yield from self._component.over(turn.horizon)
+            yield from self._component.due(turn.tick.event_now, turn.control)
+
         def decide() -> None:
-            for owed in self._component.due(tick.event_now, control):
+            for owed in all_owed():
                 what = f"{type(owed.command).__name__} {owed.command_id}"
                 self._note_due(attempt(what, partial(batch.owed, owed, None)))
 
@@ -228,11 +233,11 @@ class Core:
             self._due_wrong.add(wrong.letter.message)
             self._wrong.append((None, wrong))
 
-    def _timed(self, batch: Batch, tick: Tick, control: ControlState) -> None:
-        now = tick.mono_s
+    def _timed(self, batch: Batch, turn: Turn) -> None:
+        now = turn.tick.mono_s
         if now >= self._due_at:
             self._due_at = now + DUE_S
-            self._due(batch, tick, control)
+            self._due(batch, turn)
         if now >= self._barrier_at:
             # at the same moment in every primary of a machine: who reads several topics wakes once
             self._barrier_at = now - now % BARRIER_S + BARRIER_S

@@ -83,3 +83,5 @@ class Turn(NamedTuple):
     """In order within a partition."""
     tick: Tick
     control: ControlState
+    horizon: datetime | None = None
+    """All commands that were stored by then are read, with `inputs`; None: it is not known yet."""

@@ -29,7 +29,7 @@ from collections.abc import Sequence
 
 from everlode.adapters.clock import Clock, instant
 from everlode.adapters.dead_letters import DeadLetters
-from everlode.adapters.kafka import Raw, Record
+from everlode.adapters.kafka import Raw, Reader, Record
 from everlode.adapters.kafka_mixed import MixedReader
 from everlode.adapters.kafka_sender import Sender
 from everlode.avro import schemas
@@ -43,9 +43,10 @@ from everlode.events.catalogue import COMMANDS, EVENTS, SNAPSHOTS, STATES
 from everlode.events.schemas import SchemaPublished
 from everlode.log.facts import FactLog, ForeignRecord, unwritable
 from everlode.log.memory import Memory
-from everlode.membership.agent import NodeAgent
+from everlode.membership.agent import Load, NodeAgent
 from everlode.primary.component import Component
-from everlode.primary.core import Core, Ready
+from everlode.primary.core import DUE_S, Core, Ready
+from everlode.primary.horizon import Horizon
 from everlode.primary.inputs import (
     CommandRead,
     FactRead,
@@ -58,13 +59,14 @@ from everlode.primary.inputs import (
 )
 from everlode.primary.pending import HOME
 from everlode.primary.seen import Seen
+from everlode.primary.standstill import Standstill
 from everlode.settings.endpoints import RegionParts
 from everlode.state.view import Where
 from everlode.telemetry.entries import FencedOutOf, Led, Unanswered
 from everlode.telemetry.sink import Sink, silent
 from everlode.topics.names import command_topic, reply_topic
 from everlode.topics.partition import partition_of
-from everlode.topics.place import placed
+from everlode.topics.place import TopicPartition, placed
 
 BATCH = 500
 IDLE_S = 0.1
@@ -100,6 +102,10 @@ class Runtime:
         group = f"primary.{component.name}.{parts.region}"
         self._commands = command_topic(parts.region, component.name)
         self._inputs = MixedReader(parts.bootstrap, group, {self._commands}, wait_ms=500)
+        self._ends = Reader(parts.bootstrap, group, uncommitted=True)
+        """It only asks: behind a fetch that waits for records, an answer would wait too."""
+        self._horizon, self._look_at = Horizon(self._ends.unread), 0.0
+        self._standstill = Standstill(self._log_ends)
         self._memory = Memory(component.folds, self._log, parts)
         self._memory.arrived = component.arrived
         self._seen = Seen(component, parts, report)
@@ -145,6 +151,7 @@ class Runtime:
         self._write_rest()
         self._log.close()
         self._inputs.close()
+        self._ends.close()
         self._seen.close()
         self._memory.close()
         self._sender.flush(2)
@@ -177,11 +184,25 @@ class Runtime:
             self._step_down()
         self._seen.look()
         self._log.follow(0.25)
+        self._standstill.look(self._log.next_offsets, time.monotonic())
         self._memory.follow()
+
+    def _log_ends(self) -> list[int]:
+        places = [(self._log.topic, p) for p in range(self._parts.partitions)]
+        found = self._ends.ends(places, timeout_s=2)
+        return [found[at] for at in places]
+
+    def load(self) -> Load:
+        """For the next beat. Any thread."""
+        load = self._component.load()
+        if not self._standstill.found:
+            return load
+        return load._replace(stands_still=True, waits_for="its own log: it moves on, unread here")
 
     def _step_down(self) -> None:
         for entry in self._core.step_down():
             self._report(entry)
+        self._inputs.assign({})  # nothing is fetched for nobody; a promotion says from where on
         self._log.abandon()
 
     def _promote(self, led: dict[str, int]) -> None:
@@ -209,9 +230,11 @@ class Runtime:
         for entry in removed(starts, self._inputs.beginnings(starts), self._commands):
             self._report(entry)
         self._inputs.assign(starts)
+        self._horizon.start({at: next_ for at, next_ in starts.items() if at[0] == self._commands})
         if not self._announced:
             self._announce()
             self._announced = True
+        self._standstill.moved(self._log.next_offsets, time.monotonic())
         for home, epoch in led.items():
             self._report(Led(str(self._core.scope(home)), epoch, time.monotonic() - began))
 
@@ -238,7 +261,7 @@ class Runtime:
         raws = self._inputs.batch(BATCH, IDLE_S, LINGER_S)
         inputs = [self._decoded(raw) for raw in raws]
         # 3. decide
-        for ready in self._core.turn(Turn(led, inputs, self._tick(), self._agent.control)):
+        for ready in self._core.turn(self._turn_of(led, inputs)):
             for entry in ready.report:
                 self._report(entry)
             for where, error in ready.letters:
@@ -252,6 +275,18 @@ class Runtime:
             # 7. answer
             for answer in self._core.held(HOME, instant(self._clock.wall_ms())):
                 self._answer(answer)
+
+    def _turn_of(self, led: dict[str, int], inputs: list[Input]) -> Turn:
+        """A turn with its horizon: where the log ends is asked after the inputs were read."""
+        tick, ends_at = self._tick(), None
+        if tick.mono_s >= self._look_at:
+            self._look_at, ends_at = tick.mono_s + DUE_S, self._component.next_end()
+        horizon = self._horizon.until(ends_at, tick.event_now, self._positions)
+        return Turn(led, inputs, tick, self._agent.control, horizon)
+
+    def _positions(self) -> dict[TopicPartition, int]:
+        places = [(self._commands, p) for p in range(self._parts.partitions)]
+        return self._inputs.positions(places)
 
     def _tick(self) -> Tick:
         return Tick(self._clock.event_now(), self._clock.wall_ms(), time.monotonic())

@@ -101,7 +101,8 @@ def _run(spec: NodeSpec, endpoints: Endpoints, host: Host, payouts: Path) -> Non
     )
     scopes = (Scope(component.name, spec.region),)
     texts = tuple(map(str, scopes))
-    agent = agent_of(identity, endpoints, cfg, scopes=texts, load=component.load)
+    runtime: Runtime
+    agent = agent_of(identity, endpoints, cfg, scopes=texts, load=lambda: runtime.load())
     runtime = Runtime(component, agent, endpoints.parts(spec.region), clock, scopes, report=report)
     stop = until_signal()
 

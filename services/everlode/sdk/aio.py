@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
@@ -23,6 +24,8 @@ from everlode.settings.endpoints import Endpoints
 P = ParamSpec("P")
 R = TypeVar("R")
 TAKE_S = 0.5
+CALLS = 2000
+"""Calls of one client that wait at once; threads are begun as they are needed, and kept."""
 
 
 class AsyncMiningClient:
@@ -34,13 +37,16 @@ class AsyncMiningClient:
     def __init__(self, endpoints: Endpoints, region: str, client_id: str, **options: Any) -> None:
         """As `MiningClient`, which is opened on entering."""
         self._opened = partial(MiningClient, endpoints, region, client_id, **options)
+        # a thread for each that waits: in a queue for one, nobody's deadline would hold
+        self._threads = ThreadPoolExecutor(CALLS, "client-call")
 
     async def call(self, aggregate_id: str, command: Command, **options: Any) -> CommandAnswered:
         """As `MiningClient.call`. A cancelled call is not repeated; it may be carried out.
 
+        It may be asked again with the same `command_id`, also while another waits for that one.
         Raises: Refusal; DeadlineExceeded.
         """
-        future = await asyncio.to_thread(self.sync.send, aggregate_id, command, **options)
+        future = await self._in_thread(partial(self.sync.send, aggregate_id, command, **options))
         answer = await asyncio.wrap_future(future)
         if answer.outcome == "refused":
             raise Refusal(answer.message, code=answer.code, hint=answer.hint)
@@ -53,7 +59,10 @@ class AsyncMiningClient:
         **options: P.kwargs,
     ) -> CommandAnswered:
         """Await a method of `MiningClient`. Raises: as the method does."""
-        return await asyncio.to_thread(method, self.sync, *arguments, **options)
+        return await self._in_thread(partial(method, self.sync, *arguments, **options))
+
+    async def _in_thread(self, what: Callable[[], R]) -> R:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, what)
 
     def watch(
         self, task_id: str, since: str | CommandAnswered | None = None, **options: Any
@@ -68,6 +77,7 @@ class AsyncMiningClient:
     async def aclose(self) -> None:
         """Stop."""
         await asyncio.to_thread(self.sync.close)
+        self._threads.shutdown(wait=False)
 
     async def __aenter__(self) -> AsyncMiningClient:
         self.sync = await asyncio.to_thread(self._opened)

@@ -2,7 +2,8 @@
 
 A command is answered when its fact is in the log. Until then it is sent again under the same id,
 so that it is carried out once however often it is sent; when its region cannot be reached for a
-while, the same command goes to another one. Shell: one thread a region, one for time.
+while, the same command goes to another one. Deadlines hold whatever the links do: whoever waits for
+a link is not who looks at the time. Shell: one thread a region, one for time, one to send again.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ from __future__ import annotations
 import threading
 import time
 import uuid
-from concurrent.futures import Future
 from datetime import datetime
 from types import TracebackType
 from typing import Any, Self
@@ -19,40 +19,16 @@ from pydantic import ValidationError
 
 from everlode.adapters.clock import Clock, WallClock
 from everlode.avro.codec import encode_request
-from everlode.errors import DeadlineExceeded, Refusal
+from everlode.errors import Refusal
 from everlode.events import door
 from everlode.events.base import Command, CommandAnswered, CommandHeader
 from everlode.sdk.link import RegionLink
+from everlode.sdk.waiting import Answered, Asked, Waiting
 from everlode.settings.endpoints import Endpoints
 
-RESEND_S = 8.0
-"""A command without an answer is sent again after this time, with the same id; then after twice
-that, and so on: the log has kept it, so only a lost answer is made up for, and a busy primary is
-not given more to do."""
+TICK_S = 0.25
 GONE_AFTER_S = 20.0
 """A region that has taken nothing for this time is gone: its commands go to another one."""
-
-
-class _Pending:
-    __slots__ = (
-        "command", "deadline", "future", "header", "region", "sent_at", "value", "wait_s",
-    )  # fmt: skip
-
-    def __init__(
-        self, header: CommandHeader, command: Command, value: bytes, region: str, timeout_s: float
-    ) -> None:
-        self.header = header
-        self.command = command
-        self.value = value
-        self.region = region
-        self.future: Future[CommandAnswered] = Future()
-        self.sent_at = time.monotonic()
-        self.wait_s = RESEND_S
-        self.deadline = self.sent_at + timeout_s
-
-    def fail(self, error: Exception) -> None:
-        if self.future.set_running_or_notify_cancel():
-            self.future.set_exception(error)
 
 
 class CommandClient:
@@ -81,15 +57,15 @@ class CommandClient:
         self._gone_after_s = gone_after_s
         self._clock = clock or WallClock()
         self._reply_to = f"{client_id}#{uuid.uuid4().hex[:12]}"
-        self._pending: dict[tuple[str, str], _Pending] = {}
-        """By aggregate and command id."""
+        self._waiting = Waiting(window)
         self._guard = threading.Lock()
-        self._places = threading.Semaphore(window)
         self._links: dict[str, RegionLink] = {}
         self._stop = threading.Event()
         self._link(region).ready(min(timeout_s, 10))
         self._timer = threading.Thread(target=self._time, name="client-time", daemon=True)
         self._timer.start()
+        self._again = threading.Thread(target=self._resend, name="client-again", daemon=True)
+        self._again.start()
 
     # -- any command -------------------------------------------------------------------------
 
@@ -101,12 +77,14 @@ class CommandClient:
         command_id: str | None = None,
         timeout_s: float | None = None,
         issued_at: datetime | None = None,
-    ) -> Future[CommandAnswered]:
+    ) -> Answered:
         """Send a command; the future gives its answer, also a refusal, or DeadlineExceeded.
 
-        The same `command_id` again is carried out once; while it waits, the same future is given.
-        Waits while the window is full. Raises: Refusal: the client is closed, or an id does not fit
-        (`bad_field`), e.g. is empty. ContractError: the command is too large.
+        The same `command_id` again is carried out once; while it waits, it is not sent anew, and
+        each caller's future has its own deadline and may be cancelled by itself. Waits while the
+        window is full. Raises: Refusal: the client is closed, or an id does not fit (`bad_field`),
+        e.g. is empty. ContractError: the command is too large. DeadlineExceeded: the window was
+        full for all the time given.
         """
         if self._stop.is_set():
             raise Refusal("the client is closed", code="closed")
@@ -123,15 +101,11 @@ class CommandClient:
             item = error.errors(include_input=False, include_url=False)[0]
             raise door.refused(str(item["loc"][0]), "does not fit", item["msg"]) from None
         value = encode_request(header, command)  # what cannot be sent must not wait for an answer
-        self._places.acquire()
-        entry = _Pending(header, command, value, self.region, timeout_s or self._timeout_s)
-        with self._guard:
-            waiting = self._pending.setdefault((aggregate_id, header.command_id), entry)
-        if waiting is not entry:
-            self._places.release()
-            return waiting.future
-        self._link(self.region).send(header, command, value)
-        return entry.future
+        asked = Asked(header, command, value, self.region)
+        future, new = self._waiting.ask(asked, timeout_s or self._timeout_s)
+        if new:
+            self._link(self.region).send(header, command, value)
+        return future
 
     def call(self, aggregate_id: str, command: Command, **options: Any) -> CommandAnswered:
         """Send a command and wait for its answer.
@@ -155,42 +129,22 @@ class CommandClient:
         return link
 
     def _answered(self, region: str, answer: CommandAnswered) -> None:
-        with self._guard:
-            entry = self._pending.get((answer.aggregate_id, answer.command_id))
-            if entry is None:
-                return
-            lost = answer.outcome == "refused" and answer.code.startswith("no_")
-            if lost and region != self.region:
-                return  # its home knows it; ask until the deadline
-            del self._pending[answer.aggregate_id, answer.command_id]
-        self._places.release()
-        if entry.future.set_running_or_notify_cancel():
-            entry.future.set_result(answer)
+        """What another region does not know is asked for until the deadline: its home knows it."""
+        self._waiting.answered(answer, at_home=region == self.region)
 
     def _time(self) -> None:
-        while not self._stop.wait(0.25):
-            now = time.monotonic()
-            with self._guard:
-                late = [
-                    p for p in self._pending.values() if now >= p.deadline or p.future.cancelled()
-                ]
-                for entry in late:
-                    del self._pending[entry.header.aggregate_id, entry.header.command_id]
-                again = [p for p in self._pending.values() if now - p.sent_at >= p.wait_s]
-            for entry in late:
-                self._places.release()
-                entry.fail(
-                    DeadlineExceeded(
-                        f"no answer to {type(entry.command).__name__} "
-                        f"{entry.header.command_id} in time",
-                        hint="ask again with the same command_id: it is carried out once",
-                    )
-                )
-            for entry in again:
-                entry.sent_at = now
-                entry.wait_s *= 2
-                entry.region = self._reachable(entry.region)
-                self._link(entry.region).send(entry.header, entry.command, entry.value)
+        while not self._stop.wait(TICK_S):
+            self._waiting.expire(time.monotonic())
+
+    def _resend(self) -> None:
+        """May wait for links, and is late then; nobody's deadline hangs on it."""
+        while not self._stop.wait(TICK_S):
+            reachable: dict[str, str] = {}
+            for asked in self._waiting.due(time.monotonic()):
+                if asked.region not in reachable:
+                    reachable[asked.region] = self._reachable(asked.region)
+                asked.region = reachable[asked.region]
+                self._link(asked.region).send(asked.header, asked.command, asked.value)
 
     def _reachable(self, region: str) -> str:
         """The region itself, or, when it is gone, another that can be reached."""
@@ -204,25 +158,18 @@ class CommandClient:
 
     def waiting(self) -> int:
         """Commands that wait for their answers."""
-        return len(self._pending)
+        return len(self._waiting)
 
     def close(self) -> None:
         """Stop. Commands that still wait fail with DeadlineExceeded: they may be carried out."""
         self._stop.set()
         self._timer.join(2)
-        for link in self._links.values():
-            link.close()
+        self._waiting.close()  # first: links may take their time
+        self._again.join(2)
         with self._guard:
-            left = list(self._pending.values())
-            self._pending.clear()
-        for entry in left:
-            self._places.release()
-            entry.fail(
-                DeadlineExceeded(
-                    f"the client was closed before the answer to {entry.header.command_id}",
-                    hint="ask again with the same command_id: it is carried out once",
-                )
-            )
+            links = list(self._links.values())
+        for link in links:
+            link.close()
 
     def __enter__(self) -> Self:
         return self

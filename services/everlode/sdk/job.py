@@ -54,6 +54,8 @@ class Job:
         """Progress that was reported before it was handed out, in millionths."""
         self._miner, self._work, self._held, self._clock = miner, work, held, clock
         self._begun = clock.event_now()
+        self._work_ms: int | None = None
+        """As it was handed in first: only what is equal in all is a repeat."""
 
     @property
     def mine(self) -> bool:
@@ -67,7 +69,7 @@ class Job:
         return (now or self._held).attempt
 
     def progress(self, progress_ppm: int, *, checkpoint_uri: str | None = None) -> None:
-        """Report progress, 0 to 1,000,000, which prolongs the lease when it is more than before.
+        """Report progress, 0 to 1,000,000, and prolong the lease, also without any since the last.
 
         Raises: Refusal: it is no longer this miner's, or progress went back. DeadlineExceeded.
         """
@@ -83,8 +85,10 @@ class Job:
         """
         if work_ms is None:
             work_ms = (self._clock.event_now() - self._begun) // timedelta(milliseconds=1)
+        if self._work_ms is None:
+            self._work_ms = max(1, work_ms)
         self._miner.submit_solution(
-            self.task_id, self.attempt, uri, sha256, size, work_ms=max(1, work_ms)
+            self.task_id, self.attempt, uri, sha256, size, work_ms=self._work_ms
         )
 
     def give_up(self, reason: str, *, permanent: bool = False) -> None:

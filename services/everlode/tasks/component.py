@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
-from heapq import heapify, heappop, heappush
 from uuid import uuid5
 
 from everlode.balancing.assign import MANAGING, choose_manager, choose_miner
@@ -21,11 +20,12 @@ from everlode.snapshots.read import Alive
 from everlode.state.dispatch import evolve
 from everlode.state.formulas import stake_of
 from everlode.state.reactions import NAMESPACE
+from everlode.tasks.timers import Timers
 from everlode.tasks.turn import Turn
 from everlode.topics import Topology
 
-SLACK = 1_000
-"""Deadlines of tasks that wait no more, beside as many as still wait."""
+INSTANT = timedelta(milliseconds=1)
+"""A lease is good at its end, and over right after it."""
 ASSIGN_MOST = 400
 """Assignments in one turn."""
 LOOK_MOST = 1_000
@@ -51,8 +51,10 @@ class TaskComponent(Component):
         """Waiting tasks that this round has not come to; then the next round begins."""
         self._stuck: dict[str, None] = {}
         self._running: dict[str, TaskState] = {}
-        self._deadlines: list[tuple[datetime, str]] = []
-        self._overdue: dict[str, None] = {}
+        self._leases = Timers()
+        """When the leases of tasks under way are over."""
+        self._deadlines = Timers()
+        """When tasks that wait are past their deadline."""
         self.by_miner: Counter[str] = Counter()
         self.by_manager: Counter[str] = Counter()
         self._miners: dict[str, MinerState] = {}
@@ -73,18 +75,21 @@ class TaskComponent(Component):
                 self.by_miner[old.miner_id or ""] -= 1
                 self.by_manager[old.manager_node or ""] -= 1
                 self._running.pop(old.key, None)
+                self._leases.drop(old.key)
             elif old.status == "submitted":
                 self._waiting.pop(old.key, None)
                 self._stuck.pop(old.key, None)
-                self._overdue.pop(old.key, None)
+                self._deadlines.drop(old.key)
         if isinstance(new, TaskState):
             if new.status == "assigned":
                 self.by_miner[new.miner_id or ""] += 1
                 self.by_manager[new.manager_node or ""] += 1
                 self._running[new.key] = new
+                if new.lease_until is not None:
+                    self._leases.set(new.key, new.lease_until + INSTANT)
             elif new.status == "submitted":
                 self._waiting[new.key] = None
-                heappush(self._deadlines, (new.deadline_at, new.key))
+                self._deadlines.set(new.key, new.deadline_at)
 
     def restore_seen(self, alive: Alive) -> None:
         """See Component."""
@@ -131,9 +136,7 @@ class TaskComponent(Component):
     # -- what is due -------------------------------------------------------------------------
 
     def due(self, now: datetime, control: ControlState) -> Iterable[Owed]:
-        """Assignments of waiting tasks, oldest first, and ends of leases and tasks by time."""
-        yield from self._expired(now)
-        yield from self._past_deadline(now)
+        """Assignments of waiting tasks, oldest first."""
         self._list_candidates()
         healthy = {
             n.node_id: self.by_manager[n.node_id]
@@ -202,38 +205,34 @@ class TaskComponent(Component):
         name = f"assign/{task.key}/{task.version}"
         return Owed(str(uuid5(NAMESPACE, name)), task.key, command, at)
 
-    def _expired(self, now: datetime) -> Iterable[Owed]:
-        for task in list(self._running.values()):
-            if task.home not in self.served:
-                continue
-            if task.lease_until is not None and task.lease_until < now:
-                name = f"expire/{task.key}/{task.version}"
-                yield Owed(
-                    str(uuid5(NAMESPACE, name)), task.key, ExpireLease(attempt=task.attempt), now
-                )
+    # -- what is over ------------------------------------------------------------------------
 
-    def _past_deadline(self, now: datetime) -> Iterable[Owed]:
-        """Ends of tasks that still wait at their deadline.
+    def next_end(self) -> datetime | None:
+        """See Component: of a lease, or of a task that waits."""
+        return min(filter(None, (self._leases.first(), self._deadlines.first())), default=None)
+
+    def over(self, horizon: datetime) -> Iterable[Owed]:
+        """See Component: leases that have run out, and tasks that wait past their deadline.
 
         Id and event time come from the state, so they are the same whoever leads.
         """
-        if len(self._deadlines) > 2 * (len(self._waiting) + len(self._stuck)) + SLACK:
-            self._deadlines = [
-                (task.deadline_at, key)
-                for key in (*self._waiting, *self._stuck)
-                if isinstance(task := self.folds.get("tasks", key), TaskState)
-            ]
-            heapify(self._deadlines)  # without those that wait no more
-        while self._deadlines and self._deadlines[0][0] <= now:
-            _, key = heappop(self._deadlines)
-            if key in self._waiting or key in self._stuck:
-                self._overdue[key] = None
-        for key in list(self._overdue):
-            task = self.folds.get("tasks", key)
-            if isinstance(task, TaskState) and task.home in self.served:
+        for key in self._leases.passed(horizon):
+            task = self._served(key)
+            if task is not None and task.lease_until is not None:
+                name = f"expire/{key}/{task.version}"
+                command = ExpireLease(attempt=task.attempt)
+                at = task.lease_until + INSTANT
+                yield Owed(str(uuid5(NAMESPACE, name)), key, command, at)
+        for key in self._deadlines.passed(horizon):
+            task = self._served(key)
+            if task is not None:
                 name = f"overdue/{key}/{task.version}"
                 at = max(task.deadline_at, task.solved_at or task.deadline_at)
                 yield Owed(str(uuid5(NAMESPACE, name)), key, ExpireTask(), at)
+
+    def _served(self, key: str) -> TaskState | None:
+        task = self.folds.get("tasks", key)
+        return task if isinstance(task, TaskState) and task.home in self.served else None
 
     def load(self) -> Load:
         """See Component: the tasks that this node manages."""

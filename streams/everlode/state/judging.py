@@ -65,7 +65,7 @@ def choose_reviewers(seed: str, candidates: Sequence[str], solver: str) -> tuple
 def on_solved(fact: Fact, data: TaskSolved, view: View, where: Where | None) -> Caused:
     """Ask for a validation of the right kind; open a case for each sign of fraud."""
     task = fact.envelope.aggregate_id
-    key = validation_id(data.solution_id)
+    key = validation_id(task, data.attempt)
     one = HandedIn(
         fact.envelope.stamp,
         data.solution_id,

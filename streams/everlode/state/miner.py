@@ -120,9 +120,11 @@ def _register(
 ) -> tuple[Event, ...]:
     if state is not None:
         present(state)
-        if state.operator_id == command.operator_id:
-            return ()
-        raise refuse("exists", f"miner {state.key} exists", "choose another miner id")
+        names = ("operator_id", "gpus", "gpu_model", "cpu_milli", "memory_mib")
+        if any(getattr(state, name) != getattr(command, name) for name in names):
+            raise refuse("exists", f"miner {state.key} exists", "choose another miner id")
+        offer = {name: getattr(command, name) for name in c.UpdateMiner.model_fields}
+        return _update(c.UpdateMiner(**offer), state, ctx)  # it comes back, perhaps with another
     check_name("miner", ctx.aggregate_id)
     _check_offer(command, ctx)
     return (e.MinerRegistered(**command.__dict__),)

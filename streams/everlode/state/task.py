@@ -123,8 +123,9 @@ decide: Decide[TaskState] = deciding(TRANSITIONS, _decide, VARIANTS)
 
 def _submit(command: c.SubmitTask, state: TaskState | None, ctx: Context) -> tuple[Event, ...]:
     if state is not None:
-        same = (state.client_id, state.payload_sha256, state.task_type)
-        if same == (command.client_id, command.payload_sha256, command.task_type):
+        # a client that repeats it counts its deadline anew: the first one holds
+        asked = {k: v for k, v in command.__dict__.items() if k != "deadline_at"}
+        if all(getattr(state, name) == value for name, value in asked.items()):
             return ()
         raise refuse("exists", f"task {state.key} exists", "choose another task id")
     check_name("task", ctx.aggregate_id)
@@ -208,7 +209,7 @@ def _migrate(command: c.MigrateTask, state: TaskState) -> tuple[Event, ...]:
 
 
 def _cancel(command: c.CancelTask, state: TaskState) -> tuple[Event, ...]:
-    if state.status == "cancelled":
+    if state.status == "cancelled" and state.reason == command.reason:
         return ()
     if state.status not in {"submitted", "assigned"}:
         raise refuse("too_late", f"task {state.key} is {state.status}")

@@ -1,4 +1,8 @@
-"""A task's rules for what its miner reports: progress, a solution, a failure. Pure."""
+"""A task's rules for what its miner reports: progress, a solution, a failure.
+
+Invariant: a report changes nothing, and is answered as a repeat, only when all that it asks for is
+so already, for the attempt that it names; else it is carried out or refused. Pure.
+"""
 
 from __future__ import annotations
 
@@ -14,13 +18,18 @@ def used_attempts(state: TaskState) -> int:
     return state.attempt - state.migrations
 
 
+def _is_of_last(state: TaskState, attempt: int) -> bool:
+    """True for an attempt of the last assignment."""
+    return state.attempt_floor <= attempt <= state.attempt
+
+
 def _present(state: TaskState, miner_id: str, attempt: int) -> None:
     """Refuse a report that is not from the present assignment."""
     if state.status != "assigned":
         raise refuse("not_assigned", f"task {state.key} is {state.status}")
     if miner_id != state.miner_id:
         raise refuse("wrong_miner", f"task {state.key} is with another miner")
-    if not state.attempt_floor <= attempt <= state.attempt:
+    if not _is_of_last(state, attempt):
         raise refuse(
             "wrong_attempt",
             f"attempt {attempt} is not in {state.attempt_floor} to {state.attempt}",
@@ -31,7 +40,12 @@ def progress(command: c.ReportProgress, state: TaskState) -> tuple[Event, ...]:
     _present(state, command.miner_id, command.attempt)
     if command.progress_ppm < state.progress_ppm:
         raise refuse("progress_back", f"progress is already {state.progress_ppm} ppm")
-    if command.progress_ppm == state.progress_ppm:
+    # a miner may ask for a longer lease, up to the deadline; never for a shorter one
+    lease_until = max(
+        state.lease_until or command.lease_until, min(command.lease_until, state.deadline_at)
+    )
+    new = (command.progress_ppm, command.checkpoint_uri or state.checkpoint_uri, lease_until)
+    if new == (state.progress_ppm, state.checkpoint_uri, state.lease_until):
         return ()
     return (
         e.TaskProgressed(
@@ -39,18 +53,16 @@ def progress(command: c.ReportProgress, state: TaskState) -> tuple[Event, ...]:
             miner_id=command.miner_id,
             progress_ppm=command.progress_ppm,
             checkpoint_uri=command.checkpoint_uri,
-            # a miner may ask for a longer lease, up to the deadline; never for a shorter one
-            lease_until=max(
-                state.lease_until or command.lease_until,
-                min(command.lease_until, state.deadline_at),
-            ),
+            lease_until=lease_until,
         ),
     )
 
 
 def solve(command: c.SubmitSolution, state: TaskState) -> tuple[Event, ...]:
-    if state.solution_id == command.solution_id and state.miner_id == command.miner_id:
-        return ()
+    if state.status != "assigned" and _is_of_last(state, command.attempt):
+        names = ("miner_id", "solution_id", "solution_uri", "solution_sha256", "work_ms")
+        if all(getattr(state, name) == getattr(command, name) for name in names):
+            return ()
     if state.status in {"solved", "validated", "rewarded"}:
         raise refuse("already_solved", f"task {state.key} has a solution")
     _present(state, command.miner_id, command.attempt)
@@ -70,9 +82,9 @@ def solve(command: c.SubmitSolution, state: TaskState) -> tuple[Event, ...]:
 
 def fail(command: c.ReportFailure, state: TaskState) -> tuple[Event, ...]:
     if state.status in {"submitted", "failed"}:
-        have = (state.miner_id, state.reason)
-        window = state.attempt_floor <= command.attempt <= state.attempt
-        if window and have == (command.miner_id, command.reason):
+        same = (state.miner_id, state.reason) == (command.miner_id, command.reason)
+        ended = state.status == "failed" or not command.permanent
+        if _is_of_last(state, command.attempt) and same and ended:
             return ()
     _present(state, command.miner_id, command.attempt)
     return (

@@ -48,9 +48,9 @@ TRANSITIONS: Table = {
 }
 
 
-def validation_id(solution_id: str) -> str:
-    """The key of a solution's validation."""
-    return f"v-{solution_id}"
+def validation_id(task_id: str, attempt: int) -> str:
+    """The key of a solution's validation: its miner names the solution as it likes, even twice."""
+    return f"v-{task_id}-{attempt}"
 
 
 def deadline(kind: str, at: datetime) -> datetime:

@@ -33,7 +33,7 @@ CASES = [f"case-copied-solution-{m}" for m in MINERS]
 IDS = {
     "tasks": TASKS,
     "miners": MINERS,
-    "validations": [f"v-{s}" for s in SOLUTIONS] + CASES,
+    "validations": [f"v-{t}-1" for t in TASKS[:6]] + CASES,
     "rewards": [f"{t}|{m}" for t in TASKS[:4] for m in MINERS[:3]]
     + [f"slash|{case}|{m}" for case in CASES[:2] for m in MINERS[:2]],
 }
