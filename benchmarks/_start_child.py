@@ -15,7 +15,7 @@ from pathlib import Path
 from everlode.adapters.kafka import Reader
 from everlode.avro.codec import Codec
 from everlode.log.facts import FactLog
-from everlode.primary.memory import Memory
+from everlode.log.memory import Memory
 from everlode.primary.seen import Seen
 from everlode.settings.endpoints import RegionParts
 from everlode.tasks.component import TaskComponent
@@ -47,7 +47,7 @@ def main(way: str, bootstrap: str, partitions: int) -> None:
     component = TaskComponent("eu", topology, "eu-tm-1", timedelta(minutes=1), 10)
     log = FactLog(bootstrap, "eu.1", "tasks", partitions, component.folds.fold)
     if way == "snapshot":
-        memory = Memory(component, log, parts)
+        memory = Memory(component.folds, log, parts)
         memory.start()
         memory.catch_up(600)
         seen = Seen(component, parts)

@@ -30,9 +30,9 @@ from everlode.events import miners as m
 from everlode.events import tasks as t
 from everlode.events.base import Envelope, Event
 from everlode.log.facts import FactLog
+from everlode.log.memory import Memory
 from everlode.miners.component import MinerComponent
 from everlode.primary.component import Component
-from everlode.primary.memory import Memory
 from everlode.settings.endpoints import RegionParts
 from everlode.stack import NativeStack
 from everlode.tasks.component import TaskComponent
@@ -121,7 +121,7 @@ def snapshot(bootstrap: str, component: Component, scope: str) -> None:
     """Let a primary of this component write its snapshot to the end."""
     parts = RegionParts("eu", "eu.1", bootstrap, PARTITIONS)
     log = FactLog(bootstrap, "eu.1", component.name, PARTITIONS, component.folds.fold)
-    memory = Memory(component, log, parts)
+    memory = Memory(component.folds, log, parts)
     memory.start()
     log.open({scope: 1}, 3600)
     memory.catch_up()

@@ -4,8 +4,8 @@
 
 Start two: one becomes primary, the other takes over when it dies. The primary reads solved tasks,
 checks the work by doing it again, and appends its judgement; the task managers and the reward
-distributors take it from there. A judgement's id is derived from the solution's event, so it is
-given once, whoever is primary.
+distributors take it from there. A judgement is given once, whoever is primary: the producer knows
+the state of each validation, and its facts' ids are derived from the solution's event.
 """
 
 from __future__ import annotations
@@ -75,8 +75,6 @@ class Service:
     def __init__(self, stack: str, region: str, node_id: str) -> None:
         self.place = Endpoints.load(stack), region
         self.roles: queue.SimpleQueue[RoleChange] = queue.SimpleQueue()
-        self.judged: set[str] = set()
-        """Ids of the solutions that the log has a decision on."""
         self.agent = NodeAgent.on(
             *self.place, "validations", node_id, kind="automatic", on_role=self.roles.put
         )
@@ -100,9 +98,7 @@ class Service:
 
     def lead(self, scope: str, epoch: int) -> None:
         """Judge what is solved until the scope is lost or the lease runs out."""
-        facts = EventProducer(
-            *self.place, "validations", epoch=epoch, agent=self.agent, folded=self.fold
-        )
+        facts = EventProducer(*self.place, "validations", epoch=epoch, agent=self.agent)
         with facts, EventConsumer(*self.place, ["tasks"]) as log:
             while self.agent.leads(scope) == epoch:
                 solved = [r.fact for r in log.batch() if isinstance(r.fact.data, TaskSolved)]
@@ -110,20 +106,17 @@ class Service:
                     ack.result()
 
     def judge(self, facts: EventProducer, cause: Fact) -> Iterator[Future[Ack]]:
-        """Append the judgement of a solution, unless the log has it."""
+        """Append what the log lacks of the judgement of a solution."""
         solved = cause.data
-        if not isinstance(solved, TaskSolved) or solved.solution_id in self.judged:
+        if not isinstance(solved, TaskSolved):
             return
-        for data in judgement(solved, cause.envelope):
-            name = f"{cause.envelope.event_id}/{type(data).__name__}"
-            event_id = str(uuid5(NAMESPACE_OID, name))
-            key = f"v-{solved.solution_id}"
-            yield facts.emit(key, data, event_id=event_id, cause=cause.envelope)
-
-    def fold(self, fact: Fact) -> None:
-        """What this service knows comes from its own log."""
-        if isinstance(fact.data, ValidationDecided):
-            self.judged.add(fact.data.solution_id)
+        key = f"v-{solved.solution_id}"
+        known = facts.state("validations", key)
+        if known is None or known.status != "decided":
+            for data in judgement(solved, cause.envelope)[known is not None :]:
+                name = f"{cause.envelope.event_id}/{type(data).__name__}"
+                event_id = str(uuid5(NAMESPACE_OID, name))
+                yield facts.emit(key, data, event_id=event_id, cause=cause.envelope)
 
 
 if __name__ == "__main__":

@@ -29,6 +29,7 @@ from everlode.backup import chosen as chosen_module
 from everlode.backup import cut
 from everlode.backup.age import concerns
 from everlode.backup.chosen import Shelf, chosen, newest_noted, walk
+from everlode.backup.keys import KeyRing
 from everlode.backup.manifest import MANIFEST, Compared, Manifest, body_of, dump, sha256_of
 from everlode.backup.operation import back_up
 from everlode.backup.stored import list_backups
@@ -47,7 +48,8 @@ from everlode.recovery.operation import recover, report_dict
 from everlode.recovery.planner import ComponentResult, RecoveryResult
 from everlode.recovery.request import RecoveryRequest
 from everlode.settings.endpoints import Endpoints
-from everlode.topics import state_topics
+from everlode.telemetry.entries import Entry
+from everlode.topics import catalogue, state_topics
 from everlode.topics.names import state_topic
 from tests.support.facts.poison import BYTES, KEYS, append, spoil
 from tests.support.processes.disks import small_disk
@@ -135,36 +137,6 @@ def figures(result: RecoveryResult) -> dict[str, Any]:
     for component in report["components"]:
         del component["recovery_time_ms"]
     return report
-
-
-def test_recovery_that_is_killed_again_and_again_reports_as_an_undisturbed_one(
-    region: Backed, tmp_path: Path
-) -> None:
-    """With a hole in the tail, which is accepted: its span and what it parks are told too."""
-    region.create()
-    tail = FACTS[len(FACTS) // 2 :]
-    region.write(tail, skip={midway(tail)})
-    region.project()
-    expected = region.rows()
-    region.disaster()
-    work, plan = tmp_path / "work", tmp_path / "plan.yaml"
-    plan.write_text("".join(f"{k}: {v}\n" for k, v in LENIENT.model_dump().items()))
-    moments = [("fetch",), ("restore", "tasks"), ("replay", "tasks"),
-               ("gate", "reward-distribution"), ("switch",)]  # fmt: skip
-    for moment in moments:
-        killed_at(start(region, "recover", "run", str(plan), "--staging", str(work)), *moment)
-    result = run(region, work, LENIENT)
-    assert not result.held
-    tasks = next(c for c in result.components if c.component == "task-manager")
-    assert (len(tasks.lost), tasks.data_loss_events, result.rpo_met) == (1, 1, True)
-    assert all(why.endswith("behind what is lost") for why in tasks.waiting)
-    assert tasks.waiting_count > 0
-    assert current_generation(region.conninfo) == result.generation
-    assert region.rows() == expected
-    assert region.create().generation == result.generation  # no state topic went back
-    undisturbed = LENIENT.model_copy(update={"backup": result.backup_id})
-    whole = run(region, tmp_path / "undisturbed", undisturbed)
-    assert figures(result) == figures(whole)
 
 
 class Killed(BaseException):
@@ -609,6 +581,40 @@ def test_emptied_store_and_older_manifest_put_back_are_not_the_latest(region: Ba
     assert chosen(shelf, "latest", control, lambda _: None) == last
 
 
+def test_forged_manifest_is_no_parent_and_decides_no_id(region: Backed, tmp_path: Path) -> None:
+    before, forger = made(region), KeyRing(tmp_path / "forger")
+    forger.create()
+    name = "99991231T235959999-ffffff"
+    forged = before.model_copy(update={"backup_id": name, "created_at_ms": 253_402_300_799_999})
+    key = f"eu/{name}/{MANIFEST}"
+    region.store.put(key, dump(forged, forger.sign(body_of(forged))))
+    try:
+        after = made(region)
+        assert (after.parent_id, after.backup_id < name) == (before.backup_id, True)
+        shelf, control = Shelf(region.store, region.keys, "eu"), region.endpoints.control()
+        assert walk(shelf, lambda _: None) == {}
+        with pytest.raises(IntegrityError, match=name) as caught:
+            chosen(shelf, "latest", control, lambda _: None)
+        assert caught.value.code == "bad_signature"
+        assert chosen(shelf, after.backup_id, control, lambda _: None) == after
+    finally:
+        region.store.delete(key)
+
+
+def test_topic_that_was_made_again_is_named(region: Backed) -> None:
+    made(region)
+    topic, notes = "eu.1.receipts", list[Entry]()
+    delete_topics(region.bootstrap, [topic])
+    ensure_topics(region.bootstrap, [s for s in catalogue(TOPOLOGY) if s.name == topic])
+    for _ in range(2):
+        back_up(
+            "eu", region.endpoints, TOPOLOGY, region.store, region.keys, check=False,
+            report=notes.append,
+        )  # fmt: skip
+    assert ["made again" in n.text for n in notes].count(True) == 1  # then its new id is known
+    assert any(f"made again: {topic}:" in n.text for n in notes)
+
+
 def test_latest_without_a_control_log_needs_its_id(
     region: Backed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -658,3 +664,36 @@ def test_backup_and_recovery_through_a_store_that_fails_each_request_once(
     assert (result.held, result.backup_id) == (False, manifest.backup_id)
     assert region.rows() == expected
     assert walk(Shelf(region.store, region.keys, "eu"), lambda _: None) == {}
+
+
+def test_recovery_that_is_killed_again_and_again_reports_as_an_undisturbed_one(
+    region: Backed, tmp_path: Path
+) -> None:
+    """With a hole in the tail, which is accepted: its span and what it parks are told too.
+
+    The last one here: its fact is lost for good.
+    """
+    region.create()
+    tail = FACTS[len(FACTS) // 2 :]
+    region.write(tail, skip={midway(tail)})
+    region.project()
+    expected = region.rows()
+    region.disaster()
+    work, plan = tmp_path / "work", tmp_path / "plan.yaml"
+    plan.write_text("".join(f"{k}: {v}\n" for k, v in LENIENT.model_dump().items()))
+    moments = [("fetch",), ("restore", "tasks"), ("replay", "tasks"),
+               ("gate", "reward-distribution"), ("switch",)]  # fmt: skip
+    for moment in moments:
+        killed_at(start(region, "recover", "run", str(plan), "--staging", str(work)), *moment)
+    result = run(region, work, LENIENT)
+    assert not result.held
+    tasks = next(c for c in result.components if c.component == "task-manager")
+    assert (len(tasks.lost), tasks.data_loss_events, result.rpo_met) == (1, 1, True)
+    assert all(why.endswith("behind what is lost") for why in tasks.waiting)
+    assert tasks.waiting_count > 0
+    assert current_generation(region.conninfo) == result.generation
+    assert region.rows() == expected
+    assert region.create().generation == result.generation  # no state topic went back
+    undisturbed = LENIENT.model_copy(update={"backup": result.backup_id})
+    whole = run(region, tmp_path / "undisturbed", undisturbed)
+    assert figures(result) == figures(whole)

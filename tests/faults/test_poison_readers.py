@@ -26,8 +26,8 @@ from everlode.events.snapshots import SnapshotMark
 from everlode.events.states import State
 from everlode.events.validations import FraudSuspected
 from everlode.log.facts import FactLog
+from everlode.log.folds import Folds
 from everlode.log.learn import learner
-from everlode.primary.folds import Folds
 from everlode.sdk import EventConsumer
 from everlode.sdk.consumer import Received
 from everlode.sdk.link import RegionLink

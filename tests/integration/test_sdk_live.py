@@ -148,7 +148,9 @@ def test_event_producer_refuses_a_fact_that_is_too_large_and_appends_the_others(
     assert [f.envelope.version for f in facts] == [1, 2]
 
 
-def test_event_producer_checks_what_a_caller_gives_in_the_callers_thread(region: Region) -> None:
+def test_event_producer_checks_what_a_caller_gives_in_the_callers_thread(
+    region: Region, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """And what fails all the same fails alone: the producer and its other emitters go on."""
     at = datetime(2026, 1, 1, 12, 0, 0, 123_987, tzinfo=UTC)
     ahead = stamp_at(time.time_ns() // 1_000_000 + MAX_AHEAD_MS + 60_000)
@@ -167,7 +169,7 @@ def test_event_producer_checks_what_a_caller_gives_in_the_callers_thread(region:
             with pytest.raises(Refusal) as caught:
                 made.emit("given", FACT, **more)
             assert (caught.value.code, bool(caught.value.hint)) == (code, True)
-        made._check_cause = lambda cause: None  # type: ignore[method-assign]
+        monkeypatch.setattr(made, "_check_cause", lambda _: None)
         late = made.emit("given", FACT, cause=envelope)  # as if the clock was set back meanwhile
         last = made.emit("given", FACT)
         with pytest.raises(Refusal, match="clock skew"):

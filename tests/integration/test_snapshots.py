@@ -4,37 +4,54 @@ from __future__ import annotations
 
 import random
 import re
+import signal
+import subprocess
+import sys
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import closing
+from datetime import timedelta
 
 import pytest
 from confluent_kafka import TopicPartition
 
-from everlode.adapters.kafka import Reader
+from everlode.adapters.kafka import Raw, Reader, Record
 from everlode.adapters.kafka_admin import admin_client
 from everlode.adapters.kafka_follower import ControlFollower
+from everlode.adapters.kafka_sender import Sender
+from everlode.adapters.kafka_topics import alter_topic
 from everlode.avro.codec import Codec
 from everlode.avro.snapshots import decode_snapshot
-from everlode.control.fold import ControlState
+from everlode.control.fold import MAX_TICKS, ControlState
+from everlode.errors import IntegrityError
 from everlode.events import commands as c
-from everlode.events.base import CommandAnswered
+from everlode.events.base import CommandAnswered, Fact
+from everlode.events.catalogue import FACT_COMPONENTS
+from everlode.events.control import LeaseRenewed, ScopeAssigned
 from everlode.events.miners import MinerRegistered
+from everlode.events.rewards import RewardWithheld
 from everlode.events.snapshots import SnapshotEntry
-from everlode.events.states import State
+from everlode.events.states import State, ValidationState
 from everlode.log.facts import FactLog
+from everlode.log.folds import Folds
+from everlode.log.memory import Memory
 from everlode.miners.component import MinerComponent
 from everlode.primary.component import Component
-from everlode.primary.folds import Folds
-from everlode.primary.memory import Memory
 from everlode.rewards.component import RewardComponent
+from everlode.sdk import Ack, EventProducer
+from everlode.sdk.known import _Folds as OwnFolds
 from everlode.settings.endpoints import RegionParts
 from everlode.snapshots.read import read_snapshot
+from everlode.stack.retention import late_readers, primaries_of
 from everlode.state.ended import ended
+from everlode.state.fraudrules import copied_solution, handed_in
 from everlode.topics import Topology
-from everlode.topics.names import archive_topic, fact_topic
+from everlode.topics.names import archive_topic, command_topic, fact_topic
 from everlode.topics.partition import partition_of
+from everlode.validations.component import ValidationComponent
+from tests.support.facts.state_commands import NOW, sha256_of
 from tests.support.world.region import PARTITIONS, Region, until
 
 pytestmark = pytest.mark.timeout(300)
@@ -57,19 +74,17 @@ class NoSink:
         raise AssertionError(key)
 
 
-class Node:
-    """What a node that starts now knows, without taking part."""
+class Known:
+    """What a writer that starts now knows, without taking part."""
 
-    def __init__(self, region: Region, name: str, *, snapshot: bool) -> None:
+    def __init__(self, region: Region, name: str, folds: Folds, *, snapshot: bool) -> None:
         parts = RegionParts("eu", "eu.1", region.bootstrap, PARTITIONS)
-        self.component: Component = MinerComponent("eu", TOPOLOGY)
-        if name == "rewards":
-            self.component = RewardComponent("eu", TOPOLOGY, NoSink())
-        self.folds = self.component.folds
+        self.folds = folds
         with closing(
             FactLog(region.bootstrap, "eu.1", name, PARTITIONS, self.folds.fold, wait_ms=10)
         ) as log:
-            self.memory = Memory(self.component, log, parts)
+            self.memory = Memory(self.folds, log, parts)
+            self.memory.arrived = self.arrived
             if snapshot:
                 self.memory.start()
                 self.memory.catch_up()
@@ -81,13 +96,32 @@ class Node:
                 self.memory.catch_up()
             self.seqs, self.epochs, self.stamp = log.seqs, log.epochs, log.clock.last
 
+    def arrived(self, state: State) -> None:
+        """A validation was found in the archive."""
+
     def _at_end(self, log: FactLog, ends: dict[tuple[str, int], int]) -> bool:
         log.follow(0.1)
         position = log._reader.positions(ends)
         return all(position[at] >= end for at, end in ends.items())
 
 
-def same(fresh: Node, full: Node) -> None:
+class Node(Known):
+    """A node."""
+
+    def __init__(self, region: Region, name: str, *, snapshot: bool) -> None:
+        self.component: Component = MinerComponent("eu", TOPOLOGY)
+        if name == "rewards":
+            self.component = RewardComponent("eu", TOPOLOGY, NoSink())
+        if name == "validations":
+            self.component = ValidationComponent("eu", TOPOLOGY)
+        super().__init__(region, name, self.component.folds, snapshot=snapshot)
+
+    def arrived(self, state: State) -> None:
+        """See Known."""
+        self.component.arrived(state)
+
+
+def same(fresh: Known, full: Known) -> None:
     """All that is known is the same, key by key."""
     assert (fresh.seqs, fresh.epochs) == (full.seqs, full.epochs)
     assert fresh.stamp >= full.stamp
@@ -147,13 +181,112 @@ def test_standby_forgets_what_its_primary_has_archived(region: Region) -> None:
     assert named
     with closing(FactLog(region.bootstrap, "eu.1", "rewards", PARTITIONS, lambda _: None)) as log:
         parts = RegionParts("eu", "eu.1", region.bootstrap, PARTITIONS)
-        memory = Memory(standby.component, log, parts)
+        memory = Memory(standby.component.folds, log, parts)
         memory.start()
-        memory._leave(region.records(archive_topic("eu.1", "rewards")))
+        memory._leave([entry for entry in entries if isinstance(entry, SnapshotEntry)])
         left = {key for key, s in standby.folds.states["rewards"].items() if ended(s)}
         assert not left & named
         for _, key in standby.folds.dirty.oldest(time.monotonic()):
             standby.folds.kept(key)  # what it would have to write if it led now is there
+
+
+def remove_an_unread_command(region: Region) -> Raw:
+    """One that came while nobody led, and that retention has removed by now."""
+    topic = command_topic("eu", "miners")
+    before = len(region.records(topic))
+    with region.client("m1") as client:
+        client.send("m1", c.DepositStake(amount_micro=3), command_id="never")
+        until(lambda: len(region.records(topic)) > before, 20, "the command is there")
+    last = max((r for r in region.records(topic) if r.key == b"m1"), key=lambda r: r.offset)
+    gone = [TopicPartition(topic, last.partition, last.offset + 2)]
+    sender = Sender(region.bootstrap)
+    for _ in range(2):  # something that is there
+        sender.send(Record(topic, last.partition, "m1", b"junk", []))
+    assert sender.flush(20) == 0
+    admin = admin_client(region.bootstrap)  # must live until it has answered
+    for future in admin.delete_records(gone).values():
+        future.result()
+    return last
+
+
+def others_of(component: str) -> set[str]:
+    """The groups of the other components' primaries."""
+    return {f"group primary.{c}.eu" for c in FACT_COMPONENTS if c != component}
+
+
+class Judging:
+    """A client of the validation service, which judges as much as it can."""
+
+    def __init__(self, chance: random.Random) -> None:
+        self._chance, self._count = chance, 0
+        self._asked: list[str] = []
+
+    def go_on(self, region: Region, seconds: float) -> None:
+        """Ask for validations and vote, also on old ones, which have left the memory."""
+        end, chance = time.monotonic() + seconds, self._chance
+        with region.client("judging", timeout_s=60) as client:
+            while time.monotonic() < end:
+                self._count += 1
+                key = f"v-s{self._count}"
+                kind = chance.choice(("automatic", "automatic", "expert"))
+                client.send(key, self._request(f"s{self._count}", kind))
+                self._asked.append(key)
+                if kind == "expert":
+                    client.send(key, self._vote("expert"))
+                if chance.random() < 0.3:
+                    client.send(chance.choice(self._asked), self._vote("expert"))
+                time.sleep(0.02)
+
+    def _request(self, solution: str, kind: str) -> c.RequestValidation:
+        chance = self._chance
+        answer = chance.choice((solution, "known", "wrong"))
+        return c.RequestValidation.model_validate(
+            {
+                "task_id": solution, "task_type": "inference", "payload_sha256": sha256_of("p"),
+                "solution_id": solution, "solution_sha256": sha256_of(answer),
+                "planted_sha256": sha256_of("known") if answer != solution else None,
+                "miner_id": chance.choice("abc"), "work_ms": 1, "base_reward_micro": 1,
+                "kind": kind, "quorum": 1, "reviewers": (),
+                "deadline_at": NOW + timedelta(days=900),
+            }
+        )  # fmt: skip
+
+    def _vote(self, kind: str) -> c.CastVote:
+        good = self._chance.random() < 0.7
+        return c.CastVote.model_validate(
+            {"voter_id": "x", "voter_kind": kind, "accept": good, "score_ppm": 900_000}
+        )
+
+
+def same_view(fresh: Node, full: Node) -> None:
+    """What the fraud rules look at is the same."""
+    seen, whole = (node.component.view_of("eu") for node in (fresh, full))
+    for miner in ("a", "b", "c", "x"):
+        assert seen.work(miner) == whole.work(miner)
+        assert seen.honeypots(miner) == whole.honeypots(miner)
+        assert seen.reviews(miner) == whole.reviews(miner)
+    assert set(seen.audits_due()) == set(whole.audits_due())
+    validations = full.folds.states["validations"].values()
+    for one in [handed_in(s) for s in validations if isinstance(s, ValidationState)]:
+        found = copied_solution(one, seen.firsts(one.solution_sha256))
+        assert found == copied_solution(one, whole.firsts(one.solution_sha256))
+
+
+def test_validations_and_cases_leave_and_all_that_the_rules_ask_stays(region: Region) -> None:
+    judging = Judging(random.Random(20261130))
+    for number, ending in enumerate((signal.SIGKILL, signal.SIGTERM)):
+        primary = region.leader("validator", "validations", f"eu-val-{number}")
+        judging.go_on(region, 6.5)
+        primary.signal(ending)
+        primary.process.wait(40)
+        fresh = Node(region, "validations", snapshot=True)
+        full = Node(region, "validations", snapshot=False)
+        same(fresh, full)
+        same_view(fresh, full)
+    alive, whole = (node.folds.states["validations"] for node in (fresh, full))
+    assert len(whole) > 50
+    assert len(alive) < len(whole) / 3, "what is decided has left"
+    assert any(s.judged for s in whole.values() if isinstance(s, ValidationState))
 
 
 def test_what_retention_removed_is_known_from_the_snapshot(region: Region) -> None:
@@ -180,8 +313,18 @@ def test_what_retention_removed_is_known_from_the_snapshot(region: Region) -> No
         future.result()
     for future in admin.delete_consumer_groups(["primary.miners.eu"]).values():
         future.result()
+    unread = remove_an_unread_command(region)
     assert not [f for f in region.facts("miners") if isinstance(f.data, MinerRegistered)]
+    place = region.endpoints.regions["eu"]
+    ((_, known),) = primaries_of("eu", place, PARTITIONS, others_of("miners")).items()
+    (late,) = [
+        late
+        for late in late_readers("eu", region.bootstrap, {"group primary.miners.eu": known})
+        if late.topic == unread.topic
+    ]
+    assert (late.removed > 0, "clients send commands again" in late.hint) == (True, True)
     second = region.leader("miner-registry", "miners", "eu-mr-2")
+    second.await_entry("InputsRemoved", topic=unread.topic, partition=unread.partition)
     with region.client("m1") as client:
         again = client.call("m1", c.DepositStake(amount_micro=7), command_id="once")
         assert (again.outcome, again.facts) == ("repeated", once.facts)
@@ -192,6 +335,73 @@ def test_what_retention_removed_is_known_from_the_snapshot(region: Region) -> No
     partition = more.facts[0].partition
     assert more.facts[0].seq > before.seqs[partition], "seq goes on"
     second.kill()
+
+
+def emit_until_killed(region: Region, epoch: int, seconds: float) -> list[Ack]:
+    """The Acks of a program with a producer of its own, which ends by SIGKILL."""
+    stack = str(region.folder / "stack")
+    arguments = [sys.executable, "-m", "tests.support.processes.emitting", stack, str(epoch)]
+    with subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True) as program:
+        assert program.stdout is not None
+        first = program.stdout.readline()
+        threading.Timer(seconds, program.kill).start()
+        lines = [first, *program.stdout]
+    found = [line.split() for line in lines if line.endswith("\n")]
+    return [Ack(event, topic, int(p), int(at)) for event, topic, p, at in found]
+
+
+def test_own_producer_begins_with_its_snapshot_and_forgets_nothing_that_it_acknowledged(
+    region: Region,
+) -> None:
+    chance = random.Random(20261129)
+    acks: list[Ack] = []
+    for epoch in (101, 102):
+        acks += emit_until_killed(region, epoch, chance.uniform(5.5, 7.0))
+        fresh, full = OwnFolds(("rewards",)), OwnFolds(("rewards",))
+        same(
+            Known(region, "rewards", fresh, snapshot=True),
+            Known(region, "rewards", full, snapshot=False),
+        )
+        assert {a.event_id: fresh.known.get(a.event_id) for a in acks} == {
+            a.event_id: (a.partition, a.offset) for a in acks
+        }
+    assert len(acks) > 100
+    assert len(fresh.states["rewards"]) < len(full.states["rewards"]) / 2, "what ended has left"
+    place = region.endpoints, "eu", "rewards"
+    everything: list[Fact] = []
+    with EventProducer(*place, epoch=104, folded=everything.append):
+        known = {fact.envelope.event_id for fact in everything}
+        assert {ack.event_id for ack in acks} <= known
+    marks = read_snapshot(region.bootstrap, "eu.1", "rewards", PARTITIONS).marks
+    topic = fact_topic("eu.1", "rewards")
+    gone = [TopicPartition(topic, p, mark.next_offset) for p, mark in marks.items()]
+    admin = admin_client(region.bootstrap)  # must live until it has answered
+    for future in admin.delete_records(gone).values():
+        future.result()
+    with pytest.raises(IntegrityError, match="its first facts are gone") as caught:
+        EventProducer(*place, epoch=105, folded=everything.append)
+    assert (caught.value.code, "restored" in caught.value.hint) == ("beginning_lost", True)
+    alive: list[State] = []
+    later: list[Fact] = []
+    withheld = RewardWithheld(case_id="c", reason="r")
+    with EventProducer(*place, epoch=105, restored=alive.append, folded=later.append) as own:
+        assert not later
+        stay = {key for key, state in fresh.states["rewards"].items() if not ended(state)}
+        assert {state.key for state in alive} == stay
+        again = own.emit("own-101-1|m", withheld, event_id=acks[0].event_id)
+        assert again.result(30) == acks[0]
+        paid = own.state("rewards", "own-101-1|m")
+        assert paid is not None
+        assert (paid.status, paid.version) == ("paid", 2)
+        assert own.state("rewards", "own-101-10|m") is None
+        own.emit("own-101-4|m", withheld).result(30)
+        own.emit("own-101-10|m", withheld).result(30)
+        now = own.state("rewards", "own-101-4|m")
+        assert now is not None
+        assert (now.status, now.version) == ("withheld", 2)
+    assert [fact.envelope.version for fact in later] == [2, 2]
+    last = Known(region, "rewards", OwnFolds(("rewards",)), snapshot=True).seqs
+    assert all(last[p] > mark.seq for p, mark in marks.items()), "seq goes on"
 
 
 def test_log_that_was_emptied_of_what_no_snapshot_has_is_not_led(region: Region) -> None:
@@ -217,26 +427,69 @@ def test_log_that_was_emptied_of_what_no_snapshot_has_is_not_led(region: Region)
     assert region.records(topic) == []
 
 
-def test_control_log_is_read_from_its_snapshot_and_whole_for_its_history(region: Region) -> None:
+def read_control(region: Region, *, whole: bool = False) -> tuple[ControlState, list[Fact]]:
+    """The control log's state, and the records that it was folded from."""
     bootstrap = region.endpoints.control_bootstrap
     assert bootstrap is not None
+    found: list[Fact] = []
+    follower = ControlFollower(bootstrap, lambda _, fact, __: found.append(fact), whole=whole)
+    state = follower.start().state
+    follower.close()
+    return state, found
 
-    def read(*, whole: bool = False) -> tuple[ControlState, int]:
-        """The state, and how many records it was folded from."""
-        count: list[int] = []
-        follower = ControlFollower(bootstrap, lambda at, *_: count.append(at), whole=whole)
-        state = follower.start().state
-        follower.close()
-        return state, len(count)
 
+def test_control_log_is_read_from_its_snapshot_and_whole_for_its_history(region: Region) -> None:
     for _ in range(5):
         region.assign("validations", "nobody")
-    before, _ = read()
+    before, _ = read_control(region)
     region.control.keep(before)
     region.control.close()  # waits until it is there
     region.assign("validations", "nobody")
-    now, tail = read()
-    history, all_of_it = read(whole=True)
+    now, tail = read_control(region)
+    history, all_of_it = read_control(region, whole=True)
     assert now == history
     assert now.epoch("validation/eu") == before.epoch("validation/eu") + 1
-    assert tail < 5 < all_of_it, "more than the test's own record may have come meanwhile"
+    assert len(tail) < 5 < len(all_of_it), "more than the test's own record may have come meanwhile"
+
+
+def test_compaction_leaves_the_control_logs_history_and_the_last_renewals(region: Region) -> None:
+    bootstrap = region.endpoints.control_bootstrap
+    assert bootstrap is not None
+    alter_topic(
+        bootstrap,
+        "control",
+        {"min.compaction.lag.ms": "0", "segment.ms": "200", "min.cleanable.dirty.ratio": "0.001"},
+    )
+    epoch = region.assign("coordinator", "co")
+    scope, tasks = "coordinator/eu", "task-manager/eu"
+    renewed = LeaseRenewed(scope_name=scope, node_id="co", held_epoch=epoch, nonce="n")
+
+    def renew(times: int) -> None:
+        for _ in range(times):
+            region.control.append_async(scope, renewed, node_id="co")
+        region.control.append(scope, renewed, node_id="co")
+
+    before = region.follower.state
+    late = ScopeAssigned(
+        scope_name=tasks, new_epoch=before.epoch(tasks) + 1, primary_node="late", region="eu",
+        reason="forced", based_on=before.position, based_on_epoch=before.epoch(tasks),
+    )  # fmt: skip
+    renew(MAX_TICKS + 1)
+    at = region.control.append(tasks, late, node_id="co", scope=scope)
+    region.control.keep(region.follower.wait_for(lambda s: s.position >= at, 20))
+    renew(1_000)
+    region.assign("tasks", "nobody")
+
+    def compacted() -> bool:
+        renew(0)  # a segment is cleaned once another one has begun
+        _, left = read_control(region, whole=True)
+        return sum(isinstance(fact.data, LeaseRenewed) for fact in left) < 500
+
+    until(compacted, 90, "old renewals are gone")
+    state, left = read_control(region, whole=True)
+    decided = [fact.data for fact in left if isinstance(fact.data, ScopeAssigned)]
+    assert late in decided
+    assert len(decided) == sum(s.epoch for s in state.scopes.values()) + len(state.void)
+    assert state == region.follower.wait_for(lambda s: s.position >= state.position, 20)
+    assert set(state.late) == {at}
+    assert state.scopes[tasks].primary == "nobody"

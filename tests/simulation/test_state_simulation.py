@@ -168,7 +168,8 @@ class Region:
             for topic, item in self.inputs(name):
                 if topic == "commands":
                     header, command = item
-                    batch.command(header, command, Source("eu.commands", 0, 0))
+                    first = node.before(header.aggregate_id, command, header.issued_at)
+                    batch.command(header, command, Source("eu.commands", 0, 0), first)
                 else:
                     for owed in node.react(item, Where(f"eu.1.{topic}", 0, 0)):
                         batch.owed(owed, None, item.envelope)

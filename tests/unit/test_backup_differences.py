@@ -111,7 +111,7 @@ def past_schemas(name: str) -> list[dict[str, object]]:
 @pytest.mark.parametrize("component", sorted(STATES))
 def test_container_of_an_older_build_gives_states_of_today(component: str) -> None:
     name = STATES[component].__name__
-    played = play(7, 60, "tasks", "miners", "validations", "rewards", "fraud").states
+    played = play(7, 200, "tasks", "miners", "validations", "rewards", "fraud").states
     state = next(s for (c, _), s in played.items() if c == component and s is not None)
     for schema in past_schemas(name):
         file = io.BytesIO()

@@ -20,6 +20,7 @@ RULES = [
     ROOT / "schemas/everlode/events/tasktypes.py",
     ROOT / "schemas/everlode/events/stamp.py",
     ROOT / "services/everlode/primary/runtime.py",
+    ROOT / "services/everlode/rewards/component.py",
 ]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
@@ -130,6 +131,13 @@ def suspected(stamp: int = 5) -> Fact:
     return cause(data, "case", stamp)
 
 
+def cleared(case: str = "case") -> Fact:
+    data = FraudCleared(rule="colluding-votes", suspects=("p",), decided_by="x", reason="r")
+    fact = cause(data, case)
+    update = {"version": 3, "event_id": f"e-{case}-3"}
+    return fact._replace(envelope=fact.envelope.model_copy(update=update))
+
+
 CONFIRMED = cause(
     FraudConfirmed(
         rule="colluding-votes",
@@ -172,7 +180,9 @@ def test_reward_is_paid_once_however_often_its_fact_is_read() -> None:
 
 
 @pytest.mark.parametrize("by_operator", [True, False])
-def test_reward_withheld_in_the_same_batch_does_not_leave(by_operator: bool) -> None:
+def test_reward_withheld_in_the_same_batch_does_not_leave_before_it_is_released(
+    by_operator: bool,
+) -> None:
     sink = Sink()
     node, calculated = a_node(sink)
     if by_operator:
@@ -183,15 +193,18 @@ def test_reward_withheld_in_the_same_batch_does_not_leave(by_operator: bool) -> 
     node.commit()
     assert (node.reward.status, sink.asked) == ("withheld", 0)
     node.command(c.ReleaseReward(case_id="case", reason="r"))
+    if not by_operator:
+        assert node.commit() == [], "the case is open"
+        node.read(cleared())
     ((envelope, data),) = node.commit()
     node.read(Fact(envelope, data))
     node.commit()
     assert (node.reward.status, sink.asked) == ("paid", 1)
 
 
-@pytest.mark.parametrize("fraud", [suspected(), CONFIRMED])
+@pytest.mark.parametrize(("fraud", "status"), [(suspected(), "paid"), (CONFIRMED, "reclaimed")])
 def test_payout_that_left_before_a_crash_is_booked_before_it_could_be_held_back(
-    fraud: Fact,
+    fraud: Fact, status: str
 ) -> None:
     sink = Sink()
     node, calculated = a_node(sink)
@@ -200,7 +213,7 @@ def test_payout_that_left_before_a_crash_is_booked_before_it_could_be_held_back(
     node.read(fraud)
     node.read(calculated)
     node.commit()
-    assert (node.reward.status, node.reward.payout_ref) == ("paid", "ref-t|m")
+    assert (node.reward.status, node.reward.payout_ref) == (status, "ref-t|m")
     assert list(sink.paid) == ["t|m"]
 
 
@@ -239,11 +252,7 @@ def test_case_that_was_there_before_the_reward_holds_it(
     """Read before the decision, or only looked at, by a node that was started since."""
     sink = Sink()
     node = Node(sink)
-    cleared = cause(
-        FraudCleared(rule="colluding-votes", suspects=("p",), decided_by="x", reason="r"), "case"
-    )
-    cleared = cleared._replace(envelope=cleared.envelope.model_copy(update={"version": 3}))
-    for fact in [fraud] if fraud is not None else [suspected(), cleared]:
+    for fact in [fraud] if fraud is not None else [suspected(), cleared()]:
         if looked:
             node.component.observe(fact)
         else:
@@ -486,3 +495,146 @@ def test_journal_is_on_disk_before_it_says_paid(
     with closing(JournalSink(path)) as sink:
         ref = sink.pay("t|m", "m", 5)
     assert [json.loads(line)["ref"] for line in synced] == [ref]
+
+
+def of_case(name: str, what: str, task: str = "t", solver: str = "m") -> Fact:
+    """A fact of the case `name`, about the reward of `solver` for `task`."""
+    about: dict[str, Any] = {"rule": "colluding-votes", "suspects": ("p",), "evidence": EVIDENCE}
+    data: Event
+    if what == "suspected":
+        data = FraudSuspected(**about, task_id=task, solver_id=solver, severity_ppm=1)
+    elif what == "confirmed":
+        more: dict[str, Any] = {"decided_by": "x", "penalty_micro": 1}
+        data = FraudConfirmed(**about, task_id=task, solver_id=solver, **more)
+    else:
+        data = FraudCleared(**about, decided_by="x", reason="r")
+    version = 1 if what == "suspected" else 2
+    fact = cause(data, name)
+    update = {"version": version, "event_id": f"{name}-{what}"}
+    return fact._replace(envelope=fact.envelope.model_copy(update=update))
+
+
+def read_all(node: Node, *facts: Fact) -> None:
+    """Read and commit each, and what follows from it, until nothing does."""
+    todo = list(facts)
+    while todo:
+        node.read(todo.pop(0))
+        todo += [Fact(*made) for made in node.commit()]
+
+
+def orders(*stories: tuple[Fact, ...]) -> list[tuple[Fact, ...]]:
+    """All orders of facts of several keys; those of one key keep theirs."""
+    if not any(stories):
+        return [()]
+    found = []
+    for n, story in enumerate(stories):
+        if story:
+            left = (*stories[:n], story[1:], *stories[n + 1 :])
+            found += [(story[0], *rest) for rest in orders(*left)]
+    return found
+
+
+ORDERS = orders(
+    (DECIDED,),
+    (of_case("one", "suspected"), of_case("one", "cleared")),
+    (of_case("two", "suspected"), of_case("two", "cleared")),
+)
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_reward_leaves_while_no_case_is_open_and_not_before(order: tuple[Fact, ...]) -> None:
+    sink = Sink()
+    node = Node(sink)
+    suspected_now: set[str] = set()
+    for fact in order:
+        key = fact.envelope.aggregate_id
+        if isinstance(fact.data, FraudSuspected):
+            suspected_now.add(key)
+        if isinstance(fact.data, FraudCleared):
+            suspected_now.discard(key)
+        before = sink.asked
+        read_all(node, fact)
+        assert sink.asked == before or not suspected_now
+    assert (node.reward.status, sink.asked, node.reward.cases) == ("paid", 1, ())
+
+
+@pytest.mark.parametrize(
+    "order",
+    orders(
+        (DECIDED,),
+        (of_case("one", "suspected"), of_case("one", "confirmed")),
+        (of_case("two", "suspected"), of_case("two", "cleared")),
+    ),
+)
+def test_reward_of_a_case_that_is_confirmed_is_never_paid_or_is_owed(
+    order: tuple[Fact, ...],
+) -> None:
+    sink = Sink()
+    node = Node(sink)
+    read_all(node, *order)
+    assert node.reward.status == ("reclaimed" if sink.paid else "reversed")
+    assert node.reward.debt_micro == (1000 if sink.paid else 0)
+
+
+def test_case_that_is_only_looked_at_yet_holds_the_reward() -> None:
+    sink = Sink()
+    node = Node(sink)
+    node.command(CALCULATE)
+    ((envelope, data),) = node.commit()
+    node.component.observe(of_case("one", "suspected"))
+    node.read(Fact(envelope, data))
+    node.commit()
+    assert (sink.asked, node.reward.status) == (0, "calculated")
+    read_all(node, of_case("one", "suspected"), of_case("one", "cleared"))
+    assert (sink.asked, node.reward.status) == (1, "paid")
+
+
+def test_case_that_is_opened_anew_holds_though_its_first_clearing_is_read_late() -> None:
+    node = Node(Sink())
+    node.command(CALCULATE)
+    node.commit()
+    read_all(node, of_case("one", "suspected"))
+    again = of_case("one", "suspected")
+    again = again._replace(envelope=again.envelope.model_copy(update={"version": 3}))
+    node.component.observe(again)
+    read_all(node, of_case("one", "cleared"))
+    assert node.reward.status == "withheld"
+
+
+def test_later_rewards_repay_what_was_paid_for_a_confirmed_fraud() -> None:
+    sink = Sink()
+    node, calculated = a_node(sink)
+    read_all(node, calculated, of_case("one", "suspected"), of_case("one", "confirmed"))
+    assert (node.reward.status, node.reward.debt_micro) == ("reclaimed", 1000)
+    for task, base in (("u", 600), ("w", 900)):
+        more = {"task_id": task, "validation_id": f"v-{task}", "base_micro": base}
+        node.command(CALCULATE.model_copy(update=more), f"{task}|m")
+        read_all(node, *(Fact(*made) for made in node.commit()))
+    states = {key: node.component.folds.get("rewards", key) for key in ("t|m", "u|m", "w|m")}
+    got = {k: (s.status, s.reduced_micro) for k, s in states.items() if isinstance(s, RewardState)}
+    assert got == {"t|m": ("repaid", 0), "u|m": ("paid", 600), "w|m": ("paid", 400)}
+    assert list(sink.paid) == ["t|m", "w|m"], "nothing leaves of what repaid a debt"
+    booked: Counter[str] = Counter()
+    for state in states.values():
+        assert isinstance(state, RewardState)
+        booked.update({entry.account: entry.amount_micro for entry in state.entries})
+    assert booked == {"treasury": -1500, "paid:m": 1500, "payable:m": 0, "debt:m": 0}
+
+
+def test_reward_that_left_unbooked_is_booked_whole_and_repays_nothing() -> None:
+    """The sink was asked for an amount; it is not asked for another under the same key."""
+    sink = Sink()
+    node, calculated = a_node(sink)
+    more = {"task_id": "u", "validation_id": "v-u"}
+    node.command(CALCULATE.model_copy(update=more), "u|m")
+    made = [Fact(*each) for each in node.commit()]
+    for fact in made:
+        node.read(fact)
+    node.begin()  # it left; the node crashed before the commit
+    read_all(node, calculated, of_case("one", "suspected"), of_case("one", "confirmed"), *made)
+    node.now_s += PAY_AGAIN_S
+    node.pay_what_waits()
+    node.commit()
+    state = node.component.folds.get("rewards", "u|m")
+    assert isinstance(state, RewardState)
+    assert (state.status, state.reduced_micro, node.reward.status) == ("paid", 0, "reclaimed")

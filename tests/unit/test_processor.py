@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from pathlib import Path
 
 import pytest
 
 from everlode.adapters import processor
-from everlode.adapters.processor import GAIN, preferred
+from everlode.adapters.processor import GAIN, preferred, uncollected
 
 
 def niceness() -> int:
@@ -23,6 +24,17 @@ def test_preference_ends_with_the_block_also_after_an_error() -> None:
     with pytest.raises(ZeroDivisionError), preferred():
         raise ZeroDivisionError
     assert niceness() == before
+
+
+def test_garbage_is_collected_again_after_the_block_if_it_was_before() -> None:
+    with uncollected():
+        assert not gc.isenabled()
+        with uncollected():
+            assert not gc.isenabled()
+        assert not gc.isenabled()
+    with pytest.raises(ZeroDivisionError), uncollected():
+        raise ZeroDivisionError
+    assert gc.isenabled()
 
 
 def test_session_is_preferred_where_sessions_are_served_in_turn(

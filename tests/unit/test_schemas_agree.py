@@ -27,7 +27,7 @@ from everlode.events.catalogue import (
 )
 from everlode.events.rewards import RewardCalculated
 from everlode.events.schemas import SchemaPublished
-from everlode.events.snapshots import AnsweredFact, ReadPosition
+from everlode.events.snapshots import AnsweredFact, HandedIn, ReadPosition
 from everlode.events.tasks import TaskProgressed, TaskSubmitted
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678_000, tzinfo=UTC)
@@ -50,7 +50,7 @@ TUPLES: dict[str, Any] = {
     **{cls.__name__: cls for cls in STATES.values()},
     **{name: getattr(states, name) for name in NESTED_STATES},
     **SNAPSHOTS,
-    **{cls.__name__: cls for cls in (AnsweredFact, ReadPosition)},
+    **{cls.__name__: cls for cls in (AnsweredFact, HandedIn, ReadPosition)},
 }
 SCALARS = {int: "long", bool: "boolean", float: "double", str: "string", bytes: "bytes"}
 TIME = {"type": "long", "logicalType": "timestamp-millis"}
@@ -94,7 +94,9 @@ def test_model_and_schema_agree_field_by_field(name: str) -> None:
         assert field["type"] == avro_type(info.annotation), field["name"]
         nullable = isinstance(field["type"], list)
         default = field.get("default", "none")
-        assert default in ((None,) if nullable else ("none", [], "")), f"{field['name']}: {default}"
+        assert default in ((None,) if nullable else ("none", [], "", 0)), (
+            f"{field['name']}: {default}"
+        )
         assert (default == "none") == info.is_required(), field["name"]
         if default != "none":
             assert info.default == (() if default == [] else default), field["name"]
@@ -107,7 +109,7 @@ def test_state_and_schema_agree_field_by_field(name: str) -> None:
     for field in fields:
         assert field["type"] == avro_type(hints[field["name"]]), field["name"]
         nullable, default = isinstance(field["type"], list), field.get("default", "none")
-        assert default in ((None,) if nullable else ("none", [])), field["name"]
+        assert default in ((None,) if nullable else ("none", [], 0)), field["name"]
 
 
 @pytest.mark.parametrize("component", sorted(STATES))

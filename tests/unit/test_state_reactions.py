@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from everlode.errors import Refusal
 from everlode.events import commands as c
 from everlode.events import validations as ve
 from everlode.events.base import Fact
@@ -17,7 +18,10 @@ from everlode.events.miners import ReputationChanged
 from everlode.events.states import FraudState, RewardState, ValidationState, Vote
 from everlode.events.tasks import TaskSolved
 from everlode.state import fraudrules
-from everlode.state.auditing import drawn_for_audit, vote_wanted
+from everlode.state.auditing import drawn_for_audit, seed_of, vote_wanted
+from everlode.state.cases import evidence
+from everlode.state.equal import Equal
+from everlode.state.formulas import penalty_of
 from everlode.state.fraud import case_id
 from everlode.state.fraudrules import Record
 from everlode.state.judging import choose_reviewers
@@ -93,8 +97,8 @@ def test_reviewers_are_drawn_evenly() -> None:
 
 def test_copied_solution_is_found_judged_by_an_expert_and_slashed() -> None:
     home = Home()
-    home.work("t1", "a", "inference", solution="same")
-    home.work("t2", "b", "inference", solution="same")
+    home.work("t1", "a", "training", solution="same")
+    home.work("t2", "b", "training", solution="same")
     case = home.case("copied-solution", "t2-1")
     assert case is not None
     assert (case.status, case.suspects, case.validation_id) == ("suspected", ("b",), "v-t2-1")
@@ -113,8 +117,8 @@ def test_copied_solution_is_found_judged_by_an_expert_and_slashed() -> None:
 
 def test_suspicion_is_cleared_by_an_expert_and_costs_nothing() -> None:
     home = Home()
-    home.work("t1", "a", "inference", solution="same")
-    home.work("t2", "b", "inference", solution="same")
+    home.work("t1", "a", "training", solution="same")
+    home.work("t2", "b", "training", solution="same")
     home.vote("t2", "x", "expert", True)
     case = home.case("copied-solution", "t2-1")
     assert case is not None
@@ -133,8 +137,8 @@ def test_same_solution_with_a_good_reason_is_no_copy(
     miner: str, payload: str, planted: str | None
 ) -> None:
     home = Home()
-    home.work("t1", "a", "inference", solution="same", payload="t1")
-    home.work("t2", miner, "inference", solution="same", payload=payload, planted=planted)
+    home.work("t1", "a", "training", solution="same", payload="t1")
+    home.work("t2", miner, "training", solution="same", payload=payload, planted=planted)
     assert home.folds["fraud"] == {}
 
 
@@ -143,7 +147,7 @@ def like_solutions(shuffle: Any) -> Home:
     home = Home(shuffle)
     makers = {"t1": "a", "t2": "b", "t3": "c", "t4": "a", "t5": "d"}
     for task, miner in makers.items():
-        home.begin(task, miner, "training" if task == "t3" else "inference")
+        home.begin(task, miner, "inference" if task == "t3" else "training")
     for task, miner in makers.items():  # in this order in the log, before any is read
         home.solve(task, miner, "same")
     while home.queue:
@@ -180,21 +184,46 @@ def test_of_two_like_solutions_the_later_one_is_the_copy_whichever_is_read_first
 
 def test_two_copies_of_one_batch_are_found_at_the_decision() -> None:
     home = Home()
-    home.work("t1", "a", "inference", solution="same")
-    seen = home.views["validations"]._by_solution.pop(sha256_of("same"))
-    home.work("t2", "b", "inference", solution="same")  # the first is not seen yet
+    view = home.views["validations"]
+    home.work("t1", "a", "training", solution="same")
+    equal, view._equal = view._equal, Equal()
+    home.work("t2", "b", "training", solution="same")  # the first is not seen yet
     assert home.folds["fraud"] == {}
-    home.views["validations"]._by_solution[sha256_of("same")].extend(seen)
-    home.vote("t2", "auto", "automatic", True)
+    view._equal = equal
+    for reviewer in home.review("t2").reviewers:
+        home.vote("t2", reviewer, "peer-review", True)
     case = home.case("copied-solution", "t2-1")
     assert case is not None
-    assert case.status == "suspected"  # an automatic yes clears nothing
+    assert case.status == "suspected"  # what peers accept clears nothing
     assert home.state("rewards", "t2|b").status in ("withheld", "calculated")
     home.vote("t2", "x", "expert", False, 0)
     case = home.case("copied-solution", "t2-1")
     assert case is not None
     assert case.status == "confirmed"
     assert home.state("rewards", "t2|b").status == "reversed"
+
+
+@pytest.mark.parametrize("task_type", ["inference", "training"])
+def test_equal_small_answers_accuse_nobody_though_they_are_wrong(task_type: str) -> None:
+    home = Home()
+    for n, miner in enumerate("abcdef"):
+        home.work(f"t{n}", miner, task_type, solution="yes", bytes=3)
+        home.judge(f"t{n}", good=n != 3)
+    assert home.folds["fraud"] == {}
+    assert home.review("t3").accepted is False
+
+
+def test_equal_answers_to_what_is_run_again_are_copies_once_they_are_found_bad() -> None:
+    home = Home()
+    for n, miner in enumerate("abc"):
+        home.work(f"t{n}", miner, "inference", solution="same")
+        assert home.review(f"t{n}").kind == "automatic"
+    home.vote("t1", "auto", "automatic", True)
+    assert home.folds["fraud"] == {}
+    home.vote("t2", "auto", "automatic", False, 0)
+    case = home.case("copied-solution", "t2-1")
+    assert case is not None
+    assert (case.status, case.suspects) == ("confirmed", ("c",))
 
 
 def test_impossible_speed_is_suspected_and_confirmed_when_rejected() -> None:
@@ -231,7 +260,86 @@ def test_bad_work_again_and_again_is_suspected_then_confirmed_and_costs_once() -
         seen.append(case and case.status)
     assert seen == [None, "suspected", "confirmed", "confirmed"]
     miner = home.state("miners", "a")
-    assert (miner.status, miner.stake_slashed_micro) == ("suspended", 800_000)
+    assert (miner.status, miner.stake_slashed_micro) == ("suspended", 3 * 800_000)
+
+
+def wrong(home: Home, *tasks: str, base: int = 1_000_000) -> None:
+    """Miner a hands in bad work."""
+    for task in tasks:
+        home.work(task, "a", "inference", base=base)
+        home.vote(task, "auto", "automatic", False, 0)
+
+
+def test_conviction_costs_what_all_the_wrong_work_was_worth_not_only_the_last() -> None:
+    home = Home()
+    wrong(home, "t0", "t1")
+    wrong(home, "dust", base=1)
+    assert home.state("miners", "a").stake_slashed_micro == penalty_of(2_000_001, 800_000)
+
+
+def test_reinstated_miner_begins_a_new_record_and_is_convicted_by_that() -> None:
+    home = Home()
+    wrong(home, "t0", "t1", "t2")
+    assert home.state("miners", "a").stake_slashed_micro == 2_400_000
+    home.send("miners", "a", c.ReinstateMiner(reason="trust", decided_by="op"))
+    wrong(home, "t3")
+    assert home.state("fraud", case_id("repeated-bad-work", "a", 2)) is None
+    wrong(home, "t4", "t5")
+    second: FraudState = home.state("fraud", case_id("repeated-bad-work", "a", 2))
+    assert (second.status, second.record_wrong) == ("confirmed", 6)
+    miner = home.state("miners", "a")
+    assert (miner.status, miner.stake_slashed_micro) == ("suspended", 4_800_000)
+    assert len(miner.cases) == 2
+
+
+def test_votes_of_those_who_were_not_drawn_wash_no_record() -> None:
+    home = Home()
+    wrong(home, "bad")
+    home.work("pending", "b", "training")
+    panel = home.review("pending").reviewers
+    outsider = next(m for m in MINERS if m not in (*panel, "a", "b"))
+    for task in ("bad", "pending"):
+        with pytest.raises(Refusal) as caught:
+            home.vote(task, outsider, "peer-review", False, 0)
+        assert caught.value.code == "not_a_reviewer"
+    for reviewer in panel:
+        home.vote("pending", reviewer, "peer-review", True)
+    with pytest.raises(Refusal):
+        home.vote("pending", outsider, "peer-review", False, 0)
+    assert home.views["validations"].reviews(outsider) == Record(0, 0)
+
+
+def test_who_names_the_solution_draws_neither_its_panel_nor_its_audit() -> None:
+    names = [f"m{n}" for n in range(10)]
+    seeds = [seed_of("v-chosen", stamp) for stamp in range(1000)]
+    assert len({choose_reviewers(seed, names, "m0") for seed in seeds}) == 84  # all there are
+    assert 30 < sum(drawn_for_audit("v-chosen", stamp) for stamp in range(1000)) < 100
+
+
+def test_who_plants_a_wrong_answer_accuses_nobody_by_it() -> None:
+    home = Home()
+    home.work("t", "a", "inference", planted="a trap")
+    home.vote("t", "auto", "automatic", True)
+    home.vote("t", "x", "expert", True)
+    assert home.folds["fraud"] == {}
+    assert home.state("rewards", "t|a").status == "calculated"
+    assert home.views["validations"].honeypots("a") == Record(1, 0)
+
+
+def test_only_the_reward_of_the_solution_that_was_judged_waits_for_its_case() -> None:
+    """The first solver's votes were bought; the second one's reward for the task is its own."""
+    suspected = ve.FraudSuspected(
+        rule="colluding-votes", suspects=("p",), task_id="t", severity_ppm=1,
+        evidence=(evidence("n", None)), solver_id="a",
+    )  # fmt: skip
+    home = Home()
+    home.work("t", "b", "inference")
+    home.vote("t", "auto", "automatic", True)
+    view = home.views["rewards"]
+    assert react("rewards", fact_of(suspected, "case"), view) == ()
+    theirs = suspected.model_copy(update={"solver_id": "b"})
+    (held,) = react("rewards", fact_of(theirs, "case"), view)
+    assert held.aggregate_id == "t|b"
 
 
 def test_no_reward_waits_for_a_case_that_a_record_opened() -> None:
@@ -264,9 +372,12 @@ def test_good_work_clears_what_the_record_suspected_with_evidence_and_reputation
 
 
 def test_work_of_a_watched_miner_goes_to_an_expert_and_its_peer_reviews_are_audited() -> None:
-    home = Home()
-    unaudited = next(f"t{n}" for n in range(99) if not drawn_for_audit(f"v-t{n}-1"))
-    home.work(unaudited, "a", "training")
+    for n in range(99):
+        home, unaudited = Home(), f"t{n}"
+        home.work(unaudited, "a", "training")
+        state = home.review(unaudited)
+        if not drawn_for_audit(state.key, state.solved_stamp):
+            break
     for reviewer in home.review(unaudited).reviewers:
         home.vote(unaudited, reviewer, "peer-review", True)
     view = home.views["validations"]
@@ -321,9 +432,10 @@ def test_three_colluding_reviewers_are_found_by_an_audit() -> None:
     assert home.state("rewards", "t|a").status == "reversed"
 
 
-def test_reward_that_was_paid_stays_paid_when_its_votes_were_bought() -> None:
+def test_reward_that_was_paid_is_a_debt_when_its_votes_were_bought() -> None:
     home, _ = collusion(800_000, 800_000, 800_000, paid=True)
-    assert home.state("rewards", "t|a").status == "paid"
+    reward: RewardState = home.state("rewards", "t|a")
+    assert (reward.status, reward.debt_micro) == ("reclaimed", 800_000)
 
 
 @pytest.mark.parametrize("scores", [(900_000, 800_000, 700_000), (800_000, 800_000), (800_000,)])
@@ -346,10 +458,11 @@ def reviewed(votes: str) -> tuple[Home, list[str | None]]:
     home = Home(miners=("c", *(f"s{n}" for n in range(9))))
     seen = []
     for n, vote in enumerate(votes):
-        names = home.views["validations"].reviewers()
-        tasks = (f"t{n}-{i}" for i in range(99))
-        task = next(t for t in tasks if "c" in choose_reviewers(f"v-{t}-1", names, f"s{n}"))
-        home.work(task, f"s{n}", "training")
+        for i in range(99):
+            task = f"t{n}-{i}"
+            home.work(task, f"s{n}", "training")
+            if "c" in home.review(task).reviewers:
+                break
         for voter in home.review(task).reviewers:
             accept = voter == "c" and vote == "a"
             home.vote(task, voter, "peer-review", accept, 800_000 if accept else 0)
@@ -363,7 +476,7 @@ def test_reviewer_who_accepts_bad_work_again_and_again_is_confirmed() -> None:
     home, seen = reviewed("aaa")
     assert seen == [None, "suspected", "confirmed"]
     miner = home.state("miners", "c")
-    assert (miner.status, miner.stake_slashed_micro) == ("suspended", 1_000_000)
+    assert (miner.status, miner.stake_slashed_micro) == ("suspended", 3_000_000)
     assert {m.status for k, m in home.folds["miners"].items() if k != "c"} == {"active"}
 
 
@@ -400,14 +513,14 @@ def test_failed_expired_and_cancelled_work_frees_the_stake() -> None:
 
 def busy(home: Home) -> Home:
     """All kinds of ends, honest and not."""
+    home.work("t3", "d", "training")  # first: its panel is drawn by its stamp
     home.work("t1", "a", "inference", solution="same")
     home.vote("t1", "auto", "automatic", True)
-    home.work("t2", "b", "inference", solution="same")
+    home.work("t2", "b", "training", solution="same")
     home.vote("t2", "x", "expert", False, 0)
     for n in range(3):
         home.work(f"p{n}", "c", "inference", planted="right")
         home.vote(f"p{n}", "auto", "automatic", False, 0)
-    home.work("t3", "d", "training")
     panel = home.review("t3").reviewers
     for n, reviewer in enumerate(panel):
         home.vote("t3", reviewer, "peer-review", n < 2, 800_000)
@@ -456,9 +569,9 @@ def test_view_built_from_the_states_is_the_view_that_was_kept() -> None:
     assert fresh.honeypots("c") == kept.honeypots("c") == Record(0, 3)
     for key, state in home.folds["validations"].items():
         assert isinstance(state, ValidationState)
-        assert fresh.same_solution(state.solution_sha256) == kept.same_solution(
-            state.solution_sha256
-        )
+        assert fresh.firsts(state.solution_sha256) == kept.firsts(state.solution_sha256)
+        first = fraudrules.handed_in(state)._replace(stamp=0)
+        assert fresh.after(first) == kept.after(first) != []
         assert fresh.open_cases(key) == kept.open_cases(key)
     rewards = home.views["rewards"]
     for key, state in home.folds["rewards"].items():
@@ -518,11 +631,12 @@ def test_experts_are_shown_what_is_to_be_audited_until_one_has() -> None:
 def test_decision_under_suspicion_is_shown_to_experts() -> None:
     home = Home()
     view = home.views["validations"]
-    home.work("t1", "a", "inference", solution="same")
-    seen = view._by_solution.pop(sha256_of("same"))
-    home.work("t2", "b", "inference", solution="same")
-    view._by_solution[sha256_of("same")].extend(seen)
-    home.vote("t2", "auto", "automatic", True)
+    home.work("t1", "a", "training", solution="same")
+    equal, view._equal = view._equal, Equal()
+    home.work("t2", "b", "training", solution="same")
+    view._equal = equal
+    for reviewer in home.review("t2").reviewers:
+        home.vote("t2", reviewer, "peer-review", True)
     assert view.audits_due() == ["v-t2-1"]
     assert view.open_cases("v-t2-1") == ["case-copied-solution-t2-1"]
     home.vote("t2", "x", "expert", True)
@@ -556,6 +670,7 @@ def test_one_unanimous_peer_review_in_sixteen_is_audited() -> None:
             votes_against=0,
             work_ms=1,
             base_reward_micro=1,
+            solved_stamp=7,
         )
         return fact_of(data, key)
 

@@ -40,12 +40,13 @@ class Aggregate:
         self.state: Any = None
         self.facts: list[Fact] = []
         self.now = NOW
+        self.operators: tuple[str, ...] = ()
 
     def do(self, *commands: Command) -> list[str]:
         """Types of the events of the last command."""
         events: tuple[Event, ...] = ()
         for command in commands:
-            ctx = dispatch.Context(self.key, "eu", self.now)
+            ctx = dispatch.Context(self.key, "eu", self.now, operators=self.operators)
             events = dispatch.decide(self.component, command, self.state, ctx)
             for event in events:
                 self.fold(event)
@@ -374,6 +375,22 @@ def test_only_the_last_pieces_of_work_are_kept() -> None:
     assert miner.state.accepted == 40
     assert average_score_ppm(miner.state) == 1_000_000
     assert average_score_ppm(a_miner().state) is None
+
+
+def test_suspension_for_fraud_is_lifted_by_an_operator_only() -> None:
+    miner = a_miner()
+    miner.operators = ("op",)
+    mine = c.ReinstateMiner(reason="r")
+    assert miner.do(c.SuspendMiner(reason="holidays")) == ["MinerSuspended"]
+    assert miner.do(c.SuspendMiner(reason="fraud:x")) == ["MinerSuspended"]
+    assert miner.do(c.SuspendMiner(reason="holidays")) == []
+    for by in ("", "o", "m"):
+        named = mine.model_copy(update={"decided_by": by})
+        assert miner.refused(named) == "operator_needed"
+    lifted = mine.model_copy(update={"decided_by": "op"})
+    assert miner.do(lifted) == ["MinerReinstated"]
+    assert miner.do(c.SuspendMiner(reason="holidays")) == ["MinerSuspended"]
+    assert miner.do(mine) == ["MinerReinstated"]
 
 
 def test_suspended_and_retired_miners() -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from datetime import datetime, timedelta
 from typing import Any
+
+import pytest
 
 from everlode.control.fold import ControlState
 from everlode.events import commands as c
@@ -172,3 +175,50 @@ def test_deadlines_of_tasks_that_wait_no_more_are_neither_kept_nor_looked_for() 
     assert node.ends(NOW) == []
     assert len(node.component._deadlines) <= SLACK + 2
     assert [owed.aggregate_id for owed in node.ends(SOON)] == ["open"]
+
+
+def test_turn_that_nobody_can_take_asks_each_miner_a_few_times_however_many_tasks_wait(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Rewards fall, so that no task is covered by what was found of the one before it."""
+    node, asked = Node(), Counter[str]()
+    for n in range(20):
+        node.rich(f"m{n}", stake=1_000)
+    for n in range(500):
+        node.do(f"t{n}", submit(base_reward_micro=2_000_000 - n))
+
+    def counted(task: TaskState, candidates: Any, *more: Any) -> None:
+        asked.update([task.task_type])
+
+    monkeypatch.setattr("everlode.tasks.component.choose_miner", counted)
+    assert node.assigned() == {}
+    assert asked == {"inference": 1}
+
+
+def test_turn_goes_on_behind_what_the_last_one_looked_at_and_comes_to_all(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("everlode.tasks.component.LOOK_MOST", 10)
+    node = Node()
+    node.rich("m", stake=200_000)
+    for n in range(25):
+        node.do(f"dear{n}", submit(base_reward_micro=2_000_000))
+    node.do("cheap", submit(base_reward_micro=1_000_000))
+    assert [node.assigned(), node.assigned(), node.assigned()] == [{}, {}, {"cheap": "m"}]
+    node.miner("m", me.StakeDeposited(amount_micro=10**9))
+    assert set(node.assigned()) == {f"dear{n}" for n in range(8)}  # its most at once, with cheap
+
+
+def test_assignments_of_a_turn_are_bounded_and_the_next_one_takes_the_rest(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("everlode.tasks.component.ASSIGN_MOST", 3)
+    node = Node()
+    node.rich("m")
+    for n in range(7):
+        node.do(f"t{n}", submit())
+    assert [list(node.assigned()) for _ in range(3)] == [
+        ["t0", "t1", "t2"],
+        ["t3", "t4", "t5"],
+        ["t6"],
+    ]

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from everlode.adapters.kafka_admin import _expected
 from everlode.events.catalogue import FACT_COMPONENTS, SIGNALS, STATE_COMPONENTS
 from everlode.miners.component import MinerComponent
 from everlode.rewards.component import RewardComponent
@@ -131,18 +132,26 @@ def test_settings_agree_with_their_columns() -> None:
         assert spec.configs["min.insync.replicas"] == str(spec.min_insync)
         assert spec.configs["unclean.leader.election.enable"] == "false"
         assert spec.min_insync <= spec.replication
-        compacted = spec.name.startswith(("state.g", "snapshot.", "archive.", "control.s"))
+        compacted = spec.name.startswith(("state.g", "snapshot.", "archive.", "control"))
         assert (spec.cleanup == "compact") == compacted
 
 
 def test_control_topic_keeps_everything_in_one_partition() -> None:
     found = [s for s in catalogue(TOPOLOGY) if s.cluster == "control"]
     assert [(s.name, s.cleanup) for s in found] == [
-        ("control", "delete"), ("control.snapshot", "compact"),
+        ("control", "compact"), ("control.snapshot", "compact"),
     ]  # fmt: skip
     for control in found:
         assert (control.partitions, control.retention_ms) == (1, -1)
         assert (control.replication, control.min_insync) == (3, 2)
+
+
+def test_control_topic_of_an_older_build_is_compared_with_that_builds_settings() -> None:
+    (control,) = (s for s in catalogue(TOPOLOGY) if s.name == "control")
+    older = _expected(control, {"cleanup.policy": "delete"})
+    assert (older["cleanup.policy"], older["retention.ms"]) == ("delete", "-1")
+    assert "min.compaction.lag.ms" not in older
+    assert _expected(control, {"cleanup.policy": "compact"}) == control.configs
 
 
 def test_states_are_compacted_after_the_lag_and_belong_to_a_generation() -> None:

@@ -9,12 +9,15 @@ from everlode.errors import ContractError
 from everlode.events.base import ScopeEpoch
 from everlode.events.snapshots import (
     AnsweredFact,
+    ArchivedSolution,
     ArchivePage,
+    HandedIn,
     ReadPosition,
     SnapshotAnswers,
     SnapshotEntry,
     SnapshotMark,
     SnapshotRecord,
+    SnapshotTally,
 )
 
 
@@ -27,6 +30,8 @@ def encode_snapshot(record: SnapshotRecord) -> bytes:
             value["reads"] = [read._asdict() for read in record.reads]
         case SnapshotAnswers():
             value["facts"] = [fact._asdict() for fact in record.facts]
+        case ArchivedSolution():
+            value["first"] = [one._asdict() for one in record.first]
     return encode_record(type(record).__name__, value)
 
 
@@ -43,6 +48,10 @@ _MAKE: dict[str, Any] = {
         value["number"], tuple(AnsweredFact(**fact) for fact in value["facts"])
     ),
     "ArchivePage": lambda value: ArchivePage(**value),
+    "ArchivedSolution": lambda value: ArchivedSolution(
+        value["home"], value["solution_sha256"], tuple(HandedIn(**one) for one in value["first"])
+    ),
+    "SnapshotTally": lambda value: SnapshotTally(**value),
 }
 
 

@@ -91,6 +91,8 @@ SNAPSHOTS = {
         snapshots.SnapshotMark,
         snapshots.SnapshotAnswers,
         snapshots.ArchivePage,
+        snapshots.ArchivedSolution,
+        snapshots.SnapshotTally,
     )
 }
 """Records of snapshots and archives."""

@@ -8,6 +8,30 @@ from __future__ import annotations
 from typing import ClassVar
 
 from everlode.events.base import Command, Evidence
+from everlode.events.rewardcommands import (
+    CalculateReward as CalculateReward,
+)
+from everlode.events.rewardcommands import (
+    CollectSlash as CollectSlash,
+)
+from everlode.events.rewardcommands import (
+    PayReward as PayReward,
+)
+from everlode.events.rewardcommands import (
+    ReduceReward as ReduceReward,
+)
+from everlode.events.rewardcommands import (
+    ReleaseReward as ReleaseReward,
+)
+from everlode.events.rewardcommands import (
+    RepayDebt as RepayDebt,
+)
+from everlode.events.rewardcommands import (
+    ReverseReward as ReverseReward,
+)
+from everlode.events.rewardcommands import (
+    WithholdReward as WithholdReward,
+)
 from everlode.events.types import (
     Count,
     FraudRule,
@@ -245,6 +269,7 @@ class ReinstateMiner(Command):
     component: ClassVar[str] = "miners"
 
     reason: Text
+    decided_by: Text = ""
 
 
 class RetireMiner(Command):
@@ -274,6 +299,7 @@ class RequestValidation(Command):
     reviewers: Items[Text]
     deadline_at: Instant
     solved_stamp: Count | None = None
+    solution_bytes: Count | None = None
 
 
 class CastVote(Command):
@@ -319,6 +345,7 @@ class OpenFraudCase(Command):
     validation_id: Id | None = None
     severity_ppm: Ppm
     evidence: Items[Evidence]
+    solver_id: Id | None = None
 
 
 class ResolveFraudCase(Command):
@@ -331,60 +358,6 @@ class ResolveFraudCase(Command):
     penalty_micro: Count
     reason: Text
     evidence: Items[Evidence]
-
-
-class CalculateReward(Command):
-    """Book what an accepted solution earns."""
-
-    component: ClassVar[str] = "rewards"
-
-    task_id: Id
-    miner_id: Id
-    validation_id: Id
-    base_micro: Count
-    score_ppm: Ppm
-
-
-class WithholdReward(Command):
-    """Hold a reward back."""
-
-    component: ClassVar[str] = "rewards"
-
-    case_id: Id
-    reason: Text
-
-
-class ReleaseReward(Command):
-    """Let a withheld reward be paid."""
-
-    component: ClassVar[str] = "rewards"
-
-    case_id: Id
-    reason: Text
-
-
-class PayReward(Command):
-    """Note that the payout left."""
-
-    component: ClassVar[str] = "rewards"
-
-    payout_ref: Text
-
-
-class ReverseReward(Command):
-    """Take an unpaid reward back."""
-
-    component: ClassVar[str] = "rewards"
-
-    reason: Text
-    case_id: Id | None = None
-
-
-class CollectSlash(Command):
-    """Book slashed stake."""
-
-    component: ClassVar[str] = "rewards"
-
-    miner_id: Id
-    case_id: Id
-    amount_micro: Count
+    record_right: Count = 0
+    record_wrong: Count = 0
+    record_worth_micro: Count = 0

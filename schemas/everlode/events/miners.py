@@ -96,6 +96,7 @@ class MinerReinstated(Event):
     """The miner may get tasks again."""
 
     reason: Text
+    decided_by: Text = ""
 
 
 class MinerRetired(Event):

@@ -36,10 +36,11 @@ class RewardWithheld(Event):
 
 
 class RewardReleased(Event):
-    """The suspicion was false; the reward may be paid."""
+    """A suspicion was false; the reward may be paid once no case holds it."""
 
     case_id: Id
     reason: Text
+    cases_left: Count = 0
 
 
 class RewardPaid(Event):
@@ -67,5 +68,32 @@ class SlashCollected(Event):
 
     miner_id: Id
     case_id: Id
+    amount_micro: Count
+    entries: Items[LedgerEntry]
+
+
+class RewardReclaimed(Event):
+    """A case was confirmed after the reward, or a part of it, was used: its miner owes that."""
+
+    miner_id: Id
+    case_id: Id
+    reason: Text
+    amount_micro: Count
+    unpaid_micro: Count
+    entries: Items[LedgerEntry]
+
+
+class DebtRepaid(Event):
+    """A later reward of the miner repaid a part of a debt, or all that was left."""
+
+    reward_id: Id
+    amount_micro: Count
+    left_micro: Count
+
+
+class RewardReduced(Event):
+    """A part of the reward repaid a debt of its miner; the rest is paid."""
+
+    debt_id: Id
     amount_micro: Count
     entries: Items[LedgerEntry]

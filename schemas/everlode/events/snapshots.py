@@ -6,8 +6,10 @@ A snapshot lives in a compacted topic beside its fact topic, in the home region 
     m/<partition>           SnapshotMark     up to where the partition's snapshot reaches
     a/<slot>                SnapshotAnswers  facts of the last commands
     p/<start>               ArchivePage      where ended aggregates stand in the archive
+    t/<home>/<miner>        SnapshotTally    what the archived validations of a partition say of it
 
-The archive holds one SnapshotEntry for each aggregate that has ended. Pure.
+The archive holds one SnapshotEntry for each aggregate that has ended, and one ArchivedSolution for
+each solution of an archived validation. Pure.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ from typing import NamedTuple
 
 from everlode.events.base import ScopeEpoch
 
-ENTRY, MARK, ANSWERS, PAGE = b"e/", b"m/", b"a/", b"p/"
+ENTRY, MARK, ANSWERS, PAGE, TALLY = b"e/", b"m/", b"a/", b"p/", b"t/"
 """What the keys of each kind of record begin with."""
 
 
@@ -79,4 +81,43 @@ class ArchivePage(NamedTuple):
     offsets: bytes
 
 
-SnapshotRecord = SnapshotEntry | SnapshotMark | SnapshotAnswers | ArchivePage
+class HandedIn(NamedTuple):
+    """A solution as it was handed in; the order is that of the tasks' log."""
+
+    stamp: int
+    solution_id: str
+    solution_sha256: str
+    payload_sha256: str
+    planted_sha256: str | None
+    miner_id: str
+    task_id: str
+    validation_id: str
+
+
+class ArchivedSolution(NamedTuple):
+    """Who handed a solution in first, of the archived validations of one partition."""
+
+    home: str
+    solution_sha256: str
+    first: tuple[HandedIn, ...]
+
+
+class SnapshotTally(NamedTuple):
+    """What the archived validations of one partition, before offset `end`, say of a miner."""
+
+    home: str
+    miner_id: str
+    end: int
+    honeypots_right: int
+    honeypots_wrong: int
+    work_right: int
+    work_wrong: int
+    reviews_right: int
+    reviews_wrong: int
+    work_worth_micro: int = 0
+    reviews_worth_micro: int = 0
+
+
+SnapshotRecord = (
+    SnapshotEntry | SnapshotMark | SnapshotAnswers | ArchivePage | ArchivedSolution | SnapshotTally
+)

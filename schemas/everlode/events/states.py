@@ -164,6 +164,7 @@ class ValidationState(NamedTuple):
     requested_at: datetime
     decided_at: datetime | None
     solved_stamp: int | None = None
+    solution_bytes: int | None = None
 
 
 class RewardState(NamedTuple):
@@ -191,6 +192,9 @@ class RewardState(NamedTuple):
     entries: tuple[LedgerEntry, ...]
     calculated_at: datetime
     paid_at: datetime | None
+    cases: tuple[str, ...] = ()
+    reduced_micro: int = 0
+    debt_micro: int = 0
 
 
 class FraudState(NamedTuple):
@@ -216,6 +220,10 @@ class FraudState(NamedTuple):
     evidence: tuple[Evidence, ...]
     suspected_at: datetime
     decided_at: datetime | None
+    solver_id: str | None = None
+    record_right: int = 0
+    record_wrong: int = 0
+    record_worth_micro: int = 0
 
 
 State = TaskState | MinerState | ValidationState | RewardState | FraudState

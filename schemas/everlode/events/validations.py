@@ -37,6 +37,7 @@ class ValidationRequested(Event):
     reviewers: Items[Text]
     deadline_at: Instant
     solved_stamp: Count | None = None
+    solution_bytes: Count | None = None
 
 
 class VoteCast(Event):
@@ -80,6 +81,7 @@ class ValidationDecided(Event):
     votes_against: Count
     work_ms: Count
     base_reward_micro: Count
+    solved_stamp: Count | None = None
 
 
 class ValidationAudited(Event):
@@ -99,6 +101,7 @@ class FraudSuspected(Event):
     validation_id: Id | None = None
     severity_ppm: Ppm
     evidence: Items[Evidence]
+    solver_id: Id | None = None
 
 
 class FraudConfirmed(Event):
@@ -110,6 +113,10 @@ class FraudConfirmed(Event):
     decided_by: Text
     penalty_micro: Count
     evidence: Items[Evidence]
+    solver_id: Id | None = None
+    record_right: Count = 0
+    record_wrong: Count = 0
+    record_worth_micro: Count = 0
 
 
 class FraudCleared(Event):

@@ -49,12 +49,14 @@ class TopicSpec(NamedTuple):
     configs: dict[str, str]
     mirrored: bool
     owner: str
+    older: dict[str, str] | None = None
+    """Settings of a topic that an older build has made: as good, but never to be altered."""
 
 
 def catalogue(topology: Topology, generation: int = 1) -> tuple[TopicSpec, ...]:
     """All topics of all clusters, by cluster and name."""
     specs = [
-        _control(topology, CONTROL_TOPIC, "delete"),
+        _control_log(topology),
         _control(topology, CONTROL_SNAPSHOT_TOPIC, "compact"),
     ]
     for region in topology.regions:
@@ -151,12 +153,31 @@ def _spec(
     )
 
 
-def _control(topology: Topology, name: str, cleanup: str) -> TopicSpec:
+def _control_log(topology: Topology) -> TopicSpec:
+    """What happened stays, of a lease's renewals the last (see `control.keys`).
+
+    Records of an hour are left alone, so nobody who follows it misses one. A topic of an older
+    build keeps all: its records share keys, and compaction would leave decisions out.
+    """
+    extra = {
+        "min.cleanable.dirty.ratio": "0.1",
+        "min.compaction.lag.ms": "3600000",
+        "segment.ms": "600000",
+        "segment.bytes": "16777216",
+    }
+    spec = _control(topology, CONTROL_TOPIC, "compact", extra)
+    return spec._replace(older=_control(topology, CONTROL_TOPIC, "delete").configs)
+
+
+def _control(
+    topology: Topology, name: str, cleanup: str, extra: dict[str, str] | None = None
+) -> TopicSpec:
     configs = {
         "cleanup.policy": cleanup,
         "retention.ms": "-1",
         "min.insync.replicas": str(topology.control_min_insync),
         "unclean.leader.election.enable": "false",
+        **(extra or {}),
     }
     return TopicSpec(
         name,

@@ -32,6 +32,8 @@ class Topology(BaseModel):
     min_compaction_lag_ms: int = Field(default=1_800_000, ge=0)
     """Above the tolerated skew plus four times the longest backup."""
     task_types: tuple[str, ...] = DEFAULT_TASK_TYPES
+    operators: tuple[str, ...] = ()
+    """Names of those who may lift a suspension for fraud; without any, nobody may."""
 
     @model_validator(mode="after")
     def _check(self) -> Topology:

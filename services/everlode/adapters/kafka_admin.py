@@ -120,13 +120,16 @@ def diff_topics(bootstrap: str, specs: Iterable[TopicSpec]) -> list[Drift]:
         settings = configs[spec.name]
         pairs += [
             (key, value, settings.get(key, _MISSING))
-            for key, value in sorted(_expected(spec).items())
+            for key, value in sorted(_expected(spec, settings).items())
         ]
         drifts += [Drift(spec.name, s, e, f, spec.cluster) for s, e, f in pairs if e != f]
     return drifts
 
 
-def _expected(spec: TopicSpec) -> dict[str, str]:
+def _expected(spec: TopicSpec, found: dict[str, str]) -> dict[str, str]:
+    older = spec.older
+    if older is not None and found.get("cleanup.policy") == older["cleanup.policy"]:
+        return older
     return spec.configs | {
         "cleanup.policy": spec.cleanup,
         "retention.ms": str(spec.retention_ms),

@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 import time
 import uuid
+from collections import Counter
 from collections.abc import Callable
 
 from confluent_kafka import KafkaError, Message, Producer
@@ -16,9 +17,11 @@ from confluent_kafka import KafkaError, Message, Producer
 from everlode.adapters.clock import Clock, WallClock, instant
 from everlode.avro.signals import Head, Now, SignalMaker
 from everlode.control.fold import ControlState
+from everlode.control.keys import lease_of, record_key
 from everlode.control.snapshot import to_bytes
 from everlode.errors import Unavailable
 from everlode.events.base import Event
+from everlode.events.control import LeaseRenewed
 from everlode.topics.names import CONTROL_SNAPSHOT_TOPIC, CONTROL_TOPIC
 
 APPEND_TIMEOUT_MS = 8_000
@@ -46,10 +49,12 @@ class ControlLog:
         )
         self._maker = SignalMaker("control")
         self._guard = threading.Lock()
+        self._renewals = Counter[str]()
+        """Lease → renewals of it that were sent."""
 
     def append_async(
         self,
-        key: str,
+        subject: str,
         data: Event,
         *,
         node_id: str,
@@ -59,13 +64,14 @@ class ControlLog:
     ) -> str:
         """Send a record and return its event id at once; `done` gets its offset, or None.
 
-        `scope` is the scope under which the writer speaks, e.g. coordinator/eu. Callbacks run in
-        `poll` or `flush`.
+        `subject`: the scope, node or region that it is about. `scope` is the one under which the
+        writer speaks, e.g. coordinator/eu. Callbacks run in `poll` or `flush`.
         """
         event_id = str(uuid.uuid4())
         with self._guard:
             wall_ms = self._clock.wall_ms()
             now = Now(wall_ms, instant(wall_ms))
+            key = record_key(subject, event_id, data, self._number(data))
             made = self._maker.make(Head(key, event_id, scope, epoch, node_id), data, now)
 
         def delivered(error: KafkaError | None, message: Message) -> None:
@@ -83,15 +89,24 @@ class ControlLog:
         self._producer.poll(0)
         return event_id
 
+    def _number(self, data: Event) -> int:
+        """Of a renewal among those of its lease."""
+        if not isinstance(data, LeaseRenewed):
+            return 0
+        self._renewals[lease_of(data)] += 1
+        return self._renewals[lease_of(data)]
+
     def append(
-        self, key: str, data: Event, *, node_id: str, scope: str = "", epoch: int = 0
+        self, subject: str, data: Event, *, node_id: str, scope: str = "", epoch: int = 0
     ) -> int:
         """Append and return the offset once a majority holds the record.
 
         Raises: Unavailable: not acknowledged within 8 s; it may still land.
         """
         result: list[int | None] = []
-        self.append_async(key, data, node_id=node_id, scope=scope, epoch=epoch, done=result.append)
+        self.append_async(
+            subject, data, node_id=node_id, scope=scope, epoch=epoch, done=result.append
+        )
         deadline = time.monotonic() + APPEND_TIMEOUT_MS / 1000 + 1
         while not result and time.monotonic() < deadline:
             self._producer.poll(0.05)

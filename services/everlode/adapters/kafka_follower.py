@@ -1,6 +1,7 @@
 """Following the control log on Kafka: every record folded, in log order.
 
-It begins with the newest snapshot of the fold, or with the log's beginning where none counts.
+It begins with the newest snapshot of the fold, or with the log's beginning where none counts; what
+compaction has left out between two records is passed over.
 Invariant: a record that cannot be decoded halts the follower for good (`IntegrityError`). Shell.
 """
 
@@ -15,7 +16,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 
 from everlode.avro.codec import Codec
 from everlode.control.fold import ControlState, apply
-from everlode.control.snapshot import from_bytes
+from everlode.control.snapshot import begin
 from everlode.errors import ContractError, EverlodeError, IntegrityError, Unavailable
 from everlode.events.base import Fact
 from everlode.topics.names import CONTROL_SNAPSHOT_TOPIC, CONTROL_TOPIC
@@ -32,7 +33,7 @@ class ControlFollower:
     """Folds the control log in a thread of its own.
 
     `on_record(offset, fact, state)` is called in that thread, in log order, after the fold step:
-    of what is behind the snapshot, or with `whole` of all records.
+    of what is behind the snapshot, or with `whole` of all records that are kept.
     """
 
     def __init__(
@@ -79,16 +80,15 @@ class ControlFollower:
         deadline = time.monotonic() + timeout_s
         # before the thread: the client is for one thread at a time
         high = self._end(TopicPartition(CONTROL_TOPIC, 0), deadline)
-        if not self._whole:
-            self._state = self._kept(high, deadline)
-        begin = self._state.position + 1
-        self._consumer.assign([TopicPartition(CONTROL_TOPIC, 0, begin)])
+        self._state = self._kept(high, deadline)
+        first = self._state.position + 1
+        self._consumer.assign([TopicPartition(CONTROL_TOPIC, 0, first)])
         self._thread.start()
         self.wait_for(lambda s: s.position >= high - 1, deadline - time.monotonic())
         return self
 
     def _kept(self, high: int, deadline: float) -> ControlState:
-        """The newest snapshot of this log; else nothing is known. Raises: Unavailable."""
+        """What the newest snapshot of this log says; else nothing. Raises: Unavailable."""
         where = TopicPartition(CONTROL_SNAPSHOT_TOPIC, 0)
         end = self._end(where, deadline)
         found, position = ControlState(), 0
@@ -98,8 +98,7 @@ class ControlFollower:
                 raise Unavailable("the control log's snapshot cannot be read")
             for message in self._consumer.consume(100, timeout=0.5):
                 if message.error() is None:
-                    kept = from_bytes(message.value())
-                    found = kept if kept is not None and kept.position < high else found
+                    found = begin(message.value(), high, whole=self._whole) or found
             (at,) = self._consumer.position([where])
             position = max(position, at.offset)
         return found

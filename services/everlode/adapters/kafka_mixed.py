@@ -58,6 +58,10 @@ class MixedReader:
         """
         return self._each(partitions, Reader.ends)
 
+    def beginnings(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
+        """See `Offsets.beginnings`. Raises: Unavailable."""
+        return self._each(partitions, Reader.beginnings)
+
     def at_time(self, times_ms: Mapping[TopicPartition, int]) -> dict[TopicPartition, int]:
         """See `Offsets.at_time`; not for what strangers write. Raises: Unavailable."""
         return self._facts.at_time(times_ms)

@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass
 from everlode.adapters.kafka_admin import last_written, topic_ids
 from everlode.adapters.object_store import ObjectStore
 from everlode.adapters.postgres_read import current_generation
+from everlode.adapters.processor import uncollected
 from everlode.backup.age import age_of
 from everlode.backup.chain import behind, parent_of
 from everlode.backup.differences import require_alike
@@ -104,7 +105,7 @@ class Timings:
 def _part(gatherer: Gatherer, sealer: Sealer, partition: int, timings: Timings) -> None:
     """One partition number: its states are sealed as they are cut."""
     began = time.monotonic()
-    with closing(gatherer.partition(partition)) as gathered:
+    with uncollected(), closing(gatherer.partition(partition)) as gathered:
         gathered_s = time.monotonic() - began
         found = PartitionCut(gatherer, gathered, sealer.report)
         sealer.part(found)

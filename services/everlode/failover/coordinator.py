@@ -83,8 +83,8 @@ class Coordinator:
         """(control offset of the scope's last sign of life, when it was seen)."""
         self._turned = time.monotonic()
         self._barrier_at = 0.0
-        self._kept_at = -1
-        """Control offset of the snapshot that this process wrote last."""
+        self._kept_at, self._kept_late = -1, 0
+        """Of the snapshot that this process wrote last: its control offset, and late decisions."""
 
     def turn(self) -> None:
         """One turn. Raises: Unavailable: a log did not answer; nothing is lost by that."""
@@ -162,9 +162,11 @@ class Coordinator:
             self._handler.decisions.assign(basis, self.scope, self._me)
 
     def _keep(self, control: ControlState) -> None:
-        if control.position >= self._kept_at + EVERY:
+        """A late decision is kept long before compaction may leave out what made it late."""
+        late = len(control.late)
+        if late > self._kept_late or control.position >= self._kept_at + EVERY:
             self._agent.log.keep(control)
-            self._kept_at = control.position
+            self._kept_at, self._kept_late = control.position, late
 
     def _publish_barriers(self) -> None:
         now = time.monotonic()

@@ -107,7 +107,7 @@ class FactLog:
         origin: str,
         component: str,
         partitions: int,
-        folded: Callable[[LoggedFact], None],
+        folded: Callable[[LoggedFact], object],
         *,
         wait_ms: int = 500,
     ) -> None:

@@ -36,8 +36,8 @@ from everlode.events.base import Command, CommandHeader, Envelope, Event, Fact, 
 from everlode.events.stamp import HybridClock
 from everlode.events.states import State
 from everlode.log.facts import LoggedFact, NewFact
+from everlode.log.folds import Asked
 from everlode.primary.component import Component, Owed
-from everlode.primary.folds import Asked
 from everlode.primary.inputs import Tick
 from everlode.primary.pending import Answer
 from everlode.snapshots.dirty import FactAt, Key
@@ -215,6 +215,7 @@ class Batch:
             owed.at,
             self._component.topology.task_types,
             owed.command_id,
+            self._component.topology.operators,
         )
         try:
             # 3. the rules

@@ -13,8 +13,8 @@ from typing import ClassVar, NamedTuple
 from everlode.control.fold import ControlState
 from everlode.events.base import Command, Event, Fact
 from everlode.events.states import State
+from everlode.log.folds import Folds
 from everlode.membership.agent import Load
-from everlode.primary.folds import Folds
 from everlode.snapshots.read import Alive
 from everlode.state.reactions import command_id, react
 from everlode.state.shape import home_of
@@ -54,6 +54,7 @@ class Component:
         self.home = home
         self.topology = topology
         self.folds = Folds(self.states, self._changed)
+        self.folds.left = lambda state: self.view_of(state.home).left(state)
         self.views: dict[str, HomeView] = {}
         """By home of the aggregates; see `view_of`."""
         self._own = self.view_of(home)
@@ -76,7 +77,9 @@ class Component:
         """What may be looked at for a home: all states, and indexes over those at home there."""
         view = self.views.get(home)
         if view is None:
-            view = self.views[home] = HomeView(self.home, self.folds.states)
+            view = self.views[home] = HomeView(
+                self.home, self.folds.states, self.folds.past.of(home)
+            )
         return view
 
     def _changed(self, old: State | None, new: State | None) -> None:
@@ -86,6 +89,10 @@ class Component:
 
     def changed(self, old: State | None, new: State | None) -> None:
         """An own state changed. Must be cheap."""
+
+    def arrived(self, state: State) -> None:
+        """A validation that is not in memory was found in the archive."""
+        self.view_of(state.home).arrived(state)
 
     def restore_seen(self, alive: Alive) -> None:
         """An aggregate of `sees` from a snapshot; facts that are in it may come again."""

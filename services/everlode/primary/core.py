@@ -43,9 +43,9 @@ from everlode.control.scopes import Scope
 from everlode.errors import ContractError
 from everlode.events.base import CommandAnswered
 from everlode.log.facts import NewFact
+from everlode.log.folds import Asked
 from everlode.primary.batch import Batch, LogEnd, NotServed, Source
 from everlode.primary.component import Component
-from everlode.primary.folds import Asked
 from everlode.primary.inputs import CommandRead, FactRead, RefusedRead, Tick, Turn
 from everlode.primary.pending import Answer, Pending
 from everlode.primary.unexpected import Unexpected, attempt

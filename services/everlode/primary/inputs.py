@@ -1,4 +1,5 @@
-"""What a primary's core is given: records that were read, decoded, and the time. Pure."""
+"""What a primary's core is given: records that were read, decoded, and the time; and what it never
+will be given. Pure."""
 
 from __future__ import annotations
 
@@ -11,6 +12,8 @@ from everlode.control.fold import ControlState
 from everlode.errors import Refusal
 from everlode.events.base import Command, CommandHeader, Fact
 from everlode.state.view import Where
+from everlode.telemetry.entries import InputsRemoved
+from everlode.topics.place import TopicPartition
 
 
 class Tick(NamedTuple):
@@ -51,6 +54,21 @@ class NothingRead(NamedTuple):
     """A record that no reader can use; its position counts all the same."""
 
     where: Where
+
+
+def removed(
+    wanted: Mapping[TopicPartition, int], firsts: Mapping[TopicPartition, int], commands: str
+) -> list[InputsRemoved]:
+    """What of its inputs a primary will never read: it went before `wanted` was there.
+
+    `commands`: the one topic without transactions. In all others the mark of the last transaction
+    may stand between what was read and what is there, and nothing is lost.
+    """
+    return [
+        InputsRemoved(*at, next_, firsts[at])
+        for at, next_ in sorted(wanted.items())
+        if firsts[at] - next_ > (0 if at[0] == commands else 1)
+    ]
 
 
 Input = CommandRead | RefusedRead | FactRead | NothingRead

@@ -16,7 +16,7 @@ from everlode.avro.unread import Addressee
 from everlode.errors import EverlodeError
 from everlode.events.base import CommandAnswered
 from everlode.events.types import fitting
-from everlode.primary.folds import Answered, Folds
+from everlode.log.folds import Answered, Folds
 from everlode.primary.unexpected import Unexpected, attempt
 
 HOME = 1

@@ -13,7 +13,8 @@ A promotion, in this order:
   a. fence the writer before, read to the end, fold;
   b. read what is only looked at to its end;
   c. open the epoch of each scope in every partition;
-  d. read on where the last commit of anybody here has left off.
+  d. read on where the last commit of anybody here has left off; what retention has removed since
+     is reported.
 It begins from the snapshot of its facts, and keeps it (see `memory`).
 After any OutcomeUnknown the log is opened anew. A foreign record in its own topic stops the node,
 which publishes it on `<origin>.health`. Shell: one thread.
@@ -41,6 +42,7 @@ from everlode.events.base import CommandAnswered
 from everlode.events.catalogue import COMMANDS, EVENTS, SNAPSHOTS, STATES
 from everlode.events.schemas import SchemaPublished
 from everlode.log.facts import FactLog, ForeignRecord, unwritable
+from everlode.log.memory import Memory
 from everlode.membership.agent import NodeAgent
 from everlode.primary.component import Component
 from everlode.primary.core import Core, Ready
@@ -52,8 +54,8 @@ from everlode.primary.inputs import (
     RefusedRead,
     Tick,
     Turn,
+    removed,
 )
-from everlode.primary.memory import Memory
 from everlode.primary.pending import HOME
 from everlode.primary.seen import Seen
 from everlode.settings.endpoints import RegionParts
@@ -98,7 +100,8 @@ class Runtime:
         group = f"primary.{component.name}.{parts.region}"
         self._commands = command_topic(parts.region, component.name)
         self._inputs = MixedReader(parts.bootstrap, group, {self._commands}, wait_ms=500)
-        self._memory = Memory(component, self._log, parts)
+        self._memory = Memory(component.folds, self._log, parts)
+        self._memory.arrived = component.arrived
         self._seen = Seen(component, parts, report)
         self._to_start = [self._memory.start, self._memory.catch_up, self._seen.start]
         """Each once, also where the other must wait for Kafka."""
@@ -202,7 +205,10 @@ class Runtime:
         ]
         reads = self._memory.reads
         committed = self._inputs.committed(wanted)
-        self._inputs.assign({at: max(next_, reads.get(at, 0)) for at, next_ in committed.items()})
+        starts = {at: max(next_, reads.get(at, 0)) for at, next_ in committed.items()}
+        for entry in removed(starts, self._inputs.beginnings(starts), self._commands):
+            self._report(entry)
+        self._inputs.assign(starts)
         if not self._announced:
             self._announce()
             self._announced = True

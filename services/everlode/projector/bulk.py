@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import gc
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import closing
 from typing import Protocol
 
 from everlode.adapters.kafka import TAIL_S, Raw, Reader
+from everlode.adapters.processor import uncollected
 from everlode.projection.fold import Prefix
 from everlode.telemetry.entries import Progress
 from everlode.telemetry.sink import Sink, silent
@@ -54,7 +54,7 @@ def catch_up(
     reader.assign({at: starts[at] for at in todo})
     began, count = time.monotonic(), 0
     waiting: dict[int, list[Raw]] = {p: [] for p in workers}
-    with closing(reader), _no_collection():
+    with closing(reader), uncollected():
         while todo:
             for raw in reader.batch(READ, WAIT_S, TAIL_S):
                 waiting[raw.partition].append(raw)
@@ -69,15 +69,3 @@ def catch_up(
                     count += len(batch)
                     report(Progress("bulk", count, rate=count / (time.monotonic() - began)))
     return count
-
-
-@contextmanager
-def _no_collection() -> Iterator[None]:
-    """No cyclic garbage collection: the work makes no cycles, and the cached states are many."""
-    was = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was:
-            gc.enable()

@@ -79,7 +79,7 @@ def _check_payouts(proof: Proof, paid: dict[str, int], payouts: Iterable[dict[st
             proof.differ(f"payout {entry['key']}: left twice")
         sent[entry["key"]] = entry["amount_micro"]
     for key in sorted(sent.keys() | paid.keys()):
-        if sent.get(key) != paid.get(key):
+        if sent.get(key, 0) != paid.get(key, 0):  # nothing leaves of what repaid a debt
             proof.differ(f"payout {key}: left {sent.get(key)}, booked {paid.get(key)}")
 
 

@@ -34,6 +34,7 @@ FRAUD = ("FraudSuspected", "FraudConfirmed", "FraudCleared")
 REWARD_STATUS = {
     "RewardCalculated": "calculated", "RewardWithheld": "withheld", "RewardReleased": "calculated",
     "RewardPaid": "paid", "RewardReversed": "reversed", "SlashCollected": "collected",
+    "RewardReclaimed": "reclaimed",
 }  # fmt: skip
 MINER_STATUS = {
     "MinerRegistered": "active", "MinerReinstated": "active", "MinerSuspended": "suspended",
@@ -184,17 +185,27 @@ def _validation(state: Fields, event: LoggedEvent) -> str | None:
 
 def _reward(state: Fields, event: LoggedEvent) -> str | None:
     data, before = event.data, state.get("status")
-    state["status"] = REWARD_STATUS[event.kind]
+    held = data.get("cases_left") if event.kind == "RewardReleased" else 0
+    if held or event.kind == "RewardReduced":
+        status = before
+    elif event.kind == "DebtRepaid":
+        status = "reclaimed" if data["left_micro"] else "repaid"
+    else:
+        status = REWARD_STATUS[event.kind]
+    state["status"] = status
     if event.kind in ("RewardCalculated", "SlashCollected"):
         state.update(amount_micro=data["amount_micro"], miner_id=data["miner_id"])
-        state["validation_id"] = data.get("validation_id", "")
+        state.update(validation_id=data.get("validation_id", ""), reduced_micro=0)
         return None if before is None else f"{event.kind} after {before}"
     payable = ("calculated",) if event.kind == "RewardPaid" else ("calculated", "withheld")
     if event.kind in ("RewardPaid", "RewardReversed"):
         if before not in payable:
             return f"{event.kind} after {before}"
-        if data["amount_micro"] != state["amount_micro"]:
-            return f"{data['amount_micro']} in {event.kind}, {state['amount_micro']} calculated"
+        due = state["amount_micro"] - state["reduced_micro"]
+        if data["amount_micro"] != due:
+            return f"{data['amount_micro']} in {event.kind}, {due} due"
+    if event.kind == "RewardReduced":
+        state["reduced_micro"] += data["amount_micro"]
     if event.kind == "RewardPaid":
         state["payout_ref"] = data["payout_ref"]
     return None

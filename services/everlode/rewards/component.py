@@ -6,22 +6,33 @@ import logging
 import time
 from collections.abc import Callable, Iterable
 from datetime import datetime
-from typing import Literal, NamedTuple, TypeGuard
+from typing import TypeGuard
 from uuid import uuid5
 
 from everlode.control.fold import ControlState
 from everlode.errors import EverlodeError, Unavailable
 from everlode.events.base import Command, Fact
-from everlode.events.commands import CalculateReward, PayReward, ReverseReward, WithholdReward
-from everlode.events.rewards import RewardCalculated, RewardReleased
+from everlode.events.commands import (
+    CalculateReward,
+    PayReward,
+    ReleaseReward,
+    ReverseReward,
+    WithholdReward,
+)
+from everlode.events.rewards import RewardCalculated, RewardReduced, RewardReleased
 from everlode.events.states import FraudState, RewardState, State
 from everlode.events.validations import FraudCleared, FraudConfirmed, FraudSuspected
 from everlode.membership.agent import Load
 from everlode.primary.component import Component, Owed
+from everlode.rewards.cases import Cases
+from everlode.rewards.debts import Debts
 from everlode.rewards.payouts import Payouts
 from everlode.rewards.sink import PayoutConflict, PayoutSink
 from everlode.snapshots.read import Alive
+from everlode.state.ended import REWARD_ENDED
 from everlode.state.reactions import NAMESPACE
+from everlode.state.reward import due_micro
+from everlode.state.shape import refuse
 from everlode.state.view import Where
 from everlode.topics import Topology
 from everlode.topics.names import fact_topic
@@ -29,20 +40,8 @@ from everlode.topics.names import fact_topic
 LOG = logging.getLogger(__name__)
 
 PAY_AT_ONCE = 100
-
-
-Status = Literal["suspected", "confirmed", "cleared"]
-
-
-class _Case(NamedTuple):
-    """A fraud case as its last fact left it."""
-
-    status: Status
-    rule: str
-    suspects: tuple[str, ...]
-    task_id: str | None
-    event_id: str
-    version: int
+REPAID = "repaid"
+"""Reference of a payout of nothing: all of the reward repaid debts."""
 
 
 class RewardComponent(Component):
@@ -64,10 +63,8 @@ class RewardComponent(Component):
         self._sink = sink
         self.payouts = Payouts(now_s)
         """Rewards that are to be paid."""
-        self._cases: dict[str, _Case] = {}
-        """Fraud case → what is known of it."""
-        self._cases_of: dict[str, set[str]] = {}
-        """Task → its fraud cases."""
+        self.cases = Cases()
+        self.debts = Debts()
         super().__init__(home, topology)
 
     def cause_topics(self) -> list[str]:
@@ -82,39 +79,16 @@ class RewardComponent(Component):
                 self.payouts.owe(new.key)
             else:
                 self.payouts.over(new.key)
+            self.debts.changed(new)
 
     def restore_seen(self, alive: Alive) -> None:
         """See Component: a case as its facts would have left it."""
-        state = alive.state
-        if isinstance(state, FraudState):
-            status: Status = state.status  # type: ignore[assignment]  # the table has no other
-            about = state.rule, state.suspects, state.task_id
-            self._keep(state.key, _Case(status, *about, alive.event_id, state.version))
+        if isinstance(alive.state, FraudState):
+            self.cases.restore(alive.state, alive.event_id)
 
     def observe(self, fact: Fact) -> None:
         """Keep what is known of each case, for rewards that are calculated after it."""
-        data, case, version = fact.data, fact.envelope.aggregate_id, fact.envelope.version
-        known = self._cases.get(case)
-        if known is not None and known.version >= version:
-            return
-        event_id = fact.envelope.event_id
-        match data:
-            case FraudSuspected():
-                status: Status = "suspected"
-            case FraudConfirmed():
-                status = "confirmed"
-            case FraudCleared():
-                self._keep(case, _Case("cleared", "", (), None, event_id, version))
-                return
-            case _:
-                return
-        about = data.rule, data.suspects, data.task_id
-        self._keep(case, _Case(status, *about, event_id, version))
-
-    def _keep(self, case: str, known: _Case) -> None:
-        self._cases[case] = known
-        if known.task_id is not None:
-            self._cases_of.setdefault(known.task_id, set()).add(case)
+        self.cases.observe(fact)
 
     def react(self, fact: Fact, where: Where) -> Iterable[Owed]:
         """As the rules say; and what is calculated (or released) is paid now, or by `due`.
@@ -122,7 +96,7 @@ class RewardComponent(Component):
         What cannot be paid waits, and holds up nothing else (see `payouts`). Raises: Unavailable:
         the sink does not say whether a payout has left, or the lease is out; it is read again.
         """
-        if isinstance(fact.data, RewardCalculated | RewardReleased):
+        if isinstance(fact.data, RewardCalculated | RewardReleased | RewardReduced):
             state = self.peek("rewards", fact.envelope.aggregate_id)
             if not self._is_due(state):
                 return
@@ -132,30 +106,36 @@ class RewardComponent(Component):
         if isinstance(fact.data, self.needs_committed):
             self.observe(fact)
         for owed in super().react(fact, where):
-            yield from self.before(owed.aggregate_id, owed.command, owed.at)
+            if isinstance(owed.command, ReleaseReward) and self.cases.is_open(owed.command.case_id):
+                continue  # it was opened anew since: what clears it then is still to be read
+            yield from self._booked_before(owed.aggregate_id, owed.command, owed.at)
             yield owed
             if isinstance(owed.command, CalculateReward):
                 yield from self._suspected_before(owed, owed.command)
 
     def _suspected_before(self, owed: Owed, command: CalculateReward) -> Iterable[Owed]:
         """What a case says that was there before the reward: as it would have said after it."""
-        for case in sorted(self._cases_of.get(command.task_id, ())):
-            known = self._cases[case]
-            if known.status == "cleared":
-                continue
-            if known.rule != "colluding-votes" and command.miner_id not in known.suspects:
-                continue
+        for case in self.cases.concerning(command.task_id, command.miner_id):
             held: WithholdReward | ReverseReward
-            if known.status == "suspected":
-                held = WithholdReward(case_id=case, reason="fraud_suspected")
+            if case.status == "suspected":
+                held = WithholdReward(case_id=case.key, reason="fraud_suspected")
             else:
-                held = ReverseReward(case_id=case, reason="fraud_confirmed")
-            name = str(uuid5(NAMESPACE, f"{known.event_id}/before/{owed.aggregate_id}"))
-            yield Owed(name, owed.aggregate_id, held, owed.at, known.event_id)
+                held = ReverseReward(case_id=case.key, reason="fraud_confirmed")
+            name = str(uuid5(NAMESPACE, f"{case.event_id}/before/{owed.aggregate_id}"))
+            yield Owed(name, owed.aggregate_id, held, owed.at, owed.cause)
 
     def before(self, aggregate_id: str, command: Command, at: datetime) -> Iterable[Owed]:
+        """See Component. Raises: Refusal: it would release a reward from under an open case."""
+        if isinstance(command, ReleaseReward) and self.cases.is_open(command.case_id):
+            raise refuse("case_open", f"case {command.case_id} is open", "resolve the case")
+        yield from self._booked_before(aggregate_id, command, at)
+
+    def _booked_before(self, aggregate_id: str, command: Command, at: datetime) -> Iterable[Owed]:
         """The payout that left before it could be booked: it is booked first, not held back."""
         if isinstance(command, WithholdReward | ReverseReward):
+            state = self.peek("rewards", aggregate_id)
+            if isinstance(state, RewardState) and state.status in REWARD_ENDED:
+                return
             ref = self._sink.find(aggregate_id)
             if ref is not None:
                 yield self._booking(aggregate_id, ref, at, None)
@@ -178,14 +158,23 @@ class RewardComponent(Component):
     def _is_due(self, state: State | None) -> TypeGuard[RewardState]:
         if not isinstance(state, RewardState) or state.status != "calculated":
             return False
-        return state.home in self.served
+        if state.home not in self.served:
+            return False
+        # what a case says may be known before it is reacted to
+        return next(self.cases.concerning(state.task_id, state.miner_id), None) is None
 
     def _payout(self, state: RewardState, at: datetime, cause: str | None) -> Iterable[Owed]:
         if not self.leads(state.home):
             raise Unavailable(f"payout {state.key}: the lease ran out before it")
+        repaid = list(self.debts.repayments(state, self.peek, at, cause))
+        if repaid and not self._has_left(state):
+            self.payouts.later(state.key)  # the rest, once that is committed
+            yield from repaid
+            return
         self.payouts.begin(state.key)
         try:
-            ref = self._sink.pay(state.key, state.miner_id, state.amount_micro)
+            due = due_micro(state)
+            ref = self._sink.pay(state.key, state.miner_id, due) if due else REPAID
             booking = self._booking(state.key, ref, at, cause)
         except PayoutConflict as error:
             if self.payouts.stop(state.key, error.message):
@@ -197,6 +186,13 @@ class RewardComponent(Component):
         else:
             self.payouts.left()
             yield booking
+
+    def _has_left(self, state: RewardState) -> bool:
+        """Whether its payout has left, or may have: then it is asked for as it was."""
+        try:
+            return self._sink.find(state.key) is not None
+        except Unavailable:
+            return True
 
     def _booking(self, key: str, ref: str, at: datetime, cause: str | None) -> Owed:
         name = str(uuid5(NAMESPACE, f"pay/{key}"))

@@ -6,14 +6,16 @@ How a fact gets into the log. Any thread emits; one thread of the producer's own
       emit("b", …) ─┼─► [queue] ──►│ known: first Ack     │──► one transaction ──► Acks ──► `folded`
       emit("a", …) ─┘              └ barriers, when due   ┘    eu.1.tasks/0: a v1 seq 7, a v2 seq 8
                                                                eu.1.tasks/1: b v1 seq 3
+                                                               snapshot.eu.1.tasks: what is due
 
 A turn of that thread, in this order:
   1. take what waits, 5,000 at most; what is known to be in the log gets its first Ack again;
   2. the epoch is still held, and nobody else has written, else nothing is written any more;
   3. make one list of lines: barriers when due, then the facts, each with its version, `seq`, stamp;
-  4. append them in one transaction (must: before any Ack);
-  5. deliver the Acks;
+  4. append them in one transaction, with what is due of the snapshot (must: before any Ack);
+  5. take them over, and deliver the Acks;
   6. hand each fact to `folded`.
+It begins from the snapshot of its topic, and keeps it, as a primary does (see `known`).
 If 4 fails for good, what waits fails with it. If its outcome is not known, the facts fail with
 OutcomeUnknown, and the log is opened anew: fenced, read to its end, its epoch opened; only then is
 the next turn. What a caller gives is checked in its own thread. If a fact cannot be made or encoded
@@ -28,79 +30,37 @@ from __future__ import annotations
 import threading
 import time
 import uuid
-from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import Future
 from datetime import datetime
-from typing import NamedTuple
 
 from pydantic import ValidationError
 
 from everlode.adapters.clock import WallClock
-from everlode.avro.codec import encode_fact
 from everlode.control.scopes import Scope
-from everlode.errors import ContractError, EverlodeError, FencedOut, Refusal, Unavailable
+from everlode.errors import EverlodeError, FencedOut, Refusal, Unavailable
 from everlode.events.barriers import Barrier, EpochOpened, Marker
 from everlode.events.base import Envelope, Event, Fact, ScopeEpoch
 from everlode.events.catalogue import EVENTS
 from everlode.events.door import misfit
 from everlode.events.stamp import MAX_AHEAD_MS, millis_of
-from everlode.events.types import fitting
-from everlode.log.facts import FactLog, ForeignRecord, LoggedFact, NewFact
+from everlode.events.states import State
+from everlode.log.facts import ForeignRecord, NewFact
 from everlode.log.signals import SignalWriter
 from everlode.membership.agent import NodeAgent
 from everlode.sdk.emits import Ack, Emit, Emits, Result, unknown
+from everlode.sdk.known import Callbacks, Known
+from everlode.sdk.lines import Line, check_ids, moment, too_large
 from everlode.settings.endpoints import Endpoints
+from everlode.state.dispatch import state_component
 
 BATCH = 5000
 """Facts in one transaction at most; a commit costs as much for one as for many."""
 TAKE_S = 0.1
 BARRIER_S = 1.0
 CLOSE_S = 15.0
-MAX_ID = 255
-KEPT_ACKS = 100_000
-"""Facts whose Ack is remembered; a repeat of an older one is appended again."""
-
-
-class _Line(NamedTuple):
-    """A record to append, and the emit that it answers; None for a mark."""
-
-    fact: NewFact
-    emit: Emit | None
-
-
-def _check_ids(*ids: str | None) -> None:
-    """Raises: Refusal: an id does not fit the envelope."""
-    for text in ids:
-        if text is not None and not 0 < len(text) <= MAX_ID:
-            raise Refusal(
-                f"an id has {len(text)} characters", code="bad_id", hint=f"1 to {MAX_ID} of them"
-            )
-        if text is not None and fitting(text, MAX_ID) != text:
-            raise Refusal("an id is no Unicode", code="bad_id", hint="it has a lone surrogate")
-
-
-def _moment(at: datetime) -> datetime:
-    """The time in whole milliseconds, as records hold it. Raises: Refusal: it has no zone."""
-    if at.utcoffset() is None:
-        raise Refusal(
-            f"occurred_at {at.isoformat()} has no zone",
-            code="naive_time",
-            hint="give one with a zone, e.g. datetime.now(UTC)",
-        )
-    return at.replace(microsecond=at.microsecond // 1000 * 1000)
-
-
-def _too_large(lines: Sequence[_Line]) -> list[tuple[Emit, Result]]:
-    """The emits whose facts cannot be encoded, and why."""
-    found: list[tuple[Emit, Result]] = []
-    for (_, envelope, data), emit in lines:
-        try:
-            encode_fact(envelope, data)
-        except ContractError as error:
-            if emit is not None:
-                found.append((emit, error))
-    return found
+REST_S = 10.0
+"""A producer that is closed writes the rest of its snapshot for so long at most."""
 
 
 class EventProducer:
@@ -110,10 +70,15 @@ class EventProducer:
     per aggregate from what the log holds. At most `window` facts wait; then `emit` waits
     (back-pressure). While the cluster is away a fact waits `timeout_s`, then it fails with
     OutcomeUnknown. A second emit of an `event_id` that is in the log (or waits) gives its first Ack
-    again. With an `agent` nothing is written unless it leads the scope in this epoch.
-    `folded` is told of each fact in the log, marks left out, in order within a partition: of those
-    before while the producer opens, then of each that it appended, in its own thread. When fenced,
-    or when `folded` fails, everything that waits fails, and stays failed. Use as a context manager.
+    again, for as long as it is one of the last 50,000 facts. With an `agent` nothing is written
+    unless it leads the scope in this epoch.
+
+    It begins from the topic's snapshot: `restored` gets the state of each aggregate that is alive,
+    `state` finds the others. `folded` gets each fact that is newer than these, marks left out, in
+    order within a partition: while the producer opens, then each that it appended, in its own
+    thread. Without `restored` it gets every fact of the log, which is refused once its first ones
+    are gone. When fenced, or when `folded` fails, everything that waits fails, and stays failed.
+    Use as a context manager.
     """
 
     def __init__(
@@ -125,6 +90,7 @@ class EventProducer:
         epoch: int,
         agent: NodeAgent | None = None,
         folded: Callable[[Fact], None] | None = None,
+        restored: Callable[[State], None] | None = None,
         window: int = 10_000,
         timeout_s: float = 30.0,
     ) -> None:
@@ -132,8 +98,6 @@ class EventProducer:
         parts = endpoints.parts(region)
         self.window = window
         self._timeout_s = timeout_s
-        self._versions: dict[str, int] = {}
-        self._known: OrderedDict[str, tuple[int, int]] = OrderedDict()
         self._component = component
         self._scope, self._epoch = str(Scope.of(component, region)), epoch
         self._leads = agent.leads if agent else None
@@ -141,11 +105,15 @@ class EventProducer:
         self._notify = folded
         self._clock = WallClock()
         self._place = (parts.bootstrap, parts.origin)
-        self._log = FactLog(
-            parts.bootstrap, parts.origin, component, parts.partitions, self._folded
-        )
+        self._known = Known(parts, component, Callbacks(folded, restored))
+        self._log = self._known.log
         self._marker = Marker(self._log.topic, parts.origin, self._scope, epoch, self._node_id)
-        self._open()
+        try:
+            self._known.begin()
+            self._open()
+        except BaseException:
+            self._known.close()
+            raise
         self._emits = Emits(window)
         self._stop = threading.Event()
         self._ended: Exception | None = None
@@ -182,20 +150,34 @@ class EventProducer:
                 code="wrong_topic",
                 hint=f"it is appended by the holder of {belongs}",
             )
-        _check_ids(event_id, key, correlation_id)
+        check_ids(event_id, key, correlation_id)
         self._check_cause(cause)
         return self._emits.put(
             Emit(
                 event_id or str(uuid.uuid4()),
                 key,
                 data,
-                self._clock.event_now() if occurred_at is None else _moment(occurred_at),
+                self._clock.event_now() if occurred_at is None else moment(occurred_at),
                 correlation_id or (cause.correlation_id if cause else key),
                 cause,
                 time.monotonic(),
                 Future(),
             )
         )
+
+    def state(self, component: str, key: str) -> State | None:
+        """State of an aggregate after all facts that have their Acks, also of one that has ended.
+
+        `component`: tasks, miners, validations, rewards or fraud. None: it never was, was deleted,
+        or its last fact cannot follow. Raises: Refusal: of another topic. Unavailable: one that has
+        ended is read from Kafka, which does not give it now.
+        """
+        try:
+            return self._known.state(component, key)
+        except KeyError:
+            raise Refusal(
+                f"states of {component} are not made from {self._log.topic}", code="wrong_component"
+            ) from None
 
     def _check_cause(self, cause: Envelope | None) -> None:
         """Raises: Refusal: no record of now could be stamped above it."""
@@ -212,8 +194,8 @@ class EventProducer:
         self._emits.drain(CLOSE_S)
         self._stop.set()
         self._emits.close()
-        self._thread.join(CLOSE_S)
-        self._log.close()
+        self._thread.join(CLOSE_S + REST_S)
+        self._known.close()
         self._emits.abandon()
 
     def __enter__(self) -> EventProducer:
@@ -222,24 +204,12 @@ class EventProducer:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _folded(self, placed: LoggedFact) -> None:
-        envelope = placed.fact.envelope
-        if isinstance(placed.fact.data, Barrier | EpochOpened):
-            return
-        known = self._versions.get(envelope.aggregate_id, 0)
-        self._versions[envelope.aggregate_id] = max(known, envelope.version)
-        self._remember(envelope.event_id, placed.partition, placed.offset)
-        if self._notify is not None:
-            self._notify(placed.fact)
-
-    def _remember(self, event_id: str, partition: int, offset: int) -> Ack:
-        self._known[event_id] = partition, offset
-        while len(self._known) > KEPT_ACKS:
-            self._known.popitem(last=False)  # a plain dict is searched from its old beginning
+    def _ack(self, event_id: str, partition: int, offset: int) -> Ack:
         return Ack(event_id, self._log.topic, partition, offset)
 
     def _open(self) -> None:
         self._log.open({self._scope: self._epoch})
+        self._known.opened()
         scopes = (ScopeEpoch(scope=self._scope, epoch=self._epoch),)
         opened = EpochOpened(node_id=self._node_id, scopes=scopes)
         self._log.append([self._mark(p, opened) for p in range(self._log.partitions)])
@@ -259,30 +229,31 @@ class EventProducer:
             if marks:
                 barrier_at = time.monotonic() + BARRIER_S
             try:
-                if emits or marks:
+                if emits or marks or self._known.behind:
                     self._turn(emits, marks)
             except Exception as error:  # noqa: BLE001 - the user's `folded`: it must not go on
                 self._ended = error
             if self._ended is not None:
                 self._emits.deliver([(emit, self._ended) for emit in emits])
             self._emits.done()
+        self._write_rest()
 
     def _turn(self, emits: list[Emit], marks: bool) -> None:
         """One transaction, as the module says."""
         # 1. a repeat gets its first Ack again
         fresh = self._fresh(emits)
-        lines: list[_Line] = []
+        lines: list[Line] = []
         try:
             # 2. and 3. it may write; one list of lines
             self._check()
             lines = self._lines(fresh, marks)
             # 4. one transaction
-            offsets = self._append([line.fact for line in lines]) if lines else []
+            offsets = self._append([line.fact for line in lines])
         except Unavailable:
             self._emits.deliver([(emit, unknown(emit.event_id)) for emit in fresh])
             self._reopen()
         except EverlodeError as error:
-            large = _too_large(lines)
+            large = too_large(lines)
             if not large:
                 self._ended = error
                 return
@@ -294,20 +265,25 @@ class EventProducer:
 
     def _fresh(self, emits: list[Emit]) -> list[Emit]:
         """Those that are not known to be in the log; the others get their Acks."""
-        known = [emit for emit in emits if emit.event_id in self._known]
-        if not known:
-            return emits
-        acks = [self._remember(e.event_id, *self._known[e.event_id]) for e in known]
-        self._emits.deliver(zip(known, acks, strict=True))
-        return [emit for emit in emits if emit.event_id not in self._known]
-
-    def _appended(self, lines: list[_Line], offsets: list[int]) -> None:
-        # 5. deliver the Acks
+        fresh: list[Emit] = []
         done: list[tuple[Emit, Result]] = []
-        for ((partition, envelope, _), emit), offset in zip(lines, offsets, strict=True):
-            if emit is not None:
-                self._versions[emit.key] = envelope.version
-                done.append((emit, self._remember(emit.event_id, partition, offset)))
+        for emit in emits:
+            place = self._known.place(emit.event_id)
+            if place is None:
+                fresh.append(emit)
+            else:
+                done.append((emit, self._ack(emit.event_id, *place)))
+        self._emits.deliver(done)
+        return fresh
+
+    def _appended(self, lines: list[Line], offsets: list[int]) -> None:
+        # 5. take them over, and deliver the Acks
+        self._known.committed([line.fact for line in lines], offsets)
+        done: list[tuple[Emit, Result]] = [
+            (emit, self._ack(emit.event_id, partition, offset))
+            for ((partition, _, _), emit), offset in zip(lines, offsets, strict=False)
+            if emit is not None
+        ]
         self._emits.deliver(done)
         # 6. hand the facts on
         if self._notify is not None:
@@ -316,8 +292,12 @@ class EventProducer:
                     self._notify(Fact(envelope, data))
 
     def _append(self, facts: list[NewFact]) -> list[int]:
+        """Offsets of the facts, then of what is due of the snapshot."""
+        beside = self._known.beside(len(facts))
+        if not facts and not beside:
+            return []
         try:
-            return self._log.append(facts)
+            return self._log.append(facts, beside=beside)
         except FencedOut as error:
             if not self._still_mine():
                 raise
@@ -342,26 +322,28 @@ class EventProducer:
         """Whether its node is said to hold this epoch; without a node nobody says so."""
         return self._leads is not None and self._leads(self._scope) == self._epoch
 
-    def _lines(self, emits: list[Emit], marks: bool) -> list[_Line]:
-        lines: list[_Line] = []
+    def _lines(self, emits: list[Emit], marks: bool) -> list[Line]:
+        lines: list[Line] = []
         if marks:
             barrier = Barrier(writer_id=self._node_id)
-            lines = [_Line(self._mark(p, barrier), None) for p in range(self._log.partitions)]
+            lines = [Line(self._mark(p, barrier), None) for p in range(self._log.partitions)]
         seqs = [seq + marks for seq in self._log.seqs]
-        versions: dict[str, int] = {}
+        versions: dict[tuple[str | None, str], int] = {}
         wrong: list[tuple[Emit, Result]] = []
         for emit in emits:
             key = emit.key
             partition = self._log.partition_of(key)
-            version = versions.get(key, self._versions.get(key, 0)) + 1
+            aggregate = state_component(type(emit.data).__name__), key
+            version = versions.get(aggregate) or self._known.version(key, emit.data)
+            version += 1
             try:
                 envelope = self._envelope(emit, version, seqs[partition] + 1)
             except (Refusal, ValidationError) as error:
                 wrong.append((emit, error if isinstance(error, Refusal) else misfit(error)))
                 continue
-            versions[key] = version
+            versions[aggregate] = version
             seqs[partition] += 1
-            lines.append(_Line((partition, envelope, emit.data), emit))
+            lines.append(Line((partition, envelope, emit.data), emit))
         self._emits.deliver(wrong)
         return lines
 
@@ -393,3 +375,16 @@ class EventProducer:
             except EverlodeError as error:
                 self._ended = error
             return
+
+    def _write_rest(self) -> None:
+        """So that the next one folds nothing again; what is not written is folded from facts."""
+        until = time.monotonic() + REST_S
+        try:
+            while self._ended is None and time.monotonic() < until:
+                self._check()
+                rest = self._known.rest()
+                if not rest:
+                    return
+                self._known.committed([], self._log.append([], beside=rest))
+        except EverlodeError:
+            return  # another writes it, or nobody can now

@@ -2,11 +2,13 @@
 
 An ended aggregate leaves a primary's memory; a repeat of its commands, a fraud case or an audit
 may still ask for it. It is then read from the archive, one record at its offset, and kept for a
-while. Invariant: what was never archived costs no read. Shell.
+while. Beside each validation stands who handed its solution in first (`ArchivedSolution`).
+Invariant: what was never archived costs no read. Shell; any thread may look for something.
 """
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
@@ -16,7 +18,7 @@ from everlode.adapters.kafka import Raw, Reader
 from everlode.avro.codec import Codec
 from everlode.avro.snapshots import decode_snapshot
 from everlode.errors import IntegrityError, Unavailable
-from everlode.events.snapshots import ArchivePage, SnapshotEntry
+from everlode.events.snapshots import ArchivedSolution, ArchivePage, HandedIn, SnapshotEntry
 from everlode.events.states import State
 from everlode.snapshots.index import PartitionIndex, name_hash
 from everlode.topics.names import archive_topic
@@ -40,8 +42,13 @@ def archive_key(component: str, key: str) -> str:
     return f"{component}/{key}"
 
 
+def solution_key(home: str, sha256: str) -> str:
+    """Key of a solution's records, one in each partition."""
+    return f"solutions/{home}/{sha256}"
+
+
 class Archive:
-    """Not thread-safe. It knows what is before its `positions`."""
+    """It knows what is before its `positions`."""
 
     def __init__(self, bootstrap: str, origin: str, component: str, partitions: int) -> None:
         self.topic = archive_topic(origin, component)
@@ -50,12 +57,16 @@ class Archive:
         self._codec = Codec()
         self._bootstrap, self._group = bootstrap, f"archive-{component}-{origin}"
         self._reader: Reader | None = None  # made once something is asked for
+        self._guard = threading.RLock()
+        """One reader, and what it has read."""
         self._kept: OrderedDict[tuple[str, str], Kept] = OrderedDict()
+        self._solutions: OrderedDict[tuple[int, bytes], tuple[HandedIn, ...]] = OrderedDict()
 
     def start(self, pages: Mapping[int, Sequence[ArchivePage]]) -> None:
         """Take the pages over; what was archived since is to be noted, from `positions` on."""
         self.indexes = [PartitionIndex(pages.get(p, ())) for p in range(self._partitions)]
         self._kept.clear()
+        self._solutions.clear()
 
     def start_anew(self, ends: Sequence[int]) -> None:
         """Leave out all before these offsets: it will be archived again."""
@@ -68,14 +79,17 @@ class Archive:
         """Up to where the archive is known, by topic and partition."""
         return {(self.topic, p): index.end for p, index in enumerate(self.indexes)}
 
-    def note(self, raw: Raw) -> None:
-        """A record of the archive, in order within a partition. Idempotent."""
-        if raw.key is not None and raw.offset >= self.indexes[raw.partition].end:
-            self.indexes[raw.partition].add(name_hash(raw.key), raw.offset)
+    def knows(self, raw: Raw) -> bool:
+        """True for a record that was noted, or added here."""
+        return raw.offset < self.indexes[raw.partition].end
 
     def added(self, partition: int, key: bytes, offset: int) -> None:
-        """This node has archived something."""
-        self.indexes[partition].add(name_hash(key), offset)
+        """Something is archived; in order within a partition."""
+        with self._guard:
+            self.indexes[partition].add(name_hash(key), offset)
+            self._solutions.pop((partition, key), None)
+            component, _, name = key.decode().partition("/")
+            self._kept.pop((component, name), None)
 
     def find(self, component: str, key: str) -> Kept | None:
         """An aggregate that has ended, as it was archived last; None when there is none.
@@ -83,26 +97,46 @@ class Archive:
         Raises: Unavailable: Kafka does not give it now. IntegrityError: what stands there is no
         such record.
         """
-        known = self._kept.get((component, key))
-        if known is not None:
-            return known
-        partition = partition_of(key, self._partitions)
-        name = archive_key(component, key).encode()
-        offset = self.indexes[partition].find(name_hash(name))
-        if offset is None:
-            return None
-        raw = self._read(partition, offset)
-        if raw.key != name:
-            return None  # two names with one hash
-        found = self._ended(raw)
-        self._kept[component, key] = found
-        while len(self._kept) > KEPT:
-            self._kept.popitem(last=False)
-        return found
+        with self._guard:
+            known = self._kept.get((component, key))
+            if known is not None:
+                return known
+            name = archive_key(component, key).encode()
+            raw = self._named(partition_of(key, self._partitions), name)
+            if raw is None:
+                return None
+            found = self._kept[component, key] = self._ended(raw)
+            while len(self._kept) > KEPT:
+                self._kept.popitem(last=False)
+            return found
 
-    def forget(self, component: str, key: str) -> None:
-        """It has changed: what was at hand is out of date."""
-        self._kept.pop((component, key), None)
+    def firsts(self, home: str, sha256: str) -> tuple[HandedIn, ...]:
+        """Who handed a solution in first: see `fraudrules.firsts`. Raises: as `find`."""
+        each = (self.firsts_in(p, home, sha256) for p in range(self._partitions))
+        return tuple(one for found in each for one in found)
+
+    def firsts_in(self, partition: int, home: str, sha256: str) -> tuple[HandedIn, ...]:
+        """Of the validations of one partition. Raises: as `find`."""
+        name = solution_key(home, sha256).encode()
+        with self._guard:
+            known = self._solutions.get((partition, name))
+            if known is not None:
+                return known
+            raw = self._named(partition, name)
+            if raw is None:
+                return ()
+            found = decode_snapshot(self._codec, raw.value)
+            if not isinstance(found, ArchivedSolution):
+                raise IntegrityError(f"{raw.topic}/{raw.partition}@{raw.offset}: no solution")
+            self._solutions[partition, name] = found.first
+            while len(self._solutions) > KEPT:
+                self._solutions.popitem(last=False)
+            return found.first
+
+    def _named(self, partition: int, name: bytes) -> Raw | None:
+        offset = self.indexes[partition].find(name_hash(name))
+        raw = None if offset is None else self._read(partition, offset)
+        return raw if raw is None or raw.key == name else None  # two names with one hash
 
     def _ended(self, raw: Raw) -> Kept:
         entry = decode_snapshot(self._codec, raw.value)

@@ -19,6 +19,7 @@ from everlode.events.snapshots import (
     SnapshotAnswers,
     SnapshotEntry,
     SnapshotMark,
+    SnapshotTally,
 )
 from everlode.events.states import State
 from everlode.topics.names import snapshot_topic
@@ -39,6 +40,7 @@ class Snapshot:
         self.marks: dict[int, SnapshotMark] = {}
         """Partition → its mark; none where no snapshot was taken."""
         self.pages: dict[int, list[ArchivePage]] = defaultdict(list)
+        self.tallies: dict[int, list[SnapshotTally]] = defaultdict(list)
         rings: list[SnapshotAnswers] = []
         for (partition, key), value in records.items():
             if key.startswith(ENTRY):
@@ -51,6 +53,8 @@ class Snapshot:
                     rings.append(answers)
                 case ArchivePage() as page:
                     self.pages[partition].append(page)
+                case SnapshotTally() as tally:
+                    self.tallies[partition].append(tally)
         rings.sort(key=lambda ring: ring.number)
         self.answers: list[AnsweredFact] = [fact for ring in rings for fact in ring.facts]
         """Facts of the last commands, oldest first."""

@@ -18,7 +18,14 @@ from everlode.adapters.mirror_lag import PartitionLag, flow_lag
 from everlode.adapters.mirror_status import FlowState, flow_state
 from everlode.errors import EverlodeError, Unavailable
 from everlode.settings.endpoints import Endpoints, RegionEndpoints
-from everlode.stack.retention import Late, Positions, groups_of, late_readers, projector_of
+from everlode.stack.retention import (
+    Late,
+    Positions,
+    groups_of,
+    late_readers,
+    primaries_of,
+    projector_of,
+)
 from everlode.topics import TopicSpec, Topology, catalogue, mirrored_topics
 
 STILL_S = 10.0
@@ -79,13 +86,19 @@ def examine(topology: Topology, endpoints: Endpoints) -> Diagnosis:
             late
             for region in endpoints.regions
             if region not in unreachable
-            for late in _late(region, endpoints.regions[region], lags, unreachable)
+            for late in _late(
+                region, endpoints.regions[region], topology.partitions, lags, unreachable
+            )
         ),
     )
 
 
 def _late(
-    region: str, place: RegionEndpoints, lags: Iterable[PartitionLag], unreachable: dict[str, str]
+    region: str,
+    place: RegionEndpoints,
+    partitions: int,
+    lags: Iterable[PartitionLag],
+    unreachable: dict[str, str],
 ) -> list[Late]:
     """Readers of a region's cluster; notes in `unreachable` what does not answer."""
     readers: dict[str, dict[tuple[str, int], int]] = {}
@@ -101,6 +114,7 @@ def _late(
         unreachable[asked] = exc.message
     try:
         found |= groups_of(place.kafka_bootstrap)
+        found |= primaries_of(region, place, partitions, found)
         return late_readers(region, place.kafka_bootstrap, found)
     except EverlodeError as exc:
         unreachable[region] = exc.message

@@ -7,14 +7,15 @@ catch up, so there is time to act; and a retention is meant to be three times th
 that is tolerated, so a reader at a half is beyond anything that was planned for. A lag in records
 would say nothing of this.
 
-Readers are consumer groups, by what they have committed; mirrors, by MirrorMaker's own offsets; and
-projectors, by their positions in PostgreSQL, whatever their groups say. Shell: asks one cluster.
+Readers are consumer groups, by what they have committed; primaries whose groups have expired, by
+their snapshots; mirrors, by MirrorMaker's own offsets; and projectors, by their positions in
+PostgreSQL, whatever their groups say. Shell: asks one cluster.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from contextlib import closing
 from typing import NamedTuple
 
@@ -23,10 +24,13 @@ from everlode.adapters.kafka_admin import retentions
 from everlode.adapters.kafka_group import group_offsets
 from everlode.adapters.postgres_read import Generation
 from everlode.errors import NotFound
+from everlode.events.catalogue import FACT_COMPONENTS
+from everlode.settings.endpoints import RegionEndpoints
+from everlode.snapshots.read import read_snapshot
 
 NAMED_FROM = 0.5
 """Lag ÷ retention."""
-PROJECTOR = "projector"
+PROJECTOR, PRIMARY = "projector", "group primary."
 Positions = Mapping[tuple[str, int], int]
 """(topic, partition) → the next offset that a reader wants, in the cluster that it reads from."""
 
@@ -47,6 +51,11 @@ class Late(NamedTuple):
     @property
     def hint(self) -> str:
         """The way out."""
+        if self.removed and self.reader.startswith(PRIMARY):
+            return (
+                "what asked for something there was not carried out: its clients send commands"
+                " again; the facts that it missed are in other regions' copies"
+            )
         if self.removed:
             return (
                 f"what it lacks is no longer in {self.cluster}: a projection is built anew by"
@@ -62,6 +71,24 @@ def groups_of(bootstrap: str) -> dict[str, Positions]:
     """The groups of a cluster, but those of projectors. Raises: Unavailable."""
     found = group_offsets(bootstrap)
     return {f"group {n}": at for n, at in found.items() if not n.startswith(f"{PROJECTOR}.")}
+
+
+def primaries_of(
+    region: str, place: RegionEndpoints, partitions: int, groups: Container[str]
+) -> dict[str, Positions]:
+    """How far the region's primaries had read that are not among the groups. Raises: Unavailable.
+
+    None that has never led.
+    """
+    found: dict[str, Positions] = {}
+    for component in FACT_COMPONENTS:
+        name = f"{PRIMARY}{component}.{region}"
+        if name in groups:
+            continue
+        marks = read_snapshot(place.kafka_bootstrap, place.origin, component, partitions).marks
+        reads = marks[0].reads if 0 in marks else ()
+        found[name] = {(r.topic, r.partition): r.next_offset for r in reads}
+    return found
 
 
 def projector_of(region: str, conninfo: str) -> dict[str, Positions]:

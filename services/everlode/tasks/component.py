@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
 from heapq import heapify, heappop, heappush
 from uuid import uuid5
@@ -21,38 +21,15 @@ from everlode.snapshots.read import Alive
 from everlode.state.dispatch import evolve
 from everlode.state.formulas import stake_of
 from everlode.state.reactions import NAMESPACE
+from everlode.tasks.turn import Turn
 from everlode.topics import Topology
 
 SLACK = 1_000
 """Deadlines of tasks that wait no more, beside as many as still wait."""
 ASSIGN_MOST = 400
 """Assignments in one turn."""
-
-
-class _Turn:
-    """Assignments of one turn: what each miner and manager has by now, and what nobody can take."""
-
-    def __init__(
-        self, running: Counter[str], promised: Counter[str], managed: dict[str, int]
-    ) -> None:
-        self.running, self.promised, self.managed = running, promised, managed
-        self._full: dict[tuple[str, int], int] = {}
-        """(type, GPUs) → the least stake for which no miner is free now."""
-
-    def is_full(self, task: TaskState) -> bool:
-        """True when no miner was free for a task that asks for no more."""
-        least = self._full.get((task.task_type, task.gpus))
-        return least is not None and stake_of(task.base_reward_micro) >= least
-
-    def nobody_for(self, task: TaskState) -> None:
-        """No miner is free for this task."""
-        self._full[task.task_type, task.gpus] = stake_of(task.base_reward_micro)
-
-    def take(self, task: TaskState, miner: str, manager: str) -> None:
-        """The task goes to them."""
-        self.running[miner] += 1
-        self.promised[miner] += stake_of(task.base_reward_micro)
-        self.managed[manager] += 1
+LOOK_MOST = 1_000
+"""Waiting tasks that one turn looks at; the next one goes on behind them."""
 
 
 class TaskComponent(Component):
@@ -70,6 +47,8 @@ class TaskComponent(Component):
         self._lease = lease
         self._max = max_concurrent
         self._waiting: dict[str, None] = {}
+        self._round: deque[str] = deque()
+        """Waiting tasks that this round has not come to; then the next round begins."""
         self._stuck: dict[str, None] = {}
         self._running: dict[str, TaskState] = {}
         self._deadlines: list[tuple[datetime, str]] = []
@@ -80,6 +59,8 @@ class TaskComponent(Component):
         self._by_type: dict[str, list[MinerState]] = {}
         self._places: dict[str, list[tuple[list[MinerState], int]]] = {}
         """Where each miner stands in these lists."""
+        self._most_gpus: dict[str, int] = {}
+        """Task type → the most GPUs that a miner has who takes it."""
         self._stale = True
         super().__init__(home, topology)
 
@@ -134,7 +115,7 @@ class TaskComponent(Component):
         if not self._stale:
             return
         self._stale = False
-        self._by_type, self._places = {}, {}
+        self._by_type, self._places, self._most_gpus = {}, {}, {}
         for miner in self._miners.values():
             if miner.status == "active":
                 for name in miner.specialties:
@@ -142,6 +123,8 @@ class TaskComponent(Component):
                     place = (candidates, len(candidates))
                     self._places.setdefault(miner.key, []).append(place)
                     candidates.append(miner)
+                    most = self._most_gpus.get(name, -1)
+                    self._most_gpus[name] = max(most, miner.gpus)
         self._waiting.update(self._stuck)
         self._stuck.clear()
 
@@ -157,10 +140,11 @@ class TaskComponent(Component):
             for n in control.nodes_of(self.home, "task-manager")
             if n.status in MANAGING
         } or {self._node_id: self.by_manager[self._node_id]}
-        turn = _Turn(Counter(self.by_miner), self._promised(), healthy)
+        turn = Turn(Counter(self.by_miner), self._promised(), healthy)
         count = 0
-        for key in list(self._waiting):
+        for key in self._next_waiting():
             if count >= ASSIGN_MOST:
+                self._round.appendleft(key)
                 break
             task = self.folds.get("tasks", key)
             if not isinstance(task, TaskState) or task.home not in self.served:
@@ -172,6 +156,18 @@ class TaskComponent(Component):
                 count += 1
                 yield owed
 
+    def _next_waiting(self) -> Iterator[str]:
+        """The waiting tasks of one turn: from where the last one stopped, oldest first.
+
+        One task is looked at once a turn, and all of them in as many turns as that takes.
+        """
+        if not self._round:
+            self._round.extend(self._waiting)
+        for _ in range(min(LOOK_MOST, len(self._round))):
+            key = self._round.popleft()
+            if key in self._waiting:
+                yield key
+
     def _promised(self) -> Counter[str]:
         """Miner → stake of its assignments that its registry has not locked yet."""
         promised: Counter[str] = Counter()
@@ -181,9 +177,9 @@ class TaskComponent(Component):
                 promised[miner.key] += stake_of(task.base_reward_micro)
         return promised
 
-    def _assignment(self, task: TaskState, now: datetime, turn: _Turn) -> Owed | None:
+    def _assignment(self, task: TaskState, now: datetime, turn: Turn) -> Owed | None:
         candidates = self._by_type.get(task.task_type, [])
-        if all(task.gpus > m.gpus for m in candidates):
+        if task.gpus > self._most_gpus.get(task.task_type, -1):
             self._waiting.pop(task.key, None)  # no miner can ever take it, as they are now
             self._stuck[task.key] = None
             return None
@@ -192,7 +188,7 @@ class TaskComponent(Component):
             return None
         miner = choose_miner(task, candidates, turn.running, turn.promised)
         if miner is None:
-            turn.nobody_for(task)
+            turn.nobody_for(task, candidates)
             return None
         manager = choose_manager(task.key, turn.managed, self._max)
         if manager is None:

@@ -11,24 +11,16 @@ that only a log could tell: what others must know is an event.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 from everlode.events.types import StepName
-
-Level = Literal["info", "warning", "error"]
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """Base of all entries; `level` says who should care."""
-
-    level: ClassVar[Level] = "info"
-
-    @property
-    def text(self) -> str:
-        """One line for people."""
-        raise NotImplementedError
-
+from everlode.telemetry.coordinating import Decided as Decided
+from everlode.telemetry.coordinating import HandlingPublished as HandlingPublished
+from everlode.telemetry.coordinating import HandlingStuck as HandlingStuck
+from everlode.telemetry.coordinating import NodeNoted as NodeNoted
+from everlode.telemetry.coordinating import Probed as Probed
+from everlode.telemetry.entry import Entry as Entry
+from everlode.telemetry.entry import Level as Level
 
 # -- operations: what lasts ------------------------------------------------------------------------
 
@@ -212,81 +204,6 @@ class FencedOutOf(Entry):
         return f"{self.scope}: fenced out of epoch {self.epoch}"
 
 
-# -- coordinators ----------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Decided(Entry):
-    """A decision was appended to the control log; whether it counts is known once read back."""
-
-    scope: str
-    epoch: int
-    primary: str
-    reason: str
-
-    @property
-    def text(self) -> str:
-        """See Entry."""
-        return f"decided: {self.scope} epoch {self.epoch} -> {self.primary} ({self.reason})"
-
-
-@dataclass(frozen=True, slots=True)
-class Probed(Entry):
-    """A suspected node was asked whether it lives: alive, refused or no-answer."""
-
-    node: str
-    answer: str
-    took_ms: int
-
-    @property
-    def text(self) -> str:
-        """See Entry."""
-        return f"probe: {self.node} {self.answer} after {self.took_ms} ms"
-
-
-@dataclass(frozen=True, slots=True)
-class NodeNoted(Entry):
-    """A node's status was appended to the control log at `position`."""
-
-    node: str
-    status: str
-    position: int
-    reason: str
-
-    @property
-    def text(self) -> str:
-        """See Entry."""
-        return f"{self.status}: {self.node}, noted at {self.position}: {self.reason}"
-
-
-@dataclass(frozen=True, slots=True)
-class HandlingPublished(Entry):
-    """An event about the handling of a lost node was published: started, a step, ended."""
-
-    node: str
-    what: str
-
-    @property
-    def text(self) -> str:
-        """See Entry."""
-        return f"{self.node}: {self.what}"
-
-
-@dataclass(frozen=True, slots=True)
-class HandlingStuck(Entry):
-    """A lost node cannot be handled now."""
-
-    level: ClassVar[Level] = "warning"
-
-    node: str
-    reason: str
-
-    @property
-    def text(self) -> str:
-        """See Entry."""
-        return f"stuck: {self.reason}"
-
-
 @dataclass(frozen=True, slots=True)
 class RecordLeftOut(Entry):
     """A record that its reader cannot use; it is kept as a dead letter."""
@@ -302,6 +219,26 @@ class RecordLeftOut(Entry):
     def text(self) -> str:
         """See Entry."""
         return f"{self.topic}/{self.partition}@{self.offset} is left out: {self.reason}"
+
+
+@dataclass(frozen=True, slots=True)
+class InputsRemoved(Entry):
+    """Retention removed what a reader had not read: from `wanted` to before `first`."""
+
+    level: ClassVar[Level] = "error"
+
+    topic: str
+    partition: int
+    wanted: int
+    first: int
+
+    @property
+    def text(self) -> str:
+        """See Entry."""
+        return (
+            f"{self.topic}/{self.partition}: offsets {self.wanted} to {self.first - 1} were removed"
+            f" before they were read; it goes on at {self.first}"
+        )
 
 
 @dataclass(frozen=True, slots=True)

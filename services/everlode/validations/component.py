@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from everlode.events.base import Fact
 from everlode.events.states import MinerState, State, ValidationState
 from everlode.membership.agent import Load
-from everlode.primary.component import Component
+from everlode.primary.component import Component, Owed
 from everlode.snapshots.read import Alive
 from everlode.state.shape import home_of
+from everlode.state.view import Where
 from everlode.topics import Topology
 from everlode.topics.names import fact_topic
 
@@ -22,6 +25,22 @@ class ValidationComponent(Component):
     def __init__(self, home: str, topology: Topology) -> None:
         self.pending: dict[str, ValidationState] = {}
         super().__init__(home, topology)
+        self._tasks = fact_topic(topology.origin(home), "tasks")
+        self._read = [0] * topology.partitions
+        """Up to which stamp each partition of the tasks was read; stamps rise there."""
+        self.folds.may_leave = self._may_leave
+
+    def _may_leave(self, state: State) -> bool:
+        """Not while a solution may come that was handed in before it: that makes it a copy."""
+        if isinstance(state, ValidationState) and (state.solved_stamp or 0) > min(self._read):
+            return False
+        return self.view_of(state.home).may_leave(state)
+
+    def react(self, fact: Fact, where: Where) -> Iterable[Owed]:
+        """See Component."""
+        if where.topic == self._tasks:
+            self._read[where.partition] = max(self._read[where.partition], fact.envelope.stamp)
+        return super().react(fact, where)
 
     def cause_topics(self) -> list[str]:
         """Home facts only: solutions, and its own decisions."""

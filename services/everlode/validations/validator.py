@@ -15,6 +15,7 @@ from typing import get_args
 from uuid import uuid5
 
 from everlode.adapters.clock import Clock
+from everlode.errors import Unavailable
 from everlode.events.base import CommandAnswered
 from everlode.events.commands import CastVote, EscalateValidation
 from everlode.events.states import ValidationState
@@ -107,7 +108,10 @@ class Validator:
     def _audit(self) -> None:
         """Look at decisions of lower kinds that the rules show to an expert."""
         for key in self._component.audits_due():
-            state = self._component.folds.get("validations", key)
+            try:
+                state = self._component.folds.get("validations", key)
+            except Unavailable:
+                continue  # it has left the memory, and Kafka does not give it now
             if isinstance(state, ValidationState):
                 self._guarded(state, lambda s: self._once(s, "audit", self._vote))
 

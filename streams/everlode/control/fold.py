@@ -14,6 +14,8 @@ is a proposal; what counts is decided by its place in the log, by everyone for h
    So is one whose grounds have passed: another coordinator leads than the one that made it, the
    node that it replaces is not lost any more as it was, or the coordinator that it takes the place
    of has renewed since. Records of builds that did not write their grounds are not asked for them.
+   Of old renewals compaction leaves only the last (see `control.keys`), so which decisions were
+   late is kept for good in `late`, and whoever folds what is left begins with that.
 4. A renewal (LeaseRenewed) counts when its node leads the scope in the epoch that it names, and
    when the process that sent it has the node's name: a lease belongs to a process.
 5. A process takes a node's name (NodeJoined) when it names the one that has it, which it has found
@@ -102,6 +104,7 @@ class Void(NamedTuple):
     """What a rule gives for a record that has no effect."""
 
     reason: str
+    late: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +123,8 @@ class ControlState:
     ticks: Mapping[str, tuple[int, ...]] = field(default_factory=lambda: MappingProxyType({}))
     """Region → offsets of the last renewals of its coordinator, oldest first."""
     void: tuple[VoidDecision, ...] = ()
+    late: Mapping[int, str] = field(default_factory=lambda: MappingProxyType({}))
+    """Offset → why, of each decision that is void by rule 3 alone; also of those yet to be read."""
 
     def epoch(self, scope: str) -> int:
         """Current epoch of a scope; 0 before its first primary."""
@@ -159,7 +164,8 @@ def apply(state: ControlState, offset: int, fact: Fact) -> ControlState:
     if not isinstance(data, e.ScopeAssigned):
         return state
     void = VoidDecision(offset, data, after.reason)
-    return replace(state, void=(*state.void, void)[-MAX_VOID:])
+    state = replace(state, void=(*state.void, void)[-MAX_VOID:])
+    return _set(state, "late", offset, after.reason) if after.late else state
 
 
 def why_void(state: ControlState, decision: e.ScopeAssigned, decider: str) -> str | None:
@@ -167,11 +173,19 @@ def why_void(state: ControlState, decision: e.ScopeAssigned, decider: str) -> st
 
     `decider` is the region of the coordinator that made it.
     """
+    return _why_outrun(state, decision) or _why_late(state, decision, decider)
+
+
+def _why_outrun(state: ControlState, decision: e.ScopeAssigned) -> str | None:
     current = state.epoch(decision.scope_name)
     if decision.based_on_epoch != current:  # 2. another was first
         return f"based on epoch {decision.based_on_epoch}, the current one is {current}"
     if decision.new_epoch != current + 1:
         return f"opens epoch {decision.new_epoch}, the next one is {current + 1}"
+    return None
+
+
+def _why_late(state: ControlState, decision: e.ScopeAssigned, decider: str) -> str | None:
     passed = sum(1 for tick in state.ticks.get(decider, ()) if tick > decision.based_on)
     if passed > MAX_TICKS:  # 3. it landed late
         return f"{passed} ticks have passed since offset {decision.based_on}"
@@ -195,16 +209,20 @@ def _overtaken(state: ControlState, decision: e.ScopeAssigned, decider: str) -> 
     return None
 
 
-def _set(state: ControlState, name: str, key: str, value: object) -> ControlState:
+def _set(state: ControlState, name: str, key: object, value: object) -> ControlState:
     changes: dict[str, Any] = {name: MappingProxyType({**getattr(state, name), key: value})}
     return replace(state, **changes)
 
 
 def _assign(state: ControlState, data: e.ScopeAssigned, fact: Fact) -> ControlState | Void:
     """The envelope's scope is the one under which it was decided, coordinator/<region>."""
-    reason = why_void(state, data, fact.envelope.scope.rpartition("/")[2])  # 2. and 3.
+    reason = _why_outrun(state, data)  # 2.
     if reason is not None:
         return Void(reason)
+    decider = fact.envelope.scope.rpartition("/")[2]
+    reason = state.late.get(state.position) or _why_late(state, data, decider)  # 3.
+    if reason is not None:
+        return Void(reason, late=True)
     leads = ScopeState(
         data.scope_name, data.new_epoch, data.primary_node, data.region, state.position, data, -1
     )

@@ -2,7 +2,8 @@
 
 Any coordinator may write it: whoever folds the same records has the same state, so the newest
 record counts, whosever it is, and an older one costs its reader a longer tail. History is read from
-the log itself, which is kept. Pure.
+the log itself, of which compaction leaves all but old renewals (see `control.keys`); a snapshot has
+what only those could show: which decisions were late. Pure.
 """
 
 from __future__ import annotations
@@ -16,11 +17,12 @@ from pydantic import TypeAdapter, ValidationError
 
 from everlode.control.fold import ControlState
 
-FOLD = 2
+FOLD = 3
 """Raised whenever the fold gives another state for the same records: older snapshots are void."""
 EVERY = 1_000
 """Records between two snapshots."""
 _STATE = TypeAdapter(ControlState)
+_LATE = TypeAdapter(dict[int, str])
 
 
 def to_bytes(state: ControlState) -> bytes:
@@ -40,4 +42,20 @@ def from_bytes(data: bytes | None) -> ControlState | None:
             return None
         return _STATE.validate_json(json.dumps(found["state"]))
     except (ValueError, KeyError, TypeError, ValidationError):
+        return None
+
+
+def begin(data: bytes | None, end: int, *, whole: bool = False) -> ControlState | None:
+    """What a reader of a log that ends at `end` begins with, by a record; None when it has no say.
+
+    With `whole`, or by a record of another fold, that is the log's beginning, and which decisions
+    further on were late.
+    """
+    kept = None if whole else from_bytes(data)
+    try:
+        found = json.loads(data or b"")["state"]
+        if found["position"] >= end:
+            return None  # of another log
+        return kept or ControlState(late=_LATE.validate_json(json.dumps(found.get("late", {}))))
+    except (ValueError, KeyError, TypeError, AttributeError, ValidationError):
         return None

@@ -26,9 +26,17 @@ class VoteWanted(NamedTuple):
     reviewers: tuple[str, ...]
 
 
-def drawn_for_audit(key: str) -> bool:
-    """True for one validation in AUDIT_ONE_IN, by a hash that nobody chooses."""
-    drawn = int.from_bytes(blake2b(key.encode(), digest_size=8).digest(), "big")
+def seed_of(key: str, solved_stamp: int | None) -> str:
+    """What is drawn by for a validation: who names the solution does not know the stamp."""
+    return f"{key}/{solved_stamp or 0}"
+
+
+def drawn_for_audit(key: str, solved_stamp: int | None) -> bool:
+    """True for one validation in AUDIT_ONE_IN, by a hash that nobody chooses.
+
+    The solver names the solution, so its name alone would choose; the stamp is its primary's.
+    """
+    drawn = int.from_bytes(blake2b(seed_of(key, solved_stamp).encode(), digest_size=8).digest())
     return drawn % AUDIT_ONE_IN == 0
 
 
@@ -52,7 +60,11 @@ def audit_due(state: ValidationState, suspected: bool, watched: bool = False) ->
     if suspected:
         return True
     split = len({v.accept for v in state.votes if v.voter_kind == state.kind}) > 1
-    return state.kind == "peer-review" and (split or watched or drawn_for_audit(state.key))
+    return state.kind == "peer-review" and (split or watched or _drawn(state))
+
+
+def _drawn(state: ValidationState) -> bool:
+    return drawn_for_audit(state.key, state.solved_stamp)
 
 
 def vote_wanted(fact: Fact) -> VoteWanted | None:
@@ -69,7 +81,7 @@ def vote_wanted(fact: Fact) -> VoteWanted | None:
             return VoteWanted(key, data.to_kind, data.reviewers)
         case e.ValidationDecided():
             split = data.votes_for > 0 and data.votes_against > 0
-            if data.kind == "peer-review" and (split or drawn_for_audit(key)):
+            if data.kind == "peer-review" and (split or drawn_for_audit(key, data.solved_stamp)):
                 return VoteWanted(key, "expert", ())
         case e.FraudSuspected():
             if data.validation_id is not None and data.rule in JUDGED_BY_EXPERT:

@@ -35,9 +35,10 @@ TRANSITIONS: Table = {
 }
 
 
-def case_id(rule_name: str, subject: str) -> str:
-    """The key of a case: one a rule and subject."""
-    return f"case-{rule_name}-{subject}"
+def case_id(rule_name: str, subject: str, number: int = 1) -> str:
+    """The key of a case: one a rule and subject, and one more after each conviction on a record."""
+    key = f"case-{rule_name}-{subject}"
+    return key if number == 1 else f"{key}|{number}"
 
 
 def _decide(command: FraudCommand, state: FraudState | None, ctx: Context) -> tuple[Event, ...]:
@@ -93,6 +94,10 @@ def _resolve(command: c.ResolveFraudCase, state: FraudState) -> tuple[Event, ...
             decided_by=command.decided_by,
             penalty_micro=command.penalty_micro,
             evidence=command.evidence,
+            solver_id=state.solver_id,
+            record_right=command.record_right,
+            record_wrong=command.record_wrong,
+            record_worth_micro=command.record_worth_micro,
         ),
     )
 
@@ -112,6 +117,7 @@ def _on_suspected(state: FraudState | None, fact: Fact, head: Head) -> FraudStat
         evidence=data.evidence,
         suspected_at=fact.envelope.occurred_at,
         decided_at=None,
+        solver_id=data.solver_id,
     )
 
 
@@ -129,6 +135,9 @@ def _on_confirmed(state: FraudState, fact: Fact, head: Head) -> FraudState:
         decided_by=data.decided_by,
         evidence=_more(state, data.evidence),
         decided_at=fact.envelope.occurred_at,
+        record_right=data.record_right,
+        record_wrong=data.record_wrong,
+        record_worth_micro=data.record_worth_micro,
     )
 
 

@@ -19,12 +19,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+from everlode.events.snapshots import HandedIn
 from everlode.events.states import ValidationState, Vote
 from everlode.events.tasks import TaskSolved
 from everlode.events.types import FraudRule
 
 READ_BYTES_PER_MS = 100_000_000
 """100 GB/s: no miner reads its input faster."""
+SMALL_BYTES = 256
+"""Answers below this are alike by accident: yes and no, labels, numbers. Equal ones say nothing."""
 COLLUSION_SPREAD_PPM = 20_000
 """Scores this close together are no coincidence when they are wrong together."""
 CLEARED_AT = 4
@@ -43,6 +46,8 @@ class Record(NamedTuple):
 
     right: int
     wrong: int
+    worth_micro: int = 0
+    """Base rewards of the wrong ones, in millionths of a credit."""
 
 
 class Sign(NamedTuple):
@@ -52,19 +57,6 @@ class Sign(NamedTuple):
     suspects: tuple[str, ...]
     severity_ppm: int
     note: str
-
-
-class HandedIn(NamedTuple):
-    """A solution as it was handed in; the order is that of the tasks' log."""
-
-    stamp: int
-    solution_id: str
-    solution_sha256: str
-    payload_sha256: str
-    planted_sha256: str | None
-    miner_id: str
-    task_id: str
-    validation_id: str
 
 
 def handed_in(state: ValidationState) -> HandedIn:
@@ -104,6 +96,34 @@ def copied_solution(one: HandedIn, others: Iterable[HandedIn]) -> list[Sign]:
     return [Sign("copied-solution", (one.miner_id,), 900_000, note)]
 
 
+def firsts(handed: Iterable[HandedIn]) -> tuple[HandedIn, ...]:
+    """Those of one solution that `copied_solution` can ever find, earliest first: five at most.
+
+    It looks for the earliest by another miner for another input. That is the earliest of all (a),
+    unless it is a's miner who asks, or for a's input: then the earliest without that, (b), unless
+    it is b's input, or b's miner: then the earliest without both.
+    """
+    ordered = sorted(set(handed))
+    found: set[HandedIn] = set()
+
+    def first(miners: tuple[str, ...], payloads: tuple[str, ...]) -> HandedIn | None:
+        for one in ordered:
+            if one.miner_id not in miners and one.payload_sha256 not in payloads:
+                found.add(one)
+                return one
+        return None
+
+    a = first((), ())
+    if a is not None:
+        b = first((a.miner_id,), ())
+        if b is not None:
+            first((a.miner_id,), (b.payload_sha256,))
+        b = first((), (a.payload_sha256,))
+        if b is not None:
+            first((b.miner_id,), (a.payload_sha256,))
+    return tuple(sorted(found))
+
+
 def impossible_speed(solved: TaskSolved, task_id: str) -> list[Sign]:
     """Less time than it takes to read the input once."""
     if solved.work_ms * READ_BYTES_PER_MS >= solved.payload_bytes:
@@ -113,8 +133,13 @@ def impossible_speed(solved: TaskSolved, task_id: str) -> list[Sign]:
 
 
 def wrong_honeypot_answer(state: ValidationState) -> list[Sign]:
-    """A decided answer to a honeypot that is not the known one."""
+    """A decided answer to a honeypot that is not the known one, and that nobody found good.
+
+    Who plants a wrong answer accuses nobody by it.
+    """
     if state.planted_sha256 is None or state.solution_sha256 == state.planted_sha256:
+        return []
+    if state.accepted:
         return []
     note = f"{state.task_id}: solution {state.solution_sha256[:12]} is not the planted answer"
     return [Sign("wrong-planted-answer", (state.miner_id,), 800_000, note)]

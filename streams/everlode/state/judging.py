@@ -2,8 +2,11 @@
 
 Honeypots and cheap types are judged automatically; training and fine-tuning, and types
 that the topology adds, by peers; what shows signs of fraud, comes from a miner that was wrong too
-often, or has too few reviewers, by an expert. Reviewers are chosen by a hash of the validation, so
-nobody chooses them. Pure.
+often, or has too few reviewers, by an expert. Reviewers are drawn by a hash of the validation and
+of its solution's stamp, which nobody knows beforehand.
+
+Equal solutions: what is run again is judged by that, so an equal one is suspected only once it is
+found bad; what is not, at once. Small ones are alike by accident, and say nothing. Pure.
 """
 
 from __future__ import annotations
@@ -14,27 +17,22 @@ from hashlib import blake2b
 from everlode.events import commands as c
 from everlode.events import validations as ve
 from everlode.events.base import Command, Fact
+from everlode.events.snapshots import HandedIn
 from everlode.events.states import ValidationState
 from everlode.events.tasks import TaskSolved
 from everlode.events.types import ValidatorKind
-from everlode.state.auditing import JUDGED_BY_EXPERT, proved
-from everlode.state.cases import evidence, opened, resolved
+from everlode.state.auditing import JUDGED_BY_EXPERT, seed_of
+from everlode.state.cases import Verdict, evidence, opened, resolved
+from everlode.state.convictions import Caused, over_time, reviews_since
 from everlode.state.fraud import case_id
 from everlode.state.fraudrules import (
     GUILTY,
-    INNOCENT,
-    SUSPICIOUS,
-    HandedIn,
-    Record,
-    Sign,
+    SMALL_BYTES,
     colluding_votes,
     copied_solution,
     handed_in,
-    honeypots_cleared,
     impossible_speed,
     together,
-    weight,
-    wrong_honeypot_answer,
 )
 from everlode.state.validation import deadline, validation_id
 from everlode.state.view import View, Where
@@ -42,8 +40,6 @@ from everlode.state.view import View, Where
 CHEAP = frozenset({"inference", "evaluation", "data-processing"})
 """Types that are judged by running them again."""
 PEER_QUORUM = 3
-
-Caused = tuple[tuple[str, Command, str], ...]
 
 
 def choose_reviewers(seed: str, candidates: Sequence[str], solver: str) -> tuple[str, ...]:
@@ -80,8 +76,10 @@ def on_solved(fact: Fact, data: TaskSolved, view: View, where: Where | None) -> 
         task,
         key,
     )
-    others = view.same_solution(data.solution_sha256)
-    signs = [*copied_solution(one, map(handed_in, others)), *impossible_speed(data, task)]
+    large = data.solution_bytes >= SMALL_BYTES
+    signs = impossible_speed(data, task)
+    if large and data.task_type not in CHEAP:
+        signs = [*copied_solution(one, view.firsts(data.solution_sha256)), *signs]
     kind: ValidatorKind
     reviewers: tuple[str, ...] = ()
     if signs:
@@ -90,7 +88,8 @@ def on_solved(fact: Fact, data: TaskSolved, view: View, where: Where | None) -> 
         kind = "automatic"
     else:
         if not view.watched(data.miner_id):
-            reviewers = choose_reviewers(key, view.reviewers(), data.miner_id)
+            seed = seed_of(key, fact.envelope.stamp)
+            reviewers = choose_reviewers(seed, view.reviewers(), data.miner_id)
         kind = "peer-review" if reviewers else "expert"
     request = c.RequestValidation(
         task_id=task,
@@ -107,21 +106,25 @@ def on_solved(fact: Fact, data: TaskSolved, view: View, where: Where | None) -> 
         reviewers=reviewers,
         deadline_at=deadline(kind, fact.envelope.occurred_at),
         solved_stamp=fact.envelope.stamp,
+        solution_bytes=data.solution_bytes,
     )
-    cases = [opened(sign, data.solution_id, task, key, where) for sign in signs]
-    return ((key, request, "task-solved"), *cases, *_later_copies(fact, one, others, view, where))
+    cases = [opened(sign, case_id(sign.rule, data.solution_id), one, where) for sign in signs]
+    later = _later_copies(fact, one, view, where) if large else ()
+    return ((key, request, "task-solved"), *cases, *later)
 
 
-def _later_copies(
-    fact: Fact, one: HandedIn, others: Sequence[ValidationState], view: View, where: Where | None
-) -> Caused:
+def _later_copies(fact: Fact, one: HandedIn, view: View, where: Where | None) -> Caused:
     """Copies of this solution that were read before it: suspected now, judged by an expert."""
     found: list[tuple[str, Command, str]] = []
-    for other in others:
-        for sign in copied_solution(handed_in(other), [one]):
-            if view.case(case_id(sign.rule, other.solution_id)) is not None:
+    for other in view.after(one):
+        state = view.validation(other.validation_id)
+        if state is None or not _tells(state):
+            continue
+        for sign in copied_solution(other, [one]):
+            key = case_id(sign.rule, other.solution_id)
+            if view.case(key) is not None:
                 continue
-            found.append(opened(sign, other.solution_id, other.task_id, other.key, where))
+            found.append(opened(sign, key, other, where))
             judged = c.EscalateValidation(
                 to_kind="expert",
                 reason="suspected",
@@ -129,8 +132,14 @@ def _later_copies(
                 reviewers=(),
                 deadline_at=deadline("expert", fact.envelope.occurred_at),
             )
-            found.append((other.key, judged, "escalate-copy"))
+            found.append((other.validation_id, judged, "escalate-copy"))
     return tuple(found)
+
+
+def _tells(state: ValidationState) -> bool:
+    """True when an equal solution by another is a sign of fraud."""
+    large = (state.solution_bytes or 0) >= SMALL_BYTES
+    return large and (state.task_type not in CHEAP or state.accepted is False)
 
 
 def on_decided(
@@ -141,20 +150,23 @@ def on_decided(
     Copies are looked for again: two solved in one batch do not see each other before.
     """
     found: list[tuple[str, Command, str]] = []
+    about = handed_in(state)
     cases = {key: case for key in view.open_cases(state.key) if (case := view.case(key))}
     suspected = {case.rule: case.severity_ppm for case in cases.values()}
-    others = map(handed_in, view.same_solution(state.solution_sha256))
-    for sign in copied_solution(handed_in(state), others):
-        if view.case(case_id(sign.rule, state.solution_id)) is None:
-            found.append(opened(sign, state.solution_id, state.task_id, state.key, where))
+    signs = copied_solution(about, view.firsts(state.solution_sha256)) if _tells(state) else []
+    for sign in signs:
+        key = case_id(sign.rule, state.solution_id)
+        if view.case(key) is None:
+            found.append(opened(sign, key, about, where))
             suspected[sign.rule] = sign.severity_ppm
     for rule, severity in sorted(suspected.items()):
         # only an expert clears
         if rule in JUDGED_BY_EXPERT and (data.kind == "expert" or not data.accepted):
             note = f"{data.kind} {'accepted' if data.accepted else 'rejected'} {state.key}"
             key = case_id(rule, state.solution_id)
-            found.append(resolved(key, severity, not data.accepted, state, evidence(note, where)))
-    return (*found, *_over_time(state, view, where))
+            verdict = Verdict(not data.accepted, severity, state.base_reward_micro)
+            found.append(resolved(key, verdict, state, evidence(note, where)))
+    return (*found, *over_time(state, view, where))
 
 
 def on_audited(
@@ -169,74 +181,14 @@ def on_audited(
     for key in view.open_cases(state.key):
         case = view.case(key)
         if case is not None and case.rule in JUDGED_BY_EXPERT:
-            found.append(resolved(key, case.severity_ppm, not good, state, evidence(note, where)))
+            verdict = Verdict(not good, case.severity_ppm, state.base_reward_micro)
+            found.append(resolved(key, verdict, state, evidence(note, where)))
     if not data.upheld and data.judged_kind == "peer-review":
         for sign in colluding_votes(state):
-            if together([view.reviews(suspect) for suspect in sign.suspects]) < GUILTY:
+            if together([reviews_since(suspect, view) for suspect in sign.suspects]) < GUILTY:
                 continue
             key = case_id(sign.rule, state.solution_id)
-            found.append(opened(sign, state.solution_id, state.task_id, state.key, where))
-            found.append(resolved(key, sign.severity_ppm, True, state, evidence(note, where)))
-    return (*found, *_over_time(state, view, where))
-
-
-def _over_time(state: ValidationState, view: View, where: Where | None) -> Caused:
-    """What the records say of the solver and the reviewers, now that this solution is proved."""
-    if proved(state) is None:
-        return ()
-    found = [*_solver(state, view, where)]
-    for voter in sorted({v.voter_id for v in state.votes if v.voter_kind == "peer-review"}):
-        seen = view.reviews(voter)
-        note = f"accepted {seen.wrong} of {seen.wrong + seen.right} that an expert found bad"
-        sign = Sign("colluding-votes", (voter,), 1_000_000, note)
-        found += _by_record(sign, seen, state, view, where)
-    return tuple(found)
-
-
-def _solver(state: ValidationState, view: View, where: Where | None) -> Caused:
-    """The solver's case: for wrong answers to honeypots or for bad work over time, not for both."""
-    miner = state.miner_id
-    work, honeypots = view.work(miner), view.honeypots(miner)
-    note = f"{work.wrong} of {work.wrong + work.right} proved solutions are bad"
-    repeated = Sign("repeated-bad-work", (miner,), 800_000, note)
-    key = case_id("wrong-planted-answer", miner)
-    case, other = view.case(key), view.case(case_id(repeated.rule, miner))
-    guilty = weight(work) >= GUILTY
-    if case is not None and case.status == "suspected":
-        if guilty or honeypots_cleared(honeypots):
-            return (resolved(key, case.severity_ppm, guilty, state, evidence(note, where)),)
-        return ()
-    signs = wrong_honeypot_answer(state)
-    if signs and (other is None or other.status == "cleared"):
-        begun = opened(signs[0], miner, state.task_id, state.key, where)
-        if guilty:
-            return (begun, resolved(key, signs[0].severity_ppm, True, state, evidence(note, where)))
-        return (begun,)
-    return _by_record(repeated, work, state, view, where)
-
-
-def _by_record(
-    sign: Sign,
-    record: Record,
-    state: ValidationState,
-    view: View,
-    where: Where | None,
-) -> Caused:
-    """Open, confirm or clear the case of one whose record weighs so much.
-
-    It names no task: it may stay open for long, and no reward is to wait for that.
-    """
-    (subject,) = sign.suspects
-    key, weighs = case_id(sign.rule, subject), weight(record)
-    case = view.case(key)
-    status = None if case is None else case.status
-    if status == "confirmed" or (status == "suspected" and INNOCENT < weighs < GUILTY):
-        return ()
-    if weighs >= SUSPICIOUS:
-        begun = opened(sign, subject, None, state.key, where)
-        if weighs < GUILTY:
-            return (begun,)
-        return (begun, resolved(key, sign.severity_ppm, True, state, evidence(sign.note, where)))
-    if status == "suspected":
-        return (resolved(key, sign.severity_ppm, False, state, evidence(sign.note, where)),)
-    return ()
+            found.append(opened(sign, key, handed_in(state), where))
+            verdict = Verdict(True, sign.severity_ppm, state.base_reward_micro)
+            found.append(resolved(key, verdict, state, evidence(note, where)))
+    return (*found, *over_time(state, view, where))

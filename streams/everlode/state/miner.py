@@ -30,6 +30,7 @@ from everlode.state.shape import (
     refuse,
     rule,
 )
+from everlode.state.suspension import present, reinstate, suspend
 
 MinerCommand = (
     c.RegisterMiner
@@ -59,7 +60,7 @@ TRANSITIONS: Table = {
     (e.StakeSlashed, ""): rule(_ANY),
     (e.ReputationChanged, ""): rule(_ANY),
     (e.PerformanceRecorded, ""): rule(_ANY),
-    (e.MinerSuspended, ""): rule(["active"], "suspended"),
+    (e.MinerSuspended, ""): rule(_HERE, "suspended"),
     (e.MinerReinstated, ""): rule(["suspended"], "active"),
     (e.MinerRetired, ""): rule(_HERE, "retired"),
 }
@@ -88,13 +89,9 @@ def _decide(  # noqa: C901 - one case a command
         case c.RecordClearing():
             return _cleared(command, state)
         case c.SuspendMiner():
-            _here(state)
-            suspended = state.status == "suspended"
-            return () if suspended else (e.MinerSuspended(reason=command.reason),)
+            return suspend(command, state)
         case c.ReinstateMiner():
-            _here(state)
-            active = state.status == "active"
-            return () if active else (e.MinerReinstated(reason=command.reason),)
+            return reinstate(command, state, ctx)
         case c.RetireMiner():
             if state.status == "retired":
                 return ()
@@ -107,11 +104,6 @@ def _decide(  # noqa: C901 - one case a command
 
 decide: Decide[MinerState] = deciding(TRANSITIONS, _decide)
 """Events that a command causes on a miner: see `shape.deciding`."""
-
-
-def _here(state: MinerState) -> None:
-    if state.status == "retired":
-        raise refuse("retired", f"miner {state.key} is retired")
 
 
 def _check_offer(command: c.RegisterMiner | c.UpdateMiner, ctx: Context) -> None:
@@ -127,7 +119,7 @@ def _register(
     command: c.RegisterMiner, state: MinerState | None, ctx: Context
 ) -> tuple[Event, ...]:
     if state is not None:
-        _here(state)
+        present(state)
         if state.operator_id == command.operator_id:
             return ()
         raise refuse("exists", f"miner {state.key} exists", "choose another miner id")
@@ -137,7 +129,7 @@ def _register(
 
 
 def _update(command: c.UpdateMiner, state: MinerState, ctx: Context) -> tuple[Event, ...]:
-    _here(state)
+    present(state)
     _check_offer(command, ctx)
     have = (state.endpoint, state.specialties, state.max_concurrent)
     if have == (command.endpoint, command.specialties, command.max_concurrent):
@@ -149,7 +141,7 @@ def _deposit(command: c.DepositStake, state: MinerState, ctx: Context) -> tuple[
     """Money: a repeat is known for good, not only while the primary remembers the command."""
     if ctx.command_id and deposit_mark(ctx.command_id) in state.deposits:
         return ()
-    _here(state)
+    present(state)
     if command.amount_micro == 0:
         raise refused("amount_micro", "is 0", "an amount in millionths, above 0")
     if len(state.deposits) >= MOST_DEPOSITS:
@@ -158,7 +150,7 @@ def _deposit(command: c.DepositStake, state: MinerState, ctx: Context) -> tuple[
 
 
 def _lock(command: c.LockStake, state: MinerState, ctx: Context) -> tuple[Event, ...]:
-    _here(state)
+    present(state)
     over = any(p.task_id == command.task_id and p.at >= ctx.at for p in state.recent)
     if command.task_id in state.locks or over:
         return ()

@@ -24,6 +24,7 @@ primary), votes (validator nodes and reviewers), payouts (the payout sink, then 
 
 from __future__ import annotations
 
+from collections.abc import Container
 from typing import NamedTuple
 from uuid import UUID, uuid5
 
@@ -33,9 +34,11 @@ from everlode.events import rewards as re
 from everlode.events import tasks as te
 from everlode.events import validations as ve
 from everlode.events.base import Command, Fact
+from everlode.events.states import RewardState
 from everlode.state.formulas import stake_of
 from everlode.state.judging import on_audited, on_decided, on_solved
 from everlode.state.reward import reward_id, slash_id
+from everlode.state.suspension import FRAUD
 from everlode.state.view import View, Where
 
 NAMESPACE = UUID("5c1e57a3-6a4f-5c0e-9f0a-0e7e51c0de01")
@@ -113,7 +116,7 @@ def _miners(fact: Fact, view: View, _: Where | None) -> Caused:
                     ),
                     "fraud-slash",
                 ),
-                (suspect, c.SuspendMiner(reason=f"fraud:{data.rule}"), "fraud-suspend"),
+                (suspect, c.SuspendMiner(reason=f"{FRAUD}{data.rule}"), "fraud-suspend"),
             )
         )
     if isinstance(data, ve.FraudCleared):
@@ -205,21 +208,38 @@ def _rewards(fact: Fact, view: View, _: Where | None) -> Caused:
 
 
 def _fraud_on_rewards(key: str, data: ve.FraudSuspected | ve.FraudConfirmed, view: View) -> Caused:
-    """Rewards of the task concerned, when their miner is a suspect or their votes were."""
+    """Rewards that the case concerns: held back, or taken back, paid ones too."""
     if data.task_id is None:
         return ()
     found: list[tuple[str, Command, str]] = []
-    for reward in view.rewards_of_task(data.task_id):
-        if data.rule != "colluding-votes" and reward.miner_id not in data.suspects:
-            continue
+    for reward in _concerned(data, data.task_id, view):
         if isinstance(data, ve.FraudSuspected):
-            if reward.status == "calculated":
+            if reward.status in {"calculated", "withheld"}:
                 held = c.WithholdReward(case_id=key, reason="fraud_suspected")
                 found.append((reward.key, held, "fraud-suspected"))
-        elif reward.status in {"calculated", "withheld"}:
+        elif reward.status in {"calculated", "withheld", "paid"}:
             back = c.ReverseReward(reason="fraud_confirmed", case_id=key)
             found.append((reward.key, back, "fraud-confirmed"))
     return tuple(found)
+
+
+def _concerned(
+    data: ve.FraudSuspected | ve.FraudConfirmed, task: str, view: View
+) -> list[RewardState]:
+    """Of the miner whose solution the case is about; facts of older builds do not name it."""
+    if data.solver_id is not None:
+        reward = view.reward(reward_id(task, data.solver_id))
+        return [] if reward is None else [reward]
+    named = (view.reward(reward_id(task, suspect)) for suspect in data.suspects)
+    found = {r.key: r for r in (*view.rewards_of_task(task), *named) if r is not None}
+    return [r for r in found.values() if concerns(data.rule, data.suspects, None, r.miner_id)]
+
+
+def concerns(rule: str, suspects: Container[str], solver_id: str | None, miner_id: str) -> bool:
+    """True when the reward of this miner, for the case's task, waits for the case."""
+    if solver_id is not None:
+        return miner_id == solver_id
+    return rule == "colluding-votes" or miner_id in suspects
 
 
 _RULES = {

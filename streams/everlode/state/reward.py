@@ -1,7 +1,8 @@
 """The reward of (task, miner), and booked slashes, in a double-entry ledger.
 
 Invariants: the entries of every event sum to zero; a reward is calculated once and paid at most
-once, never while it is withheld; what was paid is not reversed. Pure.
+once, never while a case holds it; what was paid is not reversed, but reclaimed: it is a debt then,
+which later rewards of its miner repay. Pure.
 """
 
 from __future__ import annotations
@@ -10,23 +11,21 @@ from typing import assert_never
 
 from everlode.events import commands as c
 from everlode.events import rewards as e
-from everlode.events.base import Event, Fact
+from everlode.events.base import Event
 from everlode.events.states import RewardState
 from everlode.state.formulas import REWARD_FORMULA, reward_of
-from everlode.state.ledger import posting, summed
+from everlode.state.ledger import posting
+from everlode.state.rewardfolds import FOLDS, held_by
 from everlode.state.shape import (
     Context,
     Decide,
-    Folds,
-    Head,
     Table,
+    Variants,
     deciding,
     folding,
-    home_of,
     missing,
     refuse,
     rule,
-    step,
 )
 
 RewardCommand = (
@@ -35,16 +34,32 @@ RewardCommand = (
     | c.ReleaseReward
     | c.PayReward
     | c.ReverseReward
+    | c.RepayDebt
+    | c.ReduceReward
     | c.CollectSlash
 )
+HELD, FREE, PART, ALL = "held", "free", "part", "all"
 TRANSITIONS: Table = {
     (e.RewardCalculated, ""): rule([None], "calculated"),
-    (e.RewardWithheld, ""): rule(["calculated"], "withheld"),
-    (e.RewardReleased, ""): rule(["withheld"], "calculated"),
+    (e.RewardWithheld, ""): rule(["calculated", "withheld"], "withheld"),
+    (e.RewardReleased, HELD): rule(["withheld"]),
+    (e.RewardReleased, FREE): rule(["withheld"], "calculated"),
+    (e.RewardReduced, ""): rule(["calculated"]),
     (e.RewardPaid, ""): rule(["calculated"], "paid"),
     (e.RewardReversed, ""): rule(["calculated", "withheld"], "reversed"),
+    (e.RewardReclaimed, ""): rule(["paid", "calculated", "withheld"], "reclaimed"),
+    (e.DebtRepaid, PART): rule(["reclaimed"]),
+    (e.DebtRepaid, ALL): rule(["reclaimed"], "repaid"),
     (e.SlashCollected, ""): rule([None], "collected"),
 }
+VARIANTS: Variants = {
+    e.RewardReleased: lambda event, _: HELD if event.cases_left else FREE,
+    e.DebtRepaid: lambda event, _: PART if event.left_micro else ALL,
+}
+"""Held: another case is open. Part: something is still owed."""
+
+
+_RECLAIMABLE = frozenset({"paid", "calculated", "withheld"})
 
 
 def reward_id(task_id: str, miner_id: str) -> str:
@@ -55,6 +70,11 @@ def reward_id(task_id: str, miner_id: str) -> str:
 def slash_id(case_id: str, miner_id: str) -> str:
     """The key of a booked slash."""
     return f"slash|{case_id}|{miner_id}"
+
+
+def due_micro(state: RewardState) -> int:
+    """What is left to be paid of a reward that is payable."""
+    return state.amount_micro - state.reduced_micro
 
 
 def _decide(command: RewardCommand, state: RewardState | None, ctx: Context) -> tuple[Event, ...]:
@@ -73,11 +93,15 @@ def _decide(command: RewardCommand, state: RewardState | None, ctx: Context) -> 
             return _pay(command, state)
         case c.ReverseReward():
             return _reverse(command, state)
+        case c.RepayDebt():
+            return _repay(command, state)
+        case c.ReduceReward():
+            return _reduce(command, state)
         case _:
             assert_never(command)
 
 
-decide: Decide[RewardState] = deciding(TRANSITIONS, _decide)
+decide: Decide[RewardState] = deciding(TRANSITIONS, _decide, VARIANTS)
 """Events that a command causes on a reward: see `shape.deciding`."""
 
 
@@ -111,9 +135,9 @@ def _collect(command: c.CollectSlash, state: RewardState | None, ctx: Context) -
 
 
 def _withhold(command: c.WithholdReward, state: RewardState) -> tuple[Event, ...]:
-    if state.status == "withheld" and state.case_id == command.case_id:
+    if state.status == "withheld" and command.case_id in held_by(state):
         return ()
-    if state.status != "calculated":
+    if state.status not in {"calculated", "withheld"}:
         raise refuse("not_payable", f"reward {state.key} is {state.status}")
     return (e.RewardWithheld(case_id=command.case_id, reason=command.reason),)
 
@@ -121,9 +145,12 @@ def _withhold(command: c.WithholdReward, state: RewardState) -> tuple[Event, ...
 def _release(command: c.ReleaseReward, state: RewardState) -> tuple[Event, ...]:
     if state.status != "withheld":
         return ()
-    if state.case_id != command.case_id:
-        raise refuse("other_case", f"reward {state.key} is withheld for {state.case_id}")
-    return (e.RewardReleased(case_id=command.case_id, reason=command.reason),)
+    if command.case_id not in held_by(state):
+        raise refuse(
+            "other_case", f"reward {state.key} is withheld for {', '.join(held_by(state))}"
+        )
+    left = len(held_by(state)) - 1
+    return (e.RewardReleased(case_id=command.case_id, reason=command.reason, cases_left=left),)
 
 
 def _pay(command: c.PayReward, state: RewardState) -> tuple[Event, ...]:
@@ -137,20 +164,23 @@ def _pay(command: c.PayReward, state: RewardState) -> tuple[Event, ...]:
         e.RewardPaid(
             task_id=state.task_id,
             miner_id=state.miner_id,
-            amount_micro=state.amount_micro,
+            amount_micro=due_micro(state),
             payout_key=state.key,
             payout_ref=command.payout_ref,
             entries=posting(
-                f"payable:{state.miner_id}", f"paid:{state.miner_id}", state.amount_micro
+                f"payable:{state.miner_id}", f"paid:{state.miner_id}", due_micro(state)
             ),
         ),
     )
 
 
 def _reverse(command: c.ReverseReward, state: RewardState) -> tuple[Event, ...]:
-    if state.status == "reversed":
+    if state.status in {"reversed", "reclaimed", "repaid"}:
         return ()
-    if state.status not in {"calculated", "withheld"}:
+    used = state.amount_micro if state.status == "paid" else state.reduced_micro
+    if used and command.case_id is not None and state.status in _RECLAIMABLE:
+        return (_reclaimed(command.case_id, command.reason, state, used),)
+    if state.status not in {"calculated", "withheld"} or used:
         raise refuse("too_late", f"reward {state.key} is {state.status}")
     return (
         e.RewardReversed(
@@ -162,87 +192,33 @@ def _reverse(command: c.ReverseReward, state: RewardState) -> tuple[Event, ...]:
     )
 
 
-def _on_calculated(_: RewardState | None, fact: Fact, head: Head) -> RewardState:
-    data: e.RewardCalculated = fact.data  # type: ignore[assignment]
-    return RewardState(
-        *head,
-        home=home_of(fact.envelope),
-        task_id=data.task_id,
-        miner_id=data.miner_id,
-        validation_id=data.validation_id,
-        case_id=None,
-        base_micro=data.base_micro,
-        score_ppm=data.score_ppm,
-        amount_micro=data.amount_micro,
-        formula=data.formula,
-        payout_ref=None,
-        entries=summed(data.entries),
-        calculated_at=fact.envelope.occurred_at,
-        paid_at=None,
+def _reclaimed(case_id: str, reason: str, state: RewardState, used: int) -> Event:
+    """What was paid, or repaid a debt, is owed; the rest was never anybody's."""
+    unpaid = state.amount_micro - used
+    rest = posting(f"payable:{state.miner_id}", "treasury", unpaid) if unpaid else ()
+    return e.RewardReclaimed(
+        miner_id=state.miner_id,
+        case_id=case_id,
+        reason=reason,
+        amount_micro=used,
+        unpaid_micro=unpaid,
+        entries=(*posting(f"debt:{state.miner_id}", "treasury", used), *rest),
     )
 
 
-def _on_collected(_: RewardState | None, fact: Fact, head: Head) -> RewardState:
-    data: e.SlashCollected = fact.data  # type: ignore[assignment]
-    return RewardState(
-        *head,
-        home=home_of(fact.envelope),
-        task_id="",
-        miner_id=data.miner_id,
-        validation_id="",
-        case_id=data.case_id,
-        base_micro=0,
-        score_ppm=0,
-        amount_micro=data.amount_micro,
-        formula=0,
-        payout_ref=None,
-        entries=summed(data.entries),
-        calculated_at=fact.envelope.occurred_at,
-        paid_at=None,
-    )
+def _repay(command: c.RepayDebt, state: RewardState) -> tuple[Event, ...]:
+    if not 0 < command.amount_micro <= state.debt_micro:
+        raise refuse("no_debt", f"of reward {state.key} {state.debt_micro} are owed")
+    left = state.debt_micro - command.amount_micro
+    return (e.DebtRepaid(**command.__dict__, left_micro=left),)
 
 
-def _on_withheld(state: RewardState, fact: Fact, head: Head) -> RewardState:
-    data: e.RewardWithheld = fact.data  # type: ignore[assignment]
-    return step(state, head, case_id=data.case_id)
+def _reduce(command: c.ReduceReward, state: RewardState) -> tuple[Event, ...]:
+    if state.status != "calculated" or not 0 < command.amount_micro <= due_micro(state):
+        raise refuse("not_payable", f"reward {state.key} is {state.status}, {due_micro(state)} due")
+    account = f"payable:{state.miner_id}", f"debt:{state.miner_id}"
+    return (e.RewardReduced(**command.__dict__, entries=posting(*account, command.amount_micro)),)
 
 
-def _on_released(state: RewardState, fact: Fact, head: Head) -> RewardState:
-    return step(
-        state,
-        head,
-    )
-
-
-def _on_paid(state: RewardState, fact: Fact, head: Head) -> RewardState:
-    data: e.RewardPaid = fact.data  # type: ignore[assignment]
-    return step(
-        state,
-        head,
-        payout_ref=data.payout_ref,
-        entries=summed((*state.entries, *data.entries)),
-        paid_at=fact.envelope.occurred_at,
-    )
-
-
-def _on_reversed(state: RewardState, fact: Fact, head: Head) -> RewardState:
-    data: e.RewardReversed = fact.data  # type: ignore[assignment]
-    return step(
-        state,
-        head,
-        case_id=data.case_id or state.case_id,
-        entries=summed((*state.entries, *data.entries)),
-    )
-
-
-FOLDS: Folds[RewardState] = {
-    e.RewardCalculated: _on_calculated,
-    e.RewardWithheld: _on_withheld,
-    e.RewardReleased: _on_released,
-    e.RewardPaid: _on_paid,
-    e.RewardReversed: _on_reversed,
-    e.SlashCollected: _on_collected,
-}
-"""Total over the facts of `.rewards`; a test compares it with the catalogue."""
-evolve = folding(FOLDS, TRANSITIONS)
+evolve = folding(FOLDS, TRANSITIONS, VARIANTS)
 """The reward after a fact: see `shape.folding`."""

@@ -32,7 +32,7 @@ from everlode.events.states import (
 )
 from everlode.events.tasktypes import DEFAULT_TASK_TYPES
 
-FOLD_VERSION = 4
+FOLD_VERSION = 5
 """Raised whenever `evolve` gives another state for the same facts."""
 
 NAME_MOST = 100
@@ -51,7 +51,7 @@ class Context(NamedTuple):
 
     `home` is the region whose scope takes the command, `at` the event time of the command
     (its `issued_at`, or the causing fact's `occurred_at`), `command_id` its idempotency key; empty
-    means that nobody will repeat it.
+    means that nobody will repeat it. `operators` may lift suspensions for fraud.
     """
 
     aggregate_id: str
@@ -59,6 +59,7 @@ class Context(NamedTuple):
     at: datetime
     task_types: tuple[str, ...] = DEFAULT_TASK_TYPES
     command_id: str = ""
+    operators: tuple[str, ...] = ()
 
 
 class Row(NamedTuple):

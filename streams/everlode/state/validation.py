@@ -4,8 +4,9 @@ Rules: nobody votes on their own solution; a vote counts once a voter; only name
 vote, when there are any. Automatic: the first vote decides; peer review: once the quorum has
 voted, two thirds of it decide, and anything less goes to an expert; an expert decides alone.
 A decision that contradicts a honeypot's known answer is not taken: it is audited as wrong and goes
-to an expert. The quorum of a kind is never lowered. A higher kind may vote on what is decided;
-that is an audit and changes no decision. Pure.
+to an expert. The quorum of a kind is never lowered. An expert may vote on what is decided; that is
+an audit and changes no decision. Peers vote in the panel that was drawn, while it is asked, and
+nowhere else: a record is no sample that its subject chooses. Pure.
 """
 
 from __future__ import annotations
@@ -115,7 +116,8 @@ def _vote(command: c.CastVote, state: ValidationState, ctx: Context) -> tuple[Ev
         return _audit(command, cast, state)
     if command.voter_kind != state.kind:
         raise refuse("wrong_kind", f"a {state.kind} vote is asked for")
-    if state.reviewers and command.voter_id not in state.reviewers:
+    asked = state.reviewers or state.kind == "peer-review"
+    if asked and command.voter_id not in state.reviewers:
         raise refuse("not_a_reviewer", f"{command.voter_id} is no reviewer here")
     new = Vote(command.voter_id, command.voter_kind, command.accept, command.score_ppm, ctx.at)
     votes = [*(v for v in state.votes if v.voter_kind == state.kind), new]
@@ -127,7 +129,9 @@ def _vote(command: c.CastVote, state: ValidationState, ctx: Context) -> tuple[Ev
 def _audit(command: c.CastVote, cast: e.VoteCast, state: ValidationState) -> tuple[Event, ...]:
     if RANK[command.voter_kind] <= RANK[state.kind] or state.accepted is None:
         raise refuse("already_decided", f"validation {state.key} is decided")
-    if command.voter_kind == "automatic" or any(j.by == command.voter_kind for j in state.judged):
+    if command.voter_kind != "expert":
+        raise refuse("not_a_reviewer", "peers vote in the panel that was drawn, while it is asked")
+    if any(j.by == command.voter_kind for j in state.judged):
         raise refuse("already_audited", f"{command.voter_kind} has audited {state.key}")
     audited = e.ValidationAudited(
         judged_kind=state.kind,  # type: ignore[arg-type]
@@ -170,6 +174,7 @@ def _conclude(state: ValidationState, votes: list[Vote], ctx: Context) -> tuple[
         votes_against=lost,
         work_ms=state.work_ms,
         base_reward_micro=state.base_reward_micro,
+        solved_stamp=state.solved_stamp,
     )
     return (decided, *audit)
 

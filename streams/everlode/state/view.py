@@ -15,8 +15,10 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol, cast
 
+from everlode.errors import Unavailable
 from everlode.events import miners as m
 from everlode.events.base import Fact
+from everlode.events.snapshots import HandedIn
 from everlode.events.states import (
     FraudState,
     MinerState,
@@ -25,9 +27,26 @@ from everlode.events.states import (
     TaskState,
     ValidationState,
 )
-from everlode.state.auditing import JUDGED_BY_EXPERT, audit_due, proved
+from everlode.state.auditing import JUDGED_BY_EXPERT, audit_due
 from everlode.state.ended import ended
-from everlode.state.fraudrules import INNOCENT, Record, weight
+from everlode.state.equal import Equal
+from everlode.state.fraudrules import (
+    INNOCENT,
+    Record,
+    firsts,
+    weight,
+)
+from everlode.state.rewardfolds import held_by
+from everlode.state.testimony import (
+    HONEYPOTS,
+    NOTHING,
+    REVIEWS,
+    WORK,
+    Tallies,
+    Testimony,
+    record,
+    testimony,
+)
 
 
 class Where(NamedTuple):
@@ -38,22 +57,26 @@ class Where(NamedTuple):
     offset: int
 
 
-class _Records:
-    """Records by subject; each thing is counted once, as it was noted last."""
+class Past(Protocol):
+    """What is known of the validations of a home that have left the memory."""
 
-    def __init__(self) -> None:
-        self._sides: dict[str, tuple[set[str], set[str]]] = {}
+    def sums(self, miner_id: str) -> tuple[int, ...]:
+        """What they say of a miner, by column of `testimony`."""
 
-    def note(self, subject: str, thing: str, right: bool) -> None:
-        """`subject` was right, or wrong, in `thing`."""
-        sides = self._sides.setdefault(subject, (set(), set()))
-        sides[not right].add(thing)
-        sides[right].discard(thing)
+    def firsts(self, solution_sha256: str) -> Sequence[HandedIn]:
+        """Who handed a solution in first: see `fraudrules.firsts`."""
 
-    def of(self, subject: str) -> Record:
-        """The record of `subject`."""
-        good, bad = self._sides.get(subject, ((), ()))
-        return Record(len(good), len(bad))
+
+class NoPast:
+    """Nothing has left."""
+
+    def sums(self, _: str) -> tuple[int, ...]:
+        """See Past."""
+        return NOTHING
+
+    def firsts(self, _: str) -> Sequence[HandedIn]:
+        """See Past."""
+        return ()
 
 
 def _note(index: dict[str, set[str]], name: str, state: RewardState) -> None:
@@ -88,8 +111,11 @@ class View(Protocol):
     def reviewers(self) -> Sequence[str]:
         """The region's active miners, sorted (validation primary only)."""
 
-    def same_solution(self, solution_sha256: str) -> Sequence[ValidationState]:
-        """Validations of solutions with this SHA-256, first handed in first."""
+    def firsts(self, solution_sha256: str) -> Sequence[HandedIn]:
+        """Who handed this large solution in first: all that a copy can be a copy of."""
+
+    def after(self, one: HandedIn) -> Sequence[HandedIn]:
+        """The same large solution, handed in after this one, first handed in first."""
 
     def honeypots(self, miner_id: str) -> Record:
         """Decided answers of a miner to honeypots."""
@@ -112,20 +138,32 @@ class View(Protocol):
     def rewards_of_case(self, case_id: str) -> Sequence[RewardState]:
         """Those that are or were withheld for a case, and have not ended, by key."""
 
+    def reward(self, reward_id: str) -> RewardState | None:
+        """A reward, ended ones too (reward primary only)."""
+
 
 class HomeView:
     """`View` over the folds of one primary; not thread-safe.
 
     `folds` maps state components (`tasks`, `validations`, `fraud`, …) to the primary's live
-    `{key: state}`; components that the primary does not fold may be absent.
+    `{key: state}`; components that the primary does not fold may be absent. What has left these is
+    in `past`.
     """
 
-    def __init__(self, home: str, folds: Mapping[str, Mapping[str, State]]) -> None:
+    def __init__(
+        self, home: str, folds: Mapping[str, Mapping[str, State]], past: Past | None = None
+    ) -> None:
         self.home = home
         self._folds = folds
+        self._past = past or NoPast()
         self._reviewers: list[str] = []
-        self._by_solution: dict[str, list[str]] = defaultdict(list)
-        self._honeypots, self._work, self._reviews = _Records(), _Records(), _Records()
+        self._equal = Equal()
+        self._said: dict[str, Testimony] = {}
+        """Validation in memory → what it says."""
+        self._tallies = Tallies()
+        """What those in memory say."""
+        self._watched: set[str] = set()
+        """Those of whom the audits know that they are watched."""
         self._peers: dict[str, set[str]] = defaultdict(set)
         """Miner → peer reviews of its solutions, and those in which it voted for them."""
         self._cases: dict[str, set[str]] = defaultdict(set)
@@ -140,50 +178,77 @@ class HomeView:
             self._note_audit(state)
         elif isinstance(state, FraudState):
             if state.validation_id is not None:
-                cases = self._cases[state.validation_id]
-                (cases.add if state.status == "suspected" else cases.discard)(state.key)
-                judged = self.validation(state.validation_id)
-                if judged is not None:
-                    self._note_audit(judged)
+                self._note_case(state, state.validation_id)
         elif isinstance(state, RewardState) and state.task_id:
             self._note_reward(state)
 
     def _note_reward(self, state: RewardState) -> None:
         _note(self._task_rewards, state.task_id, state)
-        if state.case_id is not None:
-            _note(self._case_rewards, state.case_id, state)
+        for case in held_by(state):
+            _note(self._case_rewards, case, state)
+
+    def _note_case(self, state: FraudState, validation: str) -> None:
+        cases = self._cases[validation]
+        (cases.add if state.status == "suspected" else cases.discard)(state.key)
+        if not cases:
+            del self._cases[validation]
+        if state.rule in JUDGED_BY_EXPERT:
+            self.look_at(validation)
+
+    def look_at(self, validation: str) -> None:
+        """Whether an expert should look at it, anew; in doubt one should."""
+        try:
+            state = self.validation(validation)
+        except Unavailable:  # it has left, and is not to be had now
+            self._audits[validation] = None
+            return
+        if state is not None:
+            self._note_audit(state)
 
     def _note_validation(self, state: ValidationState) -> None:
-        seen = self._by_solution[state.solution_sha256]
-        if state.key not in seen:
-            seen.append(state.key)
-        if state.status == "decided" and state.planted_sha256 is not None:
-            right = state.solution_sha256 == state.planted_sha256
-            self._honeypots.note(state.miner_id, state.key, right)
-        self._note_records(state)
-
-    def _note_records(self, state: ValidationState) -> None:
-        """What it says about its solver and its reviewers."""
-        votes = {v.voter_id: v.accept for v in state.votes if v.voter_kind == "peer-review"}
-        parties = {state.miner_id, *votes}
-        before = {party for party in parties if self.watched(party)}
-        good = proved(state)
-        if good is not None:
-            self._work.note(state.miner_id, state.key, good)
-        for voter, accept in votes.items():
-            if good is False:
-                self._reviews.note(voter, state.key, not accept)
-            if accept:
-                self._peers[voter].add(state.key)
+        self._equal.note(state)
+        said = testimony(state)
+        before = self._said.get(state.key, ())
+        if said != before:
+            self._tallies.add(before, -1)
+            self._tallies.add(said)
+            self._said[state.key] = said
+        votes = [v for v in state.votes if v.voter_kind == "peer-review"]
+        for voter in (v.voter_id for v in votes if v.accept):
+            self._peers[voter].add(state.key)
         if votes:
             self._peers[state.miner_id].add(state.key)
-        for party in parties:
-            if (party in before) == self.watched(party):
-                continue
-            for key in self._peers.get(party, ()):  # what it had a part in is looked at anew
-                other = self.validation(key)
-                if other is not None:
-                    self._note_audit(other)
+        for miner in {state.miner_id, *(v.voter_id for v in votes)}:
+            self.look_again(miner)
+
+    def look_again(self, miner_id: str) -> None:
+        """Look anew at what a miner had a part in, once it is watched, or no more."""
+        watched = self.watched(miner_id)
+        if watched == (miner_id in self._watched):
+            return
+        (self._watched.add if watched else self._watched.discard)(miner_id)
+        for key in sorted(self._peers.get(miner_id, ())):
+            self.look_at(key)
+
+    def arrived(self, state: State) -> None:
+        """One that has left long ago was found, and `past` has it: what that changes here."""
+        if isinstance(state, ValidationState):
+            for miner in {state.miner_id, *(v.voter_id for v in state.votes)}:
+                self.look_again(miner)
+            if state.key in self._cases:
+                self._note_audit(state)
+
+    def left(self, state: State) -> None:
+        """A state has left the memory; what it says is in `past` now."""
+        if not isinstance(state, ValidationState):
+            return
+        self._tallies.add(self._said.pop(state.key, ()), -1)
+        self._equal.forget(state)
+        parties = {state.miner_id, *(v.voter_id for v in state.votes)}
+        for party in parties & self._peers.keys():
+            self._peers[party].discard(state.key)
+            if not self._peers[party]:
+                del self._peers[party]
 
     def _note_audit(self, state: ValidationState) -> None:
         cases = (self.case(key) for key in self._cases.get(state.key, ()))
@@ -198,6 +263,10 @@ class HomeView:
     def audits_due(self) -> list[str]:
         """Decided validations that an expert should look at, first noted first. Any thread."""
         return list(self._audits)
+
+    def may_leave(self, state: State) -> bool:
+        """True for what nobody looks for in memory any more, or is about to."""
+        return ended(state) and state.key not in self._audits
 
     def miner_fact(self, fact: Fact) -> None:
         """Note a fact of this region's `.miners`, in order: who may review."""
@@ -243,23 +312,30 @@ class HomeView:
         """See View."""
         return self._reviewers
 
-    def same_solution(self, solution_sha256: str) -> Sequence[ValidationState]:
+    def firsts(self, solution_sha256: str) -> Sequence[HandedIn]:
         """See View."""
-        keys = self._by_solution.get(solution_sha256, ())
-        found = [state for key in keys if (state := self.validation(key)) is not None]
-        return sorted(found, key=lambda s: (s.solved_stamp or 0, s.key))
+        gone = self._past.firsts(solution_sha256)
+        return firsts((*self._equal.firsts(solution_sha256), *gone))
+
+    def after(self, one: HandedIn) -> Sequence[HandedIn]:
+        """See View."""
+        gone = (other for other in self._past.firsts(one.solution_sha256) if other > one)
+        return sorted({*self._equal.after(one), *gone})
+
+    def _record(self, miner_id: str, column: int) -> Record:
+        return record(column, self._tallies.of(miner_id), self._past.sums(miner_id))
 
     def honeypots(self, miner_id: str) -> Record:
         """See View."""
-        return self._honeypots.of(miner_id)
+        return self._record(miner_id, HONEYPOTS)
 
     def work(self, miner_id: str) -> Record:
         """See View."""
-        return self._work.of(miner_id)
+        return self._record(miner_id, WORK)
 
     def reviews(self, miner_id: str) -> Record:
         """See View."""
-        return self._reviews.of(miner_id)
+        return self._record(miner_id, REVIEWS)
 
     def watched(self, miner_id: str) -> bool:
         """See View."""
@@ -272,6 +348,10 @@ class HomeView:
     def _rewards(self, keys: set[str]) -> Sequence[RewardState]:
         found = (self._get("rewards", key) for key in sorted(keys))
         return [cast("RewardState", state) for state in found if state is not None]
+
+    def reward(self, reward_id: str) -> RewardState | None:
+        """See View."""
+        return cast("RewardState | None", self._get("rewards", reward_id))
 
     def rewards_of_task(self, task_id: str) -> Sequence[RewardState]:
         """See View."""

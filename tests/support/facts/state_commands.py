@@ -71,15 +71,20 @@ def submit(**more: Any) -> c.SubmitTask:
 
 
 def solution(
-    miner_id: str, attempt: int, solution_id: str, sha256: str, work_ms: int = 1000
+    miner_id: str,
+    attempt: int,
+    solution_id: str,
+    sha256: str,
+    work_ms: int = 1000,
+    size: int = 4096,
 ) -> c.SubmitSolution:
-    """A solution."""
+    """A solution, too large to be equal to another by accident."""
     return c.SubmitSolution(
         miner_id=miner_id,
         attempt=attempt,
         solution_id=solution_id,
         solution_uri="u",
         solution_sha256=sha256,
-        solution_bytes=1,
+        solution_bytes=size,
         work_ms=work_ms,
     )

@@ -38,10 +38,10 @@ def plant() -> None:
             stop("plan")
         assign(self, *args, **kwargs)
 
-    def written(self: ControlLog, key: str, data: Any, **kwargs: Any) -> int:
+    def written(self: ControlLog, subject: str, data: Any, **kwargs: Any) -> int:
         if isinstance(data, ScopeAssigned) and data.failed_node:
             stop("write")
-        return append(self, key, data, **kwargs)
+        return append(self, subject, data, **kwargs)
 
     Decisions.assign = planned  # type: ignore[method-assign]
     ControlLog.append = written  # type: ignore[method-assign]

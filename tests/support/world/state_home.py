@@ -78,31 +78,36 @@ class Home:
     def carry_out(self, component: str, key: str, command: Command, at: datetime) -> None:
         name = dispatch.component_of_command(command)
         state = self.folds[name].get(key)
-        ctx = dispatch.Context(key, "eu", at)
+        ctx = dispatch.Context(key, "eu", at, operators=("op",))
         for event in dispatch.decide(component, command, state, ctx):
             n = len(self.facts) + 1
             version = 1 + (state.version if state else 0)
             fact = fact_of(event, key, n, version=version, scope=f"{component}/eu", at=at)
             state = dispatch.evolve_fact(state, fact, 0)
             assert state is not None
-            self.folds[name][key] = state
             self.facts.append((component, fact))
-            for view in self.views.values():
-                view.changed(state)
+            self.keep(component, fact, state)
             if component == "miners":
                 self.views["validations"].miner_fact(fact)
             self.queue.extend((target, fact) for target in COMPONENTS)
 
+    def keep(self, component: str, fact: Fact, state: State) -> None:
+        """The state after a fact of a component is known, and looked at."""
+        name = dispatch.component_of_state(type(fact.data))
+        self.folds[name][state.key] = state
+        for view in self.views.values():
+            view.changed(state)
+
     def work(self, task: str, miner: str, task_type: str, **more: Any) -> None:
         """A task is submitted, assigned and solved."""
-        given = {"solution": f"{task}s", **more}
+        given = {"solution": f"{task}s", "bytes": 4096, **more}
         self.begin(task, miner, task_type, **more)
-        self.solve(task, miner, given["solution"])
+        self.solve(task, miner, given["solution"], size=given["bytes"])
         self.drain()
 
     def begin(self, task: str, miner: str, task_type: str, **more: Any) -> None:
         """A task is submitted and assigned."""
-        given = {"payload": task, "planted": None, "size": 1000, **more}
+        given = {"payload": task, "planted": None, "size": 1000, "base": 1_000_000, **more}
         self.send(
             "tasks",
             task,
@@ -112,16 +117,19 @@ class Home:
                 payload_bytes=given["size"],
                 deadline_at=DEADLINE,
                 planted_sha256=given["planted"] and sha256_of(given["planted"]),
+                base_reward_micro=given["base"],
             ),
         )
         self.send(
             "tasks", task, c.AssignTask(miner_id=miner, manager_node="n", lease_until=DEADLINE)
         )
 
-    def solve(self, task: str, miner: str, answer: str, work_ms: int = 100) -> None:
+    def solve(
+        self, task: str, miner: str, answer: str, work_ms: int = 100, size: int = 4096
+    ) -> None:
         """It is solved; nobody has read that yet."""
         self.now += timedelta(seconds=1)
-        done = solution(miner, 1, f"{task}-1", sha256_of(answer), work_ms)
+        done = solution(miner, 1, f"{task}-1", sha256_of(answer), work_ms, size)
         self.carry_out("tasks", task, done, self.now)
 
     def hasty_vote(self, task: str, good: bool) -> None:
@@ -143,8 +151,10 @@ class Home:
             if state is None:
                 return
             if state.status == "pending":
+                voted = {vote.voter_id for vote in state.votes}
                 for voter in state.reviewers or (f"node-{state.kind}",):
-                    self.vote(task, voter, state.kind, good)
+                    if voter not in voted:
+                        self.vote(task, voter, state.kind, good)
             elif state.key in self.views["validations"].audits_due():
                 self.vote(task, "node-expert", "expert", good)
 

@@ -127,6 +127,8 @@ class Dice:
             "outcome": self.one("accepted", "rejected", "failed", "expired"),
             "max_concurrent": self.one(1, 2, 2, 0),
             "specialties": (),
+            "reason": self.one("r1", "fraud:copied-solution"),
+            "decided_by": self.one("op", "r1"),
         }
         return self.build(kind, fields)
 
@@ -156,7 +158,10 @@ class Dice:
 
     def rewards(self, state: Any, _: datetime) -> Command:
         first = (c.CalculateReward, c.CalculateReward, c.CollectSlash)
-        later = (c.WithholdReward, c.ReleaseReward, c.PayReward, c.ReverseReward)
+        later = (
+            *(c.WithholdReward, c.WithholdReward, c.ReleaseReward, c.ReleaseReward, c.PayReward),
+            *(c.ReverseReward, c.ReduceReward, c.ReduceReward, c.RepayDebt, c.RepayDebt),
+        )
         kind = self.one(*self.near(first if state is None else later, first, later))
         fields = {
             "case_id": "case" if kind is c.CollectSlash else self.one("case", "case2"),
@@ -164,6 +169,9 @@ class Dice:
             "miner_id": self.one("m1", "m2") if kind is c.CalculateReward else "m1",
             "task_id": "t1",
         }
+        if kind in (c.ReduceReward, c.RepayDebt) and state is not None:
+            whole = state.debt_micro if kind is c.RepayDebt else state.amount_micro
+            fields["amount_micro"] = self.one(whole, whole // 2, 1, 0)
         return self.build(kind, fields)
 
     def fraud(self, state: Any, _: datetime) -> Command:
@@ -189,7 +197,7 @@ class Dice:
                 values[name] = self.random.randrange(3_000_000)
             elif kind.model_fields[name].annotation is bool:
                 values[name] = self.one(True, True, False)
-            elif kind.model_fields[name].annotation is int or name.endswith("_stamp"):
+            elif kind.model_fields[name].annotation is int or name.endswith(("_stamp", "_bytes")):
                 values[name] = self.random.randrange(10)
             else:
                 values[name] = self.one("r1", "r2")
@@ -217,7 +225,7 @@ class World:
         state = self.states.get((component, key))
         self.sent.append(((component, key, command), self.now))
         self.command_id = command_id or f"c{len(self.sent)}"
-        ctx = dispatch.Context(key, "eu", self.now, command_id=self.command_id)
+        ctx = dispatch.Context(key, "eu", self.now, command_id=self.command_id, operators=("op",))
         try:
             events = dispatch.decide(component, command, state, ctx)
         except Refusal:
@@ -300,7 +308,10 @@ def check_validation(before: ValidationState | None, after: ValidationState) -> 
 def check_reward(before: RewardState | None, after: RewardState) -> None:
     assert sum(entry.amount_micro for entry in after.entries) == 0
     if before is not None:
-        assert before.status not in ("paid", "reversed", "collected")
+        assert before.status not in ("reversed", "repaid", "collected")
+        assert before.status != "paid" or after.status == "reclaimed"
+        assert 0 <= after.reduced_micro <= after.amount_micro
+        assert (after.debt_micro > 0) == (after.status == "reclaimed")
 
 
 def check_fraud(_: FraudState | None, after: FraudState) -> None:

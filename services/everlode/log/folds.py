@@ -1,4 +1,4 @@
-"""A node's folds of its own component: states, versions, and what was answered.
+"""A writer's folds of its own component: states, versions, and what was answered.
 
 Invariants: a fact is folded once; what is staged in a batch is forgotten unless it is committed;
 what has ended and left the memory is found in the archive.
@@ -9,19 +9,21 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 from everlode.errors import IntegrityError
 from everlode.events.barriers import Barrier, EpochOpened
-from everlode.events.base import Fact, FactRef
+from everlode.events.base import Envelope, Fact, FactRef
 from everlode.events.snapshots import AnsweredFact
 from everlode.events.states import State
 from everlode.log.facts import LoggedFact
 from everlode.snapshots.archive import Find, Kept, nothing
 from everlode.snapshots.dirty import Dirty, FactAt, Key
+from everlode.snapshots.past import Past
 from everlode.snapshots.read import Alive
 from everlode.state.dispatch import component_of_state, evolve_fact
+from everlode.state.ended import ended
 
 FIND_OUT = "facts are missing, or somebody else writes here: find out before going on"
 KEPT_ANSWERS = 50_000
@@ -88,6 +90,12 @@ class Folds:
         """Facts folded since the start."""
         self.dirty = Dirty(time.monotonic)
         """What is not in the snapshot yet."""
+        self.past = Past()
+        """What has ended says of miners."""
+        self.may_leave: Callable[[State], bool] = lambda _: True
+        """Of what has ended: whether nobody is about to look for it."""
+        self.left: Callable[[State], None] = lambda _: None
+        """Notified of a state that has left the memory."""
         self.answered: Callable[[AnsweredFact], None] = lambda _: None
         """Notified of each fact of a command."""
         self._changed = changed
@@ -115,15 +123,15 @@ class Folds:
         ended = self.find(component, key)
         return (0, None) if ended is None else (ended.version, ended.event_id)
 
-    def fold(self, placed: LoggedFact) -> None:
-        """Fold one fact of the own topic; repeats change nothing.
+    def fold(self, placed: LoggedFact) -> bool:
+        """Fold one fact of the own topic; False when it was folded before, and changes nothing.
 
         Raises: IntegrityError: a version is missing before it (`version_gap`), or it is another
         fact than the one of its version (`conflict`); whoever folds must not lead.
         """
         fact = placed.fact
         if isinstance(fact.data, Barrier | EpochOpened):
-            return
+            return False
         component = component_of_state(type(fact.data))
         key = fact.envelope.aggregate_id
         known, last = self._known(component, key)
@@ -134,11 +142,16 @@ class Folds:
             raise _damaged(placed, f"another fact is version {known} of {key}", "conflict")
         if version <= known:
             self.answer(placed)  # in the snapshot, but perhaps not its answer
-            return
+            return False
         old = self.states[component].get(key)
         at = FactAt(placed.partition, placed.offset, fact.envelope.seq)
-        self.put(component, key, evolve_fact(old, fact, placed.partition), fact, (at, at.offset))
+        self.put(component, key, self.evolve(old, fact, placed.partition), fact, (at, at.offset))
         self.answer(placed)
+        return True
+
+    def evolve(self, old: State | None, fact: Fact, partition: int) -> State | None:
+        """The state after a fact; None deletes. Raises: IntegrityError: it cannot follow."""
+        return evolve_fact(old, fact, partition)
 
     def put(
         self,
@@ -150,6 +163,8 @@ class Folds:
     ) -> None:
         """Take a new state over; None deletes. `at`: its first new fact, the last one's offset."""
         old = self.states[component].get(key)
+        if old is not None and not self.holds((component, key)):
+            self.past.returned(old)
         if new is None:
             self.states[component].pop(key, None)
             self.versions[component, key] = last.envelope.version
@@ -161,13 +176,14 @@ class Folds:
         self._changed(old, new)
 
     def answer(self, placed: LoggedFact) -> None:
-        """Remember a fact under its command."""
+        """Remember a fact under what asked for it."""
         envelope = placed.fact.envelope
-        if envelope.command_id is None:
+        asked = self.asked(envelope)
+        if asked is None:
             return
         entry = AnsweredFact(
             envelope.aggregate_id,
-            envelope.command_id,
+            asked,
             envelope.event_id,
             type(placed.fact.data).__name__,
             placed.partition,
@@ -175,10 +191,15 @@ class Folds:
             envelope.seq,
             envelope.version,
         )
-        if self._remember(entry):
+        if self.remember(entry):
             self.answered(entry)
 
-    def _remember(self, fact: AnsweredFact) -> bool:
+    def asked(self, envelope: Envelope) -> str | None:
+        """Id of what asked for a fact, its command; None when nobody will ask again."""
+        return envelope.command_id
+
+    def remember(self, fact: AnsweredFact) -> bool:
+        """False when it is known."""
         known = self.answers.setdefault((fact.aggregate_id, fact.command_id), [])
         if any(a.event_id == fact.event_id for a in known):
             return False
@@ -196,11 +217,18 @@ class Folds:
             self._last[component, state.key] = event_id
             self._changed(None, state)
         for fact in answers:
-            self._remember(fact)
+            self.remember(fact)
 
     def holds(self, key: Key) -> bool:
         """True for what is in memory."""
         return key in self._last
+
+    def ended(self) -> Iterator[tuple[Key, int]]:
+        """What is in memory and has ended, each with its partition."""
+        for component, states in self.states.items():
+            for key, state in states.items():
+                if ended(state):
+                    yield (component, key), state.partition
 
     def kept(self, key: Key) -> Kept:
         """An aggregate in memory, as it is now."""
@@ -210,7 +238,10 @@ class Folds:
 
     def evict(self, key: Key) -> None:
         """It has ended and is in the archive: forget it here."""
-        self.states[key[0]].pop(key[1], None)
+        state = self.states[key[0]].pop(key[1], None)
+        self.past.left(key[1])
+        if state is not None:
+            self.left(state)
         self.versions.pop(key, None)
         self._last.pop(key, None)
         self.dirty.forget(key)

@@ -1,4 +1,6 @@
-"""A node's memory of its own facts: begun from the snapshot, kept within what is alive.
+"""A writer's memory of its own facts: begun from the snapshot, kept within what is alive.
+
+Of a primary, and of an `EventProducer`:
 
       start      snapshot ──► folds      marks ──► the log goes on from them      pages ──► archive
       secondary  facts ──► folds         marks: what is written; archive: what may be forgotten
@@ -11,39 +13,44 @@ Invariant: a fold from a snapshot equals, key by key, one from the log's beginni
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from everlode.adapters.kafka import Raw, Reader, Record
 from everlode.avro.codec import Codec
 from everlode.avro.snapshots import decode_snapshot
 from everlode.events.snapshots import ENTRY, MARK, SnapshotEntry, SnapshotMark
+from everlode.events.states import State
 from everlode.log.facts import FactLog
-from everlode.primary.component import Component
+from everlode.log.folds import Folds
 from everlode.settings.endpoints import RegionParts
 from everlode.snapshots.archive import Archive
 from everlode.snapshots.dirty import Key
-from everlode.snapshots.read import Snapshot, read_snapshot
+from everlode.snapshots.read import Alive, Snapshot, read_snapshot
 from everlode.snapshots.write import FEW, MANY, Checkpoint, LogPosition
 from everlode.state.dispatch import FOLD_VERSION
-from everlode.topics.names import snapshot_topic
+from everlode.topics.names import snapshot_topic, split_fact_topic
 
 
 class Memory:
-    """Of one component's node. Not thread-safe."""
+    """Of one fact topic's writer, or of who may become it. Not thread-safe."""
 
-    def __init__(self, component: Component, log: FactLog, parts: RegionParts) -> None:
-        self._folds, self._log, self._parts = component.folds, log, parts
-        self._name = component.name
-        self._archive = Archive(parts.bootstrap, parts.origin, component.name, parts.partitions)
-        self._checkpoint = Checkpoint(parts.origin, component.name, self._folds, self._archive)
-        self._topic = snapshot_topic(parts.origin, component.name)
-        group = f"memory-{component.name}-{parts.origin}"
+    def __init__(self, folds: Folds, log: FactLog, parts: RegionParts) -> None:
+        """`log` hands what it reads to `folds`."""
+        self._folds, self._log, self._parts = folds, log, parts
+        _, self._name = split_fact_topic(log.topic)
+        self._archive = Archive(parts.bootstrap, parts.origin, self._name, parts.partitions)
+        self._checkpoint = Checkpoint(parts.origin, self._name, folds, self._archive)
+        self._topic = snapshot_topic(parts.origin, self._name)
+        group = f"memory-{self._name}-{parts.origin}"
         self._reader = Reader(parts.bootstrap, group, wait_ms=2_000, min_bytes=65_536)
         self._follows = False
         self._next: dict[tuple[str, int], int] = {}
         self._codec = Codec()
         self._leaving: dict[Key, int] = {}
         """Archived by another in a version that is not folded here yet."""
+        self.arrived: Callable[[State], None] = lambda _: None
+        """Notified of an archived state that is not in memory; only of validations."""
+        folds.past.firsts = self._archive.firsts
 
     # -- start and secondary -----------------------------------------------------------------
 
@@ -54,7 +61,9 @@ class Memory:
         """
         parts = self._parts
         found = read_snapshot(parts.bootstrap, parts.origin, self._name, parts.partitions)
-        if self._is_of_another_fold(found) and self._log.is_whole():
+        anew = self._is_of_another_fold(found) and self._log.is_whole()
+        self._folds.past.start(found.tallies, anew=anew)
+        if anew:
             self._checkpoint.start_anew(self._log.ends())
             ends = self._reader.ends(self._archive.positions)
             self._archive.start_anew([ends[at] for at in self._archive.positions])
@@ -64,7 +73,9 @@ class Memory:
         else:
             self._archive.start(found.pages)
         self._folds.find = self._archive.find
-        self._folds.restore(found.entries(), found.answers)
+        alive = found.entries()
+        self._overlap(alive)
+        self._folds.restore(alive, found.answers)
         self._folds.answered = self._checkpoint.answered
         self._checkpoint.start(found.keys)
         self._checkpoint.marked(found.marks)
@@ -75,6 +86,14 @@ class Memory:
     def _is_of_another_fold(found: Snapshot) -> bool:
         """True when its states are not what the facts give today; used only for want of them."""
         return any(mark.fold_version != FOLD_VERSION for mark in found.marks.values())
+
+    def _overlap(self, alive: Iterable[Alive]) -> None:
+        """Validations that were archived once, and are alive again."""
+        for component, _, state in alive:
+            if component == "validations":
+                once = self._archive.find(component, state.key)
+                if once is not None and once.state is not None:
+                    self._folds.past.returned(once.state)
 
     def follow(self) -> None:
         """Note what the primary has written; never waits."""
@@ -91,19 +110,20 @@ class Memory:
         self._follows = False
         for batch in self._reader.to_ends(self._positions(), timeout_s, 5000):
             self._note(batch)
-        self._leave(())
+        self._leave([])
+        for key, partition in self._folds.ended():
+            self._checkpoint.wait(key, partition)
 
     def _positions(self) -> dict[tuple[str, int], int]:
         return self._next | self._archive.positions
 
     def _note(self, batch: Sequence[Raw]) -> None:
         marks: dict[int, SnapshotMark] = {}
-        archived = []
+        archived: list[SnapshotEntry] = []
         for raw in batch:
             at = raw.topic, raw.partition
             if raw.topic == self._archive.topic:
-                self._archive.note(raw)
-                archived.append(raw)
+                archived += self._archived(raw)
                 continue
             if raw.offset < self._next[at]:
                 continue
@@ -119,13 +139,30 @@ class Memory:
             self._checkpoint.marked(marks)
         self._leave(archived)
 
-    def _leave(self, batch: Sequence[Raw]) -> None:
+    def _archived(self, raw: Raw) -> Iterator[SnapshotEntry]:
+        """A record of the archive, once."""
+        if raw.key is None or self._archive.knows(raw):
+            return
+        entry = decode_snapshot(self._codec, raw.value)
+        validation = isinstance(entry, SnapshotEntry) and entry.component == "validations"
+        if not isinstance(entry, SnapshotEntry) or not validation:
+            self._archive.added(raw.partition, raw.key, raw.offset)
+        else:
+            before = self._archive.find(entry.component, entry.key)
+            self._archive.added(raw.partition, raw.key, raw.offset)
+            new = None if entry.state is None else self._codec.decode_state(entry.state)
+            held = self._folds.holds((entry.component, entry.key))
+            place = raw.partition, raw.offset
+            self._folds.past.archived(place, new, before and before.state, held=held)
+            if new is not None and not held:
+                self.arrived(new)
+        if isinstance(entry, SnapshotEntry):
+            yield entry
+
+    def _leave(self, archived: Sequence[SnapshotEntry]) -> None:
         """Forget what was archived, once it is folded up to that."""
-        for raw in batch:
-            entry = decode_snapshot(self._codec, raw.value)
-            if isinstance(entry, SnapshotEntry):
-                self._leaving[entry.component, entry.key] = entry.version
-                self._archive.forget(entry.component, entry.key)
+        for entry in archived:
+            self._leaving[entry.component, entry.key] = entry.version
         for key, version in list(self._leaving.items()):
             if not self._folds.holds(key):
                 del self._leaving[key]
@@ -141,12 +178,16 @@ class Memory:
         """How far inputs were read, by the snapshot: where the group's own offsets have expired."""
         return self._checkpoint.reads
 
-    def beside(self, facts: bool) -> list[Record]:
-        """Records for the next transaction: few beside facts; without, only what has piled up."""
-        now = time.monotonic()
-        if not facts and not self._checkpoint.behind(now):
+    @property
+    def behind(self) -> bool:
+        """True when so much waits that it is not left to transactions with facts."""
+        return self._checkpoint.behind(time.monotonic())
+
+    def beside(self, facts: bool, most: int = FEW) -> list[Record]:
+        """Records for the next transaction: `most` beside facts; without, what has piled up."""
+        if not facts and not self.behind:
             return []
-        return self._checkpoint.take(now, self._at(), FEW if facts else MANY)
+        return self._checkpoint.take(time.monotonic(), self._at(), most if facts else MANY)
 
     def rest(self) -> list[Record]:
         """Records of the next transaction of a primary that leaves; empty once all is written."""

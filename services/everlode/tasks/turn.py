@@ -1,0 +1,46 @@
+"""The assignments of one turn of a task primary: what is given away, what nobody can take.
+
+Pure.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from everlode.events.states import MinerState, TaskState
+from everlode.state.formulas import stake_of
+
+
+class Turn:
+    """Assignments of one turn: what each miner and manager has by now, and what nobody can take."""
+
+    def __init__(
+        self, running: Counter[str], promised: Counter[str], managed: dict[str, int]
+    ) -> None:
+        self.running, self.promised, self.managed = running, promised, managed
+        self._full: dict[tuple[str, int], int] = {}
+        """(type, GPUs) → the least stake for which no miner is free now."""
+
+    def is_full(self, task: TaskState) -> bool:
+        """True when no miner was free for a task that asks for no more."""
+        least = self._full.get((task.task_type, task.gpus))
+        return least is not None and stake_of(task.base_reward_micro) >= least
+
+    def nobody_for(self, task: TaskState, candidates: Sequence[MinerState]) -> None:
+        """No miner is free for this task: nor for any that locks more than the most that is free.
+
+        What is free only shrinks within a turn, so no such task is looked for again in it.
+        """
+        free = (
+            miner.stake_free_micro - self.promised[miner.key]
+            for miner in candidates
+            if miner.gpus >= task.gpus and self.running[miner.key] < miner.max_concurrent
+        )
+        self._full[task.task_type, task.gpus] = max(0, 1 + max(free, default=-1))
+
+    def take(self, task: TaskState, miner: str, manager: str) -> None:
+        """The task goes to them."""
+        self.running[miner] += 1
+        self.promised[miner] += stake_of(task.base_reward_micro)
+        self.managed[manager] += 1

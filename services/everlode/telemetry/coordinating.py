@@ -1,0 +1,80 @@
+"""What coordinators report; part of the list in `entries`. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from everlode.telemetry.entry import Entry, Level
+
+
+@dataclass(frozen=True, slots=True)
+class Decided(Entry):
+    """A decision was appended to the control log; whether it counts is known once read back."""
+
+    scope: str
+    epoch: int
+    primary: str
+    reason: str
+
+    @property
+    def text(self) -> str:
+        """See Entry."""
+        return f"decided: {self.scope} epoch {self.epoch} -> {self.primary} ({self.reason})"
+
+
+@dataclass(frozen=True, slots=True)
+class Probed(Entry):
+    """A suspected node was asked whether it lives: alive, refused or no-answer."""
+
+    node: str
+    answer: str
+    took_ms: int
+
+    @property
+    def text(self) -> str:
+        """See Entry."""
+        return f"probe: {self.node} {self.answer} after {self.took_ms} ms"
+
+
+@dataclass(frozen=True, slots=True)
+class NodeNoted(Entry):
+    """A node's status was appended to the control log at `position`."""
+
+    node: str
+    status: str
+    position: int
+    reason: str
+
+    @property
+    def text(self) -> str:
+        """See Entry."""
+        return f"{self.status}: {self.node}, noted at {self.position}: {self.reason}"
+
+
+@dataclass(frozen=True, slots=True)
+class HandlingPublished(Entry):
+    """An event about the handling of a lost node was published: started, a step, ended."""
+
+    node: str
+    what: str
+
+    @property
+    def text(self) -> str:
+        """See Entry."""
+        return f"{self.node}: {self.what}"
+
+
+@dataclass(frozen=True, slots=True)
+class HandlingStuck(Entry):
+    """A lost node cannot be handled now."""
+
+    level: ClassVar[Level] = "warning"
+
+    node: str
+    reason: str
+
+    @property
+    def text(self) -> str:
+        """See Entry."""
+        return f"stuck: {self.reason}"
