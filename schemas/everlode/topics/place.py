@@ -29,18 +29,25 @@ def _component(topic: str) -> str:
     return CONTROL_TOPIC if topic == CONTROL_TOPIC else split_fact_topic(topic)[1]
 
 
+@lru_cache(maxsize=1000)
+def _origin(topic: str) -> str:
+    return split_fact_topic(topic)[0]
+
+
 def check_place(topic: str, key: bytes | None, fact: Fact) -> None:
     """Every reader of facts, signals and the control log asks this, so that all leave out the same.
 
-    Raises: ContractError: not of this topic (`wrong_topic`), no key (`null_key`), another's key
-    (`wrong_key`), a fact without a version (`invalid`), or a heartbeat with a field that strangers
-    may not send (`bad_field`).
+    Raises: ContractError: not of this topic, or of another origin (`wrong_topic`), no key
+    (`null_key`), another's key (`wrong_key`), a fact without a version (`invalid`), or a heartbeat
+    with a field that strangers may not send (`bad_field`).
     """
     envelope, data = fact
     home = _HOME[type(data)]
     if home != _component(topic) and (home != "*" or topic == CONTROL_TOPIC):
         name = type(data).__name__
         raise ContractError(f"{name} does not belong on {topic}", code="wrong_topic")
+    if home in FACT_COMPONENTS and envelope.origin != _origin(topic):
+        raise ContractError(f"a fact of {envelope.origin} on {topic}", code="wrong_topic")
     if key is None:
         raise ContractError("the record has no key", code="null_key")
     if key != envelope.aggregate_id.encode():

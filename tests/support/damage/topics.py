@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from confluent_kafka import OFFSET_END, Producer, TopicPartition
+from confluent_kafka import OFFSET_END, KafkaError, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from everlode.adapters.kafka import Raw
@@ -17,6 +17,7 @@ from everlode.avro.codec import encode_fact, encode_state
 from everlode.topics import catalogue
 from tests.support.damage.world import FACT_LOG, GENERATION, STATE_TOPIC, World
 from tests.support.world.backed import TOPOLOGY
+from tests.support.world.region import until
 
 LAST = 4
 """So many records are lost at the end of each partition."""
@@ -38,11 +39,22 @@ def _empty(world: World, topic: str) -> None:
     bootstrap = world.region.bootstrap
     policy = "delete" if topic == FACT_LOG else "compact"
     alter_topic(bootstrap, topic, {"cleanup.policy": "delete"})
-    places = [TopicPartition(topic, p, OFFSET_END) for p in range(TOPOLOGY.partitions)]
-    admin = AdminClient({"bootstrap.servers": bootstrap})
-    for future in admin.delete_records(places).values():
-        future.result(20)
+    until(lambda: _deleted(bootstrap, topic), 20, "the broker knows the setting, and deletes")
     alter_topic(bootstrap, topic, {"cleanup.policy": policy})
+
+
+def _deleted(bootstrap: str, topic: str) -> bool:
+    """False while the broker does not know yet that it may."""
+    admin = AdminClient({"bootstrap.servers": bootstrap})
+    places = [TopicPartition(topic, p, OFFSET_END) for p in range(TOPOLOGY.partitions)]
+    try:
+        for future in admin.delete_records(places).values():
+            future.result(20)
+    except KafkaException as error:
+        if error.args[0].code() != KafkaError.POLICY_VIOLATION:
+            raise
+        return False
+    return True
 
 
 def _without_end(records: Sequence[Raw]) -> list[Raw]:

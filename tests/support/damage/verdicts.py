@@ -59,9 +59,12 @@ def ask(world: World, *words: str, keys: bool = True) -> Answer:
 
 
 def _verdict(problems: list[str], named: Iterable[str] = ()) -> str:
-    """`equal` only when nothing differs."""
+    """`equal` only when nothing differs; else in what, and the whole of it is printed."""
     words = ", ".join(named)
-    found = f"UNEQUAL: {problems[0]} ({len(problems)} in all)" if problems else "equal"
+    kinds = sorted({problem.partition(":")[0] for problem in problems})
+    if problems:
+        print("\n".join(problems))
+    found = f"UNEQUAL: {', '.join(kinds)}" if problems else "equal"
     return f"{found}; 20 {words}" if words else found
 
 
@@ -97,11 +100,11 @@ def verify(world: World) -> str:
         return answer.refusal
     backup_id = answer.document["backup_id"]
     if backup_id != world.latest.backup_id:
-        return f"UNEQUAL: {backup_id} is not the latest that was made"
+        return _verdict([f"latest: {backup_id} is not the latest that was made"])
     now = world.objects()
     kept = world.kept_objects
     changed = [
-        f"{key} has changed"
+        f"bytes: {key} has changed"
         for key, value in kept.items()
         if key.startswith(f"eu/{backup_id}/") and now.get(key) != value
     ]
@@ -124,7 +127,8 @@ def contents(world: World, manifest: Manifest, upto: Reached) -> list[str]:
                         assert isinstance(value, dict)
                         values[entry.component, value["key"]] = value
     facts = region.written[: upto.facts]
-    return [*differences(facts, values), *_positions(manifest, upto, facts), *_fences(manifest)]
+    states = [f"states: {problem}" for problem in differences(facts, values)]
+    return [*states, *_positions(manifest, upto, facts), *_fences(manifest)]
 
 
 def _positions(manifest: Manifest, upto: Reached, facts: Sequence[Written]) -> list[str]:
@@ -132,7 +136,7 @@ def _positions(manifest: Manifest, upto: Reached, facts: Sequence[Written]) -> l
     last = {(c, partition): fact.envelope.seq for c, fact, partition in facts}
     found = {(p.topic, p.partition): p.seq for p in manifest.positions}
     return [
-        f"eu.1.{c}/{partition} is at {found.get((f'eu.1.{c}', partition))}, not at {seq}"
+        f"positions: eu.1.{c}/{partition} is at {found.get((f'eu.1.{c}', partition))}, not at {seq}"
         for (c, partition), seq in upto.seqs.items()
         if not last.get((c, partition), 0) <= found.get((f"eu.1.{c}", partition), -1) <= seq
     ]
@@ -142,7 +146,7 @@ def _fences(manifest: Manifest) -> list[str]:
     found = {(p, epoch) for _, p, scope, epoch in manifest.opened if scope == FENCED}
     if found == {(partition, EPOCH) for partition in range(TOPOLOGY.partitions)}:
         return []
-    return [f"the fence of {FENCED} is {sorted(found)}"]
+    return [f"fences: {FENCED} is {sorted(found)}"]
 
 
 # -- recover ---------------------------------------------------------------------------------
@@ -177,20 +181,20 @@ def _recovered(world: World, report: dict[str, Any], backup_id: str) -> list[str
     region = world.region
     generation = current_generation(region.conninfo)
     if generation != report["generation"]:
-        return [f"generation {generation} is current, not {report['generation']}"]
-    problems = [f"{name} is reported as lost" for name in report["lost_event_ids"]]
+        return [f"generation: {generation} is current, not {report['generation']}"]
+    problems = [f"report: {name} is reported as lost" for name in report["lost_event_ids"]]
     if report["backup_id"] != backup_id:
-        problems.append(f"it is of {report['backup_id']}")
+        problems.append(f"backup: it is of {report['backup_id']}")
     rows = {key: doc for key, (_, doc) in region.rows().items() if doc is not None}
     if rows != {key: doc for key, (_, doc) in world.rows.items() if doc is not None}:
-        problems.append("its rows are not those that were")
+        problems.append("rows: they are not those that were")
     states = {key: region.codec.decode_dict(doc)[1] for key, doc in rows.items()}
-    problems += differences(region.written, states)
+    problems += [f"states: {problem}" for problem in differences(region.written, states)]
     for component in COMPONENTS:
         newest = {raw.key: raw.value for raw in world.records(state_topic(generation, component))}
         found = {(component, (k or b"").decode()): v for k, v in newest.items() if v is not None}
         if found != {key: doc for key, doc in rows.items() if key[0] == component}:
-            problems.append(f"the state topic of {component} is not its rows")
+            problems.append(f"state topic: that of {component} is not its rows")
     return problems
 
 

@@ -183,7 +183,8 @@ class World:
         """
         prefix = f"eu/{manifest.backup_id}/"
         self.latest, self.upto = manifest, self.reached()
-        self.kept_objects |= {k: v for k, v in self.objects().items() if k.startswith(prefix)}
+        made = {k: v for k, v in self.objects().items() if k.startswith(prefix)}
+        self.kept_objects = {**self.kept_objects, **made}  # what was first stays as it was
 
     def _restore_part(self, name: str) -> None:
         self.region.stack.kill(name)
