@@ -75,6 +75,7 @@ class RepayDebt(Command):
 
     reward_id: Id
     amount_micro: Count
+    owed_micro: Count = 0
 
 
 class ReduceReward(Command):
@@ -84,3 +85,4 @@ class ReduceReward(Command):
 
     debt_id: Id
     amount_micro: Count
+    due_micro: Count = 0

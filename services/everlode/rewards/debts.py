@@ -46,12 +46,14 @@ class Debts:
                 continue
             part = min(due, debt.debt_micro)
             if part:
-                due -= part
                 pair = f"{debt.key}/{reward.key}"
-                repaid = RepayDebt(reward_id=reward.key, amount_micro=part)
+                repaid = RepayDebt(
+                    reward_id=reward.key, amount_micro=part, owed_micro=debt.debt_micro
+                )
                 yield Owed(_once("repay", pair), debt.key, repaid, at, cause)
-                reduced = ReduceReward(debt_id=debt.key, amount_micro=part)
+                reduced = ReduceReward(debt_id=debt.key, amount_micro=part, due_micro=due)
                 yield Owed(_once("reduce", pair), reward.key, reduced, at, cause)
+                due -= part
 
 
 def _once(what: str, pair: str) -> str:

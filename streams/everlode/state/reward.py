@@ -207,17 +207,26 @@ def _reclaimed(case_id: str, reason: str, state: RewardState, used: int) -> Even
 
 
 def _repay(command: c.RepayDebt, state: RewardState) -> tuple[Event, ...]:
+    """What is owed only shrinks, so a repeat, however late, finds another sum than it names."""
+    if state.debt_micro != command.owed_micro:
+        return ()
     if not 0 < command.amount_micro <= state.debt_micro:
         raise refuse("no_debt", f"of reward {state.key} {state.debt_micro} are owed")
     left = state.debt_micro - command.amount_micro
-    return (e.DebtRepaid(**command.__dict__, left_micro=left),)
+    paid, by = command.amount_micro, command.reward_id
+    return (e.DebtRepaid(reward_id=by, amount_micro=paid, left_micro=left),)
 
 
 def _reduce(command: c.ReduceReward, state: RewardState) -> tuple[Event, ...]:
+    """As `_repay`: what is due only shrinks."""
+    if due_micro(state) != command.due_micro:
+        return ()
     if state.status != "calculated" or not 0 < command.amount_micro <= due_micro(state):
         raise refuse("not_payable", f"reward {state.key} is {state.status}, {due_micro(state)} due")
     account = f"payable:{state.miner_id}", f"debt:{state.miner_id}"
-    return (e.RewardReduced(**command.__dict__, entries=posting(*account, command.amount_micro)),)
+    part = command.amount_micro
+    entries = posting(*account, part)
+    return (e.RewardReduced(debt_id=command.debt_id, amount_micro=part, entries=entries),)
 
 
 evolve = folding(FOLDS, TRANSITIONS, VARIANTS)

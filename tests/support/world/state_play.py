@@ -172,6 +172,8 @@ class Dice:
         if kind in (c.ReduceReward, c.RepayDebt) and state is not None:
             whole = state.debt_micro if kind is c.RepayDebt else state.amount_micro
             fields["amount_micro"] = self.one(whole, whole // 2, 1, 0)
+            fields["owed_micro"] = self.near(state.debt_micro, 1)
+            fields["due_micro"] = self.near(state.amount_micro - state.reduced_micro, 1)
         return self.build(kind, fields)
 
     def fraud(self, state: Any, _: datetime) -> Command:
