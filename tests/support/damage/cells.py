@@ -62,426 +62,495 @@ CELLS = (
         "fact log",
         "emptied",
         "every record of `eu.1.tasks` is deleted",
-        Answers("?", "?", "?", "?"),
+        Answers("13 snapshot_gap", "equal", "3 held: lost, unknown", "quiet"),
     ),
     Cell(
         "fact log",
         "truncated",
         "its last four records a partition are gone",
-        Answers("?", "?", "?", "?"),
+        Answers("UNEQUAL: positions", "equal", "3 held: lost, unknown", "quiet"),
+        note=(
+            "the states of the backup are right, but its positions are where the log ends "
+            "now, not where the projector stood: a recovery from it takes a log without its "
+            "end for a whole one. Open."
+        ),
         short=True,
     ),
     Cell(
         "fact log",
         "older copy put back",
         "it holds what it held at the older backup",
-        Answers("?", "?", "?", "?"),
+        Answers("UNEQUAL: fences, positions", "equal", "3 held: lost, unknown", "quiet"),
+        note=(
+            "as truncated; and an opening that came after the log's new end is not among its "
+            "fences. Open."
+        ),
     ),
     Cell(
         "fact log",
         "made again",
         "it is deleted and made, empty",
-        Answers("?", "?", "?", "?"),
+        Answers("13 snapshot_gap", "equal", "3 held: lost, unknown", "quiet"),
     ),
     Cell(
         "fact log",
         "one record changed",
         "a fact behind the latest backup does not decode",
-        Answers("?", "?", "?", "?"),
+        Answers("equal", "equal", "3 held: lost", "quiet"),
     ),
     Cell(
         "fact log",
         "another region's",
         "it holds the same facts with another origin",
-        Answers("?", "?", "?", "?"),
+        Answers("13 snapshot_gap", "equal", "3 held: lost, unknown", "quiet"),
+        note=(
+            "Expected; it has not been carried out since the product or this test was last changed."
+        ),
     ),
     Cell(
         "state topic",
         "emptied",
         "every record of `state.g2.tasks` is deleted",
-        Answers("?", "?", "?", "?"),
+        Answers("equal; 20 from_rows", "equal", "equal", "quiet"),
+        note=(
+            "Expected; it has not been carried out since the product or this test was last changed."
+        ),
     ),
     Cell(
         "state topic",
         "truncated",
         "its last four records a partition are gone",
-        Answers("?", "?", "?", "?"),
+        Answers("equal", "equal", "equal", "quiet"),
     ),
     Cell(
         "state topic",
         "older copy put back",
         "it holds what it held at the older backup",
-        Answers("?", "?", "?", "?"),
+        Answers("equal", "equal", "equal", "quiet"),
     ),
     Cell(
         "state topic",
         "made again",
         "it is deleted and made, empty",
-        Answers("?", "?", "?", "?"),
+        Answers("equal; 20 from_rows", "equal", "equal", "quiet"),
         short=True,
     ),
     Cell(
         "state topic",
         "one record changed",
         "a task's newest state has another reward, and the same version",
-        Answers("?", "?", "?", "?"),
+        Answers("13 state_conflict", "equal", "equal", "quiet"),
     ),
     Cell(
         "state topic",
         "another region's",
         "it holds states of tasks that this region does not know",
-        Answers("?", "?", "?", "?"),
+        Answers("UNEQUAL: states; 20 from_rows", "equal", "equal", "quiet"),
+        note=(
+            "the states that are missing are taken from the rows, and the exit code says so; "
+            "but those of the other region, which no row has, are kept as well. Open."
+        ),
     ),
     Cell(
         "rows",
         "emptied",
         "every row of `tasks` is deleted",
-        Answers("?", "?", "?", "?"),
+        Answers("equal; 20 without_row", "equal", "equal", "quiet"),
     ),
     Cell(
         "rows",
         "truncated",
         "the rows of one partition are deleted",
-        Answers("?", "?", "?", "?"),
+        Answers("equal; 20 without_row", "equal", "equal", "quiet"),
         short=True,
     ),
     Cell(
         "rows",
         "older copy put back",
         "`tasks` is as it was at the older backup",
-        Answers("?", "?", "?", "?"),
+        Answers("equal", "equal", "equal", "quiet"),
     ),
     Cell(
         "rows",
         "made again",
         "the generation's tables are dropped and made, all of them",
-        Answers("?", "?", "?", "?"),
+        Answers("14 precondition", "equal", "equal", "quiet"),
     ),
     Cell(
         "rows",
         "one record changed",
         "a task has another reward, and the same version",
-        Answers("?", "?", "?", "?"),
+        Answers("13 state_conflict", "equal", "equal", "quiet"),
     ),
     Cell(
         "rows",
         "another region's",
         "every row of `tasks` is under another key",
-        Answers("?", "?", "?", "?"),
+        Answers("equal; 20 from_rows, without_row", "equal", "equal", "quiet"),
     ),
     Cell(
         "positions",
         "emptied",
         "every position is deleted",
-        Answers("?", "?", "?", "?"),
+        Answers("14 precondition", "equal", "equal", "quiet"),
     ),
     Cell(
         "positions",
         "truncated",
         "one position is deleted",
-        Answers("?", "?", "?", "?"),
+        Answers("UNEQUAL: fences, positions; 20 fewer", "equal", "equal", "quiet"),
+        note=(
+            "a topic without a position counts as never applied: its states are in the "
+            "backup, its position is 0, its fences are not there; the exit code says that "
+            "there are fewer records, which is not the reason. Open."
+        ),
     ),
     Cell(
         "positions",
         "older copy put back",
         "they are as they were at the older backup",
-        Answers("?", "?", "?", "?"),
+        Answers("13 snapshot_gap", "equal", "equal", "quiet"),
     ),
     Cell(
         "positions",
         "made again",
         "all are at 0",
-        Answers("?", "?", "?", "?"),
+        Answers("14 precondition", "equal", "equal", "quiet"),
     ),
     Cell(
         "positions",
         "one record changed",
         "one is 5 facts further than it was",
-        Answers("?", "?", "?", "?"),
+        Answers("equal", "equal", "3 held: lost, unknown", "quiet"),
+        note=(
+            "the position that is too high is taken at its word: the recovery is held, as if "
+            "facts were lost."
+        ),
         short=True,
     ),
     Cell(
         "positions",
         "another region's",
         "they are of another region's topics",
-        Answers("?", "?", "?", "?"),
+        Answers("14 precondition", "equal", "equal", "quiet"),
     ),
     Cell(
         "fences",
         "emptied",
         "every fence is deleted",
-        Answers("?", "?", "?", "?"),
+        Answers("equal", "equal", "equal", "quiet"),
+        note=(
+            "fences are read from the log too, as far back as a backup reads it (5 s, more "
+            "where keys need it). One that was opened before that stands in PostgreSQL only, "
+            "and is not missed when it is lost. Open."
+        ),
         short=True,
     ),
     Cell(
         "fences",
         "truncated",
         "those of one partition are deleted",
-        Answers("?", "?", "?", "?"),
+        Answers("equal", "equal", "equal", "quiet"),
+        note=(
+            "Expected; it has not been carried out since the product or this test was last changed."
+        ),
     ),
     Cell(
         "fences",
         "older copy put back",
         "they are as they were at the older backup",
-        Answers("?", "?", "?", "?"),
+        Answers("equal", "equal", "equal", "quiet"),
     ),
     Cell(
         "fences",
         "one record changed",
         "one is an epoch lower",
-        Answers("?", "?", "?", "?"),
+        Answers("equal", "equal", "equal", "quiet"),
     ),
     Cell(
         "fences",
         "another region's",
         "their scopes are another region's",
-        Answers("?", "?", "?", "?"),
+        Answers("equal", "equal", "equal", "quiet"),
     ),
     Cell(
         "generation pointer",
         "emptied",
         "it names no generation",
-        Answers("?", "?", "?", "?"),
+        Answers("13 generation_back", "equal", "equal", "quiet"),
     ),
     Cell(
         "generation pointer",
         "older copy put back",
         "it names the generation before",
-        Answers("?", "?", "?", "?"),
+        Answers("13 generation_back", "equal", "equal", "quiet"),
     ),
     Cell(
         "generation pointer",
         "made again",
         "its table is dropped",
-        Answers("?", "?", "?", "?"),
+        Answers("13 generation_back", "equal", "equal", "quiet"),
     ),
     Cell(
         "generation pointer",
         "one record changed",
         "it names one that is not there",
-        Answers("?", "?", "?", "?"),
+        Answers("13 topic_lost", "equal", "equal", "quiet"),
         short=True,
     ),
     Cell(
         "manifest",
         "emptied",
         "the latest one has 0 bytes",
-        Answers("?", "?", "?", "?"),
+        Answers("equal", "13 newest_missing", "13 newest_missing", ""),
     ),
     Cell(
         "manifest",
         "truncated",
         "it has half of its bytes",
-        Answers("?", "?", "?", "?"),
+        Answers("equal", "13 newest_missing", "13 newest_missing", ""),
     ),
     Cell(
         "manifest",
         "older copy put back",
         "it is the older backup's",
-        Answers("?", "?", "?", "?"),
+        Answers("equal", "13 newest_missing", "13 newest_missing", ""),
     ),
     Cell(
         "manifest",
         "made again",
         "it is signed by another key",
-        Answers("?", "?", "?", "?"),
+        Answers("equal", "13 bad_signature", "13 bad_signature", ""),
     ),
     Cell(
         "manifest",
         "one record changed",
         "a position in it is lower",
-        Answers("?", "?", "?", "?"),
+        Answers("equal", "13 bad_signature", "13 bad_signature", ""),
         short=True,
     ),
     Cell(
         "manifest",
         "another region's",
         "it is another region's, signed by ours",
-        Answers("?", "?", "?", "?"),
+        Answers("equal", "13 newest_missing", "13 newest_missing", ""),
     ),
     Cell(
         "object",
         "emptied",
         "the latest backup's `tasks-0` has 0 bytes",
-        Answers("?", "?", "?", "?"),
+        Answers("equal", "13 object_changed", "13 object_changed", ""),
     ),
     Cell(
         "object",
         "truncated",
         "it lacks its last byte",
-        Answers("?", "?", "?", "?"),
+        Answers("equal", "13 object_changed", "13 object_changed", ""),
     ),
     Cell(
         "object",
         "older copy put back",
         "it is the older backup's",
-        Answers("?", "?", "?", "?"),
+        Answers("equal", "13 object_changed", "13 object_changed", ""),
         short=True,
     ),
     Cell(
         "object",
         "made again",
         "it has other bytes, of the same length",
-        Answers("?", "?", "?", "?"),
+        Answers("equal", "13 object_changed", "13 object_changed", ""),
     ),
     Cell(
         "object",
         "one record changed",
         "one bit of it is another",
-        Answers("?", "?", "?", "?"),
+        Answers("equal", "13 object_changed", "13 object_changed", ""),
     ),
     Cell(
         "object",
         "another region's",
         "it is another object",
-        Answers("?", "?", "?", "?"),
+        Answers("equal", "13 object_changed", "13 object_changed", ""),
     ),
     Cell(
         "chain",
         "emptied",
         "every backup is gone",
-        Answers("?", "?", "?", "?"),
+        Answers("equal", "13 newest_missing", "13 newest_missing", ""),
     ),
     Cell(
         "chain",
         "truncated",
         "the oldest one is gone",
-        Answers("?", "?", "?", "?"),
+        Answers("equal", "equal", "equal", ""),
+        note=(
+            "Expected; it has not been carried out since the product or this test was last changed."
+        ),
     ),
     Cell(
         "chain",
         "older copy put back",
         "the latest one is gone",
-        Answers("?", "?", "?", "?"),
+        Answers("equal", "13 newest_missing", "13 newest_missing", ""),
         short=True,
     ),
     Cell(
         "chain",
         "made again",
         "every manifest is signed by another key",
-        Answers("?", "?", "?", "?"),
+        Answers("equal", "13 bad_signature", "13 bad_signature", ""),
     ),
     Cell(
         "chain",
         "one record changed",
         "the latest one's parent is another manifest, signed by us",
-        Answers("?", "?", "?", "?"),
+        Answers("equal", "13 chain_broken", "equal", ""),
+        note=(
+            "Expected; it has not been carried out since the product or this test was last changed."
+        ),
     ),
     Cell(
         "chain",
         "another region's",
         "its parent is another region's manifest, signed by us",
-        Answers("?", "?", "?", "?"),
+        Answers("equal", "13 chain_broken", "equal", ""),
+        note=(
+            "Expected; it has not been carried out since the product or this test was last changed."
+        ),
     ),
     Cell(
         "key",
         "emptied",
         "the file of the key in use is empty",
-        Answers("?", "?", "?", "?"),
+        Answers("2 config", "2 config", "2 config", ""),
     ),
     Cell(
         "key",
         "truncated",
         "it has half of its bytes",
-        Answers("?", "?", "?", "?"),
+        Answers("2 config", "2 config", "2 config", ""),
     ),
     Cell(
         "key",
         "older copy put back",
         "the folder is as it was before this key was made",
-        Answers("?", "?", "?", "?"),
+        Answers("12 wrong_key", "12 wrong_key", "12 wrong_key", ""),
     ),
     Cell(
         "key",
         "made again",
         "it was lost, and another key has its name",
-        Answers("?", "?", "?", "?"),
+        Answers("equal", "12 wrong_key", "12 wrong_key", ""),
         short=True,
     ),
     Cell(
         "key",
         "one record changed",
         "one digit of it is another",
-        Answers("?", "?", "?", "?"),
+        Answers("equal", "12 wrong_key", "12 wrong_key", ""),
     ),
     Cell(
         "key",
         "another region's",
         "the folder is another region's, with its signing key",
-        Answers("?", "?", "?", "?"),
+        Answers("equal", "13 bad_signature", "13 bad_signature", ""),
     ),
     Cell(
         "journal",
         "emptied",
         "it has 0 bytes",
-        Answers("?", "?", "?", "?"),
+        Answers("", "", "equal", ""),
     ),
     Cell(
         "journal",
         "truncated",
         "its last line is torn",
-        Answers("?", "?", "?", "?"),
+        Answers("", "", "equal", ""),
     ),
     Cell(
         "journal",
         "older copy put back",
         "it is as it was when the objects had been fetched",
-        Answers("?", "?", "?", "?"),
+        Answers("", "", "equal", ""),
+        note=(
+            "Expected; it has not been carried out since the product or this test was last changed."
+        ),
     ),
     Cell(
         "journal",
         "made again",
         "it is gone",
-        Answers("?", "?", "?", "?"),
+        Answers("", "", "equal", ""),
+        note=(
+            "Expected; it has not been carried out since the product or this test was last changed."
+        ),
     ),
     Cell(
         "journal",
         "one record changed",
         "the generation in it is the one that is current",
-        Answers("?", "?", "?", "?"),
+        Answers("", "", "13 journal_changed", ""),
         short=True,
     ),
     Cell(
         "journal",
         "another region's",
         "it is of another region's recovery",
-        Answers("?", "?", "?", "?"),
+        Answers("", "", "14 precondition", ""),
+        note=(
+            "Expected; it has not been carried out since the product or this test was last changed."
+        ),
     ),
     Cell(
         "staging",
         "emptied",
         "a fetched file that is still to be restored has 0 bytes",
-        Answers("?", "?", "?", "?"),
+        Answers("", "", "equal", ""),
+        note=(
+            "Expected; it has not been carried out since the product or this test was last changed."
+        ),
     ),
     Cell(
         "staging",
         "truncated",
         "it has half of its bytes",
-        Answers("?", "?", "?", "?"),
+        Answers("", "", "equal", ""),
         short=True,
     ),
     Cell(
         "staging",
         "older copy put back",
         "it is the older backup's",
-        Answers("?", "?", "?", "?"),
+        Answers("", "", "equal", ""),
+        note=(
+            "Expected; it has not been carried out since the product or this test was last changed."
+        ),
     ),
     Cell(
         "staging",
         "made again",
         "the folder is gone, with its journal",
-        Answers("?", "?", "?", "?"),
+        Answers("", "", "equal", ""),
+        note=(
+            "Expected; it has not been carried out since the product or this test was last changed."
+        ),
     ),
     Cell(
         "staging",
         "one record changed",
         "one bit of it is another",
-        Answers("?", "?", "?", "?"),
+        Answers("", "", "equal", ""),
+        note=(
+            "Expected; it has not been carried out since the product or this test was last changed."
+        ),
     ),
     Cell(
         "staging",
         "another region's",
         "it is another object's",
-        Answers("?", "?", "?", "?"),
+        Answers("", "", "equal", ""),
+        note=(
+            "Expected; it has not been carried out since the product or this test was last changed."
+        ),
     ),
 )

@@ -55,6 +55,15 @@ def _answer(text: str) -> str:
     return {"": "–", "quiet": "nothing named"}.get(text, text)
 
 
+def _notes(thing: str) -> list[str]:
+    """One a text, with the damages that it is about."""
+    about: dict[str, list[str]] = {}
+    for cell in CELLS:
+        if cell.thing == thing and cell.note:
+            about.setdefault(cell.note, []).append(cell.damage)
+    return [f"*{', '.join(of).capitalize()}*: {note}" for note, of in about.items()]
+
+
 def _section(thing: str) -> list[str]:
     lines = [
         "",
@@ -64,7 +73,7 @@ def _section(thing: str) -> list[str]:
     ]
     lines.append("|---" * (2 + len(VERBS)) + "|")
     lines += [_row(cell) for cell in CELLS if cell.thing == thing]
-    notes = [f"*{c.damage.capitalize()}*: {c.note}" for c in CELLS if c.thing == thing and c.note]
+    notes = _notes(thing)
     notes += [f"*{damage.capitalize()}*: not done, {why}"
               for (of, damage), why in NOT_DONE.items() if of == thing]  # fmt: skip
     return [*lines, *(line for note in notes for line in ("", note))]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ from typing import NamedTuple
 import psycopg
 
 from everlode.adapters.kafka import Raw
+from everlode.backup.cut import WINDOWS_MS
 from everlode.backup.manifest import Manifest
 from everlode.backup.operation import back_up
 from everlode.events.base import Fact
@@ -27,6 +29,7 @@ from everlode.topics.names import fact_topic, state_topic
 from tests.support.facts.decided import decide
 from tests.support.facts.whole_topic import records
 from tests.support.world.backed import TOPOLOGY, Backed, Rows, story
+from tests.support.world.region import until
 
 PLAN = RecoveryRequest(
     plan_name="recover-eu", disaster_type="database-corruption", target_region="eu"
@@ -39,6 +42,8 @@ OLDER = "older"
 COPIED = ("tasks", "positions", "opened", "openings")
 GENERATION = 2
 FACT_LOG, STATE_TOPIC = fact_topic("eu.1", "tasks"), state_topic(GENERATION, "tasks")
+BEFORE_S = WINDOWS_MS[0] / 1000 + 1
+"""The first facts are further before the cut than a backup reads facts without need."""
 _PARTS = ("eu/kafka", "eu/postgres", "control/1")
 
 
@@ -68,6 +73,7 @@ class World:
         facts = story(seed=6, tasks=12)
         quarter = len(facts) // 4
         self._write(facts[:quarter])
+        began = time.monotonic()
         self._backup()
         region = self.region
         first = region.folder / "first"
@@ -83,6 +89,7 @@ class World:
         self._write(facts[2 * quarter : 3 * quarter])
         self.latest = self._backup()
         self.upto = self.reached()
+        until(lambda: time.monotonic() - began > BEFORE_S, 60, "the first facts are old enough")
         self._write(facts[3 * quarter :])
         self._write_fenced(next(fact for component, fact in facts if component == "tasks"))
         self.rows: Rows = region.rows()
