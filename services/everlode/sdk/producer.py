@@ -58,6 +58,8 @@ BATCH = 5000
 """Facts in one transaction at most; a commit costs as much for one as for many."""
 TAKE_S = 0.1
 BARRIER_S = 1.0
+OPENS = 5
+"""It fences at most so often before it gives way to one who does the same."""
 CLOSE_S = 15.0
 REST_S = 10.0
 """A producer that is closed writes the rest of its snapshot for so long at most."""
@@ -208,11 +210,19 @@ class EventProducer:
         return Ack(event_id, self._log.topic, partition, offset)
 
     def _open(self) -> None:
-        self._log.open({self._scope: self._epoch})
-        self._known.opened()
+        """Become the writer. Raises: FencedOut: a later epoch is open. Unavailable."""
         scopes = (ScopeEpoch(scope=self._scope, epoch=self._epoch),)
         opened = EpochOpened(node_id=self._node_id, scopes=scopes)
-        self._log.append([self._mark(p, opened) for p in range(self._log.partitions)])
+        for left in reversed(range(OPENS)):
+            self._log.open({self._scope: self._epoch})
+            self._known.opened()
+            try:
+                self._log.append([self._mark(p, opened) for p in range(self._log.partitions)])
+                return
+            except FencedOut:
+                # by one who is late, and could not see it yet: what the log says decides
+                if not left:
+                    raise
 
     def _mark(self, partition: int, data: Event) -> NewFact:
         seq = self._log.seqs[partition] + 1
