@@ -520,7 +520,9 @@ def test_compaction_leaves_the_control_logs_history_and_the_last_renewals(region
     def renew(times: int) -> None:
         for _ in range(times):
             region.control.append_async(scope, renewed, node_id="co")
-        region.control.append(scope, renewed, node_id="co")
+        last = region.control.append(scope, renewed, node_id="co")
+        # what the test decides next is based on them; else it would be late, too
+        region.follower.wait_for(lambda s: s.position >= last, 20)
 
     before = region.follower.state
     late = ScopeAssigned(

@@ -286,7 +286,9 @@ def test_control_cluster_takes_writes_after_its_leader_was_killed(
             {"bootstrap.servers": bootstrap, "acks": "all", "message.timeout.ms": 60_000}
         )
         errors: list[object] = []
-        producer.produce("control", b"", on_delivery=lambda error, _: errors.append(error))
+        producer.produce(
+            "control", b"", key="test", on_delivery=lambda error, _: errors.append(error)
+        )
         assert producer.flush(60) == 0
         assert errors == [None]
 
