@@ -112,7 +112,9 @@ def drawn(of: Callable[[int], st.SearchStrategy[Hostile]], count: int) -> list[H
 
 def send(region: Region, records: Sequence[tuple[str, int, Hostile]]) -> None:
     """Append records, (topic, partition) each, and wait until they are there."""
-    producer = Producer({"bootstrap.servers": region.bootstrap, "acks": "all", "log_level": 0})
+    producer = Producer(  # idempotent: sent again by itself, no mark overtakes what is before it
+        {"bootstrap.servers": region.bootstrap, "enable.idempotence": True, "log_level": 0}
+    )
     for topic, partition, record in records:
         producer.produce(
             topic, key=record.key, value=record.value, partition=partition, headers=record.headers

@@ -73,6 +73,8 @@ IDLE_S = 0.1
 LINGER_S = 0.05
 """After the first record of a batch: fewer and larger transactions, a little later."""
 DEAD_LETTER_S = 5.0
+ANSWER_MS = 60_000
+"""An answer is worth delivering for as long as a client waits, unless that was told otherwise."""
 REST_S = 10.0
 """A primary that is asked to stop writes the rest of its snapshot for so long at most."""
 
@@ -111,9 +113,10 @@ class Runtime:
         self._seen = Seen(component, parts, report)
         self._to_start = [self._memory.start, self._memory.catch_up, self._seen.start]
         """Each once, also where the other must wait for Kafka."""
-        self._sender = Sender(parts.bootstrap, linger_ms=2)
+        self._answers = Sender(parts.bootstrap, linger_ms=2, timeout_ms=ANSWER_MS)
+        """Its own: a dead letter that does not get through is sent again, an answer is not."""
         self._codec = Codec()
-        self._dead = DeadLetters(self._sender, "primary")
+        self._dead = DeadLetters(Sender(parts.bootstrap, linger_ms=2), "primary")
         self._announced = False
         self._stop = threading.Event()
 
@@ -154,7 +157,7 @@ class Runtime:
         self._ends.close()
         self._seen.close()
         self._memory.close()
-        self._sender.flush(2)
+        self._answers.flush(2)
 
     def _run_once(self, led: dict[str, int]) -> None:
         while self._to_start:
@@ -362,4 +365,4 @@ class Runtime:
         topic = reply_topic(self._parts.region)
         where = partition_of(answer.reply_to, self._parts.partitions)
         headers = [("content-type", CONTENT_TYPE)]
-        self._sender.send(Record(topic, where, answer.reply_to, encode_answer(answer), headers))
+        self._answers.send(Record(topic, where, answer.reply_to, encode_answer(answer), headers))
