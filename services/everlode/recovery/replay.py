@@ -152,6 +152,10 @@ class Replay:
         """Behind the logs' ends."""
         for place in places:
             ends, at = self._ends(place), reached[place]
+            if place not in self._forks:
+                at = max(
+                    at, local[place]
+                )  # a mark at the log's end is there, and moves no position
             verdict = reach(place, self._work.target.region, local[place], at, ends)
             first = max(local[place].seq, ends.get(CUT, End()).seq) + 1
             if verdict.short and first <= at.seq:
