@@ -31,7 +31,7 @@ from everlode.topics.names import fact_topic
 OVERTAKEN_S = 1.0
 """How often a projector looks whether its generation is still the current one."""
 LOOK_S = 0.05
-"""How often one that is overtaken looks whether Faust has begun, and can be told to stop."""
+"""How often one that is overtaken looks whether Faust listens to SIGTERM yet."""
 
 
 def run_projector(region: str, node_id: str, endpoints: Endpoints) -> None:
@@ -71,9 +71,7 @@ def _run(region: str, node_id: str, endpoints: Endpoints, host: Host) -> int:
     report(ProcessReady())
     overtaken = threading.Event()
     threading.Thread(
-        target=_end_when_overtaken,
-        args=(home, lambda: agent.control, lambda: agents.app.started, overtaken),
-        daemon=True,
+        target=_end_when_overtaken, args=(home, lambda: agent.control, overtaken), daemon=True
     ).start()
     end_when_failed(agent)
 
@@ -106,16 +104,13 @@ def _replaced(home: Home) -> FencedOut:
 
 
 def _end_when_overtaken(
-    home: Home,
-    control: Callable[[], ControlState],
-    begun: Callable[[], bool],
-    overtaken: threading.Event,
+    home: Home, control: Callable[[], ControlState], overtaken: threading.Event
 ) -> None:
     """End this process once its generation is replaced: what it writes is not read any more."""
     while control().generations.get(home.region, 0) <= home.generation:
         time.sleep(OVERTAKEN_S)
     overtaken.set()
-    while not begun():  # before that SIGTERM ends the process without a word
+    while signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:  # it would end without a word
         time.sleep(LOOK_S)
     os.kill(os.getpid(), signal.SIGTERM)
 
