@@ -284,15 +284,40 @@ def test_heartbeat_that_no_table_takes_and_an_open_transaction_hide_no_other_hea
     stranger.abort_transaction(20)
 
 
+def replace_generation(lab: Lab) -> None:
+    """As a recovery does it at its end."""
+    control = lab.endpoints.control_bootstrap
+    assert control is not None
+    with closing(ControlLog(control)) as log:
+        switched = GenerationSwitched(region="eu", generation=2, operation_id="test")
+        log.append("eu", switched, node_id="test")
+
+
 def test_projector_of_a_generation_that_was_replaced_ends_and_says_so(
     projectors: Projectors,
 ) -> None:
     node = projectors.start("eu-proj-1")
     node.ready(60)
-    control = projectors.lab.endpoints.control_bootstrap
-    assert control is not None
-    with closing(ControlLog(control)) as log:
-        switched = GenerationSwitched(region="eu", generation=2, operation_id="test")
-        log.append("eu", switched, node_id="test")
+    replace_generation(projectors.lab)
     assert node.process.wait(60) == FencedOut.exit_code
+    assert node.reports("ProcessFailed", code="generation_replaced")
+
+
+def test_projector_that_begins_in_a_replaced_generation_says_so(projectors: Projectors) -> None:
+    replace_generation(projectors.lab)
+    node = projectors.start("eu-proj-1")
+    assert node.process.wait(60) == FencedOut.exit_code
+    assert node.reports("ProcessFailed", code="generation_replaced")
+
+
+def test_projector_that_hangs_at_its_end_says_why_it_ends(projectors: Projectors) -> None:
+    node = projectors.start("eu-proj-1")
+    node.ready(60)
+    projectors.lab.stack.pause("eu/kafka")
+    try:
+        replace_generation(projectors.lab)
+        assert node.process.wait(60) == FencedOut.exit_code
+    finally:
+        projectors.lab.stack.resume("eu/kafka")
+    assert node.reports("StopHung")
     assert node.reports("ProcessFailed", code="generation_replaced")

@@ -45,15 +45,19 @@ def hosted(source: str) -> Iterator[Host]:
         logging.captureWarnings(True)
         root.addHandler(LoggingHandler(report))
         yield Host(cfg, report)
-    except EverlodeError as error:
-        report(ProcessFailed(error.code, error.message, error.hint))
-        raise
     except Exception as error:
-        report(ProcessFailed("internal", f"{type(error).__name__}: {error}"))
+        report(failure(error))
         raise
     finally:
         root.handlers[:] = before
         logging.captureWarnings(False)
+
+
+def failure(error: Exception) -> ProcessFailed:
+    """The entry that says why a process ends."""
+    if isinstance(error, EverlodeError):
+        return ProcessFailed(error.code, error.message, error.hint)
+    return ProcessFailed("internal", f"{type(error).__name__}: {error}")
 
 
 def until_signal() -> threading.Event:

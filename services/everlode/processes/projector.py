@@ -18,7 +18,7 @@ from everlode.control.fold import ControlState
 from everlode.errors import FencedOut
 from everlode.log.signals import SignalWriter
 from everlode.membership.agent import Identity, Load
-from everlode.processes.host import Host, agent_of, end_when_failed, hosted
+from everlode.processes.host import Host, agent_of, end_when_failed, failure, hosted
 from everlode.projector.epochs import DecidedEpochs
 from everlode.projector.findings import Findings
 from everlode.projector.live import Projector
@@ -30,6 +30,8 @@ from everlode.topics.names import fact_topic
 
 OVERTAKEN_S = 1.0
 """How often a projector looks whether its generation is still the current one."""
+LOOK_S = 0.05
+"""How often one that is overtaken looks whether Faust listens to SIGTERM yet."""
 
 
 def run_projector(region: str, node_id: str, endpoints: Endpoints) -> None:
@@ -72,19 +74,33 @@ def _run(region: str, node_id: str, endpoints: Endpoints, host: Host) -> int:
         target=_end_when_overtaken, args=(home, lambda: agent.control, overtaken), daemon=True
     ).start()
     end_when_failed(agent)
-    code = run_app(agents.app, lambda after_s: report(StopHung(after_s)), agents.beats)
+
+    def cause() -> Exception | None:
+        """Why it ends, unless it was asked to."""
+        return agent.failed or (_replaced(home) if overtaken.is_set() else None)
+
+    def hangs(after_s: float) -> None:
+        report(StopHung(after_s))
+        error = cause()
+        if error is not None:  # the process ends here: nobody raises it
+            report(failure(error))
+
+    code = run_app(agents.app, hangs, agents.beats)
     signals.close()
-    failed = agent.failed
+    error = cause()
     agent.close()
-    if failed is not None:
-        raise failed
-    if overtaken.is_set():
-        raise FencedOut(
-            f"{node_id}: generation {generation} of {region} is no longer the current one",
-            code="generation_replaced",
-            hint="start it again: it goes on with the generation that is",
-        )
+    if error is not None:
+        raise error
     return code
+
+
+def _replaced(home: Home) -> FencedOut:
+    return FencedOut(
+        f"{home.node_id}: generation {home.generation} of {home.region} is no longer the "
+        "current one",
+        code="generation_replaced",
+        hint="start it again: it goes on with the generation that is",
+    )
 
 
 def _end_when_overtaken(
@@ -94,6 +110,8 @@ def _end_when_overtaken(
     while control().generations.get(home.region, 0) <= home.generation:
         time.sleep(OVERTAKEN_S)
     overtaken.set()
+    while signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:  # it would end without a word
+        time.sleep(LOOK_S)
     os.kill(os.getpid(), signal.SIGTERM)
 
 
