@@ -7,7 +7,7 @@ import signal
 import time
 from collections import Counter
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from confluent_kafka import Producer
@@ -16,11 +16,11 @@ from everlode.adapters.kafka import Record
 from everlode.adapters.kafka_sender import Sender
 from everlode.avro import schemas
 from everlode.avro.cloudevents import event_headers
-from everlode.avro.codec import MAX_COMMAND_BYTES, Codec, encode_fact
+from everlode.avro.codec import MAX_COMMAND_BYTES, Codec, encode_fact, encode_request
 from everlode.errors import Refusal
 from everlode.events import commands as c
 from everlode.events.barriers import Barrier, EpochOpened
-from everlode.events.base import Event, Evidence, Fact
+from everlode.events.base import CommandHeader, Event, Evidence, Fact
 from everlode.events.catalogue import COMMANDS, EVENTS, STATES
 from everlode.events.health import ForeignWrite
 from everlode.events.miners import StakeDeposited
@@ -29,7 +29,7 @@ from everlode.events.schemas import SchemaPublished
 from everlode.events.tasks import TaskCancelled
 from everlode.events.validations import FraudCleared, FraudSuspected
 from everlode.sdk import EventProducer, MiningClient
-from everlode.topics.names import command_topic, dead_letter_topic, fact_topic
+from everlode.topics.names import command_topic, dead_letter_topic, fact_topic, reply_topic
 from everlode.topics.partition import partition_of
 from tests.support.world.region import PARTITIONS, Region, until
 
@@ -227,6 +227,35 @@ def test_commands_answered_once_however_often_they_are_sent(region: Region) -> N
             register(unnamed)
         assert (refused.value.code, bool(refused.value.hint)) == ("bad_name", True)
     assert len(deposits(region, "m-often")) == 2
+    node.kill()
+
+
+def test_refusals_are_answered_though_the_broker_stands_still_for_a_while(region: Region) -> None:
+    """They have no fact and nobody asks for them again: what is thrown away is lost."""
+    node = region.leader("miner-registry", "miners", "eu-mr-still")
+    topic = command_topic("eu", "miners")
+    sender = Producer({"bootstrap.servers": region.bootstrap, "enable.idempotence": True})
+    sent = [f"still-{n}" for n in range(300)]
+    for n, command_id in enumerate(sent):
+        header = CommandHeader(
+            command_id=command_id, aggregate_id="nobody", issued_by="t", reply_to="still",
+            issued_at=datetime.now(UTC).replace(microsecond=0), correlation_id="c",
+        )  # fmt: skip
+        value = encode_request(header, c.DepositStake(amount_micro=5))
+        place = partition_of("nobody", PARTITIONS)
+        sender.produce(topic, value, "nobody", partition=place)
+        sender.poll(0.005)
+        if n == 150:  # some are read and not answered yet
+            region.stack.pause("eu/kafka")
+    time.sleep(12)
+    region.stack.resume("eu/kafka")
+    assert sender.flush(30) == 0
+
+    def answered() -> set[str]:
+        replies = [r for r in region.records(reply_topic("eu")) if r.key == b"still"]
+        return {Codec().decode_answer(r.value).command_id for r in replies}
+
+    until(lambda: answered() == set(sent), 60, "each is answered")
     node.kill()
 
 

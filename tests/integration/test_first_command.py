@@ -19,12 +19,15 @@ from everlode.adapters.kafka_follower import ControlFollower
 from everlode.events.control import ScopeAssigned
 from everlode.sdk import Endpoints, MiningClient
 from everlode.stack import NativeStack
+from tests.support.processes.entries import await_entry, entries, matching
 from tests.support.world.region import until
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
 EVERLODE = [sys.executable, "-m", "everlode.cli.main"]
 SCOPE = "validation/eu"
+START_S = 120
+"""Processes start within this; it is no part of the time that a client waits for an answer."""
 pytestmark = pytest.mark.timeout(300)
 
 
@@ -55,8 +58,7 @@ class Desk:
 
     def start(self, line: str) -> subprocess.Popen[bytes]:
         """A line of the README in the background; ended with the stack."""
-        words = shlex.split(line.removesuffix("&"))
-        log = self._ending.enter_context((self.folder / f"{'-'.join(words[-2:])}.log").open("wb"))
+        log = self._ending.enter_context(self.log(line).open("wb"))
         process = subprocess.Popen(command(line), cwd=self.folder, stdout=log, stderr=log)
 
         def end() -> None:
@@ -65,6 +67,12 @@ class Desk:
 
         self._ending.callback(end)
         return process
+
+    def log(self, line: str) -> Path:
+        """Where the output of a line goes, by its node's name, or its last two words."""
+        words = shlex.split(line.removesuffix("&"))
+        named = words[words.index("--node-id") + 1 :][:1] if "--node-id" in words else words[-2:]
+        return self.folder / f"{'-'.join(named)}.log"
 
     def explained(self, task_id: str) -> str:
         """What `everlode task explain` has as the task's status, or the error's code."""
@@ -98,6 +106,10 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
         made = Desk(folder, ending)
         for line in background:
             made.nodes[line.split("--node-id ")[1].split()[0]] = made.start(line)
+        registries = [made.log(line) for line in background[-2:]]
+        until(
+            lambda: any(matching(entries(log), "Led") for log in registries), START_S, "one leads"
+        )
         yield made
 
 
@@ -142,6 +154,14 @@ def test_examples_pay_a_miner_and_go_on_after_every_end(desk: Desk) -> None:
         re.findall(r"python examples/(\S+)", EXAMPLES)
     )
     processes = {line.split()[1]: desk.start(line) for line in lines[:-1]}
+    for line in lines[:2]:
+        await_entry(desk.log(line), "Led", START_S)
+    begun = {desk.log(lines[2]): f"{SCOPE}: primary", desk.log(lines[3]): "is registered"}
+    until(
+        lambda: all(said in log.read_text() for log, said in begun.items()),
+        START_S,
+        f"all: {begun}",
+    )
     first = desk.run(command(lines[-1]))
     assert first[0] == "task-1 done"
     assert first[1].endswith("TaskSubmitted")
