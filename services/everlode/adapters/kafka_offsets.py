@@ -5,6 +5,7 @@ An end is an offset after the last committed record. Shell.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Iterable, Mapping
 
@@ -116,7 +117,11 @@ class Offsets:
     def _offsets(
         self, asked: Mapping[tuple[str, int], int], timeout_s: float
     ) -> dict[tuple[str, int], int]:
-        """Asks again while a leader moves or is not known yet, and while no broker answers."""
+        """Asks again while a leader moves or is not known yet, and while no broker answers.
+
+        The client keeps what it has heard of a topic: one that it was told of while its partitions
+        had no leader would be unknown to it for minutes, unless it asks for its metadata anew.
+        """
         deadline = time.monotonic() + timeout_s
         found: dict[tuple[str, int], int] = {}
         while left := [TopicPartition(*k, asked[k]) for k in asked if k not in found]:
@@ -135,4 +140,12 @@ class Offsets:
                     named = f"{where.topic}/{where.partition}"
                     raise Unavailable(f"offsets of {named}: {cause.str()}")
                 time.sleep(pause)  # a client that is asked at once fails at once, and spins
+                if cause.code() in _MOVING:
+                    self._hear_of({topic for topic, _ in asked.keys() - found.keys()}, deadline)
         return found
+
+    def _hear_of(self, topics: set[str], deadline: float) -> None:
+        """Fetch the topics' metadata; without an answer the next question is what fails."""
+        for topic in topics:
+            with contextlib.suppress(KafkaException):
+                self._consumer.list_topics(topic, max(0.1, deadline - time.monotonic()))
