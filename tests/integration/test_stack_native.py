@@ -7,17 +7,20 @@ import re
 import time
 import uuid
 from collections.abc import Iterator
+from contextlib import closing
 
 import pytest
 from confluent_kafka import Consumer, Producer
+from confluent_kafka.admin import NewTopic  # type: ignore[attr-defined]  # it is a re-export
 from minio import Minio
 
+from everlode.adapters.kafka import Reader
 from everlode.adapters.kafka_admin import admin_client, diff_topics
 from everlode.adapters.kafka_topics import alter_topic, ensure_topics
 from everlode.adapters.mirror_lag import flow_lag
 from everlode.adapters.mirror_status import flow_state
 from everlode.cli.main import run
-from everlode.errors import ConfigError
+from everlode.errors import ConfigError, Unavailable
 from everlode.stack import Endpoints, NativeStack
 from everlode.stack.doctor import examine
 from everlode.topics import Topology, catalogue, mirrored_topics
@@ -324,3 +327,31 @@ def test_small_stack_of_the_plugin_is_one_region_with_its_topics(
     assert set(endpoints.regions) == {"eu"}
     assert endpoints.s3 is None
     assert examine(everlode_small_stack.topology, endpoints).green
+
+
+def test_reader_hears_of_a_topic_that_had_no_leader_when_it_first_asked(
+    whole: NativeStack,
+) -> None:
+    bootstrap = endpoints_of(whole).control_bootstrap
+    assert bootstrap is not None
+    client = admin_client(bootstrap)
+
+    def leader() -> int:
+        partitions = client.list_topics("alone", timeout=10).topics["alone"].partitions
+        return partitions[0].leader if partitions else -2
+
+    broker = client.list_topics("control", timeout=10).topics["control"].partitions[0].leader
+    made = client.create_topics([NewTopic("alone", 1, replica_assignment=[[broker]])])
+    made["alone"].result(20)
+    until(lambda: leader() == broker, 20, "the topic is there")
+    whole.kill(f"control/{broker}")
+    with closing(Reader(bootstrap, "test-alone")) as reader:
+        try:
+            until(lambda: leader() == -1, 30, "the topic has no leader")
+            with pytest.raises(Unavailable):
+                reader.ends([("alone", 0)], 1)
+        finally:
+            whole.restart(f"control/{broker}")
+        until(lambda: leader() == broker, 30, "the topic has its leader again")
+        assert reader.ends([("alone", 0)]) == {("alone", 0): 0}
+    client.delete_topics(["alone"])["alone"].result(20)
