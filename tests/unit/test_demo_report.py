@@ -102,7 +102,7 @@ WRONG: dict[str, list[Change]] = {
     "no acknowledged progress": [((*P3, "went_back"), 1)],
     "every rewarded task is paid": [((*P4, "wrong_or_twice"), 1), ((*P4, "paid"), 1)],
     "nobody honest is convicted": [(("fraud", "falsely_accused"), [f"m{n}" for n in range(900)])],
-    "a third of the cheats": [(("fraud", "found"), 0)],
+    "a third of the cheats": [(("fraud", "by_vice", "hasty", "found"), 0)],
     "the killed node's successor": [
         (("failover", "success"), False), (("failover", "recovery_action"), "secondary-removed"),
     ],
@@ -140,7 +140,7 @@ VACUOUS: dict[str, list[Change]] = {
     "no acknowledged progress": [((*P3, "acknowledged"), 0)],
     "every rewarded task is paid": [((*P4, "paid"), 0)],
     "nobody honest is convicted": [(("fraud", "acted"), 0)],
-    "a third of the cheats": [(("fraud", "acted"), 0)],
+    "a third of the cheats": [(("fraud", "by_vice", "hasty", "acted"), 0)],
     "the killed node's successor": [(("verdicts",), {})],
     "tasks that it managed": [(("failover", "lasting_tasks_at_kill"), 0)],
     "no acknowledged event is lost": [(("acknowledged_events",), 0)],

@@ -27,7 +27,9 @@ AGAIN_MS = 30_000
 """By then 95 % of those whose node was lost have another's answer."""
 RTO_S = 300
 FOUND = 1 / 3
-"""Least share of the cheats that acted."""
+"""Least share of the cheats that acted by their own work."""
+BY_RECORD = "colluder"
+"""Found by the weight of many votes: a short run has too few, so there is no floor."""
 UNTOUCHED = "before-first-assignment"
 """A node that is killed then manages nothing."""
 
@@ -149,6 +151,12 @@ def _same(report: Report) -> bool:
     return report["proof"]["differences"] == 0 and not report["proof"]["first_differences"]
 
 
+def _by_work(report: Report, what: str) -> int:
+    """How many cheats acted, or were found, by what they handed in."""
+    vices = report["fraud"]["by_vice"].items()
+    return sum(int(count[what]) for vice, count in vices if vice != BY_RECORD)
+
+
 def _paid_right(report: Report) -> bool:
     rewarded = report["tasks"]["ended"].get("rewarded", 0)
     return not _p4(report)["wrong_or_twice"] and _p4(report)["paid"] == rewarded
@@ -201,9 +209,11 @@ FLOORS = (
         lambda r: f"{len(r['fraud']['falsely_accused'])} were: {r['fraud']['falsely_accused'][:3]}",
     ),
     Floor(
-        "cheats are found", "a third of the cheats that acted are convicted", "cheats that acted",
-        lambda r: r["fraud"]["acted"], lambda r: r["fraud"]["found"] >= FOUND * r["fraud"]["acted"],
-        lambda r: f"{r['fraud']['found']} of {r['fraud']['acted']} were",
+        "cheats are found",
+        "a third of the cheats that acted, colluding reviewers apart, are convicted",
+        "such cheats that acted", lambda r: _by_work(r, "acted"),
+        lambda r: _by_work(r, "found") >= FOUND * _by_work(r, "acted"),
+        lambda r: f"{_by_work(r, 'found')} of {_by_work(r, 'acted')} were",
     ),
     Floor(
         "failover", "the killed node's successor is promoted", "a verdict that a node is lost",

@@ -15,7 +15,9 @@ GOOD: dict[str, Any] = {
     "tasks": {"planned": {"solve": 2, "fail": 1, "cancel": 1},
               "ended": {"rewarded": 2, "failed": 1, "cancelled": 1}},
     "rewards": {"paid": 2, "paid_micro": 5},
-    "fraud": {"planted_cheats": 3, "acted": 2, "found": 1, "falsely_accused": [], "suspected": 1},
+    "fraud": {"planted_cheats": 3, "acted": 2, "found": 1, "falsely_accused": [], "suspected": 1,
+              "by_vice": {"hasty": {"planted": 1, "acted": 1, "found": 1},
+                          "colluder": {"planted": 2, "acted": 1, "found": 0}}},
     "promises": {
         "P1_mining_does_not_stop": P1,
         "P2_miners_do_not_notice": {"exceptions_seen": 0, "submissions_lost": 0,
