@@ -11,6 +11,7 @@ import pytest
 from confluent_kafka import Producer
 
 from everlode.adapters.kafka_control import ControlLog
+from everlode.adapters.kafka_group import group_members
 from everlode.avro.codec import Codec
 from everlode.errors import FencedOut
 from everlode.events.base import Fact
@@ -313,6 +314,9 @@ def test_projector_that_begins_in_a_replaced_generation_says_so(projectors: Proj
 def test_projector_that_hangs_at_its_end_says_why_it_ends(projectors: Projectors) -> None:
     node = projectors.start("eu-proj-1")
     node.ready(60)
+    bootstrap = projectors.lab.bootstrap
+    # a member of the group, it waits for the answer to its leaving; Faust ends in time else
+    until(lambda: group_members(bootstrap, "projector.eu.g1") == 1, 30, "it has joined")
     projectors.lab.stack.pause("eu/kafka")
     try:
         replace_generation(projectors.lab)

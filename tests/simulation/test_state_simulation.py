@@ -137,13 +137,25 @@ class Region:
             at = self.random.randrange(self.positions[header.issued_by, ""], len(queue) + 1)
             queue.insert(max(at, len(queue) - 3), (header, command))
 
+    def queues(self, name: str) -> dict[str, list[Any]]:
+        """Topic → all records in it, of all that a component's primary carries out."""
+        causes = (split_fact_topic(t)[1] for t in self.nodes[name].cause_topics() if "eu" in t)
+        return {"commands": self.commands[name], **{c: self.logs[c].facts for c in causes}}
+
+    def unread(self) -> bool:
+        """True while a primary has something to carry out."""
+        return any(
+            self.positions[name, topic] < len(queue)
+            for name in COMPONENTS
+            for topic, queue in self.queues(name).items()
+        )
+
     def inputs(self, name: str) -> Iterator[tuple[str, Any]]:
         """A few records, in order in each topic, the topics in any order. Not committed yet."""
-        node, positions = self.nodes[name], Counter(self.positions)
-        topics = ["commands", *(split_fact_topic(t)[1] for t in node.cause_topics() if "eu" in t)]
+        positions, queues = Counter(self.positions), self.queues(name)
         for _ in range(self.random.randrange(1, 8)):
-            topic = self.random.choice(topics)
-            queue = self.commands[name] if topic == "commands" else self.logs[topic].facts
+            topic = self.random.choice([*queues])
+            queue = queues[topic]
             if positions[name, topic] < len(queue):
                 yield topic, queue[positions[name, topic]]
                 positions[name, topic] += 1
@@ -276,10 +288,7 @@ class Region:
         while quiet < 60:
             for name in self.random.sample(COMPONENTS, 4):
                 self.turn(name)
-            pending = any(
-                self.positions[name, "commands"] < len(self.commands[name]) for name in COMPONENTS
-            )
-            quiet = 0 if self.act() or pending else quiet + 1
+            quiet = 0 if self.act() or self.unread() else quiet + 1
 
     def all(self, component: str) -> dict[str, Any]:
         name = "validations" if component == "fraud" else component
