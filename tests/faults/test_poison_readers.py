@@ -17,7 +17,8 @@ import pytest
 from everlode.adapters.postgres import Projection
 from everlode.avro import schemas
 from everlode.avro.codec import Codec, encode_answer, encode_fact, encode_state
-from everlode.backup.gather import Gatherer, Source
+from everlode.backup.asked import Source
+from everlode.backup.gather import Gatherer
 from everlode.errors import ContractError, IntegrityError
 from everlode.events.base import CommandAnswered, Evidence, Fact
 from everlode.events.catalogue import FACT_COMPONENTS, STATE_COMPONENTS

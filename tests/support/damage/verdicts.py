@@ -88,9 +88,10 @@ def backup(world: World, *, may_stay: bool) -> str:
 def _named(answer: Answer) -> list[str]:
     """What a backup that ended with 20 counts."""
     manifest = answer.document
+    print({name: manifest.get(name) for name in ("compared", "short", "fewer")})
     compared = manifest.get("compared") or {}
-    found = [name for name in ("from_rows", "without_row") if compared.get(name)]
-    return [*found, *(["fewer"] if manifest.get("fewer") else [])] or ["age"]
+    found = [name for name in ("from_rows", "without_row", "fences_lost") if compared.get(name)]
+    return [*found, *(name for name in ("short", "fewer") if manifest.get(name))] or ["age"]
 
 
 def verify(world: World) -> str:
@@ -205,5 +206,7 @@ def doctor(world: World) -> str:
     """`quiet`: it names nothing."""
     answer = ask(world, "stack", "doctor", keys=False)
     if answer.code == DEGRADED:
-        return f"20 {', '.join(name for name in FINDINGS if answer.document.get(name))}"
+        found = [name for name in FINDINGS if answer.document.get(name)]
+        found += sorted({one["kind"] for one in answer.document["contents"]})
+        return f"20 {', '.join(found)}"
     return answer.refusal if answer.code else "quiet"

@@ -43,7 +43,7 @@ COPIED = ("tasks", "positions", "opened", "openings")
 GENERATION = 2
 FACT_LOG, STATE_TOPIC = fact_topic("eu.1", "tasks"), state_topic(GENERATION, "tasks")
 BEFORE_S = WINDOWS_MS[0] / 1000 + 1
-"""The first facts are further before the cut than a backup reads facts without need."""
+"""What is older than this is further before the cut than a backup reads facts without need."""
 _PARTS = ("eu/kafka", "eu/postgres", "control/1")
 
 
@@ -73,7 +73,6 @@ class World:
         facts = story(seed=6, tasks=12)
         quarter = len(facts) // 4
         self._write(facts[:quarter])
-        began = time.monotonic()
         self._backup()
         region = self.region
         first = region.folder / "first"
@@ -86,10 +85,11 @@ class World:
         assert region.endpoints.control_bootstrap is not None
         decide(region.endpoints.control_bootstrap, FENCED, EPOCH)
         region.open("tasks", FENCED, EPOCH)
+        opened = time.monotonic()
         self._write(facts[2 * quarter : 3 * quarter])
         self.latest = self._backup()
         self.upto = self.reached()
-        until(lambda: time.monotonic() - began > BEFORE_S, 60, "the first facts are old enough")
+        until(lambda: time.monotonic() - opened > BEFORE_S, 60, "the opening is old enough")
         self._write(facts[3 * quarter :])
         self._write_fenced(next(fact for component, fact in facts if component == "tasks"))
         self.rows: Rows = region.rows()
