@@ -79,8 +79,8 @@ def concerns(manifest: Manifest, max_age_s: int) -> list[str]:
         )
     if manifest.compared is not None and manifest.compared.without_row:
         found.append(
-            f"{manifest.compared.without_row} states have no row in PostgreSQL: it has lost them;"
-            " build a new generation with everlode recover"
+            f"{manifest.compared.without_row} states have no row in PostgreSQL, or an older one: it"
+            " has lost them; build a new generation with everlode recover"
         )
     if manifest.compared is not None and manifest.compared.fences_lost:
         found.append(

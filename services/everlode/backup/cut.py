@@ -87,7 +87,7 @@ class SliceCut:
     unequal: Mapping[Key, State]
     """Of the moment: their bytes are not those of their rows. One state may have two forms."""
     without_row: int
-    """States up to T that had no row at the moment, though their facts were applied."""
+    """States up to T that had no row, or an older one, though their facts were applied."""
 
 
 class Lacking(NamedTuple):
@@ -203,16 +203,17 @@ def _unequal(part: Slice, states: Mapping[Key, Known]) -> dict[Key, State]:
 
 
 def _rowless(standing: Standing, part: Slice, at_cut: Mapping[Key, Known]) -> int:
-    """States that should have had a row.
+    """States that should have had a row, of their version or a later one.
 
-    One may have come since the moment, of a topic that was behind then. Raises: IntegrityError: of
-    a topic that is none of ours, or from behind where its log stood by then: it is no state of
-    this region.
+    One may have come since the moment, of a topic that was behind then, or of a key that waited.
+    Raises: IntegrityError: it is of a topic that is none of ours, or from behind where its log
+    stood by then: no state of this region.
     """
+    waited = {w.fact.envelope.aggregate_id for w in standing.parked}
     count = 0
     for key, known in at_cut.items():
-        state = known.state
-        if state is None or key in part.rows:
+        state, row = known.state, part.rows.get(key)
+        if state is None or (row is not None and row.version >= known.version):
             continue
         applied = standing.applied.get(topic_of(key[0], state))
         if applied is None or (state.seq > applied.seq and state.stamp <= applied.stamp):
@@ -220,5 +221,5 @@ def _rowless(standing: Standing, part: Slice, at_cut: Mapping[Key, Known]) -> in
                 f"state topic of {key[0]}, partition {standing.partition}",
                 ContractError(f"{key[1]} has no row, and no log of ours has what it follows from"),
             )
-        count += state.seq <= applied.seq
+        count += state.seq <= applied.seq and key[1] not in waited
     return count

@@ -80,7 +80,7 @@ class Compared(_Part):
     from_rows: int
     """States of which a state topic should have had a record and had none: taken from the rows."""
     without_row: int
-    """States that should have had a row, and had none: kept."""
+    """States that should have had a row, and had none or an older one: kept."""
     fences_lost: int = 0
     """Fences that the database had lost: taken from the parent, or from primaries' snapshots."""
 

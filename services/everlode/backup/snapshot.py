@@ -118,7 +118,8 @@ class Snapshot:
         """As their rows have them. Raises: Unavailable. IntegrityError: a row cannot be read."""
         found = self._db.known(keys)
         for key, known in found.items():
-            if known.state is None or known.state.version != known.version:
+            state = known.state
+            if state is None or (state.key, state.version) != (key[1], known.version):
                 raise IntegrityError(
                     f"{key[0]} {key[1]}: its row, of version {known.version}, has another state",
                     code="postgres_damaged",
