@@ -293,7 +293,8 @@ def doctor(directory: Dir = None, as_json: Json = False) -> None:
     if holder(folder) is None:
         raise Precondition("the stack is not running", hint="everlode stack up")
     topology = settings().topology_of(endpoints)
-    found, held = examine(topology, endpoints), contents_of(topology, endpoints, _store(endpoints))
+    found = examine(topology, endpoints)
+    held = contents_of(topology, endpoints, _store(endpoints), found.unreachable)
     found = found._replace(unreachable=held.unreachable | found.unreachable)
     gone = [p.name for p in read_record(folder) if not p.alive]
     if as_json:

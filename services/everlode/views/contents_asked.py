@@ -7,7 +7,7 @@ only grow. A store that does not answer is named; what can be compared is. Shell
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
@@ -49,17 +49,21 @@ class Examined(NamedTuple):
 class _Network:
     """One look at all regions."""
 
-    def __init__(self, topology: Topology, endpoints: Endpoints, store: ObjectStore | None) -> None:
+    def __init__(
+        self, topology: Topology, endpoints: Endpoints, store: ObjectStore | None,
+        down: Collection[str],
+    ) -> None:  # fmt: skip
         self._topology, self._endpoints, self._store = topology, endpoints, store
+        self._down = down
         self._places = [(t, p) for t in fact_topics(topology) for p in range(topology.partitions)]
         self.unreachable: dict[str, str] = {}
         self.findings: list[Finding] = []
 
     def look(self) -> None:
         """Ask all, then compare."""
-        regions = self._endpoints.regions
+        regions = [r for r in self._endpoints.regions if not {r, f"{r}/postgres"} & {*self._down}]
         control = self._control()
-        with ThreadPoolExecutor(len(regions)) as pool:
+        with ThreadPoolExecutor(len(regions) or 1) as pool:
             held = dict(zip(regions, pool.map(self._held, regions), strict=True))
             ends = dict(zip(regions, pool.map(self._ends, regions), strict=True))
         for region, mine in held.items():
@@ -79,7 +83,7 @@ class _Network:
 
     def _control(self) -> ControlState:
         bootstrap = self._endpoints.control_bootstrap
-        if bootstrap is None:
+        if bootstrap is None or "control" in self._down:
             return ControlState()
         follower = ControlFollower(bootstrap)
         with closing(follower):
@@ -182,9 +186,17 @@ def _tables(db: Generation) -> dict[str, Any]:
     }
 
 
-def contents_of(topology: Topology, endpoints: Endpoints, store: ObjectStore | None) -> Examined:
-    """All findings about the contents of a network's stores; `store`: where its backups are."""
-    network = _Network(topology, endpoints, store)
+def contents_of(
+    topology: Topology,
+    endpoints: Endpoints,
+    store: ObjectStore | None,
+    down: Collection[str] = (),
+) -> Examined:
+    """All findings about the contents of a network's stores; `store`: where its backups are.
+
+    `down`: what is known not to answer (a region, `<region>/postgres`, control) is not asked.
+    """
+    network = _Network(topology, endpoints, store, down)
     network.look()
     found = sorted(network.findings)
     return Examined(tuple(found), network.unreachable)

@@ -7,7 +7,6 @@ last `LAST` records of a partition are looked at: all of it, where it has no mor
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping
 from contextlib import closing
 from typing import NamedTuple
@@ -18,6 +17,7 @@ from everlode.avro.codec import Codec
 from everlode.avro.heads import StateHead
 from everlode.errors import ContractError
 from everlode.events.catalogue import STATE_COMPONENTS
+from everlode.events.states import State
 from everlode.topics import Topology
 from everlode.topics.names import state_topic
 from everlode.topics.partition import partition_of
@@ -26,7 +26,7 @@ from everlode.views.contents import ANEW, Finding
 LAST = 5_000
 READ_S = 60.0
 _Row = tuple[int, bytes | None]
-"""Version, and SHA-256 of the state; None: deleted."""
+"""Version, and the state as it is in its row; None: deleted."""
 
 
 class Tail(NamedTuple):
@@ -78,7 +78,10 @@ class _Partition:
         for key, head in tail.newest.items():
             if head is None:
                 continue
-            state = codec.decode_state(head.value)
+            state = _decoded(codec, head.value)
+            if state is None:
+                self._add("state_foreign", f"the state of {key} cannot be read")
+                continue
             if state.origin not in topology.origins or partition != partition_of(
                 key, topology.partitions
             ):
@@ -88,7 +91,7 @@ class _Partition:
             if row is None or row[0] < head.version:
                 have = f"of version {row[0]}" if row else "not there"
                 self._add("rows_lost", f"the row of {key} is {have}, its state of {head.version}")
-            elif row[0] == head.version and row[1] not in (None, _digest(head.value)):
+            elif row[0] == head.version and not _same(codec, row[1], state, head.value):
                 self._add("state_conflict", f"{key} has another state than its row of one version")
 
     def states(self, tail: Tail, count: int, published: Mapping[str, int]) -> None:
@@ -124,14 +127,23 @@ def _published(db: Generation, component: str, partition: int) -> tuple[int, dic
 
 def _rows(db: Generation, component: str, tail: Tail) -> dict[str, _Row]:
     keys = [key for key, head in tail.newest.items() if head is not None and "\0" not in key]
-    rows = db.query(
-        f"select key, version, sha256(doc) from {{g}}.{component} where key = any(%s)", (keys,)
-    )
-    return {key: (version, None if sha is None else bytes(sha)) for key, version, sha in rows}
+    rows = db.query(f"select key, version, doc from {{g}}.{component} where key = any(%s)", (keys,))
+    return {key: (version, None if doc is None else bytes(doc)) for key, version, doc in rows}
 
 
-def _digest(value: bytes) -> bytes:
-    return hashlib.sha256(value).digest()
+def _decoded(codec: Codec, value: bytes) -> State | None:
+    try:
+        return codec.decode_state(value)
+    except ContractError:
+        return None
+
+
+def _same(codec: Codec, doc: bytes | None, state: State, value: bytes) -> bool:
+    """Whether a row has this state; in an upgrade one state may have two forms, or two folds."""
+    if doc in (None, value):
+        return True
+    found = _decoded(codec, doc or b"")
+    return found == state or (found is not None and found.fold_version != state.fold_version)
 
 
 def _tail(reader: Reader, codec: Codec, component: str, place: tuple[str, int]) -> Tail:
