@@ -204,6 +204,8 @@ def test_damage_in_a_state_topic_is_refused_by_the_backup(
     with mock_broker() as broker:
         for name in STATE_COMPONENTS:
             append(broker, state_topic(1, name), [])
+        for name in FACT_COMPONENTS:
+            append(broker, topic_of(name), [])
         append(broker, topic, [(b"a", value), (b"a", value), bad])
         source = Source("eu", broker, "", Topology(regions=("eu",)))
         with (
