@@ -23,7 +23,6 @@ from __future__ import annotations
 from collections.abc import Container, Iterable, Mapping
 from datetime import timedelta
 from typing import NamedTuple, Protocol
-from uuid import uuid5
 
 from pydantic import ValidationError
 
@@ -33,6 +32,7 @@ from everlode.errors import ContractError, NotFound, Refusal, Unavailable
 from everlode.events import door
 from everlode.events.barriers import Barrier, EpochOpened, Marker
 from everlode.events.base import Command, CommandHeader, Envelope, Event, Fact, ScopeEpoch
+from everlode.events.ids import check_outside, fact_id
 from everlode.events.stamp import HybridClock
 from everlode.events.states import State
 from everlode.log.facts import LoggedFact, NewFact
@@ -42,7 +42,6 @@ from everlode.primary.inputs import Tick
 from everlode.primary.pending import Answer
 from everlode.snapshots.dirty import FactAt, Key
 from everlode.state.dispatch import component_of_command, component_of_state, decide, evolve_fact
-from everlode.state.reactions import NAMESPACE
 from everlode.state.shape import Context, home_of
 
 FUTURE = timedelta(minutes=5)
@@ -145,10 +144,11 @@ class Batch:
         """
         name = type(data).__name__
         to = Addressee(header.command_id, header.aggregate_id, header.reply_to, name)
-        if self._repeated((header.aggregate_id, header.command_id)):
-            self.answers.append(Answer(to, "repeated"))
-            return
         try:
+            check_outside(header.command_id)
+            if self._repeated((header.aggregate_id, header.command_id)):
+                self.answers.append(Answer(to, "repeated"))
+                return
             if header.issued_at > self._tick.event_now + FUTURE:
                 raise Refusal(
                     f"{name} comes from the future: issued_at is {header.issued_at.isoformat()}",
@@ -274,11 +274,10 @@ class Batch:
         topic, number, position = why.source or (None, None, None)
         facts: list[NewFact] = []
         for event, stamp in zip(events, stamps, strict=True):
-            name = f"{owed.aggregate_id}/{owed.command_id}/{len(facts)}"
             version += 1
             seq += 1
             envelope = Envelope(
-                event_id=str(uuid5(NAMESPACE, name)),
+                event_id=fact_id(owed.aggregate_id, owed.command_id, len(facts)),
                 aggregate_id=owed.aggregate_id,
                 version=version,
                 origin=log.origin,

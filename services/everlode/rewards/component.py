@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import TypeGuard
-from uuid import uuid5
 
 from everlode.control.fold import ControlState
 from everlode.errors import EverlodeError, Unavailable
@@ -19,6 +18,7 @@ from everlode.events.commands import (
     ReverseReward,
     WithholdReward,
 )
+from everlode.events.ids import own_id
 from everlode.events.rewards import RewardCalculated, RewardReduced, RewardReleased
 from everlode.events.states import FraudState, RewardState, State
 from everlode.events.validations import FraudCleared, FraudConfirmed, FraudSuspected
@@ -30,7 +30,6 @@ from everlode.rewards.payouts import Payouts
 from everlode.rewards.sink import PayoutConflict, PayoutSink
 from everlode.snapshots.read import Alive
 from everlode.state.ended import REWARD_ENDED
-from everlode.state.reactions import NAMESPACE
 from everlode.state.reward import due_micro
 from everlode.state.shape import refuse
 from everlode.state.view import Where
@@ -121,7 +120,7 @@ class RewardComponent(Component):
                 held = WithholdReward(case_id=case.key, reason="fraud_suspected")
             else:
                 held = ReverseReward(case_id=case.key, reason="fraud_confirmed")
-            name = str(uuid5(NAMESPACE, f"{case.event_id}/before/{owed.aggregate_id}"))
+            name = own_id("before", case.event_id, owed.aggregate_id)
             yield Owed(name, owed.aggregate_id, held, owed.at, owed.cause)
 
     def before(self, aggregate_id: str, command: Command, at: datetime) -> Iterable[Owed]:
@@ -195,8 +194,7 @@ class RewardComponent(Component):
             return True
 
     def _booking(self, key: str, ref: str, at: datetime, cause: str | None) -> Owed:
-        name = str(uuid5(NAMESPACE, f"pay/{key}"))
-        return Owed(name, key, PayReward(payout_ref=ref), at, cause)
+        return Owed(own_id("pay", key), key, PayReward(payout_ref=ref), at, cause)
 
     def load(self) -> Load:
         """See Component."""
