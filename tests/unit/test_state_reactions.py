@@ -22,7 +22,7 @@ from everlode.state.auditing import drawn_for_audit, seed_of, vote_wanted
 from everlode.state.cases import evidence
 from everlode.state.equal import Equal
 from everlode.state.formulas import penalty_of
-from everlode.state.fraud import case_id
+from everlode.state.fraud import case_id, solution_case_id
 from everlode.state.fraudrules import Record
 from everlode.state.judging import choose_reviewers
 from everlode.state.reactions import command_id, react
@@ -173,9 +173,9 @@ def test_of_two_like_solutions_the_later_one_is_the_copy_whichever_is_read_first
     confirmed = {"t2": "b", "t3": "c", "t5": "d"}
     assert found == {
         # like b's earlier one too, but an expert finds it good
-        case_id("copied-solution", "t4-1"): ("cleared", ("a",)),
+        solution_case_id("copied-solution", "v-t4-1"): ("cleared", ("a",)),
         **{
-            case_id("copied-solution", f"{task}-1"): ("confirmed", (miner,))
+            solution_case_id("copied-solution", f"v-{task}-1"): ("confirmed", (miner,))
             for task, miner in confirmed.items()
         },
     }
@@ -655,7 +655,7 @@ def test_decision_under_suspicion_is_shown_to_experts() -> None:
     for reviewer in home.review("t2").reviewers:
         home.vote("t2", reviewer, "peer-review", True)
     assert view.audits_due() == ["v-t2-1"]
-    assert view.open_cases("v-t2-1") == ["case-copied-solution-t2-1"]
+    assert view.open_cases("v-t2-1") == ["case-copied-solution|v-t2-1"]
     home.vote("t2", "x", "expert", True)
     assert (view.audits_due(), view.open_cases("v-t2-1")) == ([], [])
     cleared = home.case("copied-solution", "t2-1")

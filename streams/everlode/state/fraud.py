@@ -36,9 +36,17 @@ TRANSITIONS: Table = {
 
 
 def case_id(rule_name: str, subject: str, number: int = 1) -> str:
-    """The key of a case: one a rule and subject, and one more after each conviction on a record."""
+    """The key of a case on a record: one a rule and member, one more after each conviction."""
     key = f"case-{rule_name}-{subject}"
     return key if number == 1 else f"{key}|{number}"
+
+
+def solution_case_id(rule_name: str, validation_id: str) -> str:
+    """The key of the case of a rule on a solution, by its validation: solvers choose solution ids.
+
+    No member has a name with `|`, so it is no member's case either.
+    """
+    return f"case-{rule_name}|{validation_id}"
 
 
 def _decide(command: FraudCommand, state: FraudState | None, ctx: Context) -> tuple[Event, ...]:

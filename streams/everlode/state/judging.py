@@ -24,7 +24,7 @@ from everlode.events.types import ValidatorKind
 from everlode.state.auditing import JUDGED_BY_EXPERT, seed_of
 from everlode.state.cases import Verdict, evidence, opened, resolved
 from everlode.state.convictions import Caused, over_time, reviews_since
-from everlode.state.fraud import case_id
+from everlode.state.fraud import case_id, solution_case_id
 from everlode.state.fraudrules import (
     GUILTY,
     SMALL_BYTES,
@@ -108,7 +108,7 @@ def on_solved(fact: Fact, data: TaskSolved, view: View, where: Where | None) -> 
         solved_stamp=fact.envelope.stamp,
         solution_bytes=data.solution_bytes,
     )
-    cases = [opened(sign, case_id(sign.rule, data.solution_id), one, where) for sign in signs]
+    cases = [opened(sign, _case_key(sign.rule, one, view), one, where) for sign in signs]
     later = _later_copies(fact, one, view, where) if large else ()
     return ((key, request, "task-solved"), *cases, *later)
 
@@ -121,7 +121,7 @@ def _later_copies(fact: Fact, one: HandedIn, view: View, where: Where | None) ->
         if state is None or not _tells(state):
             continue
         for sign in copied_solution(other, [one]):
-            key = case_id(sign.rule, other.solution_id)
+            key = _case_key(sign.rule, other, view)
             if view.case(key) is not None:
                 continue
             found.append(opened(sign, key, other, where))
@@ -134,6 +134,14 @@ def _later_copies(fact: Fact, one: HandedIn, view: View, where: Where | None) ->
             )
             found.append((other.validation_id, judged, "escalate-copy"))
     return tuple(found)
+
+
+def _case_key(rule: str, about: HandedIn, view: View) -> str:
+    """Of the case on a solution. Older builds named it by the solution's id; such a one goes on."""
+    older = view.case(case_id(rule, about.solution_id))
+    if older is not None and older.validation_id == about.validation_id:
+        return older.key
+    return solution_case_id(rule, about.validation_id)
 
 
 def _tells(state: ValidationState) -> bool:
@@ -151,19 +159,18 @@ def on_decided(
     """
     found: list[tuple[str, Command, str]] = []
     about = handed_in(state)
-    cases = {key: case for key in view.open_cases(state.key) if (case := view.case(key))}
-    suspected = {case.rule: case.severity_ppm for case in cases.values()}
+    cases = ((key, view.case(key)) for key in view.open_cases(state.key))
+    suspected = {key: (case.rule, case.severity_ppm) for key, case in cases if case is not None}
     signs = copied_solution(about, view.firsts(state.solution_sha256)) if _tells(state) else []
     for sign in signs:
-        key = case_id(sign.rule, state.solution_id)
+        key = _case_key(sign.rule, about, view)
         if view.case(key) is None:
             found.append(opened(sign, key, about, where))
-            suspected[sign.rule] = sign.severity_ppm
-    for rule, severity in sorted(suspected.items()):
+            suspected[key] = sign.rule, sign.severity_ppm
+    for key, (rule, severity) in sorted(suspected.items()):
         # only an expert clears
         if rule in JUDGED_BY_EXPERT and (data.kind == "expert" or not data.accepted):
             note = f"{data.kind} {'accepted' if data.accepted else 'rejected'} {state.key}"
-            key = case_id(rule, state.solution_id)
             verdict = Verdict(not data.accepted, severity, state.base_reward_micro)
             found.append(resolved(key, verdict, state, evidence(note, where)))
     return (*found, *over_time(state, view, where))
@@ -187,8 +194,9 @@ def on_audited(
         for sign in colluding_votes(state):
             if together([reviews_since(suspect, view) for suspect in sign.suspects]) < GUILTY:
                 continue
-            key = case_id(sign.rule, state.solution_id)
-            found.append(opened(sign, key, handed_in(state), where))
+            about = handed_in(state)
+            key = _case_key(sign.rule, about, view)
+            found.append(opened(sign, key, about, where))
             verdict = Verdict(True, sign.severity_ppm, state.base_reward_micro)
             found.append(resolved(key, verdict, state, evidence(note, where)))
     return (*found, *over_time(state, view, where))

@@ -10,7 +10,7 @@ from everlode.events import commands as c
 from everlode.events.base import Command, Fact
 from everlode.events.states import FraudState, State, ValidationState
 from everlode.state import dispatch
-from everlode.state.fraud import case_id
+from everlode.state.fraud import case_id, solution_case_id
 from everlode.state.reactions import command_id, react
 from everlode.state.reward import reward_id
 from everlode.state.view import HomeView, Where
@@ -173,5 +173,7 @@ class Home:
         return found
 
     def case(self, rule: str, subject: str) -> FraudState | None:
-        found: FraudState | None = self.state("fraud", case_id(rule, subject))
-        return found
+        """Of a rule, on the record of a member, or on a solution (task and attempt)."""
+        keys = case_id(rule, subject), solution_case_id(rule, f"v-{subject}")
+        found = [self.state("fraud", key) for key in keys]
+        return next((case for case in found if case is not None), None)
