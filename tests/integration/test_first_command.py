@@ -16,6 +16,7 @@ import pytest
 
 from everlode.adapters.kafka_control import ControlLog
 from everlode.adapters.kafka_follower import ControlFollower
+from everlode.events.commands import SuspendMiner
 from everlode.events.control import ScopeAssigned
 from everlode.sdk import Endpoints, MiningClient
 from everlode.stack import NativeStack
@@ -130,6 +131,19 @@ def test_readme_first_commands_survive_the_loss_of_a_primary(desk: Desk) -> None
         second = miner.deposit_stake(1_000)
     assert {first.node_id, second.node_id} == {"eu-mr-1", "eu-mr-2"}
     assert second.outcome == "done"
+
+
+def test_operator_lifts_the_suspension_of_a_miner(desk: Desk) -> None:
+    words = shlex.split('everlode miner reinstate m-lifted --region eu --by ops --reason "rested"')
+    line = [*EVERLODE, *words[1:], "--dir", "stack", "--json"]
+    with MiningClient(Endpoints.load(desk.folder / "stack"), "eu", "m-lifted") as miner:
+        miner.register_miner(["inference"], endpoint="x")
+        miner.call("m-lifted", SuspendMiner(reason="a rest"))
+        found = json.loads("".join(desk.run(line)))
+        assert [fact["event_type"] for fact in found["facts"]] == ["MinerReinstated"]
+        miner.call("m-lifted", SuspendMiner(reason="fraud:copied-solution"))
+    done = subprocess.run(line, cwd=desk.folder, capture_output=True, check=False, timeout=60)
+    assert (done.returncode, json.loads(done.stdout)["error"]["code"]) == (1, "operator_needed")
 
 
 def assign(desk: Desk, node_id: str) -> None:
