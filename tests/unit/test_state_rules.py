@@ -16,10 +16,13 @@ from everlode.events import validations as ve
 from everlode.events.barriers import Barrier
 from everlode.events.base import Command, Event, Evidence, Fact
 from everlode.events.states import MinerState, RewardState, TaskState, ValidationState
+from everlode.events.types import LONGEST_ID
 from everlode.state import dispatch
 from everlode.state.formulas import penalty_of, reputation_after, reward_of, stake_of
 from everlode.state.miner import MOST_DEPOSITS, average_score_ppm
 from everlode.state.minerfolds import locks_after
+from everlode.state.reward import slash_id
+from everlode.state.shape import NAME_MOST
 from everlode.state.task import OVERDUE
 from everlode.state.taskreports import used_attempts
 from tests.support.facts.state_commands import fact_of
@@ -682,6 +685,11 @@ def test_reward_under_another_key_is_refused() -> None:
     assert Aggregate("rewards", "t|x").refused(calculate()) == "wrong_key"
     slash = c.CollectSlash(miner_id="m", case_id="case", amount_micro=5)
     assert Aggregate("rewards", "slash|x|m").refused(slash) == "wrong_key"
+    longest = c.CollectSlash(miner_id="m" * NAME_MOST, case_id="c" * LONGEST_ID, amount_micro=5)
+    key = slash_id(longest.case_id, longest.miner_id)
+    assert len(key) < LONGEST_ID
+    assert Aggregate("rewards", key).do(longest) == ["SlashCollected"]
+    assert key != slash_id("c" * (LONGEST_ID - 1), longest.miner_id)
     booked = Aggregate("rewards", "slash|case|m")
     assert booked.do(slash) == ["SlashCollected"]
     assert booked.do(slash) == []

@@ -39,7 +39,9 @@ Text = Annotated[str, StringConstraints(max_length=LONGEST_TEXT)]
 """Short text; may be empty."""
 Document = Annotated[str, StringConstraints(max_length=262_144)]
 """A document, e.g. a schema."""
-Id = Annotated[str, StringConstraints(min_length=1, max_length=255)]
+LONGEST_ID = 255
+"""Characters of an `Id`."""
+Id = Annotated[str, StringConstraints(min_length=1, max_length=LONGEST_ID)]
 """A name or key; never empty."""
 SHA256 = r"^[0-9a-f]{64}$"
 Sha256 = Annotated[str, StringConstraints(pattern=SHA256)]
