@@ -33,6 +33,7 @@ from everlode.primary.inputs import Tick
 from everlode.rewards.component import RewardComponent
 from everlode.sdk.reference import solution_hash
 from everlode.state.auditing import vote_wanted
+from everlode.state.expected import is_expected
 from everlode.state.formulas import reward_of
 from everlode.state.reward import reward_id
 from everlode.state.view import Where
@@ -194,6 +195,8 @@ class Region:
         if self.random.random() < self.crashes:  # before the commit: as if it had never been
             self.nodes[name] = self.start(name)
             return
+        for owed, error in batch.dropped:
+            assert is_expected(name, owed.rule, error.code), (owed, error.code)
         before = len(log.facts)
         log.facts.extend(Fact(envelope, data) for _, envelope, data in batch.facts)
         self.positions = self.read

@@ -126,6 +126,8 @@ class Batch:
         self.facts: list[NewFact] = []
         self.answers: list[Answer] = []
         """To the commands from outside, in order."""
+        self.dropped: list[tuple[Owed, Refusal]] = []
+        """Commands to oneself that were refused, in order."""
         self.impossible: Container[Asked] = ()
         """Commands whose facts cannot be written; see `Core.impossible`."""
 
@@ -176,7 +178,7 @@ class Batch:
     def owed(
         self, owed: Owed, source: tuple[str, int, int] | None, cause: Envelope | None = None
     ) -> Refusal | None:
-        """Decide a command to oneself, stamped above `cause`. A refusal is its lawful end.
+        """Decide a command to oneself, stamped above `cause`. A refusal ends it.
 
         Raises: Unavailable: the cause is stamped too far ahead; it is read again later.
         """
@@ -184,7 +186,7 @@ class Batch:
             return None
         home = self._component.home
         if cause is None:
-            why = _Why(home, source, owed.aggregate_id)
+            why = _Why(home, source, owed.aggregate_id, owed.above)
         else:
             cause_home = home_of(cause)
             home = cause_home if cause_home in self._served else home
@@ -194,6 +196,8 @@ class Batch:
         except Refusal as error:
             if error.code == "clock_skew":
                 raise Unavailable(error.message, code=error.code, hint=error.hint) from None
+            if not isinstance(error, NotServed):  # whoever leads there does it
+                self.dropped.append((owed, error))
             return error
         return None
 

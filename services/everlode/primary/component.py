@@ -31,6 +31,18 @@ class Owed(NamedTuple):
     command: Command
     at: datetime
     cause: str | None = None
+    rule: str = ""
+    """Why it is owed; see `state.expected`."""
+    above: int = 0
+    """A stamp that its facts are to be above."""
+
+
+class Notice(NamedTuple):
+    """An event for `<origin>.health`; its id makes it one, however often it is published."""
+
+    key: str
+    event_id: str
+    data: Event
 
 
 class Component:
@@ -111,6 +123,7 @@ class Component:
                 reaction.command,
                 fact.envelope.occurred_at,
                 event_id,
+                reaction.rule,
             )
 
     def before(self, aggregate_id: str, command: Command, at: datetime) -> Iterable[Owed]:
@@ -129,6 +142,13 @@ class Component:
         """Commands owed because somebody's time was over by then (see `primary.horizon`).
 
         Asked a few times a second, while leading.
+        """
+        return ()
+
+    def notices(self, now_s: float, control: ControlState) -> Iterable[Notice]:
+        """What others must hear of; asked a few times a second, while leading.
+
+        `now_s`: on the monotonic clock.
         """
         return ()
 

@@ -50,7 +50,7 @@ class Debts:
                 repaid = RepayDebt(
                     reward_id=reward.key, amount_micro=part, owed_micro=debt.debt_micro
                 )
-                yield Owed(own_id("repay", *pair), debt.key, repaid, at, cause)
+                yield Owed(own_id("repay", *pair), debt.key, repaid, at, cause, "repay")
                 reduced = ReduceReward(debt_id=debt.key, amount_micro=part, due_micro=due)
-                yield Owed(own_id("reduce", *pair), reward.key, reduced, at, cause)
+                yield Owed(own_id("reduce", *pair), reward.key, reduced, at, cause, "reduce")
                 due -= part

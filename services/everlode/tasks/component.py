@@ -201,7 +201,8 @@ class TaskComponent(Component):
             manager_node=manager,
             lease_until=min(at + self._lease, task.deadline_at),
         )
-        return Owed(own_id("assign", task.key, str(task.version)), task.key, command, at)
+        name = own_id("assign", task.key, str(task.version))
+        return Owed(name, task.key, command, at, rule="assign")
 
     # -- what is over ------------------------------------------------------------------------
 
@@ -220,13 +221,13 @@ class TaskComponent(Component):
                 name = own_id("expire", key, str(task.version))
                 command = ExpireLease(attempt=task.attempt)
                 at = task.lease_until + INSTANT
-                yield Owed(name, key, command, at)
+                yield Owed(name, key, command, at, rule="expire")
         for key in self._deadlines.passed(horizon):
             task = self._served(key)
             if task is not None:
                 name = own_id("overdue", key, str(task.version))
                 at = max(task.deadline_at, task.solved_at or task.deadline_at)
-                yield Owed(name, key, ExpireTask(), at)
+                yield Owed(name, key, ExpireTask(), at, rule="overdue")
 
     def _served(self, key: str) -> TaskState | None:
         task = self.folds.get("tasks", key)

@@ -10,8 +10,9 @@ from everlode.events import commands as c
 from everlode.events.base import Command, Fact
 from everlode.events.states import FraudState, State, ValidationState
 from everlode.state import dispatch
+from everlode.state.expected import is_expected
 from everlode.state.fraud import case_id, solution_case_id
-from everlode.state.reactions import command_id, react
+from everlode.state.reactions import Reaction, command_id, react
 from everlode.state.reward import reward_id
 from everlode.state.view import HomeView, Where
 from tests.support.facts.state_commands import (
@@ -27,7 +28,6 @@ from tests.support.facts.state_commands import (
 COMPONENTS = ("tasks", "miners", "validations", "rewards")
 MINERS = tuple("abcdefgh")
 WHERE = Where("eu.1.tasks", 1, 42)
-LAWFUL_REFUSALS = {"no_reward", "not_payable", "too_late", "already_calculated", "not_validated"}
 
 
 class Home:
@@ -66,13 +66,15 @@ class Home:
                 for _ in range(2 if self.repeat else 1):
                     if identity not in self.done or self.repeat:
                         self.done.add(identity)
-                        self.react_to(target, reaction.aggregate_id, reaction.command, fact)
+                        self.react_to(target, reaction, fact)
 
-    def react_to(self, component: str, key: str, command: Command, cause: Fact) -> None:
+    def react_to(self, component: str, reaction: Reaction, cause: Fact) -> None:
+        """What it owes itself; a refusal that no rule expects is raised."""
+        key, command, rule = reaction
         try:
             self.carry_out(component, key, command, cause.envelope.occurred_at)
         except Refusal as error:
-            if error.code not in LAWFUL_REFUSALS:
+            if not is_expected(component, rule, error.code):
                 raise
 
     def carry_out(self, component: str, key: str, command: Command, at: datetime) -> None:
