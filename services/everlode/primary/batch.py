@@ -38,6 +38,7 @@ from everlode.events.states import State
 from everlode.log.facts import LoggedFact, NewFact
 from everlode.log.folds import Asked
 from everlode.primary.component import Component, Owed
+from everlode.primary.contents import Contents, content_of
 from everlode.primary.inputs import Tick
 from everlode.primary.pending import Answer
 from everlode.snapshots.dirty import FactAt, Key
@@ -126,6 +127,7 @@ class Batch:
         self.facts: list[NewFact] = []
         self.answers: list[Answer] = []
         """To the commands from outside, in order."""
+        self._contents = Contents()
         self.dropped: list[tuple[Owed, Refusal]] = []
         """Commands to oneself that were refused, in order."""
         self.impossible: Container[Asked] = ()
@@ -148,7 +150,10 @@ class Batch:
         to = Addressee(header.command_id, header.aggregate_id, header.reply_to, name)
         try:
             check_outside(header.command_id)
-            if self._repeated((header.aggregate_id, header.command_id)):
+            asked = header.aggregate_id, header.command_id
+            if self._repeated(asked):
+                for known in (self._contents, self._component.contents):
+                    known.check(asked, data)
                 self.answers.append(Answer(to, "repeated"))
                 return
             if header.issued_at > self._tick.event_now + FUTURE:
@@ -159,6 +164,7 @@ class Batch:
                 )
             door.check(header, self._tick.event_now)
             door.check(data, self._tick.event_now)
+            door.check_asked(data)
             for first in before:
                 self.owed(first, source)
             # what was said is past: nobody gets ahead of what follows from it
@@ -170,6 +176,8 @@ class Batch:
             self.answers.append(Answer(to, "refused", error))
         else:
             self.answers.append(Answer(to, "done" if count else "repeated"))
+            if count:
+                self._contents.note(asked, content_of(data))
 
     def refuse(self, to: Addressee, error: Refusal) -> None:
         """Stage the refusal of a command that is not even decided."""
@@ -327,6 +335,7 @@ class Batch:
 
     def committed(self, offsets: list[int]) -> None:
         """Take the staged states over."""
+        self._component.contents.add(self._contents)
         folds = self._component.folds
         first: dict[Key, FactAt] = {}
         last: dict[Key, tuple[Fact, int]] = {}
