@@ -365,6 +365,18 @@ def lock(amount: int, task: str = "t") -> c.LockStake:
     return c.LockStake(task_id=task, amount_micro=amount)
 
 
+def test_second_attempt_that_fails_at_the_moment_of_the_first_counts_and_frees_its_stake() -> None:
+    """The miner says when: it may say the same twice."""
+    failed = [outcome("failed").model_copy(update={"attempt": n}) for n in (1, 2)]
+    miner = a_miner(lock(60), failed[0])
+    assert miner.do(failed[0]) == []
+    miner.now += timedelta(milliseconds=1)
+    miner.do(lock(60))
+    miner.now = NOW
+    assert "StakeReleased" in miner.do(failed[1])
+    assert (miner.do(failed[1]), miner.state.failed, miner.state.locks) == ([], 2, {})
+
+
 def test_stake_is_locked_and_released_with_the_outcome() -> None:
     miner = a_miner(lock(60))
     assert miner.do(lock(60)) == []

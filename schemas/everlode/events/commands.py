@@ -235,6 +235,7 @@ class RecordOutcome(OwnCommand):
     subject_id: Id
     work_ms: Count
     score_ppm: Ppm
+    attempt: Count = 0
 
 
 class SlashStake(OwnCommand):

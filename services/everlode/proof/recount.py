@@ -124,7 +124,8 @@ def _miner(state: Fields, event: LoggedEvent) -> str | None:
             state[data["outcome"]] += 1
             state["work_ms"] += data["work_ms"]
             kept = ("task_id", "outcome", "work_ms", "score_ppm")
-            done = {name: data[name] for name in kept} | {"at": event.envelope["occurred_at"]}
+            done = {name: data[name] for name in kept}
+            done |= {"at": event.envelope["occurred_at"], "attempt": data.get("attempt", 0)}
             state["recent"] = [*state["recent"], done][-RECENT:]
         case _:
             _stake(state, event)

@@ -173,8 +173,8 @@ def _release(task_id: str, state: MinerState) -> tuple[Event, ...]:
 
 
 def _outcome(command: c.RecordOutcome, state: MinerState, ctx: Context) -> tuple[Event, ...]:
-    key = (command.task_id, command.outcome, ctx.at)
-    if any((p.task_id, p.outcome, p.at) == key for p in state.recent):
+    key = (command.task_id, command.outcome, command.attempt, ctx.at)
+    if any((p.task_id, p.outcome, p.attempt, p.at) == key for p in state.recent):
         return ()
     moved = _moved(state, command.outcome, command.subject_id, command.score_ppm)
     done = e.PerformanceRecorded(
@@ -182,6 +182,7 @@ def _outcome(command: c.RecordOutcome, state: MinerState, ctx: Context) -> tuple
         outcome=command.outcome,
         work_ms=command.work_ms,
         score_ppm=command.score_ppm,
+        attempt=command.attempt,
     )
     return (*_release(command.task_id, state), done, moved)
 

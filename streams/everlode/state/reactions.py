@@ -133,9 +133,9 @@ def _miners(fact: Fact, view: View, _: Where | None) -> Caused:
         case te.TaskCancelled():
             return ((miner, c.ReleaseStake(task_id=key), "task-cancelled"),)
         case te.TaskAttemptFailed():
-            return ((miner, _outcome(key, "failed"), "attempt-failed"),)
+            return ((miner, _outcome(key, "failed", data.attempt), "attempt-failed"),)
         case te.TaskLeaseExpired():
-            return ((miner, _outcome(key, "expired"), "lease-expired"),)
+            return ((miner, _outcome(key, "expired", data.attempt), "lease-expired"),)
         case ve.ValidationDecided():
             done = c.RecordOutcome(
                 task_id=data.task_id,
@@ -148,13 +148,14 @@ def _miners(fact: Fact, view: View, _: Where | None) -> Caused:
     return ()
 
 
-def _outcome(task_id: str, outcome: str) -> c.RecordOutcome:
+def _outcome(task_id: str, outcome: str, attempt: int) -> c.RecordOutcome:
     return c.RecordOutcome(
         task_id=task_id,
         outcome=outcome,  # type: ignore[arg-type]
         subject_id=task_id,
         work_ms=0,
         score_ppm=0,
+        attempt=attempt,
     )
 
 
