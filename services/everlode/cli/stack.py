@@ -6,7 +6,6 @@ Data go to stdout, progress to stderr. Shell.
 from __future__ import annotations
 
 import json
-import signal
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -32,15 +31,18 @@ from everlode.stack.native.detach import start_detached, stop_detached
 from everlode.stack.native.lock import holder, read_record
 from everlode.stack.native.logs import Line, Logs
 from everlode.stack.native.parts import provision
+from everlode.stack.native.state import load_options, write_state
 from everlode.stack.native.supervisor import (
     StopAsked,
+    begin,
+    beside,
     build,
-    load_options,
+    heal,
     save_options,
     saved_topology,
     stop_on_signals,
-    write_state,
 )
+from everlode.stack.services import parse_services
 from everlode.telemetry.entries import Note
 from everlode.topics import Topology
 from everlode.topics.names import check_regions
@@ -83,6 +85,15 @@ def up(
     s3: Annotated[
         str, typer.Option(help="auto, minio, rclone or none.", show_default="auto", metavar="S")
     ] = "",
+    services: Annotated[
+        str,
+        typer.Option(
+            help="Also run the regions' own processes, and heal them: all, none, or KIND=COUNT by"
+            " commas, e.g. coordinator=1,projector=1.",
+            show_default="none",
+            metavar="S",
+        ),
+    ] = "",
     port: Annotated[
         list[str] | None,
         typer.Option(
@@ -99,10 +110,14 @@ def up(
     timeout: Annotated[float, typer.Option(help="Seconds to wait, with --detach.")] = 900.0,
     as_json: Json = False,
 ) -> None:
-    """Start a stack and wait until all of it serves. Data of an earlier one are found again."""
+    """Start a stack and wait until all of it serves. Data of an earlier one are found again.
+
+    Its supervisor starts again what ends, later and later, and gives it up after ten times in half
+    an hour. What a supervisor left running is taken over.
+    """
     asked = _Up(stack_dir(directory), _ports(port or []), remake_topics)
     if holder(asked.folder) is None:
-        _remember(asked.folder, regions, mirrors, s3)
+        _remember(asked.folder, regions, mirrors, s3, services)
     if detach:
         endpoints = start_detached(
             asked.folder, asked.ports, timeout, progress(), remake_topics=remake_topics
@@ -130,7 +145,7 @@ def fetch(as_json: Json = False) -> None:
         typer.echo(f"{what}: {where}")
 
 
-def _remember(folder: Path, regions: str, mirrors: bool | None, s3: str) -> None:
+def _remember(folder: Path, regions: str, mirrors: bool | None, s3: str, services: str) -> None:
     """Write down what the stack is; what was not asked for stays as it was."""
     known = load_options(folder)
     if s3 not in ("", "auto", "minio", "rclone", "none"):
@@ -139,6 +154,7 @@ def _remember(folder: Path, regions: str, mirrors: bool | None, s3: str) -> None
     options = {
         "mirrors": known.get("mirrors", True) if mirrors is None else mirrors,
         "control_nodes": known.get("control_nodes", topology.control_replication),
+        "services": parse_services(services) if services else known.get("services", {}),
         "s3": (None if s3 == "none" else s3) if s3 else known.get("s3", "auto"),
     }
     try:
@@ -182,13 +198,12 @@ def _foreground(asked: _Up, as_json: bool) -> None:
     report = progress()
     ready = False
     try:
-        endpoints = stack.up(report)
+        endpoints = begin(stack, beside(asked.folder, stack.topology.regions), report)
         ready = True
         write_state(asked.folder, "ready", timings_s=stack.timings_s)
         _print_endpoints(endpoints, as_json)
         report(Note("stack", "running; Ctrl-C stops it"))
-        while True:
-            signal.pause()
+        heal(stack, endpoints, report)
     except StopAsked:
         report(Note("stack", "stopping"))
         if not ready:
@@ -241,10 +256,13 @@ def _show_status(folder: Path, found: Condition) -> None:
     if found.why:
         console.print(found.why)
     if found.parts:
-        table = Table("process", "pid", "state", "resident MiB", "why it does not serve")
+        table = Table(
+            "process", "pid", "state", "restarts", "resident MiB", "why it does not serve"
+        )
         for part in found.parts:
             pid = str(part.pid or "-")
-            table.add_row(part.name, pid, part.state, str(part.resident_mib), part.why)
+            figures = (str(part.restarts), str(part.resident_mib))
+            table.add_row(part.name, pid, part.state, *figures, part.why)
         console.print(table)
 
 
