@@ -30,7 +30,7 @@ from everlode.events import commands as c
 from everlode.events.barriers import Barrier, Marker
 from everlode.events.base import CommandAnswered, Fact
 from everlode.events.catalogue import FACT_COMPONENTS
-from everlode.events.control import LeaseRenewed, ScopeAssigned
+from everlode.events.control import LeaseRenewed, NodeJoined, ScopeAssigned
 from everlode.events.miners import MinerRegistered
 from everlode.events.rewards import RewardWithheld
 from everlode.events.snapshots import SnapshotEntry
@@ -327,6 +327,10 @@ def same_view(fresh: Node, full: Node) -> None:
 
 def test_validations_and_cases_leave_and_all_that_the_rules_ask_stays(region: Region) -> None:
     judging = Judging(random.Random(20261130))
+    joined = NodeJoined(
+        node_id="x", region="eu", component="validation", kind="expert", endpoint="", priority=0
+    )
+    region.control.append("x", joined, node_id="x")
     for number, ending in enumerate((signal.SIGKILL, signal.SIGTERM)):
         primary = region.leader("validator", "validations", f"eu-val-{number}")
         judging.go_on(region, 6.5)

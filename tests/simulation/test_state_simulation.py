@@ -40,7 +40,7 @@ from everlode.tasks.component import TaskComponent
 from everlode.topics import Topology
 from everlode.topics.names import split_fact_topic
 from everlode.validations.component import ValidationComponent
-from tests.support.facts.state_commands import DEADLINE, NOW, register, solution, submit
+from tests.support.facts.state_commands import ANYBODY, DEADLINE, NOW, register, solution, submit
 
 TOPOLOGY = Topology(partitions=1)
 MINERS = tuple(f"m{n}" for n in range(12))
@@ -116,6 +116,7 @@ class Region:
             node = ValidationComponent("eu", TOPOLOGY)
         else:
             node = RewardComponent("eu", TOPOLOGY, self.sink, lambda: float(self.turns))
+        node.validators = ANYBODY
         for offset, fact in enumerate(self.logs[name].facts):
             node.folds.fold(LoggedFact(fact, 0, offset))
         return node
@@ -274,7 +275,7 @@ class Region:
     def run(self, tasks: int) -> None:
         """All tasks in, and on until nothing moves."""
         for miner in MINERS:
-            self.send(miner, register(specialties=TOPOLOGY.task_types))
+            self.send(miner, register(operator_id=miner, specialties=TOPOLOGY.task_types))
         for n in range(tasks):
             kind = self.random.choice(TOPOLOGY.task_types)
             self.tasks[f"t{n}"] = submit(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -22,7 +23,7 @@ from everlode.state.miner import MOST_DEPOSITS, average_score_ppm
 from everlode.state.minerfolds import locks_after
 from everlode.state.task import OVERDUE
 from everlode.state.taskreports import used_attempts
-from tests.support.facts.state_commands import fact_of
+from tests.support.facts.state_commands import ANYBODY, fact_of
 from tests.support.facts.state_commands import solution as solution_of
 from tests.support.facts.state_commands import submit as submit_task
 
@@ -41,12 +42,15 @@ class Aggregate:
         self.facts: list[Fact] = []
         self.now = NOW
         self.operators: tuple[str, ...] = ()
+        self.validators: Container[tuple[str, str]] = ANYBODY
 
     def do(self, *commands: Command) -> list[str]:
         """Types of the events of the last command."""
         events: tuple[Event, ...] = ()
         for command in commands:
-            ctx = dispatch.Context(self.key, "eu", self.now, operators=self.operators)
+            ctx = dispatch.Context(
+                self.key, "eu", self.now, operators=self.operators, validators=self.validators
+            )
             events = dispatch.decide(self.component, command, self.state, ctx)
             for event in events:
                 self.fold(event)
@@ -582,6 +586,26 @@ def test_decision_against_a_planted_answer_is_audited_and_goes_to_an_expert() ->
         "ValidationDecided",
         "ValidationAudited",
     ]
+
+
+@pytest.mark.parametrize("kind", ["automatic", "expert"])
+def test_vote_of_who_is_no_validator_of_that_kind_decides_nothing(kind: str) -> None:
+    """Named as a reviewer or not: who names itself is no validator."""
+    for panel in ((), ("x",)):
+        asked = a_validation(kind=kind, quorum=1, reviewers=panel)
+        other = "automatic" if kind == "expert" else "expert"
+        asked.validators = {("x", other), ("y", kind)}
+        assert asked.refused(vote("x", kind=kind)) == "not_a_validator"
+        assert asked.state.status == "pending"
+        asked.validators = {("x", kind)}
+        assert asked.do(vote("x", kind=kind)) == ["VoteCast", "ValidationDecided"]
+
+
+def test_reviewer_who_calls_itself_an_expert_audits_nothing() -> None:
+    review = a_validation(quorum=3, reviewers=("p1", "p2", "p3", "p4"))
+    review.do(vote("p1"), vote("p2"), vote("p3"))
+    review.validators = frozenset()
+    assert review.refused(vote("p4", False, 0, "expert")) == "not_a_validator"
 
 
 def test_expert_audits_a_decision_once_without_changing_it() -> None:

@@ -216,6 +216,7 @@ class Batch:
             self._component.topology.task_types,
             owed.command_id,
             self._component.topology.operators,
+            self._component.validators,
         )
         try:
             # 3. the rules

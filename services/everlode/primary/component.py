@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import ClassVar, NamedTuple
 
 from everlode.control.fold import ControlState
+from everlode.control.scopes import SCOPE_OF
 from everlode.events.base import Command, Event, Fact
 from everlode.events.states import State
 from everlode.log.folds import Folds
@@ -21,6 +22,23 @@ from everlode.state.shape import home_of
 from everlode.state.view import HomeView, Where
 from everlode.topics import Topology
 from everlode.topics.names import fact_topic
+
+JUDGES = SCOPE_OF["validations"]
+
+
+class Validators(Container[tuple[str, str]]):
+    """(node, kind) of the validator nodes that a control log knows."""
+
+    def __init__(self, control: ControlState) -> None:
+        self._nodes = control.nodes
+
+    def __contains__(self, judge: object) -> bool:
+        """True for a node that has joined as a validator of that kind, whatever its status."""
+        if not isinstance(judge, tuple):
+            return False
+        name, kind = judge
+        node = self._nodes.get(name)
+        return node is not None and (node.component, node.kind) == (JUDGES, kind)
 
 
 class Owed(NamedTuple):
@@ -62,6 +80,8 @@ class Component:
         """A state as staged in the present batch; the views are as committed."""
         self.served: Container[str] = (home,)
         """Homes whose scopes are served in the present turn."""
+        self.validators: Container[tuple[str, str]] = frozenset()
+        """Who may judge, as of the present turn: see `Validators`."""
         self.leads: Callable[[str], bool] = lambda _: True
         """Whether its node may act for a home now; asked before what no later check can undo."""
 

@@ -45,7 +45,7 @@ from everlode.events.base import CommandAnswered
 from everlode.log.facts import NewFact
 from everlode.log.folds import Asked
 from everlode.primary.batch import Batch, LogEnd, NotServed, Source
-from everlode.primary.component import Component, Owed
+from everlode.primary.component import Component, Owed, Validators
 from everlode.primary.inputs import CommandRead, FactRead, RefusedRead, Tick, Turn
 from everlode.primary.pending import Answer, Pending
 from everlode.primary.unexpected import Unexpected, attempt
@@ -125,6 +125,7 @@ class Core:
         """
         # 1. what is led no more
         report = self._lose(turn.led)
+        self._component.validators = Validators(turn.control)
         batch = self._begin(turn.tick)
         # 2. the inputs, in order
         for item in turn.inputs:

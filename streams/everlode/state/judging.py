@@ -3,7 +3,7 @@
 Honeypots and cheap types are judged automatically; training and fine-tuning, and types
 that the topology adds, by peers; what shows signs of fraud, comes from a miner that was wrong too
 often, or has too few reviewers, by an expert. Reviewers are drawn by a hash of the validation and
-of its solution's stamp, which nobody knows beforehand.
+of its solution's stamp, which nobody knows beforehand, never among the solver's operator's miners.
 
 Equal solutions: what is run again is judged by that, so an equal one is suspected only once it is
 found bad; what is not, at once. Small ones are alike by accident, and say nothing. Pure.
@@ -11,7 +11,8 @@ found bad; what is not, at once. Small ones are alike by accident, and say nothi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from bisect import bisect_left
+from collections.abc import Sequence, Set
 from hashlib import blake2b
 
 from everlode.events import commands as c
@@ -42,13 +43,14 @@ CHEAP = frozenset({"inference", "evaluation", "data-processing"})
 PEER_QUORUM = 3
 
 
-def choose_reviewers(seed: str, candidates: Sequence[str], solver: str) -> tuple[str, ...]:
-    """PEER_QUORUM of the sorted `candidates` without the solver, by a hash of `seed`; or none.
+def choose_reviewers(seed: str, candidates: Sequence[str], partial: Set[str]) -> tuple[str, ...]:
+    """PEER_QUORUM of the sorted `candidates` without the `partial` ones, by a hash of `seed`.
 
-    Deterministic; each candidate is as likely as another. Empty when there are too few.
+    Those are the solver and its operator's other miners. Deterministic; each candidate is as
+    likely as another. Empty when there are too few.
     """
     wanted = PEER_QUORUM
-    others = len(candidates) - (solver in candidates)
+    others = len(candidates) - sum(_among(candidates, name) for name in partial)
     if others < wanted:
         return ()
     chosen: list[str] = []
@@ -57,9 +59,14 @@ def choose_reviewers(seed: str, candidates: Sequence[str], solver: str) -> tuple
         digest = blake2b(f"{seed}/{count}".encode(), digest_size=8).digest()
         name = candidates[int.from_bytes(digest, "big") % len(candidates)]
         count += 1
-        if name != solver and name not in chosen:
+        if name not in partial and name not in chosen:
             chosen.append(name)
     return tuple(sorted(chosen))
+
+
+def _among(candidates: Sequence[str], name: str) -> bool:
+    at = bisect_left(candidates, name)
+    return at < len(candidates) and candidates[at] == name
 
 
 def on_solved(fact: Fact, data: TaskSolved, view: View, where: Where | None) -> Caused:
@@ -89,7 +96,8 @@ def on_solved(fact: Fact, data: TaskSolved, view: View, where: Where | None) -> 
     else:
         if not view.watched(data.miner_id):
             seed = seed_of(key, fact.envelope.stamp)
-            reviewers = choose_reviewers(seed, view.reviewers(), data.miner_id)
+            partial = view.of_same_operator(data.miner_id)
+            reviewers = choose_reviewers(seed, view.reviewers(), partial)
         kind = "peer-review" if reviewers else "expert"
     request = c.RequestValidation(
         task_id=task,

@@ -16,7 +16,7 @@ seq); a decision reads no clock, no ids and no randomness. Pure.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from datetime import datetime
 from types import MappingProxyType
 from typing import Any, NamedTuple, TypeVar
@@ -51,7 +51,8 @@ class Context(NamedTuple):
 
     `home` is the region whose scope takes the command, `at` the event time of the command
     (its `issued_at`, or the causing fact's `occurred_at`), `command_id` its idempotency key; empty
-    means that nobody will repeat it. `operators` may lift suspensions for fraud.
+    means that nobody will repeat it. `operators` may lift suspensions for fraud; `validators` holds
+    (node, kind) of the nodes that may judge.
     """
 
     aggregate_id: str
@@ -60,6 +61,7 @@ class Context(NamedTuple):
     task_types: tuple[str, ...] = DEFAULT_TASK_TYPES
     command_id: str = ""
     operators: tuple[str, ...] = ()
+    validators: Container[tuple[str, str]] = frozenset()
 
 
 class Row(NamedTuple):

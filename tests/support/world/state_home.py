@@ -15,6 +15,7 @@ from everlode.state.reactions import command_id, react
 from everlode.state.reward import reward_id
 from everlode.state.view import HomeView, Where
 from tests.support.facts.state_commands import (
+    ANYBODY,
     DEADLINE,
     NOW,
     fact_of,
@@ -45,7 +46,7 @@ class Home:
         self.shuffle = shuffle
         self.repeat = repeat
         for miner in miners:
-            self.send("miners", miner, register())
+            self.send("miners", miner, register(operator_id=f"operator of {miner}"))
             self.send("miners", miner, c.DepositStake(amount_micro=10_000_000))
 
     def send(self, component: str, key: str, command: Command, at: datetime | None = None) -> None:
@@ -78,7 +79,7 @@ class Home:
     def carry_out(self, component: str, key: str, command: Command, at: datetime) -> None:
         name = dispatch.component_of_command(command)
         state = self.folds[name].get(key)
-        ctx = dispatch.Context(key, "eu", at, operators=("op",))
+        ctx = dispatch.Context(key, "eu", at, operators=("op",), validators=ANYBODY)
         for event in dispatch.decide(component, command, state, ctx):
             n = len(self.facts) + 1
             version = 1 + (state.version if state else 0)
