@@ -41,6 +41,7 @@ from everlode.log.memory import Memory
 from everlode.miners.component import MinerComponent
 from everlode.primary.component import Component
 from everlode.rewards.component import RewardComponent
+from everlode.rewards.sink import Fence
 from everlode.sdk import Ack, EventProducer
 from everlode.sdk.known import _Folds as OwnFolds
 from everlode.settings.endpoints import RegionParts
@@ -68,10 +69,10 @@ def region(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Region]:
 class NoSink:
     """Nobody is paid by a node that only looks."""
 
-    def pay(self, key: str, miner_id: str, amount_micro: int) -> str:
+    def pay(self, key: str, miner_id: str, amount_micro: int, fence: Fence) -> str:
         raise AssertionError(key)
 
-    def find(self, key: str) -> str | None:
+    def find(self, key: str, fence: Fence) -> str | None:
         raise AssertionError(key)
 
 

@@ -25,6 +25,7 @@ from everlode.events import rewards as re
 from everlode.events.base import Command, Evidence
 from everlode.events.states import FraudState, MinerState, RewardState, TaskState
 from everlode.rewards.component import REPAID
+from everlode.rewards.sink import Fence
 from everlode.sdk.reference import solution_hash
 from everlode.state.reward import due_micro, reward_id
 from tests.simulation.test_state_simulation import (
@@ -91,7 +92,7 @@ class Till:
         self.market = market
         self.paid: dict[str, int] = {}
 
-    def pay(self, payout_key: str, miner_id: str, amount_micro: int) -> str:
+    def pay(self, payout_key: str, miner_id: str, amount_micro: int, fence: Fence) -> str:
         """See PayoutSink."""
         if self.market.down:
             raise Unavailable("down")
@@ -102,7 +103,7 @@ class Till:
             raise Unavailable("no answer")
         return f"ref-{payout_key}"
 
-    def find(self, payout_key: str) -> str | None:
+    def find(self, payout_key: str, fence: Fence) -> str | None:
         """See PayoutSink."""
         return f"ref-{payout_key}" if payout_key in self.paid else None
 

@@ -31,6 +31,7 @@ from everlode.primary.batch import Batch, Source
 from everlode.primary.component import Component
 from everlode.primary.inputs import Tick
 from everlode.rewards.component import RewardComponent
+from everlode.rewards.sink import Fence
 from everlode.sdk.reference import solution_hash
 from everlode.state.auditing import vote_wanted
 from everlode.state.formulas import reward_of
@@ -72,13 +73,13 @@ class Sink:
         self.random = random
         self.paid: dict[str, int] = {}
 
-    def pay(self, payout_key: str, miner_id: str, amount_micro: int) -> str:
+    def pay(self, payout_key: str, miner_id: str, amount_micro: int, fence: Fence) -> str:
         assert self.paid.setdefault(payout_key, amount_micro) == amount_micro
         if self.random.random() < 0.2:
             raise Unavailable("no answer")
         return f"ref-{payout_key}"
 
-    def find(self, payout_key: str) -> str | None:
+    def find(self, payout_key: str, fence: Fence) -> str | None:
         return f"ref-{payout_key}" if payout_key in self.paid else None
 
 

@@ -28,11 +28,12 @@ from everlode.primary.batch import Batch, Source
 from everlode.primary.inputs import Tick
 from everlode.rewards.component import RewardComponent
 from everlode.rewards.payouts import FIRST_FAILS, LONGEST_S, PAY_AGAIN_S
-from everlode.rewards.sink import JournalSink, PayoutConflict
+from everlode.rewards.sink import Fence, JournalSink, PayoutConflict
 from everlode.state.view import Where
 from everlode.topics import Topology
 from tests.support.facts.state_commands import fact_of
 
+FENCE = Fence("rewards/eu", 1)
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 WALL_MS = 1_000_000
 EVIDENCE = (Evidence(topic="", partition=-1, offset=-1, note="seen"),)
@@ -60,14 +61,14 @@ class Sink:
         self.asked = 0
         self.silent = False
 
-    def pay(self, payout_key: str, miner_id: str, amount_micro: int) -> str:
+    def pay(self, payout_key: str, miner_id: str, amount_micro: int, fence: Fence) -> str:
         self.asked += 1
         self.paid.setdefault(payout_key, f"ref-{payout_key}")
         if self.silent:
             raise Unavailable("no answer")
         return self.paid[payout_key]
 
-    def find(self, payout_key: str) -> str | None:
+    def find(self, payout_key: str, fence: Fence) -> str | None:
         return self.paid.get(payout_key)
 
 
@@ -77,6 +78,7 @@ class Node:
     def __init__(self, sink: Any) -> None:
         self.now_s = 100.0
         self.component = RewardComponent("eu", Topology(), sink, lambda: self.now_s)
+        self.component.served = {"eu": FENCE.epoch}
         self.log: Any = Log()
         self.begin()
 
@@ -300,30 +302,35 @@ def test_cause_too_far_ahead_is_read_again_and_not_lost() -> None:
 def test_journal_pays_a_key_once_for_two_nodes(tmp_path: Path) -> None:
     path = tmp_path / "payouts.jsonl"
     one, two = JournalSink(path), JournalSink(path)
-    assert one.find("t|m") is None
-    ref = one.pay("t|m", "m", 5)
-    assert two.find("t|m") == two.pay("t|m", "m", 5) == one.pay("t|m", "m", 5) == ref
-    assert len(path.read_text().splitlines()) == 1
+    assert one.find("t|m", FENCE) is None
+    ref = one.pay("t|m", "m", 5, FENCE)
+    assert (
+        two.find("t|m", FENCE)
+        == two.pay("t|m", "m", 5, FENCE)
+        == one.pay("t|m", "m", 5, FENCE)
+        == ref
+    )
+    assert len([x for x in path.read_text().splitlines() if "key" in x]) == 1
     with pytest.raises(PayoutConflict):
-        two.pay("t|m", "m", 6)
+        two.pay("t|m", "m", 6, FENCE)
     one.close()
     two.close()
     again = JournalSink(path)
-    assert again.find("t|m") == ref
+    assert again.find("t|m", FENCE) == ref
     again.close()
 
 
 def test_journal_cuts_off_what_a_killed_node_left_of_a_line(tmp_path: Path) -> None:
     path = tmp_path / "payouts.jsonl"
     sink = JournalSink(path)
-    ref = sink.pay("t|m", "m", 5)
+    ref = sink.pay("t|m", "m", 5, FENCE)
     whole = path.read_bytes()
     path.write_bytes(whole + whole[: len(whole) // 2])
-    assert sink.find("t|m") == ref
-    sink.pay("u|m", "m", 7)
+    assert sink.find("t|m", FENCE) == ref
+    sink.pay("u|m", "m", 7, FENCE)
     sink.close()
     again = JournalSink(path)
-    assert [again.find("t|m"), again.find("u|m") is not None] == [ref, True]
+    assert [again.find("t|m", FENCE), again.find("u|m", FENCE) is not None] == [ref, True]
     again.close()
     assert [json.loads(line)["key"] for line in path.read_text().splitlines()] == ["t|m", "u|m"]
 
@@ -332,14 +339,14 @@ def test_journal_cuts_off_what_a_killed_node_left_of_a_line(tmp_path: Path) -> N
 def test_journal_names_the_line_that_is_no_payout(tmp_path: Path, line: bytes) -> None:
     path = tmp_path / "payouts.jsonl"
     sink = JournalSink(path)
-    sink.pay("t|m", "m", 5)
+    sink.pay("t|m", "m", 5, FENCE)
     sink.close()
     path.write_bytes(path.read_bytes() + line + b"\n")
     with (
         closing(JournalSink(path)) as damaged,
         pytest.raises(IntegrityError, match="line 2: not a payout") as caught,
     ):
-        damaged.find("t|m")
+        damaged.find("t|m", FENCE)
     assert caught.value.code == "payout_journal_damaged"
 
 
@@ -348,7 +355,7 @@ def test_payout_that_contradicts_one_that_left_stops_alone(
 ) -> None:
     """The journal has another amount for the key: that reward waits for a human, no other does."""
     sink = JournalSink(tmp_path / "payouts.jsonl")
-    sink.pay("t|m", "m", 1)
+    sink.pay("t|m", "m", 1, FENCE)
     node, calculated = a_node(sink)
     node.read(calculated)
     node.commit()
@@ -367,11 +374,11 @@ class Picky(Sink):
         self.bad, self.error = bad, error or Unavailable("the payee's bank is closed")
         self.tried: list[str] = []
 
-    def pay(self, payout_key: str, miner_id: str, amount_micro: int) -> str:
+    def pay(self, payout_key: str, miner_id: str, amount_micro: int, fence: Fence) -> str:
         self.tried.append(payout_key)
         if payout_key in self.bad:
             raise self.error
-        return super().pay(payout_key, miner_id, amount_micro)
+        return super().pay(payout_key, miner_id, amount_micro, fence)
 
 
 def owed(node: Node, keys: list[str]) -> list[Fact]:
@@ -447,9 +454,9 @@ def test_sink_that_fails_itself_is_left_alone_for_all() -> None:
 
 def test_sink_that_takes_long_to_fail_does_not_take_the_turns_of_its_primary() -> None:
     class Slow(Picky):
-        def pay(self, payout_key: str, miner_id: str, amount_micro: int) -> str:
+        def pay(self, payout_key: str, miner_id: str, amount_micro: int, fence: Fence) -> str:
             node.now_s += 10
-            return super().pay(payout_key, miner_id, amount_micro)
+            return super().pay(payout_key, miner_id, amount_micro, fence)
 
     keys = [f"t{n}|m" for n in range(20)]
     sink = Slow(set(keys))
@@ -464,7 +471,7 @@ def test_attempt_is_noted_before_it_is_made() -> None:
     noted: list[str] = []
 
     class Asking(Sink):
-        def pay(self, payout_key: str, miner_id: str, amount_micro: int) -> str:
+        def pay(self, payout_key: str, miner_id: str, amount_micro: int, fence: Fence) -> str:
             noted.append(node.component.load().waits_for)
             raise KeyboardInterrupt
 
@@ -478,7 +485,7 @@ def test_attempt_is_noted_before_it_is_made() -> None:
 
 def test_reference_that_no_record_can_hold_is_no_payout() -> None:
     class Long(Sink):
-        def pay(self, payout_key: str, miner_id: str, amount_micro: int) -> str:
+        def pay(self, payout_key: str, miner_id: str, amount_micro: int, fence: Fence) -> str:
             return "r" * 5000
 
     node, calculated = a_node(Long())
@@ -493,7 +500,7 @@ def test_journal_is_on_disk_before_it_says_paid(
     path, synced = tmp_path / "payouts.jsonl", list[str]()
     monkeypatch.setattr("os.fsync", lambda _: synced.append(path.read_text()))
     with closing(JournalSink(path)) as sink:
-        ref = sink.pay("t|m", "m", 5)
+        ref = sink.pay("t|m", "m", 5, FENCE)
     assert [json.loads(line)["ref"] for line in synced] == [ref]
 
 

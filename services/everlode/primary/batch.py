@@ -29,7 +29,7 @@ from pydantic import ValidationError
 
 from everlode.avro.unread import Addressee
 from everlode.control.scopes import Scope
-from everlode.errors import ContractError, NotFound, Refusal, Unavailable
+from everlode.errors import ContractError, FencedOut, NotFound, Refusal, Unavailable
 from everlode.events import door
 from everlode.events.barriers import Barrier, EpochOpened, Marker
 from everlode.events.base import Command, CommandHeader, Envelope, Event, Fact, ScopeEpoch
@@ -164,6 +164,8 @@ class Batch:
             owed = Owed(header.command_id, header.aggregate_id, data, at, header.causation_id)
             why = _Why(self._component.home, source, header.correlation_id)
             count = self._decide(owed, why)
+        except FencedOut:  # says nothing of the command: another one decides it
+            raise
         except Refusal as error:
             self.answers.append(Answer(to, "refused", error))
         else:

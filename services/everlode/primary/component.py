@@ -6,7 +6,7 @@ itself by time. Everything else is the core's, and the runtime's.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable
+from collections.abc import Callable, Container, Iterable, Mapping
 from datetime import datetime
 from typing import ClassVar, NamedTuple
 
@@ -78,8 +78,8 @@ class Component:
         self._own = self.view_of(home)
         self.peek: Callable[[str, str], State | None] = self.folds.get
         """A state as staged in the present batch; the views are as committed."""
-        self.served: Container[str] = (home,)
-        """Homes whose scopes are served in the present turn."""
+        self.served: Mapping[str, int] = {home: 0}
+        """Home → epoch of the scopes that are served in the present turn."""
         self.validators: Container[tuple[str, str]] = frozenset()
         """Who may judge, as of the present turn: see `Validators`."""
         self.leads: Callable[[str], bool] = lambda _: True

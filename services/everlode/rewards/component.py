@@ -10,7 +10,8 @@ from typing import TypeGuard
 from uuid import uuid5
 
 from everlode.control.fold import ControlState
-from everlode.errors import EverlodeError, Unavailable
+from everlode.control.scopes import Scope
+from everlode.errors import EverlodeError, FencedOut, Unavailable
 from everlode.events.base import Command, Fact
 from everlode.events.commands import (
     CalculateReward,
@@ -27,7 +28,7 @@ from everlode.primary.component import Component, Owed
 from everlode.rewards.cases import Cases
 from everlode.rewards.debts import Debts
 from everlode.rewards.payouts import Payouts
-from everlode.rewards.sink import PayoutConflict, PayoutSink
+from everlode.rewards.sink import Fence, PayoutConflict, PayoutSink
 from everlode.snapshots.read import Alive
 from everlode.state.ended import REWARD_ENDED
 from everlode.state.reactions import NAMESPACE
@@ -95,6 +96,7 @@ class RewardComponent(Component):
 
         What cannot be paid waits, and holds up nothing else (see `payouts`). Raises: Unavailable:
         the sink does not say whether a payout has left, or the lease is out; it is read again.
+        FencedOut: the sink has been asked in a higher epoch.
         """
         if isinstance(fact.data, RewardCalculated | RewardReleased | RewardReduced):
             state = self.peek("rewards", fact.envelope.aggregate_id)
@@ -136,7 +138,10 @@ class RewardComponent(Component):
             state = self.peek("rewards", aggregate_id)
             if isinstance(state, RewardState) and state.status in REWARD_ENDED:
                 return
-            ref = self._sink.find(aggregate_id)
+            fence = self._fence(state.home if isinstance(state, RewardState) else self.home)
+            if fence is None:  # it is refused
+                return
+            ref = self._sink.find(aggregate_id, fence)
             if ref is not None:
                 yield self._booking(aggregate_id, ref, at, None)
 
@@ -166,16 +171,21 @@ class RewardComponent(Component):
     def _payout(self, state: RewardState, at: datetime, cause: str | None) -> Iterable[Owed]:
         if not self.leads(state.home):
             raise Unavailable(f"payout {state.key}: the lease ran out before it")
+        fence = self._fence(state.home)
+        if fence is None:
+            raise Unavailable(f"payout {state.key}: its scope is not served now")
         repaid = list(self.debts.repayments(state, self.peek, at, cause))
-        if repaid and not self._has_left(state):
+        if repaid and not self._has_left(state, fence):
             self.payouts.later(state.key)  # the rest, once that is committed
             yield from repaid
             return
         self.payouts.begin(state.key)
         try:
             due = due_micro(state)
-            ref = self._sink.pay(state.key, state.miner_id, due) if due else REPAID
+            ref = self._sink.pay(state.key, state.miner_id, due, fence) if due else REPAID
             booking = self._booking(state.key, ref, at, cause)
+        except FencedOut:  # another one leads, and pays what is owed
+            raise
         except PayoutConflict as error:
             if self.payouts.stop(state.key, error.message):
                 LOG.error("payout %s stops: %s; %s", state.key, error.message, error.hint)
@@ -187,10 +197,15 @@ class RewardComponent(Component):
             self.payouts.left()
             yield booking
 
-    def _has_left(self, state: RewardState) -> bool:
+    def _fence(self, home: str) -> Fence | None:
+        """In whose name the sink is asked; None where nothing is served."""
+        epoch = self.served.get(home)
+        return None if epoch is None else Fence(str(Scope(self.name, home)), epoch)
+
+    def _has_left(self, state: RewardState, fence: Fence) -> bool:
         """Whether its payout has left, or may have: then it is asked for as it was."""
         try:
-            return self._sink.find(state.key) is not None
+            return self._sink.find(state.key, fence) is not None
         except Unavailable:
             return True
 
