@@ -13,6 +13,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query, Request
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
+from pydantic_core import from_json, to_json
 from starlette.responses import Response
 
 from everlode.api.answers import Answered, Plain, problems
@@ -87,10 +88,28 @@ async def _read(request: Request, body: type[Asked]) -> Any:
             HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "the body is not JSON", code="not_json",
             hint=f"Content-Type: {JSON}",
         )  # fmt: skip
+    raw = await body_of(request, LONGEST_BODY)
     try:
-        return body.model_validate_json(await body_of(request, LONGEST_BODY))
+        return body.model_validate_json(to_json(_whole(from_json(raw))))
     except ValidationError as error:
         raise misfit(error) from None
+    except ValueError as error:
+        raise Denied(
+            HTTPStatus.UNPROCESSABLE_ENTITY, f"the body is not JSON: {error}", code="bad_field"
+        ) from None
+
+
+def _whole(value: Any) -> Any:
+    """JSON has one kind of number: 1.0 is the integer 1, as JSON Schema has it. Pure."""
+    match value:
+        case float() if value.is_integer():
+            return int(value)
+        case dict():
+            return {key: _whole(item) for key, item in value.items()}
+        case list():
+            return [_whole(item) for item in value]
+        case _:
+            return value
 
 
 def _route(name: str, command: type[Command]) -> Callable[..., Awaitable[Response]]:

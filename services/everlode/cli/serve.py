@@ -48,15 +48,16 @@ def run(
 
     Prints its address first. Example: everlode serve --insecure --dir STACK
     """
+    root = stack_dir(folder)
     if insecure == (tokens is not None):
         raise ConfigError("one of --tokens FILE and --insecure", hint="--insecure to try it out")
     site = Site(host, port, load(absolute(tokens)) if tokens else None, rate)
     check_site(site)
-    endpoints = Endpoints.load(stack_dir(folder))
+    endpoints = Endpoints.load(root)
     home = region or endpoints.topology.regions[0]
     endpoints.region(home)
     with hosted(f"serve-{home}") as process:
-        ring = KeyRing(keys_dir(keys, stack_dir(folder)))
+        ring = KeyRing(keys_dir(keys, root))
         until_signal()  # what the server's own handlers leave is an end, not a death
         serve(
             ServedRegion(endpoints, home, _backups(endpoints, ring, process.cfg)),
