@@ -250,7 +250,7 @@ def test_damage_among_the_answers_is_passed_over_and_the_answer_comes(broker: st
     given: list[str] = []
     came = threading.Event()
 
-    def answered(_: str, answer: CommandAnswered) -> None:
+    def answered(answer: CommandAnswered) -> None:
         given.append(answer.command_id)
         came.set()
 

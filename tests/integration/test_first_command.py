@@ -182,3 +182,20 @@ def test_examples_pay_a_miner_and_go_on_after_every_end(desk: Desk) -> None:
     assert third[-1].endswith("TaskRewarded")
     assert f"{SCOPE}: primary in epoch 2" in log.read_text()
     assert second.poll() is None
+
+
+def test_task_of_that_name_in_another_region_is_another_task_and_both_are_shown(
+    desk: Desk,
+) -> None:
+    """After the README's: its `task-1` of eu was paid, this one waits for a miner of us."""
+    desk.start("everlode coordinator run --region us --node-id us-co-1 --dir stack")
+    manager = "everlode node run task-manager --region us --node-id us-tm-1 --dir stack"
+    desk.start(manager)
+    await_entry(desk.log(manager), "Led", START_S)
+    with MiningClient(Endpoints.load(desk.folder / "stack"), "us", "client-2") as other:
+        answer = other.submit_task("task-1", "inference", "s3://other", "0" * 64, 1)
+        assert (answer.outcome, answer.aggregate_id, answer.region) == ("done", "us/task-1", "us")
+    until(lambda: desk.explained("us/task-1") == "submitted", 60, "the projection of eu has it")
+    assert desk.explained("eu/task-1") == "rewarded"
+    assert desk.explained("task-1") == "ambiguous"
+    assert desk.explained("task-2") == "rewarded"

@@ -127,7 +127,7 @@ class Economy(RuleBasedStateMachine):
     )
     def client(self, kind: str, planted: bool, base: int) -> None:
         """A client has a task, sometimes worth next to nothing."""
-        key = f"t{len(self.market.tasks)}"
+        key = f"eu/t{len(self.market.tasks)}"
         self.market.tasks[key] = submit(
             task_type=kind,
             payload_sha256=solution_hash(key, "input"),
@@ -177,7 +177,7 @@ class Economy(RuleBasedStateMachine):
                 validation_id=about.key, severity_ppm=700_000, evidence=EVIDENCE,
                 solver_id=about.miner_id,
             )  # fmt: skip
-            self.market.send(f"case-{name}-{about.solution_id}", opened)
+            self.market.send(f"eu/case-{name}-{about.solution_id}", opened)
 
     @rule(n=st.integers(0, 50))
     def resolve(self, n: int) -> None:

@@ -43,7 +43,7 @@ from everlode.validations.component import ValidationComponent
 from tests.support.facts.state_commands import DEADLINE, NOW, register, solution, submit
 
 TOPOLOGY = Topology(partitions=1)
-MINERS = tuple(f"m{n}" for n in range(12))
+MINERS = tuple(f"eu/m{n}" for n in range(12))
 LIARS = frozenset(MINERS[:5])
 """They hand in wrong solutions or copies, and as reviewers they let each other's pass."""
 COMPONENTS = ("tasks", "miners", "validations", "rewards")
@@ -277,13 +277,13 @@ class Region:
             self.send(miner, register(specialties=TOPOLOGY.task_types))
         for n in range(tasks):
             kind = self.random.choice(TOPOLOGY.task_types)
-            self.tasks[f"t{n}"] = submit(
+            self.tasks[f"eu/t{n}"] = submit(
                 task_type=kind,
-                payload_sha256=solution_hash(f"t{n}", "input"),
-                planted_sha256=solution_hash(f"t{n}", "planted") if n % 5 == 0 else None,
+                payload_sha256=solution_hash(f"eu/t{n}", "input"),
+                planted_sha256=solution_hash(f"eu/t{n}", "planted") if n % 5 == 0 else None,
                 base_reward_micro=1_000_003,
             )
-            self.send(f"t{n}", self.tasks[f"t{n}"])
+            self.send(f"eu/t{n}", self.tasks[f"eu/t{n}"])
         quiet = 0
         while quiet < 60:
             for name in self.random.sample(COMPONENTS, 4):

@@ -43,7 +43,7 @@ def batch_of(component: MinerComponent, log: Log) -> Batch:
 
 
 def give(
-    batch: Batch, command: Command, command_id: str, key: str = "m", at: datetime = NOW
+    batch: Batch, command: Command, command_id: str, key: str = "eu/m", at: datetime = NOW
 ) -> None:
     header = CommandHeader(
         command_id=command_id, aggregate_id=key, issued_by="x", reply_to="r", issued_at=at,
@@ -87,7 +87,7 @@ def test_batch_repeated_deposit_is_known_when_its_answer_is_forgotten() -> None:
     other = batch_of(component, log)
     give(other, DEPOSIT, "c")
     commit(other, log)
-    state = component.folds.get("miners", "m")
+    state = component.folds.get("miners", "eu/m")
     assert isinstance(state, MinerState)
     assert (state.stake_free_micro, len(state.deposits)) == (10, 2)
 
@@ -104,13 +104,13 @@ def test_batch_repeat_in_the_same_batch_is_carried_out_once() -> None:
 
 def test_batch_id_is_its_aggregates_and_another_one_may_have_it_too() -> None:
     component, log, batch = made()
-    for key in ("m", "n"):
+    for key in ("eu/m", "eu/n"):
         give(batch, REGISTER, "the-same", key)
         give(batch, DEPOSIT, "too", key)
     commit(batch, log)
     assert outcomes(component, batch) == [("done", "", 1)] * 4
     assert len({envelope.event_id for _, envelope, _ in batch.facts}) == 4
-    for key in ("m", "n"):
+    for key in ("eu/m", "eu/n"):
         state = component.folds.get("miners", key)
         assert isinstance(state, MinerState)
         assert state.stake_free_micro == 5
@@ -147,7 +147,7 @@ def test_batch_that_is_thrown_away_leaves_nothing_and_its_repeat_has_the_same_id
 
 def test_batch_command_whose_fact_does_not_fit_is_refused_and_the_next_one_is_carried_out() -> None:
     _, log, batch = made()
-    refusal = batch.owed(Owed("i" * 300, "m", REGISTER, NOW), None)
+    refusal = batch.owed(Owed("i" * 321, "eu/m", REGISTER, NOW), None)
     assert refusal is not None
     assert (refusal.code, "command_id" in refusal.message) == ("does_not_fit", True)
     assert batch.facts == []
@@ -160,8 +160,15 @@ def test_batch_command_whose_fact_does_not_fit_is_refused_and_the_next_one_is_ca
     ("command", "key", "at", "code"),
     [
         (DEPOSIT, "unknown", NOW, "no_miner"),
-        (REGISTER, "m", NOW + FUTURE + timedelta(seconds=1), "from_the_future"),
-        (c.CancelTask(reason="x"), "m", NOW, "wrong_component"),
+        (DEPOSIT, "eu/unknown", NOW, "no_miner"),
+        (DEPOSIT, "us/m", NOW, "not_at_home"),
+        (REGISTER, "us/m", NOW, "not_at_home"),
+        (REGISTER, "m", NOW, "bad_name"),
+        (REGISTER, "eu/", NOW, "bad_name"),
+        (REGISTER, "eu/a|b", NOW, "bad_name"),
+        (REGISTER, "eu/" + "n" * 101, NOW, "bad_name"),
+        (REGISTER, "eu/m", NOW + FUTURE + timedelta(seconds=1), "from_the_future"),
+        (c.CancelTask(reason="x"), "eu/m", NOW, "wrong_component"),
     ],
 )
 def test_batch_refusal_is_answered_and_stages_nothing(
@@ -186,8 +193,8 @@ def test_batch_with_a_clock_that_was_set_back_goes_on_above_its_log() -> None:
 
 def test_batch_command_of_a_fast_clock_happens_now_not_ahead_of_what_follows() -> None:
     _, _, batch = made()
-    give(batch, REGISTER, "a", "m", NOW + FUTURE)
-    give(batch, DEPOSIT, "b", "m", NOW - FUTURE)
+    give(batch, REGISTER, "a", "eu/m", NOW + FUTURE)
+    give(batch, DEPOSIT, "b", "eu/m", NOW - FUTURE)
     assert [e.occurred_at for _, e, _ in batch.facts] == [NOW, NOW - FUTURE]
 
 
@@ -199,7 +206,7 @@ def test_batch_reaction_whose_cause_is_from_the_future_is_tried_later() -> None:
         seq=1, stamp=stamp_at(WALL_MS + MAX_AHEAD_MS + 1), occurred_at=NOW, correlation_id="s",
     )  # fmt: skip
     with pytest.raises(Unavailable):
-        batch.owed(Owed("r", "m", DEPOSIT, NOW), None, cause)
+        batch.owed(Owed("r", "eu/m", DEPOSIT, NOW), None, cause)
     assert len(batch.facts) == 1
     assert log.seqs == [0, 0]
 
@@ -212,6 +219,6 @@ def test_batch_marks_are_in_every_partition_with_dense_seqs() -> None:
     seqs: dict[int, list[int]] = {0: [], 1: []}
     for partition, envelope, _ in batch.facts:
         seqs[partition].append(envelope.seq)
-    assert seqs == {0: [1, 2], 1: [1, 2, 3]}
+    assert seqs == {0: [1, 2, 3], 1: [1, 2]}
     stamps = [e.stamp for _, e, _ in batch.facts]
     assert stamps == sorted(set(stamps))

@@ -61,6 +61,7 @@ from everlode.errors import IntegrityError
 from everlode.events.states import State
 from everlode.projection.fold import UNKNOWN, Incoming, Key, Known, PartitionFold, Prefix
 from everlode.projection.tables import topic_of
+from everlode.topics.names import regions_of
 
 WINDOWS_MS = (5_000, 30_000, 600_000, 1 << 62)
 """How far before T the facts are read; further when that does not reach."""
@@ -122,7 +123,8 @@ def cut(stamp: int, standing: Standing, part: Slice, facts: Facts) -> SliceCut |
     """The exact cut of a slice of the keys, or what has to be brought for it."""
     states = {**_believed(part), **part.from_rows, **part.deleted}
     begun = {topic: Prefix(seq, 0, offset) for topic, (seq, offset) in facts.begun.items()}
-    fold = PartitionFold(standing.partition, begun, in_force(standing, facts), [])
+    opened, regions = in_force(standing, facts), regions_of(standing.applied)
+    fold = PartitionFold(standing.partition, begun, opened, [], regions)
     gaps = _fold(fold, facts.within, states)
     at_cut = {key: known for key, known in states.items() if known.version}
     # on to the moment

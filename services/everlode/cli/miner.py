@@ -14,7 +14,12 @@ app = noun("Miners.")
 
 @app.command()
 def explain(
-    miner_id: Annotated[str, typer.Argument(metavar="ID", help="The miner's id.")],
+    miner_id: Annotated[
+        str,
+        typer.Argument(
+            metavar="ID", help="The miner's id, or its name where one home alone has it."
+        ),
+    ],
     seen_from: SeenFrom = None,
     folder: Dir = None,
     as_json: Json = False,
@@ -22,6 +27,6 @@ def explain(
     """Show a miner's state, its last events with their places, and what it works on.
 
     Of the tasks that wait in its region: how many it may take, and how many not, by reason. Exit
-    code 10 when no projection has the miner. Example: everlode miner explain miner-1 --json
+    code 10 when no projection has the miner. Example: everlode miner explain eu/miner-1 --json
     """
     explain_one("miners", miner_id, seen_from, folder, as_json)

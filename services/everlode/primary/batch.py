@@ -33,6 +33,7 @@ from everlode.errors import ContractError, NotFound, Refusal, Unavailable
 from everlode.events import door
 from everlode.events.barriers import Barrier, EpochOpened, Marker
 from everlode.events.base import Command, CommandHeader, Envelope, Event, Fact, ScopeEpoch
+from everlode.events.identity import home_of_id, is_stray
 from everlode.events.stamp import HybridClock
 from everlode.events.states import State
 from everlode.log.facts import LoggedFact, NewFact
@@ -42,6 +43,7 @@ from everlode.primary.inputs import Tick
 from everlode.primary.pending import Answer
 from everlode.snapshots.dirty import FactAt, Key
 from everlode.state.dispatch import component_of_command, component_of_state, decide, evolve_fact
+from everlode.state.homes import check_home, check_qualified
 from everlode.state.reactions import NAMESPACE
 from everlode.state.shape import Context, home_of
 
@@ -161,8 +163,9 @@ class Batch:
                 self.owed(first, source)
             # what was said is past: nobody gets ahead of what follows from it
             at = min(header.issued_at, self._tick.event_now)
+            home = self._home_of(header.aggregate_id, data)
             owed = Owed(header.command_id, header.aggregate_id, data, at, header.causation_id)
-            why = _Why(self._component.home, source, header.correlation_id)
+            why = _Why(home, source, header.correlation_id)
             count = self._decide(owed, why)
         except Refusal as error:
             self.answers.append(Answer(to, "refused", error))
@@ -246,6 +249,13 @@ class Batch:
         folds = self._component.folds
         return folds.get(*key), folds.version(*key)
 
+    def _home_of(self, aggregate_id: str, command: Command) -> str:
+        """Home of what a command from outside creates. Raises: Refusal: its id has none."""
+        home = home_of_id(aggregate_id)
+        if not home and not self._state((component_of_command(command), aggregate_id))[1]:
+            check_qualified(command, aggregate_id, self._component.home)
+        return home if home in self._served else self._component.home
+
     def _subject(self, owed: Owed, why: _Why) -> _Subject:
         """Raises: Refusal: of another component, deleted, or at home in a scope not served."""
         command, name = owed.command, self._component.name
@@ -256,6 +266,8 @@ class Batch:
         if state is None and version:
             raise NotFound(f"{owed.aggregate_id} was deleted", code="deleted")
         home = why.home if state is None else state.home
+        if is_stray(owed.aggregate_id, home, self._component.topology.regions):
+            check_home(owed.aggregate_id, home)
         held = self._served.get(home)
         if held is None:
             raise NotServed(Scope(name, home))

@@ -12,6 +12,7 @@ from typing import ClassVar, NamedTuple
 
 from everlode.control.fold import ControlState
 from everlode.events.base import Command, Event, Fact
+from everlode.events.identity import is_stray
 from everlode.events.states import State
 from everlode.log.folds import Folds
 from everlode.membership.agent import Load
@@ -112,6 +113,11 @@ class Component:
                 fact.envelope.occurred_at,
                 event_id,
             )
+
+    def strays(self, fact: Fact) -> bool:
+        """True for a fact about what is at home elsewhere: it has no effect anywhere."""
+        envelope = fact.envelope
+        return is_stray(envelope.aggregate_id, home_of(envelope), self.topology.regions)
 
     def before(self, aggregate_id: str, command: Command, at: datetime) -> Iterable[Owed]:
         """Commands owed before one from outside is decided."""

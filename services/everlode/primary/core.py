@@ -201,6 +201,8 @@ class Core:
 
     def _react(self, batch: Batch, read: FactRead) -> None:
         where, envelope = read.where, read.fact.envelope
+        if self._component.strays(read.fact):
+            return  # each projection notes it
         source = Source(where.topic, where.partition, envelope.seq)
 
         def decide() -> None:

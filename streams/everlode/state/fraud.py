@@ -11,6 +11,7 @@ from typing import assert_never
 from everlode.events import commands as c
 from everlode.events import validations as e
 from everlode.events.base import Event, Evidence, Fact
+from everlode.events.identity import home_of_id, name_of, qualified
 from everlode.events.states import FraudState
 from everlode.state.shape import (
     Context,
@@ -36,8 +37,11 @@ TRANSITIONS: Table = {
 
 
 def case_id(rule_name: str, subject: str, number: int = 1) -> str:
-    """The key of a case: one a rule and subject, and one more after each conviction on a record."""
-    key = f"case-{rule_name}-{subject}"
+    """The key of a case: one a rule and subject, and one more after each conviction on a record.
+
+    `subject` begins with its home, but for one of an older log.
+    """
+    key = qualified(home_of_id(subject), f"case-{rule_name}-{name_of(subject)}")
     return key if number == 1 else f"{key}|{number}"
 
 

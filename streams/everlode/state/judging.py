@@ -17,6 +17,7 @@ from hashlib import blake2b
 from everlode.events import commands as c
 from everlode.events import validations as ve
 from everlode.events.base import Command, Fact
+from everlode.events.identity import home_of_id, qualified
 from everlode.events.snapshots import HandedIn
 from everlode.events.states import ValidationState
 from everlode.events.tasks import TaskSolved
@@ -60,6 +61,11 @@ def choose_reviewers(seed: str, candidates: Sequence[str], solver: str) -> tuple
         if name != solver and name not in chosen:
             chosen.append(name)
     return tuple(sorted(chosen))
+
+
+def _subject(task_id: str, solution_id: str) -> str:
+    """What a case on a solution is about; the solution is at home where its task is."""
+    return qualified(home_of_id(task_id), solution_id)
 
 
 def on_solved(fact: Fact, data: TaskSolved, view: View, where: Where | None) -> Caused:
@@ -108,7 +114,10 @@ def on_solved(fact: Fact, data: TaskSolved, view: View, where: Where | None) -> 
         solved_stamp=fact.envelope.stamp,
         solution_bytes=data.solution_bytes,
     )
-    cases = [opened(sign, case_id(sign.rule, data.solution_id), one, where) for sign in signs]
+    cases = [
+        opened(sign, case_id(sign.rule, _subject(task, data.solution_id)), one, where)
+        for sign in signs
+    ]
     later = _later_copies(fact, one, view, where) if large else ()
     return ((key, request, "task-solved"), *cases, *later)
 
@@ -121,7 +130,7 @@ def _later_copies(fact: Fact, one: HandedIn, view: View, where: Where | None) ->
         if state is None or not _tells(state):
             continue
         for sign in copied_solution(other, [one]):
-            key = case_id(sign.rule, other.solution_id)
+            key = case_id(sign.rule, _subject(other.task_id, other.solution_id))
             if view.case(key) is not None:
                 continue
             found.append(opened(sign, key, other, where))
@@ -155,7 +164,7 @@ def on_decided(
     suspected = {case.rule: case.severity_ppm for case in cases.values()}
     signs = copied_solution(about, view.firsts(state.solution_sha256)) if _tells(state) else []
     for sign in signs:
-        key = case_id(sign.rule, state.solution_id)
+        key = case_id(sign.rule, _subject(state.task_id, state.solution_id))
         if view.case(key) is None:
             found.append(opened(sign, key, about, where))
             suspected[sign.rule] = sign.severity_ppm
@@ -163,7 +172,7 @@ def on_decided(
         # only an expert clears
         if rule in JUDGED_BY_EXPERT and (data.kind == "expert" or not data.accepted):
             note = f"{data.kind} {'accepted' if data.accepted else 'rejected'} {state.key}"
-            key = case_id(rule, state.solution_id)
+            key = case_id(rule, _subject(state.task_id, state.solution_id))
             verdict = Verdict(not data.accepted, severity, state.base_reward_micro)
             found.append(resolved(key, verdict, state, evidence(note, where)))
     return (*found, *over_time(state, view, where))
@@ -187,7 +196,7 @@ def on_audited(
         for sign in colluding_votes(state):
             if together([reviews_since(suspect, view) for suspect in sign.suspects]) < GUILTY:
                 continue
-            key = case_id(sign.rule, state.solution_id)
+            key = case_id(sign.rule, _subject(state.task_id, state.solution_id))
             found.append(opened(sign, key, handed_in(state), where))
             verdict = Verdict(True, sign.severity_ppm, state.base_reward_micro)
             found.append(resolved(key, verdict, state, evidence(note, where)))

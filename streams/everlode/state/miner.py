@@ -14,6 +14,7 @@ from everlode.events import commands as c
 from everlode.events import miners as e
 from everlode.events.base import Event
 from everlode.events.door import refused
+from everlode.events.identity import name_of
 from everlode.events.states import MinerState
 from everlode.events.tasktypes import check_task_type
 from everlode.events.types import PPM, ReputationReason
@@ -125,7 +126,7 @@ def _register(
             raise refuse("exists", f"miner {state.key} exists", "choose another miner id")
         offer = {name: getattr(command, name) for name in c.UpdateMiner.model_fields}
         return _update(c.UpdateMiner(**offer), state, ctx)  # it comes back, perhaps with another
-    check_name("miner", ctx.aggregate_id)
+    check_name("miner", name_of(ctx.aggregate_id))
     _check_offer(command, ctx)
     return (e.MinerRegistered(**command.__dict__),)
 

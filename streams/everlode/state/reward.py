@@ -12,6 +12,7 @@ from typing import assert_never
 from everlode.events import commands as c
 from everlode.events import rewards as e
 from everlode.events.base import Event
+from everlode.events.identity import home_of_id, name_of, qualified
 from everlode.events.states import RewardState
 from everlode.state.formulas import REWARD_FORMULA, reward_of
 from everlode.state.ledger import posting
@@ -69,7 +70,7 @@ def reward_id(task_id: str, miner_id: str) -> str:
 
 def slash_id(case_id: str, miner_id: str) -> str:
     """The key of a booked slash."""
-    return f"slash|{case_id}|{miner_id}"
+    return qualified(home_of_id(case_id), f"slash|{name_of(case_id)}|{miner_id}")
 
 
 def due_micro(state: RewardState) -> int:

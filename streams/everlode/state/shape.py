@@ -23,6 +23,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from everlode.errors import IntegrityError, NotFound, Refusal
 from everlode.events.base import Command, Envelope, Event, Fact
+from everlode.events.identity import home_of_id
 from everlode.events.states import (
     FraudState,
     MinerState,
@@ -226,4 +227,5 @@ def check_name(kind: str, name: str) -> None:
 
 def missing(kind: str, key: str) -> NotFound:
     """The refusal of a command to an aggregate that does not exist."""
-    return NotFound(f"no {kind} is named {key!r}", code=f"no_{kind}")
+    hint = "" if home_of_id(key) else "an id begins with its home, e.g. eu/job-1"
+    return NotFound(f"no {kind} is named {key!r}", code=f"no_{kind}", hint=hint)

@@ -17,6 +17,7 @@ from typing import assert_never
 from everlode.events import commands as c
 from everlode.events import validations as e
 from everlode.events.base import Event
+from everlode.events.identity import home_of_id, name_of, qualified
 from everlode.events.states import ValidationState, Vote
 from everlode.state.shape import (
     Context,
@@ -50,7 +51,7 @@ TRANSITIONS: Table = {
 
 def validation_id(task_id: str, attempt: int) -> str:
     """The key of a solution's validation: its miner names the solution as it likes, even twice."""
-    return f"v-{task_id}-{attempt}"
+    return qualified(home_of_id(task_id), f"v-{name_of(task_id)}-{attempt}")
 
 
 def deadline(kind: str, at: datetime) -> datetime:

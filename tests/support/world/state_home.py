@@ -13,6 +13,7 @@ from everlode.state import dispatch
 from everlode.state.fraud import case_id
 from everlode.state.reactions import command_id, react
 from everlode.state.reward import reward_id
+from everlode.state.validation import validation_id
 from everlode.state.view import HomeView, Where
 from tests.support.facts.state_commands import (
     DEADLINE,
@@ -33,11 +34,13 @@ LAWFUL_REFUSALS = {"no_reward", "not_payable", "too_late", "already_calculated",
 class Home:
     """Four primaries of one region, who read each other's facts; `shuffle` mixes the order."""
 
+    region = "eu"
+
     def __init__(
         self, shuffle: Any = None, repeat: bool = False, miners: tuple[str, ...] = MINERS
     ) -> None:
         self.folds: dict[str, dict[str, State]] = {name: {} for name in (*COMPONENTS, "fraud")}
-        self.views = {name: HomeView("eu", self.folds) for name in COMPONENTS}
+        self.views = {name: HomeView(self.region, self.folds) for name in COMPONENTS}
         self.facts: list[tuple[str, Fact]] = []
         self.done: set[str] = set()
         self.queue: list[tuple[str, Fact]] = []
@@ -78,11 +81,12 @@ class Home:
     def carry_out(self, component: str, key: str, command: Command, at: datetime) -> None:
         name = dispatch.component_of_command(command)
         state = self.folds[name].get(key)
-        ctx = dispatch.Context(key, "eu", at, operators=("op",))
+        ctx = dispatch.Context(key, self.region, at, operators=("op",))
         for event in dispatch.decide(component, command, state, ctx):
             n = len(self.facts) + 1
             version = 1 + (state.version if state else 0)
-            fact = fact_of(event, key, n, version=version, scope=f"{component}/eu", at=at)
+            place = {"scope": f"{component}/{self.region}", "origin": f"{self.region}.1"}
+            fact = fact_of(event, key, n, version=version, at=at, **place)
             state = dispatch.evolve_fact(state, fact, 0)
             assert state is not None
             self.facts.append((component, fact))
@@ -134,7 +138,7 @@ class Home:
 
     def hasty_vote(self, task: str, good: bool) -> None:
         """Somebody who may votes the truth; nobody has read that yet."""
-        key = f"v-{task}-1"
+        key = validation_id(task, 1)
         state: ValidationState | None = self.state("validations", key)
         if state is not None and state.status == "pending":
             voter = (*state.reviewers, f"node-{state.kind}")[0]
@@ -147,7 +151,7 @@ class Home:
     def judge(self, task: str, good: bool) -> None:
         """Whoever is asked votes the truth, until nobody is."""
         for _ in range(3):
-            state: ValidationState | None = self.state("validations", f"v-{task}-1")
+            state: ValidationState | None = self.state("validations", validation_id(task, 1))
             if state is None:
                 return
             if state.status == "pending":
@@ -160,7 +164,7 @@ class Home:
 
     def vote(self, task: str, who: str, kind: str, accept: bool, score: int = 900_000) -> None:
         vote = c.CastVote(voter_id=who, voter_kind=kind, accept=accept, score_ppm=score)  # type: ignore[arg-type]
-        self.send("validations", f"v-{task}-1", vote)
+        self.send("validations", validation_id(task, 1), vote)
 
     def pay(self, task: str, miner: str) -> None:
         self.send("rewards", reward_id(task, miner), c.PayReward(payout_ref="p"))
@@ -169,7 +173,7 @@ class Home:
         return self.folds[component].get(key)
 
     def review(self, task: str) -> ValidationState:
-        found: ValidationState = self.state("validations", f"v-{task}-1")
+        found: ValidationState = self.state("validations", validation_id(task, 1))
         return found
 
     def case(self, rule: str, subject: str) -> FraudState | None:
