@@ -9,14 +9,18 @@ import pytest
 from everlode.errors import Refusal, Unavailable
 from everlode.events import commands as c
 from everlode.events.base import Command, CommandAnswered, CommandHeader, Envelope
+from everlode.events.miners import MinerRegistered
 from everlode.events.stamp import MAX_AHEAD_MS, HybridClock, stamp_at
 from everlode.events.states import MinerState
+from everlode.log.facts import LoggedFact
 from everlode.miners.component import MinerComponent
 from everlode.primary.batch import FUTURE, Batch, Source
-from everlode.primary.component import Owed
+from everlode.primary.component import Component, Owed
 from everlode.primary.inputs import Tick
 from everlode.primary.pending import HOME, Pending
+from everlode.rewards.component import RewardComponent
 from everlode.topics import Topology
+from tests.support.facts.state_commands import fact_of
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 WALL_MS = 1_000_000
@@ -25,6 +29,16 @@ REGISTER = c.RegisterMiner(
     memory_mib=1, max_concurrent=1,
 )  # fmt: skip
 DEPOSIT = c.DepositStake(amount_micro=5)
+
+
+class NoSink:
+    """Nobody is paid."""
+
+    def pay(self, key: str, miner_id: str, amount_micro: int) -> str:
+        raise AssertionError(key)
+
+    def find(self, key: str) -> str | None:
+        raise AssertionError(key)
 
 
 class Log:
@@ -38,7 +52,7 @@ class Log:
         return len(key) % 2
 
 
-def batch_of(component: MinerComponent, log: Log) -> Batch:
+def batch_of(component: Component, log: Log) -> Batch:
     return Batch(component, log, {"eu": 3}, "eu-mr-1", Tick(NOW, WALL_MS, 0.0))
 
 
@@ -52,13 +66,13 @@ def give(
     batch.command(header, command, Source("eu.commands.miners", 0, 7))
 
 
-def answers(component: MinerComponent, batch: Batch) -> list[CommandAnswered]:
+def answers(component: Component, batch: Batch) -> list[CommandAnswered]:
     pending = Pending(component.folds, "eu.1.miners", "eu", "eu-mr-1")
     pending.committed(batch.answers)
     return pending.held(HOME, NOW)
 
 
-def outcomes(component: MinerComponent, batch: Batch) -> list[tuple[str, str, int]]:
+def outcomes(component: Component, batch: Batch) -> list[tuple[str, str, int]]:
     return [(a.outcome, a.code, len(a.facts)) for a in answers(component, batch)]
 
 
@@ -222,3 +236,42 @@ def test_batch_marks_are_in_every_partition_with_dense_seqs() -> None:
     assert seqs == {0: [1, 2, 3], 1: [1, 2]}
     stamps = [e.stamp for _, e, _ in batch.facts]
     assert stamps == sorted(set(stamps))
+
+
+def test_batch_aggregate_of_an_older_log_goes_on_and_no_new_one_is_named_so() -> None:
+    component, log, _ = made()
+    old = fact_of(MinerRegistered(**REGISTER.__dict__), "m", scope="miner-registry/eu")
+    component.folds.fold(LoggedFact(old, 1, 0))
+    batch = batch_of(component, log)
+    give(batch, DEPOSIT, "a", "m")
+    give(batch, REGISTER, "b", "m")
+    give(batch, REGISTER, "c", "n")
+    assert [answer[:2] for answer in outcomes(component, batch)] == [
+        ("done", ""), ("repeated", ""), ("refused", "bad_name"),
+    ]  # fmt: skip
+
+
+def test_batch_fact_in_the_own_log_about_what_is_at_home_elsewhere_is_not_decided_on() -> None:
+    """A program of an older build has written it; no projection shows it."""
+    component, log, _ = made()
+    for key in ("us/m", "alice/m"):
+        stray = fact_of(MinerRegistered(**REGISTER.__dict__), key, scope="miner-registry/eu")
+        component.folds.fold(LoggedFact(stray, 1, 0))
+    batch = batch_of(component, log)
+    give(batch, DEPOSIT, "a", "us/m")
+    give(batch, DEPOSIT, "b", "alice/m")
+    assert [answer[:2] for answer in outcomes(component, batch)] == [
+        ("refused", "not_at_home"), ("done", ""),
+    ]  # fmt: skip
+
+
+def test_batch_what_is_derived_from_an_older_log_is_created_by_its_primary_alone() -> None:
+    component, log = RewardComponent("eu", Topology(), NoSink()), Log()
+    owed = c.CalculateReward(
+        task_id="t", miner_id="m", validation_id="v", base_micro=1, score_ppm=1
+    )
+    batch = batch_of(component, log)
+    give(batch, owed, "a", "t|m")
+    assert [answer[:2] for answer in outcomes(component, batch)] == [("refused", "bad_name")]
+    assert batch.owed(Owed("own", "t|m", owed, NOW), None) is None
+    assert [envelope.aggregate_id for _, envelope, _ in batch.facts] == ["t|m"]
