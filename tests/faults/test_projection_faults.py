@@ -26,10 +26,13 @@ from everlode.log import learn
 from everlode.log.signals import SignalWriter
 from everlode.projector.findings import Findings
 from everlode.projector.live import Projector
+from everlode.projector.standstill import Watch
 from everlode.projector.worker import Outside
+from everlode.telemetry.entries import Entry, ReadBack
 from everlode.topics.names import fact_topic
 from tests.support.world.projected import TOPOLOGY, Lab, as_other, histories
 from tests.support.world.projecting import envelope, fact, newer
+from tests.support.world.region import until
 
 pytestmark = pytest.mark.timeout(180)
 HISTORY = histories()
@@ -394,6 +397,36 @@ def test_records_that_were_not_handed_out_are_read_back(lab: Lab) -> None:
     lab.worker().apply(raws[1:], "live")
     assert lab.version("tasks", key_of(facts)) == 4
     assert not [p for p in lab.problems("tasks") if p[1] == key_of(facts)]
+
+
+def test_what_nobody_hands_out_is_read_back_by_the_projectors_own_look(lab: Lab) -> None:
+    """Taken over, caught up, and from then on without Faust."""
+    reported: list[Entry] = []
+    projector = Projector(lab.home(), TOPOLOGY)
+    held = projector.assignment
+    facts = renamed("tasks", "silence")
+    lab.append("tasks", *(lab.fact("tasks", f) for f in facts[:2]))
+    projector.catch_up({p: held.worker(p) for p in range(TOPOLOGY.partitions)})
+    watch = Watch(lab.bootstrap, held, 1000, reported.append)
+    try:
+        lab.append("tasks", *(lab.fact("tasks", f) for f in facts[2:4]))
+        raws = lab.records("eu.1.tasks")[-2:]
+        until(lambda: watch.look() is None and bool(reported), 30, "its number is read on")
+        assert lab.version("tasks", key_of(facts)) == 4
+        (found,) = reported
+        assert isinstance(found, ReadBack)
+        assert (found.topic, found.partition, found.records) == ("eu.1.tasks", 0, len(raws))
+        for _ in range(5):  # what ends a transaction stays behind the position
+            assert watch.look() is None
+        assert reported == [found]
+        held.assign({0})
+        held.reconcile(0)
+        assert held.apply(0, raws, "live") == len(raws)  # handed out after all: passed over
+        assert not [p for p in lab.problems("tasks") if p[1] == key_of(facts)]
+    finally:
+        for number in held.assign(()):
+            held.reconcile(number)
+        projector.close()
 
 
 def test_barriers_alone_move_the_positions(lab: Lab) -> None:

@@ -13,7 +13,7 @@ from confluent_kafka import Producer
 from everlode.adapters.kafka_control import ControlLog
 from everlode.adapters.kafka_group import group_members
 from everlode.avro.codec import Codec
-from everlode.errors import FencedOut
+from everlode.errors import FencedOut, Unavailable
 from everlode.events.base import Fact
 from everlode.events.catalogue import FACT_COMPONENTS
 from everlode.events.control import GenerationSwitched
@@ -37,13 +37,13 @@ class Projectors:
         self.versions: dict[tuple[str, str], int] = {}
         """(topic's component, key) → last version written."""
 
-    def start(self, node_id: str) -> Node:
+    def start(self, node_id: str, **env: str) -> Node:
         arguments = [
             "-m", "everlode.cli.main", "projector", "run", "--region", "eu",
             "--node-id", node_id, "--dir", str(self.lab.folder / "stack"),
         ]  # fmt: skip
         log = self.lab.folder / f"{node_id}-{len(self.nodes)}.log"
-        self.nodes.append(Node(arguments, log, {}))
+        self.nodes.append(Node(arguments, log, env))
         return self.nodes[-1]
 
     def close(self) -> None:
@@ -325,3 +325,22 @@ def test_projector_that_hangs_at_its_end_says_why_it_ends(projectors: Projectors
         projectors.lab.stack.resume("eu/kafka")
     assert node.reports("StopHung")
     assert node.reports("ProcessFailed", code="generation_replaced")
+
+
+def test_projector_that_stands_still_ends_names_the_place_and_another_goes_on(
+    projectors: Projectors,
+) -> None:
+    node = projectors.start("eu-proj-1", EVERLODE_STALL_S="10")
+    node.ready(60)
+    facts = story(3, 4)
+    projectors.write(facts, "first")
+    until(projectors.done, 60, "it applies what it is handed out")
+    with psycopg.connect(projectors.lab.conninfo) as foreign:
+        foreign.execute("lock table g1.positions in access exclusive mode")
+        projectors.write(facts, "second")
+        assert node.process.wait(120) == Unavailable.exit_code
+    assert node.reports("ProcessFailed", code="stalled")
+    assert node.reports("ThreadStands")
+    assert not projectors.done()
+    projectors.start("eu-proj-1")
+    until(projectors.done, 60, "another goes on from where it stood")

@@ -16,6 +16,7 @@ import pytest
 from everlode.cli.main import run
 from everlode.demo.run import Outcome
 from everlode.workload.trace import NODE_COLUMNS, POD_COLUMNS
+from tests.support.facts.report import GOOD
 
 POD_HEADER = ",".join(POD_COLUMNS)
 
@@ -110,7 +111,7 @@ def test_demo_that_is_not_proved_is_one_json_document_and_13(
             pass
 
         def run(self) -> Outcome:
-            return Outcome({"failures": ["reward t|m: paid twice"]}, tmp_path)
+            return Outcome(GOOD | {"failures": ["reward t|m: paid twice"]}, tmp_path)
 
     monkeypatch.setattr("everlode.cli.demo.Demo", Unproved)
     monkeypatch.setattr("everlode.demo.report.save", lambda *_: (tmp_path / "r.json", tmp_path))

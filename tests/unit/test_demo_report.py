@@ -12,7 +12,7 @@ import pytest
 
 from everlode.demo.collect import failover, failures, fraud
 from everlode.demo.page import html
-from everlode.demo.report import save, summary
+from everlode.demo.report import save, summary, way_out
 from everlode.proof.findings import Proof
 from everlode.proof.floors import FLOORS
 from everlode.workload.plan import plan
@@ -275,3 +275,16 @@ def test_fraud_is_counted_against_the_planted_truth_and_who_acted() -> None:
     assert (found["suspected"], found["falsely_suspected"]) == (3, 1)
     assert found["by_vice"]["copier"]["found"] == 1
     assert found["by_vice"]["colluder"]["acted"] == 1
+
+
+def test_machine_that_was_too_slow_is_named_with_a_pace_that_it_carries() -> None:
+    slow = copy.deepcopy(GOOD)
+    slow |= {"speed": 1.0, "machine": {"cores": 2, "memory_bytes": 1, "python": "3"}}
+    slow["times_s"] |= {"total_s": 1000.0, "work_s": 800.0, "planned_work_s": 131.0}
+    slow["resources"]["processor_s"] = {"kafka": 1000.0, "projector": 840.0}
+    assert way_out(slow) == (
+        "the machine was busy for 92% of the time, and took 800 s for what was planned in 131 s: "
+        "try --speed 0.1"
+    )
+    slow["resources"]["processor_s"] = {"kafka": 700.0}
+    assert way_out(slow) == ""  # it had time: what was late is ours

@@ -70,7 +70,8 @@ def demo(
     error = None
     if outcome.report["failures"]:
         first = "; ".join(outcome.report["failures"][:5])
-        hint = f"all of it is in {plain}, logs are in {run.root}"
+        where = f"all of it is in {plain}, logs are in {run.root}"
+        hint = "; ".join(filter(None, (reports.way_out(outcome.report), where)))
         error = IntegrityError(f"not proved: {first}", hint=hint)
     if as_json:  # one document, also when it is not proved
         body = outcome.report | ({} if error is None else {"error": error.as_dict()})

@@ -18,6 +18,28 @@ def save(report: dict[str, Any], folder: Path) -> tuple[Path, Path]:
     return plain, page
 
 
+BUSY = 0.85
+"""Share of all processors' time from which on a machine carries no more."""
+ROOM = 0.7
+"""Share of what a busy machine has carried that leaves room for faults."""
+
+
+def way_out(report: dict[str, Any]) -> str:
+    """What to try when a run was not proved because the machine was too slow for its pace.
+
+    Empty when it had processor time left: the product is to blame then, not the machine.
+    """
+    times, cores = report["times_s"], report["machine"]["cores"] or 1
+    used = sum(report["resources"]["processor_s"].values()) / (cores * times["total_s"])
+    if used < BUSY or times["work_s"] <= times["planned_work_s"]:
+        return ""
+    speed = report["speed"] * ROOM * times["planned_work_s"] / times["work_s"]
+    return (
+        f"the machine was busy for {used:.0%} of the time, and took {times['work_s']:.0f} s for "
+        f"what was planned in {times['planned_work_s']:.0f} s: try --speed {speed:.1g}"
+    )
+
+
 def summary(report: dict[str, Any]) -> list[tuple[str, str]]:
     """What the terminal shows."""
     p1 = report["promises"]["P1_mining_does_not_stop"]

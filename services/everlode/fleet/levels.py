@@ -110,8 +110,10 @@ def await_level(
             have = _positions(endpoints, region)
             late = {k: v for k, v in wanted.items() if have.get(k, 0) < v}
             if late:
-                (topic, part), seq = next(iter(late.items()))
-                behind[region] = f"{topic}/{part} at {have.get((topic, part), 0)} of {seq}"
+                behind[region] = ", ".join(
+                    f"{topic}/{part} at {have.get((topic, part), 0)} of {seq}"
+                    for (topic, part), seq in late.items()
+                )
         if behind:
             time.sleep(0.3)
     if behind:

@@ -12,16 +12,17 @@ from concurrent.futures import ThreadPoolExecutor
 
 from everlode.adapters.kafka_group import commit_group, group_members
 from everlode.adapters.postgres_read import current_generation
-from everlode.agents.app import run_app
+from everlode.agents.app import STOP_S, run_app
 from everlode.agents.projection import Effects, ProjectionAgents
 from everlode.control.fold import ControlState
-from everlode.errors import FencedOut
+from everlode.errors import FencedOut, Unavailable
 from everlode.log.signals import SignalWriter
 from everlode.membership.agent import Identity, Load
 from everlode.processes.host import Host, agent_of, end_when_failed, failure, hosted
 from everlode.projector.epochs import DecidedEpochs
 from everlode.projector.findings import Findings
 from everlode.projector.live import Projector
+from everlode.projector.standstill import LOOK_S, Standing, Watch, report_threads
 from everlode.projector.worker import Home, Outside
 from everlode.settings.endpoints import Endpoints
 from everlode.telemetry.entries import CaughtUp, OtherCatchesUp, ProcessReady, StopHung
@@ -30,8 +31,8 @@ from everlode.topics.names import fact_topic
 
 OVERTAKEN_S = 1.0
 """How often a projector looks whether its generation is still the current one."""
-LOOK_S = 0.05
-"""How often one that is overtaken looks whether Faust listens to SIGTERM yet."""
+LISTENS_S = 0.05
+"""How often one that is to end looks whether Faust listens to SIGTERM yet."""
 
 
 def run_projector(region: str, node_id: str, endpoints: Endpoints) -> None:
@@ -74,9 +75,16 @@ def _run(region: str, node_id: str, endpoints: Endpoints, host: Host) -> int:
         target=_end_when_overtaken, args=(home, lambda: agent.control, overtaken), daemon=True
     ).start()
     end_when_failed(agent)
+    watch = Watch(home.bootstrap, projector.assignment, -(-cfg.stall_s // int(LOOK_S)), report)
+    stalled: list[Exception] = []
+    threading.Thread(
+        target=_end_when_stalled, args=(watch, home, stalled, report), name="look", daemon=True
+    ).start()
 
     def cause() -> Exception | None:
         """Why it ends, unless it was asked to."""
+        if stalled:
+            return stalled[0]
         return agent.failed or (_replaced(home) if overtaken.is_set() else None)
 
     def hangs(after_s: float) -> None:
@@ -110,8 +118,43 @@ def _end_when_overtaken(
     while control().generations.get(home.region, 0) <= home.generation:
         time.sleep(OVERTAKEN_S)
     overtaken.set()
-    while signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:  # it would end without a word
+    _terminate()
+
+
+def _end_when_stalled(watch: Watch, home: Home, stalled: list[Exception], report: Sink) -> None:
+    """Look for as long as this process lives; end it with the place that nothing helps.
+
+    With or without Faust, whose loop may be what hangs.
+    """
+    while not stalled:
         time.sleep(LOOK_S)
+        try:
+            place = watch.look()
+        except Exception as error:  # noqa: BLE001 - what a reading raised ends the process, as elsewhere
+            stalled.append(error)
+        else:
+            if place is not None:
+                report_threads(report)
+                stalled.append(_stalled(home, place))
+    threading.Thread(target=_terminate, daemon=True).start()
+    time.sleep(2 * STOP_S)
+    report(failure(stalled[0]))
+    os._exit(1)
+
+
+def _stalled(home: Home, at: Standing) -> Unavailable:
+    return Unavailable(
+        f"{home.node_id}: {at.topic}/{at.partition} stands at offset {at.position} of {at.end} "
+        f"for {at.looks * LOOK_S:.0f} s",
+        code="stalled",
+        hint="start it again; what its threads were at is in its log",
+    )
+
+
+def _terminate() -> None:
+    """SIGTERM to this process, once it would not end without a word."""
+    while signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        time.sleep(LISTENS_S)
     os.kill(os.getpid(), signal.SIGTERM)
 
 

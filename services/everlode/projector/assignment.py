@@ -3,8 +3,8 @@
 A number that was lost and comes back is taken over as if it were new: a new owner in PostgreSQL,
 new transactions, positions read again, nothing kept in memory, and a catch-up to the log's end. A
 worker whose ownership PostgreSQL still confirms is kept. Records of a number that is not assigned
-here are let go: its owner reads them by its own position. Shell; calls for one number come one
-after another, those for different ones may overlap.
+here are let go: its owner reads them by its own position. Shell; from any thread: calls for one
+number take turns, those for different ones may overlap.
 """
 
 from __future__ import annotations
@@ -43,6 +43,8 @@ class Assignment:
         self._report = report
         self._now_s = now_s
         self._guard = threading.Lock()
+        self._turns: dict[int, threading.Lock] = {}
+        """Number → held by what works on it."""
         self._workers: dict[int, PartitionWorker] = {}
         self._assigned: frozenset[int] = frozenset()
         self._lost: dict[int, float] = {}
@@ -58,6 +60,16 @@ class Assignment:
                 self._workers[partition] = found
         return found
 
+    def positions(self) -> dict[tuple[str, int], int]:
+        """(topic, number) → offset of the next record, of all numbers that are held."""
+        with self._guard:
+            held = dict(self._workers)
+        return {
+            (topic, number): position.next_offset
+            for number, worker in held.items()
+            for topic, position in worker.positions().items()
+        }
+
     def assign(self, numbers: Collection[int]) -> set[int]:
         """These and no others from now on; returns the numbers to `reconcile`. Never waits."""
         with self._guard:
@@ -70,6 +82,10 @@ class Assignment:
 
         Raises: Unavailable.
         """
+        with self._turn(partition):
+            self._reconcile(partition)
+
+    def _reconcile(self, partition: int) -> None:
         self._lost.pop(partition, None)
         found = self._workers.get(partition)
         if found is not None and (partition not in self._assigned or not found.owns()):
@@ -88,6 +104,29 @@ class Assignment:
 
         Raises: Unavailable.
         """
+        with self._turn(partition):
+            return self._apply(partition, raws, counter)
+
+    def read_back(self, partition: int, topic: str, position: int) -> int | None:
+        """Read a number on to the ends of its logs, if it still stands at that place.
+
+        Returns how many records, or None when it has moved or is another's. Raises: Unavailable.
+        """
+        with self._turn(partition):
+            worker = self._workers.get(partition)
+            if worker is None or worker.positions()[topic].next_offset != position:
+                return None
+            try:
+                return self._catch_up({partition: worker})
+            except FencedOut:
+                self._lose(partition)
+                return None
+
+    def _turn(self, partition: int) -> threading.Lock:
+        with self._guard:
+            return self._turns.setdefault(partition, threading.Lock())
+
+    def _apply(self, partition: int, raws: Sequence[Raw], counter: str) -> int:
         if partition not in self._assigned:
             return 0
         since = self._lost.get(partition)
@@ -95,7 +134,7 @@ class Assignment:
             return 0
         try:
             if since is not None:
-                self.reconcile(partition)
+                self._reconcile(partition)
             self.worker(partition).apply(raws, counter)
         except FencedOut:
             self._lose(partition)

@@ -9,6 +9,7 @@ from typing import Protocol
 
 from everlode.adapters.kafka import TAIL_S, Raw, Reader
 from everlode.adapters.processor import uncollected
+from everlode.errors import Unavailable
 from everlode.projection.fold import Prefix
 from everlode.telemetry.entries import Progress
 from everlode.telemetry.sink import Sink, silent
@@ -18,6 +19,9 @@ BATCH = 12_000
 one row and one state; the fewer, the less memory."""
 READ = 5_000
 WAIT_S = 0.1
+STILL_S = 60.0
+"""How long nothing may come before a catch-up ends with the place; what is done with what came
+does not count."""
 
 
 class Worker(Protocol):
@@ -41,8 +45,8 @@ def catch_up(
     """Apply everything up to the ends as of now; returns how many records.
 
     In one thread, while the client fetches ahead: a second would only take Python's lock from it,
-    which cost more than the waits for PostgreSQL that it hid. Bounded memory. Raises: Unavailable;
-    FencedOut.
+    which cost more than the waits for PostgreSQL that it hid. Bounded memory. Raises: Unavailable:
+    also when nothing came for STILL_S; FencedOut.
     """
     reader = Reader(bootstrap, "projector-bulk", wait_ms=50)
     starts = {
@@ -53,12 +57,17 @@ def catch_up(
     todo = reader.unread(starts)  # before reading: a fetch that waits would hold the answer up
     reader.assign({at: starts[at] for at in todo})
     began, count = time.monotonic(), 0
+    came = began
+    before: dict[tuple[str, int], int] = {}
     waiting: dict[int, list[Raw]] = {p: [] for p in workers}
     with closing(reader), uncollected():
         while todo:
             for raw in reader.batch(READ, WAIT_S, TAIL_S):
                 waiting[raw.partition].append(raw)
-            for at, position in reader.positions(todo).items():
+            there = reader.positions(todo)
+            if there != before:
+                before, came = there, time.monotonic()
+            for at, position in there.items():
                 if position >= todo[at]:
                     del todo[at]
             for p, raws in waiting.items():
@@ -67,5 +76,12 @@ def catch_up(
                     del raws[:BATCH]
                     workers[p].apply(batch, counter)
                     count += len(batch)
-                    report(Progress("bulk", count, rate=count / (time.monotonic() - began)))
+                    came = time.monotonic()
+                    report(Progress("bulk", count, rate=count / (came - began)))
+            if todo and time.monotonic() - came > STILL_S:
+                topic, number = min(todo)
+                raise Unavailable(
+                    f"catching up: nothing came for {STILL_S:.0f} s of {topic}/{number}, read to "
+                    f"offset {there[topic, number]} of {todo[topic, number]}"
+                )
     return count

@@ -69,6 +69,8 @@ class Settings(BaseSettings):
     """Lease of an assignment, in seconds of event time."""
     max_concurrent: int = Field(default=20_000, ge=1)
     """Tasks that one task manager node manages at once."""
+    stall_s: int = Field(default=120, ge=5)
+    """A projector that stands still for so long, while its logs go on, ends and names the place."""
     log: Form = "auto"
     """Form of logs: text, json, or auto: text for people at a terminal, JSON elsewhere."""
 

@@ -308,6 +308,42 @@ class PartitionLost(Entry):
 
 
 @dataclass(frozen=True, slots=True)
+class ReadBack(Entry):
+    """Records of a partition number that nobody handed out to its projector were read by itself."""
+
+    level: ClassVar[Level] = "warning"
+
+    topic: str
+    partition: int
+    position: int
+    end: int
+    records: int
+
+    @property
+    def text(self) -> str:
+        """See Entry."""
+        return (
+            f"{self.topic}/{self.partition} stood at offset {self.position} of {self.end}: "
+            f"{self.records} records of its number read back"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ThreadStands(Entry):
+    """What a thread of a process that ends because it stands still is at."""
+
+    level: ClassVar[Level] = "error"
+
+    thread: str
+    where: str
+
+    @property
+    def text(self) -> str:
+        """See Entry."""
+        return f"thread {self.thread} is at {self.where}"
+
+
+@dataclass(frozen=True, slots=True)
 class StopHung(Entry):
     """A process was stopped, was still there after so many seconds, and ends at once."""
 

@@ -43,7 +43,7 @@ class Effects(NamedTuple):
     assign: Callable[[set[int]], set[int]]
     """Called with the partition numbers assigned after a rebalance; returns those to reconcile."""
     reconcile: Callable[[int], None]
-    """Takes a number over, or gives it up; never while `apply` has messages of it."""
+    """Takes a number over, or gives it up; it takes turns with `apply` of that number itself."""
 
 
 def _message(event: Any) -> Message:
@@ -68,7 +68,6 @@ class ProjectionAgents:
         self._effects = effects
         self._fact_topics = frozenset(facts)
         self._reconciling: set[asyncio.Task[None]] = set()
-        self._locks: dict[int, asyncio.Lock] = {}
         self.app.agent(raw_topic(self.app, *facts), name=f"{group}.facts")(self._facts)
         channel = raw_topic(self.beats, *heartbeats)
         self.beats.agent(channel, name=f"{group}.beats")(self._heartbeats)
@@ -84,8 +83,7 @@ class ProjectionAgents:
 
     async def _reconcile(self, partition: int) -> None:
         try:
-            async with self._locks.setdefault(partition, asyncio.Lock()):
-                await asyncio.to_thread(self._effects.reconcile, partition)
+            await asyncio.to_thread(self._effects.reconcile, partition)
         except Exception as error:  # noqa: BLE001 - without its partition it must not go on
             await self.app.crash(error)
 
@@ -100,14 +98,13 @@ class ProjectionAgents:
         for event in events:
             message = _message(event)
             by_partition.setdefault(message.partition, []).append(message)
-        work = [self._one(p, found) for p, found in sorted(by_partition.items())]
+        work = [
+            asyncio.to_thread(self._effects.apply, p, found)
+            for p, found in sorted(by_partition.items())
+        ]
         for result in await asyncio.gather(*work, return_exceptions=True):
             if isinstance(result, BaseException):
                 raise result
-
-    async def _one(self, partition: int, found: list[Message]) -> None:
-        async with self._locks.setdefault(partition, asyncio.Lock()):
-            await asyncio.to_thread(self._effects.apply, partition, found)
 
     async def _note(self, events: list[Any]) -> None:
         await asyncio.to_thread(self._effects.heartbeats, [_message(e) for e in events])
