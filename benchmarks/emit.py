@@ -34,10 +34,10 @@ def events() -> list[tuple[str, TaskProgressed]]:
     until = instant(1_900_000_000_000)
     return [
         (
-            f"task-{n % KEYS}",
+            f"eu/task-{n % KEYS}",
             TaskProgressed(
                 attempt=1,
-                miner_id=f"miner-{n % 97}",
+                miner_id=f"eu/miner-{n % 97}",
                 progress_ppm=n % 1_000_000,
                 checkpoint_uri=f"s3://checkpoints/{n}",
                 lease_until=until,

@@ -18,7 +18,7 @@ from everlode.sdk import Endpoints, MiningClient
 def follow(stack: str, region: str, task_id: str) -> bool:
     """Submit the task, unless it has been, and print what happens to it; True when it was paid."""
     payload = sha256(task_id.encode()).hexdigest()
-    saved = Path(f"{task_id}.token")
+    saved = Path(f"{task_id.replace('/', '-')}.token")
     with MiningClient(Endpoints.load(stack), region, "client-1") as client:
         answer = client.submit_task(task_id, "inference", f"s3://work/{task_id}", payload, 64)
         print(f"{task_id} {answer.outcome}", flush=True)

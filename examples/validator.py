@@ -33,6 +33,7 @@ from everlode.sdk import (
     RoleChange,
     Unavailable,
 )
+from everlode.state.validation import validation_id
 
 
 def judgement(solved: TaskSolved, at: Envelope) -> tuple[ValidationRequested, ValidationDecided]:
@@ -110,7 +111,7 @@ class Service:
         solved = cause.data
         if not isinstance(solved, TaskSolved):
             return
-        key = f"v-{cause.envelope.aggregate_id}-{solved.attempt}"
+        key = validation_id(cause.envelope.aggregate_id, solved.attempt)
         known = facts.state("validations", key)
         if known is None or known.status != "decided":
             for data in judgement(solved, cause.envelope)[known is not None :]:

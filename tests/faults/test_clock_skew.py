@@ -53,7 +53,7 @@ def test_primary_whose_clock_is_set_wrong_stops_and_works_again_without_a_restar
         miner.register_miner(["inference"], endpoint="x")
         wrong.write_text(str(step))
         node.wait_until_reported(SteppedDown, scope="miner-registry/eu")
-        waiting = miner.send(f"m-{name}", c.DepositStake(amount_micro=5), timeout_s=100)
+        waiting = miner.send(f"eu/m-{name}", c.DepositStake(amount_micro=5), timeout_s=100)
         until(lambda: clocks(region) != [], 60, "status shows it")
         (shown,) = clocks(region)
         assert (shown["finding"], shown["node_id"], shown["leads"]) == ("ClockSkew", name, False)

@@ -186,7 +186,7 @@ def with_tasks(network: Network, count: int = 30) -> tuple[MiningClient, list[st
         miner.register_miner(["inference"], endpoint="m1", max_concurrent=1000)
         miner.deposit_stake(10**12)
     client = MiningClient(network.endpoints, "eu", "c1")
-    names = submit(client, [f"t{i:03}" for i in range(count)])
+    names = submit(client, [f"eu/t{i:03}" for i in range(count)])
     eventually(lambda: len(managers(network)) == count)
     return client, names
 
@@ -308,7 +308,7 @@ def test_killed_primary_is_replaced_and_its_tasks_migrate(network: Network) -> N
     second = network.ended("eu-tm-2")
     assert second.new_primary == "eu-tm-1"
     assert second.estimated_recovery_ms == ended.actual_recovery_ms
-    names += submit(client, ["last"])
+    names += submit(client, ["eu/last"])
     client.close()
     check(network, names)
 
@@ -340,7 +340,7 @@ def test_coordinator_killed_after_every_step_is_followed_by_another(network: Net
     once = {(f.data.step, f.data.detail) for f in recovery if isinstance(f.data, OperationStep)}
     # a coordinator that was killed may have moved all tasks and not told it yet
     assert {"decide", "promote"} <= {s for s, _ in once} <= {"decide", "promote", "migrate"}
-    names += submit(client, ["last"])
+    names += submit(client, ["eu/last"])
     client.close()
     check(network, names)
 
@@ -412,6 +412,6 @@ def test_primary_without_the_control_log_stops_and_goes_on_with_it(network: Netw
     assert not late.done()
     network.stack.resume(control)
     assert late.result(90).outcome == "refused"  # answered at last: there is no such task
-    names += submit(client, ["last"])
+    names += submit(client, ["eu/last"])
     client.close()
     check(network, names)

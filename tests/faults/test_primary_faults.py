@@ -81,7 +81,9 @@ def test_primary_killed_at_a_stage_its_successor_answers_and_nothing_happens_twi
     heir.ready()
     with region.client(f"m-{stage}") as client:
         register(client)
-        waiting = client.send(f"m-{stage}", c.DepositStake(amount_micro=7), command_id=f"c-{stage}")
+        waiting = client.send(
+            f"eu/m-{stage}", c.DepositStake(amount_micro=7), command_id=f"c-{stage}"
+        )
         until(lambda: dying.process.poll() is not None, 20, "it dies")
         assert dying.process.returncode == -signal.SIGKILL
         if stage == "answered":
@@ -92,9 +94,11 @@ def test_primary_killed_at_a_stage_its_successor_answers_and_nothing_happens_twi
         heir.leads(epoch)
         answer = waiting.result(60)
         assert (answer.outcome in {"done", "repeated"}, len(answer.facts)) == (True, 1)
-        again = client.call(f"m-{stage}", c.DepositStake(amount_micro=7), command_id=f"c-{stage}")
+        again = client.call(
+            f"eu/m-{stage}", c.DepositStake(amount_micro=7), command_id=f"c-{stage}"
+        )
         assert (again.outcome, again.facts) == ("repeated", answer.facts)
-    (fact,) = deposits(region, f"m-{stage}")
+    (fact,) = deposits(region, f"eu/m-{stage}")
     assert fact.envelope.event_id == answer.facts[0].event_id
     assert seqs_are_dense(region, "miners")
     heir.kill()
@@ -119,21 +123,21 @@ def test_schemas_of_all_that_is_written_travel_with_the_logs(region: Region) -> 
 def test_payment_system_that_fails_is_silent_and_answers_again_pays_once(region: Region) -> None:
     node = region.leader("reward-distributor", "rewards", "eu-rd-1", module=DYING, die="sink")
     owed = c.CalculateReward(
-        task_id="t", miner_id="m", validation_id="v", base_micro=1000, score_ppm=1_000_000
+        task_id="eu/t", miner_id="m", validation_id="v", base_micro=1000, score_ppm=1_000_000
     )
 
     def booked() -> list[Fact]:
         return [f for f in region.facts("rewards") if isinstance(f.data, RewardPaid)]
 
     with region.client("payer") as client:
-        assert client.call("t|m", owed).outcome == "done"
+        assert client.call("eu/t|m", owed).outcome == "done"
     until(lambda: booked() != [], 60, "it is booked")
-    assert node.reports("Note", remark="asked to pay t|m, time 3")
+    assert node.reports("Note", remark="asked to pay eu/t|m, time 3")
     lines = (region.folder / "stack" / "payouts" / "payouts-eu.jsonl").read_text().splitlines()
-    left = [json.loads(line) for line in lines]
-    assert [(x["key"], x["amount_micro"]) for x in left] == [("t|m", 1000)]
+    left = [x for x in map(json.loads, lines) if "key" in x]
+    assert [(x["key"], x["amount_micro"]) for x in left] == [("eu/t|m", 1000)]
     (paid,) = booked()
-    assert paid.envelope.aggregate_id == "t|m"
+    assert paid.envelope.aggregate_id == "eu/t|m"
     assert isinstance(paid.data, RewardPaid)
     assert paid.data.payout_ref == left[0]["ref"]
     node.kill()
@@ -143,12 +147,16 @@ def test_reward_that_is_suspected_and_cleared_in_one_batch_is_paid(region: Regio
     """It waits for the payment system meanwhile; what clears it must see what held it."""
     node = region.leader("reward-distributor", "rewards", "eu-rd-2", module=DYING, die="sink")
     owed = c.CalculateReward(
-        task_id="held", miner_id="m", validation_id="v", base_micro=1000, score_ppm=1_000_000
+        task_id="eu/held", miner_id="m", validation_id="v", base_micro=1000, score_ppm=1_000_000
     )
     seen = (Evidence(topic="", partition=-1, offset=-1, note="seen"),)
     said: list[Event] = [
         FraudSuspected(
-            rule="copied-solution", suspects=("m",), task_id="held", severity_ppm=1, evidence=seen
+            rule="copied-solution",
+            suspects=("m",),
+            task_id="eu/held",
+            severity_ppm=1,
+            evidence=seen,
         ),
         FraudCleared(rule="copied-solution", suspects=("m",), decided_by="x", reason="r"),
     ]
@@ -156,18 +164,56 @@ def test_reward_that_is_suspected_and_cleared_in_one_batch_is_paid(region: Regio
         EventProducer(region.endpoints, "eu", "validations", epoch=1) as producer,
         region.client("payer-2") as client,
     ):
-        assert client.call("held|m", owed).outcome == "done"
-        node.await_entry("Note", remark="asked to pay held|m, time 1")
-        for waiting in [producer.emit("case-held", data) for data in said]:
+        assert client.call("eu/held|m", owed).outcome == "done"
+        node.await_entry("Note", remark="asked to pay eu/held|m, time 1")
+        for waiting in [producer.emit("eu/case-held", data) for data in said]:
             waiting.result(30)
 
     def story() -> list[str]:
-        mine = [f for f in region.facts("rewards") if f.envelope.aggregate_id == "held|m"]
+        mine = [f for f in region.facts("rewards") if f.envelope.aggregate_id == "eu/held|m"]
         return [type(f.data).__name__ for f in mine]
 
     until(lambda: "RewardPaid" in story(), 60, "it is paid")
     assert story() == ["RewardCalculated", "RewardWithheld", "RewardReleased", "RewardPaid"]
     node.kill()
+
+
+def test_primary_stopped_before_a_payment_and_woken_after_its_failover_pays_nothing(
+    region: Region,
+) -> None:
+    """Its successor has asked whether that payout has left, and holds the reward back."""
+    old = region.leader("reward-distributor", "rewards", "eu-rd-3", module=DYING, die="unpaid")
+    heir = region.node("reward-distributor", "eu-rd-4")
+    heir.ready()
+    owed = c.CalculateReward(
+        task_id="woken", miner_id="m", validation_id="v", base_micro=1000, score_ppm=1_000_000
+    )
+    seen = (Evidence(topic="", partition=-1, offset=-1, note="seen"),)
+    case = FraudSuspected(
+        rule="copied-solution", suspects=("m",), task_id="woken", severity_ppm=1, evidence=seen
+    )
+    with (
+        EventProducer(region.endpoints, "eu", "validations", epoch=1) as producer,
+        region.client("payer-3") as client,
+    ):
+        assert client.call("woken|m", owed).outcome == "done"
+        old.await_entry("Note", remark="about to pay woken|m")
+        producer.emit("case-woken", case).result(30)
+        heir.leads(region.assign("rewards", "eu-rd-4"))
+
+    def story() -> list[str]:
+        mine = [f for f in region.facts("rewards") if f.envelope.aggregate_id == "woken|m"]
+        return [type(f.data).__name__ for f in mine]
+
+    until(lambda: "RewardWithheld" in story(), 60, "the successor holds it back")
+    old.signal(signal.SIGCONT)
+    old.await_entry("Note", remark="goes on to pay woken|m")
+    old.await_entry("FencedOutOf")
+    journal = (region.folder / "stack" / "payouts" / "payouts-eu.jsonl").read_text()
+    assert "woken|m" not in journal
+    assert story() == ["RewardCalculated", "RewardWithheld"]
+    for node in (old, heir):
+        node.kill()
 
 
 @pytest.mark.parametrize("program", ["honest", "stubborn"])
@@ -180,7 +226,7 @@ def test_woken_old_primary_has_no_effect(region: Region, program: str) -> None:
     )
     heir = region.node("miner-registry", second)
     heir.ready()
-    miner = f"m-{program}"
+    miner = f"eu/m-{program}"
     with region.client(miner) as client:
         register(client)
         old.signal(signal.SIGSTOP)
@@ -213,20 +259,20 @@ def test_commands_answered_once_however_often_they_are_sent(region: Region) -> N
     with region.client("m-often") as client, region.client("other") as other:
         register(client)
         deposit = c.DepositStake(amount_micro=5)
-        futures = [client.send("m-often", deposit, command_id="once") for _ in range(20)]
-        futures += [other.send("m-often", deposit, command_id="once")]
+        futures = [client.send("eu/m-often", deposit, command_id="once") for _ in range(20)]
+        futures += [other.send("eu/m-often", deposit, command_id="once")]
         assert {f.result(30).facts[0].event_id for f in futures} == {
-            deposits(region, "m-often")[0].envelope.event_id
+            deposits(region, "eu/m-often")[0].envelope.event_id
         }
         with pytest.raises(Refusal) as refused:
             client.call("nobody", deposit)
         assert refused.value.code == "no_miner"
-        assert client.call("m-often", c.DepositStake(amount_micro=5)).outcome == "done"
+        assert client.call("eu/m-often", c.DepositStake(amount_micro=5)).outcome == "done"
     with region.client("a|b") as unnamed:
         with pytest.raises(Refusal) as refused:
             register(unnamed)
         assert (refused.value.code, bool(refused.value.hint)) == ("bad_name", True)
-    assert len(deposits(region, "m-often")) == 2
+    assert len(deposits(region, "eu/m-often")) == 2
     node.kill()
 
 
@@ -269,12 +315,12 @@ def test_task_is_ended_at_its_deadline_by_how_far_the_commands_were_read(region:
     stranger.init_transactions(30)
     stranger.begin_transaction()
     for partition in range(PARTITIONS):
-        stranger.produce(command_topic("eu", "tasks"), b"any", b"t-due", partition=partition)
+        stranger.produce(command_topic("eu", "tasks"), b"any", b"eu/t-due", partition=partition)
     stranger.flush(30)
     stranger.abort_transaction(30)
 
     def story() -> list[Event]:
-        return [f.data for f in region.facts("tasks") if f.envelope.aggregate_id == "t-due"]
+        return [f.data for f in region.facts("tasks") if f.envelope.aggregate_id == "eu/t-due"]
 
     until(lambda: TaskCancelled(reason="deadline_passed") in story(), 30, "it is ended")
     node.kill()
@@ -297,7 +343,7 @@ def test_poison_goes_to_the_dead_letters_and_the_stream_goes_on(region: Region) 
             raw.produce(topic, value, key, partition=0)
         raw.produce(topic, b"null key", None, partition=1)
         assert raw.flush(20) == 0
-        assert client.call("m-poison", c.DepositStake(amount_micro=1)).outcome == "done"
+        assert client.call("eu/m-poison", c.DepositStake(amount_micro=1)).outcome == "done"
         until(
             lambda: len(region.records(dead_letter_topic("primary", topic), 1)) == before + 5,
             20,

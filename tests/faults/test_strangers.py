@@ -63,7 +63,7 @@ def test_transaction_left_open_on_commands_and_answers_holds_up_no_other_client(
         register(region, "m-1")  # asked and answered behind the open records
         with region.client("m-2") as client:
             client.register_miner(["inference"], endpoint="e:2", gpus=1)
-            assert client.call("m-2", c.DepositStake(amount_micro=1)).outcome == "done"
+            assert client.call("eu/m-2", c.DepositStake(amount_micro=1)).outcome == "done"
         # and a node that takes over reads on where the last one was
         heir = region.leader("miner-registry", "miners", "eu-mr-heir")
         register(region, "m-3")
@@ -131,9 +131,9 @@ def test_command_whose_decision_fails_is_answered_and_kept_and_the_primary_goes_
     before = len(region.records(letters, 1))
     with region.client("m-flawed") as client:
         flawed = c.DepositStake(amount_micro=FLAWED_MICRO)
-        answer = client.send("m-flawed", flawed, command_id="the-id").result(30)
+        answer = client.send("eu/m-flawed", flawed, command_id="the-id").result(30)
         assert (answer.outcome, answer.code, answer.command_id) == ("refused", "internal", "the-id")
-        assert client.call("m-flawed", c.DepositStake(amount_micro=1)).outcome == "done"
+        assert client.call("eu/m-flawed", c.DepositStake(amount_micro=1)).outcome == "done"
     until(lambda: len(region.records(letters, 1)) == before + 1, 20, "a letter")
     letter = dict(region.records(letters, 1)[-1].headers)
     assert letter["dlt-code"] == b"internal"

@@ -16,6 +16,7 @@ import pytest
 
 from everlode.adapters.kafka_control import ControlLog
 from everlode.adapters.kafka_follower import ControlFollower
+from everlode.events.commands import SuspendMiner
 from everlode.events.control import ScopeAssigned
 from everlode.sdk import Endpoints, MiningClient
 from everlode.stack import NativeStack
@@ -132,6 +133,19 @@ def test_readme_first_commands_survive_the_loss_of_a_primary(desk: Desk) -> None
     assert second.outcome == "done"
 
 
+def test_operator_lifts_the_suspension_of_a_miner(desk: Desk) -> None:
+    words = shlex.split('everlode miner reinstate m-lifted --region eu --by ops --reason "rested"')
+    line = [*EVERLODE, *words[1:], "--dir", "stack", "--json"]
+    with MiningClient(Endpoints.load(desk.folder / "stack"), "eu", "m-lifted") as miner:
+        miner.register_miner(["inference"], endpoint="x")
+        miner.call("m-lifted", SuspendMiner(reason="a rest"))
+        found = json.loads("".join(desk.run(line)))
+        assert [fact["event_type"] for fact in found["facts"]] == ["MinerReinstated"]
+        miner.call("m-lifted", SuspendMiner(reason="fraud:copied-solution"))
+    done = subprocess.run(line, cwd=desk.folder, capture_output=True, check=False, timeout=60)
+    assert (done.returncode, json.loads(done.stdout)["error"]["code"]) == (1, "operator_needed")
+
+
 def assign(desk: Desk, node_id: str) -> None:
     """Decide that a node leads the validations, as a coordinator does after a verdict."""
     control = Endpoints.load(desk.folder / "stack").control_bootstrap
@@ -182,3 +196,20 @@ def test_examples_pay_a_miner_and_go_on_after_every_end(desk: Desk) -> None:
     assert third[-1].endswith("TaskRewarded")
     assert f"{SCOPE}: primary in epoch 2" in log.read_text()
     assert second.poll() is None
+
+
+def test_task_of_that_name_in_another_region_is_another_task_and_both_are_shown(
+    desk: Desk,
+) -> None:
+    """After the README's: its `task-1` of eu was paid, this one waits for a miner of us."""
+    desk.start("everlode coordinator run --region us --node-id us-co-1 --dir stack")
+    manager = "everlode node run task-manager --region us --node-id us-tm-1 --dir stack"
+    desk.start(manager)
+    await_entry(desk.log(manager), "Led", START_S)
+    with MiningClient(Endpoints.load(desk.folder / "stack"), "us", "client-2") as other:
+        answer = other.submit_task("task-1", "inference", "s3://other", "0" * 64, 1)
+        assert (answer.outcome, answer.aggregate_id, answer.region) == ("done", "us/task-1", "us")
+    until(lambda: desk.explained("us/task-1") == "submitted", 60, "the projection of eu has it")
+    assert desk.explained("eu/task-1") == "rewarded"
+    assert desk.explained("task-1") == "ambiguous"
+    assert desk.explained("task-2") == "rewarded"

@@ -54,8 +54,8 @@ def command(library: str, now_ms: int) -> dict[str, Any]:
     """A command in Avro's JSON encoding."""
     return {
         "header": {
-            "command_id": f"c-{library}", "aggregate_id": f"miner of {library} Ω", "issued_by": "x",
-            "reply_to": library, "issued_at": now_ms, "correlation_id": "c",
+            "command_id": f"c-{library}", "aggregate_id": f"eu/miner of {library} Ω",
+            "issued_by": "x", "reply_to": library, "issued_at": now_ms, "correlation_id": "c",
             "causation_id": {"string": "why"},
         },
         "operator_id": "o", "endpoint": "127.0.0.1:1", "specialties": ["inference", "training"],

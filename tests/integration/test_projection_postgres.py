@@ -25,6 +25,7 @@ from everlode.stack import NativeStack
 from everlode.state.dispatch import evolve_fact
 from tests.support.world.projecting import (
     COMPONENTS,
+    REGIONS,
     SCOPE,
     fact,
     incoming,
@@ -68,7 +69,9 @@ class Owner:
     def __init__(self, base: Base, name: str) -> None:
         self.db = base.projection(name)
         self.taken: Taken = self.db.take(0, TOPICS)
-        self.fold = PartitionFold(0, self.taken.positions, self.taken.opened, self.taken.parked)
+        self.fold = PartitionFold(
+            0, self.taken.positions, self.taken.opened, self.taken.parked, REGIONS
+        )
 
     def take(self, *batch: Incoming) -> Outcome:
         """Fold a batch and write what came of it."""

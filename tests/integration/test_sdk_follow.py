@@ -104,23 +104,23 @@ def test_killed_miner_goes_on_with_what_it_had(
     until_status(client, "t-killed-1", "assigned")  # before the miner's first start
     first = SlowMiner(region, "killed", go_on)
     begun = first.wait_for("begun")
-    assert begun == "begun t-killed-1 1 s3://work/t-killed-1 None 0"
+    assert begun == "begun eu/t-killed-1 1 s3://work/t-killed-1 None 0"
     first.wait_for("half")
     first.kill()
     go_on.touch()
     second = SlowMiner(region, "killed", go_on)
     assert second.wait_for("begun") == (
-        "begun t-killed-1 1 s3://work/t-killed-1 s3://checkpoint/t-killed-1 500000"
+        "begun eu/t-killed-1 1 s3://work/t-killed-1 s3://checkpoint/eu/t-killed-1 500000"
     )
-    second.wait_for("handed-in t-killed-2")
+    second.wait_for("handed-in eu/t-killed-2")
     second.kill()
     third = SlowMiner(region, "killed", go_on)  # all is handed in: there is nothing to do again
     third.wait_for("ready")
     submit(client, "t-killed-3", "training")
-    third.wait_for("handed-in t-killed-3")
+    third.wait_for("handed-in eu/t-killed-3")
     third.kill()
     assert [x for x in third.lines() if x.startswith("begun")] == [
-        "begun t-killed-3 1 s3://work/t-killed-3 None 0"
+        "begun eu/t-killed-3 1 s3://work/t-killed-3 None 0"
     ]
     assert until_status(client, "t-killed-1", "solved").fact.envelope.version == 4
 
@@ -137,10 +137,10 @@ def test_watch_gives_each_change_once_and_goes_on_from_any_token(
         (job,) = [work.take(60)]
         assert job is not None
         assert (job.task_id, job.task_type, job.payload_bytes) == (
-            "t-watched", "data-processing", 64,
+            "eu/t-watched", "data-processing", 64,
         )  # fmt: skip
         job.progress(10)
-        assert work.running() == ("t-watched",)
+        assert work.running() == ("eu/t-watched",)
         job.give_up("out-of-memory", permanent=True)
         seen += client.watch("t-watched", answer)
         until(lambda: not job.mine, 20, "the miner sees it too")
@@ -158,17 +158,17 @@ def test_watch_goes_on_in_another_cluster_by_the_version(
 ) -> None:
     """A token of elsewhere, as after a move to another region: offsets differ, versions do not."""
     submit(client, "t-moved", "evaluation")
-    client.call("t-moved", c.CancelTask(reason="r"))
+    client.call("eu/t-moved", c.CancelTask(reason="r"))
     submitted, cancelled = client.watch("t-moved", submit(client, "t-moved", "evaluation"))
     token = json.loads(urlsafe_b64decode(submitted.token))
     token[0], token[3] = "another-cluster", 999_999
     moved = urlsafe_b64encode(json.dumps(token).encode()).decode()
     assert list(client.watch("t-moved", moved)) == [cancelled]
-    with pytest.raises(Refusal, match="about t-moved, not about t-other"):
+    with pytest.raises(Refusal, match="about eu/t-moved, not about eu/t-other"):
         client.watch("t-other", moved)
     with pytest.raises(Refusal, match="not a token"):
         client.watch("t-moved", "nonsense")
-    with pytest.raises(NotFound, match="no fact about task t-never"):
+    with pytest.raises(NotFound, match="no fact about task eu/t-never"):
         client.watch("t-never")
 
 
@@ -192,7 +192,7 @@ def test_work_older_than_a_lease_is_found_by_its_last_report(
     between = time.time_ns() // 1_000_000 + 1
     until(lambda: time.time_ns() // 1_000_000 > between, 5, "that moment is over")
     with region.client("patient") as miner:
-        miner.report_progress("t-patient", 1, 250_000)
+        miner.report_progress("eu/t-patient", 1, 250_000)
     with (
         MiningClient(region.endpoints, "eu", "patient", clock=Stopped(between)) as miner,
         miner.work(lease=timedelta(0)) as work,
@@ -200,7 +200,7 @@ def test_work_older_than_a_lease_is_found_by_its_last_report(
         job = work.take(30)
         assert job is not None
         assert (job.task_id, job.progress_ppm, job.payload_uri) == (
-            "t-patient", 250_000, "s3://work/t-patient",
+            "eu/t-patient", 250_000, "s3://work/t-patient",
         )  # fmt: skip
         job.hand_in("s3://x", PAYLOAD, 1, work_ms=5)
     assert until_status(client, "t-patient", "solved").kind == "TaskSolved"
@@ -237,7 +237,7 @@ def test_async_miner_and_client_do_the_same(region: Region) -> None:
         return await asyncio.gather(mine(), follow())
 
     done, seen = asyncio.run(story())
-    assert done == "t-async"
+    assert done == "eu/t-async"
     assert seen == ["submitted", "assigned", "assigned", "solved"]
 
 
@@ -275,10 +275,10 @@ def test_explain_says_why_a_task_waits_and_what_a_miner_may_not_take(
     wide = told(region, capsys, "task", "explain", "t-wide")["waits_for"]
     assert wide["excluded"] == {"type": others, "gpus": 1}
     at_work = told(region, capsys, "task", "explain", "t-full-1")
-    assert at_work["waits_for"]["for"] == "miner idle"
+    assert at_work["waits_for"]["for"] == "miner eu/idle"
     assert at_work["waits_for"]["silent"] is True
     idle = told(region, capsys, "miner", "explain", "idle")
-    assert [x["task_id"] for x in idle["working_on"]] == ["t-full-1"]
+    assert [x["task_id"] for x in idle["working_on"]] == ["eu/t-full-1"]
     assert idle["waiting_tasks"] == {"full": 2, "gpus": 1}
     with region.client("idle") as miner, miner.work() as work:  # it beats, and frees itself
         job = work.take(60)
@@ -286,7 +286,7 @@ def test_explain_says_why_a_task_waits_and_what_a_miner_may_not_take(
         job.hand_in("s3://x", PAYLOAD, 1)
         job = work.take(60)
         assert job is not None
-        assert job.task_id == "t-full-2"
+        assert job.task_id == "eu/t-full-2"
 
         def dear() -> dict[str, Any]:
             found: dict[str, Any] = told(region, capsys, "task", "explain", "t-dear")["waits_for"]
@@ -308,7 +308,7 @@ def test_endpoints_of_one_region_are_all_that_a_watch_needs(
 ) -> None:
     """No database, no control cluster: the log is enough."""
     submit(client, "t-log", "evaluation")
-    client.call("t-log", c.CancelTask(reason="r"))
+    client.call("eu/t-log", c.CancelTask(reason="r"))
     alone: Endpoints = one_region(region.bootstrap, 2)
     with MiningClient(alone, "eu", "client-2") as other:
         assert kinds(list(other.watch("t-log"))) == ["TaskCancelled"]

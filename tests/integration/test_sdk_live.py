@@ -75,20 +75,20 @@ def consumer(region: Region, position: str | None = None) -> EventConsumer:
 
 def test_event_producer_appends_each_event_id_once_with_dense_versions(region: Region) -> None:
     first = producer(region, 1)
-    futures = [first.emit(f"k{n % 3}", FACT, event_id=f"e{n}") for n in range(30)]
-    twice = first.emit("k0", FACT, event_id="e0")
+    futures = [first.emit(f"eu/k{n % 3}", FACT, event_id=f"e{n}") for n in range(30)]
+    twice = first.emit("eu/k0", FACT, event_id="e0")
     acks = [f.result(30) for f in futures]
     assert twice.result(30) == acks[0]
     first.close()
     second = producer(region, 2)  # goes on from what the log holds
-    assert second.emit("k0", FACT, event_id="e0").result(30) == acks[0]
-    last = second.emit("k0", FACT, event_id="e30").result(30)
+    assert second.emit("eu/k0", FACT, event_id="e0").result(30) == acks[0]
+    last = second.emit("eu/k0", FACT, event_id="e30").result(30)
     second.close()
     places = {(r.partition, r.offset) for r in region.records(TOPIC)}
     assert {(a.partition, a.offset) for a in [*acks, last]} <= places
     facts = [f for f in region.facts("rewards") if f.envelope.version]
     assert len(facts) == 31
-    versions = [f.envelope.version for f in facts if f.envelope.aggregate_id == "k0"]
+    versions = [f.envelope.version for f in facts if f.envelope.aggregate_id == "eu/k0"]
     assert versions == list(range(1, 12))
 
 
@@ -97,14 +97,14 @@ def test_facts_of_a_cluster_that_is_away_are_unknown_and_safe_to_repeat(region: 
     (broker,) = (p.pid for p in region.stack.processes() if p.name == "eu/kafka")
     assert broker is not None
     made = producer(region, 2, window=2, timeout_s=1)
-    made.emit("first", FACT, event_id="first").result(30)  # with the barriers of this second
+    made.emit("eu/first", FACT, event_id="first").result(30)  # with the barriers of this second
     with ThreadPoolExecutor(1) as other:
         os.kill(broker, signal.SIGSTOP)
         try:
-            sent = [made.emit("u", FACT, event_id="u0")]
+            sent = [made.emit("eu/u", FACT, event_id="u0")]
             until(lambda: not made._emits._queue, 5, "the first is on its way")
-            sent += [made.emit("u", FACT, event_id=f"u{n}") for n in (1, 2)]
-            blocked = other.submit(made.emit, "u", FACT, event_id="u3")
+            sent += [made.emit("eu/u", FACT, event_id=f"u{n}") for n in (1, 2)]
+            blocked = other.submit(made.emit, "eu/u", FACT, event_id="u3")
             assert wait([blocked], 2).not_done, "back-pressure: two wait already"
             for number, future in enumerate([*sent, blocked.result(60)]):
                 with pytest.raises(OutcomeUnknown, match=f"u{number}") as caught:
@@ -116,13 +116,13 @@ def test_facts_of_a_cluster_that_is_away_are_unknown_and_safe_to_repeat(region: 
 
     def acked() -> bool:
         """As its users do: the same ids again, until each is acknowledged."""
-        again = [made.emit("u", FACT, event_id=f"u{n}") for n in range(4)]
+        again = [made.emit("eu/u", FACT, event_id=f"u{n}") for n in range(4)]
         wait(again)
         return all(future.exception() is None for future in again)
 
     until(acked, 90, "the producer has found out what is in the log")
     made.close()
-    facts = [f for f in region.facts("rewards") if f.envelope.aggregate_id == "u"]
+    facts = [f for f in region.facts("rewards") if f.envelope.aggregate_id == "eu/u"]
     assert sorted(f.envelope.event_id for f in facts) == ["u0", "u1", "u2", "u3"]
     assert [f.envelope.version for f in facts] == [1, 2, 3, 4]
 
@@ -130,8 +130,12 @@ def test_facts_of_a_cluster_that_is_away_are_unknown_and_safe_to_repeat(region: 
 def test_event_producer_refuses_what_belongs_on_another_topic(region: Region) -> None:
     made = producer(region, 2)
     with pytest.raises(Refusal, match="MinerRetired does not belong") as caught:
-        made.emit("k0", MinerRetired(reason="r"))
+        made.emit("eu/k0", MinerRetired(reason="r"))
     assert (caught.value.code, bool(caught.value.hint)) == ("wrong_topic", True)
+    for key, home in {"us/k0": "us", "k0": "no region"}.items():
+        with pytest.raises(Refusal, match=f"{key} is at home in {home}") as caught:
+            made.emit(key, FACT)
+        assert (caught.value.code, "eu/k0" in caught.value.hint) == ("not_at_home", True)
     made.close()
 
 
@@ -141,13 +145,13 @@ def test_event_producer_refuses_a_fact_that_is_too_large_and_appends_the_others(
     entries = tuple(LedgerEntry(account=f"{n:0200}", amount_micro=0) for n in range(6000))
     large = RewardReversed(case_id="c", reason="r", amount_micro=0, entries=entries)
     made = producer(region, 2)
-    futures = [made.emit("large", event) for event in (FACT, large, FACT)]
+    futures = [made.emit("eu/large", event) for event in (FACT, large, FACT)]
     with pytest.raises(ContractError, match=r"RewardReversed is .* bytes long") as caught:
         futures[1].result(30)
     assert (caught.value.code, bool(caught.value.hint)) == ("too_large", True)
     assert futures[0].result(30).offset < futures[2].result(30).offset
     made.close()
-    facts = [f for f in region.facts("rewards") if f.envelope.aggregate_id == "large"]
+    facts = [f for f in region.facts("rewards") if f.envelope.aggregate_id == "eu/large"]
     assert [f.envelope.version for f in facts] == [1, 2]
 
 
@@ -158,7 +162,7 @@ def test_event_producer_checks_what_a_caller_gives_in_the_callers_thread(
     at = datetime(2026, 1, 1, 12, 0, 0, 123_987, tzinfo=UTC)
     ahead = stamp_at(time.time_ns() // 1_000_000 + MAX_AHEAD_MS + 60_000)
     with producer(region, 2) as made:
-        first = made.emit("given", FACT, occurred_at=at)  # microseconds: rounded down
+        first = made.emit("eu/given", FACT, occurred_at=at)  # microseconds: rounded down
         envelope = Envelope(
             event_id="x", aggregate_id="a", version=1, origin="us.1", scope="s", epoch=1, seq=1,
             stamp=ahead, occurred_at=at.replace(microsecond=0), correlation_id="c",
@@ -170,15 +174,15 @@ def test_event_producer_checks_what_a_caller_gives_in_the_callers_thread(
         }
         for code, more in wrong.items():
             with pytest.raises(Refusal) as caught:
-                made.emit("given", FACT, **more)
+                made.emit("eu/given", FACT, **more)
             assert (caught.value.code, bool(caught.value.hint)) == (code, True)
-        monkeypatch.setattr(made, "_check_cause", lambda _: None)
-        late = made.emit("given", FACT, cause=envelope)  # as if the clock was set back meanwhile
-        last = made.emit("given", FACT)
+        monkeypatch.setattr("everlode.sdk.producer.check_cause", lambda *_: None)
+        late = made.emit("eu/given", FACT, cause=envelope)  # as if the clock was set back meanwhile
+        last = made.emit("eu/given", FACT)
         with pytest.raises(Refusal, match="clock skew"):
             late.result(30)
         assert first.result(30).offset < last.result(30).offset
-    facts = [f.envelope for f in region.facts("rewards") if f.envelope.aggregate_id == "given"]
+    facts = [f.envelope for f in region.facts("rewards") if f.envelope.aggregate_id == "eu/given"]
     assert [f.version for f in facts] == [1, 2]
     assert facts[0].occurred_at == at.replace(microsecond=123_000)
 
@@ -190,13 +194,16 @@ def test_event_producer_folds_its_log_and_names_causes(region: Region) -> None:
         assert sorted(before) == sorted(
             f.envelope.event_id for f in region.facts("rewards") if f.envelope.version
         )
-        made.emit("cause", FACT, event_id="the-cause").result(30)
+        made.emit("eu/cause", FACT, event_id="the-cause").result(30)
         until(lambda: folded[-1].envelope.event_id == "the-cause", 10, "it is folded")
         cause = folded[-1].envelope
-        made.emit("effect", FACT, event_id="the-effect", cause=cause).result(30)
+        made.emit("eu/effect", FACT, event_id="the-effect", cause=cause).result(30)
     effect = next(f for f in region.facts("rewards") if f.envelope.event_id == "the-effect")
     assert folded[-1] == effect
-    assert (effect.envelope.causation_id, effect.envelope.correlation_id) == ("the-cause", "cause")
+    assert (effect.envelope.causation_id, effect.envelope.correlation_id) == (
+        "the-cause",
+        "eu/cause",
+    )
     assert effect.envelope.stamp > cause.stamp
 
 
@@ -206,25 +213,25 @@ def test_event_producer_whose_fold_fails_appends_no_more_and_says_why(region: Re
             raise ValueError("the user's own mistake")
 
     with producer(region, 2, folded=fold) as made:
-        made.emit("k", FACT, event_id="too-much").result(30)  # it is in the log
+        made.emit("eu/k", FACT, event_id="too-much").result(30)  # it is in the log
         with pytest.raises(ValueError, match="own mistake"):
-            made.emit("k", FACT, event_id="after-it").result(30)
+            made.emit("eu/k", FACT, event_id="after-it").result(30)
         with pytest.raises(ValueError, match="own mistake"):
-            made.emit("k", FACT)
+            made.emit("eu/k", FACT)
     assert all(f.envelope.event_id != "after-it" for f in region.facts("rewards"))
 
 
 def test_event_producer_of_an_old_epoch_is_fenced_and_cannot_come_back(region: Region) -> None:
     old = producer(region, 3)
-    old.emit("k", FACT).result(30)
+    old.emit("eu/k", FACT).result(30)
     new = producer(region, 4)
     with pytest.raises(FencedOut):
-        old.emit("k", FACT, event_id="late").result(30)
+        old.emit("eu/k", FACT, event_id="late").result(30)
     with pytest.raises(FencedOut):
-        old.emit("k", FACT)
+        old.emit("eu/k", FACT)
     with pytest.raises(FencedOut):
         producer(region, 3)
-    new.emit("k", FACT, event_id="goes-on").result(30)  # who came late has fenced nobody
+    new.emit("eu/k", FACT, event_id="goes-on").result(30)  # who came late has fenced nobody
     old.close()
     new.close()
     assert all(f.envelope.event_id != "late" for f in region.facts("rewards"))
@@ -232,7 +239,7 @@ def test_event_producer_of_an_old_epoch_is_fenced_and_cannot_come_back(region: R
 
 def test_event_consumer_goes_on_from_its_position_without_loss_or_repeat(region: Region) -> None:
     made = producer(region, 5)
-    for future in [made.emit(f"p{n}", FACT) for n in range(200)]:
+    for future in [made.emit(f"eu/p{n}", FACT) for n in range(200)]:
         future.result(30)
     made.close()
     whole = consumer(region)
@@ -258,8 +265,8 @@ def test_event_consumer_goes_on_from_its_position_without_loss_or_repeat(region:
 def test_beacon_beats_for_each_miner_and_one_that_fails_stops_no_other(
     region: Region, caplog: pytest.LogCaptureFixture
 ) -> None:
-    work = {"beats-a": ["t2", "t1"], "beats-b": []}
-    finished = {"beats-a": 7, "beats-b": 0}
+    work = {"beats-a": ["t2", "t1"], "eu/beats-b": []}
+    finished = {"beats-a": 7, "eu/beats-b": 0}
     beacon = MinerBeacon(
         region.endpoints, "eu", ["not-there", *work],
         running=lambda miner: work[miner], finished=lambda miner: finished[miner],
@@ -275,7 +282,7 @@ def test_beacon_beats_for_each_miner_and_one_that_fails_stops_no_other(
             assert raw.partition == partition_of(fact.envelope.aggregate_id, PARTITIONS)
             beats.setdefault(fact.envelope.aggregate_id, []).append(fact.data)
     assert {m: (b.running, b.work_done) for m, (b, *_) in beats.items()} == {
-        "beats-a": (("t1", "t2"), 7), "beats-b": ((), 0),
+        "eu/beats-a": (("t1", "t2"), 7), "eu/beats-b": ((), 0),
     }  # fmt: skip
     assert sum(map(len, beats.values())) == beacon.sent
     missed = [r.getMessage() for r in caplog.records if "misses a beat" in r.getMessage()]
@@ -314,7 +321,8 @@ def test_agent_cut_off_from_the_real_control_log_fences_itself_and_returns(regio
     assert agent.failed is None
 
 
-def test_client_goes_to_another_region_when_its_own_is_gone(region: Region) -> None:
+def test_client_asks_the_home_of_each_id_and_creates_nothing_elsewhere(region: Region) -> None:
+    """Its own region is gone: whether it has stored the command, nobody knows."""
     node = region.leader("miner-registry", "miners", "eu-mr-gone")
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
@@ -325,13 +333,20 @@ def test_client_goes_to_another_region_when_its_own_is_gone(region: Region) -> N
         topology=Topology(regions=("us", "eu")), regions={"us": away, "eu": eu},
         control_bootstrap=None, s3=None,
     )  # fmt: skip
-    with MiningClient(endpoints, "us", "m-gone", gone_after_s=1, timeout_s=60) as client:
-        answer = client.register_miner(["inference"], endpoint="x")
-        assert (answer.outcome, answer.region) == ("done", "eu")
-        # what only the lost home knows is asked for until the deadline, not refused
-        waiting = client.send("at-home-in-us", c.DepositStake(amount_micro=1), timeout_s=16)
+    before = len(region.facts("miners"))
+    with MiningClient(endpoints, "us", "m-gone", timeout_s=3) as client:
+        with pytest.raises(DeadlineExceeded, match=r"of us/m-gone from its home us .*never sent"):
+            client.register_miner(["inference"], endpoint="x")
+        waiting = client.send("us/at-home", c.DepositStake(amount_micro=1), timeout_s=3)
         with pytest.raises(DeadlineExceeded):
             waiting.result(30)
+        answer = client.call("eu/m-gone", register(), timeout_s=60)
+        assert (answer.outcome, answer.region, answer.aggregate_id) == ("done", "eu", "eu/m-gone")
+        with pytest.raises(Refusal, match="nowhere/m is at home in nowhere") as caught:
+            client.send("nowhere/m", register())
+        assert (caught.value.code, "us, eu" in caught.value.hint) == ("not_at_home", True)
+    new = [f for f in region.facts("miners")[before:] if f.envelope.version]
+    assert {f.envelope.aggregate_id for f in new} <= {"eu/m-gone"}
     node.kill()
 
 
@@ -341,10 +356,10 @@ def test_async_client_answers_and_survives_a_cancelled_call(region: Region) -> N
     async def story() -> list[str]:
         async with AsyncMiningClient(region.endpoints, "eu", "m-async") as client:
             await client.run(MiningClient.register_miner, ["inference"], endpoint="x")
-            call = client.call("m-async", c.DepositStake(amount_micro=1))
+            call = client.call("eu/m-async", c.DepositStake(amount_micro=1))
             with pytest.raises(TimeoutError):
                 await asyncio.wait_for(call, 0.001)
-            calls = [client.call("m-async", c.DepositStake(amount_micro=n)) for n in (1, 2, 3)]
+            calls = [client.call("eu/m-async", c.DepositStake(amount_micro=n)) for n in (1, 2, 3)]
             return [answer.outcome for answer in await asyncio.gather(*calls)]
 
     assert asyncio.run(story()) == ["done", "done", "done"]
@@ -389,10 +404,10 @@ def test_deadlines_hold_while_no_link_of_the_network_answers(
         endpoints = Endpoints(
             topology=Topology(regions=names), regions=regions, control_bootstrap=None, s3=None,
         )  # fmt: skip
-        client = MiningClient(endpoints, "eu", "m-down", gone_after_s=0, timeout_s=1)
+        client = MiningClient(endpoints, "eu", "m-down", timeout_s=1)
         cancel = c.CancelTask(reason="r")
-        long = [client.send(f"t{n}", cancel, timeout_s=600) for n in range(60)]
-        until(lambda: len(client._links) == 3, 60, "it looks for another region")
+        long = [client.send(f"{names[n % 3]}/t{n}", cancel, timeout_s=600) for n in range(60)]
+        assert len(client._links) == 3
         with pytest.raises(DeadlineExceeded):
             client.call("t", cancel)
         assert (client.waiting(), any(future.done() for future in long)) == (60, False)
@@ -406,12 +421,12 @@ def test_async_producer_appends_in_order_and_async_consumer_goes_on_from_a_posit
     async def story() -> tuple[list[Ack], list[Received]]:
         place = region.endpoints, "eu"
         async with AsyncEventProducer(*place, "rewards", epoch=8, window=7) as made:
-            cancelled = asyncio.ensure_future(made.emit("a", FACT, event_id="never-mind"))
+            cancelled = asyncio.ensure_future(made.emit("eu/a", FACT, event_id="never-mind"))
             await asyncio.sleep(0)
             cancelled.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await cancelled
-            acks = await asyncio.gather(*(made.emit("a", FACT) for _ in range(50)))
+            acks = await asyncio.gather(*(made.emit("eu/a", FACT) for _ in range(50)))
         seen: list[Received] = []
         async with AsyncEventConsumer(*place, ["rewards"]) as first:
             with pytest.raises(TimeoutError):

@@ -30,7 +30,7 @@ from everlode.events import commands as c
 from everlode.events.barriers import Barrier, Marker
 from everlode.events.base import CommandAnswered, Fact
 from everlode.events.catalogue import FACT_COMPONENTS
-from everlode.events.control import LeaseRenewed, ScopeAssigned
+from everlode.events.control import LeaseRenewed, NodeJoined, ScopeAssigned
 from everlode.events.miners import MinerRegistered
 from everlode.events.rewards import RewardWithheld
 from everlode.events.snapshots import SnapshotEntry
@@ -41,6 +41,7 @@ from everlode.log.memory import Memory
 from everlode.miners.component import MinerComponent
 from everlode.primary.component import Component
 from everlode.rewards.component import RewardComponent
+from everlode.rewards.sink import Fence
 from everlode.sdk import Ack, EventProducer
 from everlode.sdk.known import _Folds as OwnFolds
 from everlode.settings.endpoints import RegionParts
@@ -68,10 +69,10 @@ def region(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Region]:
 class NoSink:
     """Nobody is paid by a node that only looks."""
 
-    def pay(self, key: str, miner_id: str, amount_micro: int) -> str:
+    def pay(self, key: str, miner_id: str, amount_micro: int, fence: Fence) -> str:
         raise AssertionError(key)
 
-    def find(self, key: str) -> str | None:
+    def find(self, key: str, fence: Fence) -> str | None:
         raise AssertionError(key)
 
 
@@ -152,7 +153,7 @@ def test_start_from_a_snapshot_equals_one_from_the_beginning_whenever_the_writer
         sent: list[Future[CommandAnswered]] = []
         with region.client(f"payer-{number}") as client:
             while time.monotonic() < end:
-                task = f"t{number}-{len(sent)}"
+                task = f"eu/t{number}-{len(sent)}"
                 owed = c.CalculateReward(
                     task_id=task, miner_id="m", validation_id="v", base_micro=1000,
                     score_ppm=1_000_000,
@@ -248,13 +249,13 @@ def remove_an_unread_command(region: Region) -> Raw:
     topic = command_topic("eu", "miners")
     before = len(region.records(topic))
     with region.client("m1") as client:
-        client.send("m1", c.DepositStake(amount_micro=3), command_id="never")
+        client.send("eu/m1", c.DepositStake(amount_micro=3), command_id="never")
         until(lambda: len(region.records(topic)) > before, 20, "the command is there")
-    last = max((r for r in region.records(topic) if r.key == b"m1"), key=lambda r: r.offset)
+    last = max((r for r in region.records(topic) if r.key == b"eu/m1"), key=lambda r: r.offset)
     gone = [TopicPartition(topic, last.partition, last.offset + 2)]
     sender = Sender(region.bootstrap)
     for _ in range(2):  # something that is there
-        sender.send(Record(topic, last.partition, "m1", b"junk", []))
+        sender.send(Record(topic, last.partition, "eu/m1", b"junk", []))
     assert sender.flush(20) == 0
     admin = admin_client(region.bootstrap)  # must live until it has answered
     for future in admin.delete_records(gone).values():
@@ -280,7 +281,7 @@ class Judging:
         with region.client("judging", timeout_s=60) as client:
             while time.monotonic() < end:
                 self._count += 1
-                key = f"v-s{self._count}"
+                key = f"eu/v-s{self._count}"
                 kind = chance.choice(("automatic", "automatic", "expert"))
                 client.send(key, self._request(f"s{self._count}", kind))
                 self._asked.append(key)
@@ -327,6 +328,10 @@ def same_view(fresh: Node, full: Node) -> None:
 
 def test_validations_and_cases_leave_and_all_that_the_rules_ask_stays(region: Region) -> None:
     judging = Judging(random.Random(20261130))
+    joined = NodeJoined(
+        node_id="x", region="eu", component="validation", kind="expert", endpoint="", priority=0
+    )
+    region.control.append("x", joined, node_id="x")
     for number, ending in enumerate((signal.SIGKILL, signal.SIGTERM)):
         primary = region.leader("validator", "validations", f"eu-val-{number}")
         judging.go_on(region, 6.5)
@@ -347,10 +352,10 @@ def test_what_retention_removed_is_known_from_the_snapshot(region: Region) -> No
     first = region.leader("miner-registry", "miners", "eu-mr-1")
     with region.client("m1") as client:
         client.register_miner(["inference"], endpoint="m1")
-        once = client.call("m1", c.DepositStake(amount_micro=7), command_id="once")
+        once = client.call("eu/m1", c.DepositStake(amount_micro=7), command_id="once")
     before = Node(region, "miners", snapshot=False)
 
-    where = partition_of("m1", PARTITIONS)
+    where = partition_of("eu/m1", PARTITIONS)
 
     def covered() -> bool:
         marks = read_snapshot(region.bootstrap, "eu.1", "miners", PARTITIONS).marks
@@ -379,9 +384,9 @@ def test_what_retention_removed_is_known_from_the_snapshot(region: Region) -> No
     second = region.leader("miner-registry", "miners", "eu-mr-2")
     second.await_entry("InputsRemoved", topic=unread.topic, partition=unread.partition)
     with region.client("m1") as client:
-        again = client.call("m1", c.DepositStake(amount_micro=7), command_id="once")
+        again = client.call("eu/m1", c.DepositStake(amount_micro=7), command_id="once")
         assert (again.outcome, again.facts) == ("repeated", once.facts)
-        more = client.call("m1", c.DepositStake(amount_micro=5))
+        more = client.call("eu/m1", c.DepositStake(amount_micro=5))
         assert (more.outcome, more.facts[0].version) == ("done", 3)
     (now,) = kept(region, "miners").states["miners"].values()
     assert now.version == 3
@@ -441,15 +446,15 @@ def test_own_producer_begins_with_its_snapshot_and_forgets_nothing_that_it_ackno
         assert not later
         stay = {key for key, state in fresh.states["rewards"].items() if not ended(state)}
         assert {state.key for state in alive} == stay
-        again = own.emit("own-101-1|m", withheld, event_id=acks[0].event_id)
+        again = own.emit("eu/own-101-1|m", withheld, event_id=acks[0].event_id)
         assert again.result(30) == acks[0]
-        paid = own.state("rewards", "own-101-1|m")
+        paid = own.state("rewards", "eu/own-101-1|m")
         assert paid is not None
         assert (paid.status, paid.version) == ("paid", 2)
-        assert own.state("rewards", "own-101-10|m") is None
-        own.emit("own-101-4|m", withheld).result(30)
-        own.emit("own-101-10|m", withheld).result(30)
-        now = own.state("rewards", "own-101-4|m")
+        assert own.state("rewards", "eu/own-101-10|m") is None
+        own.emit("eu/own-101-4|m", withheld).result(30)
+        own.emit("eu/own-101-10|m", withheld).result(30)
+        now = own.state("rewards", "eu/own-101-4|m")
         assert now is not None
         assert (now.status, now.version) == ("withheld", 2)
     assert [fact.envelope.version for fact in later] == [2, 2]

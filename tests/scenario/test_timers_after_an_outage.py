@@ -127,7 +127,7 @@ def at_work(count: int, deadline: datetime = NOON + 100 * LEASE) -> Region:
     """`count` tasks, all with their miner since noon."""
     region = Region()
     for number in range(count):
-        region.say(f"t{number}", submit(deadline_at=deadline))
+        region.say(f"eu/t{number}", submit(deadline_at=deadline))
     for _ in range(2 + count // 200):
         assert region.turn() == []
     assert region.happened["TaskAssigned"] == count
@@ -138,7 +138,7 @@ def test_outage_of_61_minutes_refuses_nothing_that_was_handed_in_before_the_leas
     region = at_work(2000)
     # 12:30  all but ten hand in; nobody leads
     region.now = NOON + 30 * MINUTE
-    region.hand_in(*[f"t{n}" for n in range(1990)])
+    region.hand_in(*[f"eu/t{n}" for n in range(1990)])
     # 13:01  all leases are over by the wall; a primary comes, and its first fetch is empty
     region.now = NOON + 61 * MINUTE
     region.promote()
@@ -149,8 +149,8 @@ def test_outage_of_61_minutes_refuses_nothing_that_was_handed_in_before_the_leas
         assert region.turn() == []
     # all that was handed in counts, and only the ten are over
     assert (region.happened[SOLVED], region.happened[EXPIRED]) == (1990, 10)
-    assert {region.state(f"t{n}").status for n in range(1990)} == {"solved"}
-    assert region.state("t1999").reason == "lease_expired"
+    assert {region.state(f"eu/t{n}").status for n in range(1990)} == {"solved"}
+    assert region.state("eu/t1999").reason == "lease_expired"
 
 
 def test_backlog_that_never_ends_holds_no_lease_for_ever() -> None:
@@ -168,7 +168,7 @@ def test_what_is_stored_after_the_end_was_read_comes_too_late() -> None:
     region = at_work(2)
     region.now = NOON + 61 * MINUTE
     assert region.turn() == []  # everything is read: the leases are over
-    region.hand_in("t0")
+    region.hand_in("eu/t0")
     assert (region.turn(), region.happened[SOLVED]) == (["not_assigned"], 0)
 
 
@@ -179,12 +179,12 @@ def test_report_that_waited_prolongs_the_lease_that_was_over_by_the_wall() -> No
         miner_id="m", attempt=1, progress_ppm=1, checkpoint_uri=None,
         lease_until=region.now + LEASE,
     )  # fmt: skip
-    region.say("t0", said)
+    region.say("eu/t0", said)
     region.now = NOON + 61 * MINUTE
     region.promote()
     for _ in range(3):
         assert region.turn() == []
-    assert region.state("t0").lease_until == NOON + 50 * MINUTE + LEASE
+    assert region.state("eu/t0").lease_until == NOON + 50 * MINUTE + LEASE
     region.now = NOON + 111 * MINUTE
     region.turn()
     assert region.happened[EXPIRED] == 1
@@ -192,15 +192,15 @@ def test_report_that_waited_prolongs_the_lease_that_was_over_by_the_wall() -> No
 
 def test_cancel_stored_before_the_deadline_is_the_clients_not_the_clocks() -> None:
     region = Region()
-    region.say("t", submit(deadline_at=NOON + LEASE, gpus=999))
+    region.say("eu/t", submit(deadline_at=NOON + LEASE, gpus=999))
     region.turn()
     region.now = NOON + 59 * MINUTE
-    region.say("t", c.CancelTask(reason="no more"))
+    region.say("eu/t", c.CancelTask(reason="no more"))
     region.now = NOON + 2 * LEASE
     region.promote()
     region.turn(most=0)
     region.turn()
-    assert (region.state("t").status, region.state("t").reason) == ("cancelled", "no more")
+    assert (region.state("eu/t").status, region.state("eu/t").reason) == ("cancelled", "no more")
 
 
 def test_nothing_ends_while_the_broker_does_not_say_where_the_log_ends() -> None:
@@ -225,7 +225,7 @@ def test_successor_ends_a_lease_once_with_the_same_fact(crash: str) -> None:
     region.promote()
     region.turn()
     assert region.happened[EXPIRED] == 1
-    assert region.component.folds.get("tasks", "t0").ended_at is None  # type: ignore[union-attr]
+    assert region.component.folds.get("tasks", "eu/t0").ended_at is None  # type: ignore[union-attr]
 
 
 def test_nobody_asks_where_the_log_ends_while_nobodys_time_is_over() -> None:

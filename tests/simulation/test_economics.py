@@ -25,6 +25,7 @@ from everlode.events import rewards as re
 from everlode.events.base import Command, Evidence
 from everlode.events.states import FraudState, MinerState, RewardState, TaskState
 from everlode.rewards.component import REPAID
+from everlode.rewards.sink import Fence
 from everlode.sdk.reference import solution_hash
 from everlode.state.reward import due_micro, reward_id
 from tests.simulation.test_state_simulation import (
@@ -91,7 +92,7 @@ class Till:
         self.market = market
         self.paid: dict[str, int] = {}
 
-    def pay(self, payout_key: str, miner_id: str, amount_micro: int) -> str:
+    def pay(self, payout_key: str, miner_id: str, amount_micro: int, fence: Fence) -> str:
         """See PayoutSink."""
         if self.market.down:
             raise Unavailable("down")
@@ -102,7 +103,7 @@ class Till:
             raise Unavailable("no answer")
         return f"ref-{payout_key}"
 
-    def find(self, payout_key: str) -> str | None:
+    def find(self, payout_key: str, fence: Fence) -> str | None:
         """See PayoutSink."""
         return f"ref-{payout_key}" if payout_key in self.paid else None
 
@@ -127,7 +128,7 @@ class Economy(RuleBasedStateMachine):
     )
     def client(self, kind: str, planted: bool, base: int) -> None:
         """A client has a task, sometimes worth next to nothing."""
-        key = f"t{len(self.market.tasks)}"
+        key = f"eu/t{len(self.market.tasks)}"
         self.market.tasks[key] = submit(
             task_type=kind,
             payload_sha256=solution_hash(key, "input"),
@@ -177,7 +178,7 @@ class Economy(RuleBasedStateMachine):
                 validation_id=about.key, severity_ppm=700_000, evidence=EVIDENCE,
                 solver_id=about.miner_id,
             )  # fmt: skip
-            self.market.send(f"case-{name}-{about.solution_id}", opened)
+            self.market.send(f"eu/case-{name}-{about.solution_id}", opened)
 
     @rule(n=st.integers(0, 50))
     def resolve(self, n: int) -> None:

@@ -8,7 +8,7 @@ everything lawful has happened once. Seeded.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import timedelta
 from random import Random
 from typing import Any
@@ -22,17 +22,20 @@ from everlode.events import rewards as re
 from everlode.events import tasks as te
 from everlode.events import validations as ve
 from everlode.events.base import Command, CommandHeader, Envelope, Event, Fact
+from everlode.events.ids import own_id
 from everlode.events.miners import MinerRegistered
 from everlode.events.stamp import HybridClock
 from everlode.events.states import FraudState, MinerState, RewardState, TaskState, ValidationState
 from everlode.log.facts import LoggedFact
 from everlode.miners.component import MinerComponent
 from everlode.primary.batch import Batch, Source
-from everlode.primary.component import Component
+from everlode.primary.component import Component, Owed
 from everlode.primary.inputs import Tick
 from everlode.rewards.component import RewardComponent
+from everlode.rewards.sink import Fence
 from everlode.sdk.reference import solution_hash
 from everlode.state.auditing import vote_wanted
+from everlode.state.expected import is_expected
 from everlode.state.formulas import reward_of
 from everlode.state.reward import reward_id
 from everlode.state.view import Where
@@ -40,10 +43,10 @@ from everlode.tasks.component import TaskComponent
 from everlode.topics import Topology
 from everlode.topics.names import split_fact_topic
 from everlode.validations.component import ValidationComponent
-from tests.support.facts.state_commands import DEADLINE, NOW, register, solution, submit
+from tests.support.facts.state_commands import ANYBODY, DEADLINE, NOW, register, solution, submit
 
 TOPOLOGY = Topology(partitions=1)
-MINERS = tuple(f"m{n}" for n in range(12))
+MINERS = tuple(f"eu/m{n}" for n in range(12))
 LIARS = frozenset(MINERS[:5])
 """They hand in wrong solutions or copies, and as reviewers they let each other's pass."""
 COMPONENTS = ("tasks", "miners", "validations", "rewards")
@@ -72,13 +75,13 @@ class Sink:
         self.random = random
         self.paid: dict[str, int] = {}
 
-    def pay(self, payout_key: str, miner_id: str, amount_micro: int) -> str:
+    def pay(self, payout_key: str, miner_id: str, amount_micro: int, fence: Fence) -> str:
         assert self.paid.setdefault(payout_key, amount_micro) == amount_micro
         if self.random.random() < 0.2:
             raise Unavailable("no answer")
         return f"ref-{payout_key}"
 
-    def find(self, payout_key: str) -> str | None:
+    def find(self, payout_key: str, fence: Fence) -> str | None:
         return f"ref-{payout_key}" if payout_key in self.paid else None
 
 
@@ -99,6 +102,8 @@ class Region:
         self.turns = 0
         """How often a primary had its turn: a clock of its own for what is tried again."""
         self.acted: Counter[str] = Counter()
+        self.owed: dict[str, Owed] = {}
+        """Assignments that are not in the log yet."""
         self.seen: Counter[str] = Counter()
         self.epochs: Counter[str] = Counter()
         self.nodes: dict[str, Component] = {name: self.start(name) for name in COMPONENTS}
@@ -116,6 +121,7 @@ class Region:
             node = ValidationComponent("eu", TOPOLOGY)
         else:
             node = RewardComponent("eu", TOPOLOGY, self.sink, lambda: float(self.turns))
+        node.validators = ANYBODY
         for offset, fact in enumerate(self.logs[name].facts):
             node.folds.fold(LoggedFact(fact, 0, offset))
         return node
@@ -169,6 +175,16 @@ class Region:
                 node.observe(fact)
             self.seen[name] = len(self.logs[other].facts)
 
+    def due(self, name: str, node: Component) -> Iterable[Owed]:
+        """What a primary owes by time; this world has a balancer of its own."""
+        if name == "rewards":
+            return node.due(self.now, ControlState())
+        if name != "tasks":
+            return ()
+        done = node.folds.answers
+        self.owed = {n: o for n, o in self.owed.items() if (o.aggregate_id, n) not in done}
+        return list(self.owed.values())
+
     def turn(self, name: str) -> None:
         """One batch of one primary, unless it crashes."""
         node, log = self.nodes[name], self.logs[name]
@@ -185,15 +201,16 @@ class Region:
                 else:
                     for owed in node.react(item, Where(f"eu.1.{topic}", 0, 0)):
                         batch.owed(owed, None, item.envelope)
-            if name == "rewards":
-                for owed in node.due(self.now, ControlState()):
-                    batch.owed(owed, None)
+            for owed in self.due(name, node):
+                batch.owed(owed, None)
         except Unavailable:
             self.nodes[name] = self.start(name)
             return
         if self.random.random() < self.crashes:  # before the commit: as if it had never been
             self.nodes[name] = self.start(name)
             return
+        for owed, error in batch.dropped:
+            assert is_expected(name, owed.rule, error.code), (owed, error.code)
         before = len(log.facts)
         log.facts.extend(Fact(envelope, data) for _, envelope, data in batch.facts)
         self.positions = self.read
@@ -221,7 +238,9 @@ class Region:
         )
         if waits:
             miner = self.random.choice(MINERS)
-            self.send(key, c.AssignTask(miner_id=miner, manager_node="n1", lease_until=DEADLINE))
+            given = c.AssignTask(miner_id=miner, manager_node="n1", lease_until=DEADLINE)
+            name = own_id("assign", key, str(fact.envelope.version))
+            self.owed[name] = Owed(name, key, given, self.now, rule="assign")
         elif isinstance(data, te.TaskAssigned):
             self.work(key, data)
         elif isinstance(data, MinerRegistered):
@@ -274,16 +293,16 @@ class Region:
     def run(self, tasks: int) -> None:
         """All tasks in, and on until nothing moves."""
         for miner in MINERS:
-            self.send(miner, register(specialties=TOPOLOGY.task_types))
+            self.send(miner, register(operator_id=miner, specialties=TOPOLOGY.task_types))
         for n in range(tasks):
             kind = self.random.choice(TOPOLOGY.task_types)
-            self.tasks[f"t{n}"] = submit(
+            self.tasks[f"eu/t{n}"] = submit(
                 task_type=kind,
-                payload_sha256=solution_hash(f"t{n}", "input"),
-                planted_sha256=solution_hash(f"t{n}", "planted") if n % 5 == 0 else None,
+                payload_sha256=solution_hash(f"eu/t{n}", "input"),
+                planted_sha256=solution_hash(f"eu/t{n}", "planted") if n % 5 == 0 else None,
                 base_reward_micro=1_000_003,
             )
-            self.send(f"t{n}", self.tasks[f"t{n}"])
+            self.send(f"eu/t{n}", self.tasks[f"eu/t{n}"])
         quiet = 0
         while quiet < 60:
             for name in self.random.sample(COMPONENTS, 4):

@@ -59,6 +59,11 @@ FILLED = {
     "NodeLost": {"component": "beat", "rule": "ours"},
     "NodeRecovered": {"component": "beat"},
     "NodeSuspected": {"component": "beat", "endpoint": "beat", "rule": "ours"},
+    "ReactionRefused": {
+        "cause_event_id": "id", "code": "ours", "command_type": "ours", "component": "ours",
+        "reason": "fitting", "refused_command_id": "id", "rule": "ours",
+    },
+    "WorkWaits": {"component": "ours", "oldest_id": "id", "waits_for": "ours", "work": "ours"},
     "NodeStatusChanged": {"node_id": "id", "reason": "fitting", "region": "ours"},
     "OperationStarted": {"region": "ours", "scope_name": "ours", "subject": "ours"},
     "OperationStep": {"detail": "fitting", "subject": "fitting"},

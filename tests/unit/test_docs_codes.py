@@ -9,7 +9,10 @@ from tests.support.facts.codes import documented
 
 ROOT = Path(__file__).parents[2]
 READING = ("schemas/everlode/avro/unread.py", "schemas/everlode/avro/codec.py")
-DECIDING = ("services/everlode/primary/batch.py", "schemas/everlode/events/door.py")
+DECIDING = (
+    "services/everlode/primary/batch.py", "schemas/everlode/events/door.py",
+    "schemas/everlode/events/ids.py", "services/everlode/primary/contents.py",
+)  # fmt: skip
 OF_OTHERS = {
     "not_a_state", "not_an_answer", "not_an_event", "incompatible_schema", "invalid",
     "wrong_topic", "unwritable",

@@ -10,6 +10,7 @@ from everlode.events.base import Command
 from everlode.events.nodes import TRANSITIONS as NODES
 from everlode.state import fraud, miner, reward, task, validation
 from everlode.state.ended import REWARD_ENDED
+from everlode.state.expected import EXPECTED
 from everlode.state.shape import Table
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "states.md"
@@ -20,6 +21,15 @@ Made from the transition tables in the code, which the folds follow; tests compa
 event that a diagram does not show from a status cannot be decided there. Events in the table below
 a diagram keep the status. In brackets: which events of that name, where they do not lead alike.
 """
+REFUSALS = """\
+## Refusals of a primary's own commands
+
+What a primary asks of itself, because of a fact or of time, is judged like any command. These
+refusals are lawful ends, by the rule that asked; any other one is published on `<origin>.health`
+(`ReactionRefused`) and logged, once a command.
+
+| component | rule | code | why it is lawful |
+|---|---|---|---|"""
 TABLES: dict[str, tuple[str, Table]] = {
     "Task": ("", task.TRANSITIONS),
     "Miner": ("", miner.TRANSITIONS),
@@ -59,13 +69,15 @@ WAITS = {
         "pending": (
             "nodes of its kind, drawn reviewers (`CastVote`); a late panel's work goes to an "
             "expert (`EscalateValidation`)",
-            "its deadline, and 15 s by the wall, for a panel; nodes: none, until one lives",
+            "its deadline, and 15 s by the wall, for a panel; nodes: none, until one lives: told "
+            "after ten minutes (`WorkWaits`)",
         )
     },
     "Fraud case": {
         "suspected": (
             "its primary, after the votes or the record (`ResolveFraudCase`); an operator",
-            "as the validation; none for a case on a record, and no reward waits for it",
+            "as the validation; none for a case on a record, and no reward waits for it; told "
+            "after ten minutes (`WorkWaits`)",
         )
     },
     "Reward": {
@@ -110,6 +122,15 @@ def aggregate(title: str, note: str, table: Table) -> str:
     return "\n".join(parts)
 
 
+def refusals() -> str:
+    rows = [
+        f"| {component} | `{rule}` | `{code}` | {why} |"
+        for (component, rule), codes in EXPECTED.items()
+        for code, why in codes.items()
+    ]
+    return "\n".join([REFUSALS, *rows, ""])
+
+
 def nodes() -> str:
     moves = [
         f"{source} --> {target}" for source, targets in NODES.items() for target in sorted(targets)
@@ -119,7 +140,7 @@ def nodes() -> str:
 
 def document() -> str:
     sections = [aggregate(title, note, table) for title, (note, table) in TABLES.items()]
-    return "\n".join([HEAD, *sections, nodes()])
+    return "\n".join([HEAD, *sections, nodes(), refusals()])
 
 
 def test_states_document_is_made_from_the_tables() -> None:

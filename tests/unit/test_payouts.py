@@ -28,16 +28,17 @@ from everlode.primary.batch import Batch, Source
 from everlode.primary.inputs import Tick
 from everlode.rewards.component import RewardComponent
 from everlode.rewards.payouts import FIRST_FAILS, LONGEST_S, PAY_AGAIN_S
-from everlode.rewards.sink import JournalSink, PayoutConflict
+from everlode.rewards.sink import Fence, JournalSink, PayoutConflict
 from everlode.state.view import Where
 from everlode.topics import Topology
 from tests.support.facts.state_commands import fact_of
 
+FENCE = Fence("rewards/eu", 1)
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 WALL_MS = 1_000_000
 EVIDENCE = (Evidence(topic="", partition=-1, offset=-1, note="seen"),)
 CALCULATE = c.CalculateReward(
-    task_id="t", miner_id="m", validation_id="v", base_micro=1000, score_ppm=1_000_000
+    task_id="eu/t", miner_id="m", validation_id="v", base_micro=1000, score_ppm=1_000_000
 )
 
 
@@ -60,14 +61,14 @@ class Sink:
         self.asked = 0
         self.silent = False
 
-    def pay(self, payout_key: str, miner_id: str, amount_micro: int) -> str:
+    def pay(self, payout_key: str, miner_id: str, amount_micro: int, fence: Fence) -> str:
         self.asked += 1
         self.paid.setdefault(payout_key, f"ref-{payout_key}")
         if self.silent:
             raise Unavailable("no answer")
         return self.paid[payout_key]
 
-    def find(self, payout_key: str) -> str | None:
+    def find(self, payout_key: str, fence: Fence) -> str | None:
         return self.paid.get(payout_key)
 
 
@@ -77,6 +78,7 @@ class Node:
     def __init__(self, sink: Any) -> None:
         self.now_s = 100.0
         self.component = RewardComponent("eu", Topology(), sink, lambda: self.now_s)
+        self.component.served = {"eu": FENCE.epoch}
         self.log: Any = Log()
         self.begin()
 
@@ -91,7 +93,7 @@ class Node:
         self.begin()
         return [(envelope, data) for _, envelope, data in facts]
 
-    def command(self, command: Command, key: str = "t|m") -> None:
+    def command(self, command: Command, key: str = "eu/t|m") -> None:
         name = f"c{self.log.clock.last}{type(command).__name__}"
         header = CommandHeader(
             command_id=name,
@@ -114,7 +116,7 @@ class Node:
 
     @property
     def reward(self) -> RewardState:
-        state = self.component.folds.get("rewards", "t|m")
+        state = self.component.folds.get("rewards", "eu/t|m")
         assert isinstance(state, RewardState)
         return state
 
@@ -126,7 +128,7 @@ def cause(data: Event, key: str, stamp: int = 5) -> Fact:
 
 def suspected(stamp: int = 5) -> Fact:
     data = FraudSuspected(
-        rule="colluding-votes", suspects=("p",), task_id="t", severity_ppm=1, evidence=EVIDENCE
+        rule="colluding-votes", suspects=("p",), task_id="eu/t", severity_ppm=1, evidence=EVIDENCE
     )
     return cause(data, "case", stamp)
 
@@ -142,7 +144,7 @@ CONFIRMED = cause(
     FraudConfirmed(
         rule="colluding-votes",
         suspects=("p",),
-        task_id="t",
+        task_id="eu/t",
         decided_by="x",
         penalty_micro=1,
         evidence=EVIDENCE,
@@ -151,7 +153,7 @@ CONFIRMED = cause(
 )
 DECIDED = cause(
     ValidationDecided(
-        task_id="t", task_type="inference", solution_id="s", miner_id="m", kind="automatic",
+        task_id="eu/t", task_type="inference", solution_id="s", miner_id="m", kind="automatic",
         accepted=True, score_ppm=1_000_000, votes_for=1, votes_against=0, work_ms=1,
         base_reward_micro=1000,
     ),
@@ -176,7 +178,7 @@ def test_reward_is_paid_once_however_often_its_fact_is_read() -> None:
     node.commit()
     node.read(calculated)
     assert node.commit() == []
-    assert (node.reward.status, list(sink.paid)) == ("paid", ["t|m"])
+    assert (node.reward.status, list(sink.paid)) == ("paid", ["eu/t|m"])
 
 
 @pytest.mark.parametrize("by_operator", [True, False])
@@ -213,8 +215,8 @@ def test_payout_that_left_before_a_crash_is_booked_before_it_could_be_held_back(
     node.read(fraud)
     node.read(calculated)
     node.commit()
-    assert (node.reward.status, node.reward.payout_ref) == (status, "ref-t|m")
-    assert list(sink.paid) == ["t|m"]
+    assert (node.reward.status, node.reward.payout_ref) == (status, "ref-eu/t|m")
+    assert list(sink.paid) == ["eu/t|m"]
 
 
 def test_silent_sink_is_asked_again_and_pays_once() -> None:
@@ -230,7 +232,7 @@ def test_silent_sink_is_asked_again_and_pays_once() -> None:
     node.now_s += PAY_AGAIN_S
     node.pay_what_waits()
     node.commit()
-    assert (node.reward.status, list(sink.paid)) == ("paid", ["t|m"])
+    assert (node.reward.status, list(sink.paid)) == ("paid", ["eu/t|m"])
 
 
 def test_nothing_leaves_once_the_lease_is_out() -> None:
@@ -276,7 +278,7 @@ def test_payout_that_left_unbooked_is_booked_before_an_operator_takes_it_back() 
     assert node.commit() == [], "what is refused at the door owes nothing"
     node.command(c.ReverseReward(reason="r"))
     node.commit()
-    assert (node.reward.status, node.reward.payout_ref) == ("paid", "ref-t|m")
+    assert (node.reward.status, node.reward.payout_ref) == ("paid", "ref-eu/t|m")
 
 
 def test_effect_is_stamped_above_its_cause_and_tells_its_story() -> None:
@@ -300,46 +302,54 @@ def test_cause_too_far_ahead_is_read_again_and_not_lost() -> None:
 def test_journal_pays_a_key_once_for_two_nodes(tmp_path: Path) -> None:
     path = tmp_path / "payouts.jsonl"
     one, two = JournalSink(path), JournalSink(path)
-    assert one.find("t|m") is None
-    ref = one.pay("t|m", "m", 5)
-    assert two.find("t|m") == two.pay("t|m", "m", 5) == one.pay("t|m", "m", 5) == ref
-    assert len(path.read_text().splitlines()) == 1
+    assert one.find("eu/t|m", FENCE) is None
+    ref = one.pay("eu/t|m", "m", 5, FENCE)
+    assert (
+        two.find("eu/t|m", FENCE)
+        == two.pay("eu/t|m", "m", 5, FENCE)
+        == one.pay("eu/t|m", "m", 5, FENCE)
+        == ref
+    )
+    assert len([x for x in path.read_text().splitlines() if "key" in x]) == 1
     with pytest.raises(PayoutConflict):
-        two.pay("t|m", "m", 6)
+        two.pay("eu/t|m", "m", 6, FENCE)
     one.close()
     two.close()
     again = JournalSink(path)
-    assert again.find("t|m") == ref
+    assert again.find("eu/t|m", FENCE) == ref
     again.close()
 
 
 def test_journal_cuts_off_what_a_killed_node_left_of_a_line(tmp_path: Path) -> None:
     path = tmp_path / "payouts.jsonl"
     sink = JournalSink(path)
-    ref = sink.pay("t|m", "m", 5)
+    ref = sink.pay("eu/t|m", "m", 5, FENCE)
     whole = path.read_bytes()
     path.write_bytes(whole + whole[: len(whole) // 2])
-    assert sink.find("t|m") == ref
-    sink.pay("u|m", "m", 7)
+    assert sink.find("eu/t|m", FENCE) == ref
+    sink.pay("eu/u|m", "m", 7, FENCE)
     sink.close()
     again = JournalSink(path)
-    assert [again.find("t|m"), again.find("u|m") is not None] == [ref, True]
+    assert [again.find("eu/t|m", FENCE), again.find("eu/u|m", FENCE) is not None] == [ref, True]
     again.close()
-    assert [json.loads(line)["key"] for line in path.read_text().splitlines()] == ["t|m", "u|m"]
+    assert [json.loads(line)["key"] for line in path.read_text().splitlines()] == [
+        "eu/t|m",
+        "eu/u|m",
+    ]
 
 
-@pytest.mark.parametrize("line", [b"{", b"[]", b'{"key": "t|m"}', b"\xff\xfe"])
+@pytest.mark.parametrize("line", [b"{", b"[]", b'{"key": "eu/t|m"}', b"\xff\xfe"])
 def test_journal_names_the_line_that_is_no_payout(tmp_path: Path, line: bytes) -> None:
     path = tmp_path / "payouts.jsonl"
     sink = JournalSink(path)
-    sink.pay("t|m", "m", 5)
+    sink.pay("eu/t|m", "m", 5, FENCE)
     sink.close()
     path.write_bytes(path.read_bytes() + line + b"\n")
     with (
         closing(JournalSink(path)) as damaged,
         pytest.raises(IntegrityError, match="line 2: not a payout") as caught,
     ):
-        damaged.find("t|m")
+        damaged.find("eu/t|m", FENCE)
     assert caught.value.code == "payout_journal_damaged"
 
 
@@ -348,14 +358,14 @@ def test_payout_that_contradicts_one_that_left_stops_alone(
 ) -> None:
     """The journal has another amount for the key: that reward waits for a human, no other does."""
     sink = JournalSink(tmp_path / "payouts.jsonl")
-    sink.pay("t|m", "m", 1)
+    sink.pay("eu/t|m", "m", 1, FENCE)
     node, calculated = a_node(sink)
     node.read(calculated)
     node.commit()
     node.now_s += 60
     assert list(node.component.due(NOW, ControlState())) == []  # it is not asked for again
-    assert (node.reward.status, list(node.component.payouts.stopped)) == ("calculated", ["t|m"])
-    assert len([r for r in caplog.records if "payout t|m stops" in r.getMessage()]) == 1
+    assert (node.reward.status, list(node.component.payouts.stopped)) == ("calculated", ["eu/t|m"])
+    assert len([r for r in caplog.records if "payout eu/t|m stops" in r.getMessage()]) == 1
     sink.close()
 
 
@@ -367,11 +377,11 @@ class Picky(Sink):
         self.bad, self.error = bad, error or Unavailable("the payee's bank is closed")
         self.tried: list[str] = []
 
-    def pay(self, payout_key: str, miner_id: str, amount_micro: int) -> str:
+    def pay(self, payout_key: str, miner_id: str, amount_micro: int, fence: Fence) -> str:
         self.tried.append(payout_key)
         if payout_key in self.bad:
             raise self.error
-        return super().pay(payout_key, miner_id, amount_micro)
+        return super().pay(payout_key, miner_id, amount_micro, fence)
 
 
 def owed(node: Node, keys: list[str]) -> list[Fact]:
@@ -387,7 +397,7 @@ ERRORS = [Unavailable("no\nanswer"), ValueError("a bug"), IntegrityError("its bo
 
 @pytest.mark.parametrize("error", ERRORS, ids=lambda e: type(e).__name__)
 def test_payee_whose_payout_always_fails_holds_up_nobody(error: Exception) -> None:
-    keys = [f"t{n}|m" for n in range(80)]
+    keys = [f"eu/t{n}|m" for n in range(80)]
     sink = Picky({k for n, k in enumerate(keys) if n % 20 == 0}, error)
     node = Node(sink)
     facts = owed(node, keys)
@@ -400,18 +410,18 @@ def test_payee_whose_payout_always_fails_holds_up_nobody(error: Exception) -> No
         node.now_s += LONGEST_S + 1
         for _ in range(5):  # a turn ends with the first failure
             node.pay_what_waits()
-    more = owed(node, [f"u{n}|m" for n in range(20)])
+    more = owed(node, [f"eu/u{n}|m" for n in range(20)])
     for fact in more:
         node.read(fact)
     node.commit()
     assert len(sink.paid) == 96, "many failures of the same few are not the sink's"
     oldest = node.component.load().waits_for
-    assert oldest.startswith("t0|m waits for 6010 s, tried 11 times: ")
+    assert oldest.startswith("eu/t0|m waits for 6010 s, tried 11 times: ")
     assert oldest.isprintable()
 
 
 def test_payout_that_fails_is_tried_after_twice_as_long_each_time() -> None:
-    sink = Picky({"t|m"})
+    sink = Picky({"eu/t|m"})
     node, calculated = a_node(sink)
     node.read(calculated)
     began, waits = node.now_s, list[float]()
@@ -426,7 +436,7 @@ def test_payout_that_fails_is_tried_after_twice_as_long_each_time() -> None:
 
 
 def test_sink_that_fails_itself_is_left_alone_for_all() -> None:
-    keys = [f"t{n}|m" for n in range(50)]
+    keys = [f"eu/t{n}|m" for n in range(50)]
     sink = Picky(set(keys))
     node = Node(sink)
     for fact in owed(node, keys):
@@ -447,11 +457,11 @@ def test_sink_that_fails_itself_is_left_alone_for_all() -> None:
 
 def test_sink_that_takes_long_to_fail_does_not_take_the_turns_of_its_primary() -> None:
     class Slow(Picky):
-        def pay(self, payout_key: str, miner_id: str, amount_micro: int) -> str:
+        def pay(self, payout_key: str, miner_id: str, amount_micro: int, fence: Fence) -> str:
             node.now_s += 10
-            return super().pay(payout_key, miner_id, amount_micro)
+            return super().pay(payout_key, miner_id, amount_micro, fence)
 
-    keys = [f"t{n}|m" for n in range(20)]
+    keys = [f"eu/t{n}|m" for n in range(20)]
     sink = Slow(set(keys))
     node = Node(sink)
     for fact in owed(node, keys):
@@ -464,21 +474,21 @@ def test_attempt_is_noted_before_it_is_made() -> None:
     noted: list[str] = []
 
     class Asking(Sink):
-        def pay(self, payout_key: str, miner_id: str, amount_micro: int) -> str:
+        def pay(self, payout_key: str, miner_id: str, amount_micro: int, fence: Fence) -> str:
             noted.append(node.component.load().waits_for)
             raise KeyboardInterrupt
 
     node, calculated = a_node(Asking())
     with pytest.raises(KeyboardInterrupt):
         node.read(calculated)
-    assert noted == ["t|m waits for 0 s, tried 1 times: asked, no answer yet"]
+    assert noted == ["eu/t|m waits for 0 s, tried 1 times: asked, no answer yet"]
     node.read(calculated)  # its wait has begun: not asked again at once
     assert len(noted) == 1
 
 
 def test_reference_that_no_record_can_hold_is_no_payout() -> None:
     class Long(Sink):
-        def pay(self, payout_key: str, miner_id: str, amount_micro: int) -> str:
+        def pay(self, payout_key: str, miner_id: str, amount_micro: int, fence: Fence) -> str:
             return "r" * 5000
 
     node, calculated = a_node(Long())
@@ -493,11 +503,11 @@ def test_journal_is_on_disk_before_it_says_paid(
     path, synced = tmp_path / "payouts.jsonl", list[str]()
     monkeypatch.setattr("os.fsync", lambda _: synced.append(path.read_text()))
     with closing(JournalSink(path)) as sink:
-        ref = sink.pay("t|m", "m", 5)
+        ref = sink.pay("eu/t|m", "m", 5, FENCE)
     assert [json.loads(line)["ref"] for line in synced] == [ref]
 
 
-def of_case(name: str, what: str, task: str = "t", solver: str = "m") -> Fact:
+def of_case(name: str, what: str, task: str = "eu/t", solver: str = "m") -> Fact:
     """A fact of the case `name`, about the reward of `solver` for `task`."""
     about: dict[str, Any] = {"rule": "colluding-votes", "suspects": ("p",), "evidence": EVIDENCE}
     data: Event
@@ -607,13 +617,15 @@ def test_later_rewards_repay_what_was_paid_for_a_confirmed_fraud() -> None:
     read_all(node, calculated, of_case("one", "suspected"), of_case("one", "confirmed"))
     assert (node.reward.status, node.reward.debt_micro) == ("reclaimed", 1000)
     for task, base in (("u", 600), ("w", 900)):
-        more = {"task_id": task, "validation_id": f"v-{task}", "base_micro": base}
-        node.command(CALCULATE.model_copy(update=more), f"{task}|m")
+        more = {"task_id": f"eu/{task}", "validation_id": f"v-{task}", "base_micro": base}
+        node.command(CALCULATE.model_copy(update=more), f"eu/{task}|m")
         read_all(node, *(Fact(*made) for made in node.commit()))
-    states = {key: node.component.folds.get("rewards", key) for key in ("t|m", "u|m", "w|m")}
+    states = {
+        key: node.component.folds.get("rewards", key) for key in ("eu/t|m", "eu/u|m", "eu/w|m")
+    }
     got = {k: (s.status, s.reduced_micro) for k, s in states.items() if isinstance(s, RewardState)}
-    assert got == {"t|m": ("repaid", 0), "u|m": ("paid", 600), "w|m": ("paid", 400)}
-    assert list(sink.paid) == ["t|m", "w|m"], "nothing leaves of what repaid a debt"
+    assert got == {"eu/t|m": ("repaid", 0), "eu/u|m": ("paid", 600), "eu/w|m": ("paid", 400)}
+    assert list(sink.paid) == ["eu/t|m", "eu/w|m"], "nothing leaves of what repaid a debt"
     booked: Counter[str] = Counter()
     for state in states.values():
         assert isinstance(state, RewardState)
@@ -625,8 +637,8 @@ def test_reward_that_left_unbooked_is_booked_whole_and_repays_nothing() -> None:
     """The sink was asked for an amount; it is not asked for another under the same key."""
     sink = Sink()
     node, calculated = a_node(sink)
-    more = {"task_id": "u", "validation_id": "v-u"}
-    node.command(CALCULATE.model_copy(update=more), "u|m")
+    more = {"task_id": "eu/u", "validation_id": "v-u"}
+    node.command(CALCULATE.model_copy(update=more), "eu/u|m")
     made = [Fact(*each) for each in node.commit()]
     for fact in made:
         node.read(fact)
@@ -635,6 +647,6 @@ def test_reward_that_left_unbooked_is_booked_whole_and_repays_nothing() -> None:
     node.now_s += PAY_AGAIN_S
     node.pay_what_waits()
     node.commit()
-    state = node.component.folds.get("rewards", "u|m")
+    state = node.component.folds.get("rewards", "eu/u|m")
     assert isinstance(state, RewardState)
     assert (state.status, state.reduced_micro, node.reward.status) == ("paid", 0, "reclaimed")

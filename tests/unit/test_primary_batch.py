@@ -9,14 +9,19 @@ import pytest
 from everlode.errors import Refusal, Unavailable
 from everlode.events import commands as c
 from everlode.events.base import Command, CommandAnswered, CommandHeader, Envelope
+from everlode.events.miners import MinerRegistered
 from everlode.events.stamp import MAX_AHEAD_MS, HybridClock, stamp_at
 from everlode.events.states import MinerState
+from everlode.log.facts import LoggedFact
 from everlode.miners.component import MinerComponent
 from everlode.primary.batch import FUTURE, Batch, Source
-from everlode.primary.component import Owed
+from everlode.primary.component import Component, Owed
 from everlode.primary.inputs import Tick
 from everlode.primary.pending import HOME, Pending
+from everlode.rewards.component import RewardComponent
+from everlode.rewards.sink import Fence
 from everlode.topics import Topology
+from tests.support.facts.state_commands import fact_of
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 WALL_MS = 1_000_000
@@ -25,6 +30,16 @@ REGISTER = c.RegisterMiner(
     memory_mib=1, max_concurrent=1,
 )  # fmt: skip
 DEPOSIT = c.DepositStake(amount_micro=5)
+
+
+class NoSink:
+    """Nobody is paid."""
+
+    def pay(self, payout_key: str, miner_id: str, amount_micro: int, fence: Fence) -> str:
+        raise AssertionError(payout_key)
+
+    def find(self, payout_key: str, fence: Fence) -> str | None:
+        raise AssertionError(payout_key)
 
 
 class Log:
@@ -38,12 +53,12 @@ class Log:
         return len(key) % 2
 
 
-def batch_of(component: MinerComponent, log: Log) -> Batch:
+def batch_of(component: Component, log: Log) -> Batch:
     return Batch(component, log, {"eu": 3}, "eu-mr-1", Tick(NOW, WALL_MS, 0.0))
 
 
 def give(
-    batch: Batch, command: Command, command_id: str, key: str = "m", at: datetime = NOW
+    batch: Batch, command: Command, command_id: str, key: str = "eu/m", at: datetime = NOW
 ) -> None:
     header = CommandHeader(
         command_id=command_id, aggregate_id=key, issued_by="x", reply_to="r", issued_at=at,
@@ -52,13 +67,13 @@ def give(
     batch.command(header, command, Source("eu.commands.miners", 0, 7))
 
 
-def answers(component: MinerComponent, batch: Batch) -> list[CommandAnswered]:
+def answers(component: Component, batch: Batch) -> list[CommandAnswered]:
     pending = Pending(component.folds, "eu.1.miners", "eu", "eu-mr-1")
     pending.committed(batch.answers)
     return pending.held(HOME, NOW)
 
 
-def outcomes(component: MinerComponent, batch: Batch) -> list[tuple[str, str, int]]:
+def outcomes(component: Component, batch: Batch) -> list[tuple[str, str, int]]:
     return [(a.outcome, a.code, len(a.facts)) for a in answers(component, batch)]
 
 
@@ -87,7 +102,7 @@ def test_batch_repeated_deposit_is_known_when_its_answer_is_forgotten() -> None:
     other = batch_of(component, log)
     give(other, DEPOSIT, "c")
     commit(other, log)
-    state = component.folds.get("miners", "m")
+    state = component.folds.get("miners", "eu/m")
     assert isinstance(state, MinerState)
     assert (state.stake_free_micro, len(state.deposits)) == (10, 2)
 
@@ -104,13 +119,13 @@ def test_batch_repeat_in_the_same_batch_is_carried_out_once() -> None:
 
 def test_batch_id_is_its_aggregates_and_another_one_may_have_it_too() -> None:
     component, log, batch = made()
-    for key in ("m", "n"):
+    for key in ("eu/m", "eu/n"):
         give(batch, REGISTER, "the-same", key)
         give(batch, DEPOSIT, "too", key)
     commit(batch, log)
     assert outcomes(component, batch) == [("done", "", 1)] * 4
     assert len({envelope.event_id for _, envelope, _ in batch.facts}) == 4
-    for key in ("m", "n"):
+    for key in ("eu/m", "eu/n"):
         state = component.folds.get("miners", key)
         assert isinstance(state, MinerState)
         assert state.stake_free_micro == 5
@@ -147,7 +162,7 @@ def test_batch_that_is_thrown_away_leaves_nothing_and_its_repeat_has_the_same_id
 
 def test_batch_command_whose_fact_does_not_fit_is_refused_and_the_next_one_is_carried_out() -> None:
     _, log, batch = made()
-    refusal = batch.owed(Owed("i" * 300, "m", REGISTER, NOW), None)
+    refusal = batch.owed(Owed("i" * 321, "eu/m", REGISTER, NOW), None)
     assert refusal is not None
     assert (refusal.code, "command_id" in refusal.message) == ("does_not_fit", True)
     assert batch.facts == []
@@ -160,8 +175,15 @@ def test_batch_command_whose_fact_does_not_fit_is_refused_and_the_next_one_is_ca
     ("command", "key", "at", "code"),
     [
         (DEPOSIT, "unknown", NOW, "no_miner"),
-        (REGISTER, "m", NOW + FUTURE + timedelta(seconds=1), "from_the_future"),
-        (c.CancelTask(reason="x"), "m", NOW, "wrong_component"),
+        (DEPOSIT, "eu/unknown", NOW, "no_miner"),
+        (DEPOSIT, "us/m", NOW, "not_at_home"),
+        (REGISTER, "us/m", NOW, "not_at_home"),
+        (REGISTER, "m", NOW, "bad_name"),
+        (REGISTER, "eu/", NOW, "bad_name"),
+        (REGISTER, "eu/a|b", NOW, "bad_name"),
+        (REGISTER, "eu/" + "n" * 101, NOW, "bad_name"),
+        (REGISTER, "eu/m", NOW + FUTURE + timedelta(seconds=1), "from_the_future"),
+        (c.CancelTask(reason="x"), "eu/m", NOW, "wrong_component"),
     ],
 )
 def test_batch_refusal_is_answered_and_stages_nothing(
@@ -186,8 +208,8 @@ def test_batch_with_a_clock_that_was_set_back_goes_on_above_its_log() -> None:
 
 def test_batch_command_of_a_fast_clock_happens_now_not_ahead_of_what_follows() -> None:
     _, _, batch = made()
-    give(batch, REGISTER, "a", "m", NOW + FUTURE)
-    give(batch, DEPOSIT, "b", "m", NOW - FUTURE)
+    give(batch, REGISTER, "a", "eu/m", NOW + FUTURE)
+    give(batch, DEPOSIT, "b", "eu/m", NOW - FUTURE)
     assert [e.occurred_at for _, e, _ in batch.facts] == [NOW, NOW - FUTURE]
 
 
@@ -199,7 +221,7 @@ def test_batch_reaction_whose_cause_is_from_the_future_is_tried_later() -> None:
         seq=1, stamp=stamp_at(WALL_MS + MAX_AHEAD_MS + 1), occurred_at=NOW, correlation_id="s",
     )  # fmt: skip
     with pytest.raises(Unavailable):
-        batch.owed(Owed("r", "m", DEPOSIT, NOW), None, cause)
+        batch.owed(Owed("r", "eu/m", DEPOSIT, NOW), None, cause)
     assert len(batch.facts) == 1
     assert log.seqs == [0, 0]
 
@@ -212,6 +234,45 @@ def test_batch_marks_are_in_every_partition_with_dense_seqs() -> None:
     seqs: dict[int, list[int]] = {0: [], 1: []}
     for partition, envelope, _ in batch.facts:
         seqs[partition].append(envelope.seq)
-    assert seqs == {0: [1, 2], 1: [1, 2, 3]}
+    assert seqs == {0: [1, 2, 3], 1: [1, 2]}
     stamps = [e.stamp for _, e, _ in batch.facts]
     assert stamps == sorted(set(stamps))
+
+
+def test_batch_aggregate_of_an_older_log_goes_on_and_no_new_one_is_named_so() -> None:
+    component, log, _ = made()
+    old = fact_of(MinerRegistered(**REGISTER.__dict__), "m", scope="miner-registry/eu")
+    component.folds.fold(LoggedFact(old, 1, 0))
+    batch = batch_of(component, log)
+    give(batch, DEPOSIT, "a", "m")
+    give(batch, REGISTER, "b", "m")
+    give(batch, REGISTER, "c", "n")
+    assert [answer[:2] for answer in outcomes(component, batch)] == [
+        ("done", ""), ("repeated", ""), ("refused", "bad_name"),
+    ]  # fmt: skip
+
+
+def test_batch_fact_in_the_own_log_about_what_is_at_home_elsewhere_is_not_decided_on() -> None:
+    """A program of an older build has written it; no projection shows it."""
+    component, log, _ = made()
+    for key in ("us/m", "alice/m"):
+        stray = fact_of(MinerRegistered(**REGISTER.__dict__), key, scope="miner-registry/eu")
+        component.folds.fold(LoggedFact(stray, 1, 0))
+    batch = batch_of(component, log)
+    give(batch, DEPOSIT, "a", "us/m")
+    give(batch, DEPOSIT, "b", "alice/m")
+    assert [answer[:2] for answer in outcomes(component, batch)] == [
+        ("refused", "not_at_home"), ("done", ""),
+    ]  # fmt: skip
+
+
+def test_batch_what_is_derived_from_an_older_log_is_created_by_its_primary_alone() -> None:
+    component, log = RewardComponent("eu", Topology(), NoSink()), Log()
+    owed = c.CalculateReward(
+        task_id="t", miner_id="m", validation_id="v", base_micro=1, score_ppm=1
+    )
+    batch = batch_of(component, log)
+    give(batch, owed, "a", "t|m")
+    assert [answer[:2] for answer in outcomes(component, batch)] == [("refused", "bad_name")]
+    assert batch.owed(Owed("own", "t|m", owed, NOW), None) is None
+    assert [envelope.aggregate_id for _, envelope, _ in batch.facts] == ["t|m"]

@@ -123,10 +123,26 @@ def test_core_epochs_of_all_its_scopes_are_opened_in_every_partition() -> None:
 def test_core_two_scopes_each_fact_has_the_scope_and_epoch_of_its_aggregates_home() -> None:
     desk = Desk()
     (ready,) = desk.turn(
-        BOTH, asked("m-us", offset=0), asked("m-eu", offset=1), asked("new", register(), 2)
-    )
-    assert scopes(ready) == {"m-us": (US, 5), "m-eu": (EU, 8), "new": (US, 5)}
-    assert desk.answers() == [(key, "done", "") for key in ("m-us", "m-eu", "new")]
+        BOTH, asked("m-us", offset=0), asked("m-eu", offset=1), asked("us/new", register(), 2),
+        asked("eu/new", register(), 3), asked("ap/new", register(), 4),
+    )  # fmt: skip
+    done = {"m-us": (US, 5), "m-eu": (EU, 8), "us/new": (US, 5), "eu/new": (EU, 8)}
+    assert scopes(ready) == done
+    answers = [(key, "done", "") for key in done]
+    assert desk.answers() == [*answers, ("ap/new", "refused", "not_at_home")]
+
+
+@pytest.mark.parametrize(("task", "locks"), [("t", 1), ("alice/t", 1), ("us/t", 1), ("ap/t", 0)])
+def test_core_fact_about_what_is_at_home_elsewhere_causes_nothing(task: str, locks: int) -> None:
+    """Names of older logs may have a `/`: they count, unless a region is called so."""
+    desk = Desk()
+    deposit = c.DepositStake(amount_micro=10**9)
+    desk.turn(BOTH, asked("m-us", deposit, offset=0))
+    data = ASSIGNED.model_copy(update={"miner_id": "m-us"})
+    fact = fact_of(data, task, scope="task-manager/us", origin="us.1")
+    (ready,) = desk.turn(BOTH, FactRead(Where("us.1.tasks", 0, 7), fact))
+    assert len(scopes(ready)) == locks
+    assert ready.read[("us.1.tasks", 0)] == 8 if locks else True
 
 
 def test_core_fenced_scope_is_refused_and_the_other_goes_on() -> None:
@@ -144,9 +160,9 @@ def test_core_fenced_scope_is_refused_and_the_other_goes_on() -> None:
 
 def test_core_without_its_own_scope_goes_on_with_the_others_and_marks_in_their_name() -> None:
     desk = Desk()
-    (ready,) = desk.turn({"eu": 8}, asked("m-eu", offset=0), asked("new", register(), 1))
+    (ready,) = desk.turn({"eu": 8}, asked("m-eu", offset=0), asked("us/new", register(), 1))
     assert {(e.scope, e.epoch) for _, e, _ in ready.facts} == {(EU, 8)}
-    assert desk.answers() == [("m-eu", "done", ""), ("new", "refused", "not_served")]
+    assert desk.answers() == [("m-eu", "done", ""), ("us/new", "refused", "not_served")]
 
 
 def test_core_reaction_owed_for_a_fenced_scope_is_read_again_when_it_is_back() -> None:

@@ -14,7 +14,8 @@ import pytest
 from everlode.cli.options import progress
 from everlode.errors import ConfigError, IntegrityError
 from everlode.processes.host import hosted
-from everlode.stack.native.supervisor import REPORTED, read_state, reported_by, write_state
+from everlode.stack.native.state import read_state, write_state
+from everlode.stack.native.supervisor import REPORTED, reported_by
 from everlode.telemetry.entries import Note, PartReady, ProcessReady, StackReady
 from tests.support.processes.entries import entries, entry_in, matching
 

@@ -22,6 +22,7 @@ from everlode.projection.fold import (
     Prefix,
 )
 from everlode.projection.tables import Gone, column_names, row
+from tests.support.world.projecting import REGIONS
 
 TOPIC = "eu.1.tasks"
 SCOPE = "task-manager/eu"
@@ -84,7 +85,7 @@ class Store:
     """What a database would keep between batches."""
 
     def __init__(self) -> None:
-        self.fold = PartitionFold(0, {}, {}, [])
+        self.fold = PartitionFold(0, {}, {}, [], REGIONS)
         self.states: dict[Key, Known] = {}
         self.parked: dict[tuple[str, int], Incoming] = {}
 
@@ -100,7 +101,9 @@ class Store:
     def restart(self) -> None:
         """As a projector that was killed: only what is stored is left."""
         positions = {t: replace(p) for t, p in self.fold.positions.items()}
-        self.fold = PartitionFold(0, positions, self.fold.opened, list(self.parked.values()))
+        self.fold = PartitionFold(
+            0, positions, self.fold.opened, list(self.parked.values()), REGIONS
+        )
 
 
 def test_worked_picture_of_the_fold_is_true() -> None:
@@ -285,7 +288,7 @@ def test_barriers_move_positions_and_nothing_else() -> None:
 
 
 def test_missing_before_names_what_to_read_back() -> None:
-    fold = PartitionFold(0, {TOPIC: Prefix(4, 1004, 7)}, {}, [])
+    fold = PartitionFold(0, {TOPIC: Prefix(4, 1004, 7)}, {}, [], REGIONS)
     tape = Tape()
     tape.seq = 4
     assert fold.missing_before([tape.put("t", 1, SUBMITTED)]) == {}

@@ -208,7 +208,7 @@ PROGRESS: dict[str, Any] = {"attempt": 1, "miner_id": "m", "progress_ppm": 5, "l
         {"attempt": 2**63},
         {"attempt": -1},
         {"miner_id": ""},
-        {"miner_id": "m" * 256},
+        {"miner_id": "m" * 321},
         {"miner_id": 5},
         {"miner_id": b"m"},
         {"miner_id": None},

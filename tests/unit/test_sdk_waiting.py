@@ -37,15 +37,23 @@ def answer(name: str, code: str = "") -> CommandAnswered:
 class Callers:
     """Who asks, and a hand on the clock."""
 
-    def __init__(self, window: int = 9) -> None:
+    def __init__(self, window: int = 9, *, handed: bool = True) -> None:
         self.waiting = Waiting(window)
+        self.handed = handed
+        self.began = time.monotonic()
         self.sent: list[str] = []
 
     def ask(self, name: str, timeout_s: float = 60) -> Answered:
-        future, new = self.waiting.ask(asked(name), timeout_s)
+        one = asked(name)
+        one.handed = self.handed
+        future, new = self.waiting.ask(one, timeout_s)
         if new:
             self.sent.append(name)
         return future
+
+    def due(self, seconds: float, *, ready: bool) -> list[str]:
+        found = self.waiting.due(self.began + seconds, lambda _: ready)
+        return [one.header.command_id for one in found]
 
     def after(self, seconds: float) -> None:
         self.waiting.expire(time.monotonic() + seconds)
@@ -54,7 +62,7 @@ class Callers:
 def test_two_who_ask_the_same_send_it_once_and_both_get_the_answer() -> None:
     callers = Callers()
     futures = [callers.ask("a"), callers.ask("a")]
-    callers.waiting.answered(answer("a"), at_home=True)
+    callers.waiting.answered(answer("a"))
     assert callers.sent == ["a"]
     assert [future.result(0).outcome for future in futures] == ["done", "done"]
     assert len(callers.waiting) == 0
@@ -66,7 +74,7 @@ def test_one_whose_time_is_over_takes_nothing_from_the_other() -> None:
     callers.after(3)
     with pytest.raises(DeadlineExceeded, match="CancelTask a"):
         short.result(0)
-    callers.waiting.answered(answer("a"), at_home=True)
+    callers.waiting.answered(answer("a"))
     assert long.result(0).outcome == "done"
 
 
@@ -76,7 +84,7 @@ def test_one_who_is_cancelled_takes_nothing_from_the_other_nor_from_who_asks_aga
     assert first.cancel()
     again = callers.ask("a")
     callers.after(0)
-    callers.waiting.answered(answer("a"), at_home=True)
+    callers.waiting.answered(answer("a"))
     assert [other.result(0).outcome, again.result(0).outcome] == ["done", "done"]
     with pytest.raises(CancelledError):
         first.result(0)
@@ -98,25 +106,30 @@ def test_full_window_is_waited_for_until_the_deadline_only() -> None:
     got: list[Answered] = []
     other = threading.Thread(target=lambda: got.append(callers.ask("b")))
     other.start()
-    callers.waiting.answered(answer("a"), at_home=True)
+    callers.waiting.answered(answer("a"))
     other.join(30)
     assert (callers.sent, got[0].done()) == (["a", "b"], False)
 
 
-def test_another_region_that_does_not_know_it_is_no_answer() -> None:
-    callers = Callers()
-    future = callers.ask("a")
-    callers.waiting.answered(answer("a", "no_task"), at_home=False)
-    assert not future.done()
-    callers.waiting.answered(answer("a", "no_task"), at_home=True)
-    assert future.result(0).code == "no_task"
+def test_sent_for_the_first_time_once_its_home_is_ready_and_named_as_never_sent_before() -> None:
+    callers = Callers(handed=False)
+    early, late = callers.ask("a", 2), callers.ask("b", 60)
+    assert callers.due(1, ready=False) == []
+    callers.after(3)
+    with pytest.raises(DeadlineExceeded, match=r"CancelTask a of t from its home eu .* never sent"):
+        early.result(0)
+    assert callers.due(4, ready=True) == ["b"]
+    assert callers.due(4, ready=True) == []
+    callers.after(61)
+    with pytest.raises(DeadlineExceeded, match=r"CancelTask b .* may be carried out"):
+        late.result(0)
 
 
 def test_sent_again_each_time_after_twice_the_time() -> None:
     callers = Callers()
     callers.ask("a")
-    began = time.monotonic()
-    at = [s for s in range(100) if callers.waiting.due(began + s)]
+    callers.began = time.monotonic()
+    at = [s for s in range(100) if callers.due(s, ready=True)]
     assert at == [RESEND_S, 3 * RESEND_S, 7 * RESEND_S]
 
 

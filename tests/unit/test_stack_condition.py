@@ -15,7 +15,7 @@ from everlode.cli.main import run
 from everlode.settings.endpoints import Endpoints, RegionEndpoints
 from everlode.stack.condition import GONE, NEVER, look
 from everlode.stack.native.lock import Recorded, StackLock, write_record
-from everlode.stack.native.supervisor import write_state
+from everlode.stack.native.state import write_state
 from everlode.topics import Topology
 
 ME = os.getpid()

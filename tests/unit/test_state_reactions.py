@@ -22,13 +22,13 @@ from everlode.state.auditing import drawn_for_audit, seed_of, vote_wanted
 from everlode.state.cases import evidence
 from everlode.state.equal import Equal
 from everlode.state.formulas import penalty_of
-from everlode.state.fraud import case_id
+from everlode.state.fraud import case_id, solution_case_id
 from everlode.state.fraudrules import Record
 from everlode.state.judging import choose_reviewers
 from everlode.state.reactions import command_id, react
 from everlode.state.reward import slash_id
 from everlode.state.view import HomeView
-from tests.support.facts.state_commands import NOW, fact_of, sha256_of, solution, submit
+from tests.support.facts.state_commands import NOW, fact_of, register, sha256_of, solution, submit
 from tests.support.world.state_home import COMPONENTS, MINERS, WHERE, Home
 
 
@@ -80,16 +80,16 @@ def test_too_few_reviewers_leave_it_to_an_expert() -> None:
 @given(st.text(min_size=1), st.integers(0, 30), st.integers(0, 30))
 def test_reviewers_are_three_others_or_none(seed: str, count: int, solver: int) -> None:
     names = [f"m{n:02}" for n in range(count)]
-    chosen = choose_reviewers(seed, names, f"m{solver:02}")
+    chosen = choose_reviewers(seed, names, {f"m{solver:02}"})
     others = set(names) - {f"m{solver:02}"}
-    assert chosen == choose_reviewers(seed, names, f"m{solver:02}")
+    assert chosen == choose_reviewers(seed, names, {f"m{solver:02}"})
     assert set(chosen) <= others
     assert len(set(chosen)) == len(chosen) == (3 if len(others) >= 3 else 0)
 
 
 def test_reviewers_are_drawn_evenly() -> None:
     names = [f"m{n}" for n in range(10)]
-    drawn = [name for n in range(2000) for name in choose_reviewers(str(n), names, "m0")]
+    drawn = [name for n in range(2000) for name in choose_reviewers(str(n), names, {"m0"})]
     counts = [drawn.count(name) for name in names[1:]]
     assert min(counts) > 550
     assert max(counts) < 790
@@ -173,9 +173,9 @@ def test_of_two_like_solutions_the_later_one_is_the_copy_whichever_is_read_first
     confirmed = {"t2": "b", "t3": "c", "t5": "d"}
     assert found == {
         # like b's earlier one too, but an expert finds it good
-        case_id("copied-solution", "t4-1"): ("cleared", ("a",)),
+        solution_case_id("copied-solution", "v-t4-1"): ("cleared", ("a",)),
         **{
-            case_id("copied-solution", f"{task}-1"): ("confirmed", (miner,))
+            solution_case_id("copied-solution", f"v-{task}-1"): ("confirmed", (miner,))
             for task, miner in confirmed.items()
         },
     }
@@ -309,10 +309,25 @@ def test_votes_of_those_who_were_not_drawn_wash_no_record() -> None:
     assert home.views["validations"].reviews(outsider) == Record(0, 0)
 
 
+def test_nobody_reviews_a_solution_of_its_own_operator() -> None:
+    home = Home(miners=())
+    for name in "abcdefgh":
+        operator = "one" if name in "abcde" else name
+        home.send("miners", name, register(operator_id=operator))
+        home.send("miners", name, c.DepositStake(amount_micro=10_000_000))
+    home.work("t", "a", "training")
+    assert home.review("t").reviewers == ("f", "g", "h")
+    home.work("other", "f", "training")
+    assert set(home.review("other").reviewers) & set("abcde")
+    home.send("miners", "h", c.RetireMiner(reason="r"))
+    home.work("few", "b", "training")  # nobody impartial is left in a panel
+    assert (home.review("few").kind, home.review("few").reviewers) == ("expert", ())
+
+
 def test_who_names_the_solution_draws_neither_its_panel_nor_its_audit() -> None:
     names = [f"m{n}" for n in range(10)]
     seeds = [seed_of("v-chosen", stamp) for stamp in range(1000)]
-    assert len({choose_reviewers(seed, names, "m0") for seed in seeds}) == 84  # all there are
+    assert len({choose_reviewers(seed, names, {"m0"}) for seed in seeds}) == 84  # all there are
     assert 30 < sum(drawn_for_audit("v-chosen", stamp) for stamp in range(1000)) < 100
 
 
@@ -655,7 +670,7 @@ def test_decision_under_suspicion_is_shown_to_experts() -> None:
     for reviewer in home.review("t2").reviewers:
         home.vote("t2", reviewer, "peer-review", True)
     assert view.audits_due() == ["v-t2-1"]
-    assert view.open_cases("v-t2-1") == ["case-copied-solution-t2-1"]
+    assert view.open_cases("v-t2-1") == ["case-copied-solution|v-t2-1"]
     home.vote("t2", "x", "expert", True)
     assert (view.audits_due(), view.open_cases("v-t2-1")) == ([], [])
     cleared = home.case("copied-solution", "t2-1")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -16,13 +17,16 @@ from everlode.events import validations as ve
 from everlode.events.barriers import Barrier
 from everlode.events.base import Command, Event, Evidence, Fact
 from everlode.events.states import MinerState, RewardState, TaskState, ValidationState
+from everlode.events.types import LONGEST_ID
 from everlode.state import dispatch
 from everlode.state.formulas import penalty_of, reputation_after, reward_of, stake_of
 from everlode.state.miner import MOST_DEPOSITS, average_score_ppm
 from everlode.state.minerfolds import locks_after
+from everlode.state.reward import slash_id
+from everlode.state.shape import NAME_MOST
 from everlode.state.task import OVERDUE
 from everlode.state.taskreports import used_attempts
-from tests.support.facts.state_commands import fact_of
+from tests.support.facts.state_commands import ANYBODY, fact_of
 from tests.support.facts.state_commands import solution as solution_of
 from tests.support.facts.state_commands import submit as submit_task
 
@@ -41,12 +45,15 @@ class Aggregate:
         self.facts: list[Fact] = []
         self.now = NOW
         self.operators: tuple[str, ...] = ()
+        self.validators: Container[tuple[str, str]] = ANYBODY
 
     def do(self, *commands: Command) -> list[str]:
         """Types of the events of the last command."""
         events: tuple[Event, ...] = ()
         for command in commands:
-            ctx = dispatch.Context(self.key, "eu", self.now, operators=self.operators)
+            ctx = dispatch.Context(
+                self.key, "eu", self.now, operators=self.operators, validators=self.validators
+            )
             events = dispatch.decide(self.component, command, self.state, ctx)
             for event in events:
                 self.fold(event)
@@ -362,6 +369,18 @@ def lock(amount: int, task: str = "t") -> c.LockStake:
     return c.LockStake(task_id=task, amount_micro=amount)
 
 
+def test_second_attempt_that_fails_at_the_moment_of_the_first_counts_and_frees_its_stake() -> None:
+    """The miner says when: it may say the same twice."""
+    failed = [outcome("failed").model_copy(update={"attempt": n}) for n in (1, 2)]
+    miner = a_miner(lock(60), failed[0])
+    assert miner.do(failed[0]) == []
+    miner.now += timedelta(milliseconds=1)
+    miner.do(lock(60))
+    miner.now = NOW
+    assert "StakeReleased" in miner.do(failed[1])
+    assert (miner.do(failed[1]), miner.state.failed, miner.state.locks) == ([], 2, {})
+
+
 def test_stake_is_locked_and_released_with_the_outcome() -> None:
     miner = a_miner(lock(60))
     assert miner.do(lock(60)) == []
@@ -584,6 +603,26 @@ def test_decision_against_a_planted_answer_is_audited_and_goes_to_an_expert() ->
     ]
 
 
+@pytest.mark.parametrize("kind", ["automatic", "expert"])
+def test_vote_of_who_is_no_validator_of_that_kind_decides_nothing(kind: str) -> None:
+    """Named as a reviewer or not: who names itself is no validator."""
+    for panel in ((), ("x",)):
+        asked = a_validation(kind=kind, quorum=1, reviewers=panel)
+        other = "automatic" if kind == "expert" else "expert"
+        asked.validators = {("x", other), ("y", kind)}
+        assert asked.refused(vote("x", kind=kind)) == "not_a_validator"
+        assert asked.state.status == "pending"
+        asked.validators = {("x", kind)}
+        assert asked.do(vote("x", kind=kind)) == ["VoteCast", "ValidationDecided"]
+
+
+def test_reviewer_who_calls_itself_an_expert_audits_nothing() -> None:
+    review = a_validation(quorum=3, reviewers=("p1", "p2", "p3", "p4"))
+    review.do(vote("p1"), vote("p2"), vote("p3"))
+    review.validators = frozenset()
+    assert review.refused(vote("p4", False, 0, "expert")) == "not_a_validator"
+
+
 def test_expert_audits_a_decision_once_without_changing_it() -> None:
     review = a_validation(vote("p1"), vote("p2"), vote("p3"))
     assert review.do(vote("x", False, 0, "expert")) == ["VoteCast", "ValidationAudited"]
@@ -682,6 +721,11 @@ def test_reward_under_another_key_is_refused() -> None:
     assert Aggregate("rewards", "t|x").refused(calculate()) == "wrong_key"
     slash = c.CollectSlash(miner_id="m", case_id="case", amount_micro=5)
     assert Aggregate("rewards", "slash|x|m").refused(slash) == "wrong_key"
+    longest = c.CollectSlash(miner_id="m" * NAME_MOST, case_id="c" * LONGEST_ID, amount_micro=5)
+    key = slash_id(longest.case_id, longest.miner_id)
+    assert len(key) < LONGEST_ID
+    assert Aggregate("rewards", key).do(longest) == ["SlashCollected"]
+    assert key != slash_id("c" * (LONGEST_ID - 1), longest.miner_id)
     booked = Aggregate("rewards", "slash|case|m")
     assert booked.do(slash) == ["SlashCollected"]
     assert booked.do(slash) == []

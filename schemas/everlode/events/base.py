@@ -36,6 +36,10 @@ class Command(Record):
     component: ClassVar[str]
 
 
+class OwnCommand(Command):
+    """Base of what only a primary asks, of itself: nobody outside has any business with it."""
+
+
 class Envelope(Record):
     """What every event carries, first in its body."""
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from everlode.events.base import Command, Evidence
+from everlode.events.base import Command, Evidence, OwnCommand
 from everlode.events.rewardcommands import (
     CalculateReward as CalculateReward,
 )
@@ -66,7 +66,7 @@ class SubmitTask(Command):
     planted_sha256: Sha256 | None = None
 
 
-class AssignTask(Command):
+class AssignTask(OwnCommand):
     """Give a waiting task to a miner."""
 
     component: ClassVar[str] = "tasks"
@@ -113,7 +113,7 @@ class ReportFailure(Command):
     permanent: bool
 
 
-class ExpireLease(Command):
+class ExpireLease(OwnCommand):
     """End an attempt whose lease has run out."""
 
     component: ClassVar[str] = "tasks"
@@ -121,7 +121,7 @@ class ExpireLease(Command):
     attempt: Count
 
 
-class ExpireTask(Command):
+class ExpireTask(OwnCommand):
     """End a task that waits past its deadline."""
 
     component: ClassVar[str] = "tasks"
@@ -153,7 +153,7 @@ class DeleteTask(Command):
     reason: Text
 
 
-class RecordValidation(Command):
+class RecordValidation(OwnCommand):
     """Note what a validation decided."""
 
     component: ClassVar[str] = "tasks"
@@ -165,7 +165,7 @@ class RecordValidation(Command):
     score_ppm: Ppm
 
 
-class RecordReward(Command):
+class RecordReward(OwnCommand):
     """Note that the reward was paid."""
 
     component: ClassVar[str] = "tasks"
@@ -208,7 +208,7 @@ class DepositStake(Command):
     amount_micro: Count
 
 
-class LockStake(Command):
+class LockStake(OwnCommand):
     """Lock stake for a task."""
 
     component: ClassVar[str] = "miners"
@@ -217,7 +217,7 @@ class LockStake(Command):
     amount_micro: Count
 
 
-class ReleaseStake(Command):
+class ReleaseStake(OwnCommand):
     """Free the stake locked for a task that ended without a result."""
 
     component: ClassVar[str] = "miners"
@@ -225,7 +225,7 @@ class ReleaseStake(Command):
     task_id: Id
 
 
-class RecordOutcome(Command):
+class RecordOutcome(OwnCommand):
     """Note how a piece of work ended: stake is released, performance and reputation move."""
 
     component: ClassVar[str] = "miners"
@@ -235,9 +235,10 @@ class RecordOutcome(Command):
     subject_id: Id
     work_ms: Count
     score_ppm: Ppm
+    attempt: Count = 0
 
 
-class SlashStake(Command):
+class SlashStake(OwnCommand):
     """Take stake for a confirmed fraud."""
 
     component: ClassVar[str] = "miners"
@@ -247,7 +248,7 @@ class SlashStake(Command):
     amount_micro: Count
 
 
-class RecordClearing(Command):
+class RecordClearing(OwnCommand):
     """Note that a suspicion was found false: reputation moves up a little."""
 
     component: ClassVar[str] = "miners"

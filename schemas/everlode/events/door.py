@@ -32,7 +32,7 @@ from typing import Any, Union, get_args, get_origin
 from pydantic import AwareDatetime, ValidationError
 
 from everlode.errors import Refusal
-from everlode.events.base import Envelope, Event, Record
+from everlode.events.base import Command, Envelope, Event, OwnCommand, Record
 from everlode.events.types import SHA256
 
 PAST = timedelta(days=3660)
@@ -91,6 +91,16 @@ def check(record: Record, now: datetime) -> None:
     `evidence[3].note`. `now` is event time.
     """
     _check(record, "", now)
+
+
+def check_asked(command: Command) -> None:
+    """Raises: Refusal: a primary alone asks this, of itself."""
+    if isinstance(command, OwnCommand):
+        raise Refusal(
+            f"{type(command).__name__} follows from facts or from time; nobody asks for it",
+            code="not_yours",
+            hint="wait for what it follows from, e.g. a vote, a report or a deadline",
+        )
 
 
 def check_signal(envelope: Envelope, data: Event) -> None:

@@ -131,3 +131,28 @@ class ForeignWrite(Event):
     foreign_event_id: Text
     scope_name: Text
     held_epoch: Count
+
+
+class ReactionRefused(Event):
+    """A command of a primary to itself was refused, and no rule expects that."""
+
+    component: Text
+    rule: Text
+    command_type: Text
+    refused_command_id: Text
+    cause_event_id: Text
+    code: Text
+    reason: Text
+
+
+class WorkWaits(Event):
+    """Work of one kind has waited for longer than it should, or does so no more."""
+
+    component: Text
+    work: Text
+    waits_for: Text
+    able: Long
+    waiting: Count
+    oldest_id: Text
+    oldest_ms: Count
+    over: bool

@@ -84,6 +84,7 @@ class PerformanceRecorded(Event):
     outcome: WorkOutcome
     work_ms: Count
     score_ppm: Ppm
+    attempt: Count = 0
 
 
 class MinerSuspended(Event):

@@ -13,6 +13,7 @@ from everlode.events.types import (
     Id,
     Instant,
     Items,
+    Long,
     OperationKind,
     Ppm,
     RecoveryAction,
@@ -138,3 +139,33 @@ class DrillEnded(Event):
     disaster: Text
     success: bool
     report_uri: Text
+
+
+class HealingStarted(Event):
+    """A process that had ended is being started again."""
+
+    process: Text
+    process_kind: Text
+    attempt: Count
+    exit_status: Long | None = None
+    waited_ms: Count
+
+
+class HealingSucceeded(Event):
+    """A process that had ended serves again."""
+
+    process: Text
+    process_kind: Text
+    attempts: Count
+    lost_ms: Count
+
+
+class HealingGivenUp(Event):
+    """A process keeps ending and is not started any more."""
+
+    process: Text
+    process_kind: Text
+    attempts: Count
+    window_ms: Count
+    exit_status: Long | None = None
+    reason: Text

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from everlode.events.base import Command
+from everlode.events.base import Command, OwnCommand
 from everlode.events.types import Count, Id, Ppm, Text
 
 
@@ -41,7 +41,7 @@ class ReleaseReward(Command):
     reason: Text
 
 
-class PayReward(Command):
+class PayReward(OwnCommand):
     """Note that the payout left."""
 
     component: ClassVar[str] = "rewards"
@@ -58,7 +58,7 @@ class ReverseReward(Command):
     case_id: Id | None = None
 
 
-class CollectSlash(Command):
+class CollectSlash(OwnCommand):
     """Book slashed stake."""
 
     component: ClassVar[str] = "rewards"
@@ -68,7 +68,7 @@ class CollectSlash(Command):
     amount_micro: Count
 
 
-class RepayDebt(Command):
+class RepayDebt(OwnCommand):
     """Note that a later reward repays a part of a debt."""
 
     component: ClassVar[str] = "rewards"
@@ -78,7 +78,7 @@ class RepayDebt(Command):
     owed_micro: Count = 0
 
 
-class ReduceReward(Command):
+class ReduceReward(OwnCommand):
     """Let a part of a reward repay a debt of its miner."""
 
     component: ClassVar[str] = "rewards"

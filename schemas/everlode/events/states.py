@@ -21,6 +21,7 @@ class Performance(NamedTuple):
     work_ms: int
     score_ppm: int
     at: datetime
+    attempt: int = 0
 
 
 class Vote(NamedTuple):

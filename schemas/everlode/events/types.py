@@ -14,6 +14,8 @@ T = TypeVar("T")
 
 PPM = 1_000_000
 """One, in millionths."""
+LONGEST_ID = 320
+"""Characters of an `Id`: what is derived of the longest names, a slash, has 309 at most."""
 LONGEST_TEXT = 4096
 """Characters of a `Text`."""
 
@@ -39,7 +41,7 @@ Text = Annotated[str, StringConstraints(max_length=LONGEST_TEXT)]
 """Short text; may be empty."""
 Document = Annotated[str, StringConstraints(max_length=262_144)]
 """A document, e.g. a schema."""
-Id = Annotated[str, StringConstraints(min_length=1, max_length=255)]
+Id = Annotated[str, StringConstraints(min_length=1, max_length=LONGEST_ID)]
 """A name or key; never empty."""
 SHA256 = r"^[0-9a-f]{64}$"
 Sha256 = Annotated[str, StringConstraints(pattern=SHA256)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 from everlode.errors import ConfigError
 
@@ -87,6 +88,11 @@ def split_fact_topic(topic: str) -> tuple[str, str]:
 def region_of(origin: str) -> str:
     """Region of an origin: eu.1 → eu."""
     return origin.rpartition(".")[0]
+
+
+def regions_of(topics: Iterable[str]) -> frozenset[str]:
+    """Regions of fact topics."""
+    return frozenset(region_of(split_fact_topic(topic)[0]) for topic in topics)
 
 
 def schema_of(generation: int) -> str:

@@ -6,7 +6,6 @@ Data go to stdout, progress to stderr. Shell.
 from __future__ import annotations
 
 import json
-import signal
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from everlode.adapters.s3 import S3Store
 from everlode.cli.options import Dir, Json, noun, progress, stack_dir
 from everlode.errors import (
     ConfigError,
@@ -32,18 +32,23 @@ from everlode.stack.native.detach import start_detached, stop_detached
 from everlode.stack.native.lock import holder, read_record
 from everlode.stack.native.logs import Line, Logs
 from everlode.stack.native.parts import provision
+from everlode.stack.native.state import load_options, write_state
 from everlode.stack.native.supervisor import (
     StopAsked,
+    begin,
+    beside,
     build,
-    load_options,
+    heal,
     save_options,
     saved_topology,
     stop_on_signals,
-    write_state,
 )
+from everlode.stack.services import parse_services
 from everlode.telemetry.entries import Note
 from everlode.topics import Topology
 from everlode.topics.names import check_regions
+from everlode.views.contents import Finding
+from everlode.views.contents_asked import contents_of
 
 DEGRADED = 20
 INTERRUPTED = 130
@@ -83,6 +88,15 @@ def up(
     s3: Annotated[
         str, typer.Option(help="auto, minio, rclone or none.", show_default="auto", metavar="S")
     ] = "",
+    services: Annotated[
+        str,
+        typer.Option(
+            help="Also run the regions' own processes, and heal them: all, none, or KIND=COUNT by"
+            " commas, e.g. coordinator=1,projector=1.",
+            show_default="none",
+            metavar="S",
+        ),
+    ] = "",
     port: Annotated[
         list[str] | None,
         typer.Option(
@@ -99,10 +113,14 @@ def up(
     timeout: Annotated[float, typer.Option(help="Seconds to wait, with --detach.")] = 900.0,
     as_json: Json = False,
 ) -> None:
-    """Start a stack and wait until all of it serves. Data of an earlier one are found again."""
+    """Start a stack and wait until all of it serves. Data of an earlier one are found again.
+
+    Its supervisor starts again what ends, later and later, and gives it up after ten times in half
+    an hour. What a supervisor left running is taken over.
+    """
     asked = _Up(stack_dir(directory), _ports(port or []), remake_topics)
     if holder(asked.folder) is None:
-        _remember(asked.folder, regions, mirrors, s3)
+        _remember(asked.folder, regions, mirrors, s3, services)
     if detach:
         endpoints = start_detached(
             asked.folder, asked.ports, timeout, progress(), remake_topics=remake_topics
@@ -130,7 +148,7 @@ def fetch(as_json: Json = False) -> None:
         typer.echo(f"{what}: {where}")
 
 
-def _remember(folder: Path, regions: str, mirrors: bool | None, s3: str) -> None:
+def _remember(folder: Path, regions: str, mirrors: bool | None, s3: str, services: str) -> None:
     """Write down what the stack is; what was not asked for stays as it was."""
     known = load_options(folder)
     if s3 not in ("", "auto", "minio", "rclone", "none"):
@@ -139,6 +157,7 @@ def _remember(folder: Path, regions: str, mirrors: bool | None, s3: str) -> None
     options = {
         "mirrors": known.get("mirrors", True) if mirrors is None else mirrors,
         "control_nodes": known.get("control_nodes", topology.control_replication),
+        "services": parse_services(services) if services else known.get("services", {}),
         "s3": (None if s3 == "none" else s3) if s3 else known.get("s3", "auto"),
     }
     try:
@@ -182,13 +201,12 @@ def _foreground(asked: _Up, as_json: bool) -> None:
     report = progress()
     ready = False
     try:
-        endpoints = stack.up(report)
+        endpoints = begin(stack, beside(asked.folder, stack.topology.regions), report)
         ready = True
         write_state(asked.folder, "ready", timings_s=stack.timings_s)
         _print_endpoints(endpoints, as_json)
         report(Note("stack", "running; Ctrl-C stops it"))
-        while True:
-            signal.pause()
+        heal(stack, endpoints, report)
     except StopAsked:
         report(Note("stack", "stopping"))
         if not ready:
@@ -241,10 +259,13 @@ def _show_status(folder: Path, found: Condition) -> None:
     if found.why:
         console.print(found.why)
     if found.parts:
-        table = Table("process", "pid", "state", "resident MiB", "why it does not serve")
+        table = Table(
+            "process", "pid", "state", "restarts", "resident MiB", "why it does not serve"
+        )
         for part in found.parts:
             pid = str(part.pid or "-")
-            table.add_row(part.name, pid, part.state, str(part.resident_mib), part.why)
+            figures = (str(part.restarts), str(part.resident_mib))
+            table.add_row(part.name, pid, part.state, *figures, part.why)
         console.print(table)
 
 
@@ -279,35 +300,49 @@ def _print_lines(lines: Iterable[Line], as_json: bool, several: bool) -> None:
 
 @app.command(epilog="Example: everlode stack doctor --json")
 def doctor(directory: Dir = None, as_json: Json = False) -> None:
-    """Compare every topic with the catalogue, ask for every mirror's state, and find the readers
-    that retention will overtake.
+    """Compare every topic with the catalogue, ask for every mirror's state, find the readers that
+    retention will overtake, and compare what the stores hold with what others know of it.
 
     Exit code 20 when something differs; each difference names topic, setting, expected and found,
-    each reader its lag, the retention and the way out.
+    each reader its lag, the retention and the way out, each store what it lacks and who knows it.
     """
     folder = stack_dir(directory)
     endpoints = Endpoints.load(folder)
     if holder(folder) is None:
         raise Precondition("the stack is not running", hint="everlode stack up")
-    found = examine(settings().topology_of(endpoints), endpoints)
+    topology = settings().topology_of(endpoints)
+    found = examine(topology, endpoints)
+    held = contents_of(topology, endpoints, _store(endpoints), found.unreachable)
+    found = found._replace(unreachable=held.unreachable | found.unreachable)
     gone = [p.name for p in read_record(folder) if not p.alive]
     if as_json:
-        typer.echo(json.dumps(_as_dict(found, gone)))
+        typer.echo(json.dumps(_as_dict(found, held.findings, gone)))
     else:
         _show_diagnosis(found, gone)
-    if not found.green or gone:
+        for one in held.findings:
+            typer.echo(f"{one.region}: {one.where}: {one.text} ({one.kind}); {one.hint}")
+    if not found.green or gone or held.findings:
         raise typer.Exit(DEGRADED)
 
 
-def _as_dict(found: Diagnosis, gone: list[str]) -> dict[str, Any]:
+def _store(endpoints: Endpoints) -> S3Store | None:
+    """Where the stack's backups are; None: it was started without an object store."""
+    if endpoints.s3 is None:
+        return None
+    bucket = settings().bucket or endpoints.s3.buckets[0]
+    return S3Store(endpoints.s3.endpoint, endpoints.s3.keys(), bucket)
+
+
+def _as_dict(found: Diagnosis, contents: Iterable[Finding], gone: list[str]) -> dict[str, Any]:
     return {
-        "green": found.green and not gone,
+        "green": found.green and not gone and not contents,
         "topics_checked": found.topics_checked,
         "drifts": [drift._asdict() for drift in found.drifts],
         "flows": [flow._asdict() | {"runs": flow.runs} for flow in found.flows],
         "lags": [lag._asdict() for lag in found.lags],
         "held": [one._asdict() for one in found.held],
         "late": [late._asdict() | {"hint": late.hint} for late in found.late],
+        "contents": [one._asdict() for one in contents],
         "unreachable": found.unreachable,
         "gone": gone,
     }

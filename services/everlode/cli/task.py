@@ -14,7 +14,12 @@ app = noun("Tasks.")
 
 @app.command()
 def explain(
-    task_id: Annotated[str, typer.Argument(metavar="ID", help="The task's id.")],
+    task_id: Annotated[
+        str,
+        typer.Argument(
+            metavar="ID", help="The task's id, or its name where one home alone has it."
+        ),
+    ],
     seen_from: SeenFrom = None,
     folder: Dir = None,
     as_json: Json = False,
@@ -22,6 +27,7 @@ def explain(
     """Show a task's state, its last events with their places, and what it waits for.
 
     Of a task that waits for a miner: how many miners are excluded, by reason, and how many of them
-    are silent. Exit code 10 when no projection has the task. Example: everlode task explain task-1
+    are silent. Exit code 10 when no projection has the task.
+    Example: everlode task explain eu/task-1
     """
     explain_one("tasks", task_id, seen_from, folder, as_json)

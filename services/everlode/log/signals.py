@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import uuid
+from typing import Any
 
 from everlode.adapters.clock import Clock
 from everlode.adapters.kafka import Record
@@ -25,14 +26,21 @@ class SignalWriter:
         self._guard = threading.Lock()
 
     def signal(
-        self, data: Event, *, topic: str, key: str, partition: int, event_id: str | None = None
+        self,
+        data: Event,
+        *,
+        topic: str,
+        key: str,
+        partition: int,
+        event_id: str | None = None,
+        done: Any = None,
     ) -> None:
-        """Queue a signal."""
+        """Queue a signal. `done(error or None, message)` once its outcome is known."""
         now = Now(self._clock.wall_ms(), self._clock.event_now())
         with self._guard:
             made = self._maker.make(Head(key, event_id or str(uuid.uuid4())), data, now)
         where = fact_topic(self._origin, topic)
-        self._sender.send(Record(where, partition, key, made.value, made.headers))
+        self._sender.send(Record(where, partition, key, made.value, made.headers), done)
 
     def foreign(self, error: ForeignRecord) -> None:
         """Publish a record that its topic's one writer did not write; each time the same event."""

@@ -23,26 +23,28 @@ from __future__ import annotations
 from collections.abc import Container, Iterable, Mapping
 from datetime import timedelta
 from typing import NamedTuple, Protocol
-from uuid import uuid5
 
 from pydantic import ValidationError
 
 from everlode.avro.unread import Addressee
 from everlode.control.scopes import Scope
-from everlode.errors import ContractError, NotFound, Refusal, Unavailable
+from everlode.errors import ContractError, FencedOut, NotFound, Refusal, Unavailable
 from everlode.events import door
 from everlode.events.barriers import Barrier, EpochOpened, Marker
 from everlode.events.base import Command, CommandHeader, Envelope, Event, Fact, ScopeEpoch
+from everlode.events.identity import home_of_id, is_stray
+from everlode.events.ids import check_outside, fact_id
 from everlode.events.stamp import HybridClock
 from everlode.events.states import State
 from everlode.log.facts import LoggedFact, NewFact
 from everlode.log.folds import Asked
 from everlode.primary.component import Component, Owed
+from everlode.primary.contents import Contents, content_of
 from everlode.primary.inputs import Tick
 from everlode.primary.pending import Answer
 from everlode.snapshots.dirty import FactAt, Key
 from everlode.state.dispatch import component_of_command, component_of_state, decide, evolve_fact
-from everlode.state.reactions import NAMESPACE
+from everlode.state.homes import check_home, check_qualified
 from everlode.state.shape import Context, home_of
 
 FUTURE = timedelta(minutes=5)
@@ -127,6 +129,9 @@ class Batch:
         self.facts: list[NewFact] = []
         self.answers: list[Answer] = []
         """To the commands from outside, in order."""
+        self._contents = Contents()
+        self.dropped: list[tuple[Owed, Refusal]] = []
+        """Commands to oneself that were refused, in order."""
         self.impossible: Container[Asked] = ()
         """Commands whose facts cannot be written; see `Core.impossible`."""
 
@@ -145,10 +150,14 @@ class Batch:
         """
         name = type(data).__name__
         to = Addressee(header.command_id, header.aggregate_id, header.reply_to, name)
-        if self._repeated((header.aggregate_id, header.command_id)):
-            self.answers.append(Answer(to, "repeated"))
-            return
         try:
+            check_outside(header.command_id)
+            asked = header.aggregate_id, header.command_id
+            if self._repeated(asked):
+                for known in (self._contents, self._component.contents):
+                    known.check(asked, data)
+                self.answers.append(Answer(to, "repeated"))
+                return
             if header.issued_at > self._tick.event_now + FUTURE:
                 raise Refusal(
                     f"{name} comes from the future: issued_at is {header.issued_at.isoformat()}",
@@ -157,17 +166,23 @@ class Batch:
                 )
             door.check(header, self._tick.event_now)
             door.check(data, self._tick.event_now)
+            door.check_asked(data)
             for first in before:
                 self.owed(first, source)
             # what was said is past: nobody gets ahead of what follows from it
             at = min(header.issued_at, self._tick.event_now)
+            home = self._home_of(header.aggregate_id, data)
             owed = Owed(header.command_id, header.aggregate_id, data, at, header.causation_id)
-            why = _Why(self._component.home, source, header.correlation_id)
+            why = _Why(home, source, header.correlation_id)
             count = self._decide(owed, why)
+        except FencedOut:  # says nothing of the command: another one decides it
+            raise
         except Refusal as error:
             self.answers.append(Answer(to, "refused", error))
         else:
             self.answers.append(Answer(to, "done" if count else "repeated"))
+            if count:
+                self._contents.note(asked, content_of(data))
 
     def refuse(self, to: Addressee, error: Refusal) -> None:
         """Stage the refusal of a command that is not even decided."""
@@ -176,7 +191,7 @@ class Batch:
     def owed(
         self, owed: Owed, source: tuple[str, int, int] | None, cause: Envelope | None = None
     ) -> Refusal | None:
-        """Decide a command to oneself, stamped above `cause`. A refusal is its lawful end.
+        """Decide a command to oneself, stamped above `cause`. A refusal ends it.
 
         Raises: Unavailable: the cause is stamped too far ahead; it is read again later.
         """
@@ -184,7 +199,7 @@ class Batch:
             return None
         home = self._component.home
         if cause is None:
-            why = _Why(home, source, owed.aggregate_id)
+            why = _Why(home, source, owed.aggregate_id, owed.above)
         else:
             cause_home = home_of(cause)
             home = cause_home if cause_home in self._served else home
@@ -194,6 +209,8 @@ class Batch:
         except Refusal as error:
             if error.code == "clock_skew":
                 raise Unavailable(error.message, code=error.code, hint=error.hint) from None
+            if not isinstance(error, NotServed):  # whoever leads there does it
+                self.dropped.append((owed, error))
             return error
         return None
 
@@ -216,6 +233,7 @@ class Batch:
             self._component.topology.task_types,
             owed.command_id,
             self._component.topology.operators,
+            self._component.validators,
         )
         try:
             # 3. the rules
@@ -246,6 +264,13 @@ class Batch:
         folds = self._component.folds
         return folds.get(*key), folds.version(*key)
 
+    def _home_of(self, aggregate_id: str, command: Command) -> str:
+        """Home of what a command from outside creates. Raises: Refusal: its id has none."""
+        home = home_of_id(aggregate_id)
+        if not home and not self._state((component_of_command(command), aggregate_id))[1]:
+            check_qualified(command, aggregate_id, self._component.home)
+        return home if home in self._served else self._component.home
+
     def _subject(self, owed: Owed, why: _Why) -> _Subject:
         """Raises: Refusal: of another component, deleted, or at home in a scope not served."""
         command, name = owed.command, self._component.name
@@ -256,6 +281,8 @@ class Batch:
         if state is None and version:
             raise NotFound(f"{owed.aggregate_id} was deleted", code="deleted")
         home = why.home if state is None else state.home
+        if is_stray(owed.aggregate_id, home, self._component.topology.regions):
+            check_home(owed.aggregate_id, home)
         held = self._served.get(home)
         if held is None:
             raise NotServed(Scope(name, home))
@@ -274,11 +301,10 @@ class Batch:
         topic, number, position = why.source or (None, None, None)
         facts: list[NewFact] = []
         for event, stamp in zip(events, stamps, strict=True):
-            name = f"{owed.aggregate_id}/{owed.command_id}/{len(facts)}"
             version += 1
             seq += 1
             envelope = Envelope(
-                event_id=str(uuid5(NAMESPACE, name)),
+                event_id=fact_id(owed.aggregate_id, owed.command_id, len(facts)),
                 aggregate_id=owed.aggregate_id,
                 version=version,
                 origin=log.origin,
@@ -324,6 +350,7 @@ class Batch:
 
     def committed(self, offsets: list[int]) -> None:
         """Take the staged states over."""
+        self._component.contents.add(self._contents)
         folds = self._component.folds
         first: dict[Key, FactAt] = {}
         last: dict[Key, tuple[Fact, int]] = {}

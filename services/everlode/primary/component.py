@@ -6,21 +6,41 @@ itself by time. Everything else is the core's, and the runtime's.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable
+from collections.abc import Callable, Container, Iterable, Mapping
 from datetime import datetime
 from typing import ClassVar, NamedTuple
 
 from everlode.control.fold import ControlState
+from everlode.control.scopes import SCOPE_OF
 from everlode.events.base import Command, Event, Fact
+from everlode.events.identity import is_stray
 from everlode.events.states import State
 from everlode.log.folds import Folds
 from everlode.membership.agent import Load
+from everlode.primary.contents import Contents
 from everlode.snapshots.read import Alive
 from everlode.state.reactions import command_id, react
 from everlode.state.shape import home_of
 from everlode.state.view import HomeView, Where
 from everlode.topics import Topology
 from everlode.topics.names import fact_topic
+
+JUDGES = SCOPE_OF["validations"]
+
+
+class Validators(Container[tuple[str, str]]):
+    """(node, kind) of the validator nodes that a control log knows."""
+
+    def __init__(self, control: ControlState) -> None:
+        self._nodes = control.nodes
+
+    def __contains__(self, judge: object) -> bool:
+        """True for a node that has joined as a validator of that kind, whatever its status."""
+        if not isinstance(judge, tuple):
+            return False
+        name, kind = judge
+        node = self._nodes.get(name)
+        return node is not None and (node.component, node.kind) == (JUDGES, kind)
 
 
 class Owed(NamedTuple):
@@ -31,6 +51,18 @@ class Owed(NamedTuple):
     command: Command
     at: datetime
     cause: str | None = None
+    rule: str = ""
+    """Why it is owed; see `state.expected`."""
+    above: int = 0
+    """A stamp that its facts are to be above."""
+
+
+class Notice(NamedTuple):
+    """An event for `<origin>.health`; its id makes it one, however often it is published."""
+
+    key: str
+    event_id: str
+    data: Event
 
 
 class Component:
@@ -55,13 +87,16 @@ class Component:
         self.topology = topology
         self.folds = Folds(self.states, self._changed)
         self.folds.left = lambda state: self.view_of(state.home).left(state)
+        self.contents = Contents()
         self.views: dict[str, HomeView] = {}
         """By home of the aggregates; see `view_of`."""
         self._own = self.view_of(home)
         self.peek: Callable[[str, str], State | None] = self.folds.get
         """A state as staged in the present batch; the views are as committed."""
-        self.served: Container[str] = (home,)
-        """Homes whose scopes are served in the present turn."""
+        self.served: Mapping[str, int] = {home: 0}
+        """Home → epoch of the scopes that are served in the present turn."""
+        self.validators: Container[tuple[str, str]] = frozenset()
+        """Who may judge, as of the present turn: see `Validators`."""
         self.leads: Callable[[str], bool] = lambda _: True
         """Whether its node may act for a home now; asked before what no later check can undo."""
 
@@ -111,7 +146,13 @@ class Component:
                 reaction.command,
                 fact.envelope.occurred_at,
                 event_id,
+                reaction.rule,
             )
+
+    def strays(self, fact: Fact) -> bool:
+        """True for a fact about what is at home elsewhere: it has no effect anywhere."""
+        envelope = fact.envelope
+        return is_stray(envelope.aggregate_id, home_of(envelope), self.topology.regions)
 
     def before(self, aggregate_id: str, command: Command, at: datetime) -> Iterable[Owed]:
         """Commands owed before one from outside is decided."""
@@ -129,6 +170,13 @@ class Component:
         """Commands owed because somebody's time was over by then (see `primary.horizon`).
 
         Asked a few times a second, while leading.
+        """
+        return ()
+
+    def notices(self, now_s: float, control: ControlState) -> Iterable[Notice]:
+        """What others must hear of; asked a few times a second, while leading.
+
+        `now_s`: on the monotonic clock.
         """
         return ()
 

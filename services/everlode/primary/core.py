@@ -45,9 +45,10 @@ from everlode.events.base import CommandAnswered
 from everlode.log.facts import NewFact
 from everlode.log.folds import Asked
 from everlode.primary.batch import Batch, LogEnd, NotServed, Source
-from everlode.primary.component import Component, Owed
+from everlode.primary.component import Component, Notice, Owed, Validators
 from everlode.primary.inputs import CommandRead, FactRead, RefusedRead, Tick, Turn
 from everlode.primary.pending import Answer, Pending
+from everlode.primary.refusals import Refusals
 from everlode.primary.unexpected import Unexpected, attempt
 from everlode.state.view import Where
 from everlode.telemetry.entries import Entry, SteppedDown, Undecided
@@ -69,6 +70,8 @@ class Ready(NamedTuple):
     report: list[Entry]
     letters: list[tuple[Where, ContractError]]
     """Inputs that could not be decided, by a mistake of ours; to be kept before the commit."""
+    notices: list[Notice]
+    """To be published once it is committed."""
 
 
 class Core:
@@ -91,9 +94,9 @@ class Core:
         self._pending = Pending(component.folds, log.topic, region, node_id)
         self._barrier_at = self._due_at = 0.0
         self._impossible: set[Asked] = set()
-        """Commands whose facts cannot be written."""
         self._wrong: list[tuple[Where | None, Unexpected]] = []
         self._due_wrong: set[str] = set()
+        self._refusals, self._notices = Refusals(component.name), list[Notice]()
 
     def scope(self, home: str) -> Scope:
         """The scope of a home."""
@@ -102,7 +105,7 @@ class Core:
     def open(self, led: Mapping[str, int], tick: Tick) -> Ready:
         """Open the epochs of these in every partition; they are served once that is committed."""
         self._opened, self._opening = dict(led), dict(led)
-        self._read, self._behind = {}, set()
+        self._read, self._behind, self._refusals = {}, set(), Refusals(self._component.name)
         self._barrier_at = self._due_at = 0.0
         batch = Batch(self._component, self._log, led, self._node_id, tick)
         batch.open_epoch()
@@ -125,6 +128,7 @@ class Core:
         """
         # 1. what is led no more
         report = self._lose(turn.led)
+        self._component.validators = Validators(turn.control)
         batch = self._begin(turn.tick)
         # 2. the inputs, in order
         for item in turn.inputs:
@@ -178,8 +182,10 @@ class Core:
         wrong, self._wrong = [*self._wrong, *((None, w) for w in self._pending.wrong)], []
         self._pending.wrong.clear()
         report += [Undecided(error.letter.message) for _, error in wrong]
+        refused = self._refusals.unexpected(batch.dropped, report)
+        notices, self._notices = [*refused, *self._notices], []
         letters = [(where, error.letter) for where, error in wrong if where is not None]
-        return Ready(batch.facts, self._read, batch.answers, report, letters)
+        return Ready(batch.facts, self._read, batch.answers, report, letters, notices)
 
     def _lose(self, led: Mapping[str, int]) -> list[Entry]:
         lost = [home for home, epoch in self.served.items() if led.get(home) != epoch]
@@ -201,6 +207,8 @@ class Core:
 
     def _react(self, batch: Batch, read: FactRead) -> None:
         where, envelope = read.where, read.fact.envelope
+        if self._component.strays(read.fact):
+            return  # each projection notes it
         source = Source(where.topic, where.partition, envelope.seq)
 
         def decide() -> None:
@@ -220,6 +228,7 @@ class Core:
             if turn.horizon is not None:
                 yield from self._component.over(turn.horizon)
             yield from self._component.due(turn.tick.event_now, turn.control)
+            self._notices += self._component.notices(turn.tick.mono_s, turn.control)
 
         def decide() -> None:
             for owed in all_owed():

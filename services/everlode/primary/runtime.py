@@ -8,7 +8,8 @@ A turn of a primary, in this order:
   5. append facts, read positions and what is due of the snapshot in one transaction (must: before
      any answer);
   6. the core takes the states over;
-  7. answer what is held (should: a lost answer is asked for again by the client).
+  7. answer what is held (should: a lost answer is asked for again by the client), and publish
+     what others must hear of.
 A promotion, in this order:
   a. fence the writer before, read to the end, fold;
   b. read what is only looked at to its end;
@@ -278,6 +279,11 @@ class Runtime:
             # 7. answer
             for answer in self._core.held(HOME, instant(self._clock.wall_ms())):
                 self._answer(answer)
+            for notice in ready.notices:
+                self._agent.signal(
+                    notice.data, topic="health", key=notice.key, partition=0,
+                    event_id=notice.event_id,
+                )  # fmt: skip
 
     def _turn_of(self, led: dict[str, int], inputs: list[Input]) -> Turn:
         """A turn with its horizon: where the log ends is asked after the inputs were read."""

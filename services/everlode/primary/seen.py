@@ -84,6 +84,8 @@ class Seen:
             if expected is not None and fact.envelope.seq > expected:
                 where = f"{raw.topic}/{raw.partition}"
                 raise lacking(where, expected, fact.envelope.seq - 1)
+            if self._component.strays(fact):
+                continue
             wrong = attempt(
                 f"a look at {fact.envelope.event_id}", partial(self._component.observe, fact)
             )

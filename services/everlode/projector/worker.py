@@ -49,7 +49,7 @@ from typing import Any, NamedTuple
 
 from everlode.adapters.kafka import Raw, Record
 from everlode.adapters.kafka_writer import Writer
-from everlode.adapters.postgres import Projection
+from everlode.adapters.postgres import Projection, Taken
 from everlode.errors import ContractError
 from everlode.log.learn import Learn, no_learning
 from everlode.projection.fold import Incoming, Key, Outcome, PartitionFold, Prefix
@@ -61,7 +61,7 @@ from everlode.projector.intake import Intake
 from everlode.projector.states import Loaded, States
 from everlode.telemetry.entries import RecordLeftOut
 from everlode.telemetry.sink import Sink, silent
-from everlode.topics.names import state_topic
+from everlode.topics.names import regions_of, state_topic
 
 CHUNK = 16
 """Records that are decoded and folded together: so few that they stay in the processor's cache."""
@@ -145,7 +145,8 @@ class PartitionWorker:
         taken = self._db.take(partition, topics, self._intake.waiting)  # a. owner
         if not self._lent:
             self._writer.open()  # b. transactional id
-        self._fold = PartitionFold(partition, taken.positions, taken.opened, taken.parked)
+        self._regions = regions_of(topics)
+        self._fold = self._fold_of(taken)
         self._fold.refused = taken.refused
         self._refused: dict[tuple[str, int], Incoming] = {}
         """(topic, offset) of facts that cannot be applied, and are not noted yet."""
@@ -153,6 +154,10 @@ class PartitionWorker:
         """What the batch in hand has folded."""
         self._publish_rest()  # c. what was left unpublished
         self._published = self._seqs()
+
+    def _fold_of(self, taken: Taken) -> PartitionFold:
+        standing = taken.positions, taken.opened, taken.parked
+        return PartitionFold(self.partition, *standing, self._regions)
 
     def positions(self) -> dict[str, Prefix]:
         """Where the partition number stands, a topic each."""
@@ -242,7 +247,7 @@ class PartitionWorker:
     def _begin_again(self) -> None:
         """Forget what a batch that was not written has made of the fold."""
         taken = self._db.standing(self.partition, self._intake.waiting)
-        self._fold = PartitionFold(self.partition, taken.positions, taken.opened, taken.parked)
+        self._fold = self._fold_of(taken)
         self._fold.refused = taken.refused | self._refused.keys()
         self._intake.again()
 

@@ -209,7 +209,7 @@ def prove(
     decided = None if control is None else read_decided(control)
     expected = {}
     for component, events in facts.items():
-        counted = recount(component, events, decided)
+        counted = recount(component, events, decided, topology.regions)
         expected[component] = counted.found
         for problem in counted.wrong:
             proof.differ(problem)

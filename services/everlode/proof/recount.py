@@ -6,7 +6,7 @@ Rules written from docs/format.md and the schemas' docs, over plain values; noth
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, NamedTuple
 
 Fields = dict[str, Any]
@@ -124,7 +124,8 @@ def _miner(state: Fields, event: LoggedEvent) -> str | None:
             state[data["outcome"]] += 1
             state["work_ms"] += data["work_ms"]
             kept = ("task_id", "outcome", "work_ms", "score_ppm")
-            done = {name: data[name] for name in kept} | {"at": event.envelope["occurred_at"]}
+            done = {name: data[name] for name in kept}
+            done |= {"at": event.envelope["occurred_at"], "attempt": data.get("attempt", 0)}
             state["recent"] = [*state["recent"], done][-RECENT:]
         case _:
             _stake(state, event)
@@ -226,15 +227,25 @@ RULES = {
 }  # fmt: skip
 
 
+def elsewhere(key: str, scope: str, regions: Collection[str]) -> bool:
+    """True when a key begins with another region than the home of the scope of its event."""
+    first, slash, _ = key.partition("/")
+    return slash == "/" and first in regions and first != scope.split("/")[-1]
+
+
 def recount(
-    component: str, events: Iterable[LoggedEvent], decided: Mapping[str, int] | None = None
+    component: str,
+    events: Iterable[LoggedEvent],
+    decided: Mapping[str, int] | None = None,
+    regions: Collection[str] = (),
 ) -> Recounted:
     """Fields of every aggregate after its events, which must be in order of each key.
 
     `decided`: scope → highest epoch of the control log; an aggregate stands still from its first
     event above that on. `wrong` names what no lawful history has: a version out of turn, twice
     paid, twice decided, progress or money that went the wrong way, a first event that cannot be
-    one, an epoch that nobody decided.
+    one, an epoch that nobody decided, an event about what is at home elsewhere (one of
+    `regions`), which has no effect.
     """
     found: dict[str, Fields] = {}
     wrong: list[str] = []
@@ -242,6 +253,9 @@ def recount(
     for event in events:
         key, version = event.envelope["aggregate_id"], event.envelope["version"]
         scope, epoch = event.envelope["scope"], event.envelope["epoch"]
+        if elsewhere(key, scope, regions):
+            wrong.append(f"{component} {key}: {event.kind} by {scope}, at home elsewhere")
+            continue
         if decided is not None and key not in stopped and epoch > decided.get(scope, 0):
             stopped.add(key)
             wrong.append(f"{component} {key}: epoch {epoch} of {scope} was never decided")

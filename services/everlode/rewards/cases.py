@@ -7,11 +7,15 @@ concerns, or before the reactions to it are due. Invariant: of a case the newest
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import datetime
 from typing import Literal, NamedTuple
 
 from everlode.events.base import Fact
-from everlode.events.states import FraudState
+from everlode.events.commands import CalculateReward, ReverseReward, WithholdReward
+from everlode.events.ids import own_id
+from everlode.events.states import FraudState, RewardState
 from everlode.events.validations import FraudCleared, FraudConfirmed, FraudSuspected
+from everlode.primary.component import Owed
 from everlode.state.reactions import concerns
 
 Status = Literal["suspected", "confirmed", "cleared"]
@@ -28,6 +32,7 @@ class Case(NamedTuple):
     task_id: str | None
     event_id: str
     version: int
+    stamp: int = 0
 
 
 class Cases:
@@ -41,7 +46,7 @@ class Cases:
         """A case as its facts would have left it."""
         status: Status = state.status  # type: ignore[assignment]  # the table has no other
         about = state.rule, state.suspects, state.solver_id, state.task_id
-        self._keep(Case(state.key, status, *about, event_id, state.version))
+        self._keep(Case(state.key, status, *about, event_id, state.version, state.stamp))
 
     def observe(self, fact: Fact) -> None:
         """Note a fact of a case; what is older than what is known changes nothing."""
@@ -61,7 +66,7 @@ class Cases:
             case _:
                 return
         about = data.rule, data.suspects, data.solver_id, data.task_id
-        self._keep(Case(key, status, *about, event_id, version))
+        self._keep(Case(key, status, *about, event_id, version, fact.envelope.stamp))
 
     def _keep(self, case: Case) -> None:
         self._known[case.key] = case
@@ -81,3 +86,16 @@ class Cases:
                 continue
             if concerns(case.rule, case.suspects, case.solver_id, miner_id):
                 yield case
+
+    def holds(
+        self, key: str, reward: CalculateReward | RewardState, at: datetime, cause: str | None
+    ) -> Iterator[Owed]:
+        """What cases ask of a reward that were there before it, or before the sink answered."""
+        for case in self.concerning(reward.task_id, reward.miner_id):
+            held: WithholdReward | ReverseReward
+            if case.status == "suspected":
+                held = WithholdReward(case_id=case.key, reason="fraud_suspected")
+            else:
+                held = ReverseReward(case_id=case.key, reason="fraud_confirmed")
+            name = own_id("before", case.event_id, key)
+            yield Owed(name, key, held, at, cause, "before", case.stamp)

@@ -7,10 +7,10 @@ import time
 from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import TypeGuard
-from uuid import uuid5
 
 from everlode.control.fold import ControlState
-from everlode.errors import EverlodeError, Unavailable
+from everlode.control.scopes import Scope
+from everlode.errors import EverlodeError, FencedOut, Unavailable
 from everlode.events.base import Command, Fact
 from everlode.events.commands import (
     CalculateReward,
@@ -19,6 +19,7 @@ from everlode.events.commands import (
     ReverseReward,
     WithholdReward,
 )
+from everlode.events.ids import own_id
 from everlode.events.rewards import RewardCalculated, RewardReduced, RewardReleased
 from everlode.events.states import FraudState, RewardState, State
 from everlode.events.validations import FraudCleared, FraudConfirmed, FraudSuspected
@@ -27,10 +28,8 @@ from everlode.primary.component import Component, Owed
 from everlode.rewards.cases import Cases
 from everlode.rewards.debts import Debts
 from everlode.rewards.payouts import Payouts
-from everlode.rewards.sink import PayoutConflict, PayoutSink
+from everlode.rewards.sink import Fence, PayoutConflict, PayoutSink
 from everlode.snapshots.read import Alive
-from everlode.state.ended import REWARD_ENDED
-from everlode.state.reactions import NAMESPACE
 from everlode.state.reward import due_micro
 from everlode.state.shape import refuse
 from everlode.state.view import Where
@@ -93,8 +92,9 @@ class RewardComponent(Component):
     def react(self, fact: Fact, where: Where) -> Iterable[Owed]:
         """As the rules say; and what is calculated (or released) is paid now, or by `due`.
 
-        What cannot be paid waits, and holds up nothing else (see `payouts`). Raises: Unavailable:
-        the sink does not say whether a payout has left, or the lease is out; it is read again.
+        What cannot be paid waits, and holds up nothing else (see `payouts`); so does what is to be
+        held back while the sink does not say whether it has left. Raises: Unavailable: the lease is
+        out; it is read again. FencedOut: the sink has been asked in a higher epoch.
         """
         if isinstance(fact.data, RewardCalculated | RewardReleased | RewardReduced):
             state = self.peek("rewards", fact.envelope.aggregate_id)
@@ -108,57 +108,91 @@ class RewardComponent(Component):
         for owed in super().react(fact, where):
             if isinstance(owed.command, ReleaseReward) and self.cases.is_open(owed.command.case_id):
                 continue  # it was opened anew since: what clears it then is still to be read
-            yield from self._booked_before(owed.aggregate_id, owed.command, owed.at)
+            try:
+                yield from self._booked_before(owed.aggregate_id, owed.command, owed.at)
+            except Unavailable:
+                continue  # `due` holds it back once the sink answers; it does not leave until then
             yield owed
             if isinstance(owed.command, CalculateReward):
-                yield from self._suspected_before(owed, owed.command)
-
-    def _suspected_before(self, owed: Owed, command: CalculateReward) -> Iterable[Owed]:
-        """What a case says that was there before the reward: as it would have said after it."""
-        for case in self.cases.concerning(command.task_id, command.miner_id):
-            held: WithholdReward | ReverseReward
-            if case.status == "suspected":
-                held = WithholdReward(case_id=case.key, reason="fraud_suspected")
-            else:
-                held = ReverseReward(case_id=case.key, reason="fraud_confirmed")
-            name = str(uuid5(NAMESPACE, f"{case.event_id}/before/{owed.aggregate_id}"))
-            yield Owed(name, owed.aggregate_id, held, owed.at, owed.cause)
+                yield from self.cases.holds(owed.aggregate_id, owed.command, owed.at, owed.cause)
 
     def before(self, aggregate_id: str, command: Command, at: datetime) -> Iterable[Owed]:
-        """See Component. Raises: Refusal: it would release a reward from under an open case."""
+        """See Component. Raises: Refusal: it would release a reward from under an open case, or
+        nobody knows now whether its payout has left."""
         if isinstance(command, ReleaseReward) and self.cases.is_open(command.case_id):
             raise refuse("case_open", f"case {command.case_id} is open", "resolve the case")
-        yield from self._booked_before(aggregate_id, command, at)
+        try:
+            yield from self._booked_before(aggregate_id, command, at)
+        except Unavailable as error:
+            raise refuse("payout_unknown", error.message, "send it again later") from None
 
     def _booked_before(self, aggregate_id: str, command: Command, at: datetime) -> Iterable[Owed]:
-        """The payout that left before it could be booked: it is booked first, not held back."""
+        """The payout that left before it could be booked: it is booked first, not held back.
+
+        Raises: Unavailable: the sink does not say whether it has left. One that is withheld has
+        not: it was asked before.
+        """
         if isinstance(command, WithholdReward | ReverseReward):
             state = self.peek("rewards", aggregate_id)
-            if isinstance(state, RewardState) and state.status in REWARD_ENDED:
+            if not isinstance(state, RewardState) or state.status != "calculated":
                 return
-            ref = self._sink.find(aggregate_id)
+            fence = self._fence(state.home)
+            if fence is None:  # it is refused
+                return
+            ref = self._asked(aggregate_id, fence)
             if ref is not None:
                 yield self._booking(aggregate_id, ref, at, None)
 
+    def _asked(self, key: str, fence: Fence) -> str | None:
+        """Reference of a payout that has left; None when it has not.
+
+        Raises: Unavailable: the sink does not answer, for this one, or for now at all. FencedOut.
+        """
+        if self.payouts.rests:
+            raise Unavailable(f"payout {key}: the payment system does not answer now")
+        self.payouts.begin(key)
+        try:
+            return self._sink.find(key, fence)
+        except FencedOut:  # another one leads, and knows
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever a payment system does to one payout
+            why = error.message if isinstance(error, EverlodeError) else type(error).__name__
+            self.payouts.failed(key, why)
+            raise Unavailable(f"payout {key}: whether it has left is not known: {why}") from None
+
+    def _holds(self, state: RewardState, at: datetime) -> list[Owed]:
+        """What holds back a reward that a case concerns; nothing while the sink does not answer."""
+        owed = list(self.cases.holds(state.key, state, at, None))
+        try:
+            booked = [*self._booked_before(state.key, owed[0].command, at)] if owed else []
+        except Unavailable:
+            return []
+        return [*booked, *owed]
+
     def due(self, now: datetime, control: ControlState) -> Iterable[Owed]:
-        """Pay what could not be paid when it was calculated."""
+        """Pay, or hold back for a case, what could not be when that was to be done."""
         for _ in range(PAY_AT_ONCE):
             key = self.payouts.next()
             if key is None:
                 return
             state = self.peek("rewards", key)
-            if not self._is_due(state):  # its end is staged, or it is not served now
+            if not self._is_due(state):  # its end is staged, it is not served, or a case is open
                 self.payouts.later(key)
+                if self._is_payable(state):
+                    yield from self._holds(state, now)
                 continue
             tried = [*self._payout(state, now, None)]
             yield from tried
             if not tried:
                 return  # it fails: not for each of them in one turn
 
-    def _is_due(self, state: State | None) -> TypeGuard[RewardState]:
+    def _is_payable(self, state: State | None) -> TypeGuard[RewardState]:
         if not isinstance(state, RewardState) or state.status != "calculated":
             return False
-        if state.home not in self.served:
+        return state.home in self.served
+
+    def _is_due(self, state: State | None) -> TypeGuard[RewardState]:
+        if not self._is_payable(state):
             return False
         # what a case says may be known before it is reacted to
         return next(self.cases.concerning(state.task_id, state.miner_id), None) is None
@@ -166,16 +200,21 @@ class RewardComponent(Component):
     def _payout(self, state: RewardState, at: datetime, cause: str | None) -> Iterable[Owed]:
         if not self.leads(state.home):
             raise Unavailable(f"payout {state.key}: the lease ran out before it")
+        fence = self._fence(state.home)
+        if fence is None:
+            raise Unavailable(f"payout {state.key}: its scope is not served now")
         repaid = list(self.debts.repayments(state, self.peek, at, cause))
-        if repaid and not self._has_left(state):
+        if repaid and not self._has_left(state, fence):
             self.payouts.later(state.key)  # the rest, once that is committed
             yield from repaid
             return
         self.payouts.begin(state.key)
         try:
             due = due_micro(state)
-            ref = self._sink.pay(state.key, state.miner_id, due) if due else REPAID
+            ref = self._sink.pay(state.key, state.miner_id, due, fence) if due else REPAID
             booking = self._booking(state.key, ref, at, cause)
+        except FencedOut:  # another one leads, and pays what is owed
+            raise
         except PayoutConflict as error:
             if self.payouts.stop(state.key, error.message):
                 LOG.error("payout %s stops: %s; %s", state.key, error.message, error.hint)
@@ -187,16 +226,20 @@ class RewardComponent(Component):
             self.payouts.left()
             yield booking
 
-    def _has_left(self, state: RewardState) -> bool:
+    def _fence(self, home: str) -> Fence | None:
+        """In whose name the sink is asked; None where nothing is served."""
+        epoch = self.served.get(home)
+        return None if epoch is None else Fence(str(Scope(self.name, home)), epoch)
+
+    def _has_left(self, state: RewardState, fence: Fence) -> bool:
         """Whether its payout has left, or may have: then it is asked for as it was."""
         try:
-            return self._sink.find(state.key) is not None
+            return self._sink.find(state.key, fence) is not None
         except Unavailable:
             return True
 
     def _booking(self, key: str, ref: str, at: datetime, cause: str | None) -> Owed:
-        name = str(uuid5(NAMESPACE, f"pay/{key}"))
-        return Owed(name, key, PayReward(payout_ref=ref), at, cause)
+        return Owed(own_id("pay", key), key, PayReward(payout_ref=ref), at, cause, "pay")
 
     def load(self) -> Load:
         """See Component."""

@@ -9,12 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from datetime import datetime
-from uuid import uuid5
 
 from everlode.events.commands import ReduceReward, RepayDebt
+from everlode.events.ids import own_id
 from everlode.events.states import RewardState, State
 from everlode.primary.component import Owed
-from everlode.state.reactions import NAMESPACE
 from everlode.state.reward import due_micro
 
 Peek = Callable[[str, str], State | None]
@@ -46,16 +45,12 @@ class Debts:
                 continue
             part = min(due, debt.debt_micro)
             if part:
-                pair = f"{debt.key}/{reward.key}"
+                # two aggregates repay each other once: then nothing is owed, or nothing is due
+                pair = debt.key, reward.key
                 repaid = RepayDebt(
                     reward_id=reward.key, amount_micro=part, owed_micro=debt.debt_micro
                 )
-                yield Owed(_once("repay", pair), debt.key, repaid, at, cause)
+                yield Owed(own_id("repay", *pair), debt.key, repaid, at, cause, "repay")
                 reduced = ReduceReward(debt_id=debt.key, amount_micro=part, due_micro=due)
-                yield Owed(_once("reduce", pair), reward.key, reduced, at, cause)
+                yield Owed(own_id("reduce", *pair), reward.key, reduced, at, cause, "reduce")
                 due -= part
-
-
-def _once(what: str, pair: str) -> str:
-    """Two aggregates repay each other once: then nothing is owed, or nothing is due."""
-    return str(uuid5(NAMESPACE, f"{what}/{pair}"))

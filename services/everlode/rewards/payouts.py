@@ -78,6 +78,11 @@ class Payouts:
             return False
         return found is None or not found.tries or now >= found.at
 
+    @property
+    def rests(self) -> bool:
+        """True while the sink is not asked for anything."""
+        return self._now_s() < self._rests_until
+
     def next(self) -> str | None:
         """The reward whose time has come first; None when none is due, or the sink rests."""
         now = self._now_s()

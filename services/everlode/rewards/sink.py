@@ -1,8 +1,13 @@
 """Where payouts leave: a port whose idempotency key is the reward's natural key.
 
+Whoever asks shows its fence: the scope that it leads, and in which epoch. A node that was stopped
+after its last look at the lease, and is woken after its failover, still believes that it leads; the
+payment system does not pay it once a successor has asked anything, be it only whether a payout has
+left: on that answer the successor holds rewards back.
+
 `JournalSink` stands for the payment system: an append-only file, shared by the nodes of a region.
-A line is a payout once it is whole; what a killed node left of one is cut off by the next that
-pays. Shell.
+A line is a payout, or an epoch that was shown, once it is whole; what a killed node left of one is
+cut off by the next that writes. Shell.
 """
 
 from __future__ import annotations
@@ -11,10 +16,16 @@ import fcntl
 import hashlib
 import json
 import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Protocol
+from typing import Any, NamedTuple, Protocol
 
-from everlode.errors import IntegrityError, Unavailable
+from everlode.errors import FencedOut, IntegrityError, Unavailable
+
+LOCK_S = 1.0
+"""The journal's lock is held for one line."""
 
 
 class PayoutConflict(IntegrityError):
@@ -23,18 +34,41 @@ class PayoutConflict(IntegrityError):
     default_code = "payout_conflict"
 
 
-class PayoutSink(Protocol):
-    """Pays. Must pay a key once however often it is asked, and give the same reference again."""
+class Fence(NamedTuple):
+    """In whose name a primary asks."""
 
-    def pay(self, payout_key: str, miner_id: str, amount_micro: int) -> str:
+    scope: str
+    epoch: int
+
+
+class PayoutSink(Protocol):
+    """Pays. Must pay a key once however often it is asked, and give the same reference again.
+
+    Both calls must refuse an epoch below the highest that a call has shown for the scope, and must
+    have kept a higher one before they answer: it outlives the sink's own process.
+    """
+
+    def pay(self, payout_key: str, miner_id: str, amount_micro: int, fence: Fence) -> str:
         """Pay and return the reference.
 
         Raises: Unavailable: it may or may not have been paid; ask again with the same key.
-        PayoutConflict: it was paid with another amount.
+        PayoutConflict: it was paid with another amount. FencedOut: another one leads; not paid.
         """
 
-    def find(self, payout_key: str) -> str | None:
-        """Reference of a key that was paid, or None. Raises: Unavailable."""
+    def find(self, payout_key: str, fence: Fence) -> str | None:
+        """Reference of a key that was paid, or None; then no lower epoch will pay it.
+
+        Raises: Unavailable. FencedOut: another one leads.
+        """
+
+
+def refused(fence: Fence, highest: int) -> FencedOut:
+    """The error of who asks in an epoch that is over."""
+    return FencedOut(
+        f"payouts of {fence.scope}: epoch {fence.epoch} is over, {highest} has asked already",
+        code="payout_fenced",
+        hint="nothing was paid; whoever leads the scope pays what is owed",
+    )
 
 
 class JournalSink:
@@ -45,6 +79,8 @@ class JournalSink:
         self._path = path
         self._file = path.open("a+b")
         self._paid: dict[str, tuple[str, int]] = {}
+        self._epochs: dict[str, int] = {}
+        """Scope → the highest epoch that was shown."""
         self._at = 0
         self._lines = 0
 
@@ -57,8 +93,7 @@ class JournalSink:
         while (line := self._file.readline()).endswith(b"\n"):
             self._lines += 1
             try:
-                entry = json.loads(line)
-                self._paid[str(entry["key"])] = (str(entry["ref"]), int(entry["amount_micro"]))
+                self._take_over(json.loads(line))
             except (ValueError, KeyError, TypeError):
                 raise IntegrityError(
                     f"{self._path}, line {self._lines}: not a payout",
@@ -67,16 +102,22 @@ class JournalSink:
                 ) from None
             self._at = self._file.tell()
 
+    def _take_over(self, entry: dict[str, Any]) -> None:
+        if "key" in entry:
+            self._paid[str(entry["key"])] = (str(entry["ref"]), int(entry["amount_micro"]))
+        if "scope" in entry or "key" not in entry:  # lines of older builds have none
+            scope, epoch = str(entry["scope"]), int(entry["epoch"])
+            self._epochs[scope] = max(epoch, self._epochs.get(scope, 0))
+
     def _cut_off_torn(self) -> None:
         """Remove what a killed node left of a line; under the lock nobody else is writing one."""
         if self._file.seek(0, os.SEEK_END) > self._at:
             self._file.truncate(self._at)
 
-    def pay(self, payout_key: str, miner_id: str, amount_micro: int) -> str:
+    def pay(self, payout_key: str, miner_id: str, amount_micro: int, fence: Fence) -> str:
         """See PayoutSink. Raises: IntegrityError: the journal is damaged."""
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX)  # a fenced node may not have noticed yet
-            self._catch_up()
+        with self._locked():
+            self._check(fence)
             if payout_key in self._paid:
                 ref, amount = self._paid[payout_key]
                 if amount != amount_micro:
@@ -84,28 +125,65 @@ class JournalSink:
                         f"payout {payout_key}: paid {amount}, now asked for {amount_micro}",
                         hint=f"compare the reward's events with {self._path}",
                     )
+                self._keep(fence)
                 return ref
-            self._cut_off_torn()
             ref = "pay-" + hashlib.sha256(payout_key.encode()).hexdigest()[:24]
             entry = {"key": payout_key, "miner": miner_id, "amount_micro": amount_micro, "ref": ref}
-            self._file.write(json.dumps(entry).encode() + b"\n")
-            self._file.flush()
-            os.fsync(self._file.fileno())  # must: what is booked has left
-            self._catch_up()
-        except OSError as error:
-            raise Unavailable(f"payout journal: {error.strerror}") from None
-        finally:
-            fcntl.flock(self._file, fcntl.LOCK_UN)
+            self._append(entry | fence._asdict())
         return ref
 
-    def find(self, payout_key: str) -> str | None:
+    def find(self, payout_key: str, fence: Fence) -> str | None:
         """See PayoutSink. Raises: IntegrityError: the journal is damaged."""
+        if self._epochs.get(fence.scope, 0) != fence.epoch:
+            with self._locked():
+                self._check(fence)
+                self._keep(fence)
         try:
             self._catch_up()
         except OSError as error:
             raise Unavailable(f"payout journal: {error.strerror}") from None
+        self._check(fence)  # from here on no lower epoch pays, so what was read is true
         paid = self._paid.get(payout_key)
         return paid[0] if paid else None
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        """All that was written is read, and nobody else writes: a fenced node may not know yet."""
+        self._lock()
+        try:
+            self._catch_up()
+            yield
+        except OSError as error:
+            raise Unavailable(f"payout journal: {error.strerror}") from None
+        finally:
+            fcntl.flock(self._file, fcntl.LOCK_UN)
+
+    def _lock(self) -> None:
+        """Raises: Unavailable: another process has it, and may have been stopped with it."""
+        deadline = time.monotonic() + LOCK_S
+        while True:
+            try:
+                return fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise Unavailable(f"{self._path} is locked by another process") from None
+                time.sleep(LOCK_S / 100)
+
+    def _check(self, fence: Fence) -> None:
+        highest = self._epochs.get(fence.scope, 0)
+        if fence.epoch < highest:
+            raise refused(fence, highest)
+
+    def _keep(self, fence: Fence) -> None:
+        if fence.epoch > self._epochs.get(fence.scope, 0):
+            self._append(fence._asdict())
+
+    def _append(self, entry: dict[str, Any]) -> None:
+        self._cut_off_torn()
+        self._file.write(json.dumps(entry).encode() + b"\n")
+        self._file.flush()
+        os.fsync(self._file.fileno())  # must: what is booked has left
+        self._catch_up()
 
     def close(self) -> None:
         """Let the file go."""

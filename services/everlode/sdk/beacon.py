@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 
 from everlode.adapters.clock import Clock, WallClock
 from everlode.events.heartbeats import MinerBeat
+from everlode.events.identity import home_of_id, qualified
 from everlode.log.signals import SignalWriter
 from everlode.settings.endpoints import Endpoints
 from everlode.topics.partition import partition_of
@@ -19,7 +20,7 @@ LOG = logging.getLogger(__name__)
 
 
 class MinerBeacon:
-    """Beats for one or many miners of a process.
+    """Beats for one or many miners of a process, by their names or ids.
 
     `running(miner)` gives its tasks under way, `finished(miner)` how many it has finished. Of a
     miner for which one of them fails there is no beat, and a line in the log; the others beat on.
@@ -39,7 +40,8 @@ class MinerBeacon:
         """Raises: ConfigError: the region is not in the endpoints."""
         parts = endpoints.parts(region)
         self._partitions = parts.partitions
-        self._miners = list(miners)
+        self._miners = [(m if home_of_id(m) else qualified(region, m), m) for m in miners]
+        """Id of each, and as its user calls it."""
         self._running = running
         self._finished = finished
         self._signals = SignalWriter(
@@ -74,16 +76,16 @@ class MinerBeacon:
             due += self._interval_ms / 1000 / PARTS
             first, last = (-(-count * n // PARTS) for n in (part, part + 1))
             part = (part + 1) % PARTS
-            for miner in self._miners[first:last]:
+            for miner, name in self._miners[first:last]:
                 try:
-                    self._beat(miner)
+                    self._beat(miner, name)
                 except Exception:
-                    LOG.exception("miner %s misses a beat", miner)
+                    LOG.exception("miner %s misses a beat", name)
 
-    def _beat(self, miner: str) -> None:
-        running = tuple(sorted(self._running(miner)))[:64]
+    def _beat(self, miner: str, name: str) -> None:
+        running = tuple(sorted(self._running(name)))[:64]
         beat = MinerBeat(
-            running=running, work_done=self._finished(miner), interval_ms=self._interval_ms
+            running=running, work_done=self._finished(name), interval_ms=self._interval_ms
         )
         self._signals.signal(
             beat, topic="heartbeats", key=miner, partition=partition_of(miner, self._partitions)

@@ -8,6 +8,7 @@ from uuid import NAMESPACE_OID, uuid5
 
 from everlode.events import commands as c
 from everlode.events.base import CommandAnswered
+from everlode.events.identity import home_of_id, name_of
 from everlode.sdk.commands import CommandClient
 from everlode.sdk.watch import TaskWatch
 from everlode.sdk.work import LEASE, Work
@@ -16,8 +17,16 @@ from everlode.sdk.work import LEASE, Work
 class MiningClient(CommandClient):
     """A client or miner, named `client_id`. Thread-safe. Use as a context manager, or `close` it.
 
+    A new task or miner is at home in `region`, unless its name begins with another home: `job-1`
+    is `eu/job-1` in eu. What the log has named is given as the log has it, home and all.
+
     Every command may be repeated: each says what makes it the same one.
     """
+
+    @property
+    def miner_id(self) -> str:
+        """The id of this client as a miner: its name, with its home."""
+        return self.id_of(self.client_id)
 
     # -- what clients and miners say ---------------------------------------------------------
 
@@ -35,6 +44,8 @@ class MiningClient(CommandClient):
         max_attempts: int = 3,
     ) -> CommandAnswered:
         """Submit a task and wait until it is in the log. Idempotent by `task_id`.
+
+        `aggregate_id` of the answer is the id of the task, which begins with its home.
 
         The answer to a repeat names the same facts, while the primary remembers them.
 
@@ -54,8 +65,9 @@ class MiningClient(CommandClient):
             max_attempts=max_attempts,
             deadline_at=self._clock.event_now() + deadline,
         )
-        named = f"submit/{self.client_id}/{task_id}/{task_type}/{payload_sha256}"
-        return self.call(task_id, command, command_id=str(uuid5(NAMESPACE_OID, named)))
+        task = self.id_of(task_id)
+        named = f"submit/{self.client_id}/{task}/{task_type}/{payload_sha256}"
+        return self.call(task, command, command_id=str(uuid5(NAMESPACE_OID, named)))
 
     def register_miner(
         self,
@@ -81,7 +93,7 @@ class MiningClient(CommandClient):
             memory_mib=1024,
             max_concurrent=max_concurrent,
         )
-        return self.call(self.client_id, command)
+        return self.call(self.miner_id, command)
 
     def deposit_stake(self, amount_micro: int, *, command_id: str | None = None) -> CommandAnswered:
         """Add stake to this miner and wait. Give a `command_id` to repeat it safely.
@@ -89,7 +101,7 @@ class MiningClient(CommandClient):
         Raises: Refusal; DeadlineExceeded.
         """
         command = c.DepositStake(amount_micro=amount_micro)
-        return self.call(self.client_id, command, command_id=command_id)
+        return self.call(self.miner_id, command, command_id=command_id)
 
     def report_progress(
         self,
@@ -105,7 +117,7 @@ class MiningClient(CommandClient):
         Raises: Refusal; DeadlineExceeded.
         """
         command = c.ReportProgress(
-            miner_id=self.client_id,
+            miner_id=self.miner_id,
             attempt=attempt,
             progress_ppm=progress_ppm,
             checkpoint_uri=checkpoint_uri,
@@ -121,9 +133,9 @@ class MiningClient(CommandClient):
         Raises: Refusal; DeadlineExceeded.
         """
         command = c.SubmitSolution(
-            miner_id=self.client_id,
+            miner_id=self.miner_id,
             attempt=attempt,
-            solution_id=f"s-{task_id}-{attempt}",
+            solution_id=f"s-{name_of(task_id)}-{attempt}",
             solution_uri=uri,
             solution_sha256=sha256,
             solution_bytes=size,
@@ -139,7 +151,7 @@ class MiningClient(CommandClient):
         Raises: Refusal; DeadlineExceeded.
         """
         command = c.ReportFailure(
-            miner_id=self.client_id, attempt=attempt, reason=reason, permanent=permanent
+            miner_id=self.miner_id, attempt=attempt, reason=reason, permanent=permanent
         )
         return self.call(task_id, command)
 
@@ -149,7 +161,7 @@ class MiningClient(CommandClient):
         Raises: Refusal; DeadlineExceeded.
         """
         command = c.CastVote(
-            voter_id=self.client_id, voter_kind="peer-review", accept=accept, score_ppm=score_ppm
+            voter_id=self.miner_id, voter_kind="peer-review", accept=accept, score_ppm=score_ppm
         )
         return self.call(validation_id, command)
 
@@ -168,8 +180,10 @@ class MiningClient(CommandClient):
         of the log is read; the task's home without it. Raises: NotFound: no fact about it is kept.
         Refusal: `since` is of another task, or no token. Unavailable. ConfigError.
         """
-        source = TaskWatch.read_from(self._endpoints, self.region, since, seen_from)
-        return TaskWatch(source, task_id, since)
+        task = task_id if TaskWatch.about(since) == task_id else self.id_of(task_id)
+        home = home_of_id(task) if home_of_id(task) in self._endpoints.regions else self.region
+        source = TaskWatch.read_from(self._endpoints, home, since, seen_from)
+        return TaskWatch(source, task, since)
 
     def work(self, *, lease: timedelta = LEASE) -> Work:
         """The tasks that are assigned to this miner, a context manager; it beats meanwhile.
@@ -177,4 +191,5 @@ class MiningClient(CommandClient):
         `lease`: the longest that an assignment lasts without a report, here and as the task
         managers have it. What was assigned before and is not handed in comes first.
         """
-        return Work(self, self._endpoints, self.region, clock=self._clock, lease=lease)
+        home = home_of_id(self.miner_id)
+        return Work(self, self._endpoints, home, clock=self._clock, lease=lease)

@@ -1,9 +1,10 @@
 """CommandClient: commands, with their answers awaited.
 
 A command is answered when its fact is in the log. Until then it is sent again under the same id,
-so that it is carried out once however often it is sent; when its region cannot be reached for a
-while, the same command goes to another one. Deadlines hold whatever the links do: whoever waits for
-a link is not who looks at the time. Shell: one thread a region, one for time, one to send again.
+so that it is carried out once however often it is sent. It goes to the home that its aggregate's id
+begins with, and to no other region: whether a region that does not answer has stored it, nobody
+knows. Deadlines hold whatever the links do: whoever waits for a link is not who looks at the time.
+Shell: one thread a region, one for time, one to send again.
 """
 
 from __future__ import annotations
@@ -22,13 +23,15 @@ from everlode.avro.codec import encode_request
 from everlode.errors import Refusal
 from everlode.events import door
 from everlode.events.base import Command, CommandAnswered, CommandHeader
+from everlode.events.commands import RegisterMiner, SubmitTask
+from everlode.events.identity import home_of_id, qualified
 from everlode.sdk.link import RegionLink
 from everlode.sdk.waiting import Answered, Asked, Waiting
 from everlode.settings.endpoints import Endpoints
 
 TICK_S = 0.25
-GONE_AFTER_S = 20.0
-"""A region that has taken nothing for this time is gone: its commands go to another one."""
+NAMING = (SubmitTask, RegisterMiner)
+"""Commands that create what their sender names: a name without a home gets this client's."""
 
 
 class CommandClient:
@@ -45,7 +48,6 @@ class CommandClient:
         *,
         timeout_s: float = 60,
         window: int = 2000,
-        gone_after_s: float = GONE_AFTER_S,
         clock: Clock | None = None,
     ) -> None:
         """Raises: ConfigError: the region is not in the endpoints."""
@@ -54,7 +56,6 @@ class CommandClient:
         self.region = region
         self._endpoints = endpoints
         self._timeout_s = timeout_s
-        self._gone_after_s = gone_after_s
         self._clock = clock or WallClock()
         self._reply_to = f"{client_id}#{uuid.uuid4().hex[:12]}"
         self._waiting = Waiting(window)
@@ -80,14 +81,20 @@ class CommandClient:
     ) -> Answered:
         """Send a command; the future gives its answer, also a refusal, or DeadlineExceeded.
 
+        It goes to the home that the id begins with; one without (a new name, or an aggregate of an
+        older build) to this client's region, and a new name gets that one's for its home.
         The same `command_id` again is carried out once; while it waits, it is not sent anew, and
         each caller's future has its own deadline and may be cancelled by itself. Waits while the
-        window is full. Raises: Refusal: the client is closed, or an id does not fit (`bad_field`),
-        e.g. is empty. ContractError: the command is too large. DeadlineExceeded: the window was
-        full for all the time given.
+        window is full. Raises: Refusal: the client is closed, an id does not fit (`bad_field`),
+        e.g. is empty, or what is to be created is at home in no region (`not_at_home`).
+        ContractError: the command is too large. DeadlineExceeded: the window was full for all the
+        time given.
         """
         if self._stop.is_set():
             raise Refusal("the client is closed", code="closed")
+        if isinstance(command, NAMING) and aggregate_id:
+            aggregate_id = self.id_of(aggregate_id)
+        region = self._route(aggregate_id, command)
         try:
             header = CommandHeader(
                 command_id=str(uuid.uuid4()) if command_id is None else command_id,
@@ -101,11 +108,29 @@ class CommandClient:
             item = error.errors(include_input=False, include_url=False)[0]
             raise door.refused(str(item["loc"][0]), "does not fit", item["msg"]) from None
         value = encode_request(header, command)  # what cannot be sent must not wait for an answer
-        asked = Asked(header, command, value, self.region)
+        asked = Asked(header, command, value, region)
+        asked.handed = self._link(region).ready(0)  # else once its answers are read, by `_resend`
         future, new = self._waiting.ask(asked, timeout_s or self._timeout_s)
-        if new:
-            self._link(self.region).send(header, command, value)
+        if new and asked.handed:
+            self._link(region).send(header, command, value)
         return future
+
+    def id_of(self, name: str) -> str:
+        """The id of a name: at home in this client's region, unless it begins with its home."""
+        return name if home_of_id(name) else qualified(self.region, name)
+
+    def _route(self, aggregate_id: str, command: Command) -> str:
+        """Region that a command goes to. Raises: Refusal: nobody could create it."""
+        home = home_of_id(aggregate_id)
+        if home in self._endpoints.regions:
+            return home
+        if isinstance(command, NAMING) and home:
+            raise Refusal(
+                f"{aggregate_id} is at home in {home}, which is no region here",
+                code="not_at_home",
+                hint=f"the home is one of {', '.join(self._endpoints.regions)}",
+            )
+        return self.region
 
     def call(self, aggregate_id: str, command: Command, **options: Any) -> CommandAnswered:
         """Send a command and wait for its answer.
@@ -124,13 +149,9 @@ class CommandClient:
             link = self._links.get(region)
             if link is None:
                 parts = self._endpoints.parts(region)
-                link = RegionLink(parts, self._reply_to, self._answered)
+                link = RegionLink(parts, self._reply_to, self._waiting.answered)
                 self._links[region] = link
         return link
-
-    def _answered(self, region: str, answer: CommandAnswered) -> None:
-        """What another region does not know is asked for until the deadline: its home knows it."""
-        self._waiting.answered(answer, at_home=region == self.region)
 
     def _time(self) -> None:
         while not self._stop.wait(TICK_S):
@@ -139,22 +160,11 @@ class CommandClient:
     def _resend(self) -> None:
         """May wait for links, and is late then; nobody's deadline hangs on it."""
         while not self._stop.wait(TICK_S):
-            reachable: dict[str, str] = {}
-            for asked in self._waiting.due(time.monotonic()):
-                if asked.region not in reachable:
-                    reachable[asked.region] = self._reachable(asked.region)
-                asked.region = reachable[asked.region]
+            for asked in self._waiting.due(time.monotonic(), self._ready):
                 self._link(asked.region).send(asked.header, asked.command, asked.value)
 
-    def _reachable(self, region: str) -> str:
-        """The region itself, or, when it is gone, another that can be reached."""
-        if self._link(region).gone_for() < self._gone_after_s:
-            return region
-        for other in self._endpoints.regions:
-            link = self._link(other)
-            if other != region and link.ready(0.5) and link.gone_for() == 0:
-                return other
-        return region
+    def _ready(self, region: str) -> bool:
+        return self._link(region).ready(0)
 
     def waiting(self) -> int:
         """Commands that wait for their answers."""

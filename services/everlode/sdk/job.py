@@ -13,7 +13,8 @@ from everlode.sdk.assignments import Assignment
 class Reporter(Protocol):
     """The miner's client: what a job asks of it. See `MiningClient`."""
 
-    client_id: str
+    @property
+    def miner_id(self) -> str: ...
 
     def report_progress(
         self, task_id: str, attempt: int, progress_ppm: int, *, checkpoint_uri: str | None,

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
 from everlode.avro.codec import encode_fact
 from everlode.errors import ContractError, Refusal
-from everlode.events.types import fitting
+from everlode.events.base import Envelope
+from everlode.events.identity import home_of_id, name_of, qualified
+from everlode.events.stamp import MAX_AHEAD_MS, millis_of
+from everlode.events.types import LONGEST_ID, fitting
 from everlode.log.facts import NewFact
 from everlode.sdk.emits import Emit, Result
-
-MAX_ID = 255
 
 
 class Line(NamedTuple):
@@ -25,12 +26,40 @@ class Line(NamedTuple):
 def check_ids(*ids: str | None) -> None:
     """Raises: Refusal: an id does not fit the envelope."""
     for text in ids:
-        if text is not None and not 0 < len(text) <= MAX_ID:
+        if text is not None and not 0 < len(text) <= LONGEST_ID:
             raise Refusal(
-                f"an id has {len(text)} characters", code="bad_id", hint=f"1 to {MAX_ID} of them"
+                f"an id has {len(text)} characters",
+                code="bad_id",
+                hint=f"1 to {LONGEST_ID} of them",
             )
-        if text is not None and fitting(text, MAX_ID) != text:
+        if text is not None and fitting(text, LONGEST_ID) != text:
             raise Refusal("an id is no Unicode", code="bad_id", hint="it has a lone surrogate")
+
+
+def check_home(home: str, key: str, cause: Envelope | None, known: Callable[[], bool]) -> None:
+    """Raises: Refusal: the aggregate is at home elsewhere, or has no home and is not `known`.
+
+    What is derived from an aggregate of an older log has none either.
+    """
+    named = home_of_id(key)
+    derived = cause is not None and not home_of_id(cause.aggregate_id)
+    if named == home or (not named and (derived or known())):
+        return
+    raise Refusal(
+        f"{key} is at home in {named or 'no region'}, this producer in {home}",
+        code="not_at_home",
+        hint=f"name it {qualified(home, name_of(key))}, or emit it at its home",
+    )
+
+
+def check_cause(cause: Envelope | None, here_ms: int) -> None:
+    """Raises: Refusal: no record of now, `here_ms`, could be stamped above it."""
+    if cause is not None and millis_of(cause.stamp) > here_ms + MAX_AHEAD_MS:
+        raise Refusal(
+            f"cause {cause.event_id} is stamped {millis_of(cause.stamp) - here_ms} ms ahead",
+            code="clock_skew",
+            hint="set this machine's clock, or the one that wrote the record",
+        )
 
 
 def moment(at: datetime) -> datetime:

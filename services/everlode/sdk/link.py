@@ -7,7 +7,6 @@ ours can be missed. Shell: one thread.
 from __future__ import annotations
 
 import threading
-import time
 import uuid
 from collections.abc import Callable
 
@@ -23,13 +22,13 @@ from everlode.topics.partition import partition_of
 
 
 class RegionLink:
-    """Sends commands to one region; `answered(region, answer)` is called in its own thread."""
+    """Sends commands to one region; `answered(answer)` is called in its own thread."""
 
     def __init__(
         self,
         parts: RegionParts,
         reply_to: str,
-        answered: Callable[[str, CommandAnswered], None],
+        answered: Callable[[CommandAnswered], None],
     ) -> None:
         self.region = parts.region
         self.reply_to = reply_to
@@ -41,7 +40,6 @@ class RegionLink:
         self._codec = Codec()
         self._stop = threading.Event()
         self._reading = threading.Event()
-        self._failing_since: float | None = None
         self._thread = threading.Thread(
             target=self._run, name=f"answers-{self.region}", daemon=True
         )
@@ -55,14 +53,6 @@ class RegionLink:
         """Queue a command and its encoding; delivery is not waited for, the answer is the proof."""
         name = type(command).__name__
         key = header.aggregate_id
-        sent = time.monotonic()
-
-        def delivered(error: object, _: object) -> None:
-            if error is None:
-                self._failing_since = None
-            elif self._failing_since is None:
-                self._failing_since = sent
-
         self._sender.send(
             Record(
                 command_topic(self.region, command.component),
@@ -70,14 +60,8 @@ class RegionLink:
                 key,
                 value,
                 command_headers(header, name),
-            ),
-            delivered,
+            )
         )
-
-    def gone_for(self) -> float:
-        """Seconds for which the region has taken nothing from us; 0 while it does."""
-        since = self._failing_since
-        return 0.0 if since is None else time.monotonic() - since
 
     def poll(self) -> None:
         """Serve the producer."""
@@ -113,4 +97,4 @@ class RegionLink:
             answer = self._codec.decode_answer(raw.value)
         except ContractError:
             return  # not from a primary of ours; the command is asked again
-        self._answered(self.region, answer)
+        self._answered(answer)

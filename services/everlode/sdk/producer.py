@@ -43,14 +43,14 @@ from everlode.events.barriers import Barrier, EpochOpened, Marker
 from everlode.events.base import Envelope, Event, Fact, ScopeEpoch
 from everlode.events.catalogue import EVENTS
 from everlode.events.door import misfit
-from everlode.events.stamp import MAX_AHEAD_MS, millis_of
+from everlode.events.stamp import millis_of
 from everlode.events.states import State
 from everlode.log.facts import ForeignRecord, NewFact
 from everlode.log.signals import SignalWriter
 from everlode.membership.agent import NodeAgent
 from everlode.sdk.emits import Ack, Emit, Emits, Result, unknown
 from everlode.sdk.known import Callbacks, Known
-from everlode.sdk.lines import Line, check_ids, moment, too_large
+from everlode.sdk.lines import Line, check_cause, check_home, check_ids, moment, too_large
 from everlode.settings.endpoints import Endpoints
 from everlode.state.dispatch import state_component
 
@@ -100,7 +100,7 @@ class EventProducer:
         parts = endpoints.parts(region)
         self.window = window
         self._timeout_s = timeout_s
-        self._component = component
+        self._component, self._home = component, region
         self._scope, self._epoch = str(Scope.of(component, region)), epoch
         self._leads = agent.leads if agent else None
         self._node_id = agent.identity.node_id if agent else "event-producer"
@@ -138,8 +138,8 @@ class EventProducer:
         as the causation. Derive the `event_id` from its id, and the fact is appended once,
         however often and by whichever primary it is emitted. `occurred_at` is kept in whole
         milliseconds. Raises: FencedOut: the scope is another's. Refusal: closed, an event of
-        another topic, an id that does not fit, a time without a zone, a cause from the future.
-        IntegrityError: the log is damaged. What `folded` raised.
+        another topic, an id that does not fit or is at home elsewhere, a time without a zone, a
+        cause from the future. IntegrityError: the log is damaged. What `folded` raised.
         """
         if self._ended is not None:
             raise self._ended
@@ -153,7 +153,8 @@ class EventProducer:
                 hint=f"it is appended by the holder of {belongs}",
             )
         check_ids(event_id, key, correlation_id)
-        self._check_cause(cause)
+        check_home(self._home, key, cause, lambda: self._known.version(key, data) > 0)
+        check_cause(cause, max(self._clock.wall_ms(), millis_of(self._log.clock.last)))
         return self._emits.put(
             Emit(
                 event_id or str(uuid.uuid4()),
@@ -180,16 +181,6 @@ class EventProducer:
             raise Refusal(
                 f"states of {component} are not made from {self._log.topic}", code="wrong_component"
             ) from None
-
-    def _check_cause(self, cause: Envelope | None) -> None:
-        """Raises: Refusal: no record of now could be stamped above it."""
-        here = max(self._clock.wall_ms(), millis_of(self._log.clock.last))
-        if cause is not None and millis_of(cause.stamp) > here + MAX_AHEAD_MS:
-            raise Refusal(
-                f"cause {cause.event_id} is stamped {millis_of(cause.stamp) - here} ms ahead",
-                code="clock_skew",
-                hint="set this machine's clock, or the one that wrote the record",
-            )
 
     def close(self) -> None:
         """Append what waits, then leave. What cannot be appended in 15 s: OutcomeUnknown."""

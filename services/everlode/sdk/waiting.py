@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import Future
 from typing import NamedTuple
 
@@ -39,10 +40,12 @@ class Waiter(NamedTuple):
 class Asked:
     """A command that was sent, and where to."""
 
-    __slots__ = ("command", "header", "region", "sent_at", "value", "wait_s", "waiters")
+    __slots__ = ("command", "handed", "header", "region", "sent_at", "value", "wait_s", "waiters")
 
     def __init__(self, header: CommandHeader, command: Command, value: bytes, region: str) -> None:
         self.header, self.command, self.value, self.region = header, command, value, region
+        self.handed = False
+        """Given to the region's link, so that it may be stored; else it surely is not."""
         self.sent_at = time.monotonic()
         self.wait_s = RESEND_S
         self.waiters: list[Waiter] = []
@@ -55,7 +58,14 @@ class Asked:
     @property
     def text(self) -> str:
         """What it is, for people."""
-        return f"{type(self.command).__name__} {self.header.command_id}"
+        name, header = type(self.command).__name__, self.header
+        return f"{name} {header.command_id} of {header.aggregate_id}"
+
+    @property
+    def unanswered(self) -> str:
+        """What is known of it when no answer came."""
+        known = "it may be carried out" if self.handed else "it was never sent"
+        return f"no answer to {self.text} from its home {self.region} in time: {known}"
 
 
 class Waiting:
@@ -97,12 +107,11 @@ class Waiting:
                 known.waiters.append(waiter)
         return known is not None
 
-    def answered(self, answer: CommandAnswered, *, at_home: bool) -> None:
-        """Give the answer to all who wait for it. That another region does not know it is none."""
+    def answered(self, answer: CommandAnswered) -> None:
+        """Give the answer to all who wait for it."""
         key = answer.aggregate_id, answer.command_id
-        unknown = answer.outcome == "refused" and answer.code.startswith("no_")
         with self._guard:
-            if key not in self._asked or (unknown and not at_home):
+            if key not in self._asked:
                 return
             waiters = self._asked.pop(key).waiters
         self._places.release()
@@ -118,21 +127,25 @@ class Waiting:
                 gone = [w for w in asked.waiters if now >= w.deadline or w.future.cancelled()]
                 if not gone:
                     continue
-                late += [(waiter, asked.text) for waiter in gone]
+                late += [(waiter, asked.unanswered) for waiter in gone]
                 asked.waiters = [w for w in asked.waiters if w not in gone]
                 if not asked.waiters:
                     del self._asked[asked.key]
                     self._places.release()
         for waiter, text in late:
-            waiter.fail(f"no answer to {text} in time")
+            waiter.fail(text)
 
-    def due(self, now: float) -> list[Asked]:
-        """What must be sent again now, each to a region of the caller's choice."""
+    def due(self, now: float, ready: Callable[[str], bool]) -> list[Asked]:
+        """What must be sent now: again, or for the first time, its region being ready only now."""
+        found = []
         with self._guard:
-            found = [a for a in self._asked.values() if now - a.sent_at >= a.wait_s]
-            for asked in found:
-                asked.sent_at = now
-                asked.wait_s *= 2
+            for asked in self._asked.values():
+                if asked.handed and now - asked.sent_at >= asked.wait_s:
+                    asked.wait_s *= 2
+                elif asked.handed or not ready(asked.region):
+                    continue
+                asked.handed, asked.sent_at = True, now
+                found.append(asked)
         return found
 
     def close(self) -> None:

@@ -134,6 +134,13 @@ class TaskWatch:
         self._reader.assign({self._at: offset})
 
     @staticmethod
+    def about(since: str | CommandAnswered | None) -> str | None:
+        """The task that `since` names. Raises: Refusal: it is no token."""
+        if since is None:
+            return None
+        return _Token.parse(since).task_id if isinstance(since, str) else since.aggregate_id
+
+    @staticmethod
     def read_from(
         endpoints: Endpoints,
         region: str,

@@ -56,9 +56,9 @@ class Work:
         self._miner, self._clock, self.lease = miner, clock, lease
         self._places = places(endpoints, region, ["tasks"])
         self._bootstrap = endpoints.region(region).kafka_bootstrap
-        self._mark = miner.client_id.encode()
+        self._mark = miner.miner_id.encode()
         self._codec = Codec()
-        self._mine = Assignments(miner.client_id)
+        self._mine = Assignments(miner.miner_id)
         self._given: dict[str, int] = {}
         """Task that is held → offset of the assignment that was handed out."""
         self._jobs: queue.SimpleQueue[Job | Exception] = queue.SimpleQueue()
@@ -67,7 +67,7 @@ class Work:
         self._commit_at = 0.0
         self._thread = threading.Thread(target=self._run, name="work", daemon=True)
         self._beacon = MinerBeacon(
-            endpoints, region, [miner.client_id], clock=clock,
+            endpoints, region, [miner.miner_id], clock=clock,
             running=lambda _: self.running(), finished=lambda _: self._mine.solved,
         )  # fmt: skip
 
@@ -115,7 +115,7 @@ class Work:
 
     def __enter__(self) -> Work:
         """Catch up, then hand out. Raises: Unavailable."""
-        self._reader = Reader(self._bootstrap, f"work.{self._miner.client_id}", wait_ms=200)
+        self._reader = Reader(self._bootstrap, f"work.{self._miner.miner_id}", wait_ms=200)
         try:
             self._catch_up()
         except BaseException:
@@ -166,7 +166,7 @@ class Work:
 
     def _facts_back(self, at: TopicPartition, task_id: str, kind: type) -> list[tuple[int, Fact]]:
         """The task's last facts, from the last of a kind on, by a reader of its own."""
-        reader = Reader(self._bootstrap, f"work.{self._miner.client_id}.back", wait_ms=20)
+        reader = Reader(self._bootstrap, f"work.{self._miner.miner_id}.back", wait_ms=20)
         try:
             end = reader.ends([at])[at]
             return last_facts(reader, at, task_id, lambda f: isinstance(f.data, kind), end)

@@ -24,9 +24,10 @@ from everlode.adapters.answers import ask_broker, ask_database, ask_http, ask_st
 from everlode.adapters.mirror_status import flow_state
 from everlode.errors import EverlodeError, NotFound, Unavailable
 from everlode.settings.endpoints import Endpoints, RegionEndpoints, S3Endpoint
+from everlode.stack.book import Kept, read_book
 from everlode.stack.native.lock import Recorded, holder, read_record
 from everlode.stack.native.process import resident_bytes
-from everlode.stack.native.supervisor import read_state
+from everlode.stack.native.state import read_state
 
 UNDER_WAY = ("starting", "stopping", "failed")
 """What a holder says of itself that no part could answer for."""
@@ -45,9 +46,11 @@ class Part(NamedTuple):
     kind: str
     pid: int | None
     state: str
-    """running, silent (it lives and does not answer), gone, or missing."""
+    """running, silent (it lives and does not answer), gone, given up, or missing."""
     resident_mib: int
     why: str = ""
+    restarts: int = 0
+    """How often it was started again since the stack was."""
 
 
 class Condition(NamedTuple):
@@ -84,7 +87,7 @@ def look(folder: Path) -> Condition:
         return Condition("degraded", pid, took, (), "it has no endpoints: nothing of it has served")
     except EverlodeError as error:
         return Condition("degraded", pid, took, (), error.message)
-    rows = _asked(asks, recorded)
+    rows = _healed(_asked(asks, recorded), read_book(folder))
     state = "degraded" if any(row.why for row in rows) else "ready"
     return Condition(state, pid, took, rows)
 
@@ -127,6 +130,18 @@ def _asked(asks: Mapping[str, Ask], recorded: Mapping[str, Recorded]) -> tuple[P
     names = sorted(asks.keys() | recorded.keys())
     found = {name: answers[name].result() if name in answers else "" for name in names}
     return tuple(_part(name, recorded.get(name), found[name]) for name in names)
+
+
+def _healed(rows: tuple[Part, ...], book: Mapping[str, Kept]) -> tuple[Part, ...]:
+    """With what the supervisor does about those that do not run."""
+    known = {row.name: row for row in rows}
+    for name, kept in book.items():
+        row = known.get(name) or Part(name, kept.kind, None, "gone", 0, GONE)
+        if row.state in ("gone", "missing"):
+            state = "given up" if kept.given_up else "gone"
+            row = row._replace(state=state, why=kept.why or row.why or GONE)
+        known[name] = row._replace(restarts=kept.restarts)
+    return tuple(known[name] for name in sorted(known))
 
 
 def _why_silent(ask: Ask) -> str:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
-from uuid import uuid5
 
 from everlode.balancing.assign import MANAGING, choose_manager, choose_miner
 from everlode.control.fold import ControlState
 from everlode.errors import IntegrityError
 from everlode.events.base import Fact
 from everlode.events.commands import AssignTask, ExpireLease, ExpireTask
+from everlode.events.ids import own_id
 from everlode.events.miners import MinerRegistered, MinerUpdated
 from everlode.events.states import MinerState, State, TaskState
 from everlode.membership.agent import Load
@@ -19,7 +19,6 @@ from everlode.primary.component import Component, Owed
 from everlode.snapshots.read import Alive
 from everlode.state.dispatch import evolve
 from everlode.state.formulas import stake_of
-from everlode.state.reactions import NAMESPACE
 from everlode.tasks.timers import Timers
 from everlode.tasks.turn import Turn
 from everlode.topics import Topology
@@ -202,8 +201,8 @@ class TaskComponent(Component):
             manager_node=manager,
             lease_until=min(at + self._lease, task.deadline_at),
         )
-        name = f"assign/{task.key}/{task.version}"
-        return Owed(str(uuid5(NAMESPACE, name)), task.key, command, at)
+        name = own_id("assign", task.key, str(task.version))
+        return Owed(name, task.key, command, at, rule="assign")
 
     # -- what is over ------------------------------------------------------------------------
 
@@ -219,16 +218,16 @@ class TaskComponent(Component):
         for key in self._leases.passed(horizon):
             task = self._served(key)
             if task is not None and task.lease_until is not None:
-                name = f"expire/{key}/{task.version}"
+                name = own_id("expire", key, str(task.version))
                 command = ExpireLease(attempt=task.attempt)
                 at = task.lease_until + INSTANT
-                yield Owed(str(uuid5(NAMESPACE, name)), key, command, at)
+                yield Owed(name, key, command, at, rule="expire")
         for key in self._deadlines.passed(horizon):
             task = self._served(key)
             if task is not None:
-                name = f"overdue/{key}/{task.version}"
+                name = own_id("overdue", key, str(task.version))
                 at = max(task.deadline_at, task.solved_at or task.deadline_at)
-                yield Owed(str(uuid5(NAMESPACE, name)), key, ExpireTask(), at)
+                yield Owed(name, key, ExpireTask(), at, rule="overdue")
 
     def _served(self, key: str) -> TaskState | None:
         task = self.folds.get("tasks", key)

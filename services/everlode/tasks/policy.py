@@ -4,8 +4,9 @@
                             (200 tasks at most, each to the least loaded node with room)
 
 Any loss migrates tasks, not only a primary's: every healthy node manages some. Invariants: a node
-gets no more tasks than it can manage; a move is one command with a derived id, so it is carried out
-once, whichever coordinator sends it. Pure, but for what it has observed.
+gets no more tasks than it can manage; a move names the node that it is from, so it is carried out
+once, whichever coordinator sends it. Its id names the operation, and is drawn: one that could be
+computed could be used up by the task's miner. Pure, but for that, and for what it has observed.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
 from typing import NamedTuple
-from uuid import uuid5
+from uuid import uuid4
 
 from everlode.control.fold import ScopeState
 from everlode.events.base import Event, Fact
@@ -25,7 +26,6 @@ from everlode.events.states import TaskState
 from everlode.events.types import StepName
 from everlode.failover.epochs import OpenedEpochs
 from everlode.failover.planner import (
-    NAMESPACE,
     PROMOTABLE,
     OwnStep,
     Step,
@@ -69,9 +69,9 @@ class TaskWork(NamedTuple):
     max_concurrent: int
 
 
-def migrate_id(operation: str, task: str, node: str) -> str:
-    """Id of the command that moves a task to a node: sent again, it is carried out once."""
-    return str(uuid5(NAMESPACE, f"{operation}/migrate/{task}/{node}"))
+def migrate_id(operation: str) -> str:
+    """A new id of a command that moves a task."""
+    return f"{operation}/{uuid4()}"
 
 
 class TaskPolicy:
@@ -130,15 +130,13 @@ class TaskPolicy:
         until = now + self._lease
         for task, node in step.moves:
             move = MigrateTask(from_node=step.from_node, to_node=node, lease_until=until)
-            yield Order(task, move, migrate_id(operation, task, node))
+            yield Order(task, move, migrate_id(operation))
 
     def ended(self, end: End) -> Event:
         """See Policy."""
         node = end.node.node_id
         migrated = {
-            m.task
-            for m in self._active.moved(node)
-            if m.command_id == migrate_id(end.operation, m.task, m.to_node)
+            m.task for m in self._active.moved(node) if m.command_id.startswith(f"{end.operation}/")
         }
         return TaskManagerRecoveryEnded(
             failed_node=node, recovery_action=end.action, new_primary=end.new_primary,

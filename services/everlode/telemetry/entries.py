@@ -256,6 +256,23 @@ class Undecided(Entry):
         return f"not decided: {self.reason}"
 
 
+@dataclass(frozen=True, slots=True)
+class OwnRefused(Entry):
+    """A command of a primary to itself was refused, which no rule expects; it is published too."""
+
+    level: ClassVar[Level] = "error"
+
+    rule: str
+    key: str
+    code: str
+    reason: str
+
+    @property
+    def text(self) -> str:
+        """See Entry."""
+        return f"{self.rule} of {self.key} was refused ({self.code}): {self.reason}"
+
+
 # -- projectors and detectors ----------------------------------------------------------------------
 
 

@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 
+from everlode.control.fold import ControlState
 from everlode.events.base import Fact
-from everlode.events.states import MinerState, State, ValidationState
+from everlode.events.nodes import NodeStatus
+from everlode.events.states import FraudState, MinerState, State, ValidationState
 from everlode.membership.agent import Load
-from everlode.primary.component import Component, Owed
+from everlode.primary.component import Component, Notice, Owed
 from everlode.snapshots.read import Alive
 from everlode.state.shape import home_of
 from everlode.state.view import Where
 from everlode.topics import Topology
 from everlode.topics.names import fact_topic
+from everlode.validations.waits import Waits
+
+ALIVE = frozenset({NodeStatus.HEALTHY, NodeStatus.DEGRADED, NodeStatus.DRAINING})
+VALIDATION, CASE = "validation/", "case/"
+"""Kinds of work that waits: a validation by who judges it, a case by its rule."""
+
+
+def _waits_for(work: str) -> str:
+    if work.startswith(VALIDATION):
+        return f"votes of {work.removeprefix(VALIDATION)}"
+    return "an expert's look at the solution, or the member's further work"
 
 
 class ValidationComponent(Component):
@@ -24,6 +38,7 @@ class ValidationComponent(Component):
 
     def __init__(self, home: str, topology: Topology) -> None:
         self.pending: dict[str, ValidationState] = {}
+        self._waits = Waits(self.name, _waits_for)
         super().__init__(home, topology)
         self._tasks = fact_topic(topology.origin(home), "tasks")
         self._read = [0] * topology.partitions
@@ -52,8 +67,15 @@ class ValidationComponent(Component):
         if isinstance(new, ValidationState):
             if new.status == "pending":
                 self.pending[new.key] = new
+                self._waits.begins(new.key, f"{VALIDATION}{new.kind}")
             else:
                 self.pending.pop(new.key, None)
+                self._waits.ends(new.key)
+        elif isinstance(new, FraudState):
+            if new.status == "suspected":
+                self._waits.begins(new.key, f"{CASE}{new.rule}")
+            else:
+                self._waits.ends(new.key)
 
     def restore_seen(self, alive: Alive) -> None:
         """See Component: who may review."""
@@ -67,6 +89,17 @@ class ValidationComponent(Component):
     def audits_due(self) -> list[str]:
         """Decided validations that an expert should look at. Any thread."""
         return [key for view in list(self.views.values()) for key in view.audits_due()]
+
+    def notices(self, now_s: float, control: ControlState) -> Iterable[Notice]:
+        """See Component: what has waited for too long, of each kind."""
+        nodes = Counter(
+            node.kind for node in control.nodes_of(self.home, "validation") if node.status in ALIVE
+        )
+
+        def able(work: str) -> int:
+            return nodes[work.removeprefix(VALIDATION)] if work.startswith(VALIDATION) else -1
+
+        return self._waits.notices(now_s, able)
 
     def load(self) -> Load:
         """See Component."""

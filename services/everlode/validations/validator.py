@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from typing import get_args
-from uuid import uuid5
 
 from everlode.adapters.clock import Clock
 from everlode.errors import Unavailable
@@ -22,7 +21,6 @@ from everlode.events.states import ValidationState
 from everlode.events.types import ValidatorKind
 from everlode.sdk.client import MiningClient
 from everlode.sdk.reference import Judge, Solution, reference_judge
-from everlode.state.reactions import NAMESPACE
 from everlode.validations.component import ValidationComponent
 
 LOG = logging.getLogger(__name__)
@@ -81,7 +79,7 @@ class Validator:
             for key in [k for k, at in list(self._again_at.items()) if at < now]:
                 self._again_at.pop(key, None)
             if len(self._asked) > 100_000:
-                self._asked.clear()  # votes are idempotent by their command id
+                self._asked.clear()  # who has voted is known to the validation
 
     def _guarded(self, state: ValidationState, work: Callable[[ValidationState], None]) -> None:
         """A judge is its user's: one that fails on a solution is asked again, and about others."""
@@ -148,11 +146,9 @@ class Validator:
             return
         command = make(state)
         self._asked[state.key] = what
-        name = f"{self._node_id}/{what}/{state.key}"
         issued = max(self._clock.event_now(), state.requested_at)
-        future = self._client.send(
-            state.key, command, command_id=str(uuid5(NAMESPACE, name)), issued_at=issued
-        )
+        # an id that nobody knows beforehand, so nobody uses it up; a second vote is none
+        future = self._client.send(state.key, command, issued_at=issued)
         future.add_done_callback(lambda f: self._done(state.key, f))
 
     def _done(self, key: str, future: Future[CommandAnswered]) -> None:

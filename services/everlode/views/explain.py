@@ -18,11 +18,12 @@ from everlode.adapters.kafka import Reader
 from everlode.adapters.postgres_read import Generation
 from everlode.avro.codec import Codec
 from everlode.balancing.assign import MANAGING, excluded, field_of
-from everlode.errors import EverlodeError, NotFound, Unavailable
+from everlode.errors import EverlodeError, NotFound, Refusal, Unavailable
+from everlode.events.identity import home_of_id, qualified
 from everlode.events.stamp import millis_of
-from everlode.events.states import MinerState, TaskState
+from everlode.events.states import MinerState, State, TaskState
 from everlode.sdk.lookback import last_facts
-from everlode.settings.endpoints import Endpoints, RegionParts
+from everlode.settings.endpoints import Endpoints
 from everlode.state.formulas import stake_of
 from everlode.views.clusters import BEATS, Asked, event_clock
 from everlode.views.overview import control_seen
@@ -40,7 +41,8 @@ def explained(
 ) -> dict[str, Any]:
     """A task or miner, by the first region's projection that has it, or by `seen_from`'s.
 
-    Raises: NotFound: no projection that answers has it. Unavailable: none answers. ConfigError.
+    A name without its home is looked for in all of them. Raises: NotFound: no projection that
+    answers has it. Refusal: several are named so. Unavailable: none answers. ConfigError.
     """
     control, _ = control_seen(endpoints)
     failed: list[EverlodeError] = []
@@ -50,46 +52,77 @@ def explained(
             with closing(Generation.current(place.postgres_conninfo())) as tables:
                 now_ms = time.time_ns() // 1_000_000
                 asked = Asked(tables.query, region, place.origin, now_ms, control)
-                row = row_of(asked, component, key)
-                asked = asked._replace(region=row.state.home)
-                found = (
-                    task_explained(asked, row.state)
-                    if isinstance(row.state, TaskState)
-                    else miner_explained(asked, row.state)
-                )
+                ids = ids_of(key, endpoints.topology.regions)
+                found, row = one_explained(asked, component, ids)
         except (NotFound, Unavailable) as error:
             failed.append(error)
             continue
-        events = last_events(endpoints.parts(region), key, row)
+        reader = Reader(place.kafka_bootstrap, "explain", wait_ms=20)
+        try:
+            events = last_events(reader, row)
+        finally:
+            reader.close()
         return found | {"events": events, "seen_from": region, "generation": tables.generation}
     raise next((e for e in failed if isinstance(e, Unavailable)), failed[0])
+
+
+def one_explained(asked: Asked, component: str, ids: Sequence[str]) -> tuple[dict[str, Any], Row]:
+    """An aggregate by the projection that is asked, and its row: a task or miner explained, else
+    its state. `ids` as for `row_of`. Raises: NotFound. Refusal.
+    """
+    row = row_of(asked, component, ids)
+    asked = asked._replace(region=row.state.home)
+    match row.state:
+        case TaskState():
+            return task_explained(asked, row.state), row
+        case MinerState():
+            return miner_explained(asked, row.state), row
+        case _:
+            return row.state._asdict(), row
 
 
 class Row(NamedTuple):
     """An aggregate as the projection has it."""
 
-    state: TaskState | MinerState
+    state: State
     topic: str
     partition: int
     seq: int
     stamp: int
 
 
-def row_of(asked: Asked, component: str, key: str) -> Row:
-    """The row of a task or miner. Raises: NotFound: there is none, or it was deleted."""
+def ids_of(name: str, regions: Sequence[str]) -> list[str]:
+    """The ids that a name may stand for: as it is, and at home in each region."""
+    if home_of_id(name) in regions:
+        return [name]
+    return [name, *(qualified(region, name) for region in regions)]
+
+
+def row_of(asked: Asked, component: str, ids: Sequence[str]) -> Row:
+    """The row of the aggregate that has one of these ids.
+
+    Raises: NotFound: there is none, or it was deleted. Refusal: there are several.
+    """
     found = asked.query(
-        f"select doc, topic, part, seq, stamp, status from {{g}}.{component} where key = %s", (key,)
+        f"select key, doc, topic, part, seq, stamp, status from {{g}}.{component}"
+        " where key = any(%s) order by key",
+        (list(ids),),
     )
     noun = component.removesuffix("s")
     if not found:
         raise NotFound(
-            f"no {noun} is named {key!r}", hint="is the projection behind? --from REGION"
+            f"no {noun} is named {ids[0]!r}", hint="is the projection behind? --from REGION"
         )
-    doc, topic, partition, seq, stamp, status = found[0]
+    if len(found) > 1:
+        raise Refusal(
+            f"{len(found)} {component} are named {ids[0]!r}",
+            code="ambiguous",
+            hint=f"name one with its home: {', '.join(row[0] for row in found)}",
+        )
+    key, doc, topic, partition, seq, stamp, status = found[0]
     if doc is None:
         raise NotFound(f"{noun} {key!r} was {status}", code="deleted")
     state = Codec().decode_state(bytes(doc))
-    assert isinstance(state, TaskState | MinerState)  # noqa: S101 - of these two tables only
     return Row(state, topic, partition, seq, stamp)
 
 
@@ -148,19 +181,15 @@ def _beats(asked: Asked) -> dict[str, Beat]:
     return {miner: Beat(last, silent) for miner, last, silent in rows}
 
 
-def last_events(parts: RegionParts, key: str, row: Row) -> list[dict[str, Any]]:
-    """The last facts about an aggregate, oldest first, with their places in this region's cluster.
+def last_events(reader: Reader, row: Row) -> list[dict[str, Any]]:
+    """The last facts about an aggregate, oldest first, with their places in the reader's cluster.
 
     Raises: Unavailable.
     """
     at = row.topic, row.partition
-    reader = Reader(parts.bootstrap, "explain", wait_ms=20)
-    try:
-        end = reader.at_time({at: millis_of(row.stamp) + LATER_MS})[at]
-        first = row.state.version - EVENTS + 1
-        found = last_facts(reader, at, key, lambda f: f.envelope.version <= first, end)
-    finally:
-        reader.close()
+    end = reader.at_time({at: millis_of(row.stamp) + LATER_MS})[at]
+    first = row.state.version - EVENTS + 1
+    found = last_facts(reader, at, row.state.key, lambda f: f.envelope.version <= first, end)
     return [
         {
             "version": fact.envelope.version,

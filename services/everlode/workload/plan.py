@@ -18,6 +18,7 @@ from hashlib import sha256
 from typing import NamedTuple
 
 from everlode.errors import ConfigError
+from everlode.events.identity import qualified
 from everlode.events.tasktypes import DEFAULT_TASK_TYPES
 from everlode.workload.trace import Pod, Trace
 
@@ -145,11 +146,11 @@ def _cast(trace: Trace, regions: int, rng: random.Random) -> _Cast:
 def _miner(
     i: int, trace: Trace, regions: tuple[str, ...], cast: _Cast, rng: random.Random
 ) -> MinerPlan:
-    node = trace.nodes[i]
+    node, home = trace.nodes[i], regions[i % len(regions)]
     count = rng.randint(3, len(DEFAULT_TASK_TYPES))
     some = tuple(sorted(rng.sample(DEFAULT_TASK_TYPES, count)))
     return MinerPlan(
-        f"miner-{node.name}", regions[i % len(regions)], node.gpus, node.model, node.cpu_milli,
+        qualified(home, f"miner-{node.name}"), home, node.gpus, node.model, node.cpu_milli,
         node.memory_mib, tuple(sorted(DEFAULT_TASK_TYPES)) if i in cast.reliable else some,
         max(8, 8 * node.gpus), rng.randint(50, 500) * 1_000_000,
         cast.vices.get(i, "honest"), i in cast.colluders,
@@ -157,6 +158,7 @@ def _miner(
 
 
 def _task(i: int, pod: Pod, regions: tuple[str, ...], cast: _Cast, rng: random.Random) -> TaskPlan:
+    home = regions[i % len(regions)]
     fate = {"Failed": "fail", "Pending": "cancel"}.get(pod.phase, "solve")
     hours = (pod.deleted_s - pod.created_s) / 3600
     reward = 100_000 + int(min(hours, 1000) * 10_000) * max(1, pod.gpus)
@@ -165,7 +167,7 @@ def _task(i: int, pod: Pod, regions: tuple[str, ...], cast: _Cast, rng: random.R
     gpus = min(pod.gpus, cast.most_gpus[i % len(regions)])
     least, most = PAYLOAD_BYTES
     return TaskPlan(
-        f"task-{pod.name}", regions[i % len(regions)], pod.task_type, fate,
+        qualified(home, f"task-{pod.name}"), home, pod.task_type, fate,
         NEVER_FITS if fate == "cancel" else gpus, pod.gpu_milli, pod.cpu_milli,
         pod.memory_mib, reward, round(created.timestamp() * 1000),
         round(ended.timestamp() * 1000), fate == "solve" and rng.random() < PLANTED,

@@ -16,7 +16,8 @@ Each record takes the first of these that fits; nothing is passed over silently:
 
 1. *Prefix.* The topic's `seq`, stamp and offset move on; a jump in `seq` is noted (`seq_gap`).
 2. *Mark.* A Barrier does no more. EpochOpened ends the lower epochs of its scopes in this topic.
-3. *Fenced.* The fact's epoch is over: it has no effect (`fenced`).
+3. *Fenced.* The fact's epoch is over: it has no effect (`fenced`). Nor has a fact about what is at
+   home elsewhere, by its id (`foreign_home`): its home's primary alone says what becomes of it.
 4. *Held.* Its epoch is not decided, as far as the control log was read, or its key waits for such
    a one: it waits in log order (`unknown_epoch`), and goes on once the epoch is decided. So the
    outcome does not hang on which of the two logs was read first.
@@ -50,11 +51,12 @@ Pure, but for its own memory.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 
 from everlode.errors import EverlodeError, IntegrityError
 from everlode.events.barriers import Barrier, EpochOpened
 from everlode.events.base import Envelope
+from everlode.events.identity import is_stray
 from everlode.projection.records import (
     UNKNOWN,
     Epochs,
@@ -66,6 +68,7 @@ from everlode.projection.records import (
     Problem,
 )
 from everlode.state.dispatch import component_of_state, evolve_fact
+from everlode.state.shape import home_of
 
 __all__ = [
     "UNKNOWN",
@@ -105,8 +108,11 @@ class PartitionFold:
         positions: Mapping[str, Prefix],
         opened: Mapping[tuple[str, str], int],
         parked: list[Incoming],
+        regions: Container[str],
     ) -> None:
+        """`regions`: all of the network."""
         self.partition = partition
+        self._regions = regions
         self.positions = dict(positions)
         self.opened = dict(opened)
         self._parked: dict[Key, dict[int, Incoming]] = {}
@@ -171,6 +177,9 @@ class PartitionFold:
             opened = self.opened.get((topic, envelope.scope), 0)
             if envelope.epoch < opened:  # 3. fenced
                 out.note("fenced", item, opened, envelope.epoch)
+                continue
+            if is_stray(envelope.aggregate_id, home_of(envelope), self._regions):
+                out.note("foreign_home", item, 0, envelope.version)
                 continue
             key = (component_of_state(type(data)), envelope.aggregate_id)
             if key in self._held or not _may(item, epochs):  # 4. held

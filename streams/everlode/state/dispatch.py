@@ -10,6 +10,7 @@ from everlode.events import commands as c
 from everlode.events.base import Command, Event, Fact
 from everlode.events.states import State
 from everlode.state import fraud, miner, reward, task, validation
+from everlode.state.homes import check_home
 from everlode.state.shape import FOLD_VERSION, Context
 
 __all__ = [
@@ -84,6 +85,8 @@ def decide(
         raise ContractError(
             f"{type(command).__name__} is not for {component}", code="wrong_component"
         )
+    if state is None:
+        check_home(ctx.aggregate_id, ctx.home)
     return _DECIDE[wanted](command, state, ctx)
 
 

@@ -11,6 +11,7 @@ from typing import assert_never
 from everlode.events import commands as c
 from everlode.events import validations as e
 from everlode.events.base import Event, Evidence, Fact
+from everlode.events.identity import home_of_id, name_of, qualified
 from everlode.events.states import FraudState
 from everlode.state.shape import (
     Context,
@@ -36,9 +37,20 @@ TRANSITIONS: Table = {
 
 
 def case_id(rule_name: str, subject: str, number: int = 1) -> str:
-    """The key of a case: one a rule and subject, and one more after each conviction on a record."""
-    key = f"case-{rule_name}-{subject}"
+    """The key of a case on a record: one a rule and member, one more after each conviction.
+
+    `subject` begins with its home, but for one of an older log.
+    """
+    key = qualified(home_of_id(subject), f"case-{rule_name}-{name_of(subject)}")
     return key if number == 1 else f"{key}|{number}"
+
+
+def solution_case_id(rule_name: str, validation_id: str) -> str:
+    """The key of the case of a rule on a solution, by its validation: solvers choose solution ids.
+
+    No member has a name with `|`, so it is no member's case either.
+    """
+    return qualified(home_of_id(validation_id), f"case-{rule_name}|{name_of(validation_id)}")
 
 
 def _decide(command: FraudCommand, state: FraudState | None, ctx: Context) -> tuple[Event, ...]:

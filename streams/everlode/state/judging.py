@@ -3,7 +3,7 @@
 Honeypots and cheap types are judged automatically; training and fine-tuning, and types
 that the topology adds, by peers; what shows signs of fraud, comes from a miner that was wrong too
 often, or has too few reviewers, by an expert. Reviewers are drawn by a hash of the validation and
-of its solution's stamp, which nobody knows beforehand.
+of its solution's stamp, which nobody knows beforehand, never among the solver's operator's miners.
 
 Equal solutions: what is run again is judged by that, so an equal one is suspected only once it is
 found bad; what is not, at once. Small ones are alike by accident, and say nothing. Pure.
@@ -11,7 +11,8 @@ found bad; what is not, at once. Small ones are alike by accident, and say nothi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from bisect import bisect_left
+from collections.abc import Sequence, Set
 from hashlib import blake2b
 
 from everlode.events import commands as c
@@ -24,7 +25,7 @@ from everlode.events.types import ValidatorKind
 from everlode.state.auditing import JUDGED_BY_EXPERT, seed_of
 from everlode.state.cases import Verdict, evidence, opened, resolved
 from everlode.state.convictions import Caused, over_time, reviews_since
-from everlode.state.fraud import case_id
+from everlode.state.fraud import case_id, solution_case_id
 from everlode.state.fraudrules import (
     GUILTY,
     SMALL_BYTES,
@@ -42,13 +43,14 @@ CHEAP = frozenset({"inference", "evaluation", "data-processing"})
 PEER_QUORUM = 3
 
 
-def choose_reviewers(seed: str, candidates: Sequence[str], solver: str) -> tuple[str, ...]:
-    """PEER_QUORUM of the sorted `candidates` without the solver, by a hash of `seed`; or none.
+def choose_reviewers(seed: str, candidates: Sequence[str], partial: Set[str]) -> tuple[str, ...]:
+    """PEER_QUORUM of the sorted `candidates` without the `partial` ones, by a hash of `seed`.
 
-    Deterministic; each candidate is as likely as another. Empty when there are too few.
+    Those are the solver and its operator's other miners. Deterministic; each candidate is as
+    likely as another. Empty when there are too few.
     """
     wanted = PEER_QUORUM
-    others = len(candidates) - (solver in candidates)
+    others = len(candidates) - sum(_among(candidates, name) for name in partial)
     if others < wanted:
         return ()
     chosen: list[str] = []
@@ -57,9 +59,14 @@ def choose_reviewers(seed: str, candidates: Sequence[str], solver: str) -> tuple
         digest = blake2b(f"{seed}/{count}".encode(), digest_size=8).digest()
         name = candidates[int.from_bytes(digest, "big") % len(candidates)]
         count += 1
-        if name != solver and name not in chosen:
+        if name not in partial and name not in chosen:
             chosen.append(name)
     return tuple(sorted(chosen))
+
+
+def _among(candidates: Sequence[str], name: str) -> bool:
+    at = bisect_left(candidates, name)
+    return at < len(candidates) and candidates[at] == name
 
 
 def on_solved(fact: Fact, data: TaskSolved, view: View, where: Where | None) -> Caused:
@@ -89,7 +96,8 @@ def on_solved(fact: Fact, data: TaskSolved, view: View, where: Where | None) -> 
     else:
         if not view.watched(data.miner_id):
             seed = seed_of(key, fact.envelope.stamp)
-            reviewers = choose_reviewers(seed, view.reviewers(), data.miner_id)
+            partial = view.of_same_operator(data.miner_id)
+            reviewers = choose_reviewers(seed, view.reviewers(), partial)
         kind = "peer-review" if reviewers else "expert"
     request = c.RequestValidation(
         task_id=task,
@@ -108,7 +116,7 @@ def on_solved(fact: Fact, data: TaskSolved, view: View, where: Where | None) -> 
         solved_stamp=fact.envelope.stamp,
         solution_bytes=data.solution_bytes,
     )
-    cases = [opened(sign, case_id(sign.rule, data.solution_id), one, where) for sign in signs]
+    cases = [opened(sign, _case_key(sign.rule, one, view), one, where) for sign in signs]
     later = _later_copies(fact, one, view, where) if large else ()
     return ((key, request, "task-solved"), *cases, *later)
 
@@ -121,7 +129,7 @@ def _later_copies(fact: Fact, one: HandedIn, view: View, where: Where | None) ->
         if state is None or not _tells(state):
             continue
         for sign in copied_solution(other, [one]):
-            key = case_id(sign.rule, other.solution_id)
+            key = _case_key(sign.rule, other, view)
             if view.case(key) is not None:
                 continue
             found.append(opened(sign, key, other, where))
@@ -134,6 +142,14 @@ def _later_copies(fact: Fact, one: HandedIn, view: View, where: Where | None) ->
             )
             found.append((other.validation_id, judged, "escalate-copy"))
     return tuple(found)
+
+
+def _case_key(rule: str, about: HandedIn, view: View) -> str:
+    """Of the case on a solution. Older builds named it by the solution's id; such a one goes on."""
+    older = view.case(case_id(rule, about.solution_id))
+    if older is not None and older.validation_id == about.validation_id:
+        return older.key
+    return solution_case_id(rule, about.validation_id)
 
 
 def _tells(state: ValidationState) -> bool:
@@ -151,19 +167,18 @@ def on_decided(
     """
     found: list[tuple[str, Command, str]] = []
     about = handed_in(state)
-    cases = {key: case for key in view.open_cases(state.key) if (case := view.case(key))}
-    suspected = {case.rule: case.severity_ppm for case in cases.values()}
+    cases = ((key, view.case(key)) for key in view.open_cases(state.key))
+    suspected = {key: (case.rule, case.severity_ppm) for key, case in cases if case is not None}
     signs = copied_solution(about, view.firsts(state.solution_sha256)) if _tells(state) else []
     for sign in signs:
-        key = case_id(sign.rule, state.solution_id)
+        key = _case_key(sign.rule, about, view)
         if view.case(key) is None:
             found.append(opened(sign, key, about, where))
-            suspected[sign.rule] = sign.severity_ppm
-    for rule, severity in sorted(suspected.items()):
+            suspected[key] = sign.rule, sign.severity_ppm
+    for key, (rule, severity) in sorted(suspected.items()):
         # only an expert clears
         if rule in JUDGED_BY_EXPERT and (data.kind == "expert" or not data.accepted):
             note = f"{data.kind} {'accepted' if data.accepted else 'rejected'} {state.key}"
-            key = case_id(rule, state.solution_id)
             verdict = Verdict(not data.accepted, severity, state.base_reward_micro)
             found.append(resolved(key, verdict, state, evidence(note, where)))
     return (*found, *over_time(state, view, where))
@@ -187,8 +202,9 @@ def on_audited(
         for sign in colluding_votes(state):
             if together([reviews_since(suspect, view) for suspect in sign.suspects]) < GUILTY:
                 continue
-            key = case_id(sign.rule, state.solution_id)
-            found.append(opened(sign, key, handed_in(state), where))
+            about = handed_in(state)
+            key = _case_key(sign.rule, about, view)
+            found.append(opened(sign, key, about, where))
             verdict = Verdict(True, sign.severity_ppm, state.base_reward_micro)
             found.append(resolved(key, verdict, state, evidence(note, where)))
     return (*found, *over_time(state, view, where))

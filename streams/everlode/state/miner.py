@@ -14,6 +14,7 @@ from everlode.events import commands as c
 from everlode.events import miners as e
 from everlode.events.base import Event
 from everlode.events.door import refused
+from everlode.events.identity import name_of
 from everlode.events.states import MinerState
 from everlode.events.tasktypes import check_task_type
 from everlode.events.types import PPM, ReputationReason
@@ -125,7 +126,7 @@ def _register(
             raise refuse("exists", f"miner {state.key} exists", "choose another miner id")
         offer = {name: getattr(command, name) for name in c.UpdateMiner.model_fields}
         return _update(c.UpdateMiner(**offer), state, ctx)  # it comes back, perhaps with another
-    check_name("miner", ctx.aggregate_id)
+    check_name("miner", name_of(ctx.aggregate_id))
     _check_offer(command, ctx)
     return (e.MinerRegistered(**command.__dict__),)
 
@@ -173,8 +174,8 @@ def _release(task_id: str, state: MinerState) -> tuple[Event, ...]:
 
 
 def _outcome(command: c.RecordOutcome, state: MinerState, ctx: Context) -> tuple[Event, ...]:
-    key = (command.task_id, command.outcome, ctx.at)
-    if any((p.task_id, p.outcome, p.at) == key for p in state.recent):
+    key = (command.task_id, command.outcome, command.attempt, ctx.at)
+    if any((p.task_id, p.outcome, p.attempt, p.at) == key for p in state.recent):
         return ()
     moved = _moved(state, command.outcome, command.subject_id, command.score_ppm)
     done = e.PerformanceRecorded(
@@ -182,6 +183,7 @@ def _outcome(command: c.RecordOutcome, state: MinerState, ctx: Context) -> tuple
         outcome=command.outcome,
         work_ms=command.work_ms,
         score_ppm=command.score_ppm,
+        attempt=command.attempt,
     )
     return (*_release(command.task_id, state), done, moved)
 

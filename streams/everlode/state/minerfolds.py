@@ -122,7 +122,12 @@ def _on_performance(state: MinerState, fact: Fact, head: Head) -> MinerState:
     data: e.PerformanceRecorded = fact.data  # type: ignore[assignment]
     outcome = data.outcome
     done = Performance(
-        data.task_id, outcome, data.work_ms, data.score_ppm, fact.envelope.occurred_at
+        data.task_id,
+        outcome,
+        data.work_ms,
+        data.score_ppm,
+        fact.envelope.occurred_at,
+        data.attempt,
     )
     score = data.score_ppm if outcome == "accepted" else 0
     return step(

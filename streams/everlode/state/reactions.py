@@ -4,7 +4,8 @@
 it reads (its own, once committed, too). Rules give commands, not facts: `decide` judges them like
 any other, so a rule may fire for what is no longer lawful and is then refused or changes nothing.
 A reaction's command id is derived from the causing event's id, the rule and the aggregate, so it
-happens once, whoever is primary. Facts that concern another home give nothing. Pure.
+happens once, whoever is primary, and nobody else can use it up (see `events.ids`). Facts that
+concern another home give nothing. Pure.
 
 | component | fact | commands |
 |---|---|---|
@@ -26,7 +27,6 @@ from __future__ import annotations
 
 from collections.abc import Container
 from typing import NamedTuple
-from uuid import UUID, uuid5
 
 from everlode.events import commands as c
 from everlode.events import miners as me
@@ -34,14 +34,13 @@ from everlode.events import rewards as re
 from everlode.events import tasks as te
 from everlode.events import validations as ve
 from everlode.events.base import Command, Fact
+from everlode.events.ids import own_id
 from everlode.events.states import RewardState
 from everlode.state.formulas import stake_of
 from everlode.state.judging import on_audited, on_decided, on_solved
 from everlode.state.reward import reward_id, slash_id
 from everlode.state.suspension import FRAUD
 from everlode.state.view import View, Where
-
-NAMESPACE = UUID("5c1e57a3-6a4f-5c0e-9f0a-0e7e51c0de01")
 
 
 class Reaction(NamedTuple):
@@ -57,7 +56,7 @@ Reactions = tuple[Reaction, ...]
 
 def command_id(event_id: str, reaction: Reaction) -> str:
     """Id of a reaction's command: the same whoever derives it."""
-    return str(uuid5(NAMESPACE, f"{event_id}/{reaction.rule}/{reaction.aggregate_id}"))
+    return own_id("reaction", event_id, reaction.rule, reaction.aggregate_id)
 
 
 def react(component: str, fact: Fact, view: View, where: Where | None = None) -> Reactions:
@@ -134,9 +133,9 @@ def _miners(fact: Fact, view: View, _: Where | None) -> Caused:
         case te.TaskCancelled():
             return ((miner, c.ReleaseStake(task_id=key), "task-cancelled"),)
         case te.TaskAttemptFailed():
-            return ((miner, _outcome(key, "failed"), "attempt-failed"),)
+            return ((miner, _outcome(key, "failed", data.attempt), "attempt-failed"),)
         case te.TaskLeaseExpired():
-            return ((miner, _outcome(key, "expired"), "lease-expired"),)
+            return ((miner, _outcome(key, "expired", data.attempt), "lease-expired"),)
         case ve.ValidationDecided():
             done = c.RecordOutcome(
                 task_id=data.task_id,
@@ -149,13 +148,14 @@ def _miners(fact: Fact, view: View, _: Where | None) -> Caused:
     return ()
 
 
-def _outcome(task_id: str, outcome: str) -> c.RecordOutcome:
+def _outcome(task_id: str, outcome: str, attempt: int) -> c.RecordOutcome:
     return c.RecordOutcome(
         task_id=task_id,
         outcome=outcome,  # type: ignore[arg-type]
         subject_id=task_id,
         work_ms=0,
         score_ppm=0,
+        attempt=attempt,
     )
 
 

@@ -12,7 +12,10 @@ from typing import assert_never
 from everlode.events import commands as c
 from everlode.events import rewards as e
 from everlode.events.base import Event
+from everlode.events.identity import home_of_id, name_of, qualified
+from everlode.events.ids import derived
 from everlode.events.states import RewardState
+from everlode.events.types import LONGEST_ID
 from everlode.state.formulas import REWARD_FORMULA, reward_of
 from everlode.state.ledger import posting
 from everlode.state.rewardfolds import FOLDS, held_by
@@ -68,8 +71,15 @@ def reward_id(task_id: str, miner_id: str) -> str:
 
 
 def slash_id(case_id: str, miner_id: str) -> str:
-    """The key of a booked slash."""
-    return f"slash|{case_id}|{miner_id}"
+    """The key of a booked slash; where both names are too long for one id, what is derived of them.
+
+    No name has `|`, and a case's is not a UUID, so the two forms never meet.
+    """
+    home = home_of_id(case_id)
+    key = qualified(home, f"slash|{name_of(case_id)}|{miner_id}")
+    if len(key) <= LONGEST_ID:
+        return key
+    return qualified(home, f"slash|{derived('slash', case_id, miner_id)}")
 
 
 def due_micro(state: RewardState) -> int:
@@ -127,7 +137,7 @@ def _calculate(
 
 def _collect(command: c.CollectSlash, state: RewardState | None, ctx: Context) -> tuple[Event, ...]:
     if ctx.aggregate_id != slash_id(command.case_id, command.miner_id):
-        raise refuse("wrong_key", "a booked slash's key is slash|case_id|miner_id")
+        raise refuse("wrong_key", "a booked slash's key is derived from its case and miner")
     if state is not None:
         return ()
     entries = posting(f"slashed:{command.miner_id}", "treasury", command.amount_micro)

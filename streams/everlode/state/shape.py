@@ -16,13 +16,14 @@ seq); a decision reads no clock, no ids and no randomness. Pure.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from datetime import datetime
 from types import MappingProxyType
 from typing import Any, NamedTuple, TypeVar
 
 from everlode.errors import IntegrityError, NotFound, Refusal
 from everlode.events.base import Command, Envelope, Event, Fact
+from everlode.events.identity import home_of_id
 from everlode.events.states import (
     FraudState,
     MinerState,
@@ -51,7 +52,8 @@ class Context(NamedTuple):
 
     `home` is the region whose scope takes the command, `at` the event time of the command
     (its `issued_at`, or the causing fact's `occurred_at`), `command_id` its idempotency key; empty
-    means that nobody will repeat it. `operators` may lift suspensions for fraud.
+    means that nobody will repeat it. `operators` may lift suspensions for fraud; `validators` holds
+    (node, kind) of the nodes that may judge.
     """
 
     aggregate_id: str
@@ -60,6 +62,7 @@ class Context(NamedTuple):
     task_types: tuple[str, ...] = DEFAULT_TASK_TYPES
     command_id: str = ""
     operators: tuple[str, ...] = ()
+    validators: Container[tuple[str, str]] = frozenset()
 
 
 class Row(NamedTuple):
@@ -226,4 +229,5 @@ def check_name(kind: str, name: str) -> None:
 
 def missing(kind: str, key: str) -> NotFound:
     """The refusal of a command to an aggregate that does not exist."""
-    return NotFound(f"no {kind} is named {key!r}", code=f"no_{kind}")
+    hint = "" if home_of_id(key) else "an id begins with its home, e.g. eu/job-1"
+    return NotFound(f"no {kind} is named {key!r}", code=f"no_{kind}", hint=hint)

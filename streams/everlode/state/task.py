@@ -15,6 +15,7 @@ from typing import assert_never
 from everlode.events import commands as c
 from everlode.events import tasks as e
 from everlode.events.base import Event
+from everlode.events.identity import name_of
 from everlode.events.states import TaskState
 from everlode.events.tasktypes import check_task_type
 from everlode.state.shape import (
@@ -128,7 +129,7 @@ def _submit(command: c.SubmitTask, state: TaskState | None, ctx: Context) -> tup
         if all(getattr(state, name) == value for name, value in asked.items()):
             return ()
         raise refuse("exists", f"task {state.key} exists", "choose another task id")
-    check_name("task", ctx.aggregate_id)
+    check_name("task", name_of(ctx.aggregate_id))
     check_task_type(command.task_type, ctx.task_types)
     if command.max_attempts < 1:
         raise refuse("bad_attempts", "max_attempts is below 1")

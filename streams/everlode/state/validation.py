@@ -1,7 +1,8 @@
 """The validation of one solution: pending, then decided; later audited by a higher kind.
 
 Rules: nobody votes on their own solution; a vote counts once a voter; only named reviewers
-vote, when there are any. Automatic: the first vote decides; peer review: once the quorum has
+vote, when there are any; automatic and expert votes are those of nodes that the control log knows
+as validators of that kind. Automatic: the first vote decides; peer review: once the quorum has
 voted, two thirds of it decide, and anything less goes to an expert; an expert decides alone.
 A decision that contradicts a honeypot's known answer is not taken: it is audited as wrong and goes
 to an expert. The quorum of a kind is never lowered. An expert may vote on what is decided; that is
@@ -17,6 +18,7 @@ from typing import assert_never
 from everlode.events import commands as c
 from everlode.events import validations as e
 from everlode.events.base import Event
+from everlode.events.identity import home_of_id, name_of, qualified
 from everlode.events.states import ValidationState, Vote
 from everlode.state.shape import (
     Context,
@@ -50,7 +52,7 @@ TRANSITIONS: Table = {
 
 def validation_id(task_id: str, attempt: int) -> str:
     """The key of a solution's validation: its miner names the solution as it likes, even twice."""
-    return f"v-{task_id}-{attempt}"
+    return qualified(home_of_id(task_id), f"v-{name_of(task_id)}-{attempt}")
 
 
 def deadline(kind: str, at: datetime) -> datetime:
@@ -111,6 +113,13 @@ def _vote(command: c.CastVote, state: ValidationState, ctx: Context) -> tuple[Ev
             if same == (command.voter_kind, command.accept, command.score_ppm):
                 return ()
             raise refuse("already_voted", f"{command.voter_id} has voted")
+    judge = (command.voter_id, command.voter_kind)
+    if command.voter_kind != "peer-review" and judge not in ctx.validators:
+        raise refuse(
+            "not_a_validator",
+            f"{command.voter_id} is no {command.voter_kind} validator",
+            "run a node of that kind: everlode node run validator",
+        )
     cast = e.VoteCast(**command.__dict__)
     if state.status == "decided":
         return _audit(command, cast, state)

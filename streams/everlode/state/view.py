@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from typing import NamedTuple, Protocol, cast
 
 from everlode.errors import Unavailable
@@ -111,6 +111,9 @@ class View(Protocol):
     def reviewers(self) -> Sequence[str]:
         """The region's active miners, sorted (validation primary only)."""
 
+    def of_same_operator(self, miner_id: str) -> Set[str]:
+        """The miner, and those active ones of the region that its operator runs too."""
+
     def firsts(self, solution_sha256: str) -> Sequence[HandedIn]:
         """Who handed this large solution in first: all that a copy can be a copy of."""
 
@@ -157,6 +160,10 @@ class HomeView:
         self._folds = folds
         self._past = past or NoPast()
         self._reviewers: list[str] = []
+        self._operators: dict[str, str] = {}
+        """Miner → who runs it."""
+        self._run_by: dict[str, set[str]] = defaultdict(set)
+        """Operator → its miners that may review."""
         self._equal = Equal()
         self._said: dict[str, Testimony] = {}
         """Validation in memory → what it says."""
@@ -271,6 +278,8 @@ class HomeView:
     def miner_fact(self, fact: Fact) -> None:
         """Note a fact of this region's `.miners`, in order: who may review."""
         data = fact.data
+        if isinstance(data, m.MinerRegistered):
+            self._operators[fact.envelope.aggregate_id] = data.operator_id
         if isinstance(data, m.MinerRegistered | m.MinerReinstated):
             self._may_review(fact.envelope.aggregate_id, True)
         elif isinstance(data, m.MinerSuspended | m.MinerRetired):
@@ -278,9 +287,12 @@ class HomeView:
 
     def miner_state(self, state: MinerState) -> None:
         """As the facts that made a miner's state: who may review."""
+        self._operators[state.key] = state.operator_id
         self._may_review(state.key, state.status == "active")
 
     def _may_review(self, key: str, may: bool) -> None:
+        mine = self._run_by[self._operators.get(key, key)]
+        (mine.add if may else mine.discard)(key)
         at = bisect_left(self._reviewers, key)
         here = at < len(self._reviewers) and self._reviewers[at] == key
         if may and not here:
@@ -311,6 +323,10 @@ class HomeView:
     def reviewers(self) -> Sequence[str]:
         """See View."""
         return self._reviewers
+
+    def of_same_operator(self, miner_id: str) -> Set[str]:
+        """See View."""
+        return {miner_id, *self._run_by.get(self._operators.get(miner_id, miner_id), ())}
 
     def firsts(self, solution_sha256: str) -> Sequence[HandedIn]:
         """See View."""

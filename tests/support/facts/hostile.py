@@ -22,20 +22,23 @@ from everlode.avro.fingerprints import FORMS, computed
 from everlode.events.catalogue import COMMANDS, EVENTS
 from everlode.events.door import _plain
 from everlode.events.tasktypes import DEFAULT_TASK_TYPES
+from everlode.state.fraud import case_id
+from everlode.state.reward import reward_id, slash_id
+from everlode.state.validation import validation_id
 from tests.support.facts.state_commands import sha256_of
 
 REPLY_TO = "fuzz"
 LONGEST = 4096
-TASKS = [f"t-{n}" for n in range(12)]
-MINERS = [f"m-{n}" for n in range(6)]
+TASKS = [f"eu/t-{n}" for n in range(12)]
+MINERS = [f"eu/m-{n}" for n in range(6)]
 SOLUTIONS = [f"s-{n}" for n in range(6)]
-CASES = [f"case-copied-solution-{m}" for m in MINERS]
+CASES = [case_id("copied-solution", m) for m in MINERS]
 IDS = {
     "tasks": TASKS,
     "miners": MINERS,
-    "validations": [f"v-{t}-1" for t in TASKS[:6]] + CASES,
-    "rewards": [f"{t}|{m}" for t in TASKS[:4] for m in MINERS[:3]]
-    + [f"slash|{case}|{m}" for case in CASES[:2] for m in MINERS[:2]],
+    "validations": [validation_id(t, 1) for t in TASKS[:6]] + CASES,
+    "rewards": [reward_id(t, m) for t in TASKS[:4] for m in MINERS[:3]]
+    + [slash_id(case, m) for case in CASES[:2] for m in MINERS[:2]],
 }
 """Component → ids of aggregates; few, so that commands meet."""
 NAMED = {

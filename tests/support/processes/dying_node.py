@@ -22,7 +22,7 @@ from everlode.cli.main import main
 from everlode.errors import FencedOut, Unavailable
 from everlode.log.facts import FactLog
 from everlode.membership.agent import NodeAgent
-from everlode.rewards.sink import JournalSink
+from everlode.rewards.sink import Fence, JournalSink
 from everlode.telemetry.entries import Note
 from everlode.telemetry.sink import to_stream
 
@@ -92,12 +92,14 @@ def be_badly_served() -> None:
     """Plant the payment system's faults."""
     pay, asked, report = JournalSink.pay, Counter[str](), to_stream("sink")
 
-    def unsure(self: JournalSink, payout_key: str, miner_id: str, amount_micro: int) -> str:
+    def unsure(
+        self: JournalSink, payout_key: str, miner_id: str, amount_micro: int, fence: Fence
+    ) -> str:
         asked[payout_key] += 1
         report(Note("payment", f"asked to pay {payout_key}, time {asked[payout_key]}"))
         if asked[payout_key] == 1:
             raise Unavailable("the payment system is down")
-        ref = pay(self, payout_key, miner_id, amount_micro)
+        ref = pay(self, payout_key, miner_id, amount_micro, fence)
         if asked[payout_key] == 2:
             raise Unavailable("the payment system does not answer")
         return ref
@@ -105,11 +107,29 @@ def be_badly_served() -> None:
     JournalSink.pay = unsure  # type: ignore[method-assign]
 
 
+def be_stopped_before_paying() -> None:
+    """Stand still after the last look at the lease, right before the first payment."""
+    pay = JournalSink.pay
+    report = to_stream("sink")
+
+    def stopped(
+        self: JournalSink, payout_key: str, miner_id: str, amount_micro: int, fence: Fence
+    ) -> str:
+        report(Note("payment", f"about to pay {payout_key}"))
+        os.kill(os.getpid(), signal.SIGSTOP)
+        report(Note("payment", f"goes on to pay {payout_key}"))
+        return pay(self, payout_key, miner_id, amount_micro, fence)
+
+    JournalSink.pay = stopped  # type: ignore[method-assign]
+
+
 if __name__ == "__main__":
     for module in (kafka_sender, kafka_writer):
         setattr(module, "Producer", DyingProducer)  # noqa: B010 - a planted fault
     if STAGE == "stubborn":
         be_stubborn()
+    if STAGE == "unpaid":
+        be_stopped_before_paying()
     if STAGE == "sink":
         be_badly_served()
     main()

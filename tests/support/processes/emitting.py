@@ -22,7 +22,7 @@ def main(stack: str, epoch: str) -> None:
             acks: list[Future[Ack]] = []
             for _ in range(20):
                 number += 1
-                task, miner = f"own-{epoch}-{number}", "m"
+                task, miner = f"eu/own-{epoch}-{number}", "m"
                 key = f"{task}|{miner}"
                 if number % 10 == 0:
                     acks.append(producer.emit(key, RewardWithheld(case_id="c", reason="r")))

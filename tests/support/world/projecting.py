@@ -31,6 +31,7 @@ from everlode.projection.fold import (
 BEGAN = datetime(2026, 1, 1, tzinfo=UTC)
 HASH = "a" * 64
 ORIGIN = "eu.1"
+REGIONS = ("eu", "us", "ap")
 SCOPE = {
     "tasks": "task-manager/eu",
     "miners": "miner-registry/eu",
@@ -150,7 +151,7 @@ class Folding:
 
     def __init__(self) -> None:
         self.known: dict[Key, Known] = {}
-        self.fold = PartitionFold(0, {}, {}, [])
+        self.fold = PartitionFold(0, {}, {}, [], REGIONS)
         self.epochs: dict[str, int] | None = None
         """What the control log is said to have decided."""
 
@@ -170,7 +171,7 @@ class Folding:
         positions = {
             t: Prefix(p.seq, p.stamp, p.next_offset) for t, p in self.fold.positions.items()
         }
-        other.fold = PartitionFold(0, positions, self.fold.opened, parked)
+        other.fold = PartitionFold(0, positions, self.fold.opened, parked, REGIONS)
         return other
 
 

@@ -10,11 +10,14 @@ from everlode.events import commands as c
 from everlode.events.base import Command, Fact
 from everlode.events.states import FraudState, State, ValidationState
 from everlode.state import dispatch
-from everlode.state.fraud import case_id
-from everlode.state.reactions import command_id, react
+from everlode.state.expected import is_expected
+from everlode.state.fraud import case_id, solution_case_id
+from everlode.state.reactions import Reaction, command_id, react
 from everlode.state.reward import reward_id
+from everlode.state.validation import validation_id
 from everlode.state.view import HomeView, Where
 from tests.support.facts.state_commands import (
+    ANYBODY,
     DEADLINE,
     NOW,
     fact_of,
@@ -27,17 +30,18 @@ from tests.support.facts.state_commands import (
 COMPONENTS = ("tasks", "miners", "validations", "rewards")
 MINERS = tuple("abcdefgh")
 WHERE = Where("eu.1.tasks", 1, 42)
-LAWFUL_REFUSALS = {"no_reward", "not_payable", "too_late", "already_calculated", "not_validated"}
 
 
 class Home:
     """Four primaries of one region, who read each other's facts; `shuffle` mixes the order."""
 
+    region = "eu"
+
     def __init__(
         self, shuffle: Any = None, repeat: bool = False, miners: tuple[str, ...] = MINERS
     ) -> None:
         self.folds: dict[str, dict[str, State]] = {name: {} for name in (*COMPONENTS, "fraud")}
-        self.views = {name: HomeView("eu", self.folds) for name in COMPONENTS}
+        self.views = {name: HomeView(self.region, self.folds) for name in COMPONENTS}
         self.facts: list[tuple[str, Fact]] = []
         self.done: set[str] = set()
         self.queue: list[tuple[str, Fact]] = []
@@ -45,7 +49,7 @@ class Home:
         self.shuffle = shuffle
         self.repeat = repeat
         for miner in miners:
-            self.send("miners", miner, register())
+            self.send("miners", miner, register(operator_id=f"operator of {miner}"))
             self.send("miners", miner, c.DepositStake(amount_micro=10_000_000))
 
     def send(self, component: str, key: str, command: Command, at: datetime | None = None) -> None:
@@ -66,23 +70,26 @@ class Home:
                 for _ in range(2 if self.repeat else 1):
                     if identity not in self.done or self.repeat:
                         self.done.add(identity)
-                        self.react_to(target, reaction.aggregate_id, reaction.command, fact)
+                        self.react_to(target, reaction, fact)
 
-    def react_to(self, component: str, key: str, command: Command, cause: Fact) -> None:
+    def react_to(self, component: str, reaction: Reaction, cause: Fact) -> None:
+        """What it owes itself; a refusal that no rule expects is raised."""
+        key, command, rule = reaction
         try:
             self.carry_out(component, key, command, cause.envelope.occurred_at)
         except Refusal as error:
-            if error.code not in LAWFUL_REFUSALS:
+            if not is_expected(component, rule, error.code):
                 raise
 
     def carry_out(self, component: str, key: str, command: Command, at: datetime) -> None:
         name = dispatch.component_of_command(command)
         state = self.folds[name].get(key)
-        ctx = dispatch.Context(key, "eu", at, operators=("op",))
+        ctx = dispatch.Context(key, self.region, at, operators=("op",), validators=ANYBODY)
         for event in dispatch.decide(component, command, state, ctx):
             n = len(self.facts) + 1
             version = 1 + (state.version if state else 0)
-            fact = fact_of(event, key, n, version=version, scope=f"{component}/eu", at=at)
+            place = {"scope": f"{component}/{self.region}", "origin": f"{self.region}.1"}
+            fact = fact_of(event, key, n, version=version, at=at, **place)
             state = dispatch.evolve_fact(state, fact, 0)
             assert state is not None
             self.facts.append((component, fact))
@@ -134,7 +141,7 @@ class Home:
 
     def hasty_vote(self, task: str, good: bool) -> None:
         """Somebody who may votes the truth; nobody has read that yet."""
-        key = f"v-{task}-1"
+        key = validation_id(task, 1)
         state: ValidationState | None = self.state("validations", key)
         if state is not None and state.status == "pending":
             voter = (*state.reviewers, f"node-{state.kind}")[0]
@@ -147,7 +154,7 @@ class Home:
     def judge(self, task: str, good: bool) -> None:
         """Whoever is asked votes the truth, until nobody is."""
         for _ in range(3):
-            state: ValidationState | None = self.state("validations", f"v-{task}-1")
+            state: ValidationState | None = self.state("validations", validation_id(task, 1))
             if state is None:
                 return
             if state.status == "pending":
@@ -160,7 +167,7 @@ class Home:
 
     def vote(self, task: str, who: str, kind: str, accept: bool, score: int = 900_000) -> None:
         vote = c.CastVote(voter_id=who, voter_kind=kind, accept=accept, score_ppm=score)  # type: ignore[arg-type]
-        self.send("validations", f"v-{task}-1", vote)
+        self.send("validations", validation_id(task, 1), vote)
 
     def pay(self, task: str, miner: str) -> None:
         self.send("rewards", reward_id(task, miner), c.PayReward(payout_ref="p"))
@@ -169,9 +176,11 @@ class Home:
         return self.folds[component].get(key)
 
     def review(self, task: str) -> ValidationState:
-        found: ValidationState = self.state("validations", f"v-{task}-1")
+        found: ValidationState = self.state("validations", validation_id(task, 1))
         return found
 
     def case(self, rule: str, subject: str) -> FraudState | None:
-        found: FraudState | None = self.state("fraud", case_id(rule, subject))
-        return found
+        """Of a rule, on the record of a member, or on a solution (task and attempt)."""
+        keys = case_id(rule, subject), solution_case_id(rule, f"v-{subject}")
+        found = [self.state("fraud", key) for key in keys]
+        return next((case for case in found if case is not None), None)

@@ -22,7 +22,7 @@ from everlode.events.states import (
     ValidationState,
 )
 from everlode.state import dispatch, fraud, miner, minerfolds, reward, task, taskreports, validation
-from tests.support.facts.state_commands import fact_of
+from tests.support.facts.state_commands import ANYBODY, fact_of
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 HASHES = ("a" * 64, "b" * 64, "c" * 64)
@@ -227,7 +227,9 @@ class World:
         state = self.states.get((component, key))
         self.sent.append(((component, key, command), self.now))
         self.command_id = command_id or f"c{len(self.sent)}"
-        ctx = dispatch.Context(key, "eu", self.now, command_id=self.command_id, operators=("op",))
+        ctx = dispatch.Context(
+            key, "eu", self.now, command_id=self.command_id, operators=("op",), validators=ANYBODY
+        )
         try:
             events = dispatch.decide(component, command, state, ctx)
         except Refusal:

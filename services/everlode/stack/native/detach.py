@@ -9,20 +9,16 @@ import contextlib
 import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
-from everlode.errors import DeadlineExceeded, EverlodeError, Unavailable
+from everlode.errors import DeadlineExceeded, EverlodeError, Locked, Precondition, Unavailable
 from everlode.settings.endpoints import Endpoints
-from everlode.stack.native.lock import holder, read_record
-from everlode.stack.native.supervisor import (
-    STATE_FILE,
-    SUPERVISOR_LOG,
-    build,
-    read_state,
-    reported_by,
-)
+from everlode.stack.condition import look
+from everlode.stack.native.guard import GUARD, spawn, supervisor_argv
+from everlode.stack.native.lock import end_orphans, holder, read_record
+from everlode.stack.native.state import SUPERVISOR_LOG, read_state, write_state
+from everlode.stack.native.supervisor import build, reported_by
 from everlode.telemetry.sink import Sink, silent
 
 _POLL_S = 0.1
@@ -38,27 +34,19 @@ def start_detached(
     *,
     remake_topics: bool = False,
 ) -> Endpoints:
-    """Start the supervisor, pass on what it reports, return when it is ready.
+    """Start the supervisor, pass on what it reports, return when everything serves.
 
-    Raises: whatever stopped it; DeadlineExceeded, after taking it down.
+    Raises: whatever stopped it; DeadlineExceeded, after taking it down. What was taken over from a
+    lost supervisor runs on in any case.
     """
     owner = holder(folder)
     if owner is not None:
         build(folder, ports).up()  # raises Locked and names the pid
-    argv = [sys.executable, "-m", "everlode.stack.native.supervisor", "--dir", str(folder)]
-    for name, number in ports.items():
-        argv += ["--port", f"{name}={number}"]
-    if remake_topics:
-        argv.append("--remake-topics")
-    (folder / "logs").mkdir(parents=True, exist_ok=True)
-    (folder / STATE_FILE).unlink(missing_ok=True)
-    log_path = folder / "logs" / SUPERVISOR_LOG
-    with log_path.open("ab") as log:
-        child = subprocess.Popen(
-            argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
-        )
+    deadline = time.monotonic() + timeout
+    more = ("--remake-topics",) if remake_topics else ()
+    child = spawn(folder, supervisor_argv(folder, ports, *more))
     try:
-        _follow(folder, child, time.monotonic() + timeout, report)
+        _follow(folder, child, deadline, report)
     except BaseException:
         if child.poll() is None:
             child.terminate()
@@ -66,6 +54,7 @@ def start_detached(
         raise
     _forget_ended()
     _left_running.append(child)
+    _await_parts(folder, deadline)
     return Endpoints.load(folder)
 
 
@@ -78,6 +67,8 @@ def _follow(folder: Path, child: subprocess.Popen[bytes], deadline: float, repor
     while True:
         ended = child.poll()
         state = read_state(folder)
+        if state.get("pid") != child.pid:  # of an earlier one
+            state = {}
         reported = reported_by(state)
         for entry in reported[shown:]:
             report(entry)
@@ -97,6 +88,21 @@ def _follow(folder: Path, child: subprocess.Popen[bytes], deadline: float, repor
         time.sleep(_POLL_S)
 
 
+def _await_parts(folder: Path, deadline: float) -> None:
+    """Wait until all parts answer: of a stack that was taken over some may have to be started.
+
+    Raises: Unavailable: a part was given up. DeadlineExceeded.
+    """
+    while not (found := look(folder)).as_asked:
+        over = [part for part in found.parts if part.state == "given up"]
+        if over:
+            raise Unavailable(f"{over[0].name} {over[0].why}")
+        if time.monotonic() > deadline:
+            why = "; ".join(f"{part.name}: {part.why}" for part in found.parts if part.why)
+            raise DeadlineExceeded(f"not everything serves: {why}", hint="everlode stack status")
+        time.sleep(_POLL_S)
+
+
 def _failure(error: dict[str, str], exit_code: int) -> EverlodeError:
     """The supervisor's error, with its exit code, in this process."""
     failure = EverlodeError(error["message"], code=error["code"], hint=error["hint"])
@@ -109,18 +115,51 @@ def stop_detached(folder: Path, timeout: float) -> int | None:
 
     Returns the pid that ran it; None when none did. Raises: DeadlineExceeded.
     """
-    pid = holder(folder)
-    if pid is None:
-        return None
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGTERM)
-    for child in _left_running:
-        if child.pid == pid:
-            child.wait(timeout)
-    _forget_ended()
+    asked: int | None = None
     deadline = time.monotonic() + timeout
-    while holder(folder) is not None or any(p.alive for p in read_record(folder)):
+    while True:
+        pid = holder(folder)
+        left = [p for p in read_record(folder) if p.alive]
+        if pid is not None and pid != asked:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGTERM)
+            asked = pid
+        elif pid is None and any(p.name == GUARD for p in left):
+            _end_guard(folder)  # it would start another supervisor
+        elif pid is None and left:
+            asked = left[0].pid if asked is None else asked
+            _stop_left(folder)
+        elif pid is None:
+            break
         if time.monotonic() > deadline:
             raise DeadlineExceeded(f"pid {pid} still runs the stack", hint=f"kill {pid}")
         time.sleep(_POLL_S)
-    return pid
+    _reap(asked, deadline)
+    return asked
+
+
+def _end_guard(folder: Path) -> None:
+    for process in read_record(folder):
+        if process.name == GUARD and process.alive:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process.pid, signal.SIGKILL)
+
+
+def _stop_left(folder: Path) -> None:
+    """Stop what runs without a supervisor, in good order."""
+    stack = build(folder, {}, outlives=True)
+    try:
+        stack.adopt()
+    except Precondition:
+        end_orphans(folder)
+    except Locked:  # somebody takes over just now, and is asked next
+        return
+    stack.down()
+    write_state(folder, "stopped")
+
+
+def _reap(pid: int | None, deadline: float) -> None:
+    for child in _left_running:
+        if child.pid == pid:
+            child.wait(max(0.1, deadline - time.monotonic()))
+    _forget_ended()

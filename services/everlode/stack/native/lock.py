@@ -10,6 +10,7 @@ import contextlib
 import fcntl
 import json
 import os
+import signal
 import time
 from pathlib import Path
 from typing import IO, NamedTuple
@@ -117,11 +118,17 @@ def read_record(data_dir: Path) -> list[Recorded]:
 def end_orphans(data_dir: Path) -> list[str]:
     """End what a killed holder left. For the holder of the lock only. Returns their names."""
     left = [p for p in read_record(data_dir) if p.alive]
-    deadline = time.monotonic() + _ORPHAN_S
-    while any(p.alive for p in left) and time.monotonic() < deadline:
-        time.sleep(0.1)  # the kernel has told them already
-    for process in left:
-        if process.alive:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(process.pid, 9)
+    end(left)
     return [p.name for p in left]
+
+
+def end(left: list[Recorded]) -> None:
+    """Ask processes that are no children of ours to end, and wait; then SIGKILL."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        for process in left:
+            if process.alive:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(process.pid, number)
+        deadline = time.monotonic() + _ORPHAN_S
+        while any(p.alive for p in left) and time.monotonic() < deadline:
+            time.sleep(0.1)

@@ -5,12 +5,15 @@ Shell: initdb and postgres of the wheel.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import shutil
 import signal
 import subprocess
 from pathlib import Path
+
+import psutil
 
 from everlode.errors import Unavailable
 from everlode.stack.native.ports import HOST, answers
@@ -20,6 +23,7 @@ from everlode.stack.native.process import Command
 USER = "everlode"
 DATABASE = "everlode"
 _INIT_S = 60.0
+_LEFT_S = 5.0
 _SETTINGS = {
     "listen_addresses": f"'{HOST}'",
     "unix_socket_directories": "''",
@@ -132,6 +136,20 @@ def _serves(data: Path, port: int) -> bool:
     except OSError:
         return False
     return len(lines) >= 8 and lines[7].strip() == "ready" and answers(port)
+
+
+def end_leftovers(data: Path) -> None:
+    """End the children of a server that was killed; two servers' would write the same files.
+
+    Only for the holder of the stack's lock: no server of ours runs on `data` then.
+    """
+    left = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if process.cwd() == str(data):
+                process.kill()
+                left.append(process)
+    psutil.wait_procs(left, timeout=_LEFT_S)
 
 
 def clear_stale_pid(data: Path) -> None:

@@ -87,9 +87,12 @@ def _passing_capability() -> int | None:
 
 
 def child_setup(
-    parent: int, orphan_signal: signal.Signals, identity: Identity | None
+    parent: int, orphan_signal: signal.Signals | None, identity: Identity | None
 ) -> Callable[[], None]:
-    """The function to run in the child before exec. `parent` is our pid."""
+    """The function to run in the child before exec. `parent` is our pid.
+
+    Without an `orphan_signal` the child outlives us.
+    """
     header = _CapHeader(_CAPABILITY_VERSION_3, 0)
     data = (_CapData * 2)()
     capability = identity.capability if identity else None
@@ -107,6 +110,8 @@ def child_setup(
             if capability is not None:
                 _libc.capset(header_ref, data_ref)
                 _libc.prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_RAISE, capability, 0, 0)
+        if orphan_signal is None:
+            return
         # after the change of user, which would clear it
         _libc.prctl(_PR_SET_PDEATHSIG, int(orphan_signal), 0, 0, 0)
         if os.getppid() != parent:

@@ -1,8 +1,9 @@
 """Supervision of the processes of a stack: start, await, pause, kill, stop, and leave nothing over.
 
 Invariants: every process is in a group of its own and dies with us, even when we are killed by
-SIGKILL (parent-death signal); whatever a killed process leaves behind is adopted (child subreaper),
-killed and reaped. Shell: processes and signals.
+SIGKILL (parent-death signal), unless its command says that it outlives us; then whoever takes over
+adopts it. Whatever a killed process leaves behind is adopted (child subreaper), killed and reaped.
+Shell: processes and signals.
 """
 
 from __future__ import annotations
@@ -23,10 +24,13 @@ from typing import Any
 import psutil
 
 from everlode.errors import Unavailable
+from everlode.stack.native.lock import Recorded
 from everlode.stack.native.privilege import Identity, become_subreaper, child_setup
 
 _POLL_S = 0.05
 _TAIL_LINES = 15
+UNKNOWN_STATUS = 256
+"""Exit status of a process that was no child of ours: only its parent learns it."""
 
 
 @dataclass(frozen=True)
@@ -47,11 +51,42 @@ class Command:
     identity: Identity | None = None
     """Whom to run as; None: as ourselves."""
     stop_signal: signal.Signals = signal.SIGTERM
-    orphan_signal: signal.Signals = signal.SIGKILL
-    """What the kernel sends it when we die."""
+    orphan_signal: signal.Signals | None = signal.SIGKILL
+    """What the kernel sends it when we die; None: it outlives us."""
     cwd: Path | None = None
     stop_s: float = 20.0
     """Seconds from the stop signal to SIGKILL."""
+    needs: tuple[str, ...] = ()
+    """Names of what has to serve before it can start."""
+
+
+class Adopted:
+    """A process that another one than us has started, and that we take over: no child of ours."""
+
+    def __init__(self, recorded: Recorded | None) -> None:
+        """None: it has ended, nobody knows when."""
+        self._recorded = recorded
+        self.pid = 0 if recorded is None else recorded.pid
+
+    def poll(self) -> int | None:
+        """None while it runs, then UNKNOWN_STATUS."""
+        if self._recorded is not None and not self._recorded.alive:
+            self._recorded = None
+        return UNKNOWN_STATUS if self._recorded is None else None
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Until it has ended. Raises: subprocess.TimeoutExpired."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while (status := self.poll()) is None:
+            if deadline is not None and time.monotonic() > deadline:
+                raise subprocess.TimeoutExpired(str(self.pid), timeout or 0.0)
+            time.sleep(_POLL_S)
+        return status
+
+    def send_signal(self, number: int) -> None:
+        """Raises: ProcessLookupError: it has just ended."""
+        if self.poll() is None:
+            os.kill(self.pid, number)
 
 
 class _Spawner:
@@ -101,7 +136,7 @@ class Process:
 
     def __init__(self, command: Command) -> None:
         self.command = command
-        self._popen: subprocess.Popen[bytes] | None = None
+        self._popen: subprocess.Popen[bytes] | Adopted | None = None
         self._lock = threading.Lock()
 
     @property
@@ -119,6 +154,10 @@ class Process:
     def exit_status(self) -> int | None:
         """Of a process that has ended (negative: the signal); None while it runs or before."""
         return None if self._popen is None else self._popen.poll()
+
+    def adopt(self, recorded: Recorded | None) -> None:
+        """Take over what another one has started; None when it has ended meanwhile."""
+        self._popen = Adopted(recorded)
 
     def start(self) -> None:
         """Start it. No-op while it runs. Raises: Unavailable: it cannot be executed."""

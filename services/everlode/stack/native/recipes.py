@@ -59,6 +59,11 @@ class Recipes:
             self._ports = self._kept()
         return self._ports[name]
 
+    def keeps(self, fixed: dict[str, int]) -> bool:
+        """True when every part has a port from an earlier time, the fixed one if there is one."""
+        kept = self._kept()
+        return kept.keys() >= set(self.layout.port_names) and fixed.items() <= kept.items()
+
     def bootstrap(self, cluster: str) -> str:
         """host:port, by commas, of a region's cluster or of `control`."""
         nodes = self.layout.controls if cluster == "control" else (f"{cluster}/kafka",)
@@ -77,6 +82,7 @@ class Recipes:
             secret = self.layout.secret(f"{region}-postgres")
             write_secret(secret)
             postgres.initialise(self.parts.postgres_bin, data, secret, unprivileged())
+            postgres.end_leftovers(data)
             postgres.clear_stale_pid(data)
         elif part == "mirror":
             self._new_scratch(name)

@@ -7,7 +7,8 @@
     stack.down()
 
 Invariants: everything listens on 127.0.0.1 only; every process is stopped by `down`, by an error in
-`up`, and by our own death; data survive `down` and the next `up` finds them. Shell.
+`up`, and by our own death, unless made to outlive us: then `adopt` takes it over; data survive
+`down` and the next `up` finds them. Shell.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ import shutil
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -29,11 +31,20 @@ import psutil
 from everlode.adapters.kafka_admin import await_brokers
 from everlode.errors import NotFound, Precondition, Unavailable
 from everlode.settings.endpoints import Endpoints
+from everlode.stack.book import BOOK
+from everlode.stack.healing import PARTS
 from everlode.stack.native.cache import require_room
 from everlode.stack.native.layout import Layout
-from everlode.stack.native.lock import Recorded, StackLock, end_orphans, write_record
+from everlode.stack.native.lock import (
+    Recorded,
+    StackLock,
+    end,
+    end_orphans,
+    read_record,
+    write_record,
+)
 from everlode.stack.native.parts import Parts, provision
-from everlode.stack.native.process import Process
+from everlode.stack.native.process import Command, Process
 from everlode.stack.native.recipes import Recipes
 from everlode.stack.native.start import Limits, start_all
 from everlode.stack.provider import ProcessStatus, StackProvider
@@ -58,15 +69,18 @@ class NativeStack(StackProvider):
         control_nodes: int = 3,
         s3: str | None = "auto",
         limits: Limits | None = None,
+        outlives: bool = False,
     ) -> None:
         """`s3`: auto (as EVERLODE_S3 says), minio, rclone, or None for no object store.
 
         `control_nodes`: 0 for none; else at least the topology's `control_replication`.
+        `outlives`: a death of ours leaves its processes running.
         """
         self.topology = topology or Topology()
         self.data_dir = Path(data_dir).absolute()
         self.limits = limits or Limits()
         self._s3 = s3
+        self._outlives = outlives
         self.layout = Layout(
             self.topology,
             self.data_dir,
@@ -101,24 +115,23 @@ class NativeStack(StackProvider):
         time; no room. After an error nothing of it runs.
         """
         began = time.monotonic()
-        self._owner = os.getpid()
         try:
             self.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         except OSError as exc:
             raise Unavailable(
                 f"{self.data_dir} cannot be made: {exc.strerror}", hint="another folder with --dir"
             ) from exc
-        self._lock.acquire()
+        self._take()
         try:
             self._check_room()
             end_orphans(self.data_dir)
-            self.parts = provision(
-                report, s3=None if self._s3 == "auto" else self._s3, with_s3=self.layout.s3
-            )
+            self._provide(report)
             self._check_room()
-            recipes = Recipes(self.layout, self.parts, self.limits.fixed_ports, self.limits.aot)
-            atexit.register(self.down)
-            self.endpoints = start_all(recipes, self._add, self.limits, report, self.timings_s)
+            if not self._outlives:
+                atexit.register(self.down)
+            self.endpoints = start_all(
+                self._recipes(), self._add, self.limits, report, self.timings_s
+            )
             self.endpoints.save(self.data_dir)
         except BaseException:
             self.down()
@@ -126,6 +139,45 @@ class NativeStack(StackProvider):
         self.timings_s["total"] = time.monotonic() - began
         report(StackReady(self.timings_s["total"]))
         return self.endpoints
+
+    def adopt(self, others: Sequence[Command] = (), report: Sink = silent) -> Endpoints:
+        """Take over what a stack that has lost its holder left running, `others` beside its parts.
+
+        What has ended, or never ran, counts as ended: `restart` starts it. Of others that run and
+        are not asked for any more the end is waited for. Raises: Locked. Precondition: there is
+        nothing to take over, or it is not of this layout. Unavailable: a part cannot be had.
+        """
+        self._take()
+        try:
+            left = {p.name: p for p in read_record(self.data_dir) if p.alive}
+            self._provide(report)
+            recipes = self._recipes()
+            parts = [recipes.command(name) for name in self.layout.names]
+            known = {command.name for command in (*parts, *others)}
+            foreign = [p for p in left.values() if p.name not in known and p.kind in PARTS]
+            if not left or foreign or not recipes.keeps(self.limits.fixed_ports):
+                raise Precondition("nothing of this stack runs that could be taken over")
+            for command in (*parts, *others):
+                process = Process(self._lasting(command))
+                process.adopt(left.get(command.name))
+                self._processes[command.name] = process
+            end([p for p in left.values() if p.name not in known])
+            self._recorded()
+        except BaseException:
+            self._processes.clear()
+            self._lock.release()
+            raise
+        self.endpoints = recipes.endpoints()
+        return self.endpoints
+
+    def run(self, command: Command) -> None:
+        """Start a process beside the parts; it is stopped before them. Does not wait."""
+        self._add(Process(command))
+
+    def kept(self) -> dict[str, Process]:
+        """All that were started, by name."""
+        with self._guard:
+            return dict(self._processes)
 
     def down(self, *, at_once: bool = False) -> None:
         """Stop everything and wait for it; data stay. Idempotent; a fork of ours does nothing.
@@ -135,8 +187,8 @@ class NativeStack(StackProvider):
         if os.getpid() != self._owner:
             return
         with self._guard:
-            kinds = (("mirror",), ("kafka", "control", "postgres", "s3"))
-            for group in kinds:
+            beside = {p.command.kind for p in self._processes.values()} - PARTS
+            for group in (beside, {"mirror"}, PARTS - {"mirror"}):
                 members = [p for p in self._processes.values() if p.command.kind in group]
                 for process in members:
                     process.kill9() if at_once else process.terminate()
@@ -144,6 +196,7 @@ class NativeStack(StackProvider):
                     process.stop()
             if self._processes:
                 write_record(self.data_dir, [])
+                (self.data_dir / BOOK).unlink(missing_ok=True)
                 for name in self.layout.names:
                     shutil.rmtree(self.layout.scratch(name), ignore_errors=True)
             self._processes.clear()
@@ -177,17 +230,19 @@ class NativeStack(StackProvider):
         """SIGCONT after `pause`. Raises: NotFound."""
         self._named(name).resume()
 
-    def restart(self, name: str) -> None:
+    def restart(self, name: str, aborted: threading.Event | None = None) -> None:
         """Start a process that was stopped or killed and wait until it serves.
 
         Its data are what it left; after `wipe` they are made anew, empty: a wiped broker has no
         topics (`adapters.kafka_topics.ensure_topics`). A mirror's port answers before its flows
-        run: `start.await_flows` waits for these. Raises: NotFound; Unavailable.
+        run: `start.await_flows` waits for these. `aborted` ends the wait early. Raises: NotFound;
+        Unavailable.
         """
         process = self._named(name)
         process.stop()
-        self._recipes().prepare(name)
-        self._again(process)
+        if process.command.kind in PARTS:
+            self._recipes().prepare(name)
+        self._again(process, aborted)
 
     def stop(self, name: str) -> None:
         """Stop one process in good order. Raises: NotFound."""
@@ -222,15 +277,27 @@ class NativeStack(StackProvider):
     ) -> None:
         self.down()
 
-    def _again(self, process: Process) -> None:
+    def _again(self, process: Process, aborted: threading.Event | None = None) -> None:
         """Start and wait. A mirror's port answers long before it copies, so ask Kafka too."""
         process.start()
         self._recorded()
         deadline = time.monotonic() + self.limits.part_s
-        process.await_ready(deadline)
+        process.await_ready(deadline, aborted)
         region, _, part = process.name.partition("/")
         if part == "kafka":
-            await_brokers(self._recipes().bootstrap(region), 1, deadline)
+            gave_up = aborted or threading.Event()
+            await_brokers(self._recipes().bootstrap(region), 1, deadline, gave_up.is_set)
+
+    def _take(self) -> None:
+        self._owner = os.getpid()
+        self._lock.acquire()
+
+    def _provide(self, report: Sink) -> None:
+        wanted = None if self._s3 == "auto" else self._s3
+        self.parts = provision(report, s3=wanted, with_s3=self.layout.s3)
+
+    def _lasting(self, command: Command) -> Command:
+        return replace(command, orphan_signal=None) if self._outlives else command
 
     def _recipes(self) -> Recipes:
         if self.parts is None:
@@ -245,6 +312,7 @@ class NativeStack(StackProvider):
             raise NotFound(f"no process {name}", hint=f"there are: {known}") from None
 
     def _add(self, process: Process) -> None:
+        process.command = self._lasting(process.command)
         with self._guard:
             self._processes[process.name] = process
             process.start()

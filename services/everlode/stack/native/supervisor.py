@@ -1,18 +1,18 @@
-"""The small process behind `everlode stack up --detach`: parent of everything, until told to stop.
+"""The process behind `everlode stack up --detach`: starts everything, heals it, stops it.
 
-Writes `state.json` in the data folder: starting, ready, failed or stopped. Invariants: whoever
-stops it (SIGTERM, SIGINT, SIGKILL) stops the stack. Shell.
+Writes `state.json` in the data folder (see `state`). Invariants: SIGTERM and SIGINT stop the stack,
+healing first; a death of its own stops nothing: its guard starts another one, which takes over what
+runs. While one lives a second one is refused by name. Shell.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
 import signal
 import sys
 import threading
-import time
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -20,16 +20,23 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from everlode.errors import ConfigError, EverlodeError, NotFound
+from everlode.errors import ConfigError, EverlodeError, Locked, NotFound, Precondition
 from everlode.settings.endpoints import Endpoints
+from everlode.stack.book import BOOK
+from everlode.stack.healing_stream import HealingStream
+from everlode.stack.native.guard import GUARD, guard_argv
+from everlode.stack.native.keeper import Keeper
+from everlode.stack.native.lock import read_record
+from everlode.stack.native.process import Command
 from everlode.stack.native.stack import NativeStack
 from everlode.stack.native.start import Limits
+from everlode.stack.native.state import OPTIONS_FILE, load_options, read_state, write_state
+from everlode.stack.services import service_processes
 from everlode.telemetry.entries import Entry, Note, PartReady, StackReady
+from everlode.telemetry.sink import Sink, to_stream
 from everlode.topics import Topology
 
-STATE_FILE = "state.json"
-OPTIONS_FILE = "stack.json"
-SUPERVISOR_LOG = "supervisor.log"
+_SERVICE_STOP_S = 8.0
 REPORTED: dict[str, type[Entry]] = {c.__name__: c for c in (Note, PartReady, StackReady)}
 """What a stack reports while it comes up; the state file carries it to a waiting `up`."""
 
@@ -52,22 +59,6 @@ def stop_on_signals() -> threading.Event:
     return asked
 
 
-def write_state(data_dir: Path, state: str, **more: Any) -> None:
-    """Replace the state that `status` and a waiting `up` read."""
-    draft = data_dir / f"{STATE_FILE}.tmp"
-    draft.write_text(json.dumps({"state": state, "pid": os.getpid(), "at": time.time(), **more}))
-    os.replace(draft, data_dir / STATE_FILE)
-
-
-def read_state(data_dir: Path) -> dict[str, Any]:
-    """The last state; empty when there is none."""
-    try:
-        found = json.loads((data_dir / STATE_FILE).read_text())
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
 def reported_by(state: dict[str, Any]) -> list[Entry]:
     """What a supervisor has reported so far, in its order."""
     return [REPORTED[e["entry"]](**_fields(e)) for e in state.get("reported", ())]
@@ -82,15 +73,6 @@ def save_options(data_dir: Path, topology: Topology, **options: Any) -> None:
     data_dir.mkdir(parents=True, exist_ok=True)
     text = json.dumps({"topology": topology.model_dump(mode="json"), **options}, indent=1)
     (data_dir / OPTIONS_FILE).write_text(text)
-
-
-def load_options(data_dir: Path) -> dict[str, Any]:
-    """What `save_options` wrote; empty when it did not."""
-    try:
-        found = json.loads((data_dir / OPTIONS_FILE).read_text())
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
 
 
 def saved_topology(data_dir: Path) -> Topology | None:
@@ -112,8 +94,10 @@ def saved_topology(data_dir: Path) -> Topology | None:
         ) from None
 
 
-def build(data_dir: Path, ports: dict[str, int], *, remake_topics: bool = False) -> NativeStack:
-    """The stack that `save_options` describes."""
+def build(
+    data_dir: Path, ports: dict[str, int], *, remake_topics: bool = False, outlives: bool = False
+) -> NativeStack:
+    """The stack that `save_options` describes; its processes may outlive us."""
     options = load_options(data_dir)
     return NativeStack(
         saved_topology(data_dir),
@@ -122,36 +106,88 @@ def build(data_dir: Path, ports: dict[str, int], *, remake_topics: bool = False)
         control_nodes=int(options.get("control_nodes", 3)),
         s3=options.get("s3", "auto"),
         limits=Limits(fixed_ports=ports, remake_topics=remake_topics),
+        outlives=outlives,
     )
+
+
+def beside(data_dir: Path, regions: tuple[str, ...]) -> list[Command]:
+    """The processes of the regions that a stack runs beside its parts."""
+    counts = load_options(data_dir).get("services", {})
+    return [
+        Command(
+            one.name, one.kind, one.argv, data_dir / "logs" / f"{one.name.replace('/', '-')}.log",
+            ready=lambda: True, stop_s=_SERVICE_STOP_S, needs=one.needs,
+        )
+        for one in service_processes(counts, regions, data_dir)
+    ]  # fmt: skip
+
+
+def _guard(data_dir: Path, ports: dict[str, int]) -> Command:
+    log = data_dir / "logs" / f"{GUARD}.log"
+    return Command(GUARD, GUARD, guard_argv(data_dir, ports), log, ready=lambda: True)
+
+
+def begin(stack: NativeStack, others: Sequence[Command], report: Sink) -> Endpoints:
+    """Start it all."""
+    (stack.data_dir / BOOK).unlink(missing_ok=True)
+    endpoints = stack.up(report)
+    for command in others:
+        stack.run(command)
+    return endpoints
+
+
+def resume(stack: NativeStack, others: Sequence[Command]) -> Endpoints | None:
+    """Take over what a lost supervisor left running; None when there is no such thing.
+
+    What it was about to start, or to stop, is no stack: that is ended, and begun anew.
+    """
+    folder = stack.data_dir
+    if read_state(folder).get("state") == "ready" and any(p.alive for p in read_record(folder)):
+        with suppress(Precondition):
+            return stack.adopt(others)
+    return None
+
+
+def heal(stack: NativeStack, endpoints: Endpoints, report: Sink) -> None:
+    """Keep everything running, until `StopAsked`; afterwards nothing is started any more."""
+    stream = HealingStream(endpoints)
+    keeper = Keeper(stack, stack.data_dir, stream.publish, report)
+    try:
+        keeper.watch()
+    finally:
+        keeper.close()
+        stream.close()
 
 
 def run(data_dir: Path, ports: dict[str, int], *, remake_topics: bool = False) -> int:
     """Bring the stack up, keep it until a signal, take it down. Returns an exit code."""
     stop_on_signals()
-    stack = build(data_dir, ports, remake_topics=remake_topics)
+    stack = build(data_dir, ports, remake_topics=remake_topics, outlives=True)
+    others = [*beside(data_dir, stack.topology.regions), _guard(data_dir, ports)]
     reported: list[dict[str, Any]] = []
+    log = to_stream("supervisor")
 
     def report(record: Entry) -> None:
         reported.append({"entry": type(record).__name__, **asdict(record)})
         write_state(data_dir, "starting", reported=reported)
 
-    code = 0
     try:
-        stack.up(report)
+        endpoints = resume(stack, others) or begin(stack, others, report)
         write_state(data_dir, "ready", reported=reported, timings_s=stack.timings_s)
-        while True:
-            signal.pause()
+        heal(stack, endpoints, log)
     except StopAsked:
         write_state(data_dir, "stopping")
         stack.down()
         write_state(data_dir, "stopped")
+    except Locked as exc:  # the state is the other one's to write
+        log(Note("stack", exc.message))
+        return exc.exit_code
     except EverlodeError as exc:
-        code = exc.exit_code
         with suppress(OSError):  # no room is one of the reasons
-            write_state(data_dir, "failed", error=exc.as_dict(), exit_code=code)
-    finally:
+            write_state(data_dir, "failed", error=exc.as_dict(), exit_code=exc.exit_code)
         stack.down()
-    return code
+        return exc.exit_code
+    return 0
 
 
 def main() -> int:

@@ -1,0 +1,83 @@
+"""What waits for validators or for a member, and what others hear of it: once when the oldest of a
+kind has waited for too long, and once when none has any more.
+
+      validation/expert   v-1 waits ──► 600 s: WorkWaits, nobody able, 3 wait ──► … ──► over
+      case/<rule>         suspected ──► 600 s: WorkWaits, for its member or an expert ──► … ──► over
+
+Waiting is counted on the wall since this primary has known of it: event time may be a replay's, and
+an outage is nobody's wait. Looking costs as much as there are kinds, however much waits. Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from everlode.events.health import WorkWaits
+from everlode.events.ids import derived
+from everlode.primary.component import Notice
+
+TOO_LONG_S = 600.0
+LOOK_S = 5.0
+
+
+class Waits:
+    """Of one component's primary, by kind of work. Not thread-safe."""
+
+    def __init__(self, component: str, waits_for: Callable[[str], str]) -> None:
+        """`waits_for`: kind of work → who moves it on."""
+        self._component, self._waits_for = component, waits_for
+        self._new: dict[str, str] = {}
+        """Aggregate → kind, of what has come since the last look."""
+        self._since: dict[str, dict[str, float]] = {}
+        """Kind → aggregate → since when, the oldest first."""
+        self._kind: dict[str, str] = {}
+        self._published: dict[str, str] = {}
+        """Kind of which others have heard → the oldest then."""
+        self._look_at = 0.0
+
+    def begins(self, key: str, kind: str) -> None:
+        """An aggregate waits; as another kind than before, it waits anew."""
+        if self._kind.get(key) != kind:
+            self.ends(key)
+            self._kind[key] = self._new[key] = kind
+
+    def ends(self, key: str) -> None:
+        """It waits no more."""
+        kind = self._kind.pop(key, None)
+        if kind is not None:
+            self._new.pop(key, None)
+            self._since.get(kind, {}).pop(key, None)
+
+    def notices(self, now_s: float, able: Callable[[str], int]) -> Iterator[Notice]:
+        """What others must hear of now. `able`: kind → how many could do it; -1: not known."""
+        if now_s < self._look_at:
+            return
+        self._look_at = now_s + LOOK_S
+        for key, kind in self._new.items():
+            self._since.setdefault(kind, {})[key] = now_s
+        self._new.clear()
+        for kind, waiting in list(self._since.items()):
+            oldest, since = next(iter(waiting.items()), ("", now_s))
+            late = now_s - since >= TOO_LONG_S
+            if late != (kind in self._published):
+                first = self._published.pop(kind, oldest)
+                if late:
+                    self._published[kind] = oldest
+                yield self._notice(kind, first, (oldest, now_s - since), able(kind))
+            if not waiting and kind not in self._published:
+                del self._since[kind]
+
+    def _notice(self, kind: str, first: str, oldest: tuple[str, float], able: int) -> Notice:
+        over = kind not in self._published
+        data = WorkWaits(
+            component=self._component,
+            work=kind,
+            waits_for=self._waits_for(kind),
+            able=able,
+            waiting=len(self._since[kind]),
+            oldest_id="" if over else oldest[0],
+            oldest_ms=int(oldest[1] * 1000),
+            over=over,
+        )
+        about = f"{self._component}/{kind}"
+        return Notice(about, derived("waits", about, first, str(over)), data)
