@@ -15,7 +15,8 @@ from everlode.adapters.kafka import Reader
 from everlode.adapters.postgres import Projection
 from everlode.avro.codec import Codec, encode_fact, encode_state
 from everlode.backup import cut, spill
-from everlode.backup.gather import Gatherer, Source
+from everlode.backup.asked import Source
+from everlode.backup.gather import Gatherer
 from everlode.backup.partition import PartitionCut
 from everlode.errors import IntegrityError
 from everlode.events.catalogue import FACT_COMPONENTS, STATE_COMPONENTS
@@ -87,7 +88,7 @@ class Rows:
             for key, known in self.rows.items():
                 assert known.state is not None
                 digest = hashlib.sha256(encode_state(known.state)).digest()
-                yield key, known.version, known.state.stamp, digest, False
+                yield key, known.version, known.state.stamp, digest, False, False
 
     def known(self, keys: Iterable[Key]) -> dict[Key, Known]:
         return {key: self.rows[key[1]] for key in keys}

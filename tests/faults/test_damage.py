@@ -14,7 +14,7 @@ import pytest
 from everlode.backup.manifest import Manifest
 from tests.support.damage.cells import CELLS, Cell
 from tests.support.damage.seen import answers
-from tests.support.damage.verdicts import contents
+from tests.support.damage.verdicts import contents, doctor
 from tests.support.damage.world import World
 from tests.support.world.backed import Backed
 
@@ -35,6 +35,11 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 )
 def test_verbs_answer_as_the_table_has_it(world: World, cell: Cell) -> None:
     assert answers(world, cell.thing, cell.damage) == cell.answers
+
+
+def test_doctor_finds_nothing_in_a_region_that_is_whole(world: World) -> None:
+    world.restore()
+    assert doctor(world) == "quiet"
 
 
 def test_comparison_finds_what_a_backup_lacks(world: World) -> None:

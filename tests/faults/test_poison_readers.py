@@ -17,7 +17,8 @@ import pytest
 from everlode.adapters.postgres import Projection
 from everlode.avro import schemas
 from everlode.avro.codec import Codec, encode_answer, encode_fact, encode_state
-from everlode.backup.gather import Gatherer, Source
+from everlode.backup.asked import Source
+from everlode.backup.gather import Gatherer
 from everlode.errors import ContractError, IntegrityError
 from everlode.events.base import CommandAnswered, Evidence, Fact
 from everlode.events.catalogue import FACT_COMPONENTS, STATE_COMPONENTS
@@ -203,6 +204,8 @@ def test_damage_in_a_state_topic_is_refused_by_the_backup(
     with mock_broker() as broker:
         for name in STATE_COMPONENTS:
             append(broker, state_topic(1, name), [])
+        for name in FACT_COMPONENTS:
+            append(broker, topic_of(name), [])
         append(broker, topic, [(b"a", value), (b"a", value), bad])
         source = Source("eu", broker, "", Topology(regions=("eu",)))
         with (

@@ -479,7 +479,8 @@ def test_wrong_key_is_refused_and_nothing_changes(
         assert error["hint"]
         last = region.signals("recovery")[-1].data
         assert isinstance(last, RecoveryEnded)
-        assert (last.overall_success, last.components, last.generation) == (False, (), 0)
+        assert (last.overall_success, last.components) == (False, ())
+        assert last.generation == current_generation(region.conninfo)
     assert unchanged(region) == before
 
 
@@ -505,6 +506,9 @@ def test_facts_that_are_nowhere_are_named_and_hold_the_recovery(
     assert all(why.endswith("behind what is lost") for why in tasks.waiting)
     assert tasks.waiting_count > 0
     assert current_generation(region.conninfo) == before
+    ended = region.signals("recovery")[-1].data
+    assert isinstance(ended, RecoveryEnded)
+    assert (ended.held, ended.generation) == (True, before), "what is read, not what was filled"
 
 
 def one_task(prefix: str, region: Backed, *, without: int) -> list[tuple[str, Fact]]:
@@ -706,3 +710,22 @@ def test_backup_in_a_store_that_ignores_conditions_says_so_and_restores(
         dead = records(plain.bootstrap, "dlt.projector.eu.1.tasks")
         assert [(d.key, d.value) for d in dead] == [(b"k", b"junk"), (None, poison[1][1]),
                                                     (b"k", None)]  # fmt: skip
+
+
+def test_older_backups_are_dropped_and_the_newest_stays(
+    region: Backed, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Through the command, in a real store; what is left is a chain, and verified."""
+    older, newest = (
+        back_up("eu", region.endpoints, TOPOLOGY, region.store, region.keys) for _ in range(2)
+    )
+    place = ("--dir", str(region.folder / "stack"), "--keys", str(region.keys.folder), "--json")
+    capsys.readouterr()
+    assert cli(["backup", "drop", newest.backup_id, *place]) == 14
+    assert json.loads(capsys.readouterr().out)["error"]["code"] == "newest"
+    assert cli(["backup", "drop", older.backup_id, *place]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["dropped"][-1], found["stays"]) == (older.backup_id, newest.backup_id)
+    assert list_backups(region.store, "eu") == [(newest.backup_id, True)]
+    assert cli(["backup", "verify", "latest", *place]) == 0
+    assert json.loads(capsys.readouterr().out)["backup_id"] == newest.backup_id

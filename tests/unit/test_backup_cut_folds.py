@@ -378,3 +378,28 @@ def test_cut_of_heads_of_any_moment_is_the_fold_of_the_prefix(t: int) -> None:
 
 def test_stamp_is_the_smallest_of_what_is_applied() -> None:
     assert choose(standing(upto=9, miners=4).applied.values()).stamp == 4 << 16
+
+
+# -- states that the rows do not know ------------------------------------------------------------
+
+
+def test_state_whose_row_went_back_is_kept_and_counted() -> None:
+    """An older copy of the table: the cut has what it lost."""
+    part = with_rows(Slice(heads(known(3)), {}, {}), known(2))
+    found = made(5, part, [])
+    assert (versions(found), found.without_row) == ({A: 3}, 1)
+    waits = replace(standing(), parked=(task(4, 4),))
+    assert made(5, part, [], waits).without_row == 0, "it may have gone on since"
+
+
+@pytest.mark.parametrize("of", ["another network", "behind the log"])
+def test_state_that_follows_from_no_log_of_ours_is_refused(of: str) -> None:
+    state = known(3).state
+    assert state is not None
+    state = state._replace(origin="us.1") if of == "another network" else state._replace(seq=12)
+    part = Slice(heads(Known(state, 3, "")), {}, {})
+    with pytest.raises(IntegrityError, match="a has no row, and no log of ours") as caught:
+        made(5, part, [])
+    assert caught.value.code == "foreign_record"
+    with_row = with_rows(part, Known(state, 3, ""))
+    assert made(5, with_row, []).without_row == 0

@@ -99,8 +99,8 @@ def test_manifest_of_the_format_before_is_read_and_keeps_its_hash(keys: KeyRing)
 
 
 def test_manifest_of_another_format_says_so_and_what_made_it(keys: KeyRing) -> None:
-    store, _ = stored(manifest(format=3), keys)
-    with pytest.raises(IntegrityError, match="format 3, expected 2") as caught:
+    store, _ = stored(manifest(format=4), keys)
+    with pytest.raises(IntegrityError, match="format 4, expected 3") as caught:
         signed_manifest(store, keys, "eu", "b")
     assert caught.value.code == "unknown_format"
     assert manifest().tool in caught.value.hint

@@ -10,9 +10,8 @@ from everlode.adapters.kafka import Raw
 from everlode.avro.codec import Codec
 from everlode.backup.manifest import CutPosition
 from everlode.recovery.copies import Copies, Fetched
-from everlode.recovery.reach import End
 from everlode.recovery.tail import HINT, Search
-from everlode.topics.place import TopicPartition
+from everlode.topics.place import End, TopicPartition
 
 PLACE = ("eu.1.tasks", 0)
 CUT = CutPosition(

@@ -9,7 +9,6 @@ from everlode.recovery.reach import (
     ANSWERS,
     CUT,
     LAG_MS,
-    End,
     Reach,
     furthest,
     is_short,
@@ -17,6 +16,7 @@ from everlode.recovery.reach import (
     of_region,
     reach,
 )
+from everlode.topics.place import End
 
 OWN, OTHER = ("eu.1.tasks", 0), ("us.1.tasks", 0)
 US, AP = of_region("us"), of_region("ap")

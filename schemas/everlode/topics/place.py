@@ -17,6 +17,15 @@ from everlode.topics.names import CONTROL_TOPIC, split_fact_topic
 
 TopicPartition = tuple[str, int]
 """A partition, by its topic and number."""
+
+
+class End(NamedTuple):
+    """The last that is known of a fact topic's partition: its `seq` and stamp; (0, 0): nothing."""
+
+    seq: int = 0
+    stamp: int = 0
+
+
 LARGEST = 900_000
 """Bytes of a value that a dead letter keeps; a larger one, with its new headers, would not fit."""
 LARGEST_KEY = LARGEST_HEADERS = 30_000

@@ -79,9 +79,20 @@ def concerns(manifest: Manifest, max_age_s: int) -> list[str]:
         )
     if manifest.compared is not None and manifest.compared.without_row:
         found.append(
-            f"{manifest.compared.without_row} states have no row in PostgreSQL: it has lost them;"
-            " build a new generation with everlode recover"
+            f"{manifest.compared.without_row} states have no row in PostgreSQL, or an older one: it"
+            " has lost them; build a new generation with everlode recover"
         )
+    if manifest.compared is not None and manifest.compared.fences_lost:
+        found.append(
+            f"{manifest.compared.fences_lost} fences were not in PostgreSQL and were taken from the"
+            " backup before or from snapshots: build a new generation with everlode recover"
+        )
+    found += [
+        f"{topic}/{partition} ends at seq {end} in the region's cluster, and was known up to"
+        f" {known}: bring the broker's data back, or everlode recover fetches what other regions"
+        " have"
+        for topic, partition, end, known in manifest.short
+    ]
     found += [
         f"{component}: {now} records, {then} in backup {manifest.parent_id}"
         for component, then, now in manifest.fewer

@@ -16,9 +16,10 @@ from everlode.adapters.object_store import ObjectStore
 from everlode.adapters.postgres_read import current_generation
 from everlode.adapters.processor import uncollected
 from everlode.backup.age import age_of
+from everlode.backup.asked import Source
 from everlode.backup.chain import behind, parent_of
 from everlode.backup.differences import require_alike
-from everlode.backup.gather import Gatherer, Source
+from everlode.backup.gather import Gatherer
 from everlode.backup.keys import DEFAULT_KEY, KeyRing
 from everlode.backup.manifest import Manifest
 from everlode.backup.partition import PartitionCut
@@ -60,13 +61,14 @@ def create_backup(
     at_ms = max(_now_ms(), after.created_at_ms + 1)  # ids in order, always
     parts = source.topology.partitions
     pace = Pace(report, "backup", parts, "partitions")
-    with closing(Gatherer(source, generation, codec)) as gatherer:
+    with closing(Gatherer(source, generation, codec, parent)) as gatherer:
         moment = gatherer.moment
         ends_ms = last_written(source.bootstrap, moment.applied)
         age = age_of(moment.chosen.stamp, moment.applied.values(), ends_ms, _now_ms())
         begun = Begun(
-            source, generation, _id_of(at_ms), at_ms, parent, key_id, moment, write_once, after, age
-        )
+            source, generation, _id_of(at_ms), at_ms, parent, key_id, moment, write_once, after,
+            age, gatherer.witnessed.short, gatherer.witnessed.fences_lost,
+        )  # fmt: skip
         with closing(Sealer(begun, store, keys, report)) as sealer:
             timings = Timings()
             for partition in range(parts):

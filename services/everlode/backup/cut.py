@@ -55,9 +55,9 @@ from typing import NamedTuple
 
 from everlode.avro.codec import encode_state
 from everlode.backup.facts import Facts, in_force
-from everlode.backup.heads import Heads
+from everlode.backup.heads import Heads, foreign
 from everlode.backup.standing import Row, Standing
-from everlode.errors import IntegrityError
+from everlode.errors import ContractError, IntegrityError
 from everlode.events.states import State
 from everlode.projection.fold import UNKNOWN, Incoming, Key, Known, PartitionFold, Prefix
 from everlode.projection.tables import topic_of
@@ -87,7 +87,7 @@ class SliceCut:
     unequal: Mapping[Key, State]
     """Of the moment: their bytes are not those of their rows. One state may have two forms."""
     without_row: int
-    """States up to T that had no row at the moment, though their facts were applied."""
+    """States up to T that had no row, or an older one, though their facts were applied."""
 
 
 class Lacking(NamedTuple):
@@ -119,7 +119,10 @@ def further(partition: int, back_ms: int = -1, lacking: Iterable[Key] = ()) -> i
 
 
 def cut(stamp: int, standing: Standing, part: Slice, facts: Facts) -> SliceCut | Lacking:
-    """The exact cut of a slice of the keys, or what has to be brought for it."""
+    """The exact cut of a slice of the keys, or what has to be brought for it.
+
+    Raises: IntegrityError: a state follows from no log of ours.
+    """
     states = {**_believed(part), **part.from_rows, **part.deleted}
     begun = {topic: Prefix(seq, 0, offset) for topic, (seq, offset) in facts.begun.items()}
     fold = PartitionFold(standing.partition, begun, in_force(standing, facts), [])
@@ -200,9 +203,23 @@ def _unequal(part: Slice, states: Mapping[Key, Known]) -> dict[Key, State]:
 
 
 def _rowless(standing: Standing, part: Slice, at_cut: Mapping[Key, Known]) -> int:
+    """States that should have had a row, of their version or a later one.
+
+    One may have come since the moment, of a topic that was behind then, or of a key that waited.
+    Raises: IntegrityError: it is of a topic that is none of ours, or from behind where its log
+    stood by then: no state of this region.
+    """
+    waited = {w.fact.envelope.aggregate_id for w in standing.parked}
     count = 0
     for key, known in at_cut.items():
-        if known.state is not None and key not in part.rows:
-            applied = standing.applied.get(topic_of(key[0], known.state))
-            count += applied is not None and known.state.seq <= applied.seq
+        state, row = known.state, part.rows.get(key)
+        if state is None or (row is not None and row.version >= known.version):
+            continue
+        applied = standing.applied.get(topic_of(key[0], state))
+        if applied is None or (state.seq > applied.seq and state.stamp <= applied.stamp):
+            raise foreign(
+                f"state topic of {key[0]}, partition {standing.partition}",
+                ContractError(f"{key[1]} has no row, and no log of ours has what it follows from"),
+            )
+        count += state.seq <= applied.seq and key[1] not in waited
     return count

@@ -101,14 +101,26 @@ def _move(position: Prefix, item: Incoming) -> None:
 
 
 def begins(stamp: int, standing: Standing, facts: Facts) -> bool:
-    """Whether each topic was read from before T: else nobody knows where it stood there."""
-    return all(a.stamp <= stamp or topic in facts.begun for topic, a in standing.applied.items())
+    """Whether each topic was read from before T: else nobody knows where it stood there.
+
+    One whose log has lost its end stands as it was applied.
+    """
+    return all(
+        a.stamp <= stamp or topic in facts.begun or topic in standing.short
+        for topic, a in standing.applied.items()
+    )
 
 
 def positions_at(standing: Standing, facts: Facts) -> dict[str, Prefix]:
-    """Where each topic stands at T; one of which no fact within was met as it was applied."""
+    """Where each topic stands at T; one of which no fact within was met as it was applied.
+
+    So does one whose log has lost its end. What was lost of T and after it has changed no row, or
+    the cut would not come to that row: so the rest of it is in the cut.
+    """
     return {
-        topic: facts.positions.get(topic) or Prefix(at.seq, at.stamp, 0)
+        topic: Prefix(at.seq, at.stamp, 0)
+        if topic in standing.short or topic not in facts.positions
+        else facts.positions[topic]
         for topic, at in standing.applied.items()
     }
 
@@ -118,12 +130,7 @@ def in_force(standing: Standing, facts: Facts) -> dict[Fence, int]:
 
     An opening of which nobody noted where it stands was before them, unless it is met among them.
     """
-    met = {
-        (item.topic, scope.scope, scope.epoch)
-        for item in (*facts.within, *facts.after)
-        if isinstance(item.fact.data, EpochOpened)
-        for scope in item.fact.data.scopes
-    }
+    met = _met((*facts.within, *facts.after))
     found: dict[Fence, int] = {}
     for (topic, scope), openings in standing.openings.items():
         at = standing.applied.get(topic)
@@ -138,14 +145,37 @@ def in_force(standing: Standing, facts: Facts) -> dict[Fence, int]:
     return found
 
 
+def _met(items: Iterable[Incoming]) -> set[tuple[str, str, int]]:
+    """(topic, scope, epoch) of the openings among these."""
+    return {
+        (item.topic, scope.scope, scope.epoch)
+        for item in items
+        if isinstance(item.fact.data, EpochOpened)
+        for scope in item.fact.data.scopes
+    }
+
+
 def fences_at(standing: Standing, facts: Facts) -> dict[Fence, int]:
-    """The fences in force at T."""
-    found = in_force(standing, facts)
+    """The fences in force at T: those noted up to where each topic stands, and those met within.
+
+    One of which nobody noted where it stands is in force, unless it is met after T.
+    """
+    positions, after = positions_at(standing, facts), _met(facts.after)
+    found: dict[Fence, int] = {}
+    for (topic, scope), openings in standing.openings.items():
+        upto = positions[topic].seq if topic in positions else 0
+        stood = [
+            o.epoch
+            for o in openings
+            if (o.seq <= upto if o.seq else (topic, scope, o.epoch) not in after)
+        ]
+        if stood:
+            found[topic, scope] = max(stood)
     for item in facts.within:
         if isinstance(item.fact.data, EpochOpened):
-            for scope in item.fact.data.scopes:
-                at = (item.topic, scope.scope)
-                found[at] = max(found.get(at, 0), scope.epoch)
+            for opened in item.fact.data.scopes:
+                at = (item.topic, opened.scope)
+                found[at] = max(found.get(at, 0), opened.epoch)
     return found
 
 

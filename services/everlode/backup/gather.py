@@ -11,25 +11,26 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import ExitStack, closing
-from typing import NamedTuple
 
 from everlode.adapters.kafka import Raw, Reader
 from everlode.adapters.kafka_admin import missing_topics
 from everlode.adapters.postgres import Projection
 from everlode.avro.codec import Codec
 from everlode.avro.heads import StateHead
+from everlode.backup.asked import Source, ask
 from everlode.backup.cut import Slice
 from everlode.backup.facts import Facts, Window, sift, with_facts
 from everlode.backup.heads import NEW_GENERATION, Newest, foreign
+from everlode.backup.manifest import Manifest
 from everlode.backup.snapshot import Moment, Snapshot
 from everlode.backup.spill import Slices, Spill
 from everlode.backup.standing import Applied, Row, Standing
+from everlode.backup.witnesses import as_logged, is_cut_off
 from everlode.errors import ContractError, IntegrityError
 from everlode.events.catalogue import STATE_COMPONENTS
-from everlode.events.control import BackupMade
 from everlode.events.stamp import millis_of
 from everlode.projection.fold import Incoming, Key, Known, PartitionFold
-from everlode.topics import Topology, fact_topics
+from everlode.topics import fact_topics
 from everlode.topics.names import state_topic
 from everlode.topics.place import placed
 
@@ -37,24 +38,16 @@ STILL_S = 120.0
 """A topic of which nothing comes for so long does not answer; however long it all takes."""
 
 
-class Source(NamedTuple):
-    """The region that is backed up."""
-
-    region: str
-    bootstrap: str
-    conninfo: str
-    topology: Topology
-    noted: BackupMade | None = None
-    """Its newest backup, as the control log notes it."""
-
-
 class Gatherer:
     """Gathers one region, one partition number after the other; `close` it."""
 
-    def __init__(self, source: Source, generation: int, codec: Codec) -> None:
-        """`codec` may know newer schemas. The moment is read, and held.
+    def __init__(
+        self, source: Source, generation: int, codec: Codec, parent: Manifest | None = None
+    ) -> None:
+        """`codec` may know newer schemas. The moment is read, and held; then the logs' ends.
 
-        Raises: Precondition; NotFound; IntegrityError: a state topic is not there. Unavailable.
+        Raises: Precondition; NotFound; IntegrityError: a state topic is not there, or a position
+        is before that of the parent. Unavailable.
         """
         self.source, self.generation = source, generation
         self._codec = codec
@@ -68,6 +61,7 @@ class Gatherer:
             self._snapshot = opened.enter_context(closing(Snapshot(held, self._topics)))
             self._reader = Reader(source.bootstrap, "backup", wait_ms=50)
             opened.callback(self._reader.close)
+            self.witnessed = ask(source, codec, self.moment, parent, generation)
             self._opened = opened.pop_all()
         self._bounds: dict[tuple[str, int], tuple[int, int]] = {}
         """(topic, partition) → its begin and end, once they were asked for."""
@@ -87,15 +81,18 @@ class Gatherer:
         """All of a partition number but its facts; `close` it. Raises: Unavailable."""
         now = self.moment
         parked = now.parked.get(partition, ())
+        ends = {topic: self.witnessed.ends.get((topic, partition)) for topic in self._topics}
+        applied = {
+            topic: now.applied.get((topic, partition)) or Applied(topic, partition, 0, 0)
+            for topic in self._topics
+        }
         standing = Standing(
             partition,
-            {
-                topic: now.applied.get((topic, partition)) or Applied(topic, partition, 0, 0)
-                for topic in self._topics
-            },
-            now.openings.get(partition, {}),
+            {topic: as_logged(at, ends[topic]) for topic, at in applied.items()},
+            self.witnessed.openings.get(partition, {}),
             tuple(self.fact(*waits) for waits in parked),
             frozenset(key for kind, _, _, key in now.problems if kind == "unlawful"),
+            frozenset(topic for topic, at in applied.items() if is_cut_off(at, ends[topic])),
         )
         # 2. heads, and then deletions
         return GatheredPartition(self, standing)

@@ -14,10 +14,10 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from everlode.errors import IntegrityError
 
-FORMAT = 2
-"""What is written. 2: a cut that was compared, with its age."""
-READ = (1, 2)
-"""What is read: a manifest of 1 has the defaults of what came later."""
+FORMAT = 3
+"""What is written. 2: a cut that was compared, with its age. 3: logs and fences too."""
+READ = (1, 2, 3)
+"""What is read: an older one has the defaults of what came later."""
 MANIFEST = "manifest.json"
 """Its name below the backup's prefix."""
 
@@ -80,7 +80,9 @@ class Compared(_Part):
     from_rows: int
     """States of which a state topic should have had a record and had none: taken from the rows."""
     without_row: int
-    """States that should have had a row, and had none: kept."""
+    """States that should have had a row, and had none or an older one: kept."""
+    fences_lost: int = 0
+    """Fences that the database had lost: taken from the parent, or from primaries' snapshots."""
 
 
 class Age(_Part):
@@ -134,6 +136,8 @@ class Manifest(_Part):
     age: Age | None = None
     fewer: tuple[tuple[str, int, int], ...] = ()
     """(component, records in the parent, records here) of which there are fewer than there."""
+    short: tuple[tuple[str, int, int, int], ...] = ()
+    """(topic, partition, `seq`, known `seq`) of logs that end before what is known of them."""
 
 
 def canonical(value: Any) -> bytes:

@@ -23,8 +23,8 @@ from everlode.adapters.kafka_control import ControlLog
 from everlode.adapters.kafka_follower import ControlFollower
 from everlode.adapters.object_store import ObjectStore
 from everlode.adapters.processor import preferred
+from everlode.backup.asked import Source
 from everlode.backup.create import create_backup
-from everlode.backup.gather import Source
 from everlode.backup.keys import DEFAULT_KEY, KeyRing
 from everlode.backup.manifest import Manifest, sha256_of
 from everlode.backup.verify import verify

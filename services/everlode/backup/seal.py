@@ -23,6 +23,7 @@ from everlode.adapters.object_store import ObjectStore
 from everlode.avro import schemas
 from everlode.avro.plain import state_dict
 from everlode.backup.age import fewer
+from everlode.backup.asked import Source
 from everlode.backup.chain import Parent
 from everlode.backup.container import (
     DELETED,
@@ -36,7 +37,6 @@ from everlode.backup.container import (
     seal,
     seal_file,
 )
-from everlode.backup.gather import Source
 from everlode.backup.keys import KeyRing
 from everlode.backup.manifest import (
     FORMAT,
@@ -56,6 +56,7 @@ from everlode.backup.manifest import (
 from everlode.backup.partition import PartitionCut
 from everlode.backup.snapshot import Moment
 from everlode.backup.spill import Spill
+from everlode.backup.witnesses import Short
 from everlode.errors import IntegrityError
 from everlode.events.catalogue import STATES
 from everlode.projection.fold import Known
@@ -83,6 +84,8 @@ class Begun(NamedTuple):
     after: Parent
     """What it is chained to: the parent, or a newer one that the store has lost."""
     age: Age
+    short: tuple[Short, ...]
+    fences_lost: int
 
     @property
     def prefix(self) -> str:
@@ -101,7 +104,7 @@ class Sealer:
         self._entries: list[ObjectEntry] = []
         self._positions: list[CutPosition] = []
         self._opened: list[tuple[str, int, str, int]] = []
-        self._compared = Compared(rows=0, from_rows=0, without_row=0)
+        self._compared = Compared(rows=0, from_rows=0, without_row=0, fences_lost=begun.fences_lost)
 
     def close(self) -> None:
         """Leave; what is being sent is waited for, and what was not begun is thrown away."""
@@ -139,6 +142,7 @@ class Sealer:
             rows=so_far.rows + part.rows,
             from_rows=so_far.from_rows + part.from_rows,
             without_row=so_far.without_row + part.without_row,
+            fences_lost=so_far.fences_lost,
         )
 
     def config(self) -> None:
@@ -244,6 +248,7 @@ class Sealer:
             total_backup_size=sum(sizes.values()), integrity_checksum=checksum(objects),
             encryption_key_id=begun.key_id, write_once=begun.write_once, compared=self._compared,
             age=begun.age, fewer=fewer(parent.objects if parent else (), objects),
+            short=begun.short,
         )  # fmt: skip
 
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from everlode.adapters.postgres import Projection
 from everlode.backup.standing import Applied, Chosen, Fence, Opening, Row, choose
+from everlode.backup.witnesses import position_back
 from everlode.errors import IntegrityError
 from everlode.events.catalogue import STATE_COMPONENTS
 from everlode.projection.fold import Key, Known
@@ -96,22 +97,29 @@ class Snapshot:
         }
 
     def rows(self, partition: int) -> Iterator[tuple[Key, Row]]:
-        """All that were not deleted. Raises: Unavailable."""
+        """All that were not deleted.
+
+        Raises: IntegrityError: one follows from a fact that its position is before. Unavailable.
+        """
         for component in STATE_COMPONENTS:
-            for key, *values in self._db.stream(
+            for key, *values, ahead in self._db.stream(
                 "select r.key, r.version, r.stamp, sha256(r.doc),"
-                f" r.seq > coalesce(p.published_seq, 0) from {{g}}.{component} r"
+                " r.seq > coalesce(p.published_seq, 0), r.seq > coalesce(p.seq, 0)"
+                f" from {{g}}.{component} r"
                 " left join {g}.positions p on (p.topic, p.part) = (r.topic, r.part)"
                 " where r.part = %s and r.doc is not null",
                 (partition,),
             ):
+                if ahead:
+                    raise position_back(f"the facts of {key}", "before it", "its row is there")
                 yield (component, key), Row(*values)
 
     def states(self, keys: Iterable[Key]) -> dict[Key, Known]:
         """As their rows have them. Raises: Unavailable. IntegrityError: a row cannot be read."""
         found = self._db.known(keys)
         for key, known in found.items():
-            if known.state is None or known.state.version != known.version:
+            state = known.state
+            if state is None or (state.key, state.version) != (key[1], known.version):
                 raise IntegrityError(
                     f"{key[0]} {key[1]}: its row, of version {known.version}, has another state",
                     code="postgres_damaged",

@@ -64,6 +64,8 @@ class Standing:
     """Facts that waited."""
     unlawful: frozenset[str]
     """Aggregates with a fact that the projector could not fold: their gaps are not ours."""
+    short: frozenset[str] = frozenset()
+    """Topics whose log ends before what was applied of it."""
 
 
 def choose(applied: Iterable[Applied]) -> Chosen:

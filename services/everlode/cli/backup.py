@@ -1,4 +1,4 @@
-"""`everlode backup create | list | show | verify | keys`. Data to stdout, progress to stderr."""
+"""`everlode backup create | list | show | verify | drop | keys`. Data to stdout, else to stderr."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ import typer
 from everlode.adapters.s3 import S3Store
 from everlode.backup.age import concerns
 from everlode.backup.chosen import Shelf, chosen, newest_noted, walk
+from everlode.backup.drop import drop_backups
 from everlode.backup.keys import DEFAULT_KEY, KeyRing
-from everlode.backup.operation import back_up
+from everlode.backup.operation import back_up, leased
 from everlode.backup.verify import verify as verify_backup
 from everlode.cli.options import (
     Bucket,
@@ -271,6 +272,35 @@ def verify(
              "objects": found.objects, "records": found.records})  # fmt: skip
         return
     typer.echo(f"{found.manifest.backup_id}: {found.objects} objects right ({found.level})")
+
+
+@app.command()
+def drop(
+    backup_id: Annotated[str, typer.Argument(help="Its id; all that are older go with it.")],
+    region: Region = "eu",
+    folder: Dir = None,
+    keys: Keys = None,
+    bucket: Bucket = None,
+    even_newest: Annotated[
+        bool, typer.Option("--even-newest", help="The newest whole one too: then there is none.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Drop a backup and all that are older, once the newest that stays is verified.
+
+    No backup runs meanwhile. Example: everlode backup drop 20260301T120000123-a1b2c3
+    """
+    place = open_place(folder, keys, bucket)
+    control, longest_ms = place.endpoints.control(), place.topology.min_compaction_lag_ms
+    with leased(control, region, longest_ms) as lease:
+        found = drop_backups(
+            place.shelf(region), backup_id, lease.newest, even_newest=even_newest,
+            report=progress(),
+        )  # fmt: skip
+    if as_json:
+        out({"region": region, "dropped": list(found.backups), "stays": found.stays})
+    else:
+        typer.echo(f"{len(found.backups)} dropped; the newest is {found.stays or 'none'}")
 
 
 @keys_app.command("create")

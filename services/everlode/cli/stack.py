@@ -17,6 +17,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from everlode.adapters.s3 import S3Store
 from everlode.cli.options import Dir, Json, noun, progress, stack_dir
 from everlode.errors import (
     ConfigError,
@@ -44,6 +45,8 @@ from everlode.stack.native.supervisor import (
 from everlode.telemetry.entries import Note
 from everlode.topics import Topology
 from everlode.topics.names import check_regions
+from everlode.views.contents import Finding
+from everlode.views.contents_asked import contents_of
 
 DEGRADED = 20
 INTERRUPTED = 130
@@ -279,35 +282,49 @@ def _print_lines(lines: Iterable[Line], as_json: bool, several: bool) -> None:
 
 @app.command(epilog="Example: everlode stack doctor --json")
 def doctor(directory: Dir = None, as_json: Json = False) -> None:
-    """Compare every topic with the catalogue, ask for every mirror's state, and find the readers
-    that retention will overtake.
+    """Compare every topic with the catalogue, ask for every mirror's state, find the readers that
+    retention will overtake, and compare what the stores hold with what others know of it.
 
     Exit code 20 when something differs; each difference names topic, setting, expected and found,
-    each reader its lag, the retention and the way out.
+    each reader its lag, the retention and the way out, each store what it lacks and who knows it.
     """
     folder = stack_dir(directory)
     endpoints = Endpoints.load(folder)
     if holder(folder) is None:
         raise Precondition("the stack is not running", hint="everlode stack up")
-    found = examine(settings().topology_of(endpoints), endpoints)
+    topology = settings().topology_of(endpoints)
+    found = examine(topology, endpoints)
+    held = contents_of(topology, endpoints, _store(endpoints), found.unreachable)
+    found = found._replace(unreachable=held.unreachable | found.unreachable)
     gone = [p.name for p in read_record(folder) if not p.alive]
     if as_json:
-        typer.echo(json.dumps(_as_dict(found, gone)))
+        typer.echo(json.dumps(_as_dict(found, held.findings, gone)))
     else:
         _show_diagnosis(found, gone)
-    if not found.green or gone:
+        for one in held.findings:
+            typer.echo(f"{one.region}: {one.where}: {one.text} ({one.kind}); {one.hint}")
+    if not found.green or gone or held.findings:
         raise typer.Exit(DEGRADED)
 
 
-def _as_dict(found: Diagnosis, gone: list[str]) -> dict[str, Any]:
+def _store(endpoints: Endpoints) -> S3Store | None:
+    """Where the stack's backups are; None: it was started without an object store."""
+    if endpoints.s3 is None:
+        return None
+    bucket = settings().bucket or endpoints.s3.buckets[0]
+    return S3Store(endpoints.s3.endpoint, endpoints.s3.keys(), bucket)
+
+
+def _as_dict(found: Diagnosis, contents: Iterable[Finding], gone: list[str]) -> dict[str, Any]:
     return {
-        "green": found.green and not gone,
+        "green": found.green and not gone and not contents,
         "topics_checked": found.topics_checked,
         "drifts": [drift._asdict() for drift in found.drifts],
         "flows": [flow._asdict() | {"runs": flow.runs} for flow in found.flows],
         "lags": [lag._asdict() for lag in found.lags],
         "held": [one._asdict() for one in found.held],
         "late": [late._asdict() | {"hint": late.hint} for late in found.late],
+        "contents": [one._asdict() for one in contents],
         "unreachable": found.unreachable,
         "gone": gone,
     }

@@ -1,4 +1,4 @@
-"""A fact log as clusters hold it: where it ends, and what one lacks, out of the copies of others.
+"""What a region's fact log lacks, out of the copies that other clusters hold of it.
 
 A record that comes from another cluster has no offset in this one: it is given a place below 0 that
 follows from its `seq`, so that the same record always has the same. Shell.
@@ -13,14 +13,11 @@ from typing import NamedTuple
 from everlode.adapters.kafka import Raw, Reader
 from everlode.avro.codec import Codec
 from everlode.backup.manifest import CutPosition
-from everlode.errors import ContractError
-from everlode.recovery.reach import End
+from everlode.log.ends import standing
 from everlode.recovery.tail import beginnings
-from everlode.topics.place import TopicPartition, placed
+from everlode.topics.place import End, TopicPartition
 
 READ_S = 120.0
-_BACK = (4, 64, 4096)
-"""So many offsets before the end the last record is looked for; then from the beginning."""
 _ELSEWHERE = -(1 << 50)
 """Below the places of restored states."""
 
@@ -35,42 +32,6 @@ class Fetched(NamedTuple):
 def is_fetched(raw: Raw) -> bool:
     """Whether a record came out of a copy."""
     return raw.offset <= _ELSEWHERE
-
-
-def ends_of(
-    bootstrap: str, codec: Codec, places: Collection[TopicPartition], answer_s: float = 15
-) -> dict[TopicPartition, End]:
-    """The last facts of these partitions in a cluster; (0, 0) where there is none.
-
-    Raises: Unavailable: no answer within `answer_s`.
-    """
-    found: dict[TopicPartition, End] = {}
-    with closing(Reader(bootstrap, "recovery-ends", wait_ms=50)) as reader:
-        bounds = reader.bounds(places, answer_s)
-        for back in (*_BACK, None):
-            left = {
-                place: begin if back is None else max(begin, end - back)
-                for place, (begin, end) in bounds.items()
-                if place not in found and end > begin
-            }
-            if not left:
-                break
-            for batch in reader.to_bounds(left, bounds, READ_S):
-                for raw in batch:
-                    end = standing(codec, raw)
-                    place = (raw.topic, raw.partition)
-                    if end is not None and end.seq > found.get(place, End()).seq:
-                        found[place] = end
-    return dict.fromkeys(places, End()) | found
-
-
-def standing(codec: Codec, raw: Raw) -> End | None:
-    """Where a record stands in its partition; None of what is no fact of it."""
-    try:
-        envelope = placed(codec, raw.topic, raw.key, raw.value).envelope
-    except ContractError:
-        return None
-    return End(envelope.seq, envelope.stamp)
 
 
 class Copies:

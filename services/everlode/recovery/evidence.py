@@ -19,12 +19,13 @@ from everlode.avro.codec import Codec
 from everlode.backup.manifest import Manifest
 from everlode.errors import ContractError, IntegrityError, NotFound, Unavailable
 from everlode.events.stamp import millis_of, stamp_at
-from everlode.recovery.copies import Copies, ends_of
+from everlode.log.ends import ends_of
+from everlode.recovery.copies import Copies
 from everlode.recovery.journal import RecoveryJournal
-from everlode.recovery.reach import ANSWERS, CUT, End, of_generation, of_region
+from everlode.recovery.reach import ANSWERS, CUT, of_generation, of_region
 from everlode.recovery.request import Target
 from everlode.topics.names import reply_topic
-from everlode.topics.place import TopicPartition
+from everlode.topics.place import End, TopicPartition
 
 STEP = "evidence"
 ANSWER_S = 15.0

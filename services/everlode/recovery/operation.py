@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from everlode.adapters.object_store import ObjectStore
+from everlode.adapters.postgres_read import current_generation
 from everlode.adapters.processor import preferred
 from everlode.backup.keys import KeyRing
 from everlode.errors import EverlodeError, Locked
@@ -68,16 +69,24 @@ def _announced(recovery: Recovery, place: RegionEndpoints, report: Sink) -> Iter
         try:
             yield announcer
         except EverlodeError:
-            began_ms, generation, components = recovery.so_far()
+            began_ms, components = recovery.so_far()
             announcer.ended(
                 RecoveryEnded(
                     plan_name=recovery.plan_name, start_time=_instant(began_ms),
                     end_time=_instant(time.time_ns() // 1_000_000), overall_success=False,
                     held=False, components=components, system_health_ppm=0,
-                    estimated_data_loss_ms=0, generation=generation,
+                    estimated_data_loss_ms=0, generation=_current(place),
                 )
             )  # fmt: skip
             raise
+
+
+def _current(place: RegionEndpoints) -> int:
+    """The generation that is read; 0 when the database cannot be asked."""
+    try:
+        return current_generation(place.postgres_conninfo())
+    except EverlodeError:
+        return 0
 
 
 def _component_ended(announcer: Announcer, c: ComponentResult) -> None:
@@ -90,7 +99,7 @@ def _component_ended(announcer: Announcer, c: ComponentResult) -> None:
     announcer.ended(ended, c.component if c.success else "")
 
 
-def _ended(announcer: Announcer, result: RecoveryResult) -> None:
+def _ended(announcer: Announcer, result: RecoveryResult, current: int) -> None:
     announcer.ended(
         RecoveryEnded(
             plan_name=result.plan_name, start_time=_instant(result.start_ms),
@@ -99,7 +108,7 @@ def _ended(announcer: Announcer, result: RecoveryResult) -> None:
             components=tuple(c.component for c in result.components if c.success),
             system_health_ppm=result.health_ppm,
             estimated_data_loss_ms=max(c.data_loss_ms for c in result.components),
-            generation=result.generation,
+            generation=current,
         )
     )  # fmt: skip
 
@@ -137,7 +146,7 @@ def recover(
                 recovery.accept(accept, reason, f"{getpass.getuser()}@{socket.gethostname()}")
             announcer.started(region, request.disaster_type)
             result = recovery.run(announcer.report, partial(_component_ended, announcer))
-            _ended(announcer, result)
+            _ended(announcer, result, _current(place))
         text = json.dumps(report_dict(result), indent=2, sort_keys=True)
         (work / f"{result.recovery_id}.json").write_text(text + "\n")
         if not result.held:

@@ -20,18 +20,11 @@ from typing import NamedTuple
 
 from everlode.events.stamp import millis_of
 from everlode.topics.names import region_of, split_fact_topic
-from everlode.topics.place import TopicPartition
+from everlode.topics.place import End, TopicPartition
 
 CUT, ANSWERS = "the cut", "the answers"
 LAG_MS = 30_000
 """A copy that is this far behind its source by the stamps of their ends is not on its way."""
-
-
-class End(NamedTuple):
-    """The last that is known of a partition: its `seq` and stamp."""
-
-    seq: int = 0
-    stamp: int = 0
 
 
 Ends = Mapping[str, End]

@@ -26,22 +26,23 @@ from everlode.adapters.kafka_writer import Writer
 from everlode.adapters.postgres_next import NextGeneration
 from everlode.avro.codec import Codec
 from everlode.events.stamp import millis_of
+from everlode.log.ends import ends_of, standing
 from everlode.log.learn import Learn
 from everlode.projection.fold import Prefix
 from everlode.projection.tables import FACTS_OF
 from everlode.projector.bulk import BATCH, catch_up
 from everlode.projector.epochs import Decided
 from everlode.projector.worker import Home, Outside, PartitionWorker
-from everlode.recovery.copies import Copies, ends_of, standing
+from everlode.recovery.copies import Copies
 from everlode.recovery.evidence import Evidence
 from everlode.recovery.journal import RecoveryJournal
 from everlode.recovery.planner import Finding, Replayed
-from everlode.recovery.reach import CUT, End, furthest, is_short, reach
+from everlode.recovery.reach import CUT, furthest, is_short, reach
 from everlode.recovery.request import Target
 from everlode.telemetry.pace import Pace
 from everlode.telemetry.sink import Sink, silent
 from everlode.topics.names import fact_topic
-from everlode.topics.place import TopicPartition
+from everlode.topics.place import End, TopicPartition
 
 
 def counter_of(facts: str) -> str:

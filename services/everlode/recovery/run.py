@@ -76,6 +76,7 @@ class Recovery:
         if began is None:
             began = self.journal.note("started", plan=asked, region=target.region)
         elif began["plan"] != asked:
+            self.journal.close()
             raise Precondition(
                 f"{self.journal.path} is of another recovery: {began['plan']['plan_name']}",
                 hint="resume that one with its own plan, or name another folder with --staging",
@@ -88,11 +89,10 @@ class Recovery:
         """Its request's name."""
         return self._request.plan_name
 
-    def so_far(self) -> tuple[int, int, tuple[AIComponent, ...]]:
-        """When it began (ms), its generation (0 before that is chosen), components that passed."""
-        chosen = self.journal.done.get("generation-chosen", {"generation": 0})
+    def so_far(self) -> tuple[int, tuple[AIComponent, ...]]:
+        """When it began (ms), components that passed."""
         passed = tuple(c for c in planner.PRIORITIES if f"stage-{c}" in self.journal.done)
-        return self._began_ms, int(chosen["generation"]), passed
+        return self._began_ms, passed
 
     def accept(self, kinds: Sequence[str], reason: str, by: str) -> None:
         """Note an operator's word: these kinds of findings do not hold this recovery.

@@ -26,8 +26,7 @@ from everlode.avro.codec import Codec
 from everlode.backup.manifest import CutPosition
 from everlode.errors import ContractError
 from everlode.events.stamp import millis_of
-from everlode.recovery.reach import End
-from everlode.topics.place import TopicPartition, placed
+from everlode.topics.place import End, TopicPartition, placed
 
 HINT = 0
 """No margin: at the cut's last fact, by the offset that came next where the cut was made."""

@@ -10,10 +10,13 @@ from contextlib import closing
 from typing import NamedTuple
 
 from everlode.adapters.kafka import Reader
+from everlode.adapters.kafka_admin import missing_topics
 from everlode.avro.codec import Codec
 from everlode.avro.snapshots import decode_snapshot
+from everlode.events.catalogue import FACT_COMPONENTS
 from everlode.events.snapshots import (
     ENTRY,
+    MARK,
     AnsweredFact,
     ArchivePage,
     SnapshotAnswers,
@@ -22,9 +25,12 @@ from everlode.events.snapshots import (
     SnapshotTally,
 )
 from everlode.events.states import State
-from everlode.topics.names import snapshot_topic
+from everlode.topics.names import fact_topic, snapshot_topic
+from everlode.topics.place import TopicPartition
 
 TIMEOUT_S = 600.0
+MARK_BACK = (64, 4096)
+"""So many offsets before the end a partition's mark is looked for: it is written every 5 s."""
 
 
 class Snapshot:
@@ -104,4 +110,32 @@ def read_snapshot(bootstrap: str, origin: str, component: str, partitions: int) 
                     records[at] = raw.value
     found = Snapshot(Codec(), records)
     found.ends = ends
+    return found
+
+
+def marks_of(
+    bootstrap: str, codec: Codec, origin: str, partitions: int
+) -> dict[TopicPartition, SnapshotMark]:
+    """Place in an origin's fact topics → its writer's newest mark, by its home's cluster.
+
+    Without those that stand further before the end than is looked, or were never written. Raises:
+    Unavailable.
+    """
+    facts = {snapshot_topic(origin, c): fact_topic(origin, c) for c in FACT_COMPONENTS}
+    there = facts.keys() - set(missing_topics(bootstrap, facts))
+    found: dict[TopicPartition, SnapshotMark] = {}
+    with closing(Reader(bootstrap, f"marks-{origin}", wait_ms=50)) as reader:
+        bounds = reader.bounds([(topic, p) for topic in sorted(there) for p in range(partitions)])
+        for back in MARK_BACK:
+            left = {
+                (topic, p): max(begin, end - back)
+                for (topic, p), (begin, end) in bounds.items()
+                if end > begin and (facts[topic], p) not in found
+            }
+            for batch in reader.to_bounds(left, bounds, TIMEOUT_S) if left else ():
+                for raw in batch:
+                    if raw.value is not None and (raw.key or b"").startswith(MARK):
+                        mark = decode_snapshot(codec, raw.value)
+                        if isinstance(mark, SnapshotMark):
+                            found[facts[raw.topic], raw.partition] = mark
     return found

@@ -26,8 +26,8 @@ that of a journal or of staging had been interrupted when it had replayed the ta
 | **equal; 20** … | the same; the exit code says that something was found, and it is named |
 | 3 held: … | the recovery has switched nothing; the kinds of what was found |
 | 1, 2, 10 to 14 … | an error, its exit code and `code`: no new backup, nothing switched |
-| 20 … | what `doctor` names, by the key of its `--json` |
-| nothing named | `doctor` finds nothing: it looks at topics, mirrors and readers, not at contents |
+| 20 … | what `doctor` names, by the key of its `--json`; of contents by their `kind` |
+| nothing named | `doctor` finds nothing, of topics, mirrors, readers and contents |
 | **UNEQUAL** | success, and the contents differ: an open defect, explained below its table |
 | – | not asked: the verb does not read it |
 

@@ -40,9 +40,8 @@ def answers(world: World, thing: str, damage: str) -> Answers:
     harm(world)
     if thing in STORED:
         verify, recover = verdicts.verify(world), verdicts.recover(world)
-        whole = thing not in ("chain", "key")
-        return Answers(verdicts.backup(world, may_stay=whole), verify, recover)
+        return Answers(verdicts.backup(world), verify, recover)
     doctor, verify = verdicts.doctor(world), verdicts.verify(world)
     before = world.latest.backup_id
-    backup = verdicts.backup(world, may_stay=thing not in LOGS)
+    backup = verdicts.backup(world)
     return Answers(backup, verify, verdicts.recover(world, before), doctor)

@@ -96,5 +96,5 @@ POINTER: dict[str, Harm] = {
     "emptied": _does("delete from everlode.current"),
     "older copy put back": _does("update everlode.current set generation = 1"),
     "made again": _does("drop table everlode.current"),
-    "one record changed": _does("update everlode.current set generation = 9"),
+    "one record changed": _does("update everlode.current set generation = 999"),
 }

@@ -71,17 +71,13 @@ def _verdict(problems: list[str], named: Iterable[str] = ()) -> str:
 # -- backup, verify --------------------------------------------------------------------------
 
 
-def backup(world: World, *, may_stay: bool) -> str:
+def backup(world: World) -> str:
     """A new backup: of all facts that were applied, or an error."""
     answer = ask(world, "backup", "create", "--region", "eu", "--max-age", MAX_AGE_S)
     if answer.code not in (0, DEGRADED):
         return answer.refusal
     manifest = _stored(world, answer.document["backup_id"])
     problems = contents(world, manifest, world.reached())
-    if not problems and may_stay:
-        world.adopt(manifest)
-    else:
-        world.logs_differ = True
     return _verdict(problems, _named(answer) if answer.code else ())
 
 
@@ -89,8 +85,8 @@ def _named(answer: Answer) -> list[str]:
     """What a backup that ended with 20 counts."""
     manifest = answer.document
     compared = manifest.get("compared") or {}
-    found = [name for name in ("from_rows", "without_row") if compared.get(name)]
-    return [*found, *(["fewer"] if manifest.get("fewer") else [])] or ["age"]
+    found = [name for name in ("from_rows", "without_row", "fences_lost") if compared.get(name)]
+    return [*found, *(name for name in ("short", "fewer") if manifest.get(name))] or ["age"]
 
 
 def verify(world: World) -> str:
@@ -118,17 +114,19 @@ def _stored(world: World, backup_id: str) -> Manifest:
 
 def contents(world: World, manifest: Manifest, upto: Reached) -> list[str]:
     """What differs in a backup from what was written up to then: states, positions, fences."""
-    region, values = world.region, {}
+    region, values, twice = world.region, {}, []
     with tempfile.TemporaryDirectory() as folder:
         for entry in manifest.objects:
             if entry.component in COMPONENTS:
                 with fetch(region.store, region.keys, entry, Path(folder)).open("rb") as file:
                     for value in fastavro.reader(file):
                         assert isinstance(value, dict)
-                        values[entry.component, value["key"]] = value
+                        key = entry.component, value["key"]
+                        twice += [f"states: {key} is there twice"] if key in values else []
+                        values[key] = value
     facts = region.written[: upto.facts]
     states = [f"states: {problem}" for problem in differences(facts, values)]
-    return [*states, *_positions(manifest, upto, facts), *_fences(manifest)]
+    return [*twice, *states, *_positions(manifest, upto, facts), *_fences(manifest)]
 
 
 def _positions(manifest: Manifest, upto: Reached, facts: Sequence[Written]) -> list[str]:
@@ -205,5 +203,7 @@ def doctor(world: World) -> str:
     """`quiet`: it names nothing."""
     answer = ask(world, "stack", "doctor", keys=False)
     if answer.code == DEGRADED:
-        return f"20 {', '.join(name for name in FINDINGS if answer.document.get(name))}"
+        found = [name for name in FINDINGS if answer.document.get(name)]
+        found += sorted({one["kind"] for one in answer.document["contents"]})
+        return f"20 {', '.join(found)}"
     return answer.refusal if answer.code else "quiet"

@@ -43,8 +43,9 @@ COPIED = ("tasks", "positions", "opened", "openings")
 GENERATION = 2
 FACT_LOG, STATE_TOPIC = fact_topic("eu.1", "tasks"), state_topic(GENERATION, "tasks")
 BEFORE_S = WINDOWS_MS[0] / 1000 + 1
-"""The first facts are further before the cut than a backup reads facts without need."""
-_PARTS = ("eu/kafka", "eu/postgres", "control/1")
+"""What is older than this is further before the cut than a backup reads facts without need."""
+_KAFKA = "eu/kafka"
+_PARTS = (_KAFKA, "eu/postgres", "control/1")
 
 
 class Reached(NamedTuple):
@@ -73,7 +74,6 @@ class World:
         facts = story(seed=6, tasks=12)
         quarter = len(facts) // 4
         self._write(facts[:quarter])
-        began = time.monotonic()
         self._backup()
         region = self.region
         first = region.folder / "first"
@@ -86,10 +86,11 @@ class World:
         assert region.endpoints.control_bootstrap is not None
         decide(region.endpoints.control_bootstrap, FENCED, EPOCH)
         region.open("tasks", FENCED, EPOCH)
+        opened = time.monotonic()
         self._write(facts[2 * quarter : 3 * quarter])
         self.latest = self._backup()
         self.upto = self.reached()
-        until(lambda: time.monotonic() - began > BEFORE_S, 60, "the first facts are old enough")
+        until(lambda: time.monotonic() - opened > BEFORE_S, 60, "the opening is old enough")
         self._write(facts[3 * quarter :])
         self._write_fenced(next(fact for component, fact in facts if component == "tasks"))
         self.rows: Rows = region.rows()
@@ -156,7 +157,6 @@ class World:
     def _keep(self) -> None:
         stack = self.region.stack
         self.kept_objects = self.objects()
-        self._first = self.kept_objects, self.latest, self.upto
         for name in _PARTS:
             stack.stop(name)
             _copy(self._data(name), self._kept / name)
@@ -166,14 +166,10 @@ class World:
     def restore(self) -> None:
         """Put back what was there; returns once it serves.
 
-        Kafka is left as it is, where it may be: its start takes the longest.
+        The region's Kafka is left as it is, where it may be: its start takes the longest.
         """
-        if self.logs_differ:
-            _together(self._restore_part, _PARTS)
-            self.kept_objects, self.latest, self.upto = self._first
-            self.logs_differ = False
-        else:
-            self._restore_part("eu/postgres")
+        _together(self._restore_part, [p for p in _PARTS if p != _KAFKA or self.logs_differ])
+        self.logs_differ = False
         store, now = self.region.store, self.objects()
         for key in now.keys() - self.kept_objects.keys():
             store.delete(key)
@@ -182,16 +178,6 @@ class World:
                 store.put(key, value)
         _copy(self._kept / "keys", self.region.keys.folder)
         shutil.rmtree(self.work, ignore_errors=True)
-
-    def adopt(self, manifest: Manifest) -> None:
-        """A backup that was made of the region as it is, and is right, is the latest from now on.
-
-        The control log knows it.
-        """
-        prefix = f"eu/{manifest.backup_id}/"
-        self.latest, self.upto = manifest, self.reached()
-        made = {k: v for k, v in self.objects().items() if k.startswith(prefix)}
-        self.kept_objects = {**self.kept_objects, **made}  # what was first stays as it was
 
     def _restore_part(self, name: str) -> None:
         self.region.stack.kill(name)

@@ -25,9 +25,9 @@ from everlode.adapters.postgres_read import current_generation
 from everlode.adapters.s3 import S3Store
 from everlode.avro.cloudevents import event_headers
 from everlode.avro.codec import Codec, encode_fact
+from everlode.backup.asked import Source
 from everlode.backup.container import read
 from everlode.backup.create import create_backup
-from everlode.backup.gather import Source
 from everlode.backup.keys import KeyRing
 from everlode.backup.manifest import Manifest
 from everlode.backup.verify import fetch
