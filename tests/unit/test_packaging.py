@@ -84,7 +84,17 @@ def test_wheel_holds_nothing_outside_the_namespace(wheel: set[str]) -> None:
     }
 
 
-SERVICE_NOUNS = ("node", "coordinator", "projector", "detector", "status", "scope", "task", "miner")
+SERVICE_NOUNS = (
+    "node",
+    "coordinator",
+    "projector",
+    "detector",
+    "status",
+    "scope",
+    "task",
+    "miner",
+    "serve",
+)
 ENTRIES = {
     "": ("everlode.sdk", "everlode.cli.entry"),
     "services": ("everlode.processes", *(f"everlode.cli.{n}" for n in SERVICE_NOUNS)),

@@ -77,6 +77,18 @@ class Generation:
         """The generation that is current in a database. Raises: Unavailable."""
         return cls(conninfo, current_generation(conninfo))
 
+    @classmethod
+    def over(cls, db: psycopg.Connection[Any]) -> Self:
+        """The current generation, over a connection that is somebody else's to close.
+
+        Raises: Unavailable.
+        """
+        found = cls.__new__(cls)
+        with translated("reading the generation"):
+            found.generation = _current(db)
+        found._g, found._db = schema_of(found.generation), db
+        return found
+
     def close(self) -> None:
         """Disconnect."""
         self._db.close()
@@ -127,8 +139,12 @@ def current_generation(conninfo: str) -> int:
         translated("reading the generation"),
         psycopg.connect(conninfo, autocommit=True, connect_timeout=10) as db,
     ):
-        found = db.execute("select to_regclass('everlode.current')").fetchone()
-        if found is None or found[0] is None:
-            return 1
-        value = db.execute("select generation from everlode.current").fetchone()
+        return _current(db)
+
+
+def _current(db: psycopg.Connection[Any]) -> int:
+    found = db.execute("select to_regclass('everlode.current')").fetchone()
+    if found is None or found[0] is None:
+        return 1
+    value = db.execute("select generation from everlode.current").fetchone()
     return int(value[0]) if value else 1

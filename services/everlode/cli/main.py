@@ -24,6 +24,7 @@ from everlode.settings.environment import settings
 
 NOUNS = {
     "demo": "everlode.cli.demo",
+    "serve": "everlode.cli.serve",
     "stack": "everlode.cli.stack",
     "status": "everlode.cli.status",
     "scope": "everlode.cli.scope",

@@ -20,9 +20,9 @@ from everlode.avro.codec import Codec
 from everlode.balancing.assign import MANAGING, excluded, field_of
 from everlode.errors import EverlodeError, NotFound, Unavailable
 from everlode.events.stamp import millis_of
-from everlode.events.states import MinerState, TaskState
+from everlode.events.states import MinerState, State, TaskState
 from everlode.sdk.lookback import last_facts
-from everlode.settings.endpoints import Endpoints, RegionParts
+from everlode.settings.endpoints import Endpoints
 from everlode.state.formulas import stake_of
 from everlode.views.clusters import BEATS, Asked, event_clock
 from everlode.views.overview import control_seen
@@ -50,25 +50,38 @@ def explained(
             with closing(Generation.current(place.postgres_conninfo())) as tables:
                 now_ms = time.time_ns() // 1_000_000
                 asked = Asked(tables.query, region, place.origin, now_ms, control)
-                row = row_of(asked, component, key)
-                asked = asked._replace(region=row.state.home)
-                found = (
-                    task_explained(asked, row.state)
-                    if isinstance(row.state, TaskState)
-                    else miner_explained(asked, row.state)
-                )
+                found, row = one_explained(asked, component, key)
         except (NotFound, Unavailable) as error:
             failed.append(error)
             continue
-        events = last_events(endpoints.parts(region), key, row)
+        reader = Reader(place.kafka_bootstrap, "explain", wait_ms=20)
+        try:
+            events = last_events(reader, key, row)
+        finally:
+            reader.close()
         return found | {"events": events, "seen_from": region, "generation": tables.generation}
     raise next((e for e in failed if isinstance(e, Unavailable)), failed[0])
+
+
+def one_explained(asked: Asked, component: str, key: str) -> tuple[dict[str, Any], Row]:
+    """An aggregate by the projection that is asked, and its row: a task or miner explained, else
+    its state. Raises: NotFound.
+    """
+    row = row_of(asked, component, key)
+    asked = asked._replace(region=row.state.home)
+    match row.state:
+        case TaskState():
+            return task_explained(asked, row.state), row
+        case MinerState():
+            return miner_explained(asked, row.state), row
+        case _:
+            return row.state._asdict(), row
 
 
 class Row(NamedTuple):
     """An aggregate as the projection has it."""
 
-    state: TaskState | MinerState
+    state: State
     topic: str
     partition: int
     seq: int
@@ -76,7 +89,7 @@ class Row(NamedTuple):
 
 
 def row_of(asked: Asked, component: str, key: str) -> Row:
-    """The row of a task or miner. Raises: NotFound: there is none, or it was deleted."""
+    """The row of an aggregate. Raises: NotFound: there is none, or it was deleted."""
     found = asked.query(
         f"select doc, topic, part, seq, stamp, status from {{g}}.{component} where key = %s", (key,)
     )
@@ -89,7 +102,6 @@ def row_of(asked: Asked, component: str, key: str) -> Row:
     if doc is None:
         raise NotFound(f"{noun} {key!r} was {status}", code="deleted")
     state = Codec().decode_state(bytes(doc))
-    assert isinstance(state, TaskState | MinerState)  # noqa: S101 - of these two tables only
     return Row(state, topic, partition, seq, stamp)
 
 
@@ -148,19 +160,15 @@ def _beats(asked: Asked) -> dict[str, Beat]:
     return {miner: Beat(last, silent) for miner, last, silent in rows}
 
 
-def last_events(parts: RegionParts, key: str, row: Row) -> list[dict[str, Any]]:
-    """The last facts about an aggregate, oldest first, with their places in this region's cluster.
+def last_events(reader: Reader, key: str, row: Row) -> list[dict[str, Any]]:
+    """The last facts about an aggregate, oldest first, with their places in the reader's cluster.
 
     Raises: Unavailable.
     """
     at = row.topic, row.partition
-    reader = Reader(parts.bootstrap, "explain", wait_ms=20)
-    try:
-        end = reader.at_time({at: millis_of(row.stamp) + LATER_MS})[at]
-        first = row.state.version - EVENTS + 1
-        found = last_facts(reader, at, key, lambda f: f.envelope.version <= first, end)
-    finally:
-        reader.close()
+    end = reader.at_time({at: millis_of(row.stamp) + LATER_MS})[at]
+    first = row.state.version - EVENTS + 1
+    found = last_facts(reader, at, key, lambda f: f.envelope.version <= first, end)
     return [
         {
             "version": fact.envelope.version,

@@ -1,0 +1,99 @@
+"""The operations that `<origin>.recovery` shows: failovers, backups, recoveries. Pure.
+
+A fold like the coordinator's, for people: an operation is its start, its steps and its end, known
+by its id; a repeat of an event changes nothing. The last `MOST` are kept.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, OrderedDict
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from everlode.events.base import Event, Fact
+from everlode.events.recovery import OperationStarted, OperationStep
+from everlode.topics.names import region_of
+
+MOST = 1_000
+MOST_STEPS = 1_000
+
+
+@dataclass(slots=True)
+class Operation:
+    """One operation as it stands."""
+
+    id: str
+    kind: str = ""
+    """Empty: its start is not kept any more."""
+    region: str = ""
+    subject: str = ""
+    scope: str = ""
+    epoch: int = 0
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+    success: bool | None = None
+    """None: it has not ended."""
+    steps: list[dict[str, Any]] = field(default_factory=list)
+    parts: list[dict[str, Any]] = field(default_factory=list)
+    """What it ended with: `type` and fields; a recovery has one for each component too."""
+    known: set[str] = field(default_factory=set)
+
+    def shown(self) -> dict[str, Any]:
+        """As the API answers it."""
+        names = (
+            "id", "kind", "region", "subject", "scope", "epoch", "started_at", "ended_at",
+            "success", "steps", "parts",
+        )  # fmt: skip
+        return {name: getattr(self, name) for name in names}
+
+
+class Operations:
+    """The fold."""
+
+    def __init__(self) -> None:
+        self._all: OrderedDict[str, Operation] = OrderedDict()
+        self.ended: Counter[tuple[str, str, bool]] = Counter()
+        """(kind, scope or region, success) → operations that have ended."""
+
+    def get(self, operation_id: str) -> Operation | None:
+        """An operation, or None."""
+        return self._all.get(operation_id)
+
+    def newest(self, most: int) -> list[Operation]:
+        """The last that began, newest first."""
+        return list(reversed(self._all.values()))[:most]
+
+    def observe(self, fact: Fact) -> Operation:
+        """Fold a record of the stream."""
+        envelope, data = fact
+        found = self._all.get(envelope.aggregate_id)
+        if found is None:
+            found = self._all[envelope.aggregate_id] = Operation(envelope.aggregate_id)
+            found.region = region_of(envelope.origin)
+            if len(self._all) > MOST:
+                self._all.popitem(last=False)
+        if envelope.event_id in found.known or len(found.known) > MOST_STEPS:
+            return found
+        found.known.add(envelope.event_id)
+        match data:
+            case OperationStarted():
+                found.kind, found.subject = data.kind, data.subject
+                found.region, found.scope = data.region or found.region, data.scope_name
+                found.epoch, found.started_at = data.scope_epoch, envelope.occurred_at
+            case OperationStep():
+                found.kind = found.kind or data.kind
+                found.steps.append({"at": envelope.occurred_at, **data.model_dump()})
+            case _:
+                self._end(found, envelope.occurred_at, data)
+        return found
+
+    def _end(self, found: Operation, at: datetime, data: Event) -> None:
+        name = type(data).__name__
+        found.parts.append({"at": at, "type": name, **data.model_dump()})
+        if name == "ComponentRecoveryEnded" or found.ended_at is not None:
+            return  # a part of a recovery, which goes on
+        fields = data.model_dump()
+        success = bool(fields.get("success", fields.get("overall_success", False)))
+        found.ended_at, found.success = at, success
+        self.ended[found.kind or name, found.scope or found.region, success] += 1

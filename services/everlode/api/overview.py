@@ -1,0 +1,87 @@
+"""What the page shows of a network, and as which HTML: every value is escaped. Pure.
+
+The page's script has the same words for an event (`about`): what came before it was loaded and
+what comes afterwards look alike.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from typing import Any, NamedTuple
+
+import jinja2
+
+from everlode.api.queries import known_nodes, led, serving
+from everlode.api.ring import Item
+from everlode.control.fold import ControlState
+from everlode.errors import EverlodeError
+
+SHOWN = 100
+FILES = {"page.css": "text/css", "page.js": "text/javascript"}
+
+
+class Seen(NamedTuple):
+    """What is known at one moment."""
+
+    control: ControlState
+    lag_s: Mapping[str, float | None]
+    """Region → how old the newest moment is up to which all its facts are in."""
+    trouble: EverlodeError | None = None
+    """What did not answer."""
+
+
+def regions_of(seen: Seen, names: Sequence[str]) -> list[dict[str, Any]]:
+    """The regions with their scopes and nodes, as the page shows them."""
+    control = seen.control
+    return [
+        serving(control, name)
+        | {
+            "scopes": [
+                led(control, scope)
+                for _, scope in sorted(control.scopes.items())
+                if scope.scope.endswith(f"/{name}")
+            ],
+            "nodes": known_nodes(control, name),
+            "lag_s": seen.lag_s.get(name),
+        }
+        for name in names
+    ]
+
+
+def about(event: Mapping[str, Any]) -> str:
+    """An event in a few words."""
+    data = event["data"]
+    success = data.get("success")
+    new = data.get("new_primary")
+    words = (
+        data.get("kind") if event["operation"] else None, data.get("step"),
+        data.get("subject") or event["subject"], data.get("detail"),
+        f"primary: {new}" if new else None, data.get("rule"),
+        None if success is None else "done" if success else "failed",
+    )  # fmt: skip
+    return " · ".join(str(word) for word in words if word)
+
+
+def lines(items: Sequence[Item]) -> list[dict[str, Any]]:
+    """The last events, newest first, with what they are about."""
+    found = [json.loads(item.text) for item in reversed(items[-SHOWN:])]
+    return [event | {"about": about(event)} for event in found]
+
+
+def file(name: str) -> bytes:
+    """A file of the page."""
+    return (resources.files("everlode.api") / name).read_bytes()
+
+
+_PAGES = jinja2.Environment(
+    autoescape=True,
+    undefined=jinja2.StrictUndefined,
+    loader=jinja2.FunctionLoader(lambda name: file(name).decode()),
+)
+
+
+def html(template: str, **values: Any) -> str:
+    """A page, or a part of it."""
+    return _PAGES.get_template(template).render(**values)

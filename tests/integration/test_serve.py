@@ -1,0 +1,341 @@
+"""`everlode serve` on real parts: queries, commands, events that resume, what is refused."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.support.world.region import Region, until
+from tests.support.world.serving import TOKENS, Server, tokens_file
+
+pytestmark = pytest.mark.timeout(300)
+AWKWARD = ("eu/a/b?c#d", "eu/..", "..", "%2e", "eu/%2e%2e/x", "a b+c&d=e;f", "eu/" + "ä" * 97)
+"""Lawful ids that a path may spoil."""
+SHA = "0" * 64
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
+QUIET = ["--no-sandbox", "--disable-background-networking", "--disable-component-update",
+         "--disable-sync", "--disable-quic"]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def region(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Region]:
+    """All services of a region; its coordinator decides who leads."""
+    with Region(tmp_path_factory.mktemp("serve")) as found:
+        found.coordinator("eu-co-1")
+        found.run("detector", "eu-det-1")
+        found.projector("eu-pj-1")
+        for kind, node_id in (
+            ("miner-registry", "eu-mr-1"), ("miner-registry", "eu-mr-2"),
+            ("task-manager", "eu-tm-1"), ("validator", "eu-val-1"),
+            ("reward-distributor", "eu-rd-1"),
+        ):  # fmt: skip
+            found.node(kind, node_id)
+        yield found
+
+
+@pytest.fixture(scope="module")
+def server(region: Region, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    folder = tmp_path_factory.mktemp("tokens")
+    with open_server(region, folder) as found:
+        until(lambda: found.ask("/region/eu").status == 200, 120, "all services are led")
+        until(lambda: found.ask("/readyz").status == 200, 60, "it is ready")
+        yield found
+
+
+def open_server(region: Region, folder: Path) -> Server:
+    options = ("--tokens", str(tokens_file(folder)))
+    return Server(region.folder / "stack", folder / "serve.log", *options)
+
+
+def register(server: Server, miner: str, **options: Any) -> Any:
+    data = {
+        "operator_id": "o", "endpoint": "10.0.0.7:9000", "specialties": ["inference"], "gpus": 1,
+        "gpu_model": "any", "cpu_milli": 1000, "memory_mib": 1024, "max_concurrent": 1,
+    }  # fmt: skip
+    return server.command("RegisterMiner", miner, data, **{"role": "operator"} | options)
+
+
+def submit(server: Server, task: str, **options: Any) -> Any:
+    data = {
+        "client_id": "c", "task_type": "inference", "payload_uri": "s3://x", "payload_sha256": SHA,
+        "payload_bytes": 1, "cpu_milli": 1, "memory_mib": 1, "gpus": 0, "gpu_milli": 0,
+        "base_reward_micro": 1_000_000, "max_attempts": 3, "deadline_at": "2030-01-01T00:00:00Z",
+    }  # fmt: skip
+    return server.command("SubmitTask", task, data, **{"role": "operator"} | options)
+
+
+def test_nothing_but_livez_is_answered_without_a_token(server: Server) -> None:
+    assert server.ask("/livez", role=None).status == 200
+    paths = ("/readyz", "/scopes", "/events", "/metrics", "/openapi.json", "/nonsense")
+    refused = [server.ask(path, role=None) for path in paths]
+    assert {(a.status, a.body["code"]) for a in refused} == {(401, "unauthorized")}
+    wrong = {"Authorization": "Bearer nonsense"}
+    assert server.ask("/scopes", role=None, headers=wrong).status == 401
+    assert register(server, "m-viewer", role="viewer").body["code"] == "forbidden"
+    slash = server.command("RetireMiner", "m", {"reason": "x"}, role="viewer")
+    assert (slash.status, slash.headers["content-type"]) == (403, "application/problem+json")
+    own = server.command("ReleaseStake", "m", {"task_id": "t"}, role="operator")
+    assert own.status == 403  # what services ask of one another is an admin's
+
+
+def test_scopes_regions_and_nodes_are_those_of_the_control_log(server: Server) -> None:
+    scopes = {s["scope"]: s for s in server.ask("/scopes").body}
+    assert scopes["task-manager/eu"]["primary"] == "eu-tm-1"
+    assert scopes["task-manager/eu"]["epoch"] == "1"
+    answer = server.ask("/primary/task-manager/eu")
+    assert (answer.status, answer.body) == (200, scopes["task-manager/eu"])
+    assert server.ask("/primary/task-manager%2Feu?node=eu-tm-1").status == 200
+    assert server.ask("/primary/task-manager/eu?node=eu-tm-9").body["code"] == "not_primary"
+    assert server.ask("/primary/nonsense").status == 404
+    assert server.ask("/region/xx").status == 404
+    nodes = {n["node_id"]: n for n in server.ask("/nodes?region=eu").body}
+    assert nodes["eu-tm-1"]["leads"] == "task-manager/eu"
+    assert server.ask("/scopes/miner-registry/eu").body["nodes"][1]["node_id"] == "eu-mr-2"
+    figures = server.ask("/clusters?kind=task-manager").body
+    assert (figures["region_id"], figures["generation"]) == ("eu", "1")
+
+
+def test_command_is_carried_out_once_by_its_key_and_seen_in_the_projection(server: Server) -> None:
+    key = {"Idempotency-Key": "serve-once"}
+    first, again = (register(server, "m-once", headers=key) for _ in range(2))
+    assert (first.status, first.body["command_id"]) == (200, "serve-once")
+    assert first.body["facts"] == again.body["facts"]
+    assert first.body["facts"][0]["version"] == "1"
+    until(lambda: server.ask("/miners/m-once").status == 200, 60, "it is projected")
+    miner = server.ask("/miners/m-once").body
+    assert [e["event"] for e in miner["events"]] == ["MinerRegistered"]
+    refused = server.command("DepositStake", "m-none", {"amount_micro": 1}, role="operator")
+    assert (refused.status, refused.body["code"]) == (404, "no_miner")
+
+
+@pytest.mark.parametrize("task", AWKWARD)
+def test_id_that_is_awkward_in_a_path_works(server: Server, task: str) -> None:
+    assert submit(server, task).status == 200
+    path = "/tasks/" + quote(task, safe="").replace(".", "%2E")
+    until(lambda: server.ask(path).status == 200, 60, "it is projected")
+    found = server.ask(path).body
+    assert found["task_id"] == task
+    assert found["waits_for"]["for"] == "a miner"
+    plain = "/tasks/" + quote(task, safe="/.")
+    assert server.ask(plain).body == found  # a slash as it is
+
+
+def test_what_does_not_fit_is_refused_by_name_and_nothing_is_sent(server: Server) -> None:
+    def refused(body: Any, **more: Any) -> tuple[int, str]:
+        options = {"role": "operator", "method": "POST", "body": body} | more
+        answer = server.ask("/commands/DepositStake", **options)
+        assert answer.headers["content-type"] == "application/problem+json"
+        return answer.status, answer.body["code"]
+
+    assert refused({"id": "m", "data": {"amount_micro": True}}) == (422, "bad_field")
+    assert refused({"id": "m", "data": {"amount_micro": 1.5}}) == (422, "bad_field")
+    assert refused({"id": "", "data": {"amount_micro": 1}}) == (422, "bad_field")
+    assert refused({"id": "m", "data": {"amount_micro": 1, "x": 1}}) == (422, "bad_field")
+    assert refused({"id": "m\x00", "data": {"amount_micro": 1}})[1] == "bad_field"
+    whole = {"Content-Type": "application/json"}
+    for body in (b"[]", b"1", b"", b"[" * 5000, b'{"id": NaN}'):
+        assert refused(body, headers=whole) == (422, "bad_field")
+    assert refused(b"{}") == (415, "not_json")
+    assert refused(b"{" * 200_000, headers=whole)[0] == 413
+    good = {"id": "m", "data": {"amount_micro": 1}}
+    assert refused(good, headers={"Origin": "http://elsewhere"}) == (403, "cross_site")
+    assert refused(good, headers={"Host": "elsewhere"}) == (421, "wrong_host")
+    cookie = {"Cookie": f"everlode_token={TOKENS['admin']}"}
+    assert refused(good, role=None, headers=cookie) == (401, "unauthorized")
+    assert server.ask("/tasks/" + "x" * 256).status == 422
+    assert server.ask("/tasks/%00").status == 422
+    assert server.ask("/scopes", method="DELETE").status == 405
+
+
+def test_listener_resumes_exactly_also_on_another_server(
+    region: Region, server: Server, tmp_path: Path
+) -> None:
+    until(lambda: server.listens("?of=miners"), 30, "it has read the facts")
+    live = server.listen("?of=miners&type=MinerRegistered")
+    begin = live.id
+    for n in range(6):
+        register(server, f"m-live-{n}")
+    seen = [live.until("MinerRegistered")[-1] for _ in range(6)]
+    live.close()
+    subjects = [event.data["subject"] for event in seen]
+    assert sorted(subjects) == [f"m-live-{n}" for n in range(6)]
+    assert isinstance(seen[0].data["stamp"], str)
+    with open_server(region, tmp_path) as other:
+        until(lambda: other.ask("/readyz").status == 200, 60, "it is ready")
+        query = "?of=miners&type=MinerRegistered"
+        until(lambda: other.listens(query), 30, "it has read the facts")
+        for after, last in enumerate([begin, *(event.id for event in seen[:-1])]):
+            resumed = other.listen(query, last)
+            assert resumed.first.kind == ""
+            rest = {resumed.until("MinerRegistered")[-1].data["id"] for _ in subjects[after:]}
+            assert rest == {event.data["id"] for event in seen[after:]}
+            resumed.close()
+        assert other.end() == 0
+
+
+@pytest.mark.parametrize("spoil", ["nonsense", "~", "cluster", "beyond"])
+def test_position_that_cannot_be_had_is_one_stale_event(server: Server, spoil: str) -> None:
+    good = server.listen()
+    name, cluster, places, offsets = good.id.split("~")
+    good.close()
+    bad = {
+        "nonsense": "nonsense", "~": f"{good.id}~", "cluster": f"{name}~other~{places}~{offsets}",
+        "beyond": f"{name}~{cluster}~{places}~{'.'.join(['999999999'] * 2)}",
+    }[spoil]  # fmt: skip
+    stale = server.listen(last=bad)
+    assert (stale.first.kind, stale.first.data["snapshot"]) == ("stale", "/operations")
+    stale.close()
+    again = server.listen(last=stale.id)
+    assert again.first.kind == ""
+    again.close()
+
+
+def test_streams_end_with_the_server_and_it_ends_well(region: Region, tmp_path: Path) -> None:
+    with open_server(region, tmp_path) as other:
+        until(lambda: other.ask("/readyz").status == 200, 60, "it is ready")
+        listener = other.listen()
+        assert other.end() == 0
+        assert listener.until("nothing") == []
+        listener.close()
+
+
+def test_half_a_request_holds_nobody_up(server: Server) -> None:
+    host, _, port = server.host.partition(":")
+    with socket.create_connection((host, int(port))) as half:
+        half.sendall(b"GET /scopes HTTP/1.1\r\nHost: x\r\nX: ")
+        assert server.ask("/scopes").status == 200
+        half.sendall(b"y" * 40_000)
+        assert b"400" in half.recv(1000).split(b"\r\n")[0]
+
+
+def test_metrics_are_in_prometheus_form_and_name_no_task_or_miner(server: Server) -> None:
+    submit(server, "metrics-task")
+    text = server.ask("/metrics").body
+    found = {
+        (sample.name, tuple(sample.labels.items())): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+    scope = (("scope", "task-manager/eu"),)
+    assert found["everlode_scope_epoch", scope] >= 1
+    assert found["everlode_scope_led", scope] == 1
+    assert {value for (name, _), value in found.items() if name == "everlode_up"} == {1}
+    names = {name for name, _ in found}
+    assert {
+        "everlode_nodes", "everlode_projection_lag_seconds", "everlode_dead_letters",
+        "everlode_event_listeners",
+    } <= names  # fmt: skip
+    labels = {label for _, labels in found for label, _ in labels}
+    assert labels <= {
+        "scope", "region", "component", "status", "topic", "part", "success", "type", "kind",
+        "stream",
+    }  # fmt: skip
+    assert "metrics-task" not in text
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    assert CHROMIUM is not None, "no Chromium found: apt-get install chromium"
+    with sync_playwright() as started:
+        chromium = started.chromium.launch(executable_path=CHROMIUM, args=QUIET)
+        yield chromium
+        chromium.close()
+
+
+def opened(browser: Browser, **options: Any) -> tuple[Page, list[str]]:
+    page = browser.new_page(**options)
+    complaints: list[str] = []
+    page.on("console", lambda line: complaints.append(line.text))
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    return page, complaints
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_page_fits_a_narrow_window_and_a_form_lets_in(
+    server: Server, browser: Browser, scheme: Any
+) -> None:
+    page, complaints = opened(browser, viewport={"width": 320, "height": 700}, color_scheme=scheme)
+    page.goto(server.address)
+    page.get_by_label("Token").fill("wrong")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("alert")).to_contain_text("not one of")
+    complaints.clear()  # a browser notes that the answer was 401
+    page.get_by_label("Token").fill(TOKENS["viewer"])
+    page.keyboard.press("Enter")
+    expect(page.locator("#link")).to_have_text("live")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 320
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.className") == "skip"
+    ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert (ground == "rgb(255, 255, 255)") == (scheme == "light")
+    assert page.evaluate("document.cookie") == ""
+    assert complaints == []
+    page.close()
+
+
+def test_node_that_is_killed_is_seen_by_the_page_a_listener_and_metrics(
+    region: Region, server: Server, browser: Browser
+) -> None:
+    page, complaints = opened(browser)
+    page.set_extra_http_headers({"Authorization": f"Bearer {TOKENS['viewer']}"})
+    page.goto(server.address)
+    expect(page.locator("#link")).to_have_text("live")
+    page.evaluate("window.loaded = 'once'")
+    listener = server.listen("?scope=miner-registry/eu")
+    killed = server.ask("/primary/miner-registry/eu").body["primary"]
+    other = {"eu-mr-1": "eu-mr-2", "eu-mr-2": "eu-mr-1"}[killed]
+    expect(page.locator(f"[data-node={killed}] td").nth(1)).to_have_text("healthy")
+    next(n for n in region.nodes if n.log.name.startswith(killed)).kill()
+    row = page.locator("[data-scope='miner-registry/eu'] td")
+    expect(row.nth(1)).to_have_text(other, timeout=60_000)
+    expect(page.locator(f"[data-node={killed}] td").nth(1)).to_have_text(
+        re.compile("lost|fenced"), timeout=10_000
+    )
+    line = page.locator("#line li").filter(has_text="RegistryRecoveryEnded").first
+    expect(line).to_be_visible(timeout=60_000)
+    assert page.evaluate("window.loaded") == "once"
+    assert complaints == []
+    page.close()
+    events = listener.until("RegistryRecoveryEnded")
+    listener.close()
+    kinds = [event.data["type"].removeprefix("everlode.") for event in events]
+    assert "NodeLost" in kinds
+    assert kinds.index("OperationStarted") < kinds.index("OperationStep") < len(kinds) - 1
+    operation = events[-1].data["operation"]
+    found = server.ask("/operations/" + quote(operation, safe="")).body
+    assert (found["subject"], found["success"]) == (killed, True)
+    assert len(found["steps"]) == kinds.count("OperationStep")
+    again = server.listen(f"?operation={quote(operation)}", last=found["position"])
+    again.close()
+    answer = server.ask("/primary/miner-registry/eu").body
+    assert (answer["primary"], int(answer["epoch"])) == (other, 2)
+    counted = 'everlode_failovers_total{scope="miner-registry/eu",success="true"} 1.0'
+    assert counted in server.ask("/metrics").body
+    resumed = server.listen("?scope=miner-registry/eu", last=events[0].id)
+    rest = resumed.until("RegistryRecoveryEnded")
+    resumed.close()
+    assert [e.data["id"] for e in rest] == [e.data["id"] for e in events[1:]]
+
+
+def test_page_of_a_server_that_is_gone_says_how_old_it_is(
+    region: Region, browser: Browser, tmp_path: Path
+) -> None:
+    log = tmp_path / "serve.log"
+    with Server(region.folder / "stack", log, "--insecure") as other:
+        until(lambda: other.ask("/readyz").status == 200, 60, "it is ready")
+        page, _ = opened(browser)
+        page.goto(other.address)
+        expect(page.locator("#link")).to_have_text("live")
+        assert other.end() == 0
+    expect(page.locator("#state")).to_contain_text("s old", timeout=30_000)
+    expect(page.locator("#link")).to_contain_text("not connected")
+    page.close()
