@@ -12,8 +12,7 @@ from http import HTTPStatus
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query, Request
-from pydantic import BaseModel, ConfigDict, ValidationError, create_model
-from pydantic_core import from_json, to_json
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, create_model
 from starlette.responses import Response
 
 from everlode.api.answers import Answered, Plain, problems
@@ -33,6 +32,7 @@ OF_MEMBERS = frozenset(
 """What clients and miners send; the others are the services' own, for an admin."""
 LONGEST_BODY = 100_000
 JSON = "application/json"
+_ANY: TypeAdapter[Any] = TypeAdapter(Any)
 Key = Annotated[
     str | None,
     Header(
@@ -90,13 +90,16 @@ async def _read(request: Request, body: type[Asked]) -> Any:
         )  # fmt: skip
     raw = await body_of(request, LONGEST_BODY)
     try:
-        return body.model_validate_json(to_json(_whole(from_json(raw))))
+        plain = _whole(_ANY.validate_json(raw))
+    except ValidationError as error:
+        why = error.errors()[0]["msg"]
+        raise Denied(
+            HTTPStatus.UNPROCESSABLE_ENTITY, f"the body is not JSON: {why}", code="bad_field"
+        ) from None
+    try:
+        return body.model_validate_json(_ANY.dump_json(plain))
     except ValidationError as error:
         raise misfit(error) from None
-    except ValueError as error:
-        raise Denied(
-            HTTPStatus.UNPROCESSABLE_ENTITY, f"the body is not JSON: {error}", code="bad_field"
-        ) from None
 
 
 def _whole(value: Any) -> Any:
