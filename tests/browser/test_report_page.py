@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import copy
 import random
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 
 from everlode.demo.page import html
 from tests.support.facts.report import GOOD
-
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
-QUIET = ["--no-sandbox", "--disable-background-networking", "--disable-component-update",
-         "--disable-sync", "--disable-quic"]  # fmt: skip
+from tests.support.processes.chromium import chromium, opened
 
 
 def busy() -> dict[str, Any]:
@@ -38,11 +34,8 @@ def busy() -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    assert CHROMIUM is not None, "no Chromium found: apt-get install chromium"
-    with sync_playwright() as started:
-        chromium = started.chromium.launch(executable_path=CHROMIUM, args=QUIET)
-        yield chromium
-        chromium.close()
+    with chromium() as started:
+        yield started
 
 
 def show(
@@ -50,10 +43,7 @@ def show(
 ) -> tuple[Page, list[str]]:
     file = folder / "report.html"
     file.write_text(html(report))
-    page = browser.new_page(**options)
-    complaints: list[str] = []
-    page.on("console", lambda said: complaints.append(said.text))
-    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page, complaints = opened(browser, **options)
     page.on("request", lambda asked: complaints.append(asked.url))  # but for the page itself
     page.goto(file.as_uri())
     complaints.remove(file.as_uri())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,9 +10,10 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, expect
 from prometheus_client.parser import text_string_to_metric_families
 
+from tests.support.processes.chromium import chromium, opened
 from tests.support.world.region import Region, until
 from tests.support.world.serving import TOKENS, Server, tokens_file
 
@@ -21,9 +21,6 @@ pytestmark = pytest.mark.timeout(300)
 AWKWARD = ("eu/a/b?c#d", "eu/..", "..", "%2e", "eu/%2e%2e/x", "a b+c&d=e;f", "eu/" + "ä" * 97)
 """Lawful ids that a path may spoil."""
 SHA = "0" * 64
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
-QUIET = ["--no-sandbox", "--disable-background-networking", "--disable-component-update",
-         "--disable-sync", "--disable-quic"]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -246,19 +243,8 @@ def test_metrics_are_in_prometheus_form_and_name_no_task_or_miner(server: Server
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    assert CHROMIUM is not None, "no Chromium found: apt-get install chromium"
-    with sync_playwright() as started:
-        chromium = started.chromium.launch(executable_path=CHROMIUM, args=QUIET)
-        yield chromium
-        chromium.close()
-
-
-def opened(browser: Browser, **options: Any) -> tuple[Page, list[str]]:
-    page = browser.new_page(**options)
-    complaints: list[str] = []
-    page.on("console", lambda line: complaints.append(line.text))
-    page.on("pageerror", lambda error: complaints.append(str(error)))
-    return page, complaints
+    with chromium() as started:
+        yield started
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

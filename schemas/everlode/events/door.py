@@ -74,7 +74,7 @@ def misfit(error: ValidationError) -> Refusal:
     A text is not quoted, since it may be long, or secret.
     """
     item = error.errors(include_url=False)[0]
-    first, *parts = item["loc"]
+    first, *parts = item["loc"] or ("body",)  # of what is no object at all
     field = str(first) + "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in parts)
     context = item.get("ctx", {})
     expected = _EXPECTED.get(item["type"], item["msg"]).format(**context)

@@ -90,13 +90,16 @@ async def _read(request: Request, body: type[Asked]) -> Any:
         )  # fmt: skip
     raw = await body_of(request, LONGEST_BODY)
     try:
-        return body.model_validate_json(_ANY.dump_json(_whole(_ANY.validate_json(raw))))
+        plain = _whole(_ANY.validate_json(raw))
+    except ValidationError as error:
+        why = error.errors()[0]["msg"]
+        raise Denied(
+            HTTPStatus.UNPROCESSABLE_ENTITY, f"the body is not JSON: {why}", code="bad_field"
+        ) from None
+    try:
+        return body.model_validate_json(_ANY.dump_json(plain))
     except ValidationError as error:
         raise misfit(error) from None
-    except ValueError as error:
-        raise Denied(
-            HTTPStatus.UNPROCESSABLE_ENTITY, f"the body is not JSON: {error}", code="bad_field"
-        ) from None
 
 
 def _whole(value: Any) -> Any:

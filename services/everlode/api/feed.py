@@ -58,6 +58,7 @@ class Feed:
 
     def __init__(self, group: Group, fold: Fold) -> None:
         self.group, self._fold = group, fold
+        self._numbers = {at: number for number, at in enumerate(group.places)}
         self.listeners = 0
         self.stream: Stream | None = None
         self._ring: Ring | None = None
@@ -219,9 +220,8 @@ class Feed:
         return {}
 
     def _hand(self, batch: Sequence[Raw]) -> None:
-        numbers = {at: number for number, at in enumerate(self.group.places)}
         read = [
-            (numbers[raw.topic, raw.partition], raw.offset, _fact(self._codec, raw))
+            (self._numbers[raw.topic, raw.partition], raw.offset, _fact(self._codec, raw))
             for raw in batch
         ]
         done = threading.Event()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from everlode.api.network import Network
+from everlode.events.stamp import millis_of
 from everlode.topics.names import region_of, split_fact_topic
 
 MOST_S = 10 * 366 * 86_400.0
@@ -17,7 +18,7 @@ def lag_of_topics(network: Network) -> dict[str, float]:
     with network.asked() as (asked, _):
         rows = asked.query("select topic, min(stamp) from {g}.positions group by topic")
         return {
-            str(topic): min(MOST_S, max(0.0, (asked.now_ms - (int(stamp) >> 16)) / 1000))
+            str(topic): min(MOST_S, max(0.0, (asked.now_ms - millis_of(stamp)) / 1000))
             for topic, stamp in rows
         }
 

@@ -10,7 +10,8 @@ from __future__ import annotations
 import re
 import zlib
 from collections.abc import Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
+from functools import cached_property
 
 from everlode.errors import Refusal
 from everlode.topics.place import TopicPartition
@@ -24,14 +25,15 @@ LONGEST = 4096
 """Characters of a position."""
 
 
-class Stream(NamedTuple):
+@dataclass(frozen=True)
+class Stream:
     """What positions are of."""
 
     name: str
     cluster: str
     places: tuple[TopicPartition, ...]
 
-    @property
+    @cached_property
     def sum(self) -> str:
         """Stands for the names of its partitions, in order."""
         names = " ".join(f"{topic}/{partition}" for topic, partition in self.places)

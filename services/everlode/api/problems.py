@@ -12,11 +12,9 @@ from typing import Any
 from pydantic import BaseModel, Field, ValidationError
 
 from everlode.errors import (
-    ConfigError,
     ContractError,
     DeadlineExceeded,
     EverlodeError,
-    IntegrityError,
     NotFound,
     Refusal,
     Unavailable,
@@ -62,8 +60,6 @@ def status_of(error: EverlodeError) -> HTTPStatus:
             return HTTPStatus.GATEWAY_TIMEOUT
         case Unavailable():
             return HTTPStatus.SERVICE_UNAVAILABLE
-        case IntegrityError() | ConfigError():
-            return HTTPStatus.INTERNAL_SERVER_ERROR
         case _:
             return HTTPStatus.INTERNAL_SERVER_ERROR
 

@@ -61,13 +61,13 @@ class Assignment:
         return found
 
     def positions(self) -> dict[tuple[str, int], int]:
-        """(topic, number) → offset of the next record, of all numbers that are held."""
+        """(topic, number) → offset of the next record, as far as it is written, of all held."""
         with self._guard:
             held = dict(self._workers)
         return {
-            (topic, number): position.next_offset
+            (topic, number): offset
             for number, worker in held.items()
-            for topic, position in worker.positions().items()
+            for topic, offset in worker.written().items()
         }
 
     def assign(self, numbers: Collection[int]) -> set[int]:
@@ -114,7 +114,7 @@ class Assignment:
         """
         with self._turn(partition):
             worker = self._workers.get(partition)
-            if worker is None or worker.positions()[topic].next_offset != position:
+            if worker is None or worker.written()[topic] != position:
                 return None
             try:
                 return self._catch_up({partition: worker})

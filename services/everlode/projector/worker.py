@@ -154,6 +154,7 @@ class PartitionWorker:
         """What the batch in hand has folded."""
         self._publish_rest()  # c. what was left unpublished
         self._published = self._seqs()
+        self._written = self._offsets()
 
     def _fold_of(self, taken: Taken) -> PartitionFold:
         standing = taken.positions, taken.opened, taken.parked
@@ -162,6 +163,13 @@ class PartitionWorker:
     def positions(self) -> dict[str, Prefix]:
         """Where the partition number stands, a topic each."""
         return self._fold.positions
+
+    def written(self) -> dict[str, int]:
+        """Topic → offset of the next record, as far as it is written; from any thread.
+
+        While a batch is under way `positions` are ahead of it.
+        """
+        return self._written
 
     def owns(self) -> bool:
         """True while no other has taken the partition over. Raises: Unavailable."""
@@ -278,6 +286,7 @@ class PartitionWorker:
         if change.records:
             self._writer.write(change.records)  # 5. state topics
         self._published = self._seqs()  # 6. noted
+        self._written = self._offsets()
         self._states.keep(batch.known)
         self._refused.clear()
         self._steps = ()  # they hold the records
@@ -353,6 +362,9 @@ class PartitionWorker:
 
     def _seqs(self) -> dict[str, int]:
         return {t: p.seq for t, p in self._fold.positions.items()}
+
+    def _offsets(self) -> dict[str, int]:
+        return {t: p.next_offset for t, p in self._fold.positions.items()}
 
     def _state_record(self, component: str, key: str, doc: bytes | None) -> Record:
         topic = state_topic(self._home.generation, component)
