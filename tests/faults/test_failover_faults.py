@@ -266,7 +266,7 @@ def test_killed_primary_is_replaced_and_its_tasks_migrate(network: Network) -> N
     assert [s["step"] for s in foreseen] == ["Decide", "AwaitFence", "Migrate", "Finish"]
     assert sorted(t for t, _ in foreseen[2]["moves"]) == sorted(before)
     network.signal("eu-tm-1", signal.SIGKILL)
-    names += submit(client, [f"during{i}" for i in range(20)])  # waits; no error
+    names += submit(client, [f"eu/during{i}" for i in range(20)])  # waits; no error
     ended = network.ended("eu-tm-1")
     assert (ended.recovery_action, ended.new_primary) == ("secondary-promoted", "eu-tm-2")
     assert ended.success
@@ -367,7 +367,7 @@ def test_coordinator_that_wakes_between_plan_and_write_deposes_nobody(network: N
     # the second wakes, and what it writes is void
     network.signal("eu-co-2", signal.SIGCONT)
     network.until(lambda s: bool(s.void))
-    names += submit(client, [f"after{i}" for i in range(20)])
+    names += submit(client, [f"eu/after{i}" for i in range(20)])
     leads = network.control.state.scopes[SCOPE]
     assert (leads.epoch, leads.primary) == (2, "eu-tm-2")
     history = network.ask("scope", "history", SCOPE)["decisions"]
@@ -383,12 +383,12 @@ def test_primary_that_wakes_after_its_failover_is_fenced(network: Network) -> No
     network.start_all()
     client, names = with_tasks(network)
     network.signal("eu-tm-1", signal.SIGSTOP)
-    names += submit(client, [f"during{i}" for i in range(20)])
+    names += submit(client, [f"eu/during{i}" for i in range(20)])
     assert network.ended("eu-tm-1").new_primary == "eu-tm-2"
     opened = len(network.log("eu.1.tasks"))
     network.signal("eu-tm-1", signal.SIGCONT)
     eventually(lambda: network.reported("eu-tm-1", "SteppedDown", scope=SCOPE))
-    names += submit(client, [f"after{i}" for i in range(20)])
+    names += submit(client, [f"eu/after{i}" for i in range(20)])
     network.until(lambda s: s.nodes["eu-tm-1"].status == "healthy")  # taken back, as a secondary
     state = network.control.state
     assert (state.epoch(SCOPE), state.scopes[SCOPE].primary) == (2, "eu-tm-2")

@@ -227,7 +227,7 @@ def answered(region: Region, records: Sequence[Hostile], answers: Answers) -> Co
 
 def test_every_extreme_of_every_field_is_answered_and_stops_nobody(region: Region) -> None:
     outcomes = carried_out(region, list(every_extreme()))
-    assert outcomes["done"] > 200, f"most were refused: nothing was tried: {outcomes}"
+    assert outcomes["done"] > 150, f"most were refused: nothing was tried: {outcomes}"
 
 
 def test_hostile_commands_are_each_answered_and_stop_nobody(region: Region) -> None:

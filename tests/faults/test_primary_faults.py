@@ -20,17 +20,18 @@ from everlode.avro.codec import MAX_COMMAND_BYTES, Codec, encode_fact, encode_re
 from everlode.errors import Refusal
 from everlode.events import commands as c
 from everlode.events.barriers import Barrier, EpochOpened
-from everlode.events.base import CommandHeader, Event, Evidence, Fact
+from everlode.events.base import CommandHeader, Event, Fact
 from everlode.events.catalogue import COMMANDS, EVENTS, STATES
 from everlode.events.health import ForeignWrite
 from everlode.events.miners import StakeDeposited
 from everlode.events.rewards import RewardPaid
 from everlode.events.schemas import SchemaPublished
 from everlode.events.tasks import TaskCancelled
-from everlode.events.validations import FraudCleared, FraudSuspected
+from everlode.events.validations import FraudCleared
 from everlode.sdk import EventProducer, MiningClient
 from everlode.topics.names import command_topic, dead_letter_topic, fact_topic, reply_topic
 from everlode.topics.partition import partition_of
+from tests.support.facts.accepted import owe, suspected
 from tests.support.world.region import PARTITIONS, Region, until
 
 pytestmark = pytest.mark.timeout(180)
@@ -122,15 +123,12 @@ def test_schemas_of_all_that_is_written_travel_with_the_logs(region: Region) -> 
 
 def test_payment_system_that_fails_is_silent_and_answers_again_pays_once(region: Region) -> None:
     node = region.leader("reward-distributor", "rewards", "eu-rd-1", module=DYING, die="sink")
-    owed = c.CalculateReward(
-        task_id="eu/t", miner_id="m", validation_id="v", base_micro=1000, score_ppm=1_000_000
-    )
 
     def booked() -> list[Fact]:
         return [f for f in region.facts("rewards") if isinstance(f.data, RewardPaid)]
 
-    with region.client("payer") as client:
-        assert client.call("eu/t|m", owed).outcome == "done"
+    with EventProducer(region.endpoints, "eu", "validations", epoch=1) as producer:
+        assert owe(producer, "eu/t") == "eu/t|m"
     until(lambda: booked() != [], 60, "it is booked")
     assert node.reports("Note", remark="asked to pay eu/t|m, time 3")
     lines = (region.folder / "stack" / "payouts" / "payouts-eu.jsonl").read_text().splitlines()
@@ -146,25 +144,12 @@ def test_payment_system_that_fails_is_silent_and_answers_again_pays_once(region:
 def test_reward_that_is_suspected_and_cleared_in_one_batch_is_paid(region: Region) -> None:
     """It waits for the payment system meanwhile; what clears it must see what held it."""
     node = region.leader("reward-distributor", "rewards", "eu-rd-2", module=DYING, die="sink")
-    owed = c.CalculateReward(
-        task_id="eu/held", miner_id="m", validation_id="v", base_micro=1000, score_ppm=1_000_000
-    )
-    seen = (Evidence(topic="", partition=-1, offset=-1, note="seen"),)
     said: list[Event] = [
-        FraudSuspected(
-            rule="copied-solution",
-            suspects=("m",),
-            task_id="eu/held",
-            severity_ppm=1,
-            evidence=seen,
-        ),
+        suspected("eu/held"),
         FraudCleared(rule="copied-solution", suspects=("m",), decided_by="x", reason="r"),
     ]
-    with (
-        EventProducer(region.endpoints, "eu", "validations", epoch=1) as producer,
-        region.client("payer-2") as client,
-    ):
-        assert client.call("eu/held|m", owed).outcome == "done"
+    with EventProducer(region.endpoints, "eu", "validations", epoch=1) as producer:
+        owe(producer, "eu/held")
         node.await_entry("Note", remark="asked to pay eu/held|m, time 1")
         for waiting in [producer.emit("eu/case-held", data) for data in said]:
             waiting.result(30)
@@ -185,32 +170,22 @@ def test_primary_stopped_before_a_payment_and_woken_after_its_failover_pays_noth
     old = region.leader("reward-distributor", "rewards", "eu-rd-3", module=DYING, die="unpaid")
     heir = region.node("reward-distributor", "eu-rd-4")
     heir.ready()
-    owed = c.CalculateReward(
-        task_id="woken", miner_id="m", validation_id="v", base_micro=1000, score_ppm=1_000_000
-    )
-    seen = (Evidence(topic="", partition=-1, offset=-1, note="seen"),)
-    case = FraudSuspected(
-        rule="copied-solution", suspects=("m",), task_id="woken", severity_ppm=1, evidence=seen
-    )
-    with (
-        EventProducer(region.endpoints, "eu", "validations", epoch=1) as producer,
-        region.client("payer-3") as client,
-    ):
-        assert client.call("woken|m", owed).outcome == "done"
-        old.await_entry("Note", remark="about to pay woken|m")
-        producer.emit("case-woken", case).result(30)
+    with EventProducer(region.endpoints, "eu", "validations", epoch=1) as producer:
+        owe(producer, "eu/woken")
+        old.await_entry("Note", remark="about to pay eu/woken|m")
+        producer.emit("eu/case-woken", suspected("eu/woken")).result(30)
         heir.leads(region.assign("rewards", "eu-rd-4"))
 
     def story() -> list[str]:
-        mine = [f for f in region.facts("rewards") if f.envelope.aggregate_id == "woken|m"]
+        mine = [f for f in region.facts("rewards") if f.envelope.aggregate_id == "eu/woken|m"]
         return [type(f.data).__name__ for f in mine]
 
     until(lambda: "RewardWithheld" in story(), 60, "the successor holds it back")
     old.signal(signal.SIGCONT)
-    old.await_entry("Note", remark="goes on to pay woken|m")
+    old.await_entry("Note", remark="goes on to pay eu/woken|m")
     old.await_entry("FencedOutOf")
     journal = (region.folder / "stack" / "payouts" / "payouts-eu.jsonl").read_text()
-    assert "woken|m" not in journal
+    assert "eu/woken|m" not in journal
     assert story() == ["RewardCalculated", "RewardWithheld"]
     for node in (old, heir):
         node.kill()

@@ -197,7 +197,7 @@ def test_same_version_with_another_id_is_a_conflict(lab: Lab, component: str) ->
 @pytest.mark.parametrize("component", FACT_COMPONENTS)
 def test_lower_epoch_after_the_next_one_opened_is_fenced(lab: Lab, component: str) -> None:
     facts = renamed(component, "fenced")
-    scope = f"scope-of/{component}"
+    scope = f"scope-of-{component}/eu"
     opened = EpochOpened(node_id="n", scopes=(ScopeEpoch(scope=scope, epoch=3),))
     lab.append(
         component,
@@ -329,14 +329,14 @@ def test_state_of_a_fact_that_waited_is_published_though_its_topic_did_not_move(
 ) -> None:
     """Its epoch is decided; the batch in which it goes on is of another topic, or of none."""
     lab.project()
-    facts, decided = renamed("tasks", "undecided"), {"late": 0}
+    facts, decided = renamed("tasks", "undecided"), {"late/eu": 0}
     outside = Outside(epochs=lambda _: decided)
     first = lab.worker(node_id="first", outside=outside)
-    lab.append("tasks", lab.fact("tasks", facts[0], scope="late", epoch=1))
+    lab.append("tasks", lab.fact("tasks", facts[0], scope="late/eu", epoch=1))
     first.apply(lab.records(fact_topic("eu.1", "tasks"))[-1:], "live")
     first.apply((), "live")  # notes that all is published
     assert lab.version("tasks", key_of(facts)) == 0
-    decided["late"] = 1
+    decided["late/eu"] = 1
     monkeypatch.setattr(first._writer, "write", _killed)
     with pytest.raises(OutcomeUnknown):
         first.apply((), "live")

@@ -20,6 +20,7 @@ from everlode.backup.operation import back_up
 from everlode.projection.tables import COMPONENTS
 from everlode.recovery.operation import recover
 from everlode.recovery.request import RecoveryRequest
+from everlode.state.dispatch import component_of_state
 from everlode.topics.names import state_topic
 from tests.support.facts.recounted import differences
 from tests.support.facts.whole_topic import records
@@ -126,12 +127,13 @@ def compact(region: Watched) -> None:
     before = region.state_versions()
     wanted = {key[0] for key, versions in before.items() if len(versions) > 1}
     assert {"tasks", "miners", "validations"} <= wanted
-    turn = 0
+    turn, rolling = 0, story(10, 2)
+    assert wanted <= {component_of_state(type(f.data)) for _, f in rolling}
 
     def compacted() -> bool:
         nonlocal turn
         turn += 1
-        more = [(c, region.renamed(f, f"roll{turn}")) for c, f in story(9, 2)]
+        more = [(c, region.renamed(f, f"roll{turn}")) for c, f in rolling]
         region.write(more)
         until(region.done, 60, "the rolling facts are in")
         now = region.state_versions()

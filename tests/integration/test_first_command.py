@@ -134,14 +134,16 @@ def test_readme_first_commands_survive_the_loss_of_a_primary(desk: Desk) -> None
 
 
 def test_operator_lifts_the_suspension_of_a_miner(desk: Desk) -> None:
-    words = shlex.split('everlode miner reinstate m-lifted --region eu --by ops --reason "rested"')
+    words = shlex.split(
+        'everlode miner reinstate eu/m-lifted --region eu --by ops --reason "rested"'
+    )
     line = [*EVERLODE, *words[1:], "--dir", "stack", "--json"]
     with MiningClient(Endpoints.load(desk.folder / "stack"), "eu", "m-lifted") as miner:
         miner.register_miner(["inference"], endpoint="x")
-        miner.call("m-lifted", SuspendMiner(reason="a rest"))
+        miner.call("eu/m-lifted", SuspendMiner(reason="a rest"))
         found = json.loads("".join(desk.run(line)))
         assert [fact["event_type"] for fact in found["facts"]] == ["MinerReinstated"]
-        miner.call("m-lifted", SuspendMiner(reason="fraud:copied-solution"))
+        miner.call("eu/m-lifted", SuspendMiner(reason="fraud:copied-solution"))
     done = subprocess.run(line, cwd=desk.folder, capture_output=True, check=False, timeout=60)
     assert (done.returncode, json.loads(done.stdout)["error"]["code"]) == (1, "operator_needed")
 

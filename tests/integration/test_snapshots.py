@@ -10,9 +10,9 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import pytest
 from confluent_kafka import TopicPartition
@@ -25,16 +25,18 @@ from everlode.adapters.kafka_topics import alter_topic
 from everlode.avro.codec import Codec
 from everlode.avro.snapshots import decode_snapshot
 from everlode.control.fold import MAX_TICKS, ControlState
-from everlode.errors import IntegrityError, Unavailable
+from everlode.errors import IntegrityError, Refusal, Unavailable
 from everlode.events import commands as c
 from everlode.events.barriers import Barrier, Marker
-from everlode.events.base import CommandAnswered, Fact
+from everlode.events.base import Event, Fact
 from everlode.events.catalogue import FACT_COMPONENTS
 from everlode.events.control import LeaseRenewed, NodeJoined, ScopeAssigned
+from everlode.events.identity import name_of
 from everlode.events.miners import MinerRegistered
 from everlode.events.rewards import RewardWithheld
 from everlode.events.snapshots import SnapshotEntry
 from everlode.events.states import State, ValidationState
+from everlode.events.tasks import TaskAssigned, TaskSolved, TaskSubmitted
 from everlode.log.facts import FactLog, LoggedFact
 from everlode.log.folds import Folds
 from everlode.log.memory import Memory
@@ -42,18 +44,20 @@ from everlode.miners.component import MinerComponent
 from everlode.primary.component import Component
 from everlode.rewards.component import RewardComponent
 from everlode.rewards.sink import Fence
-from everlode.sdk import Ack, EventProducer
+from everlode.sdk import Ack, EventProducer, MiningClient
 from everlode.sdk.known import _Folds as OwnFolds
 from everlode.settings.endpoints import RegionParts
 from everlode.snapshots.read import read_snapshot
 from everlode.stack.retention import late_readers, primaries_of
 from everlode.state.ended import ended
 from everlode.state.fraudrules import copied_solution, handed_in
+from everlode.state.validation import validation_id
 from everlode.topics import Topology
 from everlode.topics.names import archive_topic, command_topic, fact_topic
 from everlode.topics.partition import partition_of
 from everlode.validations.component import ValidationComponent
-from tests.support.facts.state_commands import NOW, sha256_of
+from tests.support.facts.accepted import accepted, suspected
+from tests.support.facts.state_commands import sha256_of
 from tests.support.world.region import PARTITIONS, Region, until
 
 pytestmark = pytest.mark.timeout(300)
@@ -141,31 +145,33 @@ def kept(region: Region, name: str) -> Folds:
     return Node(region, name, snapshot=True).folds
 
 
+def owe_for(producer: EventProducer, seconds: float, prefix: str, chance: random.Random) -> None:
+    """Let rewards be owed; one of ten is withheld, and stays."""
+    end, number = time.monotonic() + seconds, 0
+    while time.monotonic() < end:
+        task = f"{prefix}-{number}"
+        number += 1
+        if chance.random() < 0.1:
+            producer.emit(f"eu/case-{name_of(task)}", suspected(task))
+        for one in accepted(task, "m"):
+            producer.emit(validation_id(task, 1), one)
+        time.sleep(0.01)
+
+
 def test_start_from_a_snapshot_equals_one_from_the_beginning_whenever_the_writer_is_killed(
     region: Region,
 ) -> None:
     chance = random.Random(20261128)
     moments = [0.5, *(chance.uniform(4.5, 8.0) for _ in range(3))]
     archived = 0
-    for number, moment in enumerate(moments):
-        primary = region.leader("reward-distributor", "rewards", f"eu-rd-{number}")
-        end = time.monotonic() + moment
-        sent: list[Future[CommandAnswered]] = []
-        with region.client(f"payer-{number}") as client:
-            while time.monotonic() < end:
-                task = f"eu/t{number}-{len(sent)}"
-                owed = c.CalculateReward(
-                    task_id=task, miner_id="m", validation_id="v", base_micro=1000,
-                    score_ppm=1_000_000,
-                )  # fmt: skip
-                sent.append(client.send(f"{task}|m", owed))
-                if chance.random() < 0.1:  # one that stays
-                    held = c.WithholdReward(case_id="c", reason="fraud_suspected")
-                    client.send(f"{task}|m", held)
-                time.sleep(0.01)
+    with EventProducer(region.endpoints, "eu", "validations", epoch=1) as producer:
+        for number, moment in enumerate(moments):
+            primary = region.leader("reward-distributor", "rewards", f"eu-rd-{number}")
+            owe_for(producer, moment, f"eu/t{number}", chance)
             primary.kill()
-        same(Node(region, "rewards", snapshot=True), Node(region, "rewards", snapshot=False))
-        archived = len(region.records(archive_topic("eu.1", "rewards")))
+            fresh = Node(region, "rewards", snapshot=True)
+            same(fresh, Node(region, "rewards", snapshot=False))
+            archived = len(region.records(archive_topic("eu.1", "rewards")))
     assert archived > 100
     alive = kept(region, "rewards").states["rewards"]
     full = Node(region, "rewards", snapshot=False).folds.states["rewards"]
@@ -269,47 +275,79 @@ def others_of(component: str) -> set[str]:
 
 
 class Judging:
-    """A client of the validation service, which judges as much as it can."""
+    """A task service that hands solutions in, and an expert who judges as much as it can."""
 
     def __init__(self, chance: random.Random) -> None:
         self._chance, self._count = chance, 0
-        self._asked: list[str] = []
+        self._open: list[str] = []
+        """Validations that only an expert decides, and that nobody has voted on."""
+        self._voted: list[str] = []
 
     def go_on(self, region: Region, seconds: float) -> None:
-        """Ask for validations and vote, also on old ones, which have left the memory."""
+        """Hand in, and vote on all but the last ones, also on old ones, which left the memory."""
         end, chance = time.monotonic() + seconds, self._chance
-        with region.client("judging", timeout_s=60) as client:
+        with (
+            EventProducer(region.endpoints, "eu", "tasks", epoch=1) as producer,
+            region.client("judging", timeout_s=60) as client,
+        ):
             while time.monotonic() < end:
                 self._count += 1
-                key = f"eu/v-s{self._count}"
-                kind = chance.choice(("automatic", "automatic", "expert"))
-                client.send(key, self._request(f"s{self._count}", kind))
-                self._asked.append(key)
-                if kind == "expert":
-                    client.send(key, self._vote("expert"))
-                if chance.random() < 0.3:
-                    client.send(chance.choice(self._asked), self._vote("expert"))
+                task = f"eu/s{self._count}"
+                for fact in self._solved(f"s{self._count}"):
+                    last = producer.emit(task, fact)
+                if self._count % 20 == 0:
+                    last.result(30)
+                    self._vote_on(client, self._open[:-5])
+                if chance.random() < 0.3 and self._voted:
+                    client.send(chance.choice(self._voted), self._vote())
                 time.sleep(0.02)
 
-    def _request(self, solution: str, kind: str) -> c.RequestValidation:
-        chance = self._chance
-        answer = chance.choice((solution, "known", "wrong"))
-        return c.RequestValidation.model_validate(
-            {
-                "task_id": solution, "task_type": "inference", "payload_sha256": sha256_of("p"),
-                "solution_id": solution, "solution_sha256": sha256_of(answer),
-                "planted_sha256": sha256_of("known") if answer != solution else None,
-                "miner_id": chance.choice("abc"), "work_ms": 1, "base_reward_micro": 1,
-                "kind": kind, "quorum": 1, "reviewers": (),
-                "deadline_at": NOW + timedelta(days=900),
-            }
-        )  # fmt: skip
+    def _vote_on(self, client: MiningClient, some: list[str]) -> None:
+        """Vote on each as soon as it has been asked for."""
+        for key in some:
+            until(partial(self._is_taken, client, key), 30, f"a vote on {key} is taken")
+            self._open.remove(key)
+            self._voted.append(key)
 
-    def _vote(self, kind: str) -> c.CastVote:
+    def _is_taken(self, client: MiningClient, key: str) -> bool:
+        try:
+            return client.call(key, self._vote()).outcome == "done"
+        except Refusal as error:
+            if error.code == "no_validation":  # the primary reads the solution later
+                return False
+            raise
+
+    def _solved(self, name: str) -> list[Event]:
+        """The facts of a task that is handed in; one of three is an expert's."""
+        chance = self._chance
+        kind = chance.choice(("inference", "inference", "training"))
+        answer = chance.choice((name, "known", "wrong"))
+        if kind == "inference":
+            planted = sha256_of("known") if answer != name else None
+        else:
+            planted = None
+            self._open.append(f"eu/v-{name}-1")
+        miner, day = chance.choice("abc"), datetime.now(UTC).replace(microsecond=0)
+        asked = TaskSubmitted(
+            client_id="c", task_type=kind, payload_uri="u", payload_sha256=sha256_of("p"),
+            payload_bytes=1, cpu_milli=1, memory_mib=1, gpus=1, gpu_milli=1, base_reward_micro=1,
+            max_attempts=1, deadline_at=day + timedelta(days=900), planted_sha256=planted,
+        )  # fmt: skip
+        given = TaskAssigned(
+            attempt=1, miner_id=miner, manager_node="n", lease_until=day + timedelta(days=1),
+            base_reward_micro=1,
+        )  # fmt: skip
+        solved = TaskSolved(
+            attempt=1, miner_id=miner, solution_id=name, solution_uri="u",
+            solution_sha256=sha256_of(answer), solution_bytes=1, work_ms=10**6, task_type=kind,
+            payload_sha256=sha256_of("p"), payload_bytes=1, planted_sha256=planted,
+            base_reward_micro=1,
+        )  # fmt: skip
+        return [asked, given, solved]
+
+    def _vote(self) -> c.CastVote:
         good = self._chance.random() < 0.7
-        return c.CastVote.model_validate(
-            {"voter_id": "x", "voter_kind": kind, "accept": good, "score_ppm": 900_000}
-        )
+        return c.CastVote(voter_id="x", voter_kind="expert", accept=good, score_ppm=900_000)
 
 
 def same_view(fresh: Node, full: Node) -> None:

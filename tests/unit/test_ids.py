@@ -135,7 +135,7 @@ def test_what_only_a_primary_asks_is_refused_from_outside() -> None:
     (ready,) = desk.turn(BOTH, *(asked("m-us", one, n) for n, one in enumerate(SILENCING)))
     assert desk.answers() == [("m-us", "refused", "not_yours")] * len(SILENCING)
     assert [data for _, _, data in ready.facts if not isinstance(data, Barrier)] == []
-    assert len([model for model in COMMANDS.values() if issubclass(model, OwnCommand)]) == 14
+    assert len([model for model in COMMANDS.values() if issubclass(model, OwnCommand)]) == 16
 
 
 def test_own_command_of_an_older_build_is_not_carried_out_again_by_this_one() -> None:

@@ -14,7 +14,15 @@ import pytest
 from everlode.control.fold import ControlState
 from everlode.errors import IntegrityError, Unavailable
 from everlode.events import commands as c
-from everlode.events.base import Command, CommandHeader, Envelope, Event, Evidence, Fact
+from everlode.events.base import (
+    Command,
+    CommandHeader,
+    Envelope,
+    Event,
+    Evidence,
+    Fact,
+    OwnCommand,
+)
 from everlode.events.rewards import RewardCalculated
 from everlode.events.stamp import MAX_AHEAD_MS, HybridClock, stamp_at
 from everlode.events.states import RewardState
@@ -25,6 +33,7 @@ from everlode.events.validations import (
     ValidationDecided,
 )
 from everlode.primary.batch import Batch, Source
+from everlode.primary.component import Owed
 from everlode.primary.inputs import Tick
 from everlode.rewards.component import RewardComponent
 from everlode.rewards.payouts import FIRST_FAILS, LONGEST_S, PAY_AGAIN_S
@@ -94,7 +103,12 @@ class Node:
         return [(envelope, data) for _, envelope, data in facts]
 
     def command(self, command: Command, key: str = "eu/t|m") -> None:
+        """Ask for something: from outside, or of itself what nobody else may ask."""
         name = f"c{self.log.clock.last}{type(command).__name__}"
+        if isinstance(command, OwnCommand):
+            refused = self.batch.owed(Owed(name, key, command, NOW), None)
+            assert refused is None
+            return
         header = CommandHeader(
             command_id=name,
             aggregate_id=key,

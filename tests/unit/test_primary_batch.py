@@ -273,6 +273,6 @@ def test_batch_what_is_derived_from_an_older_log_is_created_by_its_primary_alone
     )
     batch = batch_of(component, log)
     give(batch, owed, "a", "t|m")
-    assert [answer[:2] for answer in outcomes(component, batch)] == [("refused", "bad_name")]
+    assert [answer[:2] for answer in outcomes(component, batch)] == [("refused", "not_yours")]
     assert batch.owed(Owed("own", "t|m", owed, NOW), None) is None
     assert [envelope.aggregate_id for _, envelope, _ in batch.facts] == ["t|m"]

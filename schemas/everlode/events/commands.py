@@ -281,7 +281,7 @@ class RetireMiner(Command):
     reason: Text
 
 
-class RequestValidation(Command):
+class RequestValidation(OwnCommand):
     """Judge a solution."""
 
     component: ClassVar[str] = "validations"

@@ -11,7 +11,7 @@ from everlode.events.base import Command, OwnCommand
 from everlode.events.types import Count, Id, Ppm, Text
 
 
-class CalculateReward(Command):
+class CalculateReward(OwnCommand):
     """Book what an accepted solution earns."""
 
     component: ClassVar[str] = "rewards"

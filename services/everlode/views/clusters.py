@@ -233,10 +233,10 @@ def _rewards(asked: Asked, at: datetime | None) -> Figures:
         "select count(*) filter (where status = 'calculated'),"
         " coalesce(sum(amount_micro) filter (where status = 'calculated'), 0),"
         " count(*) filter (where status = 'withheld'),"
-        " count(*) filter (where status = 'paid' and lately),"
-        " coalesce(sum(amount_micro) filter (where status = 'paid' and lately), 0),"
+        " count(*) filter (where lately),"
+        " coalesce(sum(amount_micro) filter (where lately), 0),"
         " (avg(extract(epoch from paid_at - calculated_at))"
-        "  filter (where status = 'paid' and lately))::float8 from (select *,"
+        "  filter (where lately))::float8 from (select *,"
         f" paid_at > %s::timestamptz - {WINDOW} and paid_at <= %s::timestamptz as lately"
         " from {g}.rewards where home = %s) r",
         (at, at, asked.region),

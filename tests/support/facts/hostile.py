@@ -260,8 +260,8 @@ def usual(name: str, annotation: Any, number: int) -> Any:
 
 
 NEW = {
-    "SubmitTask": "x-{}", "RegisterMiner": "x-{}", "RequestValidation": "v-x-{}",
-    "OpenFraudCase": "case-copied-solution-x-{}", "CalculateReward": "x-{}|m-0",
+    "SubmitTask": "eu/x-{}", "RegisterMiner": "eu/x-{}", "RequestValidation": "eu/v-x-{}",
+    "OpenFraudCase": "eu/case-copied-solution-x-{}", "CalculateReward": "eu/x-{}|eu/m-0",
 }  # fmt: skip
 """Commands that begin something → its id."""
 
@@ -300,7 +300,7 @@ def every_extreme() -> Iterator[Hostile]:
             }  # fmt: skip
             body = {n: usual(n, f.annotation, number) for n, f in model.model_fields.items()}
             if name == "CalculateReward":
-                body["task_id"] = f"x-{number}"
+                body["task_id"] = f"eu/x-{number}"
             value = encoded(name, {"header": head, **body, field: value})
             kind = f"{name}.{field}"
             yield Hostile(
