@@ -10,8 +10,13 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
+import schemathesis
+from hypothesis import HealthCheck, given, settings
+from hypothesis.errors import Unsatisfiable
 from playwright.sync_api import Browser, expect
 from prometheus_client.parser import text_string_to_metric_families
+from schemathesis import checks
+from schemathesis.core.failures import FailureGroup
 
 from tests.support.processes.chromium import chromium, opened
 from tests.support.world.region import Region, until
@@ -21,6 +26,14 @@ pytestmark = pytest.mark.timeout(300)
 AWKWARD = ("eu/a/b?c#d", "eu/..", "..", "%2e", "eu/%2e%2e/x", "a b+c&d=e;f", "eu/" + "ä" * 97)
 """Lawful ids that a path may spoil."""
 SHA = "0" * 64
+
+
+BEYOND_SCHEMAS = [
+    checks.not_a_server_error,  # a deadline may pass, which is 504; 500 is looked for below
+    checks.positive_data_acceptance,  # times finer than a millisecond are refused
+]
+EXAMPLES = 3
+"""Of each operation and way of asking."""
 
 
 @pytest.fixture(scope="module")
@@ -214,6 +227,51 @@ def test_half_a_request_holds_nobody_up(server: Server) -> None:
         assert server.ask("/scopes").status == 200
         half.sendall(b"y" * 40_000)
         assert b"400" in half.recv(1000).split(b"\r\n")[0]
+
+
+@pytest.fixture(scope="module")
+def described(server: Server) -> Any:
+    document = server.ask("/openapi.json").body
+    assert document["openapi"].startswith("3.1")
+    found = schemathesis.openapi.from_dict(document)
+    found.config.update(base_url=server.address)
+    return found.exclude(path="/events")  # it never ends
+
+
+def test_api_is_as_its_document_describes_it(described: Any) -> None:
+    """Schemathesis asks every operation, with what its schema allows and what it does not."""
+    headers = {"Authorization": f"Bearer {TOKENS['admin']}"}
+    asked: list[str] = []
+    found: list[str] = []
+    for operation in (result.ok() for result in described.get_all_operations()):
+        for mode in schemathesis.GenerationMode:
+
+            @given(case=operation.as_strategy(generation_mode=mode))
+            @settings(max_examples=EXAMPLES, database=None, suppress_health_check=list(HealthCheck))
+            def check(case: schemathesis.Case[Any]) -> None:
+                asked.append(case.operation.label)
+                response = case.call(headers=headers)
+                case.validate_response(response, excluded_checks=BEYOND_SCHEMAS, headers=headers)
+                assert response.status_code != 500
+
+            try:
+                check()
+            except Unsatisfiable:
+                assert mode == schemathesis.GenerationMode.NEGATIVE  # it has nothing to be wrong
+            except FailureGroup as error:
+                found += [f"{operation.label}: {failure}" for failure in error.exceptions]
+    assert found == []
+    assert len(asked) > 100
+
+
+@pytest.mark.parametrize("query", ["regoin=eu", "region=eu&region=us"])
+def test_parameter_that_is_not_known_or_given_twice_is_refused_by_name(
+    server: Server, query: str
+) -> None:
+    answer = server.ask(f"/nodes?{query}")
+    assert (answer.status, answer.body["code"]) == (422, "bad_field")
+    assert "query.reg" in answer.body["detail"]
+    assert "region" in answer.body["hint"]
 
 
 def test_metrics_are_in_prometheus_form_and_name_no_task_or_miner(server: Server) -> None:

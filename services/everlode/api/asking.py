@@ -56,5 +56,24 @@ def needs(role: Role) -> Any:
                 HTTPStatus.FORBIDDEN, f"this needs the role {role}", code="forbidden",
                 hint="use a token with that role",
             )  # fmt: skip
+        _only_known(request)
 
     return Depends(admitted)
+
+
+def _only_known(request: Request) -> None:
+    """Raises: Denied: a parameter that the document does not have, or one given twice."""
+    asked = [name for name, _ in request.query_params.multi_items()]
+    if not asked:
+        return
+    paths = request.app.openapi()["paths"]
+    operation = paths.get(request.scope["route"].path, {}).get(request.method.lower(), {})
+    known = {p["name"] for p in operation.get("parameters", ()) if p["in"] == "query"}
+    for name in asked:
+        if name in known and asked.count(name) == 1:
+            continue
+        wrong = "is given twice" if name in known else "is not known here"
+        raise Denied(
+            HTTPStatus.UNPROCESSABLE_ENTITY, f"query.{name[:64]} {wrong}", code="bad_field",
+            hint=f"expected: {', '.join(sorted(known)) or 'no parameter'}",
+        )  # fmt: skip
