@@ -145,59 +145,6 @@ def kept(region: Region, name: str) -> Folds:
     return Node(region, name, snapshot=True).folds
 
 
-def owe_for(producer: EventProducer, seconds: float, prefix: str, chance: random.Random) -> None:
-    """Let rewards be owed; one of ten is withheld, and stays."""
-    end, number = time.monotonic() + seconds, 0
-    while time.monotonic() < end:
-        task = f"{prefix}-{number}"
-        number += 1
-        if chance.random() < 0.1:
-            producer.emit(f"eu/case-{name_of(task)}", suspected(task))
-        for one in accepted(task, "m"):
-            producer.emit(validation_id(task, 1), one)
-        time.sleep(0.01)
-
-
-def test_start_from_a_snapshot_equals_one_from_the_beginning_whenever_the_writer_is_killed(
-    region: Region,
-) -> None:
-    chance = random.Random(20261128)
-    moments = [0.5, *(chance.uniform(4.5, 8.0) for _ in range(3))]
-    archived = 0
-    with EventProducer(region.endpoints, "eu", "validations", epoch=1) as producer:
-        for number, moment in enumerate(moments):
-            primary = region.leader("reward-distributor", "rewards", f"eu-rd-{number}")
-            owe_for(producer, moment, f"eu/t{number}", chance)
-            primary.kill()
-            fresh = Node(region, "rewards", snapshot=True)
-            same(fresh, Node(region, "rewards", snapshot=False))
-            archived = len(region.records(archive_topic("eu.1", "rewards")))
-    assert archived > 100
-    alive = kept(region, "rewards").states["rewards"]
-    full = Node(region, "rewards", snapshot=False).folds.states["rewards"]
-    assert len(alive) < len(full) - 100, "what has ended is not in memory"
-
-
-def test_standby_forgets_what_its_primary_has_archived(region: Region) -> None:
-    standby = Node(region, "rewards", snapshot=False)
-    codec = Codec()
-    entries = [
-        decode_snapshot(codec, raw.value)
-        for raw in region.records(archive_topic("eu.1", "rewards"))
-    ]
-    named = {entry.key for entry in entries if isinstance(entry, SnapshotEntry)}
-    assert named
-    with closing(FactLog(region.bootstrap, "eu.1", "rewards", PARTITIONS, lambda _: None)) as log:
-        parts = RegionParts("eu", "eu.1", region.bootstrap, PARTITIONS)
-        memory = Memory(standby.component.folds, log, parts)
-        memory.start()
-        memory._leave([entry for entry in entries if isinstance(entry, SnapshotEntry)])
-        left = {key for key, s in standby.folds.states["rewards"].items() if ended(s)}
-        assert not left & named
-        for _, key in standby.folds.dirty.oldest(time.monotonic()):
-            standby.folds.kept(key)  # what it would have to write if it led now is there
-
-
 @pytest.mark.parametrize("fails", ["ends", "beginnings", "bounds", "unread", "folding"])
 def test_log_reads_on_whatever_a_look_at_it_ran_into(
     region: Region, monkeypatch: pytest.MonkeyPatch, fails: str
@@ -383,6 +330,59 @@ def test_validations_and_cases_leave_and_all_that_the_rules_ask_stays(region: Re
     assert len(whole) > 50
     assert len(alive) < len(whole) / 3, "what is decided has left"
     assert any(s.judged for s in whole.values() if isinstance(s, ValidationState))
+
+
+def owe_for(producer: EventProducer, seconds: float, prefix: str, chance: random.Random) -> None:
+    """Let rewards be owed; one of ten is withheld, and stays."""
+    end, number = time.monotonic() + seconds, 0
+    while time.monotonic() < end:
+        task = f"{prefix}-{number}"
+        number += 1
+        if chance.random() < 0.1:
+            producer.emit(f"eu/case-{name_of(task)}", suspected(task))
+        for one in accepted(task, "m"):
+            producer.emit(validation_id(task, 1), one)
+        time.sleep(0.01)
+
+
+def test_start_from_a_snapshot_equals_one_from_the_beginning_whenever_the_writer_is_killed(
+    region: Region,
+) -> None:
+    chance = random.Random(20261128)
+    moments = [0.5, *(chance.uniform(4.5, 8.0) for _ in range(3))]
+    archived = 0
+    with EventProducer(region.endpoints, "eu", "validations", epoch=50) as producer:
+        for number, moment in enumerate(moments):
+            primary = region.leader("reward-distributor", "rewards", f"eu-rd-{number}")
+            owe_for(producer, moment, f"eu/t{number}", chance)
+            primary.kill()
+            fresh = Node(region, "rewards", snapshot=True)
+            same(fresh, Node(region, "rewards", snapshot=False))
+            archived = len(region.records(archive_topic("eu.1", "rewards")))
+    assert archived > 100
+    alive = kept(region, "rewards").states["rewards"]
+    full = Node(region, "rewards", snapshot=False).folds.states["rewards"]
+    assert len(alive) < len(full) - 100, "what has ended is not in memory"
+
+
+def test_standby_forgets_what_its_primary_has_archived(region: Region) -> None:
+    standby = Node(region, "rewards", snapshot=False)
+    codec = Codec()
+    entries = [
+        decode_snapshot(codec, raw.value)
+        for raw in region.records(archive_topic("eu.1", "rewards"))
+    ]
+    named = {entry.key for entry in entries if isinstance(entry, SnapshotEntry)}
+    assert named
+    with closing(FactLog(region.bootstrap, "eu.1", "rewards", PARTITIONS, lambda _: None)) as log:
+        parts = RegionParts("eu", "eu.1", region.bootstrap, PARTITIONS)
+        memory = Memory(standby.component.folds, log, parts)
+        memory.start()
+        memory._leave([entry for entry in entries if isinstance(entry, SnapshotEntry)])
+        left = {key for key, s in standby.folds.states["rewards"].items() if ended(s)}
+        assert not left & named
+        for _, key in standby.folds.dirty.oldest(time.monotonic()):
+            standby.folds.kept(key)  # what it would have to write if it led now is there
 
 
 def test_what_retention_removed_is_known_from_the_snapshot(region: Region) -> None:
