@@ -67,7 +67,7 @@ def _only_known(request: Request) -> None:
     if not asked:
         return
     paths = request.app.openapi()["paths"]
-    operation = paths.get(request.scope["route"].path, {}).get(request.method.lower(), {})
+    operation = paths.get(request.scope["route"].path_format, {}).get(request.method.lower(), {})
     known = {p["name"] for p in operation.get("parameters", ()) if p["in"] == "query"}
     for name in asked:
         if name in known and asked.count(name) == 1:
