@@ -33,6 +33,16 @@ def qualified(home: str, name: str) -> str:
     return f"{home}/{name}" if home else name
 
 
+def at_home(home: str, name: str) -> str:
+    """The id of a name: at this home, unless it begins with its own."""
+    return name if home_of_id(name) else qualified(home, name)
+
+
+def named_after(source_id: str, before: str, after: str = "") -> str:
+    """The id of what is derived: at the source's home, its name between these texts."""
+    return qualified(home_of_id(source_id), f"{before}{name_of(source_id)}{after}")
+
+
 def is_stray(aggregate_id: str, home: str, regions: Container[str]) -> bool:
     """True when an id begins with another of the network's regions than `home`.
 

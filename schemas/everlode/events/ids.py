@@ -25,8 +25,8 @@ OWN = "own:"
 
 def derived(kind: str, *parts: str) -> str:
     """The id of a kind that these parts give, a UUID; parts may hold any text."""
-    texts = [part.encode() for part in (kind, *parts)]
-    return str(uuid5(NAMESPACE, "".join(f"{len(t)}:{t.decode()}," for t in texts)))
+    netstrings = "".join(f"{len(part.encode())}:{part}," for part in (kind, *parts))
+    return str(uuid5(NAMESPACE, netstrings))
 
 
 def fact_id(aggregate_id: str, command_id: str, number: int) -> str:

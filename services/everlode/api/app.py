@@ -97,7 +97,8 @@ def _describe(app: FastAPI) -> None:
     def described() -> dict[str, Any]:
         found = made()
         schemas = found.setdefault("components", {}).setdefault("schemas", {})
-        schemas.setdefault(Problem.__name__, Problem.model_json_schema())
+        if Problem.__name__ not in schemas:  # it is asked for at each request with a parameter
+            schemas[Problem.__name__] = Problem.model_json_schema()
         return found
 
     app.openapi = described  # type: ignore[method-assign]

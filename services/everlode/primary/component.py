@@ -13,12 +13,12 @@ from typing import ClassVar, NamedTuple
 from everlode.control.fold import ControlState
 from everlode.control.scopes import SCOPE_OF
 from everlode.events.base import Command, Event, Fact
-from everlode.events.identity import is_stray
 from everlode.events.states import State
 from everlode.log.folds import Folds
 from everlode.membership.agent import Load
 from everlode.primary.contents import Contents
 from everlode.snapshots.read import Alive
+from everlode.state.homes import strays
 from everlode.state.reactions import command_id, react
 from everlode.state.shape import home_of
 from everlode.state.view import HomeView, Where
@@ -150,9 +150,8 @@ class Component:
             )
 
     def strays(self, fact: Fact) -> bool:
-        """True for a fact about what is at home elsewhere: it has no effect anywhere."""
-        envelope = fact.envelope
-        return is_stray(envelope.aggregate_id, home_of(envelope), self.topology.regions)
+        """True for a fact about what is at home elsewhere."""
+        return strays(fact.envelope, self.topology.regions)
 
     def before(self, aggregate_id: str, command: Command, at: datetime) -> Iterable[Owed]:
         """Commands owed before one from outside is decided."""

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 from everlode.adapters.clock import Clock, WallClock
 from everlode.events.heartbeats import MinerBeat
-from everlode.events.identity import home_of_id, qualified
+from everlode.events.identity import at_home
 from everlode.log.signals import SignalWriter
 from everlode.settings.endpoints import Endpoints
 from everlode.topics.partition import partition_of
@@ -40,7 +40,7 @@ class MinerBeacon:
         """Raises: ConfigError: the region is not in the endpoints."""
         parts = endpoints.parts(region)
         self._partitions = parts.partitions
-        self._miners = [(m if home_of_id(m) else qualified(region, m), m) for m in miners]
+        self._miners = [(at_home(region, m), m) for m in miners]
         """Id of each, and as its user calls it."""
         self._running = running
         self._finished = finished

@@ -24,7 +24,7 @@ from everlode.errors import Refusal
 from everlode.events import door
 from everlode.events.base import Command, CommandAnswered, CommandHeader
 from everlode.events.commands import RegisterMiner, SubmitTask
-from everlode.events.identity import home_of_id, qualified
+from everlode.events.identity import at_home, home_of_id
 from everlode.sdk.link import RegionLink
 from everlode.sdk.waiting import Answered, Asked, Waiting
 from everlode.settings.endpoints import Endpoints
@@ -117,7 +117,7 @@ class CommandClient:
 
     def id_of(self, name: str) -> str:
         """The id of a name: at home in this client's region, unless it begins with its home."""
-        return name if home_of_id(name) else qualified(self.region, name)
+        return at_home(self.region, name)
 
     def _route(self, aggregate_id: str, command: Command) -> str:
         """Region that a command goes to. Raises: Refusal: nobody could create it."""

@@ -56,7 +56,6 @@ from collections.abc import Container, Mapping
 from everlode.errors import EverlodeError, IntegrityError
 from everlode.events.barriers import Barrier, EpochOpened
 from everlode.events.base import Envelope
-from everlode.events.identity import is_stray
 from everlode.projection.records import (
     UNKNOWN,
     Epochs,
@@ -68,7 +67,7 @@ from everlode.projection.records import (
     Problem,
 )
 from everlode.state.dispatch import component_of_state, evolve_fact
-from everlode.state.shape import home_of
+from everlode.state.homes import strays
 
 __all__ = [
     "UNKNOWN",
@@ -178,7 +177,7 @@ class PartitionFold:
             if envelope.epoch < opened:  # 3. fenced
                 out.note("fenced", item, opened, envelope.epoch)
                 continue
-            if is_stray(envelope.aggregate_id, home_of(envelope), self._regions):
+            if strays(envelope, self._regions):
                 out.note("foreign_home", item, 0, envelope.version)
                 continue
             key = (component_of_state(type(data)), envelope.aggregate_id)

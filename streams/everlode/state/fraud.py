@@ -11,7 +11,7 @@ from typing import assert_never
 from everlode.events import commands as c
 from everlode.events import validations as e
 from everlode.events.base import Event, Evidence, Fact
-from everlode.events.identity import home_of_id, name_of, qualified
+from everlode.events.identity import named_after
 from everlode.events.states import FraudState
 from everlode.state.shape import (
     Context,
@@ -41,7 +41,7 @@ def case_id(rule_name: str, subject: str, number: int = 1) -> str:
 
     `subject` begins with its home, but for one of an older log.
     """
-    key = qualified(home_of_id(subject), f"case-{rule_name}-{name_of(subject)}")
+    key = named_after(subject, f"case-{rule_name}-")
     return key if number == 1 else f"{key}|{number}"
 
 
@@ -50,7 +50,7 @@ def solution_case_id(rule_name: str, validation_id: str) -> str:
 
     No member has a name with `|`, so it is no member's case either.
     """
-    return qualified(home_of_id(validation_id), f"case-{rule_name}|{name_of(validation_id)}")
+    return named_after(validation_id, f"case-{rule_name}|")
 
 
 def _decide(command: FraudCommand, state: FraudState | None, ctx: Context) -> tuple[Event, ...]:

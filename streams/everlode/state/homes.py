@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from everlode.events import commands as c
-from everlode.events.base import Command
-from everlode.events.identity import home_of_id, qualified
-from everlode.state.shape import refuse
+from collections.abc import Container
 
-CREATING = (
-    c.SubmitTask,
-    c.RegisterMiner,
-    c.RequestValidation,
-    c.OpenFraudCase,
-    c.CalculateReward,
-    c.CollectSlash,
-)
-"""Commands that begin an aggregate."""
+from everlode.events import commands as c
+from everlode.events.base import Command, Envelope
+from everlode.events.identity import home_of_id, is_stray, qualified
+from everlode.state.shape import home_of, refuse
+
+CREATING = (c.SubmitTask, c.RegisterMiner, c.OpenFraudCase)
+"""Commands from outside that begin an aggregate."""
+
+
+def strays(envelope: Envelope, regions: Container[str]) -> bool:
+    """True for a fact about what is at home elsewhere, by its id: it has no effect anywhere."""
+    return is_stray(envelope.aggregate_id, home_of(envelope), regions)
 
 
 def check_home(aggregate_id: str, home: str) -> None:
@@ -30,11 +30,11 @@ def check_home(aggregate_id: str, home: str) -> None:
 
 
 def check_qualified(command: Command, aggregate_id: str, home: str) -> None:
-    """Of what there is not, asked for from outside. Raises: Refusal: its id has no home.
+    """Of an id without a home, of what there is not. Raises: Refusal: it is asked for from outside.
 
     What a primary derives from an aggregate of an older log has none either.
     """
-    if isinstance(command, CREATING) and not home_of_id(aggregate_id):
+    if isinstance(command, CREATING):
         raise refuse(
             "bad_name",
             f"{aggregate_id} does not begin with its home",

@@ -12,7 +12,7 @@ from typing import assert_never
 from everlode.events import commands as c
 from everlode.events import rewards as e
 from everlode.events.base import Event
-from everlode.events.identity import home_of_id, name_of, qualified
+from everlode.events.identity import home_of_id, named_after, qualified
 from everlode.events.ids import derived
 from everlode.events.states import RewardState
 from everlode.events.types import LONGEST_ID
@@ -75,11 +75,10 @@ def slash_id(case_id: str, miner_id: str) -> str:
 
     No name has `|`, and a case's is not a UUID, so the two forms never meet.
     """
-    home = home_of_id(case_id)
-    key = qualified(home, f"slash|{name_of(case_id)}|{miner_id}")
+    key = named_after(case_id, "slash|", f"|{miner_id}")
     if len(key) <= LONGEST_ID:
         return key
-    return qualified(home, f"slash|{derived('slash', case_id, miner_id)}")
+    return qualified(home_of_id(case_id), f"slash|{derived('slash', case_id, miner_id)}")
 
 
 def due_micro(state: RewardState) -> int:

@@ -18,7 +18,7 @@ from typing import assert_never
 from everlode.events import commands as c
 from everlode.events import validations as e
 from everlode.events.base import Event
-from everlode.events.identity import home_of_id, name_of, qualified
+from everlode.events.identity import named_after
 from everlode.events.states import ValidationState, Vote
 from everlode.state.shape import (
     Context,
@@ -52,7 +52,7 @@ TRANSITIONS: Table = {
 
 def validation_id(task_id: str, attempt: int) -> str:
     """The key of a solution's validation: its miner names the solution as it likes, even twice."""
-    return qualified(home_of_id(task_id), f"v-{name_of(task_id)}-{attempt}")
+    return named_after(task_id, "v-", f"-{attempt}")
 
 
 def deadline(kind: str, at: datetime) -> datetime:

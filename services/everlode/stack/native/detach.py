@@ -16,7 +16,7 @@ from everlode.errors import DeadlineExceeded, EverlodeError, Locked, Preconditio
 from everlode.settings.endpoints import Endpoints
 from everlode.stack.condition import look
 from everlode.stack.native.guard import GUARD, spawn, supervisor_argv
-from everlode.stack.native.lock import end_orphans, holder, read_record
+from everlode.stack.native.lock import Recorded, end_orphans, holder, read_record
 from everlode.stack.native.state import SUPERVISOR_LOG, read_state, write_state
 from everlode.stack.native.supervisor import build, reported_by
 from everlode.telemetry.sink import Sink, silent
@@ -124,8 +124,8 @@ def stop_detached(folder: Path, timeout: float) -> int | None:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGTERM)
             asked = pid
-        elif pid is None and any(p.name == GUARD for p in left):
-            _end_guard(folder)  # it would start another supervisor
+        elif pid is None and (guards := [p for p in left if p.name == GUARD]):
+            _end_guards(guards)  # they would start another supervisor
         elif pid is None and left:
             asked = left[0].pid if asked is None else asked
             _stop_left(folder)
@@ -138,11 +138,10 @@ def stop_detached(folder: Path, timeout: float) -> int | None:
     return asked
 
 
-def _end_guard(folder: Path) -> None:
-    for process in read_record(folder):
-        if process.name == GUARD and process.alive:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(process.pid, signal.SIGKILL)
+def _end_guards(guards: list[Recorded]) -> None:
+    for process in guards:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process.pid, signal.SIGKILL)
 
 
 def _stop_left(folder: Path) -> None:

@@ -39,6 +39,11 @@ def _options(ports: dict[str, int]) -> tuple[str, ...]:
     return tuple(x for name, port in ports.items() for x in ("--port", f"{name}={port}"))
 
 
+def ports_of(options: Sequence[str]) -> dict[str, int]:
+    """What `--port` options say: name → number."""
+    return {name: int(port) for name, _, port in (option.partition("=") for option in options)}
+
+
 def _argv(module: str, folder: Path, more: Sequence[str]) -> tuple[str, ...]:
     return (sys.executable, "-m", module, "--dir", str(folder), *more)
 
@@ -81,8 +86,7 @@ def main() -> int:
     parser.add_argument("--dir", type=Path, required=True)
     parser.add_argument("--port", action="append", default=[])
     arguments = parser.parse_args()
-    ports = {name: int(port) for name, _, port in (p.partition("=") for p in arguments.port)}
-    return watch(arguments.dir, supervisor_argv(arguments.dir, ports))
+    return watch(arguments.dir, supervisor_argv(arguments.dir, ports_of(arguments.port)))
 
 
 if __name__ == "__main__":

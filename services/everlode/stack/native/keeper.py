@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
@@ -174,7 +175,7 @@ class Keeper:
         return ""
 
     def _write(self) -> None:
-        now = {n: Kept(**{**vars(k), "exits": list(k.exits)}) for n, k in self._book.items()}
+        now = {n: replace(k, exits=list(k.exits)) for n, k in self._book.items()}
         if now == self._written:
             return
         with suppress(OSError):  # no room: it is written as soon as there is

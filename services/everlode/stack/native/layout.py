@@ -12,6 +12,11 @@ from everlode.errors import ConfigError
 from everlode.topics import Topology
 
 
+def log_of(data_dir: Path, name: str) -> Path:
+    """The log of a process, e.g. of eu/kafka, in a stack's folder."""
+    return data_dir / "logs" / f"{name.replace('/', '-')}.log"
+
+
 @dataclass(frozen=True)
 class Layout:
     """Names, folders and files of one stack."""
@@ -82,7 +87,7 @@ class Layout:
 
     def log(self, name: str) -> Path:
         """The log of a process."""
-        return self.data_dir / "logs" / f"{name.replace('/', '-')}.log"
+        return log_of(self.data_dir, name)
 
     def secret(self, name: str) -> Path:
         """A file of mode 0600."""

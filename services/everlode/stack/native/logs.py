@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from everlode.errors import NotFound
+from everlode.stack.native.layout import log_of
 
 
 class Line(NamedTuple):
@@ -25,8 +26,7 @@ class Logs:
         Raises: NotFound: it has no log; names those that have one.
         """
         found = sorted((data_dir / "logs").glob("*.log"))
-        wanted = f"{(name or '').replace('/', '-')}.log"
-        self._paths = [p for p in found if name is None or p.name == wanted]
+        self._paths = [p for p in found if name is None or p == log_of(data_dir, name)]
         if not self._paths:
             raise NotFound(
                 f"no log of {name or 'a stack'} in {data_dir}",

@@ -24,8 +24,9 @@ from everlode.errors import ConfigError, EverlodeError, Locked, NotFound, Precon
 from everlode.settings.endpoints import Endpoints
 from everlode.stack.book import BOOK
 from everlode.stack.healing_stream import HealingStream
-from everlode.stack.native.guard import GUARD, guard_argv
+from everlode.stack.native.guard import GUARD, guard_argv, ports_of
 from everlode.stack.native.keeper import Keeper
+from everlode.stack.native.layout import log_of
 from everlode.stack.native.lock import read_record
 from everlode.stack.native.process import Command
 from everlode.stack.native.stack import NativeStack
@@ -115,7 +116,7 @@ def beside(data_dir: Path, regions: tuple[str, ...]) -> list[Command]:
     counts = load_options(data_dir).get("services", {})
     return [
         Command(
-            one.name, one.kind, one.argv, data_dir / "logs" / f"{one.name.replace('/', '-')}.log",
+            one.name, one.kind, one.argv, log_of(data_dir, one.name),
             ready=lambda: True, stop_s=_SERVICE_STOP_S, needs=one.needs,
         )
         for one in service_processes(counts, regions, data_dir)
@@ -123,8 +124,8 @@ def beside(data_dir: Path, regions: tuple[str, ...]) -> list[Command]:
 
 
 def _guard(data_dir: Path, ports: dict[str, int]) -> Command:
-    log = data_dir / "logs" / f"{GUARD}.log"
-    return Command(GUARD, GUARD, guard_argv(data_dir, ports), log, ready=lambda: True)
+    argv = guard_argv(data_dir, ports)
+    return Command(GUARD, GUARD, argv, log_of(data_dir, GUARD), ready=lambda: True)
 
 
 def begin(stack: NativeStack, others: Sequence[Command], report: Sink) -> Endpoints:
@@ -197,8 +198,7 @@ def main() -> int:
     parser.add_argument("--port", action="append", default=[])
     parser.add_argument("--remake-topics", action="store_true")
     arguments = parser.parse_args()
-    ports = {name: int(port) for name, _, port in (p.partition("=") for p in arguments.port)}
-    return run(arguments.dir, ports, remake_topics=arguments.remake_topics)
+    return run(arguments.dir, ports_of(arguments.port), remake_topics=arguments.remake_topics)
 
 
 if __name__ == "__main__":
