@@ -13,7 +13,6 @@ import pytest
 
 from everlode.events import commands as c
 from everlode.events.stamp import MAX_AHEAD_MS, millis_of
-from everlode.telemetry.entries import SteppedDown
 from tests.support.world.region import Region, until
 
 pytestmark = pytest.mark.timeout(180)
@@ -52,7 +51,7 @@ def test_primary_whose_clock_is_set_wrong_stops_and_works_again_without_a_restar
     with region.client(f"m-{name}") as miner:
         miner.register_miner(["inference"], endpoint="x")
         wrong.write_text(str(step))
-        node.wait_until_reported(SteppedDown, scope="miner-registry/eu")
+        node.await_entry("SteppedDown", scope="miner-registry/eu")
         waiting = miner.send(f"eu/m-{name}", c.DepositStake(amount_micro=5), timeout_s=100)
         until(lambda: clocks(region) != [], 60, "status shows it")
         (shown,) = clocks(region)

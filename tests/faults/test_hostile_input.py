@@ -70,7 +70,7 @@ def region(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Region]:
         KeyRing(made.folder / "keys").create()
         started = [made.coordinator("eu-co-1")]
         started += [made.node(kind, f"eu-{name}-1") for name, kind in NODES.items()]
-        started += [made.run(noun, f"eu-{noun}-1") for noun in ("projector", "detector")]
+        started += [made.process(noun, f"eu-{noun}-1") for noun in ("projector", "detector")]
         for node in started:
             node.ready()
         for node in started[1:5]:

@@ -251,7 +251,7 @@ def told(region: Region, capsys: pytest.CaptureFixture[str], *words: str) -> dic
 def test_explain_says_why_a_task_waits_and_what_a_miner_may_not_take(
     region: Region, client: MiningClient, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    region.projector("eu-pj-1")
+    region.process("projector", "eu-pj-1")
     register(region, "idle", "inference")
     submit(client, "t-full-1", "inference")
     until_status(client, "t-full-1", "assigned")

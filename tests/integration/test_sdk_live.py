@@ -92,6 +92,7 @@ def test_event_producer_appends_each_event_id_once_with_dense_versions(region: R
     assert versions == list(range(1, 12))
 
 
+@pytest.mark.timeout(300)
 def test_facts_of_a_cluster_that_is_away_are_unknown_and_safe_to_repeat(region: Region) -> None:
     """A frozen broker: what was on its way, what waited, and what could not even wait."""
     (broker,) = (p.pid for p in region.stack.processes() if p.name == "eu/kafka")
@@ -107,7 +108,8 @@ def test_facts_of_a_cluster_that_is_away_are_unknown_and_safe_to_repeat(region: 
             blocked = other.submit(made.emit, "eu/u", FACT, event_id="u3")
             assert wait([blocked], 2).not_done, "back-pressure: two wait already"
             for number, future in enumerate([*sent, blocked.result(60)]):
-                with pytest.raises(OutcomeUnknown, match=f"u{number}") as caught:
+                why = f"u{number} may or may not be in the log: (writing facts|offsets of)"
+                with pytest.raises(OutcomeUnknown, match=why) as caught:
                     future.result(60)
                 assert (caught.value.event_id, caught.value.code) == (f"u{number}", "unknown")
                 assert "same event_id" in caught.value.hint
@@ -118,9 +120,12 @@ def test_facts_of_a_cluster_that_is_away_are_unknown_and_safe_to_repeat(region: 
         """As its users do: the same ids again, until each is acknowledged."""
         again = [made.emit("eu/u", FACT, event_id=f"u{n}") for n in range(4)]
         wait(again)
-        return all(future.exception() is None for future in again)
+        failed = [f"{future.exception()}" for future in again if future.exception()]
+        print(*failed, sep="\n")
+        return not failed
 
-    until(acked, 90, "the producer has found out what is in the log")
+    # longer than one try to open the log may take: where nothing comes, it reads for 60 s
+    until(acked, 150, "the producer has found out what is in the log")
     made.close()
     facts = [f for f in region.facts("rewards") if f.envelope.aggregate_id == "eu/u"]
     assert sorted(f.envelope.event_id for f in facts) == ["u0", "u1", "u2", "u3"]

@@ -41,8 +41,8 @@ def region(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Region]:
     """All services of a region; its coordinator decides who leads."""
     with Region(tmp_path_factory.mktemp("serve")) as found:
         found.coordinator("eu-co-1")
-        found.run("detector", "eu-det-1")
-        found.projector("eu-pj-1")
+        found.process("detector", "eu-det-1")
+        found.process("projector", "eu-pj-1")
         for kind, node_id in (
             ("miner-registry", "eu-mr-1"), ("miner-registry", "eu-mr-2"),
             ("task-manager", "eu-tm-1"), ("validator", "eu-val-1"),

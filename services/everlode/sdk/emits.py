@@ -43,10 +43,10 @@ class Emit(NamedTuple):
 Result = Ack | Exception
 
 
-def unknown(event_id: str) -> OutcomeUnknown:
+def unknown(event_id: str, why: str) -> OutcomeUnknown:
     """The result of an emit of which nobody knows the end."""
     return OutcomeUnknown(
-        f"event {event_id} may or may not be in the log",
+        f"event {event_id} may or may not be in the log: {why}",
         hint="emit it again with the same event_id: it is appended once",
         event_id=event_id,
     )
@@ -106,14 +106,14 @@ class Emits:
             else:
                 future.set_exception(result)
 
-    def expire(self, age_s: float) -> None:
+    def expire(self, age_s: float, why: str) -> None:
         """What has waited longer fails, so that its emitter can decide, and others get room."""
         oldest = time.monotonic() - age_s
         with self._changed:
             late = [emit for emit in self._queue if emit.since < oldest]
             self._queue = [emit for emit in self._queue if emit.since >= oldest]
             self._changed.notify_all()
-        self.deliver([(emit, unknown(emit.event_id)) for emit in late])
+        self.deliver([(emit, unknown(emit.event_id, why)) for emit in late])
 
     def drain(self, timeout_s: float) -> None:
         """Wait until nothing waits."""
@@ -128,4 +128,4 @@ class Emits:
         """Nothing is taken any more: what waits fails."""
         for event_id, future in list(self._waiting.items()):
             if future.set_running_or_notify_cancel():
-                future.set_exception(unknown(event_id))
+                future.set_exception(unknown(event_id, "the producer was closed"))

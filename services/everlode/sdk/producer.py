@@ -250,8 +250,9 @@ class EventProducer:
             lines = self._lines(fresh, marks)
             # 4. one transaction
             offsets = self._append([line.fact for line in lines])
-        except Unavailable:
-            self._emits.deliver([(emit, unknown(emit.event_id)) for emit in fresh])
+        except Unavailable as error:
+            why = error.message
+            self._emits.deliver([(emit, unknown(emit.event_id, why)) for emit in fresh])
             self._reopen()
         except EverlodeError as error:
             large = too_large(lines)
@@ -370,8 +371,8 @@ class EventProducer:
                 if self._leads is not None and not self._still_mine():
                     raise FencedOut(f"{self._scope}: epoch {self._epoch} is not held now")
                 self._open()
-            except Unavailable:
-                self._emits.expire(self._timeout_s)
+            except Unavailable as error:
+                self._emits.expire(self._timeout_s, error.message)
                 continue
             except EverlodeError as error:
                 self._ended = error

@@ -5,7 +5,6 @@ The test decides who leads, by `assign`; so a failover happens when the test wan
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -26,7 +25,6 @@ from everlode.events.control import ScopeAssigned
 from everlode.sdk import MiningClient
 from everlode.stack import NativeStack
 from everlode.stack.native.supervisor import save_options
-from everlode.telemetry.entries import Entry
 from everlode.topics import Topology
 from everlode.topics.names import fact_topic
 from tests.support.facts.whole_topic import records
@@ -69,23 +67,6 @@ class Node:
     def leads(self, epoch: int) -> None:
         """Wait until it leads in this epoch."""
         self.await_entry("Led", epoch=epoch)
-
-    def reported(self, kind: type[Entry], **fields: object) -> bool:
-        """True when it has reported such an entry."""
-        lines = [
-            x for x in self.log.read_text().splitlines() if x.startswith("{") and x.endswith("}")
-        ]
-        wanted = {"entry": kind.__name__, **fields}
-        return any(wanted.items() <= json.loads(line).items() for line in lines)
-
-    def wait_until_reported(self, kind: type[Entry], **fields: object) -> None:
-        """Wait for an entry of its, or its end."""
-        until(
-            lambda: self.reported(kind, **fields) or self.process.poll() is not None,
-            40,
-            f"{kind.__name__} {fields} in {self.log.name}: {self.log.read_text()}",
-        )
-        assert self.reported(kind, **fields), self.log.read_text()
 
     def signal(self, number: int) -> None:
         """Send a signal."""
@@ -138,19 +119,11 @@ class Region:
 
     def coordinator(self, node_id: str) -> Node:
         """Start a coordinator."""
-        return self.run("coordinator", node_id)
-
-    def run(self, noun: str, node_id: str) -> Node:
-        """Start a process of the region: coordinator, projector or detector."""
-        return self._start((noun, "run"), node_id, "everlode.cli.main", "")
+        return self._start(("coordinator", "run"), node_id, "everlode.cli.main", "")
 
     def process(self, noun: str, node_id: str) -> Node:
-        """Start a projector or a detector."""
+        """Start a process of the region: projector or detector."""
         return self._start((noun, "run"), node_id, "everlode.cli.main", "")
-
-    def projector(self, node_id: str) -> Node:
-        """Start a projector."""
-        return self._start(("projector", "run"), node_id, "everlode.cli.main", "")
 
     def _start(self, words: tuple[str, ...], node_id: str, module: str, die: str) -> Node:
         arguments = [
