@@ -20,7 +20,7 @@ from benchmarks.result import MIN_ROUNDS, write
 from everlode.adapters.clock import WallClock, instant
 from everlode.avro.codec import encode_fact
 from everlode.events.base import Envelope, Fact
-from everlode.events.tasks import TaskProgressed
+from everlode.events.tasks import TaskAssigned, TaskProgressed, TaskSubmitted
 from everlode.sdk import Endpoints, EventProducer
 from everlode.stack import NativeStack
 
@@ -29,22 +29,47 @@ KEYS = 1000
 PARTITIONS = 2
 
 
+UNTIL = instant(1_900_000_000_000)
+
+
 def events() -> list[tuple[str, TaskProgressed]]:
-    """Keys and events, the same each time."""
-    until = instant(1_900_000_000_000)
+    """Keys and events, the same each time: steps of tasks at work, see `begin`."""
     return [
         (
             f"eu/task-{n % KEYS}",
             TaskProgressed(
                 attempt=1,
-                miner_id=f"eu/miner-{n % 97}",
+                miner_id=miner(n % KEYS),
                 progress_ppm=n % 1_000_000,
                 checkpoint_uri=f"s3://checkpoints/{n}",
-                lease_until=until,
+                lease_until=UNTIL,
             ),
         )
         for n in range(EVENTS)
     ]
+
+
+def miner(task: int) -> str:
+    """Who works on it."""
+    return f"eu/miner-{task % 97}"
+
+
+def begin(endpoints: Endpoints) -> None:
+    """The tasks that the events belong to: a fact about none would leave nothing in memory."""
+    with EventProducer(endpoints, "eu", "tasks", epoch=1) as producer:
+        for number in range(KEYS):
+            submitted = TaskSubmitted(
+                client_id="c", task_type="inference", payload_uri="u", payload_sha256="0" * 64,
+                payload_bytes=1, cpu_milli=1, memory_mib=1, gpus=1, gpu_milli=1,
+                base_reward_micro=1, max_attempts=1, deadline_at=UNTIL,
+            )  # fmt: skip
+            assigned = TaskAssigned(
+                attempt=1, miner_id=miner(number), manager_node="n", lease_until=UNTIL,
+                base_reward_micro=1,
+            )  # fmt: skip
+            for fact in (submitted, assigned):
+                last = producer.emit(f"eu/task-{number}", fact)
+        last.result(120)
 
 
 def with_envelopes(found: Sequence[tuple[str, TaskProgressed]]) -> list[Fact]:
@@ -93,7 +118,8 @@ def main() -> None:
         bootstrap = endpoints.regions["eu"].kafka_bootstrap
         facts = with_envelopes(events())
         blobs = [(f.envelope.aggregate_id, encode_fact(*f)) for f in facts]
-        epoch = [0]
+        begin(endpoints)
+        epoch = [1]
         measures: list[tuple[str, Callable[[], float]]] = [
             ("ours", lambda: ours(endpoints, epoch)),
             ("serializing", lambda: serializing_producer(bootstrap, "eu.1.rewards", facts)),
