@@ -119,17 +119,18 @@ def test_glossary_explains_every_cluster_figure() -> None:
 def test_architecture_code_map_is_the_import_contract() -> None:
     text = (ROOT / "docs/architecture.md").read_text()
     table = text.partition("## Code map")[2].partition("\n## ")[0]
-    floors = [
-        frozenset(re.findall(r"`(\w+)`", cell))
-        for cell in re.findall(r"^\| \| (`.+?) \|", table, re.M)
-    ]
+    floors: dict[int, set[str]] = {}
+    for floor, folders in re.findall(r"^\| (\d+) \| (`.+?) \|", table, re.M):
+        floors.setdefault(int(floor), set()).update(re.findall(r"`(\w+)`", folders))
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     (layers,) = [
         contract["layers"]
         for contract in project["tool"]["importlinter"]["contracts"]
         if contract["type"] == "layers"
     ]
-    assert floors == [frozenset(re.findall(r"\((\w+)\)", layer)) for layer in layers]
+    found = [set(re.findall(r"\((\w+)\)", layer)) for layer in layers]
+    assert list(floors) == sorted(floors, reverse=True)
+    assert list(floors.values()) == found
 
 
 def test_import_contract_keeps_the_packages_of_a_floor_apart() -> None:
