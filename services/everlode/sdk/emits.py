@@ -6,8 +6,10 @@ result; at most `window` emits wait.
 
 from __future__ import annotations
 
+import os
 import threading
 import time
+import uuid
 from collections.abc import Iterable
 from concurrent.futures import Future
 from datetime import datetime
@@ -15,6 +17,9 @@ from typing import NamedTuple
 
 from everlode.errors import OutcomeUnknown
 from everlode.events.base import Envelope, Event
+
+IDS = 256
+"""Random ids that are made at a time."""
 
 
 class Ack(NamedTuple):
@@ -50,6 +55,27 @@ def unknown(event_id: str, why: str) -> OutcomeUnknown:
         hint="emit it again with the same event_id: it is appended once",
         event_id=event_id,
     )
+
+
+class RandomIds:
+    """Random ids, UUIDs of version 4. Any thread draws; in a forked process make another.
+
+    Many are made at a time: asking the system for randomness gives the interpreter's lock up, and
+    an emitter that does so for each fact waits for it while the writing thread encodes.
+    """
+
+    def __init__(self) -> None:
+        self._made: list[str] = []
+
+    def draw(self) -> str:
+        """An id that nobody has drawn."""
+        while True:
+            try:
+                return self._made.pop()
+            except IndexError:
+                random = os.urandom(16 * IDS)
+                chunks = (random[at : at + 16] for at in range(0, len(random), 16))
+                self._made += [str(uuid.UUID(bytes=chunk, version=4)) for chunk in chunks]
 
 
 class Emits:

@@ -29,7 +29,6 @@ from __future__ import annotations
 
 import threading
 import time
-import uuid
 from collections.abc import Callable
 from concurrent.futures import Future
 from datetime import datetime
@@ -48,7 +47,7 @@ from everlode.events.states import State
 from everlode.log.facts import ForeignRecord, NewFact
 from everlode.log.signals import SignalWriter
 from everlode.membership.agent import NodeAgent
-from everlode.sdk.emits import Ack, Emit, Emits, Result, unknown
+from everlode.sdk.emits import Ack, Emit, Emits, RandomIds, Result, unknown
 from everlode.sdk.known import Callbacks, Known
 from everlode.sdk.lines import Line, check_cause, check_home, check_ids, moment, too_large
 from everlode.settings.endpoints import Endpoints
@@ -117,6 +116,7 @@ class EventProducer:
             self._known.close()
             raise
         self._emits = Emits(window)
+        self._ids = RandomIds()
         self._stop = threading.Event()
         self._ended: Exception | None = None
         self._thread = threading.Thread(target=self._run, name="event-producer", daemon=True)
@@ -157,7 +157,7 @@ class EventProducer:
         check_cause(cause, max(self._clock.wall_ms(), millis_of(self._log.clock.last)))
         return self._emits.put(
             Emit(
-                event_id or str(uuid.uuid4()),
+                event_id or self._ids.draw(),
                 key,
                 data,
                 self._clock.event_now() if occurred_at is None else moment(occurred_at),
