@@ -27,8 +27,6 @@ from everlode.stack import NativeStack
 EVENTS = 100_000
 KEYS = 1000
 PARTITIONS = 2
-
-
 UNTIL = instant(1_900_000_000_000)
 
 

@@ -297,13 +297,14 @@ class Judging:
         return c.CastVote(voter_id="x", voter_kind="expert", accept=good, score_ppm=900_000)
 
 
-def few_are_left(region: Region) -> bool:
-    """Whether a node that starts now has two thirds of many validations not in its memory."""
-    alive, whole = (
-        Node(region, "validations", snapshot=snapshot).folds.states["validations"]
-        for snapshot in (True, False)
+def await_left(region: Region) -> None:
+    """Wait until a node that starts now has two thirds of the validations not in its memory."""
+    whole = Node(region, "validations", snapshot=False).folds.states["validations"]
+    until(
+        lambda: len(kept(region, "validations").states["validations"]) < len(whole) / 3,
+        60,
+        "what is decided has left",
     )
-    return len(whole) > 50 and len(alive) < len(whole) / 3
 
 
 def same_view(fresh: Node, full: Node) -> None:
@@ -332,14 +333,16 @@ def test_validations_and_cases_leave_and_all_that_the_rules_ask_stays(region: Re
         if ending == signal.SIGTERM:
             # what a primary still owes the snapshot when it ends, its successor folds from facts:
             # what has left is looked for while it leads
-            until(lambda: few_are_left(region), 60, "what is decided has left")
+            await_left(region)
         primary.signal(ending)
         primary.process.wait(40)
         fresh = Node(region, "validations", snapshot=True)
         full = Node(region, "validations", snapshot=False)
         same(fresh, full)
         same_view(fresh, full)
-    whole = full.folds.states["validations"]
+    alive, whole = (node.folds.states["validations"] for node in (fresh, full))
+    assert len(whole) > 50
+    assert len(alive) < len(whole) / 3, "what is decided has left"
     assert any(s.judged for s in whole.values() if isinstance(s, ValidationState))
 
 

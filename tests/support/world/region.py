@@ -119,10 +119,10 @@ class Region:
 
     def coordinator(self, node_id: str) -> Node:
         """Start a coordinator."""
-        return self._start(("coordinator", "run"), node_id, "everlode.cli.main", "")
+        return self.process("coordinator", node_id)
 
     def process(self, noun: str, node_id: str) -> Node:
-        """Start a process of the region: projector or detector."""
+        """Start a process of the region: coordinator, projector or detector."""
         return self._start((noun, "run"), node_id, "everlode.cli.main", "")
 
     def _start(self, words: tuple[str, ...], node_id: str, module: str, die: str) -> Node:
