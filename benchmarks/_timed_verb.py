@@ -31,6 +31,8 @@ def stack_of(folder: Path, target: Path) -> None:
     value = known(json.loads((folder / "endpoints.json").read_text()), Endpoints)
     value["regions"] = {n: known(r, own.RegionEndpoints) for n, r in value["regions"].items()}
     value["s3"] = known(value["s3"], own.S3Endpoint)
+    if "topology" in value:
+        value["topology"] = known(value["topology"], Topology)
     (target / "endpoints.json").write_text(json.dumps(value))
     options = folder / "stack.json"
     if options.exists():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import socket
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -18,6 +19,10 @@ from prometheus_client.parser import text_string_to_metric_families
 from schemathesis import checks
 from schemathesis.core.failures import FailureGroup
 
+from everlode.events.recovery import BackupEnded
+from everlode.events.stamp import stamp_at
+from everlode.log.announcer import Announcer
+from everlode.settings.endpoints import Endpoints
 from tests.support.processes.chromium import chromium, opened
 from tests.support.world.region import Region, until
 from tests.support.world.serving import TOKENS, Server, tokens_file
@@ -272,6 +277,19 @@ def test_parameter_that_is_not_known_or_given_twice_is_refused_by_name(
     assert (answer.status, answer.body["code"]) == (422, "bad_field")
     assert "query.reg" in answer.body["detail"]
     assert "region" in answer.body["hint"]
+
+
+def test_age_of_the_newest_backup_is_a_metric(region: Region, server: Server) -> None:
+    place = Endpoints.load(region.folder / "stack").region("eu")
+    made = BackupEnded(
+        backup_id="b", backup_type="full-system", bytes=1, records=1,
+        cut_stamp=stamp_at(1_700_000_000_500), manifest_sha256=SHA, verified=True, success=True,
+    )  # fmt: skip
+    with closing(Announcer(place, "backup", "backup-of-the-test")) as announcer:
+        announcer.started("eu", "b")
+        announcer.ended(made)
+    line = 'everlode_backup_cut_timestamp_seconds{region="eu"} 1.7000000005e+09'
+    until(lambda: line in server.ask("/metrics").body, 30, "the server has read of it")
 
 
 def test_metrics_are_in_prometheus_form_and_name_no_task_or_miner(server: Server) -> None:

@@ -6,6 +6,8 @@ import json
 from datetime import UTC, datetime
 from types import MappingProxyType
 
+import pytest
+
 from everlode.api.feed import item_of
 from everlode.api.operations import Operations
 from everlode.api.overview import Seen, html, lines, regions_of
@@ -13,7 +15,12 @@ from everlode.control.fold import ControlState, NodeState, ScopeState
 from everlode.errors import Unavailable
 from everlode.events.base import Envelope, Event, Fact
 from everlode.events.control import ScopeAssigned
-from everlode.events.recovery import OperationStarted, OperationStep, RegistryRecoveryEnded
+from everlode.events.recovery import (
+    BackupEnded,
+    OperationStarted,
+    OperationStep,
+    RegistryRecoveryEnded,
+)
 
 HOSTILE = '<script>alert("x")</script>'
 AT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -95,6 +102,23 @@ def test_operation_is_its_start_steps_and_end_and_a_repeat_changes_nothing() -> 
     assert (found.success, found.ended_at, len(found.steps)) == (True, AT, 1)
     assert operations.ended == {("registry-failover", "miner-registry/eu", True): 1}
     assert [o.id for o in operations.newest(5)] == ["op"]
+
+
+@pytest.mark.parametrize(("failed", "wanted"), [(None, 9), (11, 9), (8, 9)])
+def test_cut_of_the_newest_backup_that_is_whole_is_known(failed: int | None, wanted: int) -> None:
+    operations = Operations()
+    operations.observe(fact(backup_ended(9, True), "1", "backup-1"))
+    operations.observe(fact(backup_ended(5, True), "2", "backup-2"))  # one that came late
+    if failed is not None:
+        operations.observe(fact(backup_ended(failed, False), "3", "backup-3"))
+    assert operations.cuts == {"eu": wanted}
+
+
+def backup_ended(cut_stamp: int, success: bool) -> BackupEnded:
+    return BackupEnded(
+        backup_id="b", backup_type="full-system", bytes=1, records=1, cut_stamp=cut_stamp,
+        manifest_sha256="a" * 64, verified=success, success=success,
+    )  # fmt: skip
 
 
 def test_event_is_a_cloud_event_whose_integers_are_texts() -> None:

@@ -22,7 +22,8 @@ from everlode.events.base import ScopeEpoch
 from everlode.events.snapshots import SnapshotMark
 from everlode.events.stamp import stamp_at
 from everlode.topics.place import End, TopicPartition
-from tests.unit.test_backup_cut_folds import FENCE, facts_of
+from tests.support.world.projecting import opened
+from tests.unit.test_backup_cut_folds import FENCE, at, facts_of
 from tests.unit.test_backup_manifest import manifest
 
 TASKS = "eu.1.tasks"
@@ -107,7 +108,7 @@ def older(*epochs: int, cut_stamp: int = 3) -> Manifest:
 def test_fence_that_others_know_is_in_force(there: tuple[Opening, ...], lost: int, by: str) -> None:
     before = older(2) if by == "the parent" else None
     marks = {} if before else {(FENCE[0], 0): mark(3, 3, 2)}
-    found, gone = with_fences(fences(*there), fences_known(before, marks, 5 << 16))
+    found, gone = with_fences(fences(*there), fences_known(before, marks, 5 << 16, {}))
     assert len(gone) == lost
     stood = Standing(0, {FENCE[0]: Applied(FENCE[0], 0, 9, 9 << 16)}, found[0], (), frozenset())
     wanted = max(2, *(o.epoch for o in there)) if there else 2
@@ -116,8 +117,22 @@ def test_fence_that_others_know_is_in_force(there: tuple[Opening, ...], lost: in
 
 def test_fence_that_was_known_after_the_cut_only_is_not_asked() -> None:
     marks = {(FENCE[0], 0): mark(3, 6 << 16, 2)}
-    assert list(fences_known(older(2, cut_stamp=6 << 16), marks, 5 << 16)) == []
+    for reached in ({}, {(FENCE[0], 0): 2}):
+        assert list(fences_known(older(2, cut_stamp=6 << 16), marks, 5 << 16, reached)) == []
     assert with_fences(fences(), ()) == ({}, set())
+
+
+@pytest.mark.parametrize(("opened_at", "wanted"), [(None, {FENCE: 2}), (8, {})])
+def test_fence_of_a_mark_behind_the_cut_stands_unless_its_opening_is_met_there(
+    opened_at: int | None, wanted: dict[Fence, int]
+) -> None:
+    """What the projector has applied up to the mark is read: an opening behind the cut is met."""
+    marks = {(FENCE[0], 0): mark(9, 9 << 16, 2)}
+    known = fences_known(None, marks, 5 << 16, {(FENCE[0], 0): 9})
+    found, _ = with_fences(fences(), known)
+    stood = Standing(0, {FENCE[0]: Applied(FENCE[0], 0, 9, 9 << 16)}, found[0], (), frozenset())
+    facts = [] if opened_at is None else [at("tasks", opened("tasks", opened_at, 2))]
+    assert fences_at(stood, facts_of(5, facts, stood)) == wanted
 
 
 def test_fence_that_the_log_has_lost_stands_where_it_was_noted() -> None:

@@ -22,6 +22,7 @@ from everlode.api.network import Network
 from everlode.api.queries import works
 from everlode.api.tokens import Role
 from everlode.errors import EverlodeError
+from everlode.events.stamp import millis_of
 from everlode.topics.catalogue import catalogue
 
 router = APIRouter(include_in_schema=False, dependencies=[needs(Role.VIEWER)])
@@ -81,6 +82,13 @@ class Figures(Collector):
                 failovers.add_metric([where, ended], count)
             else:
                 others.add_metric([kind, where, ended], count)
+        cuts = GaugeMetricFamily(
+            "everlode_backup_cut_timestamp_seconds",
+            "Moment up to which the newest backup holds all, in seconds since 1970.",
+            labels=["region"],
+        )
+        for region, stamp in sorted(network.operations.cuts.items()):
+            cuts.add_metric([region], millis_of(stamp) / 1000)
         verdicts = CounterMetricFamily(
             "everlode_health_events", "Events of health.", labels=["region", "type"]
         )
@@ -91,7 +99,7 @@ class Figures(Collector):
         )
         for name, count in network.listeners().items():
             listening.add_metric([name], count)
-        return [failovers, others, verdicts, listening]
+        return [failovers, others, cuts, verdicts, listening]
 
     def _lag(self) -> list[Metric]:
         found = GaugeMetricFamily(

@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any
 
 from everlode.events.base import Event, Fact
-from everlode.events.recovery import OperationStarted, OperationStep
+from everlode.events.recovery import BackupEnded, OperationStarted, OperationStep
 from everlode.topics.names import region_of
 
 MOST = 1_000
@@ -55,6 +55,8 @@ class Operations:
         self._all: OrderedDict[str, Operation] = OrderedDict()
         self.ended: Counter[tuple[str, str, bool]] = Counter()
         """(kind, scope or region, success) → operations that have ended."""
+        self.cuts: dict[str, int] = {}
+        """Region → stamp of the cut of its newest backup that is whole."""
 
     def get(self, operation_id: str) -> Operation | None:
         """An operation, or None."""
@@ -93,6 +95,8 @@ class Operations:
         found.parts.append({"at": at, "type": name, **data.model_dump()})
         if name == "ComponentRecoveryEnded" or found.ended_at is not None:
             return  # a part of a recovery, which goes on
+        if isinstance(data, BackupEnded) and data.success:
+            self.cuts[found.region] = max(data.cut_stamp, self.cuts.get(found.region, 0))
         fields = data.model_dump()
         success = bool(fields.get("success", fields.get("overall_success", False)))
         found.ended_at, found.success = at, success

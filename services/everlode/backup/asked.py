@@ -66,8 +66,12 @@ def ask(
     origin = topology.origin(source.region)
     marks = marks_of(source.bootstrap, codec, origin, topology.partitions)
     ends = _ends(source, codec, moment)
-    openings, lost = with_fences(moment.openings, fences_known(parent, marks, moment.chosen.stamp))
-    return Witnessed(ends, short_logs(moment.applied, parent, marks, ends), openings, len(lost))
+    short = short_logs(moment.applied, parent, marks, ends)
+    cut_off = {(log.topic, log.partition) for log in short}
+    reached = {place: at.seq for place, at in moment.applied.items() if place not in cut_off}
+    known = fences_known(parent, marks, moment.chosen.stamp, reached)
+    openings, lost = with_fences(moment.openings, known)
+    return Witnessed(ends, short, openings, len(lost))
 
 
 def _ends(source: Source, codec: Codec, moment: Moment) -> dict[TopicPartition, End]:

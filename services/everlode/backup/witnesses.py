@@ -106,13 +106,18 @@ def position_back(place: str, now: str, known: str) -> IntegrityError:
 
 
 def fences_known(
-    parent: Manifest | None, marks: Marks, stamp: int
+    parent: Manifest | None, marks: Marks, stamp: int, reached: Mapping[TopicPartition, int]
 ) -> Iterator[tuple[str, int, str, int]]:
-    """(topic, partition, scope, epoch) that stood by then, by the parent and the marks."""
+    """(topic, partition, scope, epoch) that stood by then, by the parent and the marks.
+
+    `reached`: up to which `seq` the facts behind the stamp are read. A mark is newer than the cut
+    more often than not; what was opened between the two is met there, and so is not taken for older
+    (facts.py).
+    """
     if parent is not None and parent.cut_stamp <= stamp:
         yield from parent.opened
     for place, mark in marks.items():
-        if mark.stamp <= stamp:
+        if mark.stamp <= stamp or mark.seq <= reached.get(place, -1):
             for opened in mark.epochs:
                 yield (*place, opened.scope, opened.epoch)
 
