@@ -75,7 +75,7 @@ class Judging:
         """Decide and fold."""
         states = self.folds[component_of_command(command)]
         judges = {("v", "automatic"), ("v", "expert")}
-        ctx = Context(key, "eu", NOW, validators=judges)
+        ctx = Context(key, "eu", NOW, validators=judges, own=True)
         for event in decide("validations", command, states.get(key), ctx):
             state = evolve_fact(states.get(key), fact_of(event, key, "validation/eu"), 0)
             if state is not None:

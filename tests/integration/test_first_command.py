@@ -11,15 +11,19 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from everlode.adapters.kafka_control import ControlLog
 from everlode.adapters.kafka_follower import ControlFollower
-from everlode.events.commands import SuspendMiner
+from everlode.errors import Refusal
+from everlode.events.base import Evidence
+from everlode.events.commands import OpenFraudCase, ResolveFraudCase, SuspendMiner
 from everlode.events.control import ScopeAssigned
 from everlode.sdk import Endpoints, MiningClient
 from everlode.stack import NativeStack
+from everlode.topics import Topology
 from tests.support.processes.entries import await_entry, entries, matching
 from tests.support.world.region import until
 
@@ -103,7 +107,8 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
         "node run miner-registry", "node run miner-registry",
     ]  # fmt: skip
     with ExitStack() as ending:
-        ending.enter_context(NativeStack(data_dir=folder / "stack", s3=None)).up()
+        topology = Topology(operators=("judge",))
+        ending.enter_context(NativeStack(topology, folder / "stack", s3=None)).up()
         made = Desk(folder, ending)
         for line in background:
             made.nodes[line.split("--node-id ")[1].split()[0]] = made.start(line)
@@ -134,18 +139,42 @@ def test_readme_first_commands_survive_the_loss_of_a_primary(desk: Desk) -> None
 
 
 def test_operator_lifts_the_suspension_of_a_miner(desk: Desk) -> None:
-    words = shlex.split(
-        'everlode miner reinstate eu/m-lifted --region eu --by ops --reason "rested"'
-    )
-    line = [*EVERLODE, *words[1:], "--dir", "stack", "--json"]
-    with MiningClient(Endpoints.load(desk.folder / "stack"), "eu", "m-lifted") as miner:
+    def lift(by: str) -> tuple[int, dict[str, Any]]:
+        line = f'everlode miner reinstate eu/m-lifted --region eu --by {by} --reason "rested"'
+        words = [*EVERLODE, *shlex.split(line)[1:], "--dir", "stack", "--json"]
+        done = subprocess.run(words, cwd=desk.folder, capture_output=True, check=False, timeout=60)
+        return done.returncode, json.loads(done.stdout)
+
+    desk.start("everlode node run validator --region eu --node-id eu-ex-1 --dir stack &")
+    await_entry(desk.log("everlode node run --node-id eu-ex-1"), "Led", START_S)
+    endpoints = Endpoints.load(desk.folder / "stack")
+    with MiningClient(endpoints, "eu", "m-lifted") as miner:
         miner.register_miner(["inference"], endpoint="x")
         miner.call("eu/m-lifted", SuspendMiner(reason="a rest"))
-        found = json.loads("".join(desk.run(line)))
-        assert [fact["event_type"] for fact in found["facts"]] == ["MinerReinstated"]
-        miner.call("eu/m-lifted", SuspendMiner(reason="fraud:copied-solution"))
-    done = subprocess.run(line, cwd=desk.folder, capture_output=True, check=False, timeout=60)
-    assert (done.returncode, json.loads(done.stdout)["error"]["code"]) == (1, "operator_needed")
+        code, found = lift("anybody")
+        assert (code, found["facts"][0]["event_type"]) == (0, "MinerReinstated")
+        with pytest.raises(Refusal) as caught:  # nobody is suspended so but after a case
+            miner.call("eu/m-lifted", SuspendMiner(reason="fraud:copied-solution"))
+        assert caught.value.code == "reserved_reason"
+    seen = (Evidence(topic="", partition=-1, offset=-1, note="seen"),)
+    case = OpenFraudCase(
+        rule="copied-solution", suspects=("eu/m-lifted",), severity_ppm=1, evidence=seen
+    )
+    verdict = ResolveFraudCase(
+        confirmed=True, decided_by="judge", penalty_micro=0, reason="seen", evidence=seen
+    )
+    with MiningClient(endpoints, "eu", "m-lifted") as miner, pytest.raises(Refusal) as caught:
+        miner.call("eu/case-lifted", case)
+    assert caught.value.code == "operator_needed"
+    with MiningClient(endpoints, "eu", "judge") as judge:
+        judge.call("eu/case-lifted", case)
+        judge.call("eu/case-lifted", verdict)
+    # a case has its effect by the fact: the registry reads it a moment later
+    until(lambda: lift("anybody")[0] == 1, 30, "suspended for fraud")
+    code, found = lift("anybody")
+    assert (code, found["error"]["code"]) == (1, "operator_needed")
+    code, found = lift("judge")
+    assert (code, found["facts"][0]["event_type"]) == (0, "MinerReinstated")
 
 
 def assign(desk: Desk, node_id: str) -> None:

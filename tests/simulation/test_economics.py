@@ -32,6 +32,7 @@ from tests.simulation.test_state_simulation import (
     COMPONENTS,
     LIARS,
     MINERS,
+    OPERATOR,
     TOPOLOGY,
     Region,
     check_logs,
@@ -51,12 +52,12 @@ class Market(Region):
 
     down = False
 
-    def send(self, key: str, command: Command) -> None:
+    def send(self, key: str, command: Command, by: str = "c") -> None:
         """See Region."""
         if isinstance(command, c.AssignTask):
             until = self.now + timedelta(minutes=5)
             command = command.model_copy(update={"lease_until": until})
-        super().send(key, command)
+        super().send(key, command, by)
 
     def inputs(self, name: str) -> Iterator[tuple[str, Any]]:
         """See Region; the rewards' primary commits what came before it reads of a case."""
@@ -178,7 +179,7 @@ class Economy(RuleBasedStateMachine):
                 validation_id=about.key, severity_ppm=700_000, evidence=EVIDENCE,
                 solver_id=about.miner_id,
             )  # fmt: skip
-            self.market.send(f"eu/case-{name}-{about.solution_id}", opened)
+            self.market.send(f"eu/case-{name}-{about.solution_id}", opened, OPERATOR)
 
     @rule(n=st.integers(0, 50))
     def resolve(self, n: int) -> None:
@@ -191,7 +192,7 @@ class Economy(RuleBasedStateMachine):
                 confirmed=confirmed, decided_by="x", penalty_micro=10_000, reason="r",
                 evidence=EVIDENCE,
             )  # fmt: skip
-            self.market.send(case.key, resolved)
+            self.market.send(case.key, resolved, OPERATOR)
 
     @rule(miner=st.sampled_from(sorted(LIARS)))
     def wash(self, miner: str) -> None:
@@ -201,7 +202,9 @@ class Economy(RuleBasedStateMachine):
         for case in sorted(self.market.all("fraud")):
             for key, state in sorted(self.market.all("rewards").items()):
                 if state.status == "withheld":
-                    self.market.send(key, c.ReleaseReward(case_id=case, reason="please"))
+                    for by in (miner, OPERATOR):  # who takes it for cleared
+                        release = c.ReleaseReward(case_id=case, reason="please")
+                        self.market.send(key, release, by)
 
     # -- what must hold ----------------------------------------------------------------------
 

@@ -45,7 +45,8 @@ from everlode.topics.names import split_fact_topic
 from everlode.validations.component import ValidationComponent
 from tests.support.facts.state_commands import ANYBODY, DEADLINE, NOW, register, solution, submit
 
-TOPOLOGY = Topology(partitions=1)
+OPERATOR = "op"
+TOPOLOGY = Topology(partitions=1, operators=(OPERATOR,))
 MINERS = tuple(f"eu/m{n}" for n in range(12))
 LIARS = frozenset(MINERS[:5])
 """They hand in wrong solutions or copies, and as reviewers they let each other's pass."""
@@ -126,13 +127,13 @@ class Region:
             node.folds.fold(LoggedFact(fact, 0, offset))
         return node
 
-    def send(self, key: str, command: Command) -> None:
+    def send(self, key: str, command: Command, by: str = "c") -> None:
         """A command, now and then twice."""
         self.now += timedelta(seconds=1)
         header = CommandHeader(
             command_id=f"command-{self.now.timestamp():.0f}",
             aggregate_id=key,
-            issued_by="c",
+            issued_by=by,
             reply_to="",
             issued_at=self.now,
             correlation_id="c",

@@ -86,7 +86,8 @@ class Node:
 
     def __init__(self, sink: Any) -> None:
         self.now_s = 100.0
-        self.component = RewardComponent("eu", Topology(), sink, lambda: self.now_s)
+        topology = Topology(operators=("op",))
+        self.component = RewardComponent("eu", topology, sink, lambda: self.now_s)
         self.component.served = {"eu": FENCE.epoch}
         self.log: Any = Log()
         self.begin()

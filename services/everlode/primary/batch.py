@@ -33,7 +33,7 @@ from everlode.events import door
 from everlode.events.barriers import Barrier, EpochOpened, Marker
 from everlode.events.base import Command, CommandHeader, Envelope, Event, Fact, ScopeEpoch
 from everlode.events.identity import home_of_id, is_stray
-from everlode.events.ids import check_outside, fact_id
+from everlode.events.ids import OWN, check_outside, fact_id
 from everlode.events.stamp import HybridClock
 from everlode.events.states import State
 from everlode.log.facts import LoggedFact, NewFact
@@ -166,7 +166,8 @@ class Batch:
                 )
             door.check(header, self._tick.event_now)
             door.check(data, self._tick.event_now)
-            door.check_asked(data)
+            operators = self._component.topology.operators
+            door.check_asked(data, header.issued_by, operators)
             for first in before:
                 self.owed(first, source)
             # what was said is past: nobody gets ahead of what follows from it
@@ -234,6 +235,7 @@ class Batch:
             owed.command_id,
             self._component.topology.operators,
             self._component.validators,
+            owed.command_id.startswith(OWN),
         )
         try:
             # 3. the rules
