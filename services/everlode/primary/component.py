@@ -16,7 +16,6 @@ from everlode.events.base import Command, Event, Fact
 from everlode.events.states import State
 from everlode.log.folds import Folds
 from everlode.membership.agent import Load
-from everlode.primary.contents import Contents
 from everlode.snapshots.read import Alive
 from everlode.state.homes import strays
 from everlode.state.reactions import command_id, react
@@ -87,7 +86,6 @@ class Component:
         self.topology = topology
         self.folds = Folds(self.states, self._changed)
         self.folds.left = lambda state: self.view_of(state.home).left(state)
-        self.contents = Contents()
         self.views: dict[str, HomeView] = {}
         """By home of the aggregates; see `view_of`."""
         self._own = self.view_of(home)

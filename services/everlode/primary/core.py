@@ -42,8 +42,8 @@ from everlode.avro.unread import Addressee
 from everlode.control.scopes import Scope
 from everlode.errors import ContractError
 from everlode.events.base import CommandAnswered
+from everlode.log.contents import Asked
 from everlode.log.facts import NewFact
-from everlode.log.folds import Asked
 from everlode.primary.batch import Batch, LogEnd, NotServed, Source
 from everlode.primary.component import Component, Notice, Owed, Validators
 from everlode.primary.inputs import CommandRead, FactRead, RefusedRead, Tick, Turn
