@@ -15,8 +15,10 @@ from typing import Any
 
 import pytest
 
+from everlode.adapters.kafka import Reader
 from everlode.adapters.kafka_control import ControlLog
 from everlode.adapters.kafka_follower import ControlFollower
+from everlode.avro.codec import Codec
 from everlode.errors import Refusal
 from everlode.events.base import Evidence
 from everlode.events.commands import (
@@ -26,6 +28,7 @@ from everlode.events.commands import (
     SuspendMiner,
 )
 from everlode.events.control import ScopeAssigned
+from everlode.events.health import WorkWaits
 from everlode.sdk import Endpoints, MiningClient
 from everlode.snapshots.read import read_snapshot
 from everlode.stack import NativeStack
@@ -173,6 +176,19 @@ def assign(desk: Desk, node_id: str) -> None:
         assert state.scopes[SCOPE].primary == node_id
 
 
+def ended_waits(desk: Desk) -> set[str]:
+    """Ids of the events on eu's health that say that no work waits for an expert."""
+    codec, found = Codec(), set()
+    eu = Endpoints.load(desk.folder / "stack").regions["eu"]
+    with closing(Reader(eu.kafka_bootstrap, "test", wait_ms=50)) as reader:
+        for batch in reader.to_ends({("eu.1.health", 0): 0}, 30):
+            for fact in (codec.decode_fact(raw.value) for raw in batch):
+                data = fact.data
+                if isinstance(data, WorkWaits) and data.over and data.work == "validation/expert":
+                    found.add(fact.envelope.event_id)
+    return found
+
+
 def test_examples_pay_a_miner_and_go_on_after_every_end(desk: Desk) -> None:
     lines = [line.strip() for line in EXAMPLES.splitlines() if line.startswith("    ")]
     assert [line.endswith("&") for line in lines] == [True, True, True, True, False]
@@ -207,6 +223,8 @@ def test_examples_pay_a_miner_and_go_on_after_every_end(desk: Desk) -> None:
     third = desk.run(command(lines[-1].replace("task-1", "task-2")))
     assert third[-1].endswith("TaskRewarded")
     assert f"{SCOPE}: primary in epoch 2" in log.read_text()
+    # what its predecessor has published as waiting does not stay so
+    until(lambda: len(ended_waits(desk)) > 1, 30, "each primary says what waits no more")
     assert second.poll() is None
 
 

@@ -151,6 +151,9 @@ class Component:
         """True for a fact about what is at home elsewhere."""
         return strays(fact.envelope, self.topology.regions)
 
+    def opens(self, epochs: Mapping[str, int]) -> None:
+        """Its node begins to lead, home → epoch; another one may have led since it last did."""
+
     def before(self, aggregate_id: str, command: Command, at: datetime) -> Iterable[Owed]:
         """Commands owed before one from outside is decided."""
         return ()

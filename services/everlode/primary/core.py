@@ -107,6 +107,7 @@ class Core:
         self._opened, self._opening = dict(led), dict(led)
         self._read, self._behind, self._refusals = {}, set(), Refusals(self._component.name)
         self._barrier_at = self._due_at = 0.0
+        self._component.opens(led)
         batch = Batch(self._component, self._log, led, self._node_id, tick)
         batch.open_epoch()
         return self._ready(batch, [])

@@ -14,7 +14,7 @@ from everlode.events.barriers import Barrier, EpochOpened
 from everlode.events.base import Command, CommandHeader, Fact
 from everlode.events.stamp import HybridClock
 from everlode.log.facts import LoggedFact
-from everlode.primary.component import Component
+from everlode.primary.component import Component, Notice
 from everlode.primary.core import Core, Ready
 from everlode.primary.inputs import CommandRead, FactRead, Input, Tick, Turn
 from everlode.primary.pending import HOME
@@ -52,6 +52,8 @@ class Bench:
         self.now: datetime = NOW
         self._turns, self._offset = 0, 0
         self._back: list[Fact] = []
+        self.notices: list[Notice] = []
+        """All that others must hear of."""
         self._commit(self.core.open({"eu": 1}, self._tick()))
 
     def turn(self, *inputs: Input, over: bool = False) -> list[Fact]:
@@ -63,6 +65,7 @@ class Bench:
         found: list[Fact] = []
         for ready in self.core.turn(turn):
             found += self._commit(ready)
+            self.notices += ready.notices
         if self.log.topic in self.component.cause_topics():
             self._back = found
         return found
