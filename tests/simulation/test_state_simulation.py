@@ -31,6 +31,7 @@ from everlode.miners.component import MinerComponent
 from everlode.primary.batch import Batch, Source
 from everlode.primary.component import Component, Owed
 from everlode.primary.inputs import Tick
+from everlode.primary.pending import Answer
 from everlode.rewards.component import RewardComponent
 from everlode.rewards.sink import Fence
 from everlode.sdk.reference import solution_hash
@@ -38,16 +39,18 @@ from everlode.state.auditing import vote_wanted
 from everlode.state.expected import is_expected
 from everlode.state.formulas import reward_of
 from everlode.state.reward import reward_id
+from everlode.state.validation import validation_id
 from everlode.state.view import Where
 from everlode.tasks.component import TaskComponent
 from everlode.topics import Topology
-from everlode.topics.names import split_fact_topic
 from everlode.validations.component import ValidationComponent
 from tests.support.facts.state_commands import ANYBODY, DEADLINE, NOW, register, solution, submit
 
-TOPOLOGY = Topology(partitions=1)
-MINERS = tuple(f"eu/m{n}" for n in range(12))
-LIARS = frozenset(MINERS[:5])
+OPERATOR = "op"
+TOPOLOGY = Topology(partitions=1, operators=(OPERATOR,))
+HOMES = ("eu", "us")
+MINERS = {home: tuple(f"{home}/m{n}" for n in range(12)) for home in HOMES}
+LIARS = frozenset(miner for miners in MINERS.values() for miner in miners[:5])
 """They hand in wrong solutions or copies, and as reviewers they let each other's pass."""
 COMPONENTS = ("tasks", "miners", "validations", "rewards")
 
@@ -55,8 +58,8 @@ COMPONENTS = ("tasks", "miners", "validations", "rewards")
 class Log:
     """The one partition of a component, and what a batch needs of it."""
 
-    def __init__(self, component: str) -> None:
-        self.origin, self.topic, self.partitions = "eu.1", f"eu.1.{component}", 1
+    def __init__(self, home: str, component: str) -> None:
+        self.origin, self.topic, self.partitions = f"{home}.1", f"{home}.1.{component}", 1
         self.facts: list[Fact] = []
         self.clock = HybridClock()
 
@@ -88,10 +91,13 @@ class Sink:
 class Region:
     """Logs and command topics, and the nodes that may forget everything else."""
 
-    def __init__(self, seed: int, crashes: float) -> None:
+    def __init__(self, seed: int, crashes: float, home: str = "eu") -> None:
+        self.home, self.miners = home, MINERS[home]
+        self.others: list[Region] = []
+        """Regions whose facts are mirrored here."""
         self.random = Random(seed)
         self.crashes = crashes
-        self.logs: dict[str, Any] = {name: Log(name) for name in COMPONENTS}
+        self.logs: dict[str, Any] = {name: Log(home, name) for name in COMPONENTS}
         self.commands: dict[str, list[tuple[CommandHeader, Command]]] = {
             name: [] for name in COMPONENTS
         }
@@ -106,6 +112,9 @@ class Region:
         """Assignments that are not in the log yet."""
         self.seen: Counter[str] = Counter()
         self.epochs: Counter[str] = Counter()
+        self.answers: list[Answer] = []
+        self.good: dict[str, bool] = {}
+        """Validation → whether its solution is right."""
         self.nodes: dict[str, Component] = {name: self.start(name) for name in COMPONENTS}
 
     def start(self, name: str) -> Component:
@@ -114,25 +123,25 @@ class Region:
         self.seen[name] = 0
         node: Component
         if name == "tasks":
-            node = TaskComponent("eu", TOPOLOGY, "n1", timedelta(hours=1), 9)
+            node = TaskComponent(self.home, TOPOLOGY, "n1", timedelta(hours=1), 9)
         elif name == "miners":
-            node = MinerComponent("eu", TOPOLOGY)
+            node = MinerComponent(self.home, TOPOLOGY)
         elif name == "validations":
-            node = ValidationComponent("eu", TOPOLOGY)
+            node = ValidationComponent(self.home, TOPOLOGY)
         else:
-            node = RewardComponent("eu", TOPOLOGY, self.sink, lambda: float(self.turns))
+            node = RewardComponent(self.home, TOPOLOGY, self.sink, lambda: float(self.turns))
         node.validators = ANYBODY
         for offset, fact in enumerate(self.logs[name].facts):
             node.folds.fold(LoggedFact(fact, 0, offset))
         return node
 
-    def send(self, key: str, command: Command) -> None:
+    def send(self, key: str, command: Command, by: str = "c") -> None:
         """A command, now and then twice."""
         self.now += timedelta(seconds=1)
         header = CommandHeader(
             command_id=f"command-{self.now.timestamp():.0f}",
             aggregate_id=key,
-            issued_by="c",
+            issued_by=by,
             reply_to="",
             issued_at=self.now,
             correlation_id="c",
@@ -145,8 +154,9 @@ class Region:
 
     def queues(self, name: str) -> dict[str, list[Any]]:
         """Topic → all records in it, of all that a component's primary carries out."""
-        causes = (split_fact_topic(t)[1] for t in self.nodes[name].cause_topics() if "eu" in t)
-        return {"commands": self.commands[name], **{c: self.logs[c].facts for c in causes}}
+        there = {log.topic: log for one in (self, *self.others) for log in one.logs.values()}
+        causes = [topic for topic in self.nodes[name].cause_topics() if topic in there]
+        return {"commands": self.commands[name], **{t: there[t].facts for t in causes}}
 
     def unread(self) -> bool:
         """True while a primary has something to carry out."""
@@ -190,16 +200,17 @@ class Region:
         node, log = self.nodes[name], self.logs[name]
         self.turns += 1
         self.look(name)
-        batch = Batch(node, log, {"eu": self.epochs[name]}, "n", Tick(self.now, 1_000, 0.0))
+        epochs = {self.home: self.epochs[name]}
+        batch = Batch(node, log, epochs, "n", Tick(self.now, 1_000, 0.0))
         node.peek = batch.peek
         try:
             for topic, item in self.inputs(name):
                 if topic == "commands":
                     header, command = item
                     first = node.before(header.aggregate_id, command, header.issued_at)
-                    batch.command(header, command, Source("eu.commands", 0, 0), first)
+                    batch.command(header, command, Source("commands", 0, 0), first)
                 else:
-                    for owed in node.react(item, Where(f"eu.1.{topic}", 0, 0)):
+                    for owed in node.react(item, Where(topic, 0, 0)):
                         batch.owed(owed, None, item.envelope)
             for owed in self.due(name, node):
                 batch.owed(owed, None)
@@ -214,6 +225,7 @@ class Region:
         before = len(log.facts)
         log.facts.extend(Fact(envelope, data) for _, envelope, data in batch.facts)
         self.positions = self.read
+        self.answers += batch.answers
         if self.random.random() < self.crashes:  # after it: the log knows all
             self.nodes[name] = self.start(name)
         else:
@@ -237,7 +249,7 @@ class Region:
             isinstance(data, te.TaskAttemptFailed | te.TaskSolutionRejected) and not data.final
         )
         if waits:
-            miner = self.random.choice(MINERS)
+            miner = self.random.choice(self.miners)
             given = c.AssignTask(miner_id=miner, manager_node="n1", lease_until=DEADLINE)
             name = own_id("assign", key, str(fact.envelope.version))
             self.owed[name] = Owed(name, key, given, self.now, rule="assign")
@@ -251,6 +263,10 @@ class Region:
             for voter in voters:
                 self.send(wanted.validation_id, self.vote(wanted.validation_id, voter, wanted.kind))
 
+    def is_honest(self, miner_id: str) -> bool:
+        """Whether a miner does this piece of work."""
+        return miner_id not in LIARS
+
     def work(self, key: str, data: te.TaskAssigned) -> None:
         if self.random.random() < 0.15:
             self.send(
@@ -260,7 +276,7 @@ class Region:
                 ),
             )
             return
-        good = data.miner_id not in LIARS
+        good = self.good[validation_id(key, data.attempt)] = self.is_honest(data.miner_id)
         found = solution_hash(key, data.miner_id, good)
         if good and self.tasks[key].planted_sha256 is not None:
             found = self.tasks[key].planted_sha256 or found
@@ -271,15 +287,8 @@ class Region:
             solution(data.miner_id, data.attempt, f"{key}-{data.attempt}", found),
         )
 
-    def vote(self, validation_id: str, voter: str, kind: str) -> c.CastVote:
-        state = next(
-            f.data
-            for f in self.logs["validations"].facts
-            if f.envelope.aggregate_id == validation_id
-            and isinstance(f.data, ve.ValidationRequested)
-        )
-        good = state.miner_id not in LIARS
-        accept = good or voter in LIARS
+    def vote(self, about: str, voter: str, kind: str) -> c.CastVote:
+        accept = self.good[about] or voter in LIARS
         score = 800_000 if voter in LIARS else 700_000 + 100_000 * (len(voter) % 2)
         return c.CastVote.model_validate(
             {
@@ -292,7 +301,7 @@ class Region:
 
     def run(self, tasks: int) -> None:
         """All tasks in, and on until nothing moves."""
-        for miner in MINERS:
+        for miner in self.miners:
             self.send(miner, register(operator_id=miner, specialties=TOPOLOGY.task_types))
         for n in range(tasks):
             kind = self.random.choice(TOPOLOGY.task_types)

@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[2]
 READING = ("schemas/everlode/avro/unread.py", "schemas/everlode/avro/codec.py")
 DECIDING = (
     "services/everlode/primary/batch.py", "schemas/everlode/events/door.py",
-    "schemas/everlode/events/ids.py", "services/everlode/primary/contents.py",
+    "schemas/everlode/events/ids.py", "services/everlode/log/contents.py",
 )  # fmt: skip
 OF_OTHERS = {
     "not_a_state", "not_an_answer", "not_an_event", "incompatible_schema", "invalid",

@@ -86,7 +86,8 @@ class Node:
 
     def __init__(self, sink: Any) -> None:
         self.now_s = 100.0
-        self.component = RewardComponent("eu", Topology(), sink, lambda: self.now_s)
+        topology = Topology(operators=("op",))
+        self.component = RewardComponent("eu", topology, sink, lambda: self.now_s)
         self.component.served = {"eu": FENCE.epoch}
         self.log: Any = Log()
         self.begin()
@@ -422,8 +423,7 @@ def test_payee_whose_payout_always_fails_holds_up_nobody(error: Exception) -> No
     assert len(node.component.payouts) == 4
     for _ in range(10):
         node.now_s += LONGEST_S + 1
-        for _ in range(5):  # a turn ends with the first failure
-            node.pay_what_waits()
+        node.pay_what_waits()
     more = owed(node, [f"eu/u{n}|m" for n in range(20)])
     for fact in more:
         node.read(fact)
@@ -449,8 +449,46 @@ def test_payout_that_fails_is_tried_after_twice_as_long_each_time() -> None:
     assert waits == [5, 10, 20, 40, 80, 160, 320, 600, 600]
 
 
+@pytest.mark.parametrize("payees", [1, FIRST_FAILS - 1])
+def test_many_rewards_of_few_payees_that_fail_in_a_row_are_not_the_sinks_fault(
+    payees: int,
+) -> None:
+    bad = [f"eu/t{n}|m{n % payees}" for n in range(50)]
+    good = [f"eu/u{n}|honest" for n in range(5)]
+    sink = Picky(set(bad))
+    node = Node(sink)
+    for fact in owed(node, [*bad, *good]):
+        node.read(fact)
+    node.commit()
+    assert sorted(sink.paid) == sorted(good), "nobody waits for them"
+
+
+@pytest.mark.parametrize(("takes_s", "turns"), [(0.0, 4), (0.06, 151)])
+def test_many_payouts_of_one_payee_that_fail_take_few_turns_of_a_successor(
+    takes_s: float, turns: int
+) -> None:
+    """It has them all due at one time, the others' behind them."""
+
+    class Late(Picky):
+        def pay(self, payout_key: str, miner_id: str, amount_micro: int, fence: Fence) -> str:
+            node.now_s += takes_s
+            return super().pay(payout_key, miner_id, amount_micro, fence)
+
+    bad = [f"eu/t{n}|m" for n in range(300)]
+    sink = Late(set(bad))
+    node = Node(sink)
+    owed(node, [*bad, "eu/u|honest"])
+    node.now_s += PAY_AGAIN_S
+    count = 0
+    while not sink.paid and count < 1000:
+        began, count = node.now_s, count + 1
+        node.pay_what_waits()
+        assert node.now_s - began < 0.2, "the lease is to be renewed"
+    assert (list(sink.paid), count) == (["eu/u|honest"], turns)
+
+
 def test_sink_that_fails_itself_is_left_alone_for_all() -> None:
-    keys = [f"eu/t{n}|m" for n in range(50)]
+    keys = [f"eu/t{n}|m{n}" for n in range(50)]
     sink = Picky(set(keys))
     node = Node(sink)
     for fact in owed(node, keys):

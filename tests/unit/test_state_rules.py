@@ -46,14 +46,16 @@ class Aggregate:
         self.now = NOW
         self.operators: tuple[str, ...] = ()
         self.validators: Container[tuple[str, str]] = ANYBODY
+        self.own = False
 
     def do(self, *commands: Command) -> list[str]:
         """Types of the events of the last command."""
         events: tuple[Event, ...] = ()
         for command in commands:
             ctx = dispatch.Context(
-                self.key, "eu", self.now, operators=self.operators, validators=self.validators
-            )
+                self.key, "eu", self.now, operators=self.operators, validators=self.validators,
+                own=self.own,
+            )  # fmt: skip
             events = dispatch.decide(self.component, command, self.state, ctx)
             for event in events:
                 self.fold(event)
@@ -645,6 +647,7 @@ def escalate(kind: str, quorum: int = 1, panel: tuple[str, ...] = ()) -> c.Escal
 
 def test_quorum_is_never_lowered_nor_the_kind() -> None:
     review = a_validation(vote("p1"))
+    review.own = True
     assert review.do(escalate("peer-review", 1, ("p1",))) == []
     assert review.refused(escalate("automatic")) == "lower_kind"
     assert review.refused(escalate("expert", 1, ("m1",))) == "own_solution"
@@ -652,6 +655,23 @@ def test_quorum_is_never_lowered_nor_the_kind() -> None:
     assert review.do(escalate("expert")) == ["ValidationEscalated"]
     review.do(vote("x", True, 5, "expert"))
     assert review.do(escalate("expert")) == []
+
+
+def test_from_outside_a_validation_goes_to_an_expert_alone_once_it_is_late() -> None:
+    review = a_validation(vote("p1"))
+    assert review.refused(escalate("expert")) == "not_late"
+    review.now = review.state.deadline_at
+    assert review.refused(escalate("expert", 1, ("friend",))) == "bad_reviewers"
+    assert review.do(escalate("expert")) == ["ValidationEscalated"]
+    cheap = a_validation(kind="automatic", quorum=1, reviewers=())
+    cheap.now = cheap.state.deadline_at
+    assert cheap.refused(escalate("peer-review", 1, ("friend",))) == "bad_reviewers"
+
+
+def test_migration_prolongs_no_lease_beyond_the_deadline() -> None:
+    task = a_task(assign())
+    task.do(c.MigrateTask(from_node="n1", to_node="n2", lease_until=DEADLINE + (LATER - NOW)))
+    assert task.state.lease_until == DEADLINE
 
 
 def test_deferral_moves_the_deadline_only_on() -> None:

@@ -11,14 +11,19 @@ from everlode.events.states import FraudState, ValidationState
 from everlode.topics import Topology
 from everlode.validations.component import ValidationComponent
 from everlode.validations.waits import LOOK_S, TOO_LONG_S, Waits
+from tests.support.world.bench import Bench
 from tests.support.world.state_home import Home
+
+KINDS = ("automatic", "peer-review", "expert")
 
 
 class Watched:
     """Waits of one primary, looked at each LOOK_S."""
 
-    def __init__(self) -> None:
-        self.waits = Waits("validations", lambda kind: f"who does {kind}")
+    def __init__(self, by: str = "") -> None:
+        self.waits = Waits("validations", KINDS, lambda kind: f"who does {kind}")
+        if by:
+            self.waits.led(by)
         self.now_s, self.able = 1_000.0, Counter[str]()
         self.found: list[WorkWaits] = []
         self.ids: list[str] = []
@@ -82,6 +87,55 @@ def test_successor_publishes_the_same_event() -> None:
         seen.passes(2 * TOO_LONG_S)
         ids.append(seen.ids)
     assert ids[0] == ids[1] != []
+
+
+def over(found: list[WorkWaits]) -> list[str]:
+    assert all(data.over and data.oldest_id == "" for data in found)
+    return sorted(data.work for data in found)
+
+
+def test_successor_publishes_the_end_of_what_waits_no_more() -> None:
+    seen = Watched("eu:2")  # its predecessor may have published anything
+    seen.waits.begins("v-1", "expert")
+    assert over(seen.passes(LOOK_S)) == ["automatic", "peer-review"]
+    seen.waits.ends("v-1")
+    assert over(seen.passes(LOOK_S)) == ["expert"]
+    assert seen.passes(2 * TOO_LONG_S) == []
+    seen.waits.led("eu:2")  # its log was opened again, and nobody else has led
+    assert seen.passes(LOOK_S) == []
+    seen.waits.led("eu:4")  # somebody has
+    assert over(seen.passes(LOOK_S)) == sorted(KINDS)
+    assert len(set(seen.ids)) == len(seen.ids), "an end of its own for each primary"
+
+
+def test_successor_does_not_publish_the_end_of_what_still_waits() -> None:
+    first, second = Watched("eu:1"), Watched("eu:2")
+    for seen in (first, second):
+        seen.waits.begins("v-1", "expert")
+        found = seen.passes(2 * TOO_LONG_S)
+        assert [data.over for data in found if data.work == "expert"] == [False]
+    assert first.ids[-1] == second.ids[-1], "the same event"
+
+
+def test_successor_of_busy_work_publishes_the_end_once_that_is_known() -> None:
+    seen = Watched("eu:2")
+    seen.waits.begins("v-0", "expert")
+    found = []
+    for number in range(int(TOO_LONG_S // LOOK_S) + 2):
+        found += seen.passes(LOOK_S)
+        seen.waits.begins(f"v-{number + 1}", "expert")
+        seen.waits.ends(f"v-{number}")
+    assert over(found) == sorted(KINDS)
+    assert found[-1].waiting == 1
+
+
+def test_primary_publishes_the_end_of_what_its_predecessor_may_have_published() -> None:
+    judges = Bench(ValidationComponent("eu", Topology()))
+    judges.turn()
+    ends = [n.data for n in judges.notices if isinstance(n.data, WorkWaits)]
+    assert {"validation/expert", "case/copied-solution"} < set(over(ends))
+    judges.turn()
+    assert len(judges.notices) == len(ends)
 
 
 def test_primary_of_validations_says_how_many_nodes_of_the_kind_live_and_which_cases_wait() -> None:

@@ -40,6 +40,10 @@ class OwnCommand(Command):
     """Base of what only a primary asks, of itself: nobody outside has any business with it."""
 
 
+class OperatorCommand(Command):
+    """Base of what outside only an operator asks; a primary asks some of it of itself."""
+
+
 class Envelope(Record):
     """What every event carries, first in its body."""
 

@@ -24,7 +24,7 @@ from everlode.events import (
     tasks,
     validations,
 )
-from everlode.events.base import Command, CommandAnswered, Event, OwnCommand
+from everlode.events.base import Command, CommandAnswered, Event, OperatorCommand, OwnCommand
 from everlode.events.services import FRAUD, SERVICES
 
 FACT_COMPONENTS = tuple(service.facts for service in SERVICES)
@@ -73,7 +73,7 @@ EVENTS: dict[str, EventType] = {
 COMMANDS: dict[str, type[Command]] = {
     name: value
     for name, value in inspect.getmembers(commands, inspect.isclass)
-    if issubclass(value, Command) and value not in (Command, OwnCommand)
+    if issubclass(value, Command) and value not in (Command, OwnCommand, OperatorCommand)
 }
 STATES: dict[str, type[states.State]] = {
     "tasks": states.TaskState,

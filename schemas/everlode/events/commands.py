@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from everlode.events.base import Command, Evidence, OwnCommand
+from everlode.events.base import Command, Evidence, OperatorCommand, OwnCommand
 from everlode.events.rewardcommands import (
     CalculateReward as CalculateReward,
 )
@@ -44,6 +44,9 @@ from everlode.events.types import (
     ValidatorKind,
     WorkOutcome,
 )
+
+FRAUD = "fraud:"
+"""What the reason of a suspension for fraud begins with, and no other; the rule follows."""
 
 
 class SubmitTask(Command):
@@ -326,7 +329,7 @@ class EscalateValidation(Command):
     deadline_at: Instant
 
 
-class DeferValidation(Command):
+class DeferValidation(OperatorCommand):
     """Move the deadline."""
 
     component: ClassVar[str] = "validations"
@@ -335,7 +338,7 @@ class DeferValidation(Command):
     deadline_at: Instant
 
 
-class OpenFraudCase(Command):
+class OpenFraudCase(OperatorCommand):
     """A rule found signs of fraud."""
 
     component: ClassVar[str] = "validations"
@@ -349,7 +352,7 @@ class OpenFraudCase(Command):
     solver_id: Id | None = None
 
 
-class ResolveFraudCase(Command):
+class ResolveFraudCase(OperatorCommand):
     """Decide a fraud case."""
 
     component: ClassVar[str] = "validations"

@@ -23,7 +23,7 @@ Pure.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from types import UnionType
@@ -32,7 +32,8 @@ from typing import Any, Union, get_args, get_origin
 from pydantic import AwareDatetime, ValidationError
 
 from everlode.errors import Refusal
-from everlode.events.base import Command, Envelope, Event, OwnCommand, Record
+from everlode.events.base import Command, Envelope, Event, OperatorCommand, OwnCommand, Record
+from everlode.events.commands import FRAUD, SuspendMiner
 from everlode.events.types import SHA256
 
 PAST = timedelta(days=3660)
@@ -93,13 +94,26 @@ def check(record: Record, now: datetime) -> None:
     _check(record, "", now)
 
 
-def check_asked(command: Command) -> None:
-    """Raises: Refusal: a primary alone asks this, of itself."""
+def check_asked(command: Command, issued_by: str, operators: Container[str]) -> None:
+    """Raises: Refusal: a primary alone asks this, of itself (`not_yours`, `reserved_reason`), or an
+    operator (`operator_needed`)."""
     if isinstance(command, OwnCommand):
         raise Refusal(
             f"{type(command).__name__} follows from facts or from time; nobody asks for it",
             code="not_yours",
             hint="wait for what it follows from, e.g. a vote, a report or a deadline",
+        )
+    if isinstance(command, OperatorCommand) and issued_by not in operators:
+        raise Refusal(
+            f"{type(command).__name__} is an operator's; {issued_by!r} is none",
+            code="operator_needed",
+            hint="an operator that the topology names asks for it (issued_by)",
+        )
+    if isinstance(command, SuspendMiner) and command.reason.startswith(FRAUD):
+        raise Refusal(
+            f"a reason that begins with {FRAUD} follows from a confirmed case alone",
+            code="reserved_reason",
+            hint="give another reason",
         )
 
 

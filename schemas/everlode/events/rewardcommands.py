@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from everlode.events.base import Command, OwnCommand
+from everlode.events.base import OperatorCommand, OwnCommand
 from everlode.events.types import Count, Id, Ppm, Text
 
 
@@ -23,7 +23,7 @@ class CalculateReward(OwnCommand):
     score_ppm: Ppm
 
 
-class WithholdReward(Command):
+class WithholdReward(OperatorCommand):
     """Hold a reward back."""
 
     component: ClassVar[str] = "rewards"
@@ -32,7 +32,7 @@ class WithholdReward(Command):
     reason: Text
 
 
-class ReleaseReward(Command):
+class ReleaseReward(OperatorCommand):
     """Let a withheld reward be paid."""
 
     component: ClassVar[str] = "rewards"
@@ -49,7 +49,7 @@ class PayReward(OwnCommand):
     payout_ref: Text
 
 
-class ReverseReward(Command):
+class ReverseReward(OperatorCommand):
     """Take an unpaid reward back."""
 
     component: ClassVar[str] = "rewards"

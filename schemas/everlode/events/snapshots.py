@@ -63,6 +63,8 @@ class AnsweredFact(NamedTuple):
     offset: int
     seq: int
     version: int
+    content: int = 0
+    """What the command asked for, as a digest; 0: not known."""
 
 
 class SnapshotAnswers(NamedTuple):

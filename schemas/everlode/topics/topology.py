@@ -33,7 +33,8 @@ class Topology(BaseModel):
     """Above the tolerated skew plus four times the longest backup."""
     task_types: tuple[str, ...] = DEFAULT_TASK_TYPES
     operators: tuple[str, ...] = ()
-    """Names of those who may lift a suspension for fraud; without any, nobody may."""
+    """Names of those who may ask what is an operator's, as lifting a suspension for fraud; without
+    any, nobody may."""
 
     @model_validator(mode="after")
     def _check(self) -> Topology:

@@ -17,6 +17,7 @@ from everlode.events.barriers import Barrier, EpochOpened
 from everlode.events.base import Envelope, Fact, FactRef
 from everlode.events.snapshots import AnsweredFact
 from everlode.events.states import State
+from everlode.log.contents import KEPT_ANSWERS, Asked, Contents
 from everlode.log.facts import LoggedFact
 from everlode.snapshots.archive import Find, Kept, nothing
 from everlode.snapshots.dirty import Dirty, FactAt, Key
@@ -26,12 +27,8 @@ from everlode.state.dispatch import component_of_state, evolve_fact
 from everlode.state.ended import ended
 
 FIND_OUT = "facts are missing, or somebody else writes here: find out before going on"
-KEPT_ANSWERS = 50_000
-"""Commands whose answer is remembered; a repeat that is older is decided again, by the state."""
 
 Changed = Callable[[State | None, State | None], None]
-Asked = tuple[str, str]
-"""Aggregate and command id: an id is its aggregate's."""
 
 
 class Answered(NamedTuple):
@@ -86,6 +83,8 @@ class Folds:
         self._last: dict[Key, str] = {}
         """Event of the last version."""
         self.answers: OrderedDict[Asked, list[Answered]] = OrderedDict()
+        self.contents = Contents()
+        """What was asked for under the ids of these commands, where that is known."""
         self.folded = 0
         """Facts folded since the start."""
         self.dirty = Dirty(time.monotonic)
@@ -190,6 +189,7 @@ class Folds:
             placed.offset,
             envelope.seq,
             envelope.version,
+            self.contents.of((envelope.aggregate_id, asked)),
         )
         if self.remember(entry):
             self.answered(entry)
@@ -200,10 +200,12 @@ class Folds:
 
     def remember(self, fact: AnsweredFact) -> bool:
         """False when it is known."""
-        known = self.answers.setdefault((fact.aggregate_id, fact.command_id), [])
+        asked = fact.aggregate_id, fact.command_id
+        self.contents.note(asked, fact.content)
+        known = self.answers.setdefault(asked, [])
         if any(a.event_id == fact.event_id for a in known):
             return False
-        known.append(Answered(*fact[2:]))
+        known.append(Answered(*fact[2:-1]))
         while len(self.answers) > KEPT_ANSWERS:
             self.answers.popitem(last=False)  # a plain dict is searched from its old beginning
         return True

@@ -18,7 +18,14 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from everlode.adapters.kafka import Raw, Reader, Record
 from everlode.avro.codec import Codec
 from everlode.avro.snapshots import decode_snapshot
-from everlode.events.snapshots import ENTRY, MARK, SnapshotEntry, SnapshotMark
+from everlode.events.snapshots import (
+    ANSWERS,
+    ENTRY,
+    MARK,
+    SnapshotAnswers,
+    SnapshotEntry,
+    SnapshotMark,
+)
 from everlode.events.states import State
 from everlode.log.facts import FactLog
 from everlode.log.folds import Folds
@@ -131,6 +138,8 @@ class Memory:
             key = raw.key or b""
             if key.startswith(ENTRY):
                 self._checkpoint.noted(key, raw.value is not None)
+            elif key.startswith(ANSWERS) and raw.value is not None:
+                self._contents(raw.value)
             elif key.startswith(MARK):
                 mark = decode_snapshot(self._codec, raw.value)
                 if isinstance(mark, SnapshotMark):
@@ -138,6 +147,13 @@ class Memory:
         if marks:
             self._checkpoint.marked(marks)
         self._leave(archived)
+
+    def _contents(self, value: bytes) -> None:
+        """What commands asked for: their facts, which are folded here, do not say it."""
+        answers = decode_snapshot(self._codec, value)
+        if isinstance(answers, SnapshotAnswers):
+            for fact in answers.facts:
+                self._folds.contents.note((fact.aggregate_id, fact.command_id), fact.content)
 
     def _archived(self, raw: Raw) -> Iterator[SnapshotEntry]:
         """A record of the archive, once."""

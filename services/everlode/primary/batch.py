@@ -33,13 +33,12 @@ from everlode.events import door
 from everlode.events.barriers import Barrier, EpochOpened, Marker
 from everlode.events.base import Command, CommandHeader, Envelope, Event, Fact, ScopeEpoch
 from everlode.events.identity import home_of_id, is_stray
-from everlode.events.ids import check_outside, fact_id
+from everlode.events.ids import OWN, check_outside, fact_id
 from everlode.events.stamp import HybridClock
 from everlode.events.states import State
+from everlode.log.contents import Asked, Contents, content_of
 from everlode.log.facts import LoggedFact, NewFact
-from everlode.log.folds import Asked
 from everlode.primary.component import Component, Owed
-from everlode.primary.contents import Contents, content_of
 from everlode.primary.inputs import Tick
 from everlode.primary.pending import Answer
 from everlode.snapshots.dirty import FactAt, Key
@@ -154,7 +153,7 @@ class Batch:
             check_outside(header.command_id)
             asked = header.aggregate_id, header.command_id
             if self._repeated(asked):
-                for known in (self._contents, self._component.contents):
+                for known in (self._contents, self._component.folds.contents):
                     known.check(asked, data)
                 self.answers.append(Answer(to, "repeated"))
                 return
@@ -166,7 +165,8 @@ class Batch:
                 )
             door.check(header, self._tick.event_now)
             door.check(data, self._tick.event_now)
-            door.check_asked(data)
+            operators = self._component.topology.operators
+            door.check_asked(data, header.issued_by, operators)
             for first in before:
                 self.owed(first, source)
             # what was said is past: nobody gets ahead of what follows from it
@@ -234,6 +234,7 @@ class Batch:
             owed.command_id,
             self._component.topology.operators,
             self._component.validators,
+            owed.command_id.startswith(OWN),
         )
         try:
             # 3. the rules
@@ -350,8 +351,8 @@ class Batch:
 
     def committed(self, offsets: list[int]) -> None:
         """Take the staged states over."""
-        self._component.contents.add(self._contents)
         folds = self._component.folds
+        folds.contents.add(self._contents)
         first: dict[Key, FactAt] = {}
         last: dict[Key, tuple[Fact, int]] = {}
         for (partition, envelope, data), offset in zip(self.facts, offsets, strict=True):

@@ -16,7 +16,6 @@ from everlode.events.base import Command, Event, Fact
 from everlode.events.states import State
 from everlode.log.folds import Folds
 from everlode.membership.agent import Load
-from everlode.primary.contents import Contents
 from everlode.snapshots.read import Alive
 from everlode.state.homes import strays
 from everlode.state.reactions import command_id, react
@@ -87,7 +86,6 @@ class Component:
         self.topology = topology
         self.folds = Folds(self.states, self._changed)
         self.folds.left = lambda state: self.view_of(state.home).left(state)
-        self.contents = Contents()
         self.views: dict[str, HomeView] = {}
         """By home of the aggregates; see `view_of`."""
         self._own = self.view_of(home)
@@ -152,6 +150,9 @@ class Component:
     def strays(self, fact: Fact) -> bool:
         """True for a fact about what is at home elsewhere."""
         return strays(fact.envelope, self.topology.regions)
+
+    def opens(self, epochs: Mapping[str, int]) -> None:
+        """Its node begins to lead, home → epoch; another one may have led since it last did."""
 
     def before(self, aggregate_id: str, command: Command, at: datetime) -> Iterable[Owed]:
         """Commands owed before one from outside is decided."""

@@ -42,8 +42,8 @@ from everlode.avro.unread import Addressee
 from everlode.control.scopes import Scope
 from everlode.errors import ContractError
 from everlode.events.base import CommandAnswered
+from everlode.log.contents import Asked
 from everlode.log.facts import NewFact
-from everlode.log.folds import Asked
 from everlode.primary.batch import Batch, LogEnd, NotServed, Source
 from everlode.primary.component import Component, Notice, Owed, Validators
 from everlode.primary.inputs import CommandRead, FactRead, RefusedRead, Tick, Turn
@@ -107,6 +107,7 @@ class Core:
         self._opened, self._opening = dict(led), dict(led)
         self._read, self._behind, self._refusals = {}, set(), Refusals(self._component.name)
         self._barrier_at = self._due_at = 0.0
+        self._component.opens(led)
         batch = Batch(self._component, self._log, led, self._node_id, tick)
         batch.open_epoch()
         return self._ready(batch, [])

@@ -39,6 +39,8 @@ from everlode.topics.names import fact_topic
 LOG = logging.getLogger(__name__)
 
 PAY_AT_ONCE = 100
+FAILS_S = 0.1
+"""Payouts that fail may take so much of a turn; the next turn goes on behind them."""
 REPAID = "repaid"
 """Reference of a payout of nothing: all of the reward repaid debts."""
 
@@ -59,7 +61,7 @@ class RewardComponent(Component):
         sink: PayoutSink,
         now_s: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._sink = sink
+        self._sink, self._now_s = sink, now_s
         self.payouts = Payouts(now_s)
         """Rewards that are to be paid."""
         self.cases = Cases()
@@ -171,6 +173,7 @@ class RewardComponent(Component):
 
     def due(self, now: datetime, control: ControlState) -> Iterable[Owed]:
         """Pay, or hold back for a case, what could not be when that was to be done."""
+        began = self._now_s()
         for _ in range(PAY_AT_ONCE):
             key = self.payouts.next()
             if key is None:
@@ -183,8 +186,8 @@ class RewardComponent(Component):
                 continue
             tried = [*self._payout(state, now, None)]
             yield from tried
-            if not tried:
-                return  # it fails: not for each of them in one turn
+            if not tried and self._now_s() - began >= FAILS_S:
+                return
 
     def _is_payable(self, state: State | None) -> TypeGuard[RewardState]:
         if not isinstance(state, RewardState) or state.status != "calculated":

@@ -2,11 +2,12 @@
 
     owed ──► tried at once ──► booked
                │ fails: that payout alone waits, 5 s, then twice as long each time, 10 min at most
-               ├ three that were never tried before fail in a row ──┐
+               ├ in a row, first tries of three different payees ───┐
                └ it took 2 s to fail ───────────────────────────────┴──► the sink fails: all wait
 
-One payee whose payout never succeeds holds up nobody: of quick failures only first tries speak for
-the sink, so that many who fail again and again do not stop it either. An attempt is noted before it
+One payee whose payouts never succeed holds up nobody, however many they are: of quick failures only
+first tries speak for the sink, those of a payee once, so that many who fail again and again do not
+stop it either. An attempt is noted before it
 is made, whatever it then raises. Memory: one entry a reward that is owed. Pure, but for the clock
 given.
 """
@@ -18,13 +19,14 @@ from dataclasses import dataclass
 from heapq import heappop, heappush
 
 from everlode.events.types import fitting
+from everlode.state.reward import payee_of
 
 PAY_AGAIN_S = 5.0
 """The first wait of a payout, and the first rest of the sink."""
 LONGEST_S = 600.0
 LONGEST_REST_S = 60.0
 FIRST_FAILS = 3
-"""So many first tries that fail in a row are the sink's fault, not the payees'."""
+"""First tries of so many payees that fail in a row are the sink's fault, not the payees'."""
 SLOW_S = 2.0
 """Nobody may wait so long in the turns of a primary, which must renew its lease."""
 UNANSWERED = "asked, no answer yet"
@@ -53,8 +55,10 @@ class Payouts:
         self._waiting: dict[str, Waiting] = {}
         self._order: list[tuple[float, str]] = []
         """Heap of (when, reward); entries that are no longer true are passed over."""
-        self._failed = 0
-        """First tries that have failed since the last success."""
+        self._failed: set[str] = set()
+        """Payees of whom a first try has failed since the last success."""
+        self._rests = 0
+        """Since the last success, for that."""
         self._rests_until = 0.0
 
     def __len__(self) -> int:
@@ -113,14 +117,17 @@ class Payouts:
         found, now = self._waiting[key], self._now_s()
         found.why = fitting(why)
         if found.tries == 1:
-            self._failed += 1
-        if self._failed >= FIRST_FAILS or now - found.asked >= SLOW_S:
-            longer = 2 ** min(max(0, self._failed - FIRST_FAILS), 10)
+            self._failed.add(payee_of(key))
+        many = len(self._failed) >= FIRST_FAILS
+        if many or now - found.asked >= SLOW_S:
+            longer = 2 ** min(self._rests, 10)
+            self._rests += many
             self._rests_until = now + min(LONGEST_REST_S, PAY_AGAIN_S * longer)
 
     def left(self) -> None:
         """One has left: the sink works."""
-        self._failed, self._rests_until = 0, 0.0
+        self._failed.clear()
+        self._rests, self._rests_until = 0, 0.0
 
     def stop(self, key: str, why: str) -> bool:
         """It is not tried any more. True when that is new."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import get_args
 
 from everlode.control.fold import ControlState
 from everlode.events.base import Fact
 from everlode.events.nodes import NodeStatus
 from everlode.events.states import FraudState, MinerState, State, ValidationState
+from everlode.events.types import FraudRule, ValidatorKind
 from everlode.membership.agent import Load
 from everlode.primary.component import Component, Notice, Owed
 from everlode.snapshots.read import Alive
@@ -21,6 +23,8 @@ from everlode.validations.waits import Waits
 ALIVE = frozenset({NodeStatus.HEALTHY, NodeStatus.DEGRADED, NodeStatus.DRAINING})
 VALIDATION, CASE = "validation/", "case/"
 """Kinds of work that waits: a validation by who judges it, a case by its rule."""
+KINDS = [VALIDATION + kind for kind in get_args(ValidatorKind)]
+KINDS += [CASE + rule for rule in get_args(FraudRule)]
 
 
 def _waits_for(work: str) -> str:
@@ -38,7 +42,7 @@ class ValidationComponent(Component):
 
     def __init__(self, home: str, topology: Topology) -> None:
         self.pending: dict[str, ValidationState] = {}
-        self._waits = Waits(self.name, _waits_for)
+        self._waits = Waits(self.name, KINDS, _waits_for)
         super().__init__(home, topology)
         self._tasks = fact_topic(topology.origin(home), "tasks")
         self._read = [0] * topology.partitions
@@ -89,6 +93,10 @@ class ValidationComponent(Component):
     def audits_due(self) -> list[str]:
         """Decided validations that an expert should look at. Any thread."""
         return [key for view in list(self.views.values()) for key in view.audits_due()]
+
+    def opens(self, epochs: Mapping[str, int]) -> None:
+        """See Component: what a predecessor has published is not known."""
+        self._waits.led(",".join(f"{home}:{epoch}" for home, epoch in sorted(epochs.items())))
 
     def notices(self, now_s: float, control: ControlState) -> Iterable[Notice]:
         """See Component: what has waited for too long, of each kind."""

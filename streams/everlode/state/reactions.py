@@ -39,7 +39,6 @@ from everlode.events.states import RewardState
 from everlode.state.formulas import stake_of
 from everlode.state.judging import on_audited, on_decided, on_solved
 from everlode.state.reward import reward_id, slash_id
-from everlode.state.suspension import FRAUD
 from everlode.state.view import View, Where
 
 
@@ -115,7 +114,7 @@ def _miners(fact: Fact, view: View, _: Where | None) -> Caused:
                     ),
                     "fraud-slash",
                 ),
-                (suspect, c.SuspendMiner(reason=f"{FRAUD}{data.rule}"), "fraud-suspend"),
+                (suspect, c.SuspendMiner(reason=f"{c.FRAUD}{data.rule}"), "fraud-suspend"),
             )
         )
     if isinstance(data, ve.FraudCleared):

@@ -70,6 +70,11 @@ def reward_id(task_id: str, miner_id: str) -> str:
     return f"{task_id}|{miner_id}"
 
 
+def payee_of(key: str) -> str:
+    """The miner of a reward, by its key."""
+    return key.rpartition("|")[2]
+
+
 def slash_id(case_id: str, miner_id: str) -> str:
     """The key of a booked slash; where both names are too long for one id, what is derived of them.
 

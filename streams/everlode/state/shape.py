@@ -53,7 +53,7 @@ class Context(NamedTuple):
     `home` is the region whose scope takes the command, `at` the event time of the command
     (its `issued_at`, or the causing fact's `occurred_at`), `command_id` its idempotency key; empty
     means that nobody will repeat it. `operators` may lift suspensions for fraud; `validators` holds
-    (node, kind) of the nodes that may judge.
+    (node, kind) of the nodes that may judge. `own`: a primary asks it of itself.
     """
 
     aggregate_id: str
@@ -63,6 +63,7 @@ class Context(NamedTuple):
     command_id: str = ""
     operators: tuple[str, ...] = ()
     validators: Container[tuple[str, str]] = frozenset()
+    own: bool = False
 
 
 class Row(NamedTuple):

@@ -8,9 +8,6 @@ from everlode.events.base import Event
 from everlode.events.states import MinerState
 from everlode.state.shape import Context, refuse
 
-FRAUD = "fraud:"
-"""What the reason of a suspension for fraud begins with; the rule follows."""
-
 
 def present(state: MinerState) -> None:
     """Raises: Refusal: the miner has left."""
@@ -20,13 +17,13 @@ def present(state: MinerState) -> None:
 
 def for_fraud(state: MinerState) -> bool:
     """True for a miner that is suspended since a case against it was confirmed."""
-    return state.status == "suspended" and (state.reason or "").startswith(FRAUD)
+    return state.status == "suspended" and (state.reason or "").startswith(c.FRAUD)
 
 
 def suspend(command: c.SuspendMiner, state: MinerState) -> tuple[Event, ...]:
     """One for fraud takes the place of another, which the miner could lift itself."""
     present(state)
-    graver = command.reason.startswith(FRAUD) and not for_fraud(state)
+    graver = command.reason.startswith(c.FRAUD) and not for_fraud(state)
     if state.status == "suspended" and not graver:
         return ()
     return (e.MinerSuspended(reason=command.reason),)

@@ -204,7 +204,10 @@ def _migrate(command: c.MigrateTask, state: TaskState) -> tuple[Event, ...]:
             miner_id=state.miner_id or "",
             from_node=command.from_node,
             to_node=command.to_node,
-            lease_until=max(state.lease_until or command.lease_until, command.lease_until),
+            lease_until=max(
+                state.lease_until or command.lease_until,
+                min(command.lease_until, state.deadline_at),
+            ),
         ),
     )
 

@@ -7,7 +7,8 @@ voted, two thirds of it decide, and anything less goes to an expert; an expert d
 A decision that contradicts a honeypot's known answer is not taken: it is audited as wrong and goes
 to an expert. The quorum of a kind is never lowered. An expert may vote on what is decided; that is
 an audit and changes no decision. Peers vote in the panel that was drawn, while it is asked, and
-nowhere else: a record is no sample that its subject chooses. Pure.
+nowhere else: a record is no sample that its subject chooses. From outside a validation goes to an
+expert alone, once it is late. Pure.
 """
 
 from __future__ import annotations
@@ -71,7 +72,7 @@ def _decide(
         case c.CastVote():
             return _vote(command, state, ctx)
         case c.EscalateValidation():
-            return _escalate(command, state)
+            return _escalate(command, state, ctx)
         case c.DeferValidation():
             return _defer(command, state)
         case _:
@@ -199,12 +200,16 @@ def _to_expert(state: ValidationState, reason: str, ctx: Context) -> Event:
     )
 
 
-def _escalate(command: c.EscalateValidation, state: ValidationState) -> tuple[Event, ...]:
+def _escalate(
+    command: c.EscalateValidation, state: ValidationState, ctx: Context
+) -> tuple[Event, ...]:
     if state.status == "decided" or state.kind == command.to_kind:
         return ()
     if RANK[command.to_kind] < RANK[state.kind]:
         raise refuse("lower_kind", f"{state.kind} does not go down to {command.to_kind}")
     _check_panel(command.to_kind, command.quorum, command.reviewers, state.miner_id)
+    if not ctx.own:
+        _check_escalation(command, state, ctx.at)
     return (
         e.ValidationEscalated(
             from_kind=state.kind,  # type: ignore[arg-type]
@@ -215,6 +220,16 @@ def _escalate(command: c.EscalateValidation, state: ValidationState) -> tuple[Ev
             deadline_at=command.deadline_at,
         ),
     )
+
+
+def _check_escalation(command: c.EscalateValidation, state: ValidationState, at: datetime) -> None:
+    """Refuse one that nobody outside may ask for: who is judged would choose its judges by it."""
+    if command.to_kind != "expert" or command.reviewers:
+        why = "a panel is drawn, and never chosen"
+        raise refuse("bad_reviewers", why, "ask for an expert, and name no reviewers")
+    if at < state.deadline_at:
+        until = state.deadline_at.isoformat()
+        raise refuse("not_late", f"{state.kind} has time until {until}", "wait for its votes")
 
 
 def _defer(command: c.DeferValidation, state: ValidationState) -> tuple[Event, ...]:

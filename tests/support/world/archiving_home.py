@@ -102,10 +102,12 @@ class ArchivingHome(Home):
         else:
             super().keep(component, fact, state)
 
-    def carry_out(self, component: str, key: str, command: Command, at: datetime) -> None:
+    def carry_out(
+        self, component: str, key: str, command: Command, at: datetime, *, own: bool = False
+    ) -> None:
         """See Home."""
         try:
-            super().carry_out(component, key, command, at)
+            super().carry_out(component, key, command, at, own=own)
         finally:
             if self._chance.random() < 0.5:
                 self._archive_some()

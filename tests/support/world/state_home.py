@@ -76,15 +76,17 @@ class Home:
         """What it owes itself; a refusal that no rule expects is raised."""
         key, command, rule = reaction
         try:
-            self.carry_out(component, key, command, cause.envelope.occurred_at)
+            self.carry_out(component, key, command, cause.envelope.occurred_at, own=True)
         except Refusal as error:
             if not is_expected(component, rule, error.code):
                 raise
 
-    def carry_out(self, component: str, key: str, command: Command, at: datetime) -> None:
+    def carry_out(
+        self, component: str, key: str, command: Command, at: datetime, *, own: bool = False
+    ) -> None:
         name = dispatch.component_of_command(command)
         state = self.folds[name].get(key)
-        ctx = dispatch.Context(key, self.region, at, operators=("op",), validators=ANYBODY)
+        ctx = dispatch.Context(key, self.region, at, operators=("op",), validators=ANYBODY, own=own)
         for event in dispatch.decide(component, command, state, ctx):
             n = len(self.facts) + 1
             version = 1 + (state.version if state else 0)

@@ -228,7 +228,13 @@ class World:
         self.sent.append(((component, key, command), self.now))
         self.command_id = command_id or f"c{len(self.sent)}"
         ctx = dispatch.Context(
-            key, "eu", self.now, command_id=self.command_id, operators=("op",), validators=ANYBODY
+            key,
+            "eu",
+            self.now,
+            command_id=self.command_id,
+            operators=("op",),
+            validators=ANYBODY,
+            own=True,
         )
         try:
             events = dispatch.decide(component, command, state, ctx)
