@@ -18,7 +18,7 @@ from everlode.log.folds import KEPT_ANSWERS, Asked
 
 def content_of(command: Command) -> int:
     """Equal for equal commands, times aside; of this process only."""
-    values = (v for v in command.__dict__.values() if not isinstance(v, datetime))
+    values = [v for v in command.__dict__.values() if not isinstance(v, datetime)]
     return hash((type(command).__name__, *values))
 
 
