@@ -1,9 +1,10 @@
 """How long a task manager takes to start, and its memory: from a snapshot, and from the beginning.
 
 A history of ended tasks of five facts each, some that are open, and miners; the same topics for
-both ways, each start in a process of its own. Without a snapshot a node folds every fact, as all
-did before there were snapshots. `node_start.time` and `node_start.memory` are after the whole
-history; `flat` is our time, or memory, after all of it over that after a third of it.
+both ways, each start in a process of its own. Against: a former build (BENCH_FORMER, as in
+`backup`), which folds every fact; without one, ours without its snapshot. `node_start.time` and
+`node_start.memory` are after the whole history; `flat` is our time, or memory, after all of it over
+that after a third of it. Both are drawn over the history in `results/node_start.svg`.
 BENCH_ENDED tasks in all (300,000).
 """
 
@@ -18,14 +19,20 @@ import tempfile
 from collections.abc import Iterator
 from datetime import timedelta
 from hashlib import sha256
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-from benchmarks.result import MIN_ROUNDS, alternate, write
+import fastavro
+
+from benchmarks.backup import former
+from benchmarks.result import MIN_ROUNDS, RESULTS, alternate, write
 from everlode.adapters.clock import instant
 from everlode.adapters.kafka import Record
 from everlode.adapters.kafka_writer import Writer
-from everlode.avro.codec import encode_fact
+from everlode.avro import compat
+from everlode.avro.codec import MARKER, encode_fact
+from everlode.demo.charts import BOTTOM, HEIGHT, LEFT, WIDTH, Axes, path, rounded_up
 from everlode.events import miners as m
 from everlode.events import tasks as t
 from everlode.events.base import Envelope, Event
@@ -48,6 +55,13 @@ BATCH = 5_000
 NOW = instant(1_800_000_000_000)
 DIGEST = sha256(b"x").hexdigest()
 CHILD = Path(__file__).with_name("_start_child.py")
+FORMER_CHILD = Path(__file__).with_name("_start_former.py")
+MARK, FIRST = next(iter(compat.load_past()["TaskAssigned"].items()))
+"""The first form of the one fact here that has another one since: a former build reads no newer."""
+ASSIGNED = fastavro.parse_schema(FIRST)
+COLOURS = ("#1f6feb", "#d1242f")
+Seen = dict[str, dict[int, list[dict[str, Any]]]]
+"""Way → ended tasks → what its starts printed."""
 TOPOLOGY = Topology(regions=("eu",), partitions=PARTITIONS)
 SUBMITTED = t.TaskSubmitted(
     client_id="c", task_type="inference", payload_uri="s3://x", payload_sha256=DIGEST,
@@ -82,6 +96,15 @@ def life(number: int) -> list[Event]:
     ]  # fmt: skip
 
 
+def encoded(envelope: Envelope, event: Event) -> bytes:
+    """A fact that both builds read."""
+    if not isinstance(event, t.TaskAssigned):
+        return encode_fact(envelope, event)
+    out = BytesIO()
+    fastavro.schemaless_writer(out, ASSIGNED, {"envelope": envelope.__dict__, **event.__dict__})
+    return MARKER + bytes.fromhex(MARK) + out.getvalue()
+
+
 class History:
     """Writes facts of one component, as its primary would have."""
 
@@ -108,7 +131,7 @@ class History:
                     correlation_id=key, causation_id=None, source_topic=None,
                     source_partition=None, source_position=None,
                 )  # fmt: skip
-                data = encode_fact(envelope, event)
+                data = encoded(envelope, event)
                 records.append(Record(self._topic, partition, key, data, []))
             if len(records) >= BATCH:
                 writer.write(records)
@@ -134,6 +157,10 @@ def snapshot(bootstrap: str, component: Component, scope: str) -> None:
 def start(way: str, bootstrap: str) -> dict[str, Any]:
     """One start in a process of its own."""
     run = [sys.executable, str(CHILD), way, bootstrap, str(PARTITIONS)]
+    if way == "former":
+        theirs = former()
+        assert theirs is not None
+        run = [str(theirs[0].python), str(FORMER_CHILD), bootstrap, str(PARTITIONS)]
     done = subprocess.run(run, check=True, stdout=subprocess.PIPE, text=True)
     found: dict[str, Any] = json.loads(done.stdout)
     return found
@@ -142,7 +169,8 @@ def start(way: str, bootstrap: str) -> dict[str, Any]:
 def main() -> None:
     """A third of the history, then all of it; three rounds of each way, in turn."""
     sizes = (ENDED // 3, ENDED)
-    seen: dict[str, dict[int, list[dict[str, Any]]]] = {"snapshot": {}, "beginning": {}}
+    against = "former" if former() else "beginning"
+    seen: Seen = {"snapshot": {}, against: {}}
     with tempfile.TemporaryDirectory(prefix="everlode-bench-") as folder:
         stack = NativeStack.small(Path(folder) / "stack")
         try:
@@ -160,10 +188,12 @@ def main() -> None:
                 measure(seen, size, bootstrap)
         finally:
             stack.down()
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / "node_start.svg").write_text(drawn(seen))
     report(seen, sizes)
 
 
-def measure(seen: dict[str, dict[int, list[dict[str, Any]]]], size: int, bootstrap: str) -> None:
+def measure(seen: Seen, size: int, bootstrap: str) -> None:
     """Three rounds of both ways at one size."""
 
     def one(way: str) -> float:
@@ -174,20 +204,52 @@ def measure(seen: dict[str, dict[int, list[dict[str, Any]]]], size: int, bootstr
         seen[way].setdefault(size, []).append(found)
         return float(found["seconds"])
 
-    alternate(MIN_ROUNDS, lambda: one("snapshot"), lambda: one("beginning"))
+    ours, theirs = seen
+    alternate(MIN_ROUNDS, lambda: one(ours), lambda: one(theirs))
 
 
-def report(seen: dict[str, dict[int, list[dict[str, Any]]]], sizes: tuple[int, int]) -> None:
+def drawn(seen: Seen) -> str:
+    """Medians over the number of ended tasks, time above memory, a line a way, as SVG."""
+    parts = list[str]()
+    for row, (field, unit) in enumerate((("seconds", " s"), ("rss_mib", " MiB"))):
+        lines = {
+            way: [(float(n), statistics.median(f[field] for f in runs)) for n, runs in of.items()]
+            for way, of in seen.items()
+        }
+        most = max(n for line in lines.values() for n, _ in line)
+        axes = Axes(0.0, most, rounded_up(max(v for line in lines.values() for _, v in line)))
+        marks = [f'<text x="4" y="{tick.at}">{tick.text}</text>' for tick in axes.values(unit)]
+        marks += [
+            f'<text x="{axes.x(n) - 60}" y="{HEIGHT - 4}">{n:,.0f} tasks</text>'
+            for n, _ in lines["snapshot"]
+        ]
+        marks += [
+            f'<path d="{path(axes, line, most)}" fill="none" stroke="{colour}"/>'
+            f'<text x="{LEFT + 8}" y="{14 + 14 * at}" fill="{colour}">{way}</text>'
+            for at, ((way, line), colour) in enumerate(zip(lines.items(), COLOURS, strict=True))
+        ]
+        marks.append(f'<path d="M{LEFT} 0V{HEIGHT - BOTTOM}H{WIDTH}" fill="none" stroke="#888"/>')
+        parts.append(f'<g transform="translate(0 {row * HEIGHT})">' + "\n".join(marks) + "</g>")
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {2 * HEIGHT}"'
+        ' font-family="sans-serif" font-size="11">\n' + "\n".join(parts) + "\n</svg>\n"
+    )
+
+
+def report(seen: Seen, sizes: tuple[int, int]) -> None:
     """Two results: time and memory."""
+    _, against = seen
+    build = former()
+    named = f"the former build {build[1]}" if build else "a start that folds every fact"
     for name, unit, field, wanted in (
         ("node_start.time", "seconds", "seconds", 1 / 20),
         ("node_start.memory", "MiB, resident at most", "rss_mib", 1 / 8),
     ):
         ours = {size: [f[field] for f in seen["snapshot"][size]] for size in sizes}
-        theirs = [f[field] for f in seen["beginning"][sizes[1]]]
+        theirs = [f[field] for f in seen[against][sizes[1]]]
         flat = statistics.median(ours[sizes[1]]) / statistics.median(ours[sizes[0]])
         write(
-            name, unit, ours[sizes[1]], "a start that folds every fact", theirs,
+            name, unit, ours[sizes[1]], named, theirs,
             wanted=wanted, flat=round(flat, 2), ended_tasks=sizes[1], open_tasks=OPEN,
             miners=MINERS,
         )  # fmt: skip

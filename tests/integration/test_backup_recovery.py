@@ -26,7 +26,7 @@ from everlode.backup.operation import back_up, holder_is_gone, leased
 from everlode.backup.stored import list_backups
 from everlode.backup.verify import fetch, newest_signed, verify
 from everlode.cli.main import run as cli
-from everlode.errors import IntegrityError, Locked, NotFound, Unavailable
+from everlode.errors import IntegrityError, Locked, NotFound, Precondition, Unavailable
 from everlode.events.base import Fact
 from everlode.events.recovery import ComponentRecoveryEnded, OperationStep, RecoveryEnded
 from everlode.projection.tables import COMPONENTS
@@ -166,6 +166,21 @@ def test_backup_is_announced_on_the_recovery_stream(region: Backed, backup: Mani
     assert "OperationStep" in names
     ended = [f.data for f in events if type(f.data).__name__ == "BackupEnded"]
     assert [e.backup_id for e in ended] == [backup.backup_id]  # type: ignore[attr-defined]
+
+
+def test_backup_of_another_topology_stops_before_anything_changes(
+    region: Backed, backup: Manifest, tmp_path: Path
+) -> None:
+    other = TOPOLOGY.model_copy(update={"partitions": 4})
+    before = list_backups(region.store, "eu"), current_generation(region.conninfo)
+    with pytest.raises(Precondition, match="has 2 partitions, the topology 4") as caught:
+        back_up("eu", region.endpoints, other, region.store, region.keys)
+    with pytest.raises(Precondition, match=f"{backup.backup_id} has 2 partitions") as again:
+        recover(PLAN, region.endpoints, other, region.store, region.keys, tmp_path)
+    for error in (caught.value, again.value):
+        assert error.code == "partitions_differ"
+        assert "set partitions to 2" in error.hint
+    assert (list_backups(region.store, "eu"), current_generation(region.conninfo)) == before
 
 
 def test_one_backup_of_a_region_at_a_time(region: Backed) -> None:
@@ -655,7 +670,11 @@ def test_foreign_objects_and_junk_manifests_stop_nobody(
         made = region.create()
         assert made.backup_id < "9999"
         assert newest_signed(region.store, region.keys, "eu") == made
-        assert region.create().parent_id == made.backup_id
+        last = region.create()
+        assert last.parent_id == made.backup_id
+        capsys.readouterr()
+        assert command(region, "recover", "plan", "--json") == 0
+        assert json.loads(capsys.readouterr().out)["backup_id"] == last.backup_id
         assert command(region, "backup", "list", "--all") == 0
         shown = capsys.readouterr().out
         for key in planted.keys() - {junk}:

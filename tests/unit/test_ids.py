@@ -164,6 +164,12 @@ def test_other_parts_give_another_id(one: list[str], other: list[str]) -> None:
     assert (derived("k", *one) == derived("k", *other)) == (one == other)
 
 
+@given(st.lists(st.text(), min_size=1, max_size=4))
+def test_id_is_the_uuid_5_of_the_netstrings_of_its_parts(parts: list[str]) -> None:
+    text = b"".join(b"%d:%s," % (len(p.encode()), p.encode()) for p in parts)
+    assert derived(*parts) == str(uuid5(NAMESPACE, text.decode()))
+
+
 def test_facts_of_aggregates_and_commands_with_the_separator_in_their_names_are_told_apart() -> (
     None
 ):

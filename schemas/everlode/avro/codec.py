@@ -256,12 +256,17 @@ class Codec:
     def _read(self, data: bytes | None) -> tuple[_Entry, dict[str, Any]]:
         data = data or b""
         entry = self._entry_of(data)
+        return entry, self._whole(entry, data)
+
+    @staticmethod
+    def _whole(entry: _Entry, data: bytes) -> dict[str, Any]:
+        """The plain values of a record that ends with its bytes. Raises: ContractError."""
         value, end = _values(entry.name, data, entry.writer, entry.reader)
         if end != len(data):
             raise ContractError(f"{entry.name}: bytes after its end", code="broken")
         if entry.reader is not None and entry.name in UPCASTS:
             UPCASTS[entry.name](value)
-        return entry, value
+        return value
 
     def decode_fact(self, data: bytes | None) -> Fact:
         """An event with its envelope. Raises: UnknownSchema, ContractError."""
@@ -305,7 +310,7 @@ class Codec:
         if model is None:
             raise ContractError(f"{entry.name} is no command", code="not_a_command")
         try:
-            _, value = self._read(data)
+            value = self._whole(entry, data)
         except ContractError as error:
             raise unread.misfit(entry.name, entry.writer, data) or error from None
         try:

@@ -27,7 +27,7 @@ from collections.abc import Callable, Container, Iterator
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from types import UnionType
-from typing import Any, Union, get_args, get_origin
+from typing import Any, NamedTuple, Union, get_args, get_origin
 
 from pydantic import AwareDatetime, ValidationError
 
@@ -50,6 +50,16 @@ FREE = ("_ppm", "stamp", "epoch", "version", "seq", "partition", "offset", "posi
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 Check = Callable[[str, Any, datetime], None]
 """(name of the field, its value, now); raises Refusal."""
+
+
+class _Rule(NamedTuple):
+    """Of one field. What is plainly lawful is let in without `check`: most of what comes is."""
+
+    field: str
+    check: Check
+    text: bool
+    most: int
+    """Of a whole number from 0; -1: it is none."""
 
 
 def refused(field: str, is_now: str, expected: str) -> Refusal:
@@ -131,17 +141,24 @@ def check_signal(envelope: Envelope, data: Event) -> None:
 
 
 def _check(record: Record, prefix: str, now: datetime) -> None:
-    for name, rule in _rules(type(record)):
-        value = getattr(record, name)
-        if value is not None:
-            rule(prefix + name, value, now)
+    values = record.__dict__
+    for name, check, text, most in _rules(type(record)):
+        value = values[name]
+        if value is None or (text and value.isprintable()) or (most >= 0 and 0 <= value <= most):
+            continue
+        check(prefix + name, value, now)
 
 
 @cache
-def _rules(model: type[Record]) -> tuple[tuple[str, Check], ...]:
-    """(field, its rule) of those fields that have one, in order."""
-    found = ((name, _rule(name, field.annotation)) for name, field in model.model_fields.items())
-    return tuple((name, rule) for name, rule in found if rule is not None)
+def _rules(model: type[Record]) -> tuple[_Rule, ...]:
+    """Of those fields that have one, in order."""
+    found = []
+    for name, field in model.model_fields.items():
+        check = _rule(name, field.annotation)
+        if check is not None:
+            (kind,) = _plain(field.annotation)
+            found.append(_Rule(name, check, kind is str, _most(name)[0] if kind is int else -1))
+    return tuple(found)
 
 
 def _plain(annotation: Any) -> Iterator[Any]:
@@ -187,17 +204,21 @@ def _time(field: str, value: datetime, now: datetime) -> None:
         )  # fmt: skip
 
 
+def _most(name: str) -> tuple[int, str]:
+    """The greatest number that a field may hold, and what it is."""
+    if name.endswith("_micro"):
+        return MOST_MICRO, "an amount in millionths"
+    if name.endswith("_ms"):
+        return LONGEST_MS, "a duration in milliseconds"
+    if name.endswith("_bytes"):
+        return LARGEST_BYTES, "a size in bytes"
+    return MOST_THINGS, "a number"
+
+
 def _bounded(name: str) -> Check | None:
     if name.endswith(FREE):
         return None
-    if name.endswith("_micro"):
-        most, what = MOST_MICRO, "an amount in millionths"
-    elif name.endswith("_ms"):
-        most, what = LONGEST_MS, "a duration in milliseconds"
-    elif name.endswith("_bytes"):
-        most, what = LARGEST_BYTES, "a size in bytes"
-    else:
-        most, what = MOST_THINGS, "a number"
+    most, what = _most(name)
 
     def bounded(field: str, value: int, _: datetime) -> None:
         if not 0 <= value <= most:

@@ -12,14 +12,21 @@ Pure.
 from __future__ import annotations
 
 from collections.abc import Container
+from functools import lru_cache
 
 from everlode.topics.names import REGION
+
+
+@lru_cache(maxsize=1024)
+def _may_be_a_home(head: str) -> bool:
+    """Asked several times a command, and of few texts."""
+    return REGION.fullmatch(head) is not None
 
 
 def home_of_id(aggregate_id: str) -> str:
     """The home that an id begins with; empty when it has none."""
     head, slash, _ = aggregate_id.partition("/")
-    return head if slash and REGION.fullmatch(head) else ""
+    return head if slash and _may_be_a_home(head) else ""
 
 
 def name_of(aggregate_id: str) -> str:

@@ -14,19 +14,23 @@ an id of another one. Pure.
 
 from __future__ import annotations
 
-from uuid import UUID, uuid5
+from hashlib import sha1
+from uuid import UUID
 
 from everlode.errors import Refusal
 
 NAMESPACE = UUID("5c1e57a3-6a4f-5c0e-9f0a-0e7e51c0de01")
+_VARIANT = {digit: "89ab"[int(digit, 16) % 4] for digit in "0123456789abcdef"}
 OWN = "own:"
 """What the ids of commands of a primary to itself begin with, and no others."""
 
 
 def derived(kind: str, *parts: str) -> str:
     """The id of a kind that these parts give, a UUID; parts may hold any text."""
-    netstrings = "".join(f"{len(part.encode())}:{part}," for part in (kind, *parts))
-    return str(uuid5(NAMESPACE, netstrings))
+    netstrings = "".join([f"{len(part.encode())}:{part}," for part in (kind, *parts)])
+    h = sha1(NAMESPACE.bytes + netstrings.encode(), usedforsecurity=False).hexdigest()
+    # as str(uuid5(NAMESPACE, netstrings)) gives it, in a third of the time: each fact has one
+    return f"{h[:8]}-{h[8:12]}-5{h[13:16]}-{_VARIANT[h[16]]}{h[17:20]}-{h[20:32]}"
 
 
 def fact_id(aggregate_id: str, command_id: str, number: int) -> str:

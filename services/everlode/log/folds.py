@@ -100,27 +100,36 @@ class Folds:
         self._changed = changed
 
     def _states(self, component: str) -> States:
-        return States(lambda key: self.find(component, key))
+        return States(lambda key: self._archived(component, key))
+
+    def _archived(self, component: str, key: str) -> Kept | None:
+        """As the archive has it; one that was deleted since is not what stands there."""
+        return None if (component, key) in self.versions else self.find(component, key)
 
     def get(self, component: str, key: str) -> State | None:
         """A state, or None. Raises: Unavailable: the archive does not give it now."""
         return self.states[component].get(key)
 
+    def look(self, component: str, key: str) -> tuple[State | None, int]:
+        """State and version of an aggregate, as `get` and `version`; the archive is asked once."""
+        version, _, state = self._known(component, key)
+        return state, version
+
     def version(self, component: str, key: str) -> int:
         """Last version of an aggregate; 0 when it never was. Raises: Unavailable."""
         return self._known(component, key)[0]
 
-    def _known(self, component: str, key: str) -> tuple[int, str | None]:
-        """Version of an aggregate, and the id of its last fact."""
+    def _known(self, component: str, key: str) -> tuple[int, str | None, State | None]:
+        """Version of an aggregate, the id of its last fact, and its state."""
         state = dict.get(self.states[component], key)
         last = self._last.get((component, key))
         if state is not None:
-            return state.version, last
+            return state.version, last, state
         deleted = self.versions.get((component, key))
         if deleted is not None:
-            return deleted, last
+            return deleted, last, None
         ended = self.find(component, key)
-        return (0, None) if ended is None else (ended.version, ended.event_id)
+        return (0, None, None) if ended is None else (ended.version, ended.event_id, ended.state)
 
     def fold(self, placed: LoggedFact) -> bool:
         """Fold one fact of the own topic; False when it was folded before, and changes nothing.
@@ -133,7 +142,7 @@ class Folds:
             return False
         component = component_of_state(type(fact.data))
         key = fact.envelope.aggregate_id
-        known, last = self._known(component, key)
+        known, last, old = self._known(component, key)
         version = fact.envelope.version
         if version > known + 1:
             raise _damaged(placed, f"{key} goes from version {known} to {version}", "version_gap")
@@ -142,7 +151,6 @@ class Folds:
         if version <= known:
             self.answer(placed)  # in the snapshot, but perhaps not its answer
             return False
-        old = self.states[component].get(key)
         at = FactAt(placed.partition, placed.offset, fact.envelope.seq)
         self.put(component, key, self.evolve(old, fact, placed.partition), fact, (at, at.offset))
         self.answer(placed)
@@ -161,9 +169,11 @@ class Folds:
         at: tuple[FactAt, int],
     ) -> None:
         """Take a new state over; None deletes. `at`: its first new fact, the last one's offset."""
-        old = self.states[component].get(key)
-        if old is not None and not self.holds((component, key)):
-            self.past.returned(old)
+        old = dict.get(self.states[component], key)
+        if old is None and last.envelope.version > 1 and not self.holds((component, key)):
+            old = self.states[component].get(key)
+            if old is not None:
+                self.past.returned(old)
         if new is None:
             self.states[component].pop(key, None)
             self.versions[component, key] = last.envelope.version
@@ -203,7 +213,7 @@ class Folds:
         asked = fact.aggregate_id, fact.command_id
         self.contents.note(asked, fact.content)
         known = self.answers.setdefault(asked, [])
-        if any(a.event_id == fact.event_id for a in known):
+        if known and any(a.event_id == fact.event_id for a in known):
             return False
         known.append(Answered(*fact[2:-1]))
         while len(self.answers) > KEPT_ANSWERS:

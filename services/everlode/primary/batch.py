@@ -262,8 +262,7 @@ class Batch:
     def _state(self, key: Key) -> tuple[State | None, int]:
         if key in self._staged:
             return self._staged[key]
-        folds = self._component.folds
-        return folds.get(*key), folds.version(*key)
+        return self._component.folds.look(*key)
 
     def _home_of(self, aggregate_id: str, command: Command) -> str:
         """Home of what a command from outside creates. Raises: Refusal: its id has none."""

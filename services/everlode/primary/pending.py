@@ -68,7 +68,10 @@ class Pending:
         facts: list[Answered] = self._folds.answers.get(asked, [])
         return CommandAnswered.model_validate(
             {
-                **to._asdict(),
+                "command_id": to.command_id,
+                "command_type": to.command_type,
+                "aggregate_id": to.aggregate_id,
+                "reply_to": to.reply_to,
                 "region": self._region,
                 "node_id": self._node_id,
                 "outcome": answer.outcome,

@@ -52,7 +52,7 @@ class Dirty:
         if known is None:
             changes[key] = _Change(first, last, self._mono_s())
         else:
-            changes[key] = known._replace(last=last)  # keeps its place
+            changes[key] = _Change(known.first, last, known.since_s)  # keeps its place
 
     def first(self, partition: int, but: Container[Key] = ()) -> FactAt | None:
         """The first change of a partition that no entry holds, `but` those about to be written."""
