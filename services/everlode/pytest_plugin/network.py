@@ -160,7 +160,7 @@ class Faults:
         return self._region.stack
 
 
-class Told(NamedTuple, Generic[E]):
+class Published(NamedTuple, Generic[E]):
     """An event, and whom it is about: a node, a process, an operation."""
 
     subject: str
@@ -184,8 +184,8 @@ class RecoveryEvents:
         kind: type[E],
         within_s: float = RECOVERY_S,
         *,
-        where: Callable[[Told[E]], bool] = lambda _: True,
-    ) -> Told[E]:
+        where: Callable[[Published[E]], bool] = lambda _: True,
+    ) -> Published[E]:
         """The next event of this type, for which `where` holds; each event is given once.
 
         Those before it count as looked at. Raises: TimeoutError: none came; it names what did.
@@ -195,7 +195,7 @@ class RecoveryEvents:
             while self._looked < len(self.seen):
                 envelope, data = self.seen[self._looked]
                 self._looked += 1
-                if isinstance(data, kind) and where(told := Told(envelope.aggregate_id, data)):
+                if isinstance(data, kind) and where(told := Published(envelope.aggregate_id, data)):
                     return told
             if time.monotonic() > deadline:
                 came = ", ".join(type(fact.data).__name__ for fact in self.seen) or "none"
