@@ -21,6 +21,7 @@ from everlode.adapters.kafka_offsets import within
 from everlode.api.plain import as_json
 from everlode.api.positions import Stream
 from everlode.api.ring import Cursor, Item, Ring, Wanted
+from everlode.avro.cloudevents import source_of
 from everlode.avro.codec import Codec
 from everlode.errors import ContractError, Refusal, Unavailable
 from everlode.events.base import Fact
@@ -267,7 +268,7 @@ def item_of(fact: Fact, place: int, at: tuple[str, int, int], about: tuple[str, 
     text = as_json(
         {
             "specversion": "1.0", "id": envelope.event_id, "type": f"everlode.{kind}",
-            "source": f"/{envelope.origin}", "subject": envelope.aggregate_id,
+            "source": source_of(envelope.origin, envelope.scope), "subject": envelope.aggregate_id,
             "time": envelope.occurred_at, "datacontenttype": "application/json",
             "region": region, "scope": scope, "operation": operation, "epoch": envelope.epoch,
             "version": envelope.version, "stamp": envelope.stamp, "topic": at[0],
