@@ -222,7 +222,7 @@ class Feed:
 
     def _hand(self, batch: Sequence[Raw]) -> None:
         read = [
-            (self._numbers[raw.topic, raw.partition], raw.offset, _fact(self._codec, raw))
+            (self._numbers[raw.topic, raw.partition], raw.offset, fact_of(self._codec, raw))
             for raw in batch
         ]
         done = threading.Event()
@@ -250,7 +250,8 @@ async def _within(changed: asyncio.Event, timeout_s: float) -> bool:
     return True
 
 
-def _fact(codec: Codec, raw: Raw) -> Fact | None:
+def fact_of(codec: Codec, raw: Raw) -> Fact | None:
+    """A record's fact; None of one that does not fit or belong."""
     try:
         return placed(codec, raw.topic, raw.key, raw.value)
     except ContractError:

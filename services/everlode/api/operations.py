@@ -13,7 +13,7 @@ from typing import Any
 
 from everlode.events.base import Event, Fact
 from everlode.events.recovery import OperationStarted, OperationStep
-from everlode.topics.names import region_of
+from everlode.topics.names import region_of, split_fact_topic
 
 MOST = 1_000
 MOST_STEPS = 1_000
@@ -90,10 +90,27 @@ class Operations:
 
     def _end(self, found: Operation, at: datetime, data: Event) -> None:
         name = type(data).__name__
-        found.parts.append({"at": at, "type": name, **data.model_dump()})
+        found.parts.append(_part(at, data))
         if name == "ComponentRecoveryEnded" or found.ended_at is not None:
             return  # a part of a recovery, which goes on
         fields = data.model_dump()
         success = bool(fields.get("success", fields.get("overall_success", False)))
         found.ended_at, found.success = at, success
         self.ended[found.kind or name, found.scope or found.region, success] += 1
+
+
+def _part(at: datetime, data: Event) -> dict[str, Any]:
+    return {"at": at, "type": type(data).__name__, **data.model_dump()}
+
+
+def about(operations: Operations, topic: str, fact: Fact) -> tuple[str, str]:
+    """The operation and the scope that a record is of, or empty; folds those of operations."""
+    origin, component = split_fact_topic(topic)
+    scope = str(getattr(fact.data, "scope_name", "") or fact.envelope.scope)
+    if component == "recovery":
+        operation = operations.observe(fact)
+        return operation.id, operation.scope or scope
+    if component == "health" and not scope:
+        found: Any = getattr(fact.data, "component", "")
+        scope = f"{found}/{region_of(origin)}" if found else ""
+    return "", scope
