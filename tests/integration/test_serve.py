@@ -18,6 +18,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from schemathesis import checks
 from schemathesis.core.failures import FailureGroup
 
+from everlode.adapters.kafka import Record
+from everlode.adapters.kafka_sender import Sender
+from everlode.topics.names import command_topic
 from tests.support.processes.chromium import chromium, opened
 from tests.support.world.region import Region, until
 from tests.support.world.serving import TOKENS, Server, tokens_file
@@ -227,6 +230,33 @@ def test_half_a_request_holds_nobody_up(server: Server) -> None:
         assert server.ask("/scopes").status == 200
         half.sendall(b"y" * 40_000)
         assert b"400" in half.recv(1000).split(b"\r\n")[0]
+
+
+def test_dead_letters_are_listed_by_what_they_are_and_no_key_has_stopped(
+    region: Region, server: Server
+) -> None:
+    topic = command_topic("eu", "miners")
+    sender = Sender(region.bootstrap)
+    sender.send(Record(topic, 0, "junk", b"no command", []))
+    assert sender.flush(20) == 0
+
+    def letters(query: str = "") -> Any:
+        answer = server.ask(f"/dead-letters?topic={topic}{query}")
+        assert answer.status == 200
+        return answer.body
+
+    until(lambda: letters()["total"] == "1", 30, "the letter is shown")
+    (letter,) = letters()["letters"]
+    assert (letter["consumer"], letter["topic"]) == ("primary", topic)
+    assert letter["id"] == f"primary/{topic}/0/{letter['offset']}"
+    assert letter["status"] == "open"
+    assert letters(f"&code={letter['code']}&consumer=primary")["counts"][0]["count"] == "1"
+    assert letters("&status=discarded")["letters"] == []
+    assert server.ask("/dead-letters?status=nonsense").status == 422
+    assert server.ask("/dead-letters?region=xx").status == 404
+    keys = server.ask("/stopped-keys").body
+    assert (keys["region"], keys["keys"]) == ("eu", [])
+    assert server.ask("/stopped-keys?region=xx").status == 404
 
 
 @pytest.fixture(scope="module")

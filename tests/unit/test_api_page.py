@@ -6,14 +6,22 @@ import json
 from datetime import UTC, datetime
 from types import MappingProxyType
 
+import pytest
+
 from everlode.api.feed import item_of
-from everlode.api.operations import Operations
+from everlode.api.operations import Operations, about
 from everlode.api.overview import Seen, html, lines, regions_of
 from everlode.control.fold import ControlState, NodeState, ScopeState
 from everlode.errors import Unavailable
 from everlode.events.base import Envelope, Event, Fact
 from everlode.events.control import ScopeAssigned
-from everlode.events.recovery import OperationStarted, OperationStep, RegistryRecoveryEnded
+from everlode.events.recovery import (
+    DeadLetterDiscarded,
+    DeadLetterReplayed,
+    OperationStarted,
+    OperationStep,
+    RegistryRecoveryEnded,
+)
 
 HOSTILE = '<script>alert("x")</script>'
 AT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -95,6 +103,23 @@ def test_operation_is_its_start_steps_and_end_and_a_repeat_changes_nothing() -> 
     assert (found.success, found.ended_at, len(found.steps)) == (True, AT, 1)
     assert operations.ended == {("registry-failover", "miner-registry/eu", True): 1}
     assert [o.id for o in operations.newest(5)] == ["op"]
+
+
+@pytest.mark.parametrize("kind", [DeadLetterReplayed, DeadLetterDiscarded])
+def test_what_became_of_a_dead_letter_is_an_operation_that_has_ended_well(
+    kind: type[DeadLetterReplayed | DeadLetterDiscarded],
+) -> None:
+    operations = Operations()
+    data = kind(
+        consumer="primary", topic="eu.commands.tasks", partition=0, offset=1, code="broken",
+        letter_offset=0, operator="ann", reason="",
+    )  # fmt: skip
+    letter = fact(data, "e", "primary/eu.commands.tasks/0/1")
+    assert about(operations, "eu.1.recovery", letter) == (letter.envelope.aggregate_id, "")
+    found = operations.get("primary/eu.commands.tasks/0/1")
+    assert found is not None
+    assert (found.kind, found.success, found.started_at) == ("dead-letter", True, found.ended_at)
+    assert [part["type"] for part in found.parts] == [kind.__name__]
 
 
 def test_event_is_a_cloud_event_whose_integers_are_texts() -> None:

@@ -12,11 +12,18 @@ from datetime import datetime
 from typing import Any
 
 from everlode.events.base import Event, Fact
-from everlode.events.recovery import OperationStarted, OperationStep
+from everlode.events.recovery import (
+    DeadLetterDiscarded,
+    DeadLetterReplayed,
+    OperationStarted,
+    OperationStep,
+)
 from everlode.topics.names import region_of, split_fact_topic
 
 MOST = 1_000
 MOST_STEPS = 1_000
+DEAD_LETTER = "dead-letter"
+"""Kind of what became of a dead letter, which is one event and no operation on the wire."""
 
 
 @dataclass(slots=True)
@@ -84,6 +91,11 @@ class Operations:
             case OperationStep():
                 found.kind = found.kind or data.kind
                 found.steps.append({"at": envelope.occurred_at, **data.model_dump()})
+            case DeadLetterReplayed() | DeadLetterDiscarded():
+                found.kind, found.subject = DEAD_LETTER, data.topic
+                found.started_at = found.ended_at = envelope.occurred_at
+                found.success = True
+                found.parts.append(_part(envelope.occurred_at, data))
             case _:
                 self._end(found, envelope.occurred_at, data)
         return found
