@@ -18,6 +18,9 @@ from everlode.events.control import ScopeAssigned
 from everlode.events.recovery import (
     DeadLetterDiscarded,
     DeadLetterReplayed,
+    HealingGivenUp,
+    HealingStarted,
+    HealingSucceeded,
     OperationStarted,
     OperationStep,
     RegistryRecoveryEnded,
@@ -103,6 +106,24 @@ def test_operation_is_its_start_steps_and_end_and_a_repeat_changes_nothing() -> 
     assert (found.success, found.ended_at, len(found.steps)) == (True, AT, 1)
     assert operations.ended == {("registry-failover", "miner-registry/eu", True): 1}
     assert [o.id for o in operations.newest(5)] == ["op"]
+
+
+def test_healing_of_a_process_ends_well_or_not_and_begins_anew() -> None:
+    operations = Operations()
+    started = HealingStarted(process="eu/kafka", process_kind="kafka", attempt=1, waited_ms=0)
+    healed = HealingSucceeded(process="eu/kafka", process_kind="kafka", attempts=1, lost_ms=9)
+    given_up = HealingGivenUp(
+        process="eu/kafka", process_kind="kafka", attempts=10, window_ms=1, reason="it ends"
+    )
+    found = operations.observe(fact(started, "1", "eu/kafka"))
+    assert (found.kind, found.subject, found.success) == ("healing", "eu/kafka", None)
+    operations.observe(fact(healed, "2", "eu/kafka"))
+    assert (found.success, found.ended_at) == (True, AT)
+    operations.observe(fact(started, "3", "eu/kafka"))
+    assert (found.success, found.ended_at) == (None, None)
+    operations.observe(fact(given_up, "4", "eu/kafka"))
+    assert found.success is False
+    assert operations.ended == {("healing", "eu", True): 1, ("healing", "eu", False): 1}
 
 
 @pytest.mark.parametrize("kind", [DeadLetterReplayed, DeadLetterDiscarded])

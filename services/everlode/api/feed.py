@@ -88,6 +88,10 @@ class Feed:
         ring, stream = self._ready()
         return list(ring.kept()), stream.word(ring.heads)
 
+    def require_level(self) -> None:
+        """Raises: Unavailable: it has not come to the end yet."""
+        self._ready()
+
     def _ready(self) -> tuple[Ring, Stream]:
         if self._ring is None or self.stream is None or not self._level:
             raise Unavailable(

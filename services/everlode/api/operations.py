@@ -15,6 +15,9 @@ from everlode.events.base import Event, Fact
 from everlode.events.recovery import (
     DeadLetterDiscarded,
     DeadLetterReplayed,
+    HealingGivenUp,
+    HealingStarted,
+    HealingSucceeded,
     OperationStarted,
     OperationStep,
 )
@@ -22,6 +25,8 @@ from everlode.topics.names import region_of, split_fact_topic
 
 MOST = 1_000
 MOST_STEPS = 1_000
+HEALING = "healing"
+"""Kind of what a supervisor does for one process; each start of it begins the operation anew."""
 DEAD_LETTER = "dead-letter"
 """Kind of what became of a dead letter, which is one event and no operation on the wire."""
 
@@ -96,6 +101,10 @@ class Operations:
                 found.started_at = found.ended_at = envelope.occurred_at
                 found.success = True
                 found.parts.append(_part(envelope.occurred_at, data))
+            case HealingStarted():
+                found.kind, found.subject = HEALING, data.process
+                found.started_at, found.ended_at, found.success = envelope.occurred_at, None, None
+                found.parts = [_part(envelope.occurred_at, data)]
             case _:
                 self._end(found, envelope.occurred_at, data)
         return found
@@ -107,6 +116,9 @@ class Operations:
             return  # a part of a recovery, which goes on
         fields = data.model_dump()
         success = bool(fields.get("success", fields.get("overall_success", False)))
+        if isinstance(data, HealingSucceeded | HealingGivenUp):
+            found.kind, found.subject = HEALING, data.process
+            success = isinstance(data, HealingSucceeded)
         found.ended_at, found.success = at, success
         self.ended[found.kind or name, found.scope or found.region, success] += 1
 
