@@ -21,6 +21,7 @@ from schemathesis.core.failures import FailureGroup
 from everlode.adapters.kafka import Record
 from everlode.adapters.kafka_sender import Sender
 from everlode.topics.names import command_topic
+from tests.support.facts.alerts import metrics_of_alerts
 from tests.support.processes.chromium import chromium, opened
 from tests.support.world.region import Region, until
 from tests.support.world.serving import TOKENS, Server, tokens_file
@@ -317,10 +318,12 @@ def test_metrics_are_in_prometheus_form_and_name_no_task_or_miner(server: Server
     assert found["everlode_scope_led", scope] == 1
     assert {value for (name, _), value in found.items() if name == "everlode_up"} == {1}
     names = {name for name, _ in found}
-    assert {
-        "everlode_nodes", "everlode_projection_lag_seconds", "everlode_dead_letters",
-        "everlode_event_listeners",
-    } <= names  # fmt: skip
+    assert names >= metrics_of_alerts()
+    assert found["everlode_failovers_total", (*scope, ("success", "false"))] == 0
+    damage = (("region", "eu"), ("type", "ForeignWrite"))
+    assert found["everlode_health_events_total", damage] == 0  # there before it happens
+    lags = [v for (name, _), v in found.items() if name == "everlode_projection_lag_seconds"]
+    assert all(lag < 3600 for lag in lags)
     labels = {label for _, labels in found for label, _ in labels}
     assert labels <= {
         "scope", "region", "component", "status", "topic", "part", "success", "type", "kind",
