@@ -19,10 +19,14 @@ from prometheus_client.parser import text_string_to_metric_families
 from schemathesis import checks
 from schemathesis.core.failures import FailureGroup
 
+from everlode.adapters.kafka import Record
+from everlode.adapters.kafka_sender import Sender
 from everlode.events.recovery import BackupEnded
 from everlode.events.stamp import stamp_at
 from everlode.log.announcer import Announcer
 from everlode.settings.endpoints import Endpoints
+from everlode.topics.names import command_topic
+from tests.support.facts.alerts import metrics_of_alerts
 from tests.support.processes.chromium import chromium, opened
 from tests.support.world.region import Region, until
 from tests.support.world.serving import TOKENS, Server, tokens_file
@@ -234,6 +238,33 @@ def test_half_a_request_holds_nobody_up(server: Server) -> None:
         assert b"400" in half.recv(1000).split(b"\r\n")[0]
 
 
+def test_dead_letters_are_listed_by_what_they_are_and_no_key_has_stopped(
+    region: Region, server: Server
+) -> None:
+    topic = command_topic("eu", "miners")
+    sender = Sender(region.bootstrap)
+    sender.send(Record(topic, 0, "junk", b"no command", []))
+    assert sender.flush(20) == 0
+
+    def letters(query: str = "") -> Any:
+        answer = server.ask(f"/dead-letters?topic={topic}{query}")
+        assert answer.status == 200
+        return answer.body
+
+    until(lambda: letters()["total"] == "1", 30, "the letter is shown")
+    (letter,) = letters()["letters"]
+    assert (letter["consumer"], letter["topic"]) == ("primary", topic)
+    assert letter["id"] == f"primary/{topic}/0/{letter['offset']}"
+    assert letter["status"] == "open"
+    assert letters(f"&code={letter['code']}&consumer=primary")["counts"][0]["count"] == "1"
+    assert letters("&status=discarded")["letters"] == []
+    assert server.ask("/dead-letters?status=nonsense").status == 422
+    assert server.ask("/dead-letters?region=xx").status == 404
+    keys = server.ask("/stopped-keys").body
+    assert (keys["region"], keys["keys"]) == ("eu", [])
+    assert server.ask("/stopped-keys?region=xx").status == 404
+
+
 @pytest.fixture(scope="module")
 def described(server: Server) -> Any:
     document = server.ask("/openapi.json").body
@@ -305,10 +336,12 @@ def test_metrics_are_in_prometheus_form_and_name_no_task_or_miner(server: Server
     assert found["everlode_scope_led", scope] == 1
     assert {value for (name, _), value in found.items() if name == "everlode_up"} == {1}
     names = {name for name, _ in found}
-    assert {
-        "everlode_nodes", "everlode_projection_lag_seconds", "everlode_dead_letters",
-        "everlode_event_listeners",
-    } <= names  # fmt: skip
+    assert names >= metrics_of_alerts()
+    assert found["everlode_failovers_total", (*scope, ("success", "false"))] == 0
+    damage = (("region", "eu"), ("type", "ForeignWrite"))
+    assert found["everlode_health_events_total", damage] == 0  # there before it happens
+    lags = [v for (name, _), v in found.items() if name == "everlode_projection_lag_seconds"]
+    assert all(lag < 3600 for lag in lags)
     labels = {label for _, labels in found for label, _ in labels}
     assert labels <= {
         "scope", "region", "component", "status", "topic", "part", "success", "type", "kind",

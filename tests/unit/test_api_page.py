@@ -9,7 +9,7 @@ from types import MappingProxyType
 import pytest
 
 from everlode.api.feed import item_of
-from everlode.api.operations import Operations
+from everlode.api.operations import Operations, about
 from everlode.api.overview import Seen, html, lines, regions_of
 from everlode.control.fold import ControlState, NodeState, ScopeState
 from everlode.errors import Unavailable
@@ -17,6 +17,11 @@ from everlode.events.base import Envelope, Event, Fact
 from everlode.events.control import ScopeAssigned
 from everlode.events.recovery import (
     BackupEnded,
+    DeadLetterDiscarded,
+    DeadLetterReplayed,
+    HealingGivenUp,
+    HealingStarted,
+    HealingSucceeded,
     OperationStarted,
     OperationStep,
     RegistryRecoveryEnded,
@@ -119,6 +124,41 @@ def backup_ended(cut_stamp: int, success: bool) -> BackupEnded:
         backup_id="b", backup_type="full-system", bytes=1, records=1, cut_stamp=cut_stamp,
         manifest_sha256="a" * 64, verified=success, success=success,
     )  # fmt: skip
+
+
+def test_healing_of_a_process_ends_well_or_not_and_begins_anew() -> None:
+    operations = Operations()
+    started = HealingStarted(process="eu/kafka", process_kind="kafka", attempt=1, waited_ms=0)
+    healed = HealingSucceeded(process="eu/kafka", process_kind="kafka", attempts=1, lost_ms=9)
+    given_up = HealingGivenUp(
+        process="eu/kafka", process_kind="kafka", attempts=10, window_ms=1, reason="it ends"
+    )
+    found = operations.observe(fact(started, "1", "eu/kafka"))
+    assert (found.kind, found.subject, found.success) == ("healing", "eu/kafka", None)
+    operations.observe(fact(healed, "2", "eu/kafka"))
+    assert (found.success, found.ended_at) == (True, AT)
+    operations.observe(fact(started, "3", "eu/kafka"))
+    assert (found.success, found.ended_at) == (None, None)
+    operations.observe(fact(given_up, "4", "eu/kafka"))
+    assert found.success is False
+    assert operations.ended == {("healing", "eu", True): 1, ("healing", "eu", False): 1}
+
+
+@pytest.mark.parametrize("kind", [DeadLetterReplayed, DeadLetterDiscarded])
+def test_what_became_of_a_dead_letter_is_an_operation_that_has_ended_well(
+    kind: type[DeadLetterReplayed | DeadLetterDiscarded],
+) -> None:
+    operations = Operations()
+    data = kind(
+        consumer="primary", topic="eu.commands.tasks", partition=0, offset=1, code="broken",
+        letter_offset=0, operator="ann", reason="",
+    )  # fmt: skip
+    letter = fact(data, "e", "primary/eu.commands.tasks/0/1")
+    assert about(operations, "eu.1.recovery", letter) == (letter.envelope.aggregate_id, "")
+    found = operations.get("primary/eu.commands.tasks/0/1")
+    assert found is not None
+    assert (found.kind, found.success, found.started_at) == ("dead-letter", True, found.ended_at)
+    assert [part["type"] for part in found.parts] == [kind.__name__]
 
 
 def test_event_is_a_cloud_event_whose_integers_are_texts() -> None:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from everlode.api.positions import Stream
 from everlode.api.ring import Cursor, Item, Ring, Wanted
+from everlode.api.tail import begun
 from everlode.errors import Refusal
 
 PLACES = (("eu.1.recovery", 0), ("us.1.recovery", 0), ("us.1.health", 0))
@@ -114,3 +115,31 @@ def test_position_ahead_of_the_ring_waits_for_it() -> None:
         ring.add(item(0, offset))
     assert not ahead.ahead
     assert [i.offset for i, _ in ahead.take(Wanted(), 10)] == [2]
+
+
+BOUNDS = {PLACES[0]: (5, 20_000), PLACES[1]: (0, 0), PLACES[2]: (7, 9)}
+
+
+@pytest.mark.parametrize(
+    ("position", "expected"),
+    [
+        ("beginning", [5, 0, 7]), ("end", [20_000, 0, 9]), (None, [16_667, 0, 7]),
+        (STREAM.word([5, 0, 9]), [5, 0, 9]),
+    ],
+)  # fmt: skip
+def test_tail_begins_where_the_position_says(position: str | None, expected: list[int]) -> None:
+    assert begun(STREAM, BOUNDS, position) == expected
+
+
+@pytest.mark.parametrize(
+    ("offsets", "code"),
+    [
+        ([4, 0, 7], "position_expired"),
+        ([5, 1, 7], "other_position"),
+        ([5, 0, 10], "other_position"),
+    ],
+)
+def test_tail_refuses_what_is_no_longer_or_not_yet_there(offsets: list[int], code: str) -> None:
+    with pytest.raises(Refusal) as caught:
+        begun(STREAM, BOUNDS, STREAM.word(offsets))
+    assert caught.value.code == code

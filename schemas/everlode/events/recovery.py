@@ -1,4 +1,4 @@
-"""The closed catalogue of operations: started, step, ended.
+"""The closed catalogue of operations: started, step, ended; and what became of dead letters.
 
 The Avro schema of the same name documents each field and its unit. Pure.
 """
@@ -168,4 +168,30 @@ class HealingGivenUp(Event):
     attempts: Count
     window_ms: Count
     exit_status: Long | None = None
+    reason: Text
+
+
+class DeadLetterReplayed(Event):
+    """A dead letter's record was put back into its topic, once."""
+
+    consumer: Text
+    topic: Text
+    partition: Count
+    offset: Long
+    code: Text
+    letter_offset: Count
+    operator: Text
+    reason: Text
+
+
+class DeadLetterDiscarded(Event):
+    """An operator will not have a dead letter replayed; the letter is kept."""
+
+    consumer: Text
+    topic: Text
+    partition: Count
+    offset: Long
+    code: Text
+    letter_offset: Count
+    operator: Text
     reason: Text

@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple, cast
 
-from confluent_kafka import Consumer, Message, TopicPartition
+from confluent_kafka import TIMESTAMP_NOT_AVAILABLE, Consumer, Message, TopicPartition
 
 from everlode.adapters.kafka_offsets import Offsets, within
 from everlode.errors import Unavailable
@@ -35,6 +35,14 @@ class Raw(NamedTuple):
         """What the record carries beside its value."""
         found = self.source if isinstance(self.source, list) else self.source.headers()
         return cast("Headers", found or [])
+
+    @property
+    def written_ms(self) -> int | None:
+        """When it was written, by its producer's clock, in ms since 1970; None: not known."""
+        if isinstance(self.source, list):
+            return None
+        kind, at_ms = self.source.timestamp()
+        return None if kind == TIMESTAMP_NOT_AVAILABLE else int(at_ms)
 
 
 class Record(NamedTuple):

@@ -44,8 +44,9 @@ def open_transactions(
         first = _first(all_of_it, held)
     now_ms = time.time_ns() // 1_000_000
     found = (
-        OpenTransaction(raw.topic, raw.partition, raw.offset, (now_ms - _written_ms(raw)) // 1000)
+        OpenTransaction(raw.topic, raw.partition, raw.offset, (now_ms - at_ms) // 1000)
         for raw in first
+        if (at_ms := raw.written_ms) is not None
     )
     return sorted(one for one in found if one.age_s > older_s)
 
@@ -59,10 +60,3 @@ def _first(reader: Reader, held: dict[TopicPartition, int]) -> Collection[Raw]:
         for raw in reader.batch(1000, 0.2, 0.0):
             found.setdefault((raw.topic, raw.partition), raw)
     return found.values()
-
-
-def _written_ms(raw: Raw) -> int:
-    """When a record was written, by its producer's clock, in ms since 1970; now when not known."""
-    if isinstance(raw.source, list):
-        return time.time_ns() // 1_000_000
-    return int(raw.source.timestamp()[1])

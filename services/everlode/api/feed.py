@@ -21,6 +21,7 @@ from everlode.adapters.kafka_offsets import within
 from everlode.api.plain import as_json
 from everlode.api.positions import Stream
 from everlode.api.ring import Cursor, Item, Ring, Wanted
+from everlode.avro.cloudevents import source_of
 from everlode.avro.codec import Codec
 from everlode.errors import ContractError, Refusal, Unavailable
 from everlode.events.base import Fact
@@ -86,6 +87,10 @@ class Feed:
         """
         ring, stream = self._ready()
         return list(ring.kept()), stream.word(ring.heads)
+
+    def require_level(self) -> None:
+        """Raises: Unavailable: it has not come to the end yet."""
+        self._ready()
 
     def _ready(self) -> tuple[Ring, Stream]:
         if self._ring is None or self.stream is None or not self._level:
@@ -221,7 +226,7 @@ class Feed:
 
     def _hand(self, batch: Sequence[Raw]) -> None:
         read = [
-            (self._numbers[raw.topic, raw.partition], raw.offset, _fact(self._codec, raw))
+            (self._numbers[raw.topic, raw.partition], raw.offset, fact_of(self._codec, raw))
             for raw in batch
         ]
         done = threading.Event()
@@ -249,7 +254,8 @@ async def _within(changed: asyncio.Event, timeout_s: float) -> bool:
     return True
 
 
-def _fact(codec: Codec, raw: Raw) -> Fact | None:
+def fact_of(codec: Codec, raw: Raw) -> Fact | None:
+    """A record's fact; None of one that does not fit or belong."""
     try:
         return placed(codec, raw.topic, raw.key, raw.value)
     except ContractError:
@@ -267,7 +273,7 @@ def item_of(fact: Fact, place: int, at: tuple[str, int, int], about: tuple[str, 
     text = as_json(
         {
             "specversion": "1.0", "id": envelope.event_id, "type": f"everlode.{kind}",
-            "source": f"/{envelope.origin}", "subject": envelope.aggregate_id,
+            "source": source_of(envelope.origin, envelope.scope), "subject": envelope.aggregate_id,
             "time": envelope.occurred_at, "datacontenttype": "application/json",
             "region": region, "scope": scope, "operation": operation, "epoch": envelope.epoch,
             "version": envelope.version, "stamp": envelope.stamp, "topic": at[0],

@@ -7,7 +7,8 @@ same numbers, as long as they are kept. Shell: asks the network when it is scrap
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import product
 
 from fastapi import APIRouter
 from prometheus_client import CollectorRegistry
@@ -17,16 +18,29 @@ from prometheus_client.registry import Collector
 from starlette.responses import Response
 
 from everlode.api.asking import Net, needs
-from everlode.api.lags import lag_of_topics
-from everlode.api.network import Network
+from everlode.api.lags import MOST_S, lag_of_topics
+from everlode.api.network import MACHINERY, Network
+from everlode.api.operations import HEALING
 from everlode.api.queries import works
 from everlode.api.tokens import Role
 from everlode.errors import EverlodeError
+from everlode.events.catalogue import EVENTS
+from everlode.events.services import SERVICES
 from everlode.events.stamp import millis_of
 from everlode.topics.catalogue import catalogue
 
 router = APIRouter(include_in_schema=False, dependencies=[needs(Role.VIEWER)])
 FAILOVER = "-failover"
+OTHERS = ("backup", "drill", HEALING, "recovery")
+"""Kinds of operations that are of a region."""
+HEALTH = tuple(name for name, kind in EVENTS.items() if kind.topic == "health")
+
+
+def _may_end(regions: Iterable[str]) -> Iterator[tuple[str, str, bool]]:
+    """(kind, scope or region, success) of what can end."""
+    for region, success in product(regions, (False, True)):
+        yield from ((s.operation, f"{s.scope}/{region}", success) for s in SERVICES)
+        yield from ((kind, region, success) for kind in OTHERS)
 
 
 class Figures(Collector):
@@ -68,20 +82,26 @@ class Figures(Collector):
         return [epoch, led, nodes]
 
     def _streams(self) -> list[Metric]:
+        """Each that may come is there from the start, at 0: what compares with before sees it.
+
+        Raises: Unavailable: the stream is not read to its end yet, so that the counts would jump.
+        """
         network = self._network
+        network.feed(MACHINERY).require_level()
+        ended = dict.fromkeys(_may_end(network.endpoints.regions), 0) | network.operations.ended
         failovers = CounterMetricFamily(
             "everlode_failovers", "Failovers that have ended.", labels=["scope", "success"]
         )
         others = CounterMetricFamily(
-            "everlode_operations", "Other operations that have ended: recoveries, backups, drills.",
+            "everlode_operations", "Other operations that have ended.",
             labels=["kind", "region", "success"],
         )  # fmt: skip
-        for (kind, where, success), count in sorted(network.operations.ended.items()):
-            ended = str(success).lower()
+        for (kind, where, success), count in sorted(ended.items()):
+            word = str(success).lower()
             if kind.endswith(FAILOVER):
-                failovers.add_metric([where, ended], count)
+                failovers.add_metric([where, word], count)
             else:
-                others.add_metric([kind, where, ended], count)
+                others.add_metric([kind, where, word], count)
         cuts = GaugeMetricFamily(
             "everlode_backup_cut_timestamp_seconds",
             "Moment up to which the newest backup holds all, in seconds since 1970.",
@@ -92,7 +112,8 @@ class Figures(Collector):
         verdicts = CounterMetricFamily(
             "everlode_health_events", "Events of health.", labels=["region", "type"]
         )
-        for key, count in sorted(network.verdicts.items()):
+        none = dict.fromkeys(product(network.endpoints.regions, HEALTH), 0)
+        for key, count in sorted((none | network.verdicts).items()):
             verdicts.add_metric(list(key), count)
         listening = GaugeMetricFamily(
             "everlode_event_listeners", "Who follows /events of this server.", labels=["stream"]
@@ -108,7 +129,8 @@ class Figures(Collector):
             labels=["region", "topic"],
         )
         for topic, lag in sorted(lag_of_topics(self._network).items()):
-            found.add_metric([self._network.region, topic], lag)
+            if lag < MOST_S:  # else it has never had a fact
+                found.add_metric([self._network.region, topic], lag)
         return [found]
 
     def _dead_letters(self) -> list[Metric]:

@@ -12,13 +12,13 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from queue import Empty, SimpleQueue
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from everlode.adapters.kafka import Reader
 from everlode.adapters.kafka_follower import ControlFollower
 from everlode.adapters.postgres_pool import ReadPool
 from everlode.api.feed import Feed, Group
-from everlode.api.operations import Operations
+from everlode.api.operations import Operations, about
 from everlode.control.fold import ControlState
 from everlode.errors import NotFound, Unavailable
 from everlode.events.base import Fact
@@ -28,6 +28,7 @@ from everlode.sdk import AsyncMiningClient
 from everlode.sdk.consumer import places
 from everlode.settings.endpoints import Endpoints
 from everlode.topics.names import region_of, split_fact_topic
+from everlode.topics.place import TopicPartition
 from everlode.views.backups import Shown
 from everlode.views.clusters import Asked
 
@@ -139,12 +140,7 @@ class Network:
     def feed(self, name: str) -> Feed:
         """A stream of this region's cluster, which has all regions'; read once it is asked for."""
         if name not in self._feeds:
-            components = ("recovery", "health") if name == MACHINERY else (name,)
-            found = tuple(
-                at
-                for region in self.endpoints.topology.regions
-                for at in places(self.endpoints, region, components)
-            )
+            found = places_of(self.endpoints, name)
             bootstrap = self.endpoints.regions[self.region].kafka_bootstrap
             recent = RECENT if name == MACHINERY else RECENT // len(found)
             self._feeds[name] = Feed(Group(name, bootstrap, found, recent), self._fold).start()
@@ -155,16 +151,10 @@ class Network:
         return {name: feed.listeners for name, feed in self._feeds.items()}
 
     def _fold(self, topic: str, fact: Fact) -> tuple[str, str]:
-        _, component = split_fact_topic(topic)
-        scope = str(getattr(fact.data, "scope_name", "") or fact.envelope.scope)
-        if component == "recovery":
-            operation = self.operations.observe(fact)
-            return operation.id, operation.scope or scope
-        if component == "health":
+        if split_fact_topic(topic)[1] == "health":
             key = region_of(fact.envelope.origin), type(fact.data).__name__
             self.verdicts[key] = self.verdicts.get(key, 0) + 1
-            scope = scope or _scope_of(fact)
-        return "", scope
+        return about(self.operations, topic, fact)
 
     async def close(self) -> None:
         """End the streams, then let go of all that is kept."""
@@ -187,6 +177,9 @@ class Network:
             feed.close()
 
 
-def _scope_of(fact: Fact) -> str:
-    component: Any = getattr(fact.data, "component", "")
-    return f"{component}/{region_of(fact.envelope.origin)}" if component else ""
+def places_of(endpoints: Endpoints, name: str) -> tuple[TopicPartition, ...]:
+    """The partitions of a stream, in the order that positions have them. Pure."""
+    components = ("recovery", "health") if name == MACHINERY else (name,)
+    return tuple(
+        at for region in endpoints.topology.regions for at in places(endpoints, region, components)
+    )

@@ -12,11 +12,24 @@ from datetime import datetime
 from typing import Any
 
 from everlode.events.base import Event, Fact
-from everlode.events.recovery import BackupEnded, OperationStarted, OperationStep
-from everlode.topics.names import region_of
+from everlode.events.recovery import (
+    BackupEnded,
+    DeadLetterDiscarded,
+    DeadLetterReplayed,
+    HealingGivenUp,
+    HealingStarted,
+    HealingSucceeded,
+    OperationStarted,
+    OperationStep,
+)
+from everlode.topics.names import region_of, split_fact_topic
 
 MOST = 1_000
 MOST_STEPS = 1_000
+HEALING = "healing"
+"""Kind of what a supervisor does for one process; each start of it begins the operation anew."""
+DEAD_LETTER = "dead-letter"
+"""Kind of what became of a dead letter, which is one event and no operation on the wire."""
 
 
 @dataclass(slots=True)
@@ -86,18 +99,47 @@ class Operations:
             case OperationStep():
                 found.kind = found.kind or data.kind
                 found.steps.append({"at": envelope.occurred_at, **data.model_dump()})
+            case DeadLetterReplayed() | DeadLetterDiscarded():
+                found.kind, found.subject = DEAD_LETTER, data.topic
+                found.started_at = found.ended_at = envelope.occurred_at
+                found.success = True
+                found.parts.append(_part(envelope.occurred_at, data))
+            case HealingStarted():
+                found.kind, found.subject = HEALING, data.process
+                found.started_at, found.ended_at, found.success = envelope.occurred_at, None, None
+                found.parts = [_part(envelope.occurred_at, data)]
             case _:
                 self._end(found, envelope.occurred_at, data)
         return found
 
     def _end(self, found: Operation, at: datetime, data: Event) -> None:
         name = type(data).__name__
-        found.parts.append({"at": at, "type": name, **data.model_dump()})
+        found.parts.append(_part(at, data))
         if name == "ComponentRecoveryEnded" or found.ended_at is not None:
             return  # a part of a recovery, which goes on
         if isinstance(data, BackupEnded) and data.success:
             self.cuts[found.region] = max(data.cut_stamp, self.cuts.get(found.region, 0))
         fields = data.model_dump()
         success = bool(fields.get("success", fields.get("overall_success", False)))
+        if isinstance(data, HealingSucceeded | HealingGivenUp):
+            found.kind, found.subject = HEALING, data.process
+            success = isinstance(data, HealingSucceeded)
         found.ended_at, found.success = at, success
         self.ended[found.kind or name, found.scope or found.region, success] += 1
+
+
+def _part(at: datetime, data: Event) -> dict[str, Any]:
+    return {"at": at, "type": type(data).__name__, **data.model_dump()}
+
+
+def about(operations: Operations, topic: str, fact: Fact) -> tuple[str, str]:
+    """The operation and the scope that a record is of, or empty; folds those of operations."""
+    origin, component = split_fact_topic(topic)
+    scope = str(getattr(fact.data, "scope_name", "") or fact.envelope.scope)
+    if component == "recovery":
+        operation = operations.observe(fact)
+        return operation.id, operation.scope or scope
+    if component == "health" and not scope:
+        found: Any = getattr(fact.data, "component", "")
+        scope = f"{found}/{region_of(origin)}" if found else ""
+    return "", scope

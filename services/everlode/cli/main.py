@@ -30,6 +30,8 @@ NOUNS = {
     "scope": "everlode.cli.scope",
     "task": "everlode.cli.task",
     "miner": "everlode.cli.miner",
+    "events": "everlode.cli.events",
+    "dlt": "everlode.cli.dlt",
     "backup": "everlode.cli.backup",
     "recover": "everlode.cli.recover",
     "node": "everlode.cli.node",

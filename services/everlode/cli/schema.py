@@ -1,4 +1,4 @@
-"""`everlode schema`: the Avro schemas of the contract and their fingerprints, for any language."""
+"""`everlode schema`: the contract for any language: Avro schemas, fingerprints, AsyncAPI."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from rich.table import Table
 from everlode.avro import schemas
 from everlode.cli.options import Json, noun
 from everlode.errors import NotFound
+from everlode.topics import asyncapi
 
 app = noun("Avro schemas and their fingerprints, for programs in any language.")
 
@@ -54,6 +55,15 @@ def show(
     for library, mark in found["computed"].items():
         typer.echo(f"{library:<12} {mark}")
     typer.echo(json.dumps(schemas.raw(name), indent=2))
+
+
+@app.command("asyncapi")
+def asyncapi_(as_json: Json = False) -> None:
+    """Print the contract as an AsyncAPI 3 document, in JSON: topics, records, operations.
+
+    Example: everlode schema asyncapi > asyncapi.json
+    """
+    typer.echo(asyncapi.text(), nl=False)
 
 
 def _found(name: str) -> dict[str, Any]:

@@ -75,10 +75,22 @@ def rust(folder: Path) -> str:
     return done([place / "target/debug/languages", folder], folder)
 
 
-def node(folder: Path) -> str:
-    """With the packages of package-lock.json, and no script of theirs."""
-    place = copied("node", "package.json", "package-lock.json", "main.js")
-    done([tool("npm"), "ci", "--ignore-scripts", "--no-audit", "--no-fund"], place)
+def npm(name: str, *programs: str) -> Path:
+    """A folder with these programs and the packages of its package-lock.json, no script of theirs.
+
+    What is there by the same lock is used again.
+    """
+    place = copied(name, "package.json", "package-lock.json", *programs)
+    lock, have = (place / "package-lock.json").read_bytes(), place / "node_modules" / ".locked"
+    if not have.exists() or have.read_bytes() != lock:
+        done([tool("npm"), "ci", "--ignore-scripts", "--no-audit", "--no-fund"], place)
+        have.write_bytes(lock)
+    return place
+
+
+def node(folder: Path, name: str = "node") -> str:
+    """With the packages of its package-lock.json."""
+    place = npm(name, "main.js")
     return done([tool("node"), place / "main.js", folder], place)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -160,11 +161,11 @@ class Lab:
 
     # -- looking -------------------------------------------------------------------------------
 
-    def query(self, text: str) -> list[tuple[Any, ...]]:
+    def query(self, text: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """Rows of a query in the generation."""
         db = Projection(self.conninfo, self.generation, "test")
         try:
-            return db.query(text)
+            return db.query(text, values)
         finally:
             db.close()
 
