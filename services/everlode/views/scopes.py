@@ -20,7 +20,7 @@ from everlode.events.control import ScopeAssigned
 from everlode.events.nodes import NodeStatus
 from everlode.events.stamp import millis_of
 from everlode.failover.heartbeats import FRESH_S, Heartbeats
-from everlode.failover.planner import GONE, Planner, View, candidates, foresee
+from everlode.failover.planner import GONE, Beating, Planner, View, candidates, foresee
 from everlode.failover.policy import Policies, Succession
 from everlode.settings.endpoints import Endpoints
 from everlode.snapshots.read import read_snapshot
@@ -38,7 +38,7 @@ class Seen(NamedTuple):
     control: ControlState
     decisions: list[dict[str, Any]]
     """Decisions about the scope, in log order; `void` says why one does not count."""
-    beats: dict[str, tuple[int, int]]
+    beats: dict[str, Beating]
     planner: Planner[Any]
     """What its service does about a lost node."""
     work: Callable[[str], Any]
@@ -108,7 +108,7 @@ def _decisions(bootstrap: str, scope: str) -> tuple[ControlState, list[dict[str,
     return state, found
 
 
-def _beats(reader: Reader, topic: str, partitions: int) -> dict[str, tuple[int, int]]:
+def _beats(reader: Reader, topic: str, partitions: int) -> dict[str, Beating]:
     ends = reader.ends(_all(topic, partitions))
     reader.assign({at: max(0, end - RECENT) for at, end in ends.items()})
     beats, codec, stamps = Heartbeats(), Codec(), dict[str, int]()
