@@ -6,8 +6,10 @@ from typing import Any
 
 from everlode.control.fold import ControlState, NodeState, ScopeState
 from everlode.events.control import ScopeAssigned
+from everlode.events.heartbeats import NodeBeat
 from everlode.health.weights import REGION, SILENT_S
-from everlode.views.health import RegionSeen, Scores, scored
+from everlode.views.beats import LastBeat
+from everlode.views.health import RegionSeen, Scores, of_beats, scored
 from everlode.views.skews import Skew
 
 LAG_S = {name: 0.5 for name in REGION if name != "coordinator"}
@@ -139,3 +141,29 @@ def test_scores_are_plain_values_with_evidence_and_weights() -> None:
     node = found["nodes"][0]
     assert {e["name"] for e in node["evidence"]} == {"status", "beat", "clock", "load"}
     assert all(e["weight"] > 0 for e in node["evidence"])
+
+
+def said(component: str, silent_s: float, **changes: Any) -> LastBeat:
+    given = {
+        "component": component, "kind": "", "role": "secondary", "held_epoch": 0, "endpoint": "e",
+        "status": "healthy", "load_ppm": 0, "current_tasks": 0, "max_concurrent": 1,
+        "work_done": 0, "queue_size": 0, "specialties": (), "interval_ms": 1000, **changes,
+    }  # fmt: skip
+    return LastBeat(NodeBeat.model_validate(given), silent_s)
+
+
+def test_services_by_their_log_alone_are_as_well_as_by_a_projection() -> None:
+    last = {f"{c}-{n}": said(c, 0.4) for c in REGION for n in (1, 2)}
+    assert of(of_beats("eu", control(), last)).network.score == 1.0
+    last["rewards-1"] = said("rewards", SILENT_S)
+    found = of(of_beats("eu", control(), last)).regions[0]
+    assert found.score == 3.5 / 4.5
+    assert "rewards-1" in found.reason
+
+
+def test_services_of_which_nobody_beats_are_not_at_work() -> None:
+    last = {f"{c}-1": said(c, SILENT_S + 0.1) for c in REGION}
+    for beats in (last, {}):
+        found = of(of_beats("eu", control(), beats)).regions[0]
+        assert found.score is None
+        assert found.reason

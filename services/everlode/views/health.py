@@ -11,10 +11,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
 from typing import Any, NamedTuple
 
+from everlode.adapters.kafka import Reader
 from everlode.adapters.postgres_read import Generation
 from everlode.control.fold import ControlState
 from everlode.control.scopes import COMPONENT_OF
 from everlode.errors import NotFound, Unavailable
+from everlode.events.types import PPM
 from everlode.health.score import (
     Clock,
     ComponentSeen,
@@ -27,9 +29,10 @@ from everlode.health.score import (
 )
 from everlode.health.weights import COORDINATOR, REGION, SILENT_S
 from everlode.settings.endpoints import Endpoints
+from everlode.views.beats import LastBeat, last_beats
 from everlode.views.clusters import Asked, Figures, leading, nodes, synced_to_ms
 from everlode.views.overview import control_seen
-from everlode.views.skews import Skew, skews
+from everlode.views.skews import Skew, skews, skews_by
 
 
 class RegionSeen(NamedTuple):
@@ -175,3 +178,44 @@ def _seen(endpoints: Endpoints, region: str, control: ControlState | None) -> Re
     with closing(Generation.current(place.postgres_conninfo())) as tables:
         now_ms = time.time_ns() // 1_000_000
         return of_projection(Asked(tables.query, region, place.origin, now_ms, control), clocks)
+
+
+# -- what a recovery asks ------------------------------------------------------------------------
+
+
+def services_health(endpoints: Endpoints, region: str) -> Health:
+    """How well the services of a region are, whose projection may be gone: by log and control log.
+
+    Unknown when nobody is at work there: no node has beaten for `SILENT_S`, or none ever joined.
+    Raises: Unavailable.
+    """
+    control, _ = control_seen(endpoints)
+    parts = endpoints.parts(region)
+    reader = Reader(parts.bootstrap, "health", wait_ms=20)
+    try:
+        last = last_beats(reader, parts.origin, parts.partitions)
+        clocks = skews_by(reader, parts.origin)
+    finally:
+        reader.close()
+    return scored([of_beats(region, control, last, clocks)], {}).regions[0]
+
+
+def of_beats(
+    region: str,
+    control: ControlState | None,
+    last: Mapping[str, LastBeat],
+    clocks: Sequence[Skew] = (),
+) -> RegionSeen:
+    """What the log and the control log know of a region; nothing, when nobody beats. Pure."""
+    if not any(each.silent_s <= SILENT_S for each in last.values()):
+        return RegionSeen(region, None, {}, None)
+    beats: dict[str, list[Figures]] = {}
+    for node, (beat, silent_s) in sorted(last.items()):
+        beats.setdefault(beat.component, []).append(
+            {
+                "node_id": node, "said": beat.status, "silent_s": silent_s,
+                "current_load": beat.load_ppm / PPM, "role": beat.role,
+                "held_epoch": beat.held_epoch,
+            }
+        )  # fmt: skip
+    return RegionSeen(region, control, beats, None, clocks)
