@@ -115,7 +115,7 @@ class TaskComponent(Component):
         if isinstance(new, MinerState):
             self._miners[key] = new
             if isinstance(fact.data, PerformanceRecorded):
-                self._outliers.observe(new)
+                self._outliers.worked(new)
             offer = (MinerRegistered, MinerUpdated)
             if isinstance(fact.data, offer) or old is None or old.status != new.status:
                 self._stale = True

@@ -28,6 +28,12 @@ class Listed:
         else:
             self.miners[at] = miner
 
+    def renew(self, miner: MinerState) -> None:
+        """In the place of what it was, if that is there."""
+        at = self._at.get(miner.key)
+        if at is not None:
+            self.miners[at] = miner
+
     def drop(self, key: str) -> None:
         """Take it out, if it is there: the last one takes its place."""
         at = self._at.pop(key, None)
@@ -37,6 +43,10 @@ class Listed:
         if last.key != key:
             self.miners[at] = last
             self._at[last.key] = at
+
+
+def _offer(miner: MinerState) -> tuple[tuple[str, ...], int, int]:
+    return miner.specialties, miner.gpus, miner.max_concurrent
 
 
 class Roster:
@@ -57,8 +67,13 @@ class Roster:
         """A miner as it is now, active or not."""
         old = self._miners.get(miner.key)
         active = miner.status == "active"
-        offer = (miner.specialties, miner.gpus)
-        if old is not None and (not active or offer != (old.specialties, old.gpus)):
+        if old is not None and active and _offer(old) == _offer(miner):
+            self._miners[miner.key] = miner
+            for name in miner.specialties:
+                self._all[name].renew(miner)
+                self._open[name].renew(miner)
+            return
+        if old is not None:
             self._drop(old)
         if not active:
             return

@@ -35,6 +35,8 @@ class Turn:
 
     def trust(self, task: TaskState, miners: Sequence[MinerState]) -> Trust:
         """See `trust_for`; asked once a turn for tasks that ask for no more."""
+        if not self._trust.ejected:
+            return self._trust
         asked = task.task_type, task.gpus
         if asked not in self._trusts:
             self._trusts[asked] = trust_for(task, miners, self._trust)

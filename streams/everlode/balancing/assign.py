@@ -67,7 +67,7 @@ def excluded(
         return Excluded.GPUS
     if miner.key in trust.ejected:
         return Excluded.EJECTED
-    if running >= trust.room(miner):
+    if running >= (trust.room(miner) if trust.standings else miner.max_concurrent):
         return Excluded.FULL
     if stake_of(task.base_reward_micro) > max(0, miner.stake_free_micro - promised_micro):
         return Excluded.STAKE
@@ -128,11 +128,8 @@ def _better(a: MinerState, b: MinerState, running: Mapping[str, int], trust: Tru
     load_b = running.get(b.key, 0) * a.max_concurrent * weight_a
     if load_a != load_b:
         return a if load_a < load_b else b
-
-    def merit(miner: MinerState, weight: int) -> tuple[int, int, int, str]:
-        return weight, -len(miner.specialties), miner.reputation_ppm, miner.key
-
-    return a if merit(a, weight_a) >= merit(b, weight_b) else b
+    merit_a = weight_a, -len(a.specialties), a.reputation_ppm, a.key
+    return a if merit_a >= (weight_b, -len(b.specialties), b.reputation_ppm, b.key) else b
 
 
 def choose_miner(
@@ -200,6 +197,8 @@ def choose_manager(
     if not free:
         return None
     a, b = free[_draw(seed, 0, len(free))], free[_draw(seed, 1, len(free))]
+    if a == b:
+        return a
 
     def loaded(node: str) -> tuple[float, float, str]:
         well = int(PPM * health.get(node, 1.0))

@@ -35,7 +35,9 @@ class Trust(NamedTuple):
 
     def weight_ppm(self, key: str) -> int:
         """By which its load is divided: what it is trusted with, in millionths, above 0."""
-        share = self.shares_ppm.get(key, PPM)
+        share = self.shares_ppm.get(key)
+        if share is None:
+            return PPM
         return max(1, share * self.standings.get(key, TRUSTED).warm_ppm(self.now_ms) // PPM)
 
     def all_out(self) -> Trust:
@@ -52,6 +54,11 @@ class Outliers:
     def __init__(self) -> None:
         self._standings: dict[str, Standing] = {}
         self._shares_ppm: dict[str, int] = {}
+
+    def worked(self, miner: MinerState) -> None:
+        """A miner that was observed has one more outcome; a good one's good one costs nothing."""
+        if miner.key in self._shares_ppm or miner.recent[-1].outcome != GOOD:
+            self.observe(miner)
 
     def observe(self, miner: MinerState) -> None:
         """A miner as it is now. Costs what its state keeps of its outcomes."""
