@@ -165,6 +165,28 @@ def test_load_that_was_seen_counts_beside_what_was_given_since() -> None:
     assert Counter(pool.choose(2000) for _ in range(12))["b"] >= 8
 
 
+def test_what_was_given_is_forgotten_once_it_has_ended_or_is_in_what_was_seen() -> None:
+    for forget in ("ended", "seen"):
+        pool = p.Pool([Member("a")])
+        for _ in range(40):
+            assert pool.choose(1000) == "a"
+        if forget == "ended":
+            for _ in range(40):
+                pool.ended("a", 1000, success=True)
+        else:
+            pool.put(Member("a"), 2000)
+        pool.put(Member("b"))
+        given = Counter(pool.choose(2000) for _ in range(20))
+        assert abs(given["a"] - given["b"]) <= 2
+
+
+def test_home_whose_ejected_member_is_back_keeps_its_work_again() -> None:
+    pool = p.Pool([Member("a", "eu"), Member("b", "eu"), Member("c", "us")], home="eu")
+    fail(pool, "a")
+    assert chosen(pool, 500)["c"] > 50
+    assert chosen(pool, 500, BASE_MS)["c"] == 0
+
+
 @pytest.mark.parametrize(
     "spoilt", [{"capacity": 0}, {"load": -1}, {"health": 1.1}, {"health": float("nan")}]
 )

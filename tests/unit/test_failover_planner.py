@@ -313,13 +313,14 @@ def test_any_coordinator_resumes_from_any_prefix_and_ends_the_same(
 
 
 def test_candidate_that_is_not_well_comes_last_whatever_its_priority() -> None:
-    world = World({"a": 0, "b": 9, "c": 5, "d": 5, "e": 1}, {}, 10)
+    world = World({"a": 0, "b": 9, "c": 5, "d": 5, "e": 1, "f": 9}, {}, 10)
     world.beating |= {
-        "b": Beating(0, 0, "degraded"), "c": Beating(0, 1_000_000), "d": Beating(0, 900_000),
+        "b": Beating(0, 0, "degraded"), "f": Beating(0, 500_000, "draining"),
+        "c": Beating(0, 1_000_000), "d": Beating(0, 900_000),
     }  # fmt: skip
     world.assign("a")
     world.lose("a")
     found = candidates(world.view("a"))
-    assert [c.node_id for c in found] == ["d", "c", "e", "b", "a"]
-    assert [c.health for c in found] == [0.931, 0.841, 1.0, 0.5, 0.0]
+    assert [c.node_id for c in found] == ["d", "c", "e", "f", "b", "a"]
+    assert [c.health for c in found] == [0.931, 0.841, 1.0, 0.8, 0.5, 0.0]
     assert [c.excluded for c in found if c.node_id == "b"] == [""]
