@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+import pytest
+
+from everlode.cli.main import run
 from everlode.control.fold import ControlState, NodeState, ScopeState
 from everlode.events.control import ScopeAssigned
 from everlode.events.heartbeats import NodeBeat
@@ -11,6 +15,7 @@ from everlode.health.weights import REGION, SILENT_S
 from everlode.views.beats import LastBeat
 from everlode.views.health import RegionSeen, Scores, of_beats, scored
 from everlode.views.skews import Skew
+from tests.support.world.endpoints import one_region
 
 LAG_S = {name: 0.5 for name in REGION if name != "coordinator"}
 
@@ -167,3 +172,22 @@ def test_services_of_which_nobody_beats_are_not_at_work() -> None:
         found = of(of_beats("eu", control(), beats)).regions[0]
         assert found.score is None
         assert found.reason
+
+
+def test_table_has_every_score_with_what_lowers_it_and_who_does_not_answer(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    stopped = {"rewards_1": {"silent_s": SILENT_S}}
+    seen = [RegionSeen("eu", control(), beats(**stopped), LAG_S), RegionSeen("us", None, {}, {})]
+    found = scored(seen, {"us": "it is gone"})
+    monkeypatch.setattr("everlode.cli.health.look", lambda *_: found)
+    one_region("localhost:1", 2).save(tmp_path)
+    assert run(["health", "--dir", str(tmp_path)]) == 20
+    rows = [line.strip().split(maxsplit=3) for line in capsys.readouterr().out.splitlines()]
+    shown = {(row[0], row[1]): row[2:] for row in rows if len(row) > 2}
+    assert shown["node", "rewards-1"] == ["0.000", "beat: silent for 10.0 s"]
+    assert shown["component", "rewards/eu"][0] == "0.000"
+    assert shown["region", "us"][0] == "unknown"
+    assert shown["us", "does"] == ["not", "answer: it is gone"]
+    assert len(shown) >= 1 + len(found.components) + len(found.nodes)
+    assert run(["health", "xx", "--dir", str(tmp_path)]) == 10
