@@ -123,6 +123,13 @@ def test_region_of_which_nothing_is_known_is_unknown() -> None:
         assert set(by_name(found).values()) == {None}
 
 
+def test_beats_that_are_all_old_say_nothing_without_the_control_log() -> None:
+    old = {c: [beat(f"{c}-1", silent_s=99.0, role="primary")] for c in REGION}
+    found = of(RegionSeen("eu", None, old, {}))
+    assert len(found.nodes) == len(REGION)
+    assert set(by_name(found).values()) == {None}
+
+
 def test_service_that_nobody_runs_holds_its_region_below_the_gate() -> None:
     whole = control()
     scopes = {k: v for k, v in whole.scopes.items() if k != "rewards/eu"}

@@ -93,17 +93,17 @@ def scored(regions: Iterable[RegionSeen], unreachable: Mapping[str, str]) -> Sco
 
 
 def _component(seen: RegionSeen, component: str) -> tuple[Health, tuple[Health, ...]]:
-    beats = list(seen.beats.get(component, ()))
+    beats = {beat["node_id"]: beat for beat in seen.beats.get(component, ())}
     name, control = f"{component}/{seen.region}", seen.control
     known = control.nodes_of(seen.region, component) if control else []
     of_nodes = tuple(
-        node_health(_node(seen, node, {b["node_id"]: b for b in beats}))
-        for node in sorted({n.node_id for n in known} | {b["node_id"] for b in beats})
+        node_health(_node(seen, node, beats))
+        for node in sorted({n.node_id for n in known} | beats.keys())
     )
     scope = control.scopes.get(name) if control else None
     leader, ticks = None, None
     if control is None:
-        leader = leading(_fresh(beats))
+        leader = leading(_fresh(beats.values()))
     elif scope is not None or of_nodes:
         leader = scope.primary if scope else ""
     if control is not None and scope is not None:
@@ -126,7 +126,8 @@ def _node(seen: RegionSeen, node: str, beats: Mapping[str, Figures]) -> NodeSeen
     clock = next((c for c in seen.clocks if c.node_id == node), None)
     state: Clock = "right" if clock is None else "wrong" if clock.leads else "barred"
     if not any(_fresh(of_component) for of_component in seen.beats.values()):
-        return NodeSeen(node, status, None, None, None, state)  # the observer may be blind
+        looked = state if status or clock else None
+        return NodeSeen(node, status, None, None, None, looked)  # the observer may be blind
     beat = beats.get(node)
     if beat is None:
         return NodeSeen(node, status, None, float("inf"), None, state)
