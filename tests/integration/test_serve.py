@@ -23,6 +23,7 @@ from everlode.adapters.kafka import Record
 from everlode.adapters.kafka_sender import Sender
 from everlode.events.recovery import BackupEnded
 from everlode.events.stamp import stamp_at
+from everlode.health.weights import NODE
 from everlode.log.announcer import Announcer
 from everlode.settings.endpoints import Endpoints
 from everlode.topics.names import command_topic
@@ -121,6 +122,22 @@ def test_scopes_regions_and_nodes_are_those_of_the_control_log(server: Server) -
     assert server.ask("/scopes/miner-registry/eu").body["nodes"][1]["node_id"] == "eu-mr-2"
     figures = server.ask("/clusters?kind=task-manager").body
     assert (figures["region_id"], figures["generation"]) == ("eu", "1")
+
+
+def test_health_has_scores_with_their_evidence_of_all_regions_or_one(server: Server) -> None:
+    def score() -> float:
+        return float(server.ask("/health?region=eu").body["network"]["score"] or 0)
+
+    until(lambda: score() > 0.8, 60, "all are well")
+    found = server.ask("/health").body
+    assert [region["name"] for region in found["regions"]] == ["eu"]
+    assert found["unreachable"] == {}
+    nodes = {node["name"]: node for node in found["nodes"]}
+    assert {"eu-tm-1", "eu-mr-2", "eu-co-1"} <= nodes.keys()
+    assert {e["name"]: e["weight"] for e in nodes["eu-tm-1"]["evidence"]} == {
+        name: kind.weight for name, kind in NODE.items()
+    }
+    assert server.ask("/health?region=xx").status == 404
 
 
 def test_command_is_carried_out_once_by_its_key_and_seen_in_the_projection(server: Server) -> None:

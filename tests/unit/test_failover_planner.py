@@ -16,6 +16,7 @@ from everlode.events.control import LeaseRenewed, NodeJoined, NodeStatusChanged,
 from everlode.failover import planner
 from everlode.failover.planner import (
     AwaitFence,
+    Beating,
     Decide,
     Finish,
     Step,
@@ -46,7 +47,7 @@ class World:
         self.manager = dict(managed)
         self.most = most
         self.opened = 0
-        self.beating = dict.fromkeys(nodes, (0, 0))
+        self.beating = dict.fromkeys(nodes, Beating(0, 0))
         self.decisions: list[ScopeAssigned] = []
         self.order: list[str] = []
         for node, priority in nodes.items():
@@ -215,7 +216,7 @@ def test_nobody_with_room_waits_and_fills_up_what_there_is() -> None:
     with pytest.raises(AssertionError):
         run(world, "a", limit=10)
     assert Counter(world.manager.values()) == {"a": 2, "b": 2}
-    world.beating["c"] = (0, 0)
+    world.beating["c"] = Beating(0, 0)
     run(world, "a")
     assert Counter(world.manager.values()) == {"b": 2, "c": 2}
 
@@ -236,8 +237,8 @@ def test_candidates_come_best_first_with_the_reason_of_each_exclusion() -> None:
     world.lose("a")
     world.lose("d")
     world.beating.pop("e")
-    world.beating["b"] = (3, 700_000)
-    world.beating["c"] = (3, 200_000)
+    world.beating["b"] = Beating(3, 700_000)
+    world.beating["c"] = Beating(3, 200_000)
     found = candidates(world.view("a"))
     assert [(c.node_id, c.excluded) for c in found] == [
         ("c", ""), ("b", ""), ("e", "it does not beat"), ("d", "it is lost"),
@@ -309,3 +310,17 @@ def test_any_coordinator_resumes_from_any_prefix_and_ends_the_same(
     assert world.manager.keys() == managed.keys()
     assert {t: n for t, n in managed.items() if n != lost}.items() <= world.manager.items()
     assert world.control.epoch(SCOPE) == (2 if lost == "a" else 1)
+
+
+def test_candidate_that_is_not_well_comes_last_whatever_its_priority() -> None:
+    world = World({"a": 0, "b": 9, "c": 5, "d": 5, "e": 1, "f": 9}, {}, 10)
+    world.beating |= {
+        "b": Beating(0, 0, "degraded"), "f": Beating(0, 500_000, "draining"),
+        "c": Beating(0, 1_000_000), "d": Beating(0, 900_000),
+    }  # fmt: skip
+    world.assign("a")
+    world.lose("a")
+    found = candidates(world.view("a"))
+    assert [c.node_id for c in found] == ["d", "c", "e", "f", "b", "a"]
+    assert [c.health for c in found] == [0.931, 0.841, 1.0, 0.8, 0.5, 0.0]
+    assert [c.excluded for c in found if c.node_id == "b"] == [""]

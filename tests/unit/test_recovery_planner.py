@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
+from everlode.health.score import Health
+from everlode.recovery.journal import RecoveryJournal
 from everlode.recovery.planner import (
     ACCEPTABLE,
     ComponentResult,
@@ -17,9 +20,11 @@ from everlode.recovery.planner import (
     next_generation,
     remembered,
     rpo_met,
+    unfit,
     unhealthy,
 )
 from everlode.recovery.request import RecoveryRequest
+from everlode.recovery.services import ask_services, noted_services
 
 NAME = "eu.1.tasks/0 seq 3..3"
 WAITS = Finding("parked", "3 keys wait")
@@ -129,3 +134,43 @@ def test_generation_is_above_every_one_that_is_known() -> None:
 def test_result_comes_back_from_the_journal_as_it_was() -> None:
     result = stage(asked(1), hole(500), WAITS)
     assert remembered(json.loads(json.dumps(result._asdict()))) == result
+
+
+def services(score: float | None) -> Health:
+    return Health("region", "eu", score, "rewards/eu: nobody leads", ())
+
+
+@pytest.mark.parametrize(
+    ("gate_ppm", "score", "passes"),
+    [(800_000, 0.8, False), (800_000, 0.801, True), (800_000, 0.0, False), (800_000, None, True),
+     (0, 0.0, True), (999_999, 0.9, False)],
+)  # fmt: skip
+def test_services_gate_is_what_their_health_must_be_above_where_somebody_works(
+    gate_ppm: int, score: float | None, passes: bool
+) -> None:
+    request = asked().model_copy(update={"services_gate_ppm": gate_ppm})
+    reasons = unfit(request, services(score))
+    assert (reasons == ()) is passes
+    assert all("rewards/eu: nobody leads" in reason for reason in reasons)
+    assert unfit(request, services(score), {"services"}) == unfit(request, None) == ()
+
+
+def test_services_are_asked_until_they_pass_and_what_was_found_is_noted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("everlode.recovery.services.AGAIN_S", 0.0)
+    journal = RecoveryJournal(tmp_path / "journal")
+    answers = iter([0.1, 0.5, 0.9, 0.0])
+    assert noted_services(journal) is None
+    found = ask_services(asked(), lambda: services(next(answers)), journal, ())
+    assert found.score == 0.9
+    accepted = ask_services(asked(), lambda: services(next(answers)), journal, {"services"})
+    assert accepted.score == 0.0
+    monkeypatch.setattr("everlode.recovery.services.WAIT_S", 0.0)
+    assert ask_services(asked(), lambda: services(0.2), journal, ()).score == 0.2
+    journal.close()
+    read = RecoveryJournal(tmp_path / "journal")
+    again = noted_services(read)
+    read.close()
+    assert again is not None
+    assert (again["score"], again["reason"]) == (0.2, "rewards/eu: nobody leads")

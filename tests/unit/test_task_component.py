@@ -51,11 +51,11 @@ class Node:
         """What it owes is done."""
         self.do(owed.aggregate_id, owed.command, owed.at)
 
-    def miner(self, key: str, data: Event) -> None:
+    def miner(self, key: str, data: Event, at: datetime = NOW) -> None:
         """A fact of the registry."""
         version = self.miners[key] = self.miners.get(key, 0) + 1
         self.component.observe(
-            fact_of(data, key, version, version=version, scope="miner-registry/eu")
+            fact_of(data, key, version, version=version, scope="miner-registry/eu", at=at)
         )
 
     def rich(self, key: str, stake: int = 10**9) -> None:
@@ -148,7 +148,7 @@ def test_newer_state_of_a_miner_counts_at_once() -> None:
         delta_ppm=1, reputation_ppm=900_000, reason="accepted", subject_id="s"
     )
     node.miner("a", better)
-    candidates = node.component._by_type["inference"]
+    candidates = node.component._roster.of("inference")
     assert {m.key: m.reputation_ppm for m in candidates} == {"a": 900_000, "b": 500_000}
 
 
@@ -240,3 +240,24 @@ def test_assignments_of_a_turn_are_bounded_and_the_next_one_takes_the_rest(
         ["t3", "t4", "t5"],
         ["t6"],
     ]
+
+
+def test_miner_that_fails_at_once_gets_nothing_for_a_while_whoever_leads() -> None:
+    first, second = Node(), Node()
+    for node in (first, second):
+        for key in ("bad", "good"):
+            node.rich(key)
+        for n in range(3):
+            at = NOW + timedelta(seconds=n)
+            done = me.PerformanceRecorded(
+                task_id=f"old{n}", outcome="failed", work_ms=0, score_ppm=0, attempt=1
+            )
+            node.miner("bad", done, at)
+        for n in range(4):
+            node.do(f"t{n}", submit(deadline_at=SOON))
+    soon, later = NOW + timedelta(seconds=3), NOW + 5 * MINUTE
+    assert set(first.assigned(soon).values()) == {"good"}
+    assert second.assigned(soon) == dict.fromkeys([f"t{n}" for n in range(4)], "good")
+    for n in range(40):
+        first.do(f"u{n}", submit(deadline_at=SOON))
+    assert "bad" in set(first.assigned(later).values())

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from everlode.adapters.clock import WallClock
+from everlode.balancing.judges import first_judges
 from everlode.events.commands import CastVote
 from everlode.events.states import ValidationState
 from everlode.events.validations import ValidationRequested
@@ -72,3 +73,32 @@ def test_judge_that_fails_and_a_vote_that_is_refused_are_asked_again_alone(
     }  # fmt: skip
     assert asked[second][2] - asked[second][0] >= 0.8, "not at once"
     assert "judging" in caplog.text
+
+
+def test_validators_share_what_waits_and_take_over_what_another_leaves_undone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(validating, "HOLD_S", 600.0)
+    pending = waiting()
+    judges = {"v-1": 1.0, "v-2": 1.0, "v-3": 1.0}
+    shares = {v: {k for k in pending if first_judges(k, judges, 1) == (v,)} for v in judges}
+    assert all(shares.values()), "vacuous: one of them has no share"
+
+    def started(name: str) -> tuple[Validator, Client]:
+        component: Any = SimpleNamespace(pending=pending)
+        client: Any = Client()
+        client.votes.append("")  # refuse none
+        made = Validator(name, "automatic", component, client, WallClock(), judges=lambda: judges)
+        made.start()
+        return made, client
+
+    two = {name: started(name) for name in ("v-1", "v-2")}  # the third does not work
+    until(lambda: all(two[v][0].votes == len(shares[v]) for v in two), 20, "their shares")
+    time.sleep(2 * validating.TURN_S)
+    assert {v: set(client.votes) - {""} for v, (_, client) in two.items()} == {
+        v: shares[v] for v in two
+    }
+    monkeypatch.setattr(validating, "HOLD_S", 0.0)
+    until(lambda: all(made.votes == len(pending) for made, _ in two.values()), 20, "all of it")
+    for made, _ in two.values():
+        made.stop()

@@ -26,6 +26,8 @@ from everlode.events.nodes import NodeStatus
 from everlode.events.services import SERVICES
 from everlode.views.clusters import KINDS, cluster, nodes
 from everlode.views.explain import ids_of, last_events, one_explained
+from everlode.views.health import RegionSeen, gathered, of_projection
+from everlode.views.skews import skews_by
 
 router = APIRouter(dependencies=[needs(Role.VIEWER)], default_response_class=Plain)
 GONE = frozenset({NodeStatus.LOST, NodeStatus.FENCED})
@@ -173,7 +175,7 @@ def all_nodes(network: Net, region: Named = None) -> Response:
     return Plain(found)
 
 
-_FIGURES, _BACKUPS = Kept(FRESH_S), Kept(BACKUPS_S)
+_FIGURES, _SCORES, _BACKUPS = Kept(FRESH_S), Kept(FRESH_S), Kept(BACKUPS_S)
 
 
 @router.get("/clusters", response_model=Object, responses=problems(HTTPStatus.NOT_FOUND))
@@ -192,6 +194,27 @@ def figures(network: Net, kind: Kind, region: Named = None, seen_from: SeenFrom 
             return cluster(kind, of_home) | where
 
     return Plain(_FIGURES.get(f"{id(network)} {kind} {home} {seen_from}", compute))
+
+
+@router.get("/health", response_model=Object, responses=problems(HTTPStatus.NOT_FOUND))
+def health(network: Net, region: Named = None) -> Response:
+    """The scores of the network, its regions, components and nodes, with their evidence.
+
+    They are computed once for all who ask within two seconds.
+    """
+    names = [network.require_region(region)] if region else list(network.endpoints.regions)
+
+    def compute() -> Object:
+        return gathered(names, network.control(), lambda name: _seen(network, name)).as_dict()
+
+    return Plain(_SCORES.get(f"{id(network)} {names}", compute))
+
+
+def _seen(network: Network, region: str) -> RegionSeen:
+    with network.reader(region) as reader:
+        clocks = skews_by(reader, network.endpoints.regions[region].origin)
+    with network.asked(region) as (asked, _):
+        return of_projection(asked, clocks)
 
 
 def _explained(network: Network, component: str, key: str, seen_from: str | None) -> Response:

@@ -27,6 +27,7 @@ NOUNS = {
     "serve": "everlode.cli.serve",
     "stack": "everlode.cli.stack",
     "status": "everlode.cli.status",
+    "health": "everlode.cli.health",
     "scope": "everlode.cli.scope",
     "task": "everlode.cli.task",
     "miner": "everlode.cli.miner",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,6 +18,7 @@ from everlode.recovery.operation import recover, report_dict
 from everlode.recovery.planner import ACCEPTABLE, stages
 from everlode.recovery.request import RecoveryRequest, load_request
 from everlode.settings.endpoints import Endpoints
+from everlode.views.health import services_health
 
 app = noun("Rebuild a region's projection from a backup and the log's tail.")
 PlanFile = Annotated[
@@ -115,6 +117,7 @@ def run_(
         accept=accept or (),
         reason=reason,
         report=progress(),
+        services=partial(services_health, place.endpoints, wanted.target_region),
     )
     value: dict[str, Any] = report_dict(result)
     if as_json:
@@ -195,6 +198,9 @@ def _print(value: dict[str, Any]) -> None:
                 typer.echo(f"       {len(c[what]) - SHOWN} more; the report has them")
     for text in value["reasons"]:
         typer.echo(f"  HELD {text}")
+    if services := value["services"]:
+        score = "unknown" if services["score"] is None else f"{services['score']:.3f}"
+        typer.echo(f"  health of its services: {score} {services['reason']}".rstrip())
     for word in value["accepted"]:
         typer.echo(f"  accepted by {word['by']}: {', '.join(word['kinds'])}: {word['reason']}")
     tasks = value["tasks"]

@@ -49,7 +49,7 @@ def explain(scope: Scope, folder: Dir = None, as_json: Json = False) -> None:
         typer.echo(json.dumps(found, indent=2))
         return
     title = f"{scope}: epoch {found['epoch']}, primary {found['primary'] or 'none'}"
-    columns = ("node_id", "status", "priority", "queue_size", "load_ppm", "excluded")
+    columns = ("node_id", "status", "priority", "health", "queue_size", "load_ppm", "excluded")
     _table(title, columns, found["candidates"])
 
 

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from everlode.events.base import Evidence, Fact
 from everlode.events.heartbeats import NodeBeat
+from everlode.failover.planner import Beating
 
 FRESH_S = 3.0
 
@@ -36,11 +37,11 @@ class Heartbeats:
             at = 0.0 if behind else time.monotonic()
             self.last[fact.envelope.aggregate_id] = LastHeartbeat(fact.data, partition, offset, at)
 
-    def fresh(self) -> dict[str, tuple[int, int]]:
-        """Node → (queue size, load in millionths) of the nodes that beat now."""
+    def fresh(self) -> dict[str, Beating]:
+        """Node → what it said last, of the nodes that beat now."""
         now = time.monotonic()
         return {
-            node: (last.beat.queue_size, last.beat.load_ppm)
+            node: Beating(last.beat.queue_size, last.beat.load_ppm, last.beat.status)
             for node, last in self.last.items()
             if now - last.read_at < FRESH_S
         }

@@ -16,13 +16,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from math import inf
 from types import MappingProxyType
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 from uuid import UUID, uuid5
 
 from everlode.control.fold import ControlState, NodeState
 from everlode.events.nodes import NodeStatus
-from everlode.events.types import RecoveryAction, StepName
+from everlode.events.types import PPM, RecoveryAction, StepName
+from everlode.health.score import NodeSeen, node_health
+from everlode.health.weights import GATE
 
 NAMESPACE = UUID("3b8f7a52-7f0e-5a43-8a0e-9f4c2b6d1e03")
 PROMOTABLE = frozenset({NodeStatus.HEALTHY, NodeStatus.REJOINING, NodeStatus.JOINING})
@@ -31,6 +34,14 @@ GONE = frozenset({NodeStatus.LOST, NodeStatus.FENCED})
 
 W = TypeVar("W")
 """What the lost node leaves to do, as the service's policy sees it; immutable."""
+
+
+class Beating(NamedTuple):
+    """What a node that beats said last."""
+
+    queue_size: int
+    load_ppm: int
+    status: str = NodeStatus.HEALTHY.value
 
 
 class Candidate(NamedTuple):
@@ -43,6 +54,8 @@ class Candidate(NamedTuple):
     load_ppm: int
     excluded: str
     """Empty for an eligible one."""
+    health: float = 0.0
+    """See docs/health.md; 0 of one that does not beat."""
 
 
 class Decide(NamedTuple):
@@ -99,8 +112,8 @@ class View(NamedTuple, Generic[W]):
     control: ControlState
     node: NodeState
     """The node that is lost; one that is back meanwhile ends the handling."""
-    beats: Mapping[str, tuple[int, int]]
-    """Node → (queue size, load in millionths) of its last heartbeat; only of nodes that beat."""
+    beats: Mapping[str, Beating]
+    """Node → its last heartbeat; only of nodes that beat."""
     opened: int
     """Lowest epoch of the node's scope that is open in every partition."""
     decided: bool
@@ -129,7 +142,10 @@ def operation_id(node: NodeState) -> str:
 
 
 def candidates(view: View[W]) -> list[Candidate]:
-    """All nodes of the component in the region, best first, each with its exclusion."""
+    """All nodes of the component in the region, best first, each with its exclusion.
+
+    Who is not well enough comes after all who are, whatever its priority.
+    """
     found = []
     for node in view.control.nodes_of(view.node.region, view.node.component):
         beat = view.beats.get(node.node_id)
@@ -140,12 +156,22 @@ def candidates(view: View[W]) -> list[Candidate]:
             why = f"it is {node.status}"
         elif beat is None:
             why = "it does not beat"
-        queue, load = beat or (0, 0)
-        found.append(Candidate(node.node_id, node.status, node.priority, queue, load, why))
+        said = Beating(0, 0) if beat is None else beat
+        seen = NodeSeen(
+            node.node_id, node.status, said.status, inf if beat is None else 0.0,
+            said.load_ppm / PPM,
+        )  # fmt: skip
+        found.append(
+            Candidate(
+                node.node_id, node.status, node.priority, said.queue_size, said.load_ppm, why,
+                round(node_health(seen).score or 0.0, 3),
+            )
+        )  # fmt: skip
     return sorted(
         found,
         key=lambda c: (
-            c.excluded != "", c.status != NodeStatus.HEALTHY, -c.priority, c.load_ppm, c.node_id,
+            c.excluded != "", c.status != NodeStatus.HEALTHY, c.health <= GATE, -c.priority,
+            -c.health, c.load_ppm, c.node_id,
         ),
     )  # fmt: skip
 

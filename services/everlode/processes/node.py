@@ -13,7 +13,7 @@ from everlode.adapters.clock import Clock
 from everlode.control.scopes import SCOPE_OF, Scope
 from everlode.errors import ConfigError
 from everlode.events.services import BY_NODE
-from everlode.membership.agent import Identity
+from everlode.membership.agent import Identity, NodeAgent
 from everlode.miners.component import MinerComponent
 from everlode.primary.component import Component
 from everlode.primary.runtime import Runtime
@@ -27,7 +27,7 @@ from everlode.tasks.component import TaskComponent
 from everlode.telemetry.entries import ProcessReady
 from everlode.topics import Topology
 from everlode.validations.component import ValidationComponent
-from everlode.validations.validator import Validator
+from everlode.validations.validator import Validator, judges_of
 
 
 class NodeSpec(NamedTuple):
@@ -56,14 +56,17 @@ def _component(spec: NodeSpec, topology: Topology, cfg: Settings, payouts: Path)
 
 @contextmanager
 def _judging(
-    spec: NodeSpec, component: Component, endpoints: Endpoints, clock: Clock
+    spec: NodeSpec, component: Component, agent: NodeAgent, endpoints: Endpoints, clock: Clock
 ) -> Iterator[None]:
     """A validator votes while its node runs; other kinds of node have nothing beside it."""
     if not isinstance(component, ValidationComponent):
         yield
         return
     with MiningClient(endpoints, spec.region, spec.node_id, clock=clock) as client:
-        worker = Validator(spec.node_id, spec.validator_kind, component, client, clock)
+        worker = Validator(
+            spec.node_id, spec.validator_kind, component, client, clock,
+            judges=lambda: judges_of(agent.control, spec.region, spec.validator_kind),
+        )  # fmt: skip
         worker.start()
         try:
             yield
@@ -113,5 +116,5 @@ def _run(spec: NodeSpec, endpoints: Endpoints, host: Host, payouts: Path) -> Non
     threading.Thread(target=wait, name="signal", daemon=True).start()
     with agent:
         report(ProcessReady())
-        with _judging(spec, component, endpoints, clock):
+        with _judging(spec, component, agent, endpoints, clock):
             runtime.run()

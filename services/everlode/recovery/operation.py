@@ -25,6 +25,7 @@ from everlode.log.announcer import Announcer
 from everlode.recovery.planner import ComponentResult, RecoveryResult
 from everlode.recovery.request import RecoveryRequest, Target
 from everlode.recovery.run import Recovery
+from everlode.recovery.services import Ask
 from everlode.settings.endpoints import Endpoints, RegionEndpoints
 from everlode.telemetry.sink import Sink, silent
 from everlode.topics import Topology
@@ -124,13 +125,15 @@ def recover(
     accept: Sequence[str] = (),
     reason: str = "",
     report: Sink = silent,
+    services: Ask | None = None,
 ) -> RecoveryResult:
     """Run the request, or resume a run whose journal is in `work`: killed, or held.
 
     The journal of one that succeeded is put aside. `accept`: kinds of findings that do not hold it,
-    by an operator's word, which is recorded with its `reason`. Raises: ConfigError: no such region,
-    no control cluster, a kind that cannot be accepted. Locked. NotFound; IntegrityError; WrongKey:
-    nothing has changed. Unavailable: run it again to resume.
+    by an operator's word, which is recorded with its `reason`. `services` gives the health of those
+    of the region, which must be above their gate before the switch. Raises: ConfigError: no such
+    region, no control cluster, a kind that cannot be accepted. Locked. NotFound; IntegrityError;
+    WrongKey: nothing has changed. Unavailable: run it again to resume.
     """
     region = request.target_region
     place, control = endpoints.region(region), endpoints.control()
@@ -145,7 +148,7 @@ def recover(
             if accept:
                 recovery.accept(accept, reason, f"{getpass.getuser()}@{socket.gethostname()}")
             announcer.started(region, request.disaster_type)
-            result = recovery.run(announcer.report, partial(_component_ended, announcer))
+            result = recovery.run(announcer.report, partial(_component_ended, announcer), services)
             _ended(announcer, result, _current(place))
         text = json.dumps(report_dict(result), indent=2, sort_keys=True)
         (work / f"{result.recovery_id}.json").write_text(text + "\n")

@@ -16,6 +16,7 @@ from typing import Any, Literal, NamedTuple, get_args
 from everlode.backup.manifest import Manifest
 from everlode.events.services import STATES_OF
 from everlode.events.types import AIComponent
+from everlode.health.score import Health, passes
 from everlode.recovery.request import RecoveryRequest
 
 PPM = 1_000_000
@@ -34,10 +35,10 @@ class Stage(NamedTuple):
 
 Kind = Literal[
     "rows", "incomplete", "references", "ledger", "parked", "lost", "unknown", "fork", "silent",
-    "health",
+    "health", "services",
 ]  # fmt: skip
 ACCEPTABLE: tuple[Kind, ...] = (
-    "references", "ledger", "parked", "lost", "unknown", "fork", "silent", "health",
+    "references", "ledger", "parked", "lost", "unknown", "fork", "silent", "health", "services",
 )  # fmt: skip
 """What an operator may accept; of the others the generation itself is broken."""
 
@@ -131,10 +132,12 @@ class RecoveryResult(NamedTuple):
     rto_met: bool
     tasks: dict[str, Any]
     reasons: tuple[str, ...] = ()
-    """What holds the recovery as a whole: its health."""
+    """What holds the recovery as a whole: its health, or that of its region's services."""
     accepted: tuple[Acceptance, ...] = ()
     compared_with: tuple[str, ...] = ()
     """What the ends of the logs were compared with."""
+    services: Mapping[str, Any] | None = None
+    """The health of the region's services before the switch; None: it was not asked."""
 
 
 def stages(manifest: Manifest) -> tuple[Stage, ...]:
@@ -217,6 +220,25 @@ def unhealthy(
         return ()
     return (f"health: {health} of a million active tasks are whole, the gate is"
             f" {request.health_gate_ppm}",)  # fmt: skip
+
+
+def at_work(request: RecoveryRequest, services: Health) -> bool:
+    """Whether the services of the region may go on: they are above their gate, or nobody works.
+
+    Where nobody works nothing is resumed by a switch; who starts later finds the new generation.
+    """
+    gate = request.services_gate_ppm
+    return not gate or services.score is None or passes(services, gate / PPM)
+
+
+def unfit(
+    request: RecoveryRequest, services: Health | None, accepted: Collection[str] = ()
+) -> tuple[str, ...]:
+    """Why the recovery as a whole is held: services that are not well enough, not accepted."""
+    if services is None or "services" in accepted or at_work(request, services):
+        return ()
+    return (f"services: their health is {services.score:.3f}, the gate is above"
+            f" {request.services_gate_ppm / PPM:g}; {services.reason}",)  # fmt: skip
 
 
 def rpo_met(request: RecoveryRequest, results: Sequence[ComponentResult]) -> bool:

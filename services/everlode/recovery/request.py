@@ -14,6 +14,8 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from everlode.errors import ConfigError
+from everlode.events.types import PPM
+from everlode.health.weights import GATE
 from everlode.topics import Topology
 
 Disaster = Literal[
@@ -26,6 +28,7 @@ Disaster = Literal[
     "cyber-attack",
 ]
 HEALTH_GATE_PPM = 800_000
+SERVICES_GATE_PPM = int(GATE * PPM)
 
 
 class RecoveryRequest(BaseModel):
@@ -41,6 +44,8 @@ class RecoveryRequest(BaseModel):
     recovery_time_objective_s: int = Field(default=300, ge=1)
     health_gate_ppm: int = Field(default=HEALTH_GATE_PPM, ge=0, le=1_000_000)
     """The least share of active tasks that must be fully recovered, in millionths; 0: no gate."""
+    services_gate_ppm: int = Field(default=SERVICES_GATE_PPM, ge=0, lt=1_000_000)
+    """What the health of the region's services must be above, in millionths; 0: no gate."""
 
 
 class Target(NamedTuple):

@@ -5,7 +5,8 @@ after the last one):
   1. manifest checked; every object fetched to staging and checked (must: before anything changes);
   2. the generation is made: state topics and tables, empty;
   3. per component, by priority: states to topic and table, the tail of facts since the cut, gate;
-  4. the verdict: what nobody accepts of what was found, or a health below its gate, holds it;
+  4. the verdict: what nobody accepts of what was found, or a health below its gate (of the active
+     tasks, then of the region's services), holds it;
   5. switch: decision in the control log, then the pointer in PostgreSQL.
 
     g1  ───── destroyed ─────────────────────┐ (5)
@@ -49,6 +50,7 @@ from everlode.recovery.gates import AtTheCut, Built, active_tasks, dangling, gat
 from everlode.recovery.journal import RecoveryJournal
 from everlode.recovery.planner import Acceptance, ComponentResult, RecoveryResult, Replayed
 from everlode.recovery.request import RecoveryRequest, Target
+from everlode.recovery.services import Ask, ask_services, noted_services
 from everlode.recovery.stages import Restored, Stages
 from everlode.telemetry.entries import StepEnded
 from everlode.telemetry.pace import Pace
@@ -75,7 +77,7 @@ class Recovery:
         asked = request.model_dump(mode="json")
         if began is None:
             began = self.journal.note("started", plan=asked, region=target.region)
-        elif began["plan"] != asked:
+        elif asked | began["plan"] != asked:  # an older build's has fewer settings
             self.journal.close()
             raise Precondition(
                 f"{self.journal.path} is of another recovery: {began['plan']['plan_name']}",
@@ -121,11 +123,13 @@ class Recovery:
         self,
         report: Sink = silent,
         ended: Callable[[ComponentResult], None] = lambda _: None,
+        services: Ask | None = None,
     ) -> RecoveryResult:
         """Run, or resume, to the end.
 
         `report` gets each step, `ended` each component once its gate has been asked; a
-        resumed run gives those that had passed again. Raises: IntegrityError, WrongKey, NotFound,
+        resumed run gives those that had passed again. `services` is asked about those of the
+        region, if it is given. Raises: IntegrityError, WrongKey, NotFound,
         Precondition: before anything has changed. Unavailable: a part does not answer, or no
         room; run again to resume.
         """
@@ -150,8 +154,12 @@ class Recovery:
             # 4. the verdict
             reasons = planner.unhealthy(self._request, planner.health_ppm(tasks), self._kinds())
             held = bool(reasons) or not all(r.success for r in results)
+            switched = "switched" in self.journal.done
+            if services is not None and not held and not switched:
+                found = ask_services(self._request, services, self.journal, self._kinds())
+                reasons = planner.unfit(self._request, found, self._kinds())
             # 5. the switch
-            if not held and "switched" not in self.journal.done:
+            if not held and not reasons and not switched:
                 self._switch(db, generation)
         return self._result(manifest, results, tasks, reasons)
 
@@ -175,7 +183,7 @@ class Recovery:
             planner.health_ppm(tasks), tuple(results), tuple(n for r in results for n in r.lost),
             planner.rpo_met(self._request, results),
             took_ms <= self._request.recovery_time_objective_s * 1000, tasks, reasons,
-            self.accepted(), sources(self.journal),
+            self.accepted(), sources(self.journal), noted_services(self.journal),
         )  # fmt: skip
 
     def _kinds(self) -> set[str]:

@@ -1,8 +1,10 @@
-"""The SDK, a face: MiningClient, EventProducer, EventConsumer, NodeAgent, MinerBeacon.
+"""The SDK, a face: MiningClient, EventProducer, EventConsumer, NodeAgent, MinerBeacon, Balancer.
 
-Each has a form for asyncio, by the same name with Async before it.
+Each has a form for asyncio, by the same name with Async before it. Balancer and its members do not:
+they never wait.
 """
 
+from everlode.balancing.pool import Member
 from everlode.control.roles import Role, RoleChange
 from everlode.errors import FencedOut, NotFound, OutcomeUnknown, Refusal, Unavailable
 from everlode.membership.agent import Identity, Load, NodeAgent
@@ -15,6 +17,7 @@ from everlode.sdk.aio import (
     AsyncTaskWatch,
     AsyncWork,
 )
+from everlode.sdk.balancer import Balancer
 from everlode.sdk.beacon import MinerBeacon
 from everlode.sdk.client import MiningClient
 from everlode.sdk.consumer import EventConsumer, Received
@@ -34,6 +37,7 @@ __all__ = [
     "AsyncNodeAgent",
     "AsyncTaskWatch",
     "AsyncWork",
+    "Balancer",
     "Change",
     "Endpoints",
     "EventConsumer",
@@ -42,6 +46,7 @@ __all__ = [
     "Identity",
     "Job",
     "Load",
+    "Member",
     "MinerBeacon",
     "MiningClient",
     "NodeAgent",

@@ -7,18 +7,21 @@ from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
 
 from everlode.balancing.assign import MANAGING, choose_manager, choose_miner
+from everlode.balancing.outliers import Outliers
 from everlode.control.fold import ControlState
 from everlode.errors import IntegrityError
 from everlode.events.base import Fact
 from everlode.events.commands import AssignTask, ExpireLease, ExpireTask
 from everlode.events.ids import own_id
-from everlode.events.miners import MinerRegistered, MinerUpdated
+from everlode.events.miners import MinerRegistered, MinerUpdated, PerformanceRecorded
 from everlode.events.states import MinerState, State, TaskState
+from everlode.health.weights import STATUS
 from everlode.membership.agent import Load
 from everlode.primary.component import Component, Owed
 from everlode.snapshots.read import Alive
 from everlode.state.dispatch import evolve
 from everlode.state.formulas import stake_of
+from everlode.tasks.roster import Roster
 from everlode.tasks.timers import Timers
 from everlode.tasks.turn import Turn
 from everlode.topics import Topology
@@ -57,11 +60,8 @@ class TaskComponent(Component):
         self.by_miner: Counter[str] = Counter()
         self.by_manager: Counter[str] = Counter()
         self._miners: dict[str, MinerState] = {}
-        self._by_type: dict[str, list[MinerState]] = {}
-        self._places: dict[str, list[tuple[list[MinerState], int]]] = {}
-        """Where each miner stands in these lists."""
-        self._most_gpus: dict[str, int] = {}
-        """Task type → the most GPUs that a miner has who takes it."""
+        self._outliers = Outliers()
+        self._roster = Roster(self.by_miner)
         self._stale = True
         super().__init__(home, topology)
 
@@ -71,7 +71,7 @@ class TaskComponent(Component):
         """See Component."""
         if isinstance(old, TaskState):
             if old.status == "assigned":
-                self.by_miner[old.miner_id or ""] -= 1
+                self._works(old.miner_id or "", -1)
                 self.by_manager[old.manager_node or ""] -= 1
                 self._running.pop(old.key, None)
                 self._leases.drop(old.key)
@@ -81,7 +81,7 @@ class TaskComponent(Component):
                 self._deadlines.drop(old.key)
         if isinstance(new, TaskState):
             if new.status == "assigned":
-                self.by_miner[new.miner_id or ""] += 1
+                self._works(new.miner_id or "", 1)
                 self.by_manager[new.manager_node or ""] += 1
                 self._running[new.key] = new
                 if new.lease_until is not None:
@@ -90,10 +90,16 @@ class TaskComponent(Component):
                 self._waiting[new.key] = None
                 self._deadlines.set(new.key, new.deadline_at)
 
+    def _works(self, miner: str, change: int) -> None:
+        self.by_miner[miner] += change
+        self._roster.moved(miner)
+
     def restore_seen(self, alive: Alive) -> None:
         """See Component."""
         if isinstance(alive.state, MinerState):
             self._miners[alive.state.key] = alive.state
+            self._roster.put(alive.state)
+            self._outliers.observe(alive.state)
             self._stale = True
 
     def observe(self, fact: Fact) -> None:
@@ -108,41 +114,33 @@ class TaskComponent(Component):
             return  # the registry's own fold stops such a key
         if isinstance(new, MinerState):
             self._miners[key] = new
+            if isinstance(fact.data, PerformanceRecorded):
+                self._outliers.worked(new)
             offer = (MinerRegistered, MinerUpdated)
             if isinstance(fact.data, offer) or old is None or old.status != new.status:
                 self._stale = True
-            for candidates, place in self._places.get(key, ()):
-                candidates[place] = new
+            self._roster.put(new)
 
-    def _list_candidates(self) -> None:
-        """List the miners anew when other ones offer; what nobody could take waits again."""
-        if not self._stale:
-            return
-        self._stale = False
-        self._by_type, self._places, self._most_gpus = {}, {}, {}
-        for miner in self._miners.values():
-            if miner.status == "active":
-                for name in miner.specialties:
-                    candidates = self._by_type.setdefault(name, [])
-                    place = (candidates, len(candidates))
-                    self._places.setdefault(miner.key, []).append(place)
-                    candidates.append(miner)
-                    most = self._most_gpus.get(name, -1)
-                    self._most_gpus[name] = max(most, miner.gpus)
-        self._waiting.update(self._stuck)
-        self._stuck.clear()
+    def _wake(self) -> None:
+        """What nobody could ever take waits again, once other miners offer."""
+        if self._stale:
+            self._stale = False
+            self._waiting.update(self._stuck)
+            self._stuck.clear()
 
     # -- what is due -------------------------------------------------------------------------
 
     def due(self, now: datetime, control: ControlState) -> Iterable[Owed]:
         """Assignments of waiting tasks, oldest first."""
-        self._list_candidates()
-        healthy = {
-            n.node_id: self.by_manager[n.node_id]
+        self._wake()
+        able = {
+            n.node_id: STATUS[n.status]
             for n in control.nodes_of(self.home, "task-manager")
             if n.status in MANAGING
-        } or {self._node_id: self.by_manager[self._node_id]}
-        turn = Turn(Counter(self.by_miner), self._promised(), healthy)
+        } or {self._node_id: 1.0}
+        managed = {node: self.by_manager[node] for node in able}
+        trust = self._outliers.at(now, len(self._roster))
+        turn = Turn(Counter(self.by_miner), self._promised(), managed, able, trust)
         count = 0
         for key in self._next_waiting():
             if count >= ASSIGN_MOST:
@@ -180,19 +178,20 @@ class TaskComponent(Component):
         return promised
 
     def _assignment(self, task: TaskState, now: datetime, turn: Turn) -> Owed | None:
-        candidates = self._by_type.get(task.task_type, [])
-        if task.gpus > self._most_gpus.get(task.task_type, -1):
+        if task.gpus > self._roster.most_gpus(task.task_type):
             self._waiting.pop(task.key, None)  # no miner can ever take it, as they are now
             self._stuck[task.key] = None
             return None
         at = max(now, task.submitted_at)
         if at >= task.deadline_at:
             return None
-        miner = choose_miner(task, candidates, turn.running, turn.promised)
+        candidates = self._roster.open(task.task_type)
+        trust = turn.trust(task, self._roster.of(task.task_type))
+        miner = choose_miner(task, candidates, turn.running, turn.promised, trust)
         if miner is None:
-            turn.nobody_for(task, candidates)
+            turn.nobody_for(task, candidates, trust)
             return None
-        manager = choose_manager(task.key, turn.managed, self._max)
+        manager = choose_manager(task.key, turn.managed, self._max, turn.able)
         if manager is None:
             return None
         turn.take(task, miner.key, manager)

@@ -6,8 +6,10 @@ Pure.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+from everlode.balancing.assign import trust_for
+from everlode.balancing.outliers import Trust
 from everlode.events.states import MinerState, TaskState
 from everlode.state.formulas import stake_of
 
@@ -16,18 +18,36 @@ class Turn:
     """Assignments of one turn: what each miner and manager has by now, and what nobody can take."""
 
     def __init__(
-        self, running: Counter[str], promised: Counter[str], managed: dict[str, int]
+        self,
+        running: Counter[str],
+        promised: Counter[str],
+        managed: dict[str, int],
+        able: Mapping[str, float],
+        trust: Trust,
     ) -> None:
-        self.running, self.promised, self.managed = running, promised, managed
+        """`able`: node that manages → its health; `managed`: the tasks that it has."""
+        self.running, self.promised, self.managed, self.able = running, promised, managed, able
+        self._trust = trust
+        self._trusts: dict[tuple[str, int], Trust] = {}
+        """(type, GPUs) → the trust to choose with."""
         self._full: dict[tuple[str, int], int] = {}
         """(type, GPUs) → the least stake for which no miner is free now."""
+
+    def trust(self, task: TaskState, miners: Sequence[MinerState]) -> Trust:
+        """See `trust_for`; asked once a turn for tasks that ask for no more."""
+        if not self._trust.ejected:
+            return self._trust
+        asked = task.task_type, task.gpus
+        if asked not in self._trusts:
+            self._trusts[asked] = trust_for(task, miners, self._trust)
+        return self._trusts[asked]
 
     def is_full(self, task: TaskState) -> bool:
         """True when no miner was free for a task that asks for no more."""
         least = self._full.get((task.task_type, task.gpus))
         return least is not None and stake_of(task.base_reward_micro) >= least
 
-    def nobody_for(self, task: TaskState, candidates: Sequence[MinerState]) -> None:
+    def nobody_for(self, task: TaskState, candidates: Sequence[MinerState], trust: Trust) -> None:
         """No miner is free for this task: nor for any that locks more than the most that is free.
 
         What is free only shrinks within a turn, so no such task is looked for again in it.
@@ -35,7 +55,9 @@ class Turn:
         free = (
             miner.stake_free_micro - self.promised[miner.key]
             for miner in candidates
-            if miner.gpus >= task.gpus and self.running[miner.key] < miner.max_concurrent
+            if miner.gpus >= task.gpus
+            and miner.key not in trust.ejected
+            and self.running[miner.key] < trust.room(miner)
         )
         self._full[task.task_type, task.gpus] = max(0, 1 + max(free, default=-1))
 

@@ -1,6 +1,7 @@
 """A validator node: votes on what waits for its kind, through the command path like anybody.
 
-Automatic validators and experts judge solutions themselves; a peer-review coordinator lets an
+Automatic validators and experts judge solutions themselves, each its share of what waits for their
+kind; what another one leaves undone it takes over after a while. A peer-review coordinator lets an
 expert decide what its reviewers have not decided in time. Shell: one thread.
 """
 
@@ -9,16 +10,21 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from typing import get_args
 
 from everlode.adapters.clock import Clock
+from everlode.balancing.assign import MANAGING
+from everlode.balancing.judges import first_judges
+from everlode.control.fold import ControlState
 from everlode.errors import Unavailable
 from everlode.events.base import CommandAnswered
 from everlode.events.commands import CastVote, EscalateValidation
 from everlode.events.states import ValidationState
 from everlode.events.types import ValidatorKind
+from everlode.health.weights import STATUS
+from everlode.primary.component import JUDGES
 from everlode.sdk.client import MiningClient
 from everlode.sdk.reference import Judge, Solution, reference_judge
 from everlode.validations.component import ValidationComponent
@@ -28,8 +34,19 @@ KINDS: tuple[str, ...] = get_args(ValidatorKind)
 TURN_S = 0.15
 AGAIN_S = 5.0
 """What failed or was refused is tried again after this."""
+HOLD_S = 2.0
+"""What is another one's share it takes over after this."""
 REVIEW_S = 15.0
 """Reviewers have at least this long on the wall, however fast event time runs in a replay."""
+
+
+def judges_of(control: ControlState, region: str, kind: str) -> dict[str, float]:
+    """The nodes of a region that work as validators of a kind, and their health. Pure."""
+    return {
+        node.node_id: STATUS[node.status]
+        for node in control.nodes_of(region, JUDGES)
+        if node.kind == kind and node.status in MANAGING
+    }
 
 
 class Validator:
@@ -43,13 +60,19 @@ class Validator:
         client: MiningClient,
         clock: Clock,
         judge: Judge = reference_judge,
+        judges: Callable[[], Mapping[str, float]] = dict,
     ) -> None:
+        """`judges` gives the nodes of its kind that work, and their health; none: it is alone."""
         self._node_id = node_id
         self._kind = kind
         self._component = component
         self._client = client
         self._clock = clock
         self._judge = judge
+        self._judges = judges
+        self._now_judging: Mapping[str, float] = {}
+        self._waits_since: dict[str, float] = {}
+        """Of what is another one's share."""
         self._asked: dict[str, str] = {}
         self._late_since: dict[str, float] = {}
         self._again_at: dict[str, float] = {}
@@ -68,13 +91,15 @@ class Validator:
 
     def _run(self) -> None:
         while not self._stop.wait(TURN_S):
+            self._now_judging = self._judges() or {self._node_id: 1.0}
             for state in list(self._component.pending.values()):
                 if state.kind == self._kind:
                     self._guarded(state, self._work)
             if self._kind == "expert":
                 self._audit()
-            for key in [k for k in self._late_since if k not in self._component.pending]:
-                del self._late_since[key]
+            for since in (self._late_since, self._waits_since):
+                for key in [k for k in since if k not in self._component.pending]:
+                    del since[key]
             now = time.monotonic()
             for key in [k for k, at in list(self._again_at.items()) if at < now]:
                 self._again_at.pop(key, None)
@@ -100,8 +125,17 @@ class Validator:
                 since = self._late_since.setdefault(state.key, time.monotonic())
                 if time.monotonic() - since >= REVIEW_S:
                     self._once(state, "escalate", self._escalation)
-        elif not state.reviewers:
+        elif not state.reviewers and self._is_mine(state):
             self._once(state, self._kind, self._vote)
+
+    def _is_mine(self, state: ValidationState) -> bool:
+        """It is this node's share, or has waited for whoever's it is."""
+        if self._asked.get(state.key) == self._kind:
+            return True
+        if self._node_id in first_judges(state.key, self._now_judging, state.quorum):
+            return True
+        since = self._waits_since.setdefault(state.key, time.monotonic())
+        return time.monotonic() - since >= HOLD_S
 
     def _audit(self) -> None:
         """Look at decisions of lower kinds that the rules show to an expert."""

@@ -15,18 +15,13 @@ from typing import Any, NamedTuple, Protocol
 
 from everlode.control.fold import ControlState
 from everlode.events.services import SERVICES
+from everlode.health.score import NodeSeen, node_health
 
 KINDS = tuple(service.scope for service in SERVICES)
 """Kinds of cluster, named as their scopes are."""
 WINDOW = "interval '24 hours'"
-FRESH_S, SILENT_S = 3.0, 10.0
-"""A node is as healthy as it says for `FRESH_S` after its beat; after `SILENT_S` not at all."""
 BEATS = 3
 """A miner is active until so many beats have not come."""
-HEALTH_OF = {
-    "healthy": 1.0, "draining": 0.8, "joining": 0.5, "rejoining": 0.5, "degraded": 0.5,
-    "suspected": 0.2, "lost": 0.0, "fenced": 0.0,
-}  # fmt: skip
 
 Figures = dict[str, Any]
 
@@ -87,7 +82,7 @@ def synced_to_ms(asked: Asked, component: str) -> int | None:
 def nodes(asked: Asked, kind: str) -> list[Figures]:
     """The nodes of a kind in the region, by id, with the fields of TaskManagerNode and some more.
 
-    `health_score`: the status as a number, times 1 while the last beat is fresh, falling to 0.
+    `health_score`: see docs/health.md; of what is known here.
     """
     rows = asked.query(
         "select node_id, endpoint, status, load_ppm, max_concurrent, current_tasks, last_beat,"
@@ -102,15 +97,17 @@ def _node(asked: Asked, row: tuple[Any, ...]) -> Figures:
     known = asked.control.nodes.get(row[0]) if asked.control else None
     status = known.status if known else row[2]
     silent_s = max(0.0, (asked.now_ms - (int(row[11]) >> 16)) / 1000)
-    fresh = min(1.0, max(0.0, (SILENT_S - silent_s) / (SILENT_S - FRESH_S)))
+    load = row[3] / 1_000_000
+    seen = NodeSeen(row[0], known.status if known else None, row[2], silent_s, load)
     return {
         "node_id": row[0],
         "endpoint": row[1],
         "status": status,
-        "current_load": row[3] / 1_000_000,
+        "said": row[2],
+        "current_load": load,
         "max_concurrent_tasks": row[4],
         "current_tasks": row[5],
-        "health_score": round(HEALTH_OF.get(status, 0.0) * fresh, 3),
+        "health_score": round(node_health(seen).score or 0.0, 3),
         "last_heartbeat": row[6].astimezone(UTC),
         "specialties": list(row[7]),
         "kind": row[8],
@@ -127,8 +124,13 @@ def primary_of(asked: Asked, kind: str, found: list[Figures]) -> str | None:
     if asked.control is not None:
         scope = asked.control.scopes.get(f"{kind}/{asked.region}")
         return scope.primary if scope else None
-    leading = [n for n in found if n["role"] == "primary"]
-    best = max(leading, key=lambda n: (n["held_epoch"], n["node_id"]), default=None)
+    return leading(found)
+
+
+def leading(found: Sequence[Figures]) -> str | None:
+    """The node that beats as primary in the highest epoch; None: none does."""
+    primaries = [n for n in found if n["role"] == "primary"]
+    best = max(primaries, key=lambda n: (n["held_epoch"], n["node_id"]), default=None)
     return None if best is None else best["node_id"]
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -17,7 +17,9 @@ from typing import Any, NamedTuple
 from everlode.adapters.kafka import Reader
 from everlode.adapters.postgres_read import Generation
 from everlode.avro.codec import Codec
-from everlode.balancing.assign import MANAGING, excluded, field_of
+from everlode.balancing.assign import MANAGING, excluded, field_of, trust_for
+from everlode.balancing.ejection import TRUSTED
+from everlode.balancing.outliers import ALL_TRUSTED, Outliers, Trust
 from everlode.errors import EverlodeError, NotFound, Refusal, Unavailable
 from everlode.events.identity import home_of_id, qualified
 from everlode.events.stamp import millis_of
@@ -153,6 +155,8 @@ class Load(NamedTuple):
     managed: Counter[str]
     """Task manager → tasks that it manages."""
     beats: dict[str, Beat]
+    trust: Trust = ALL_TRUSTED
+    """At the region's event clock."""
 
     def silent(self, miner: str) -> bool:
         """True when it has not beaten for as long as `status` calls a miner inactive."""
@@ -169,7 +173,16 @@ def load_of(asked: Asked) -> Load:
         managed[task.manager_node] += 1
         if miner is not None and task.key not in miner.locks:
             promised[task.miner_id] += stake_of(task.base_reward_micro)
-    return Load(miners, running, promised, managed, _beats(asked))
+    return Load(miners, running, promised, managed, _beats(asked), _trust(asked, miners))
+
+
+def _trust(asked: Asked, miners: Mapping[str, MinerState]) -> Trust:
+    """What the task primary trusts the miners with, at the event clock of its region."""
+    outliers, now = Outliers(), event_clock(asked)
+    for miner in miners.values():
+        outliers.observe(miner)
+    active = sum(1 for miner in miners.values() if miner.status == "active")
+    return ALL_TRUSTED if now is None else outliers.at(now, active)
 
 
 def _beats(asked: Asked) -> dict[str, Beat]:
@@ -226,7 +239,7 @@ def task_explained(asked: Asked, task: TaskState) -> dict[str, Any]:
 
 def _miners_for(asked: Asked, task: TaskState) -> dict[str, Any]:
     load = load_of(asked)
-    field = field_of(task, list(load.miners.values()), load.running, load.promised)
+    field = field_of(task, list(load.miners.values()), load.running, load.promised, load.trust)
     free = sorted((*field.fresh, *field.again))
     held_up = _held_up(asked, load)
     if not load.miners:
@@ -306,14 +319,23 @@ def miner_explained(asked: Asked, miner: MinerState) -> dict[str, Any]:
         (asked.region, WAITING_MOST),
     )  # fmt: skip
     running, promised = load.running[miner.key], load.promised[miner.key]
-    why = Counter(str(excluded(t, miner, running, promised) or "may take") for t in waiting)
+    others = list(load.miners.values())
+
+    def why_not(task: TaskState) -> str:
+        trust = trust_for(task, others, load.trust)
+        return str(excluded(task, miner, running, promised, trust) or "may take")
+
+    why = Counter(map(why_not, waiting))
+    standing = load.trust.standings.get(miner.key, TRUSTED)
     beat = load.beats.get(miner.key, SILENT)
     return {
         "miner_id": miner.key, "status": miner.status, "home": miner.home,
         "version": miner.version, "reason": miner.reason, "specialties": list(miner.specialties),
         "gpus": miner.gpus, "max_concurrent": miner.max_concurrent,
         "reputation_ppm": miner.reputation_ppm, "stake_free_micro": miner.stake_free_micro,
-        "stake_promised_micro": promised, "stake_locked_micro": miner.stake_locked_micro,
+        "ejected": miner.key in load.trust.ejected, "ejections": standing.ejections,
+        "given_at_once": load.trust.room(miner), "stake_promised_micro": promised,
+        "stake_locked_micro": miner.stake_locked_micro,
         "silent": beat.silent, "last_beat": _text(beat.at),
         "working_on": [
             {"task_id": t.key, "attempt": t.attempt, "lease_until": _text(t.lease_until)}

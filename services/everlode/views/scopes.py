@@ -5,7 +5,6 @@ Shell: `look` reads the logs once, and all else follows from what it saw.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -18,17 +17,14 @@ from everlode.errors import ContractError, NotFound, Precondition, Refusal
 from everlode.events.base import Fact
 from everlode.events.control import ScopeAssigned
 from everlode.events.nodes import NodeStatus
-from everlode.events.stamp import millis_of
-from everlode.failover.heartbeats import FRESH_S, Heartbeats
-from everlode.failover.planner import GONE, Planner, View, candidates, foresee
+from everlode.failover.heartbeats import FRESH_S
+from everlode.failover.planner import GONE, Beating, Planner, View, candidates, foresee
 from everlode.failover.policy import Policies, Succession
 from everlode.settings.endpoints import Endpoints
 from everlode.snapshots.read import read_snapshot
 from everlode.topics.names import fact_topic
 from everlode.topics.place import TopicPartition
-
-RECENT = 3_000
-"""Heartbeats of a partition that are looked at."""
+from everlode.views.beats import last_beats
 
 
 class Seen(NamedTuple):
@@ -38,7 +34,7 @@ class Seen(NamedTuple):
     control: ControlState
     decisions: list[dict[str, Any]]
     """Decisions about the scope, in log order; `void` says why one does not count."""
-    beats: dict[str, tuple[int, int]]
+    beats: dict[str, Beating]
     planner: Planner[Any]
     """What its service does about a lost node."""
     work: Callable[[str], Any]
@@ -62,7 +58,7 @@ def look(endpoints: Endpoints, scope: str, partitions: int, policies: Policies) 
     place = endpoints.regions[region]
     reader = Reader(place.kafka_bootstrap, "scope-explain", wait_ms=20)
     try:
-        beats = _beats(reader, fact_topic(place.origin, "heartbeats"), partitions)
+        last = last_beats(reader, place.origin, partitions)
         policy = policies.get(scope.partition("/")[0], Succession())
         if policy.facts is not None:
             parts = endpoints.parts(region)
@@ -73,6 +69,11 @@ def look(endpoints: Endpoints, scope: str, partitions: int, policies: Policies) 
             _facts(reader, starts, policy.observe)
     finally:
         reader.close()
+    beats = {
+        node: Beating(each.beat.queue_size, each.beat.load_ppm, each.beat.status)
+        for node, each in last.items()
+        if each.silent_s < FRESH_S
+    }
     return Seen(scope, control, decisions, beats, policy, policy.work)
 
 
@@ -106,22 +107,6 @@ def _decisions(bootstrap: str, scope: str) -> tuple[ControlState, list[dict[str,
     finally:
         follower.close()
     return state, found
-
-
-def _beats(reader: Reader, topic: str, partitions: int) -> dict[str, tuple[int, int]]:
-    ends = reader.ends(_all(topic, partitions))
-    reader.assign({at: max(0, end - RECENT) for at, end in ends.items()})
-    beats, codec, stamps = Heartbeats(), Codec(), dict[str, int]()
-    for batch in reader.until(ends, 15):
-        for raw in batch:
-            try:
-                fact = codec.decode_fact(raw.value)
-            except ContractError:
-                continue
-            beats.observe(fact, raw.partition, raw.offset, behind=False)
-            stamps[fact.envelope.aggregate_id] = millis_of(fact.envelope.stamp)
-    now = time.time_ns() // 1_000_000
-    return {n: b for n, b in beats.fresh().items() if now - stamps[n] < FRESH_S * 1000}
 
 
 def _all(topic: str, partitions: int) -> list[TopicPartition]:

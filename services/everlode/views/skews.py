@@ -38,22 +38,28 @@ def skews(endpoints: Endpoints, region: str) -> list[Skew]:
 
     Raises: Unavailable: the region's Kafka does not answer.
     """
-    place = (fact_topic(endpoints.region(region).origin, "health"), 0)
-    reader = Reader(endpoints.region(region).kafka_bootstrap, f"skews-{uuid.uuid4()}", wait_ms=20)
-    codec, last = Codec(), dict[str, ClockSkew]()
+    place = endpoints.region(region)
+    reader = Reader(place.kafka_bootstrap, f"skews-{uuid.uuid4()}", wait_ms=20)
     try:
-        ends = reader.ends([place])
-        reader.assign({place: max(0, ends[place] - RECENT)})
-        for batch in reader.until(ends, READ_S):
-            for raw in batch:
-                try:
-                    envelope, data = codec.decode_fact(raw.value)
-                except ContractError:
-                    continue
-                if isinstance(data, ClockSkew):
-                    last[envelope.aggregate_id] = data
+        return skews_by(reader, place.origin)
     finally:
         reader.close()
+
+
+def skews_by(reader: Reader, origin: str) -> list[Skew]:
+    """As `skews`, by a reader of the region's cluster that is free. Raises: Unavailable."""
+    place = (fact_topic(origin, "health"), 0)
+    codec, last = Codec(), dict[str, ClockSkew]()
+    ends = reader.ends([place])
+    reader.assign({place: max(0, ends[place] - RECENT)})
+    for batch in reader.until(ends, READ_S):
+        for raw in batch:
+            try:
+                envelope, data = codec.decode_fact(raw.value)
+            except ContractError:
+                continue
+            if isinstance(data, ClockSkew):
+                last[envelope.aggregate_id] = data
     return [
         Skew(node, data.region, "ClockSkew", data.ahead_ms, data.leads)
         for node, data in sorted(last.items())

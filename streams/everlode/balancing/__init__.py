@@ -1,1 +1,1 @@
-"""Who gets the work: power of two choices on load, reputation and speciality."""
+"""Who gets the work: two choices by load, trust, health and speciality; who is ejected."""

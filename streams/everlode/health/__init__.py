@@ -1,0 +1,1 @@
+"""How well a node, a component, a region, the network is: scores with their evidence."""
