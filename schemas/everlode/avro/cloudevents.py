@@ -6,12 +6,16 @@ Source: CloudEvents Kafka Protocol Binding 1.0.2, section 3.2. Pure.
 from __future__ import annotations
 
 from functools import lru_cache
+from hashlib import shake_256
 
 from everlode.events.base import CommandHeader, Envelope
 
 CONTENT_TYPE = b"application/avro"
 Headers = list[tuple[str, bytes]]
-
+URGENT_BYTES = 8_192
+"""Whoever only follows lets a fetch wait at the broker for this much, or for its time: it is not
+woken by each record. What must not wait is this heavy, so that every such fetch ends at once."""
+_PADDING = ("padding", shake_256(b"everlode").digest(URGENT_BYTES))  # compression leaves it so
 
 _VERSION = ("ce_specversion", b"1.0")
 _CONTENT = ("content-type", CONTENT_TYPE)
@@ -38,6 +42,11 @@ def event_headers(envelope: Envelope, type_name: str) -> Headers:
         ("ce_time", envelope.occurred_at.isoformat().encode()),
         _CONTENT,
     ]
+
+
+def urgent(headers: Headers) -> Headers:
+    """Headers of a record that no follower's fetch lets wait; readers pass the padding over."""
+    return [*headers, _PADDING]
 
 
 def command_headers(header: CommandHeader, type_name: str) -> Headers:
