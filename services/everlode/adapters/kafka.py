@@ -14,6 +14,9 @@ from confluent_kafka import Consumer, Message, TopicPartition
 from everlode.adapters.kafka_offsets import Offsets, within
 from everlode.errors import Unavailable
 
+LOOK_S = 0.02
+"""How long it waits for a first one before it looks where it stands: the end of a transaction moves
+the position, and is no record."""
 TAIL_S = 0.03
 """How long a reader to the end waits for more after a batch's first record."""
 Headers = list[tuple[str, bytes]]
@@ -193,7 +196,7 @@ class Reader(Offsets):
         before: dict[tuple[str, int], int] = {}
         moved = time.monotonic()
         while todo:
-            batch = self.batch(most, 0.2, TAIL_S)
+            batch = self.batch(most, LOOK_S, TAIL_S)
             there = self.positions(todo)
             if batch:
                 yield batch

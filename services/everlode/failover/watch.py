@@ -13,8 +13,9 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 
-AGAIN_S = 0.5
-"""A connection that ended is tried again after this time, and reported again while it fails."""
+SOON_S, AGAIN_S = 0.02, 0.5
+"""A connection that ended is tried again soon, as its process may still be about to end, then more
+and more rarely; and reported again while it fails."""
 
 
 class Watch:
@@ -26,8 +27,9 @@ class Watch:
         self._held: dict[str, tuple[str, socket.socket]] = {}
         self._later: dict[str, float] = {}
         """Node → when its connection is tried again (monotonic)."""
-        self._ended: dict[str, str] = {}
-        """Node → endpoint of the process that it had a connection to, which ended."""
+        self._ended: dict[str, tuple[str, float]] = {}
+        """Node → endpoint of the process that it had a connection to, which ended; and how long is
+        waited before it is tried again."""
         self._stop = False
         self._selector = selectors.DefaultSelector()
         self._woken, self._wake = socket.socketpair()
@@ -72,7 +74,7 @@ class Watch:
             if self._wanted.get(node) != endpoint:
                 self._leave(node)
         self._later = {node: at for node, at in self._later.items() if node in self._wanted}
-        self._ended = {n: at for n, at in self._ended.items() if self._wanted.get(n) == at}
+        self._ended = {n: e for n, e in self._ended.items() if self._wanted.get(n) == e[0]}
 
     def _leave(self, node: str) -> None:
         _, connection = self._held.pop(node)
@@ -108,8 +110,9 @@ class Watch:
         except OSError:
             ended = False
         self._leave(node)
-        self._later[node] = time.monotonic() + AGAIN_S
-        if ended:
-            self._ended[node] = endpoint
-        if self._ended.get(node) == endpoint:
+        again_s = AGAIN_S
+        if ended or node in self._ended:
+            _, again_s = self._ended.get(node, (endpoint, SOON_S))
+            self._ended[node] = endpoint, min(AGAIN_S, again_s * 5)
             self._report(node, endpoint)
+        self._later[node] = time.monotonic() + again_s
