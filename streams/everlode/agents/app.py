@@ -21,19 +21,18 @@ from faust.transport.drivers import aiokafka as driver
 from everlode.avro.cloudevents import URGENT_BYTES
 
 LOG = logging.getLogger(__name__)
-FETCH_BYTES = 32_768
 FETCH_WAIT_MS = 250
+"""A patient consumer waits so long at the broker, unless there is as much as an urgent record."""
 STOP_S = 15.0
 """Seconds that Faust gets to stop in good order."""
 
 
-def _transport(isolation: str, min_bytes: int) -> type[driver.Transport]:
+def _transport(isolation: str, fetch_bytes: int) -> type[driver.Transport]:
     class Thread(driver.AIOKafkaConsumerThread):
         def _create_worker_consumer(self, transport: Any) -> AIOKafkaConsumer:
             consumer = super()._create_worker_consumer(transport)
             consumer._isolation_level = isolation
-            # batches are made at the broker: each answer costs this process a turn of its loop
-            consumer._fetch_min_bytes = min_bytes
+            consumer._fetch_min_bytes = fetch_bytes
             consumer._fetch_max_wait_ms = FETCH_WAIT_MS
             return consumer
 
@@ -48,7 +47,8 @@ def _transport(isolation: str, min_bytes: int) -> type[driver.Transport]:
     return Transport
 
 
-_COMMITTED = _transport("read_committed", FETCH_BYTES)
+_COMMITTED = _transport("read_committed", 1)
+# many small records come all the time: each answer costs this process a turn of its loop
 _UNCOMMITTED = _transport("read_uncommitted", URGENT_BYTES)
 
 
@@ -63,7 +63,8 @@ def make_app(
     """An app with id (and consumer group) `app_id`; `settings` override the defaults here.
 
     `uncommitted`: for topics that strangers write to, who may leave a transaction open; what is
-    there counts, whether it is committed or not. What is urgent of it comes at once.
+    there counts, whether it is committed or not. They are read patiently, but for
+    what is urgent; facts are read at once.
     """
     app = _FolderlessApp(
         app_id,
