@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import zlib
+
 from everlode.adapters.clock import instant
+from everlode.avro.cloudevents import URGENT_BYTES
 from everlode.avro.codec import Codec
 from everlode.avro.signals import Head, Now, SignalMaker
 from everlode.events.barriers import Barrier, Marker
-from everlode.events.heartbeats import MinerBeat
+from everlode.events.heartbeats import MinerBeat, ProbeAnswered
 from everlode.events.stamp import millis_of
 
 BEAT = MinerBeat(running=(), work_done=1, interval_ms=1000)
 NOW = Now(5_000, instant(7_000))
+HURRIED = Head("m", "id", urgent=True)
 
 
 def test_signal_decodes_to_its_envelope_and_says_the_same_in_its_headers() -> None:
@@ -38,6 +42,17 @@ def test_signals_count_densely_and_their_stamps_rise_though_the_wall_clock_falls
     stamps = [e.stamp for e in made]
     assert stamps == sorted(set(stamps))
     assert millis_of(stamps[-1]) == 6_000
+
+
+def test_what_a_failover_waits_for_outweighs_every_fetch_that_waits_compressed_too() -> None:
+    answer = ProbeAnswered(endpoint="e", answer="refused", elapsed_ms=1)
+    maker = SignalMaker("eu.1")
+    urgent = maker.make(Head("m", "id"), answer, NOW), maker.make(HURRIED, BEAT, NOW)
+    for made in urgent:
+        assert len(zlib.compress(b"".join(v for _, v in made.headers))) > URGENT_BYTES
+        assert Codec().decode_fact(made.value).envelope == made.envelope
+    light = maker.make(Head("m", "id"), BEAT, NOW)
+    assert sum(len(v) for _, v in light.headers) < URGENT_BYTES / 10
 
 
 def test_mark_has_the_id_and_version_of_the_format() -> None:

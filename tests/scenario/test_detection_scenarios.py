@@ -46,10 +46,15 @@ def beat(node: str, at_ms: int, *, work: int = 0, queue: int = 0, status: str = 
     return fact(node, at_ms, data)
 
 
-def answer(node: str, at_ms: int, said: str, endpoint: str | None = None) -> Fact:
+def answer(
+    node: str, at_ms: int, said: str, endpoint: str | None = None, *, ended: bool = False
+) -> Fact:
     data = ProbeAnswered.model_validate(
-        {"endpoint": endpoint or f"{node}:1", "answer": said, "elapsed_ms": 1}
-    )
+        {
+            "endpoint": endpoint or f"{node}:1", "answer": said, "elapsed_ms": 1,
+            "connection_ended": ended,
+        }
+    )  # fmt: skip
     return fact(node, at_ms, data)
 
 
@@ -84,7 +89,7 @@ class Play:
                 self.barriers = False
             case ["barriers"]:
                 self.barriers = True
-            case [_, "probed", _]:
+            case [_, "probed" | "ended", _]:
                 pass
             case other:
                 raise AssertionError(other)
@@ -96,8 +101,9 @@ class Play:
             self.records.append(barrier(at))
         for what in acts:
             match what.split():
-                case [who, "probed", said]:
-                    self.records.extend(answer(n, at + 100, said) for n in _nodes(who))
+                case [who, "probed" | "ended" as how, said]:
+                    ended = how == "ended"
+                    self.records.extend(answer(n, at + 100, said, ended=ended) for n in _nodes(who))
         for node, status in self.beating.items():
             self.records.append(beat(node, at + 500 - self.skew.get(node, 0), status=status))
 
@@ -131,6 +137,53 @@ def verdicts(script: str) -> list[str]:
 
 def test_node_that_beats_is_never_suspected() -> None:
     assert verdicts("0: a..c beat\n120: a beat") == []
+
+
+def test_node_that_ended_and_is_refused_is_lost_before_it_misses_a_beat() -> None:
+    script = """
+    0: a..c beat
+    10: a stops
+    10: a ended refused
+    60: b stops
+    """
+    found = observe(partition(script))
+    assert [(v.node_id, type(v.data)) for v in found] == [("a", NodeLost)]
+    lost = found[0].data
+    assert isinstance(lost, NodeLost)
+    assert (lost.rule, lost.phi, lost.actionable) == ("refused-and-ended", 0.0, True)
+    assert lost.silence_ms < 1000
+    assert [e.note for e in lost.evidence] == [
+        "last beat", "barrier or probe", "the probe: refused",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("answer", ["alive", "no-answer"])
+def test_connection_that_ended_convicts_nobody_who_is_not_refused(answer: str) -> None:
+    assert verdicts(f"0: a..c beat\n10: a ended {answer}\n60: a beat") == []
+
+
+def test_draining_node_that_ended_and_is_refused_is_left_to_phi() -> None:
+    script = "0: a beat draining\n0: b..c beat\n10: a stops\n10: a ended refused\n30: b beat"
+    lost = [v.data for v in observe(partition(script)) if isinstance(v.data, NodeLost)]
+    assert [v.rule for v in lost] == ["phi"]
+
+
+def test_beat_of_an_ended_node_that_comes_late_rehabilitates_it_until_it_is_refused_again() -> None:
+    """What it sent before its end may be stored after the refusal; it is asked again."""
+    script = "0: a..c beat\n10: a ended refused\n11: a stops\n11: a ended refused\n40: b beat"
+    assert verdicts(script) == [
+        "a: NodeLost refused-and-ended", "a: NodeRecovered", "a: NodeLost refused-and-ended",
+    ]  # fmt: skip
+
+
+def test_node_that_answers_no_probe_is_lost_a_second_sooner() -> None:
+    found = {}
+    for said in ("no-answer", "nothing"):
+        probed = f"12: a probed {said}\n" if said == "no-answer" else ""
+        script = f"0: a..c beat\n10: a stops\n{probed}40: b beat"
+        (lost,) = [v.data for v in observe(partition(script)) if isinstance(v.data, NodeLost)]
+        found[said] = lost.silence_ms
+    assert found["nothing"] - found["no-answer"] == 1_000
 
 
 def test_node_refused_on_its_first_missed_beat_is_lost_at_once() -> None:
@@ -363,7 +416,7 @@ def test_record_that_comes_again_gives_no_verdict() -> None:
 _acts = st.lists(
     st.tuples(
         st.sampled_from("abcd"),
-        st.sampled_from(["beat", "refused", "no-answer", "alive"]),
+        st.sampled_from(["beat", "refused", "ended", "no-answer", "alive"]),
         st.integers(0, 3000),
     ),
     max_size=120,
@@ -371,10 +424,10 @@ _acts = st.lists(
 
 
 @given(_acts)
-def test_any_partition_a_node_is_lost_only_when_it_is_silent(
+def test_any_partition_a_node_is_lost_only_when_it_is_silent_or_has_ended(
     acts: list[tuple[str, str, int]],
 ) -> None:
-    """Whatever comes: lost is said of a node in silence, once, and its ids are its own."""
+    """Whatever comes: lost is said of such a node, once, and its ids are its own."""
     at, last, records = 0, dict[str, int](), list[Fact]()
     for node, what, later in acts:
         at += later
@@ -383,7 +436,8 @@ def test_any_partition_a_node_is_lost_only_when_it_is_silent(
             records.append(beat(node, at))
             last[node] = at
         else:
-            records.append(answer(node, at, what))
+            said = "refused" if what == "ended" else what
+            records.append(answer(node, at, said, ended=what == "ended"))
     detector = Detector(TOPIC, 0)
     lost: set[str] = set()
     ids: list[str] = []
@@ -394,7 +448,7 @@ def test_any_partition_a_node_is_lost_only_when_it_is_silent(
             ids.append(v.event_id)
             if isinstance(v.data, NodeLost):
                 assert v.node_id not in lost
-                assert v.data.silence_ms > 1000
+                assert v.data.silence_ms > 1000 or v.data.rule == "refused-and-ended"
                 lost.add(v.node_id)
     assert len(set(ids)) == len(ids)
 

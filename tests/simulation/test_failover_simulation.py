@@ -222,6 +222,7 @@ class Process:
         identity = SimpleNamespace(node_id="co", region="eu")
         agent = cast("Any", SimpleNamespace(identity=identity, log=region))
         agent.signal = region.signal
+        agent.control_at = lambda _: region.control
         agent.leads = region.control.epoch
         self.agent = agent
         clock = cast("Any", SimpleNamespace(event_now=lambda: NOW))
@@ -373,8 +374,7 @@ def test_task_given_to_a_lost_node_after_its_handling_moves_too() -> None:
 def test_node_that_came_back_meanwhile_ends_its_operation_without_success() -> None:
     region = Region("task-manager", 3)
     region.lose("tm-1")
-    Process(region).turn()  # notes the loss
-    region.kill_at = region.count + 3  # started, not decided
+    region.kill_at = region.count + 4  # noted and started, not decided
     with pytest.raises(Killed):
         Process(region).turn()
     assert isinstance(region.recovery[0].data, OperationStarted)

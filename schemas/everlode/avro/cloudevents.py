@@ -8,6 +8,7 @@ of ours reads it. Source: CloudEvents Kafka Protocol Binding 1.0.2, section 3.2.
 from __future__ import annotations
 
 from functools import lru_cache
+from hashlib import shake_256
 from urllib.parse import quote
 
 from everlode.events.base import CommandHeader, Envelope
@@ -16,6 +17,11 @@ CONTENT_TYPE = b"application/avro"
 Headers = list[tuple[str, bytes]]
 _SEGMENT = "!$&'()*+,;=:@"
 """What may stand in a segment of a path as it is, beside letters, digits and `-._~`."""
+URGENT_BYTES = 8_192
+"""Whoever only follows lets a fetch wait at the broker for this much, or for its time: it is not
+woken by each record. What must not wait is this heavy, so that every such fetch ends at once."""
+_PADDING = ("padding", shake_256(b"everlode").digest(URGENT_BYTES))  # compression leaves it so
+
 _VERSION = ("ce_specversion", b"1.0")
 _CONTENT = ("content-type", CONTENT_TYPE)
 
@@ -47,6 +53,11 @@ def event_headers(envelope: Envelope, type_name: str) -> Headers:
         ("ce_time", envelope.occurred_at.isoformat().encode()),
         _CONTENT,
     ]
+
+
+def urgent(headers: Headers) -> Headers:
+    """Headers of a record that no follower's fetch lets wait; readers pass the padding over."""
+    return [*headers, _PADDING]
 
 
 def command_headers(header: CommandHeader, type_name: str) -> Headers:

@@ -2,7 +2,8 @@
 
 Heartbeats, verdicts, recovery events, decisions: whoever writes them makes them here, so that all
 carry the same envelope. Invariants: version 0; `seq` counts this maker's signals and their stamps
-rise, both in the order of the calls. Wall time and ids are inputs. Pure but for its counts.
+rise, both in the order of the calls. What a failover waits for is urgent: whoever follows has it
+at once. Wall time and ids are inputs. Pure but for its counts.
 """
 
 from __future__ import annotations
@@ -10,10 +11,16 @@ from __future__ import annotations
 from datetime import datetime
 from typing import NamedTuple
 
-from everlode.avro.cloudevents import Headers, event_headers
+from everlode.avro.cloudevents import Headers, event_headers, urgent
 from everlode.avro.codec import encode_fact
 from everlode.events.base import Envelope, Event
+from everlode.events.control import NodeStatusChanged, ScopeAssigned
+from everlode.events.health import NodeLost, NodeSuspected
+from everlode.events.heartbeats import ProbeAnswered
 from everlode.events.stamp import HybridClock
+
+URGENT = (NodeSuspected, ProbeAnswered, NodeLost, NodeStatusChanged, ScopeAssigned)
+"""On the way from a silence to a new primary; a few a failover."""
 
 
 class Now(NamedTuple):
@@ -32,6 +39,8 @@ class Head(NamedTuple):
     epoch: int = 0
     correlation_id: str = ""
     """Empty: the key."""
+    urgent: bool = False
+    """Somebody waits for it; always true of what is `URGENT`."""
 
 
 class Signal(NamedTuple):
@@ -66,4 +75,6 @@ class SignalMaker:
             correlation_id=head.correlation_id or head.key,
         )
         headers = event_headers(envelope, type(data).__name__)
+        if head.urgent or isinstance(data, URGENT):
+            headers = urgent(headers)
         return Signal(envelope, encode_fact(envelope, data), headers)

@@ -45,8 +45,9 @@ class MinerBeat(Event):
 
 
 class ProbeAnswered(Event):
-    """A coordinator asked a node that had missed a beat."""
+    """A coordinator asked a node that had missed a beat, or whose connection had ended."""
 
     endpoint: Text
     answer: ProbeAnswer
     elapsed_ms: Count
+    connection_ended: bool = False

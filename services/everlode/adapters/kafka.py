@@ -14,6 +14,9 @@ from confluent_kafka import TIMESTAMP_NOT_AVAILABLE, Consumer, Message, TopicPar
 from everlode.adapters.kafka_offsets import Offsets, within
 from everlode.errors import Unavailable
 
+LOOK_S = 0.02
+"""How long it waits for a first one before it looks where it stands: the end of a transaction moves
+the position, and is no record."""
 TAIL_S = 0.03
 """How long a reader to the end waits for more after a batch's first record."""
 Headers = list[tuple[str, bytes]]
@@ -67,14 +70,18 @@ class Reader(Offsets):
         wait_ms: int = 100,
         min_bytes: int = 1,
         uncommitted: bool = False,
+        prompt: Reader | None = None,
     ) -> None:
         """The broker answers once it has `min_bytes`, or after `wait_ms`.
 
-        Whoever only follows asks for many, so that the broker is not asked for each record.
+        Whoever only follows asks for many, so that the broker is not asked for each record; what
+        it needs at once it is given by `prompt`, another client without such a wait: a client
+        that fetches has its questions answered after the fetch.
         `uncommitted`: for topics that strangers write to (commands, answers, heartbeats). One of
         them who leaves a transaction open would hold all readers of committed records up; what
         such a topic holds counts from when it is there, also when it is aborted later.
         """
+        self._prompt = prompt or self
         super().__init__(
             Consumer(
                 {
@@ -143,6 +150,9 @@ class Reader(Offsets):
         With `go_on` all of them stay assigned, to read what comes later, also when it fails; else
         none does. Raises: Unavailable: nothing came for `still_s`; see `until`.
         """
+        if self._prompt is not self:
+            yield from self._promptly(starts, still_s, most, go_on)
+            return
         self.assign({})
         try:
             todo = self.unread(starts)
@@ -153,6 +163,19 @@ class Reader(Offsets):
         yield from self.until(todo, still_s, most)
         if not go_on:
             self.assign({})
+
+    def _promptly(
+        self, starts: Mapping[tuple[str, int], int], still_s: float, most: int, go_on: bool
+    ) -> Iterator[list[Raw]]:
+        """What fails leaves this client where it began: what was handed out comes again."""
+        self.assign(starts if go_on else {})
+        todo = self._prompt.unread(starts)
+        self._prompt.assign({k: starts[k] for k in todo})
+        yield from self._prompt.until(todo, still_s, most)
+        there = self._prompt.positions(todo)
+        self._prompt.assign({})
+        if go_on:
+            self.assign({**starts, **there})
 
     def to_bounds(
         self,
@@ -181,7 +204,7 @@ class Reader(Offsets):
         before: dict[tuple[str, int], int] = {}
         moved = time.monotonic()
         while todo:
-            batch = self.batch(most, 0.2, TAIL_S)
+            batch = self.batch(most, LOOK_S, TAIL_S)
             there = self.positions(todo)
             if batch:
                 yield batch

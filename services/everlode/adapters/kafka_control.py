@@ -71,8 +71,10 @@ class ControlLog:
         with self._guard:
             wall_ms = self._clock.wall_ms()
             now = Now(wall_ms, instant(wall_ms))
-            key = record_key(subject, event_id, data, self._number(data))
-            made = self._maker.make(Head(key, event_id, scope, epoch, node_id), data, now)
+            number = self._number(data)
+            key = record_key(subject, event_id, data, number)
+            first = number == 1  # of a lease: its primary waits for it, and may not act before
+            made = self._maker.make(Head(key, event_id, scope, epoch, node_id, first), data, now)
 
         def delivered(error: KafkaError | None, message: Message) -> None:
             if done is not None:

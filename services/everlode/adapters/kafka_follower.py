@@ -14,6 +14,7 @@ from collections.abc import Callable
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
+from everlode.avro.cloudevents import URGENT_BYTES
 from everlode.avro.codec import Codec
 from everlode.control.fold import ControlState, apply
 from everlode.control.snapshot import begin
@@ -52,7 +53,7 @@ class ControlFollower:
                 "auto.offset.reset": "earliest",
                 "isolation.level": "read_committed",
                 "fetch.wait.max.ms": wait_ms,
-                "fetch.min.bytes": 16384,
+                "fetch.min.bytes": URGENT_BYTES,
                 "reconnect.backoff.max.ms": 1000,
                 "queued.max.messages.kbytes": 4096,
                 "log_level": 0,

@@ -6,6 +6,7 @@ transaction the writer is unusable (librdkafka has no KIP-890) and must be throw
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,6 +15,8 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer, Topic
 from everlode.adapters.kafka import Record
 from everlode.errors import FencedOut, OutcomeUnknown, Unavailable
 
+PATIENCE_S = 0.1
+"""How long a client that takes an id over is waited for before another one tries; then doubled."""
 MESSAGE_BYTES = 1_048_588
 """What a broker takes by default; the client's own limit is below that of a fact and its key."""
 _FENCED = {
@@ -53,31 +56,41 @@ class Writer:
 
     def __init__(self, bootstrap: str, transactional_id: str, *, timeout_ms: int = 10_000) -> None:
         self._timeout_s = timeout_ms / 1000
-        self._producer = Producer(
-            {
-                "bootstrap.servers": bootstrap,
-                "transactional.id": transactional_id,
-                "transaction.timeout.ms": 30_000,
-                "message.timeout.ms": timeout_ms,
-                "acks": "all",
-                "partitioner": "murmur2_random",
-                "linger.ms": 2,
-                "message.max.bytes": MESSAGE_BYTES,
-                "compression.type": "lz4",
-                "reconnect.backoff.max.ms": 1000,
-                "log_level": 0,
-            }
-        )
+        self._settings = {
+            "bootstrap.servers": bootstrap,
+            "transactional.id": transactional_id,
+            "transaction.timeout.ms": 30_000,
+            "message.timeout.ms": timeout_ms,
+            "acks": "all",
+            "partitioner": "murmur2_random",
+            "linger.ms": 2,
+            "message.max.bytes": MESSAGE_BYTES,
+            "compression.type": "lz4",
+            "reconnect.backoff.max.ms": 1000,
+            "log_level": 0,
+        }
+        self._producer = Producer(self._settings)
 
     def open(self) -> None:
         """Fence whoever held the id before, and abort what it left open.
 
-        Raises: Unavailable.
+        While the broker aborts that, it puts the client off, which asks again only after half a
+        second; another client is sooner. Raises: Unavailable.
         """
-        try:
-            self._producer.init_transactions(self._timeout_s)
-        except KafkaException as error:
-            raise _translated(error, "taking the writer over") from None
+        deadline = time.monotonic() + self._timeout_s
+        patience_s = PATIENCE_S
+        while True:
+            left_s = deadline - time.monotonic()
+            try:
+                self._producer.init_transactions(max(0.001, min(patience_s, left_s)))
+            except KafkaException as error:
+                put_off = error.args[0].code() == KafkaError._TIMED_OUT and left_s > patience_s
+                if not put_off:
+                    raise _translated(error, "taking the writer over") from None
+                patience_s *= 2
+                self._producer = Producer(self._settings)
+            else:
+                return
 
     def write(
         self,

@@ -10,7 +10,8 @@ A region has one leading coordinator, which holds the scope coordinator/<region>
 and take the scope when its renewals have stopped. One turn, in this order:
   1. read heartbeats, facts, verdicts and the recovery stream;
   2. stand by, unless it leads; while leading:
-  3. publish the answers of suspected nodes that were probed (to the node's heartbeat partition);
+  3. watch the nodes that beat: one whose process ends is probed at once, as a suspected one is,
+     and the answer is published (to the node's heartbeat partition);
   4. publish a barrier each second;
   5. give scopes without a primary one (bootstrap);
   6. handle the nodes that are lost (see `handler`);
@@ -34,6 +35,7 @@ from everlode.failover.heartbeats import Heartbeats
 from everlode.failover.inbox import Inbox, Read
 from everlode.failover.limits import Limits
 from everlode.failover.orders import Orders
+from everlode.failover.planner import GONE
 from everlode.failover.policy import Policies
 from everlode.failover.probes import Probes
 from everlode.membership.agent import NodeAgent
@@ -99,10 +101,11 @@ class Coordinator:
         epoch = self._agent.leads(self.scope)
         # 2. stand by
         if epoch is None:
+            self._probes.watch({})
             self._stand_by(control, paused)
             return
-        # 3. answers of probes
-        self._probes.publish()
+        # 3. nodes that end
+        self._probes.watch(self._watched(control))
         # 4. barriers
         self._publish_barriers()
         # 5. scopes without a primary
@@ -137,6 +140,15 @@ class Coordinator:
                 for policy in self._policies.values():
                     if policy.facts == facts:
                         policy.observe(record.partition, fact)
+
+    def _watched(self, control: ControlState) -> dict[str, str]:
+        """Node → endpoint, of those whose end would be news."""
+        return {
+            node: self._heartbeats.last[node].beat.endpoint
+            for node in self._heartbeats.fresh()
+            if node != self._me and node in control.nodes
+            and control.nodes[node].status not in GONE
+        }  # fmt: skip
 
     def _suspect(self, node: str, verdict: NodeSuspected) -> None:
         """Probe a node, unless it has beaten since it was suspected."""

@@ -68,6 +68,8 @@ class Decisions:
         self._region = agent.identity.region
         self._scope = f"coordinator/{self._region}"
         self._assigned, self._noted = Again(), Again()
+        self._noted_at = -1
+        """Control offset of what was noted last."""
 
     def assign(self, basis: Basis, scope: str, primary: str, loss: Loss | None = None) -> None:
         """Give the scope's next epoch to `primary`; nothing when this one leads no more.
@@ -98,9 +100,13 @@ class Decisions:
                 "changed_at": node.changed_at,
             }
         )
-        at = self._append(node.node_id, data, epoch)
+        self._noted_at = at = self._append(node.node_id, data, epoch)
         self._report(NodeNoted(node.node_id, new.value, at, reason))
         return True
+
+    def read_back(self) -> ControlState:
+        """The control log with all that was noted. Raises: Unavailable: it does not come."""
+        return self._agent.control_at(self._noted_at)
 
     def leads(self, epoch: int) -> bool:
         """True while the coordinator leads in this epoch of its own scope."""

@@ -84,8 +84,8 @@ class Handler:
         for node in self._nodes(control):
             handled = operation_id(node) in self.log.ended
             self._statuses.note(control, node, epoch, handled)
-        # 2. the next step of each loss
-        control = self._agent.control
+        # 2. the next step of each loss, those that were noted now too
+        control = self.decisions.read_back()
         for node in self._nodes(control):
             if node.status in GONE and node.component in self._policies:
                 self._advance(self._operation(control, node), Basis(control, epoch))

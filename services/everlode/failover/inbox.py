@@ -14,6 +14,7 @@ from everlode.adapters.dead_letters import DeadLetters
 from everlode.adapters.kafka import Raw
 from everlode.adapters.kafka_mixed import MixedReader
 from everlode.adapters.kafka_sender import Sender
+from everlode.avro.cloudevents import URGENT_BYTES
 from everlode.avro.codec import Codec
 from everlode.errors import ContractError, Unavailable
 from everlode.events.base import Fact
@@ -31,8 +32,6 @@ CAUGHT_UP_S = 3.0
 HEARTBEATS_KEPT = 20_000
 LOOK_BACK_S = 120.0
 """Facts of this time are read whatever a snapshot has: an operation that is resumed counts them."""
-FEW = 65_536
-"""Bytes that heartbeats come in: the broker is not asked for each of them."""
 ALONE = DEAD_LETTER_CONSUMERS["coordinator"]
 """Components whose topics no other process keeps dead letters of; they have one partition."""
 
@@ -70,7 +69,7 @@ class Inbox:
         self._codec = Codec()
         self._reader = MixedReader(
             place.bootstrap, f"coordinator-{node_id}", {fact_topic(place.origin, "heartbeats")},
-            wait_ms=200, min_bytes=FEW,
+            wait_ms=200, min_bytes=URGENT_BYTES,
         )  # fmt: skip
         self._sender = Sender(place.bootstrap)
         self._letters = DeadLetters(self._sender, "coordinator")

@@ -11,8 +11,7 @@ fails, the reader is left where the folds are, and reads on. Shell.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from everlode.adapters.kafka import Raw, Reader, Record
@@ -128,8 +127,11 @@ class FactLog:
         self._folded = folded
         self._codec = Codec()
         self._writer: Writer | None = None
+        group = f"writer-{component}-{origin}"
+        self.prompt = Reader(bootstrap, group)
+        """Asks, and catches up; others of this thread may ask it too."""
         self._reader = Reader(
-            bootstrap, f"writer-{component}-{origin}", wait_ms=wait_ms, min_bytes=65_536
+            bootstrap, group, wait_ms=wait_ms, min_bytes=65_536, prompt=self.prompt
         )
         self._next: dict[TopicPartition, int] = {(self.topic, p): 0 for p in range(partitions)}
         self._reader.assign(self._next)
@@ -148,32 +150,17 @@ class FactLog:
 
     def ends(self) -> list[int]:
         """Offset after the last committed record of each partition. Raises: Unavailable."""
-        with self._reading_on():
-            self._reader.assign({})
-            found = self._reader.ends(self._next)
+        found = self.prompt.ends(self._next)
         return [found[self.topic, p] for p in range(self.partitions)]
 
     def is_whole(self) -> bool:
         """True while every partition has its first record. Raises: Unavailable."""
-        with self._reading_on():
-            self._reader.assign({})
-            begins = self._reader.beginnings(self._next)
-        return not any(begins.values())
+        return not any(self.prompt.beginnings(self._next).values())
 
     def _begin(self) -> None:
         """Raises: IntegrityError: a partition was emptied of what comes next. Unavailable."""
-        with self._reading_on():
-            self._reader.assign({})
-            begun(self._reader, self._next, {at: self.seqs[at[1]] + 1 for at in self._next})
+        begun(self.prompt, self._next, {at: self.seqs[at[1]] + 1 for at in self._next})
         self._begun = True
-
-    @contextmanager
-    def _reading_on(self) -> Iterator[None]:
-        """However it ends: what comes next here is read next."""
-        try:
-            yield
-        finally:
-            self._reader.assign(self._next)
 
     @property
     def next_offsets(self) -> list[int]:
@@ -348,3 +335,4 @@ class FactLog:
         """Leave."""
         self.abandon()
         self._reader.close()
+        self.prompt.close()

@@ -49,7 +49,9 @@ class Memory:
         self._checkpoint = Checkpoint(parts.origin, self._name, folds, self._archive)
         self._topic = snapshot_topic(parts.origin, self._name)
         group = f"memory-{self._name}-{parts.origin}"
-        self._reader = Reader(parts.bootstrap, group, wait_ms=2_000, min_bytes=65_536)
+        self._reader = Reader(
+            parts.bootstrap, group, wait_ms=2_000, min_bytes=65_536, prompt=log.prompt
+        )
         self._follows = False
         self._next: dict[tuple[str, int], int] = {}
         self._codec = Codec()
@@ -72,7 +74,7 @@ class Memory:
         self._folds.past.start(found.tallies, anew=anew)
         if anew:
             self._checkpoint.start_anew(self._log.ends())
-            ends = self._reader.ends(self._archive.positions)
+            ends = self._log.prompt.ends(self._archive.positions)
             self._archive.start_anew([ends[at] for at in self._archive.positions])
             before = found
             found = Snapshot(self._codec, {})  # all is folded anew, and written anew

@@ -157,6 +157,10 @@ class NodeAgent:
         """The folded control log."""
         return self._follower.state
 
+    def control_at(self, offset: int, within_s: float = 2.0) -> ControlState:
+        """The control log, folded up to this offset at least. Raises: Unavailable."""
+        return self._follower.wait_for(lambda s: s.position >= offset, within_s)
+
     @property
     def log(self) -> ControlLog:
         """For appends of one's own."""
@@ -216,17 +220,10 @@ class NodeAgent:
         """Take the name over from `before`, as rejoining if the node was lost; the offset."""
         me, own = self.identity, self.incarnation
         joined = NodeJoined(
-            node_id=me.node_id,
-            region=me.region,
-            component=me.component,
-            kind=me.kind,
-            endpoint=self._probe.endpoint,
-            priority=me.priority,
-            incarnation=own.id,
-            replaces=before,
-            host=own.host,
-            process_id=own.process_id,
-        )
+            node_id=me.node_id, region=me.region, component=me.component, kind=me.kind,
+            endpoint=self._probe.endpoint, priority=me.priority, incarnation=own.id,
+            replaces=before, host=own.host, process_id=own.process_id,
+        )  # fmt: skip
         for _ in range(8):
             with suppress(Unavailable):  # it may land twice: it is the same process
                 return self._log.append(me.node_id, joined, node_id=me.node_id)

@@ -6,8 +6,10 @@ Shell: one thread for the answers.
 from __future__ import annotations
 
 import http.client
+import socket
 import threading
 import time
+from contextlib import suppress
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -38,6 +40,19 @@ class _Handler(BaseHTTPRequestHandler):
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
 
+    def __init__(self, *how: Any) -> None:
+        self.open = set[Any]()
+        """Connections; whoever watches this process keeps one open for as long as it lives."""
+        super().__init__(*how)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        self.open.add(request)
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        self.open.discard(request)
+        super().shutdown_request(request)
+
     def handle_error(self, *_: object) -> None:
         """Logs nothing: who asked has left, e.g. while this process was stopped."""
 
@@ -53,10 +68,18 @@ class ProbeEndpoint:
             target=self._server.serve_forever, args=(1.0,), name="probe", daemon=True
         ).start()
 
+    @property
+    def watched(self) -> bool:
+        """True while somebody holds a connection open."""
+        return bool(self._server.open)
+
     def close(self) -> None:
-        """Stop listening."""
+        """Stop listening, and end what is open: whoever watches it knows at once."""
         self._server.shutdown()
         self._server.server_close()
+        for connection in list(self._server.open):
+            with suppress(OSError):  # the other side was first
+                connection.shutdown(socket.SHUT_RDWR)
 
 
 def probe(endpoint: str, incarnation: str = "") -> tuple[str, int]:

@@ -71,6 +71,8 @@ from everlode.topics.place import TopicPartition, placed
 
 BATCH = 500
 IDLE_S = 0.1
+FOLLOW_S = 0.25
+"""A secondary looks for facts this often; a change of its role it has at once."""
 LINGER_S = 0.05
 """After the first record of a batch: fewer and larger transactions, a little later."""
 DEAD_LETTER_S = 5.0
@@ -111,7 +113,7 @@ class Runtime:
         self._standstill = Standstill(self._log_ends)
         self._memory = Memory(component.folds, self._log, parts)
         self._memory.arrived = component.arrived
-        self._seen = Seen(component, parts, report)
+        self._seen = Seen(component, parts, report, prompt=self._log.prompt)
         self._to_start = [self._memory.start, self._memory.catch_up, self._seen.start]
         """Each once, also where the other must wait for Kafka."""
         self._answers = Sender(parts.bootstrap, linger_ms=2, timeout_ms=ANSWER_MS)
@@ -120,6 +122,8 @@ class Runtime:
         self._dead = DeadLetters(Sender(parts.bootstrap, linger_ms=2), "primary")
         self._announced = False
         self._stop = threading.Event()
+        self._role_changed = threading.Event()
+        agent.listen(lambda _: self._role_changed.set())
 
     def stop(self) -> None:
         """Ask `run` to return."""
@@ -187,7 +191,9 @@ class Runtime:
         if self._core.served:
             self._step_down()
         self._seen.look()
-        self._log.follow(0.25)
+        self._role_changed.clear()  # what changes from here on ends the wait
+        if not self._log.follow(0.0) and not self._led():
+            self._role_changed.wait(FOLLOW_S)
         self._standstill.look(self._log.next_offsets, time.monotonic())
         self._memory.follow()
 
@@ -235,9 +241,6 @@ class Runtime:
             self._report(entry)
         self._inputs.assign(starts)
         self._horizon.start({at: next_ for at, next_ in starts.items() if at[0] == self._commands})
-        if not self._announced:
-            self._announce()
-            self._announced = True
         self._standstill.moved(self._log.next_offsets, time.monotonic())
         for home, epoch in led.items():
             self._report(Led(str(self._core.scope(home)), epoch, time.monotonic() - began))
@@ -284,6 +287,9 @@ class Runtime:
                     notice.data, topic="health", key=notice.key, partition=0,
                     event_id=notice.event_id,
                 )  # fmt: skip
+        if not self._announced:  # not while somebody waits for the first answer
+            self._announce()
+            self._announced = True
 
     def _turn_of(self, led: dict[str, int], inputs: list[Input]) -> Turn:
         """A turn with its horizon: where the log ends is asked after the inputs were read."""

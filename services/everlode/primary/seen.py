@@ -27,11 +27,17 @@ FEW = 65_536
 class Seen:
     """Of one component's node. Not thread-safe; without anything to look at it does nothing."""
 
-    def __init__(self, component: Component, parts: RegionParts, report: Sink = silent) -> None:
+    def __init__(
+        self,
+        component: Component,
+        parts: RegionParts,
+        report: Sink = silent,
+        *,
+        prompt: Reader | None = None,
+    ) -> None:
         self._component, self._parts, self._report = component, parts, report
-        self._reader = Reader(
-            parts.bootstrap, f"seen-{component.name}-{parts.region}", wait_ms=500, min_bytes=FEW
-        )
+        group = f"seen-{component.name}-{parts.region}"
+        self._reader = Reader(parts.bootstrap, group, wait_ms=500, min_bytes=FEW, prompt=prompt)
         self._codec = Codec()
         self._next: dict[TopicPartition, int] = {}
         self._expected: dict[TopicPartition, int] = {}

@@ -18,10 +18,11 @@ import faust
 from aiokafka import AIOKafkaConsumer
 from faust.transport.drivers import aiokafka as driver
 
+from everlode.avro.cloudevents import URGENT_BYTES
+
 LOG = logging.getLogger(__name__)
-FETCH_BYTES = 32_768
-"""What a patient consumer waits for at the broker, for FETCH_WAIT_MS at most."""
 FETCH_WAIT_MS = 250
+"""A patient consumer waits so long at the broker, unless there is as much as an urgent record."""
 STOP_S = 15.0
 """Seconds that Faust gets to stop in good order."""
 
@@ -48,7 +49,7 @@ def _transport(isolation: str, fetch_bytes: int) -> type[driver.Transport]:
 
 _COMMITTED = _transport("read_committed", 1)
 # many small records come all the time: each answer costs this process a turn of its loop
-_UNCOMMITTED = _transport("read_uncommitted", FETCH_BYTES)
+_UNCOMMITTED = _transport("read_uncommitted", URGENT_BYTES)
 
 
 class _FolderlessApp(faust.App):
@@ -62,7 +63,8 @@ def make_app(
     """An app with id (and consumer group) `app_id`; `settings` override the defaults here.
 
     `uncommitted`: for topics that strangers write to, who may leave a transaction open; what is
-    there counts, whether it is committed or not. They are read patiently, facts at once.
+    there counts, whether it is committed or not. They are read patiently, but for
+    what is urgent; facts are read at once.
     """
     app = _FolderlessApp(
         app_id,

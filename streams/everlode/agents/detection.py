@@ -26,7 +26,8 @@ from everlode.events.health import DetectorStarted
 from everlode.topics.names import dead_letter_topic, fact_topic
 from everlode.topics.place import Letter, letter, placed
 
-BATCH = 200
+BATCH, MORE_S = 200, 0.02
+"""Records come in bursts (see `app`): a burst is not waited for longer than it takes to be read."""
 WARM_MS = 60_000
 """A detector starts this long before the first heartbeat that is its own to take."""
 
@@ -64,7 +65,7 @@ class DetectionAgent:
         self.app.on_partitions_revoked.connect(self._revoked)  # type: ignore[arg-type]
 
     async def _agent(self, stream: Any) -> None:
-        await each_batch(self.app, stream, self._effect, most=BATCH, within_s=0.1)
+        await each_batch(self.app, stream, self._effect, most=BATCH, within_s=MORE_S)
 
     async def _revoked(self, _app: Any, _revoked: Any, **_: Any) -> None:
         """Another worker may go on with any of them: what is known here is old by then."""

@@ -4,10 +4,10 @@
 Time is the barriers' own: a heartbeat lies between the barrier before and the one after it,
 whatever its node's clock says. Where their writer's clock was set back, or stands, each is taken as
 BARRIER_MS after the one before. So two detectors of one partition that begin at the same record
-give the same verdicts, with the same ids. Invariants: a node is lost only when it is silent and its
-probe was refused, or by phi; no node is lost by phi while most of the partition are silent, nor in
-the grace after a start or a pause. The coordinator asks the same of the region (`mass_silence`):
-a partition with one or two nodes does not show its own blindness.
+give the same verdicts, with the same ids. Invariants: a node is lost only by phi, or when its probe
+was refused and it is silent or its connection had ended; no node is lost by phi while most of the
+partition are silent, nor in the grace after a start or a pause. The coordinator asks the same of
+the region (`mass_silence`): a partition with one or two nodes does not show its own blindness.
 Pure, but for its own memory (one entry a node).
 """
 
@@ -42,6 +42,9 @@ ASK_AGAIN_MS = 2_500
 """A node that stays silent is probed again after this time."""
 ALIVE_MS = 10_000
 """A node that answered its probe is taken as lost only after this much more silence."""
+UNANSWERED_MS = 1_000
+"""One that accepts its probe and says nothing is taken as lost after this much less."""
+WEIGHT_MS = {"alive": ALIVE_MS, "no-answer": -UNANSWERED_MS}
 BLIND_SHARE, BLIND_LEAST = 0.55, 3
 IDLE_HEARTBEATS = 10
 """Heartbeats without any work done while work waits, until a node is degraded."""
@@ -83,7 +86,7 @@ class Detector:
         if isinstance(data, NodeBeat):
             return self._heartbeat(offset, fact, data)
         if isinstance(data, ProbeAnswered):
-            return self._probe(offset, fact.envelope.aggregate_id, data)
+            return self._probe(offset, fact, data)
         if isinstance(data, Barrier):
             return self._barrier(offset, millis_of(fact.envelope.stamp))
         return []
@@ -153,14 +156,18 @@ class Detector:
 
     # -- probes ------------------------------------------------------------------------------
 
-    def _probe(self, offset: int, node: str, probe: ProbeAnswered) -> list[Verdict]:
+    def _probe(self, offset: int, fact: Fact, probe: ProbeAnswered) -> list[Verdict]:
         """A refusal convicts at once, blind or not: it does not come through the log's silence."""
+        node = fact.envelope.aggregate_id
         track = self.nodes.get(node)
-        if track is None or track.status != "suspected":
+        if track is None or track.status == "lost":
             return []
+        gone = probe.connection_ended and probe.answer == "refused"
+        if track.status != "suspected" and not gone:
+            return []  # it beats: a refusal alone says only that its endpoint is closed
         if probe.endpoint != track.heartbeat.endpoint:
             return []  # an answer about another incarnation of the node
-        track.answer = probe.answer
+        track.answer, track.answered_ms = probe.answer, self._time(fact.envelope.stamp)
         track.answered = self._evidence(offset, f"the probe: {probe.answer}")
         return self._judge(offset, node, track)
 
@@ -200,7 +207,7 @@ class Detector:
         return found
 
     def _silence(self, track: Track) -> int:
-        return max(0, self._barrier_ms - track.at_ms)
+        return max(0, max(self._barrier_ms, track.answered_ms) - track.at_ms)
 
     def _missed(self, track: Track) -> bool:
         return self._silence(track) > MISSED * track.every
@@ -223,11 +230,11 @@ class Detector:
     # -- conviction --------------------------------------------------------------------------
 
     def _phi(self, track: Track) -> float:
-        silence = self._silence(track) - (ALIVE_MS if track.answer == "alive" else 0)
+        silence = self._silence(track) - WEIGHT_MS.get(track.answer, 0)
         return phi(max(0, silence), tuple(track.intervals), track.every)
 
     def _judge(self, offset: int, node: str, track: Track) -> list[Verdict]:
-        """A suspected node is lost when its probe was refused, or by phi.
+        """A node is lost when its probe was refused, or, once it is suspected, by phi.
 
         One that drains closes its endpoint on its way out: only phi convicts it. A verdict that
         was withheld because the node flapped is given when it no longer does.
@@ -236,10 +243,11 @@ class Detector:
             if not track.withheld or track.flapping:
                 return []
             return [self._lost(offset, node, track, "phi", self._phi(track))]
+        if track.answer == "refused" and track.heartbeat.status != "draining":
+            rule = "refused-and-silent" if track.status == "suspected" else "refused-and-ended"
+            return [self._lost(offset, node, track, rule, 0.0)]
         if track.status != "suspected":
             return []
-        if track.answer == "refused" and track.heartbeat.status != "draining":
-            return [self._lost(offset, node, track, "refused-and-silent", 0.0)]
         level = self._phi(track)
         if level >= CONVICTED and not self._blind and self._barrier_ms >= self._quiet_until:
             return [self._lost(offset, node, track, "phi", level)]

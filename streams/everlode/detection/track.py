@@ -31,6 +31,8 @@ class Track:
     answer: str = ""
     """Last answer to a probe in this silence; empty without one."""
     answered: Evidence | None = None
+    answered_ms: int = -(10**9)
+    """When that answer came."""
     asked_ms: int = -(10**9)
     flaps: deque[int] = field(default_factory=lambda: deque(maxlen=FLAPS))
     flapping: bool = False
@@ -46,6 +48,7 @@ class Track:
         """A heartbeat came: the node is well."""
         self.heartbeat, self.at_ms, self.place = heartbeat, at_ms, place
         self.status, self.answer, self.answered = "healthy", "", None
+        self.answered_ms = -(10**9)
         self.asked_ms, self.withheld = -(10**9), False
 
     def barrier(self, now_ms: int) -> None:
