@@ -31,12 +31,12 @@ from everlode.stack.doctor import Diagnosis, examine
 from everlode.stack.native.detach import start_detached, stop_detached
 from everlode.stack.native.lock import holder, read_record
 from everlode.stack.native.logs import Line, Logs
+from everlode.stack.native.members import beside
 from everlode.stack.native.parts import provision
 from everlode.stack.native.state import load_options, write_state
 from everlode.stack.native.supervisor import (
     StopAsked,
     begin,
-    beside,
     build,
     heal,
     save_options,
