@@ -22,7 +22,7 @@ from everlode.stack.native.layout import log_of
 from everlode.stack.native.lock import holder
 from everlode.stack.services import Member
 from everlode.topics.names import fact_topic
-from everlode.topology.plan import Lead, Leave, Step, scope_of
+from everlode.topology.plan import Lead, Leave, Replace, Step, scope_of
 from everlode.topology.running import alive_in
 
 ENDED = tuple(service.ended for service in SERVICES)
@@ -52,7 +52,7 @@ class Watch:
             return self._lacks_primary(scope_of(step.kind, step.region))
         if isinstance(step, Leave):
             return self._lacks_end(step.member)
-        return self._lacks_start(step.member)
+        return self._lacks_start(step.member, replaced=isinstance(step, Replace))
 
     def close(self) -> None:
         """Leave."""
@@ -60,7 +60,8 @@ class Watch:
         for stream in self._streams.values():
             stream.close()
 
-    def _lacks_start(self, member: Member) -> str:
+    def _lacks_start(self, member: Member, *, replaced: bool) -> str:
+        """One that was replaced may have led: the next one waits until somebody does again."""
         given_up = read_book(self._folder).get(member.name)
         if given_up is not None and given_up.given_up:
             raise Unavailable(
@@ -71,8 +72,12 @@ class Watch:
         if found is None or found.made_of != member.made_of:
             return "its process is started"
         node = self._control.state.nodes.get(member.node_id)
-        joined = node is not None and node.process_id == str(found.pid) and node.status not in GONE
-        return "" if joined else "it joins"
+        if node is None or node.process_id != str(found.pid) or node.status in GONE:
+            return "it joins"
+        led = self._control.state.scopes.get(scope_of(member.kind, member.region))
+        if replaced and led is not None and led.renewed_at < node.joined_at:
+            return f"{led.scope} is led"
+        return ""
 
     def _lacks_primary(self, scope: str) -> str:
         led = self._control.state.scopes.get(scope)
