@@ -246,6 +246,7 @@ def test_plan_and_apply_want_a_right_file_and_a_stack_that_runs(
     assert f"{file}:2: unknown-key" in json.loads(capsys.readouterr().out)["error"]["message"]
     file.write_text(RIGHT)
     assert run(words) == 10
+    assert run(["topology", verb, str(file), "--dir", str(tmp_path / "none"), "--json"]) == 10
     (tmp_path / "stack.json").write_text('{"topology": {"regions": ["eu", "us"]}}')
     assert run(words) == 14
     assert "does not run" in capsys.readouterr().out

@@ -134,6 +134,10 @@ REFUSED: dict[str, tuple[Network, Network, str]] = {
     "a region of another name": (
         network(topology=Topology(regions=("us",))), network(), "regions: us; the stack has eu",
     ),
+    "members of another region": (
+        Network(Topology(), None, frozenset({Member("us", "projector", 1)})), network(),
+        "clusters.us: the stack has eu only",
+    ),
     "copies": (
         network(topology=Topology(regions=("eu",), control_replication=5, control_min_insync=3)),
         network(), "control_replication: 5; the stack has 3",

@@ -47,6 +47,7 @@ def apply(
     Locked: another apply works on it; Unavailable: a step cannot come true; DeadlineExceeded: not
     within `timeout_s`. After an error the same apply goes on where it was.
     """
+    look(folder)  # so that there is a folder to lock
     with only_one(folder):
         steps = planned(folder, wanted).steps
         if not steps:

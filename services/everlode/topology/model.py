@@ -61,7 +61,8 @@ class Cluster(_Section):
     """How many of them run, or their numbers. A number that is struck off is drained: it ends, and
     what it led and managed goes to others, before the next step."""
     priorities: dict[int, Annotated[int, Field(ge=0, le=1_000_000)]] = Field(default_factory=dict)
-    """Number → priority of that node at a promotion, higher first; 100 less its number without."""
+    """Number → priority of that node at a promotion, higher first; without, 100 less the
+    number in its id."""
 
 
 class Validators(_Kinds):

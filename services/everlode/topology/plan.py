@@ -111,6 +111,8 @@ def _fixed(wanted: Network, now: Network) -> Iterator[str]:
             new, old = ", ".join(new), ", ".join(old)
             why = "regions are named once, when a stack is made; none is added, removed or renamed"
         yield f"{name}: {new}; the stack has {old}: {why}"
+    for region in sorted({m.region for m in wanted.members} - set(now.topology.regions)):
+        yield f"clusters.{region}: the stack has {', '.join(now.topology.regions)} only"
     if wanted.mirrors not in (None, now.mirrors):
         yield f"policies.replication.mirrors: the stack was made with {str(now.mirrors).lower()}"
 
