@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,15 @@ from everlode.stack.healing import (
     recent,
     wait_s,
 )
-from everlode.stack.services import ALL, parse_services, service_processes
+from everlode.stack.services import (
+    ALL,
+    Member,
+    as_rows,
+    counted,
+    members_of,
+    parse_services,
+    service_processes,
+)
 
 LIMITS = Limits()
 
@@ -101,7 +110,8 @@ def test_service_that_there_is_not_is_refused_and_the_kinds_are_named(text: str)
 
 
 def test_service_knows_its_name_its_command_and_what_it_needs() -> None:
-    found = service_processes({"projector": 1, "validator": 2}, ("eu",), Path("/stack"))
+    members = counted({"projector": 1, "validator": 2}, ("eu",))
+    found = service_processes(members, Path("/stack"))
     assert [(p.name, p.needs) for p in found] == [
         ("eu/proj-1", ("eu/kafka", "eu/postgres")), ("eu/val-1", ("eu/kafka",)),
         ("eu/val-2", ("eu/kafka",)),
@@ -110,3 +120,20 @@ def test_service_knows_its_name_its_command_and_what_it_needs() -> None:
         "projector", "run", "--region", "eu", "--node-id", "eu-proj-1", "--dir", "/stack",
     )  # fmt: skip
     assert "peer-review" in found[2].argv
+
+
+def test_members_are_kept_as_rows_or_as_counts_for_every_region() -> None:
+    members = (Member("eu", "task-manager", 2, 7, (("beat_ms", 500), ("lease_s", 60))),)
+    assert members_of(json.loads(json.dumps(as_rows(members))), ("eu",)) == members
+    assert [m.name for m in members_of({"validator": 1}, ("eu", "us"))] == ["eu/val-1", "us/val-1"]
+    with pytest.raises(ConfigError, match="cannot be read"):
+        members_of([{"region": "eu"}], ("eu",))
+
+
+def test_member_is_made_of_all_that_it_is_run_with() -> None:
+    one = Member("eu", "task-manager", 1, 99)
+    others = (one._replace(priority=98), one._replace(settings=(("beat_ms", 500),)))
+    assert one.made_of == Member("eu", "task-manager", 1, 99).made_of
+    assert one.made_of not in {other.made_of for other in others}
+    (found,) = service_processes(others[1:], Path("/stack"))
+    assert found.env == {"EVERLODE_BEAT_MS": "500"}

@@ -15,9 +15,12 @@ from everlode.topics.names import check_regions
 class Topology(BaseModel):
     """Regions and the numbers that are equal in all of them."""
 
-    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
+    model_config = ConfigDict(
+        frozen=True, strict=True, extra="forbid", use_attribute_docstrings=True
+    )
 
     regions: tuple[str, ...] = ("eu", "us", "ap")
+    """Their names; each has a cluster of its own and copies the facts of all others."""
     incarnations: dict[str, int] = Field(default_factory=dict)
     """Incarnation of a region that is not at its first."""
     partitions: int = Field(default=2, ge=1, le=1024)
@@ -25,13 +28,17 @@ class Topology(BaseModel):
     replication: int = Field(default=1, ge=1)
     """Replicas in a region's cluster."""
     min_insync: int = Field(default=1, ge=1)
+    """Replicas in a region's cluster that have a record before it is acknowledged."""
     control_replication: int = Field(default=3, ge=1)
+    """Sites of the control log, each with a node that has all of it."""
     control_min_insync: int = Field(default=2, ge=1)
+    """Sites that have a decision before it is acknowledged."""
     retention_ms: int = Field(default=7 * 86_400_000, ge=60_000)
     """Retention of fact and signal topics."""
     min_compaction_lag_ms: int = Field(default=1_800_000, ge=0)
     """Above the tolerated skew plus four times the longest backup."""
     task_types: tuple[str, ...] = DEFAULT_TASK_TYPES
+    """Types of tasks that clients may submit."""
     operators: tuple[str, ...] = ()
     """Names of those who may ask what is an operator's, as lifting a suspension for fraud; without
     any, nobody may."""

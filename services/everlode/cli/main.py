@@ -26,6 +26,7 @@ NOUNS = {
     "demo": "everlode.cli.demo",
     "serve": "everlode.cli.serve",
     "stack": "everlode.cli.stack",
+    "topology": "everlode.cli.topology",
     "status": "everlode.cli.status",
     "health": "everlode.cli.health",
     "scope": "everlode.cli.scope",

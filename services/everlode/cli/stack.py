@@ -17,36 +17,30 @@ from rich.console import Console
 from rich.table import Table
 
 from everlode.adapters.s3 import S3Store
-from everlode.cli.options import Dir, Json, noun, progress, stack_dir
+from everlode.cli.options import Dir, Json, absolute, noun, progress, stack_dir
+from everlode.cli.stack_new import New, ports_of, remember
 from everlode.errors import (
-    ConfigError,
     NotFound,
     Precondition,
 )
 from everlode.settings.endpoints import Endpoints
 from everlode.settings.environment import settings
-from everlode.settings.topology import agreed, load_topology
 from everlode.stack.condition import Condition, look
 from everlode.stack.doctor import Diagnosis, examine
 from everlode.stack.native.detach import start_detached, stop_detached
 from everlode.stack.native.lock import holder, read_record
 from everlode.stack.native.logs import Line, Logs
+from everlode.stack.native.members import beside
 from everlode.stack.native.parts import provision
-from everlode.stack.native.state import load_options, write_state
+from everlode.stack.native.state import write_state
 from everlode.stack.native.supervisor import (
     StopAsked,
     begin,
-    beside,
     build,
     heal,
-    save_options,
-    saved_topology,
     stop_on_signals,
 )
-from everlode.stack.services import parse_services
 from everlode.telemetry.entries import Note
-from everlode.topics import Topology
-from everlode.topics.names import check_regions
 from everlode.views.contents import Finding
 from everlode.views.contents_asked import contents_of
 
@@ -66,7 +60,7 @@ class _Up:
     remake_topics: bool
 
 
-@app.command(epilog="Example: everlode stack up --detach --dir ~/everlode-stack")
+@app.command(epilog="Example: everlode stack up --topology network.yaml")
 def up(
     directory: Dir = None,
     detach: Annotated[
@@ -93,10 +87,14 @@ def up(
         typer.Option(
             help="Also run the regions' own processes, and heal them: all, none, or KIND=COUNT by"
             " commas, e.g. coordinator=1,projector=1.",
-            show_default="none",
+            show_default="none; with --topology its clusters",
             metavar="S",
         ),
     ] = "",
+    topology: Annotated[
+        Path | None,
+        typer.Option(help="Topology file: what the stack is, and what its regions run."),
+    ] = None,
     port: Annotated[
         list[str] | None,
         typer.Option(
@@ -118,9 +116,10 @@ def up(
     Its supervisor starts again what ends, later and later, and gives it up after ten times in half
     an hour. What a supervisor left running is taken over.
     """
-    asked = _Up(stack_dir(directory), _ports(port or []), remake_topics)
+    asked = _Up(stack_dir(directory), ports_of(port or []), remake_topics)
     if holder(asked.folder) is None:
-        _remember(asked.folder, regions, mirrors, s3, services)
+        file = None if topology is None else absolute(topology)
+        remember(asked.folder, New(regions, mirrors, s3, services, file))
     if detach:
         endpoints = start_detached(
             asked.folder, asked.ports, timeout, progress(), remake_topics=remake_topics
@@ -146,53 +145,6 @@ def fetch(as_json: Json = False) -> None:
         return
     for what, where in found.items():
         typer.echo(f"{what}: {where}")
-
-
-def _remember(folder: Path, regions: str, mirrors: bool | None, s3: str, services: str) -> None:
-    """Write down what the stack is; what was not asked for stays as it was."""
-    known = load_options(folder)
-    if s3 not in ("", "auto", "minio", "rclone", "none"):
-        raise ConfigError(f"--s3 {s3}: expected auto, minio, rclone or none")
-    topology = _topology(folder, regions)
-    options = {
-        "mirrors": known.get("mirrors", True) if mirrors is None else mirrors,
-        "control_nodes": known.get("control_nodes", topology.control_replication),
-        "services": parse_services(services) if services else known.get("services", {}),
-        "s3": (None if s3 == "none" else s3) if s3 else known.get("s3", "auto"),
-    }
-    try:
-        save_options(folder, topology, **options)
-    except OSError as exc:
-        raise ConfigError(f"{folder}: {exc.strerror}", hint="another folder with --dir") from exc
-
-
-def _topology(folder: Path, regions: str) -> Topology:
-    """What the stack in `folder` has; of a new one what EVERLODE_TOPOLOGY and --regions say."""
-    cfg, known = settings(), saved_topology(folder)
-    found = cfg.new_topology() if known is None else agreed(known, cfg.topology)
-    if not regions:
-        return found
-    wanted = tuple(name.strip() for name in regions.split(","))
-    check_regions(wanted)
-    if known is None and not (cfg.topology and "regions" in found.model_fields_set):
-        return load_topology(cfg.topology, regions=wanted)
-    if wanted != found.regions:
-        owner = cfg.topology if known is None else f"the stack in {folder}"
-        raise ConfigError(
-            f"--regions {regions}: {owner} has {', '.join(found.regions)}",
-            hint="another folder with --dir, or without --regions",
-        )
-    return found
-
-
-def _ports(given: list[str]) -> dict[str, int]:
-    chosen: dict[str, int] = {}
-    for text in given:
-        name, _, number = text.partition("=")
-        if not number.isdigit() or not 1 <= int(number) <= 65_535:
-            raise ConfigError(f"--port {text}: expected NAME=PORT, e.g. eu/kafka=9092")
-        chosen[name] = int(number)
-    return chosen
 
 
 def _foreground(asked: _Up, as_json: bool) -> None:

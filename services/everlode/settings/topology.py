@@ -15,6 +15,8 @@ from everlode.errors import ConfigError
 from everlode.topics import Topology
 
 SETTING = "EVERLODE_TOPOLOGY"
+BESIDE = ("clusters", "policies")
+"""What a topology file says beside the topology; `everlode topology` checks and applies it."""
 
 
 def load_topology(path: Path | None, **more: Any) -> Topology:
@@ -33,7 +35,7 @@ def load_topology(path: Path | None, **more: Any) -> Topology:
     if not isinstance(found, dict):
         raise _wrong(path, "a mapping of fields is expected")
     try:
-        fields = {name: _immutable(value) for name, value in found.items()}
+        fields = {n: _immutable(value) for n, value in found.items() if n not in BESIDE}
         return Topology.model_validate(fields | more)
     except ValidationError as error:
         item = error.errors(include_url=False)[0]

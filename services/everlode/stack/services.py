@@ -1,29 +1,70 @@
 """The region's own processes that a stack runs beside its parts: which, and their command lines.
 
-`all`, `none`, or kinds with their counts for each region: `coordinator=1,projector=1`. Pure.
+A member is one such process as it is wanted; members that are equal are run alike, so what has to
+be started, replaced or ended follows from a comparison. `--services` asks for members by kinds with
+their counts for each region: `all`, `none`, `coordinator=1,projector=1`. Pure.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from hashlib import sha256
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from everlode.errors import ConfigError
-from everlode.events.services import SERVICES
+from everlode.events.services import BY_NODE, SERVICES
 
 VALIDATORS = ("automatic", "peer-review", "expert")
+"""Kinds of validators; a validator's number says which it is, in turn: val-1, val-4 … automatic."""
 SHORT = {
-    "coordinator": "co", "detector": "det", "projector": "proj",
     **{service.node: service.short for service in SERVICES},
+    "projector": "proj", "detector": "det", "coordinator": "co",
 }  # fmt: skip
 """Kind → what stands for it in an id, e.g. eu-co-1."""
 ALL = {
-    "coordinator": 1, "detector": 1, "projector": 1, "task-manager": 3, "miner-registry": 2,
-    "validator": 3, "reward-distributor": 2,
+    "task-manager": 3, "miner-registry": 2, "validator": 3, "reward-distributor": 2,
+    "projector": 1, "detector": 1, "coordinator": 1,
 }  # fmt: skip
+"""In the order in which a network is built: the four services, what they write, who watches."""
 NEEDS_DATABASE = ("projector",)
+MOST = 99
+"""The highest number of a member."""
+
+
+class Member(NamedTuple):
+    """A process of a region, as it is wanted."""
+
+    region: str
+    kind: str
+    """One of ALL."""
+    number: int
+    """From 1, in its kind and region."""
+    priority: int = 0
+    """Of a node: the higher, the sooner it leads."""
+    settings: tuple[tuple[str, int], ...] = ()
+    """Settings that it is given, e.g. (beat_ms, 500); the others are its supervisor's."""
+
+    @property
+    def name(self) -> str:
+        """In the stack, e.g. eu/tm-1."""
+        return f"{self.region}/{SHORT[self.kind]}-{self.number}"
+
+    @property
+    def node_id(self) -> str:
+        """In the network, e.g. eu-tm-1."""
+        return self.name.replace("/", "-")
+
+    @property
+    def validator_kind(self) -> str:
+        """Of a validator; empty for others."""
+        return VALIDATORS[(self.number - 1) % len(VALIDATORS)] if self.kind == "validator" else ""
+
+    @property
+    def made_of(self) -> str:
+        """A digest of all of it: what runs with the same one is run alike."""
+        return sha256(repr(tuple(self)).encode()).hexdigest()[:16]
 
 
 class ServiceProcess(NamedTuple):
@@ -34,8 +75,10 @@ class ServiceProcess(NamedTuple):
     kind: str
     region: str
     argv: tuple[str, ...]
+    env: dict[str, str]
     needs: tuple[str, ...]
     """Parts of the stack without which it cannot start."""
+    made_of: str
 
 
 def parse_services(text: str) -> dict[str, int]:
@@ -45,7 +88,7 @@ def parse_services(text: str) -> dict[str, int]:
     chosen: dict[str, int] = {}
     for one in text.split(","):
         kind, _, count = one.strip().partition("=")
-        if kind not in ALL or not count.isdigit() or not 1 <= int(count) <= 99:
+        if kind not in ALL or not count.isdigit() or not 1 <= int(count) <= MOST:
             raise ConfigError(
                 f"--services {one.strip()}: expected KIND=COUNT, e.g. projector=1",
                 hint=f"all, none, or of: {', '.join(ALL)}",
@@ -54,27 +97,58 @@ def parse_services(text: str) -> dict[str, int]:
     return chosen
 
 
-def service_processes(
-    counts: Mapping[str, int], regions: tuple[str, ...], folder: Path
-) -> tuple[ServiceProcess, ...]:
-    """What is run; the lower its number, the sooner a node leads."""
+def default_priority(kind: str, number: int) -> int:
+    """The lower its number, the sooner a node leads; what is no node has none."""
+    return max(0, 100 - number) if kind in BY_NODE else 0
+
+
+def counted(counts: Mapping[str, int], regions: Iterable[str]) -> tuple[Member, ...]:
+    """So many members of each kind in each region."""
     return tuple(
-        _one(region, kind, n, folder)
+        Member(region, kind, n, default_priority(kind, n))
         for region in regions
         for kind, count in counts.items()
         for n in range(1, count + 1)
     )
 
 
-def _one(region: str, kind: str, n: int, folder: Path) -> ServiceProcess:
-    short = f"{SHORT[kind]}-{n}"
-    verb = (kind, "run") if kind in ("coordinator", "detector", "projector") else ("node", "run")
-    more: tuple[str, ...] = ()
-    if verb[0] == "node":
-        more = (kind, "--priority", str(100 - n))
+def as_rows(members: Iterable[Member]) -> list[dict[str, Any]]:
+    """Members as JSON keeps them."""
+    return [one._asdict() | {"settings": dict(one.settings)} for one in members]
+
+
+def members_of(found: Any, regions: Iterable[str]) -> tuple[Member, ...]:
+    """What was kept by `as_rows`, or counts of kinds that hold for each region.
+
+    Raises: ConfigError: it is neither.
+    """
+    if isinstance(found, Mapping):
+        return counted(found, regions)
+    try:
+        return tuple(
+            Member(**{**row, "settings": tuple(sorted(row["settings"].items()))}) for row in found
+        )
+    except (TypeError, KeyError, AttributeError) as error:
+        raise ConfigError(
+            f"the members that a stack keeps cannot be read: {error}",
+            hint="everlode stack down, then up with --services or --topology",
+        ) from None
+
+
+def service_processes(members: Iterable[Member], folder: Path) -> tuple[ServiceProcess, ...]:
+    """What is run for them by the stack in `folder`."""
+    return tuple(_one(member, folder) for member in members)
+
+
+def _one(member: Member, folder: Path) -> ServiceProcess:
+    kind, region = member.kind, member.region
+    verb: tuple[str, ...] = (kind, "run")
+    if kind in BY_NODE:
+        verb = ("node", "run", kind, "--priority", str(member.priority))
     if kind == "validator":
-        more += ("--validator-kind", VALIDATORS[(n - 1) % len(VALIDATORS)])
-    where = ("--region", region, "--node-id", f"{region}-{short}", "--dir", str(folder))
-    argv = (sys.executable, "-m", "everlode.cli.main", *verb, *more, *where)
+        verb += ("--validator-kind", member.validator_kind)
+    where = ("--region", region, "--node-id", member.node_id, "--dir", str(folder))
+    argv = (sys.executable, "-m", "everlode.cli.main", *verb, *where)
     needs = (f"{region}/kafka", *((f"{region}/postgres",) if kind in NEEDS_DATABASE else ()))
-    return ServiceProcess(f"{region}/{short}", kind, region, argv, needs)
+    env = {f"EVERLODE_{name.upper()}": str(value) for name, value in member.settings}
+    return ServiceProcess(member.name, kind, region, argv, env, needs, member.made_of)

@@ -75,17 +75,19 @@ class Keeper:
         self._closed = threading.Event()
         self._written: dict[str, Kept] | None = None
 
-    def watch(self) -> None:
-        """Turn until an exception, e.g. a signal's, ends it."""
+    def watch(self, before: Callable[[], None] = lambda: None) -> None:
+        """Turn until an exception, e.g. a signal's, ends it; `before` each turn that is called."""
         while True:
+            before()
             self.turn()
             time.sleep(LOOK_S)
 
     def turn(self) -> None:
         """Look at everything once; starts go on behind it."""
         kept = self._stack.kept()
-        for name in [n for n in self._book if n not in kept]:
+        for name in [n for n in self._book if n not in kept and not self.starts(n)]:
             del self._book[name]
+            self._starts.pop(name, None)
         for name, process in sorted(kept.items()):
             row = self._book.setdefault(name, Kept(process.command.kind))
             start = self._starts.get(name)
@@ -97,6 +99,10 @@ class Keeper:
             elif start is None and not row.given_up:
                 self._heal(name, process, row)
         self._write()
+
+    def starts(self, name: str) -> bool:
+        """Whether a start of it is under way."""
+        return name in self._starts and not self._starts[name].done()
 
     def close(self) -> None:
         """Start nothing any more, and wait for the starts that are under way to give up."""

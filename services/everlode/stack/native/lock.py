@@ -33,6 +33,8 @@ class Recorded(NamedTuple):
     pid: int
     created: float
     """Start time in seconds since 1970: tells a reused pid."""
+    made_of: str = ""
+    """See `Command`."""
 
     @property
     def alive(self) -> bool:

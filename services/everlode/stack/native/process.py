@@ -58,6 +58,8 @@ class Command:
     """Seconds from the stop signal to SIGKILL."""
     needs: tuple[str, ...] = ()
     """Names of what has to serve before it can start."""
+    made_of: str = ""
+    """A digest of what it was made of; one that runs with another one is replaced."""
 
 
 class Adopted:
@@ -136,6 +138,8 @@ class Process:
 
     def __init__(self, command: Command) -> None:
         self.command = command
+        self.made_of = command.made_of
+        """Of the process that runs: another one may have started it, from another command."""
         self._popen: subprocess.Popen[bytes] | Adopted | None = None
         self._lock = threading.Lock()
 
@@ -158,6 +162,8 @@ class Process:
     def adopt(self, recorded: Recorded | None) -> None:
         """Take over what another one has started; None when it has ended meanwhile."""
         self._popen = Adopted(recorded)
+        if recorded is not None and recorded.made_of:
+            self.made_of = recorded.made_of
 
     def start(self) -> None:
         """Start it. No-op while it runs. Raises: Unavailable: it cannot be executed."""

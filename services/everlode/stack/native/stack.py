@@ -91,6 +91,7 @@ class NativeStack(StackProvider):
         self._lock = StackLock(self.data_dir)
         self._owner = os.getpid()
         self._processes: dict[str, Process] = {}
+        self._leaving: set[str] = set()
         self._guard = threading.RLock()
         self.parts: Parts | None = None
         self.endpoints: Endpoints | None = None
@@ -175,9 +176,26 @@ class NativeStack(StackProvider):
         self._add(Process(command))
 
     def kept(self) -> dict[str, Process]:
-        """All that were started, by name."""
+        """All that were started and are to run on, by name."""
         with self._guard:
-            return dict(self._processes)
+            return {n: p for n, p in self._processes.items() if n not in self._leaving}
+
+    def leaving(self) -> dict[str, Process]:
+        """What is to end and has not been let go, by name."""
+        with self._guard:
+            return {n: self._processes[n] for n in self._leaving}
+
+    def leave(self, name: str) -> None:
+        """From now on it is not kept any more; who says so ends it. Raises: NotFound."""
+        with self._guard:
+            self._leaving.add(self._named(name).name)
+
+    def let_go(self, name: str) -> None:
+        """Forget one that was to leave and has ended."""
+        with self._guard:
+            self._leaving.discard(name)
+            self._processes.pop(name, None)
+            self._recorded()
 
     def down(self, *, at_once: bool = False) -> None:
         """Stop everything and wait for it; data stay. Idempotent; a fork of ours does nothing.
@@ -200,6 +218,7 @@ class NativeStack(StackProvider):
                 for name in self.layout.names:
                     shutil.rmtree(self.layout.scratch(name), ignore_errors=True)
             self._processes.clear()
+            self._leaving.clear()
             self._lock.release()
         with contextlib.suppress(Exception):
             atexit.unregister(self.down)
@@ -332,4 +351,4 @@ def _records(processes: dict[str, Process]) -> Iterator[Recorded]:
         if pid is not None:
             with contextlib.suppress(psutil.Error):
                 created = psutil.Process(pid).create_time()
-                yield Recorded(process.name, process.command.kind, pid, created)
+                yield Recorded(process.name, process.command.kind, pid, created, process.made_of)

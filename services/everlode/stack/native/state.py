@@ -28,8 +28,15 @@ def read_state(data_dir: Path) -> dict[str, Any]:
     return _read(data_dir / STATE_FILE)
 
 
+def write_options(data_dir: Path, options: dict[str, Any]) -> None:
+    """Replace what `load_options` reads; a supervisor reads it at any moment."""
+    draft = data_dir / f"{OPTIONS_FILE}.tmp"
+    draft.write_text(json.dumps(options, indent=1))
+    os.replace(draft, data_dir / OPTIONS_FILE)
+
+
 def load_options(data_dir: Path) -> dict[str, Any]:
-    """What `supervisor.save_options` wrote; empty when it did not."""
+    """What `write_options` wrote; empty when nothing was."""
     return _read(data_dir / OPTIONS_FILE)
 
 

@@ -28,16 +28,21 @@ from everlode.stack.native.guard import GUARD, guard_argv, ports_of
 from everlode.stack.native.keeper import Keeper
 from everlode.stack.native.layout import log_of
 from everlode.stack.native.lock import read_record
+from everlode.stack.native.members import Members, beside
 from everlode.stack.native.process import Command
 from everlode.stack.native.stack import NativeStack
 from everlode.stack.native.start import Limits
-from everlode.stack.native.state import OPTIONS_FILE, load_options, read_state, write_state
-from everlode.stack.services import service_processes
+from everlode.stack.native.state import (
+    OPTIONS_FILE,
+    load_options,
+    read_state,
+    write_options,
+    write_state,
+)
 from everlode.telemetry.entries import Entry, Note, PartReady, StackReady
 from everlode.telemetry.sink import Sink, to_stream
 from everlode.topics import Topology
 
-_SERVICE_STOP_S = 8.0
 REPORTED: dict[str, type[Entry]] = {c.__name__: c for c in (Note, PartReady, StackReady)}
 """What a stack reports while it comes up; the state file carries it to a waiting `up`."""
 
@@ -72,8 +77,7 @@ def _fields(value: dict[str, Any]) -> dict[str, Any]:
 def save_options(data_dir: Path, topology: Topology, **options: Any) -> None:
     """Write down what the stack was started as, for `doctor` and the next `up`."""
     data_dir.mkdir(parents=True, exist_ok=True)
-    text = json.dumps({"topology": topology.model_dump(mode="json"), **options}, indent=1)
-    (data_dir / OPTIONS_FILE).write_text(text)
+    write_options(data_dir, {"topology": topology.model_dump(mode="json"), **options})
 
 
 def saved_topology(data_dir: Path) -> Topology | None:
@@ -111,18 +115,6 @@ def build(
     )
 
 
-def beside(data_dir: Path, regions: tuple[str, ...]) -> list[Command]:
-    """The processes of the regions that a stack runs beside its parts."""
-    counts = load_options(data_dir).get("services", {})
-    return [
-        Command(
-            one.name, one.kind, one.argv, log_of(data_dir, one.name),
-            ready=lambda: True, stop_s=_SERVICE_STOP_S, needs=one.needs,
-        )
-        for one in service_processes(counts, regions, data_dir)
-    ]  # fmt: skip
-
-
 def _guard(data_dir: Path, ports: dict[str, int]) -> Command:
     argv = guard_argv(data_dir, ports)
     return Command(GUARD, GUARD, argv, log_of(data_dir, GUARD), ready=lambda: True)
@@ -150,11 +142,15 @@ def resume(stack: NativeStack, others: Sequence[Command]) -> Endpoints | None:
 
 
 def heal(stack: NativeStack, endpoints: Endpoints, report: Sink) -> None:
-    """Keep everything running, until `StopAsked`; afterwards nothing is started any more."""
+    """Keep everything running, the members as they are wanted by now, until `StopAsked`.
+
+    Afterwards nothing is started any more.
+    """
     stream = HealingStream(endpoints)
     keeper = Keeper(stack, stack.data_dir, stream.publish, report)
+    members = Members(stack, keeper.starts, report)
     try:
-        keeper.watch()
+        keeper.watch(members.turn)
     finally:
         keeper.close()
         stream.close()
