@@ -1,7 +1,8 @@
 """One node of a service: follows while it is secondary, decides while it is primary.
 
 A turn of a primary, in this order:
-  1. which scopes it leads now, by their leases: none, it follows; a new one, it is promoted;
+  1. which scopes it leads now, by their leases: none, it follows; a new one, it is promoted; one
+     that is frozen, it rests (see `freeze`);
   2. read a batch of commands and of facts to react to; what cannot be decoded is a dead letter;
   3. the core decides: facts, positions and answers (see `core`);
   4. a last look: nobody else has written, the leases are good, dead letters are delivered;
@@ -47,6 +48,7 @@ from everlode.log.memory import Memory
 from everlode.membership.agent import Load, NodeAgent
 from everlode.primary.component import Component
 from everlode.primary.core import DUE_S, Core, Ready
+from everlode.primary.freeze import FROZEN_S, Freeze
 from everlode.primary.horizon import Horizon
 from everlode.primary.inputs import (
     CommandRead,
@@ -108,6 +110,7 @@ class Runtime:
         self._ends = Reader(parts.bootstrap, group, uncommitted=True)
         """It only asks: behind a fetch that waits for records, an answer would wait too."""
         self._horizon, self._look_at = Horizon(self._ends.unread), 0.0
+        self._freeze = Freeze(agent, report)
         self._standstill = Standstill(self._log_ends)
         self._memory = Memory(component.folds, self._log, parts)
         self._memory.arrived = component.arrived
@@ -168,7 +171,10 @@ class Runtime:
         if not led:
             self._follow()
         elif led.items() <= self._core.served.items():
-            self._turn(led)
+            if self._freeze.holds(self._texts(led), self._log.topic, self._log.seqs):
+                self._stop.wait(FROZEN_S)
+            else:
+                self._turn(led)
         else:
             self._promote(led)
 
@@ -179,6 +185,10 @@ class Runtime:
         found = ((scope.home, self._agent.leads(str(scope))) for scope in self._scopes)
         return {home: epoch for home, epoch in found if epoch is not None}
 
+    def _texts(self, led: dict[str, int]) -> dict[str, int]:
+        """Scope as text → epoch."""
+        return {str(self._core.scope(home)): epoch for home, epoch in led.items()}
+
     def _leads(self, home: str) -> bool:
         epoch = self._core.served.get(home)
         return epoch is not None and self._agent.leads(str(self._core.scope(home))) == epoch
@@ -187,7 +197,7 @@ class Runtime:
         if self._core.served:
             self._step_down()
         self._seen.look()
-        self._log.follow(0.25)
+        self._log.follow(self._freeze.patience_s([str(scope) for scope in self._scopes]))
         self._standstill.look(self._log.next_offsets, time.monotonic())
         self._memory.follow()
 
@@ -213,7 +223,7 @@ class Runtime:
         began = time.monotonic()
         self._step_down()
         # a. fence, read to the end, fold
-        self._log.open({str(self._core.scope(home)): epoch for home, epoch in led.items()})
+        self._log.open(self._texts(led))
         self._memory.catch_up()
         # b. what is only looked at
         self._seen.catch_up()

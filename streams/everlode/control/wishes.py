@@ -90,6 +90,13 @@ class Wishes:
         found = next((a for a in self.acks if a.node_id == node_id), None)
         return found if found is not None and found.changed_at == changed_at else None
 
+    def holds(self, scope: str, now_ms: int) -> str:
+        """Why no loss is handled in a scope at a wall time; empty: losses are handled."""
+        pause, wish = self.pause(scope, now_ms), self.of(scope)
+        if pause is not None:
+            return f"{scope}: automatic failover is paused by {pause.operator}"
+        return f"{scope}: {wish.text} runs" if wish and wish.asked.verb == "failover" else ""
+
 
 def asked(wishes: Wishes, data: e.OperatorAsked, offset: int) -> Wishes | str:
     """The wishes after a new one; a text says why it has no effect."""
