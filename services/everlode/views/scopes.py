@@ -52,17 +52,12 @@ def look(endpoints: Endpoints, scope: str, partitions: int, policies: Policies) 
 
     Raises: Refusal: it is no scope. NotFound: its region is not there. Unavailable.
     """
-    try:
-        region = Scope.parse(scope).home
-    except ContractError as error:
-        raise Refusal(error.message, code="bad_scope", hint=error.hint) from None
-    if region not in endpoints.regions:
-        raise NotFound(f"region {region!r}", hint=f"there are: {', '.join(endpoints.regions)}")
+    region = region_of_scope(endpoints, scope)
     control, decisions = _decisions(endpoints.control(), scope)
     place = endpoints.regions[region]
     reader = Reader(place.kafka_bootstrap, "scope-explain", wait_ms=20)
     try:
-        beats = _beats(reader, fact_topic(place.origin, "heartbeats"), partitions)
+        beats = beating(reader, place.origin, partitions)
         policy = policies.get(scope.partition("/")[0], Succession())
         if policy.facts is not None:
             parts = endpoints.parts(region)
@@ -108,7 +103,20 @@ def _decisions(bootstrap: str, scope: str) -> tuple[ControlState, list[dict[str,
     return state, found
 
 
-def _beats(reader: Reader, topic: str, partitions: int) -> dict[str, tuple[int, int]]:
+def region_of_scope(endpoints: Endpoints, scope: str) -> str:
+    """The region of a scope's text. Raises: Refusal: it is no scope. NotFound: no such region."""
+    try:
+        region = Scope.parse(scope).home
+    except ContractError as error:
+        raise Refusal(error.message, code="bad_scope", hint=error.hint) from None
+    if region not in endpoints.regions:
+        raise NotFound(f"region {region!r}", hint=f"there are: {', '.join(endpoints.regions)}")
+    return region
+
+
+def beating(reader: Reader, origin: str, partitions: int) -> dict[str, tuple[int, int]]:
+    """Node → (queue size, load in millionths) of the nodes of an origin that beat now."""
+    topic = fact_topic(origin, "heartbeats")
     ends = reader.ends(_all(topic, partitions))
     reader.assign({at: max(0, end - RECENT) for at, end in ends.items()})
     beats, codec, stamps = Heartbeats(), Codec(), dict[str, int]()
