@@ -7,13 +7,13 @@ from datetime import UTC, datetime
 from types import MappingProxyType
 
 from everlode.api.feed import item_of
-from everlode.api.operations import Operations
 from everlode.api.overview import Seen, html, lines, regions_of
 from everlode.control.fold import ControlState, NodeState, ScopeState
 from everlode.errors import Unavailable
 from everlode.events.base import Envelope, Event, Fact
 from everlode.events.control import ScopeAssigned
 from everlode.events.recovery import OperationStarted, OperationStep, RegistryRecoveryEnded
+from everlode.views.operations import Operations
 
 HOSTILE = '<script>alert("x")</script>'
 AT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)

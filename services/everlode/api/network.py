@@ -18,7 +18,6 @@ from everlode.adapters.kafka import Reader
 from everlode.adapters.kafka_follower import ControlFollower
 from everlode.adapters.postgres_pool import ReadPool
 from everlode.api.feed import Feed, Group
-from everlode.api.operations import Operations
 from everlode.control.fold import ControlState
 from everlode.errors import NotFound, Unavailable
 from everlode.events.base import Fact
@@ -30,6 +29,7 @@ from everlode.settings.endpoints import Endpoints
 from everlode.topics.names import region_of, split_fact_topic
 from everlode.views.backups import Shown
 from everlode.views.clusters import Asked
+from everlode.views.operations import Operations
 
 MACHINERY = "machinery"
 """The stream of recoveries and health; the others are named as their components."""
