@@ -15,6 +15,7 @@ from queue import Empty, SimpleQueue
 from typing import Any, NamedTuple
 
 from everlode.adapters.kafka import Reader
+from everlode.adapters.kafka_control import ControlLog
 from everlode.adapters.kafka_follower import ControlFollower
 from everlode.adapters.postgres_pool import ReadPool
 from everlode.api.feed import Feed, Group
@@ -23,6 +24,7 @@ from everlode.errors import NotFound, Unavailable
 from everlode.events.base import Fact
 from everlode.events.catalogue import FACT_COMPONENTS
 from everlode.events.control import BackupMade
+from everlode.operators.desk import Desk
 from everlode.sdk import AsyncMiningClient
 from everlode.sdk.consumer import places
 from everlode.settings.endpoints import Endpoints
@@ -60,6 +62,7 @@ class Network:
         self._readers: dict[str, SimpleQueue[Reader]] = {}
         self._feeds: dict[str, Feed] = {}
         self._follower: ControlFollower | None = None
+        self._log: ControlLog | None = None
         self._guard, self._stop = threading.Lock(), threading.Event()
 
     def open(self) -> None:
@@ -94,6 +97,15 @@ class Network:
         if self._follower.error is not None:
             raise self._follower.error
         return self._follower.state
+
+    def desk(self) -> Desk:
+        """Where its operators ask. Raises: as `control` does."""
+        self.control()
+        assert self._follower is not None  # noqa: S101 - it is read
+        with self._guard:
+            if self._log is None:
+                self._log = ControlLog(self.endpoints.control())
+        return Desk(self.endpoints, self._follower, self._log)
 
     def require_region(self, region: str) -> str:
         """The region itself. Raises: NotFound."""
@@ -174,6 +186,8 @@ class Network:
             await self.client.aclose()
         if self._follower is not None:
             self._follower.close()
+        if self._log is not None:
+            self._log.close()
         for pool in self._pools.values():
             pool.close()
         for idle in self._readers.values():
