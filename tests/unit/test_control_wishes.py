@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from everlode.control.fold import MAX_TICKS
 from everlode.control.wishes import KEPT, Wish
 from everlode.events.base import Position
@@ -184,9 +186,12 @@ def test_acknowledgement_is_of_one_loss_and_not_of_the_next() -> None:
     assert log.state.wishes.ack("b", log.state.nodes["b"].changed_at) is None
 
 
-def test_draining_node_drains_on_when_its_process_starts_anew() -> None:
+@pytest.mark.parametrize("lost", [False, True])
+def test_draining_node_drains_on_when_its_process_starts_anew(lost: bool) -> None:
     log = started()
     log.move("b", NodeStatus.DRAINING)
+    if lost:
+        log.move("b", NodeStatus.LOST)
     joined = NodeJoined(
         node_id="b", region="eu", component="task-manager", kind="", endpoint="e", priority=0,
         incarnation="b2",
@@ -194,6 +199,16 @@ def test_draining_node_drains_on_when_its_process_starts_anew() -> None:
     log.append("b", joined)
     assert log.state.nodes["b"].status == "draining"
     assert log.state.incarnation("b") == "b2"
+
+
+@pytest.mark.parametrize("back", [NodeStatus.HEALTHY, NodeStatus.REJOINING])
+def test_node_that_was_taken_back_drains_no_more(back: NodeStatus) -> None:
+    log = started()
+    log.move("b", NodeStatus.DRAINING)
+    if back == NodeStatus.REJOINING:
+        log.move("b", NodeStatus.LOST)
+    log.move("b", back)
+    assert not log.state.nodes["b"].drains
 
 
 def test_memory_of_ended_wishes_is_bounded() -> None:

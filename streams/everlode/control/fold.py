@@ -91,6 +91,8 @@ class NodeState(NamedTuple):
     """The process that has its name."""
     host: str = ""
     process_id: str = ""
+    drains: bool = False
+    """It was drained and not taken back since, also while it is lost."""
 
 
 class VoidDecision(NamedTuple):
@@ -255,13 +257,13 @@ def _join(state: ControlState, data: e.NodeJoined, _: Fact) -> ControlState | Vo
     if state.incarnation(data.node_id) not in (data.replaces, data.incarnation):  # 5.
         return Void(f"another process is {data.node_id}")
     gone = before is not None and before.status in (NodeStatus.LOST, NodeStatus.FENCED)
-    drains = before is not None and before.status == NodeStatus.DRAINING  # 8.
-    known = NodeStatus.DRAINING if drains else NodeStatus.HEALTHY
-    status = NodeStatus.REJOINING if gone else known  # 5.
+    drains = before is not None and before.drains
+    known = NodeStatus.REJOINING if gone else NodeStatus.HEALTHY
+    status = NodeStatus.DRAINING if drains else known  # 8., 5.
     node = NodeState(
         data.node_id, data.region, data.component, data.kind, data.endpoint, data.priority,
         status.value, state.position, state.position,
-        data.incarnation, data.host, data.process_id,
+        data.incarnation, data.host, data.process_id, drains,
     )  # fmt: skip
     return _set(state, "nodes", data.node_id, node)
 
@@ -278,7 +280,9 @@ def _move(state: ControlState, data: e.NodeStatusChanged, fact: Fact) -> Control
     new = NodeStatus(data.to_status)
     if new not in TRANSITIONS[NodeStatus(node.status)]:
         return Void(f"no node goes from {node.status} to {new}")
-    moved = node._replace(status=new.value, changed_at=state.position)
+    back = new in (NodeStatus.HEALTHY, NodeStatus.REJOINING)
+    drains = new == NodeStatus.DRAINING or (node.drains and not back)  # 8.
+    moved = node._replace(status=new.value, changed_at=state.position, drains=drains)
     return _set(state, "nodes", data.node_id, moved)
 
 
