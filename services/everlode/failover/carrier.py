@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Container
 from typing import Any, NamedTuple
+from uuid import uuid5
 
 from everlode.adapters.clock import WallClock
 from everlode.control.fold import ScopeState
@@ -23,7 +24,7 @@ from everlode.failover.decisions import Basis, Decisions, Loss
 from everlode.failover.eligible import WishView
 from everlode.failover.heartbeats import Heartbeats
 from everlode.failover.orders import Orders
-from everlode.failover.planner import operation_id
+from everlode.failover.planner import NAMESPACE, operation_id
 from everlode.failover.policy import Policies, Policy
 from everlode.failover.wishes import Answer, Await, Flip, Freeze, Move, WishStep, plan
 from everlode.membership.agent import NodeAgent
@@ -84,7 +85,7 @@ class Carrier:
                 pass
             case _:
                 if self._orders.free() and self._decisions.leads(basis.epoch):
-                    self._orders.send(policy.orders(step, wish.id, self._orders.now()))
+                    self._orders.send(policy.orders(step, _operation(wish), self._orders.now()))
         if self._shown.due((wish.id, *_text(step))):
             self._report(WishCarried(wish.id, wish.text, *_text(step)))
 
@@ -124,6 +125,11 @@ class Carrier:
         )  # fmt: skip
         if self._again.due((wish.id, "answer")):
             self._decisions.append(wish.asked.scope_name, data, basis.epoch)
+
+
+def _operation(wish: Wish) -> str:
+    """What its commands' ids begin with: an operator's own id may be as long as an id can be."""
+    return str(uuid5(NAMESPACE, wish.id))
 
 
 def _text(step: WishStep) -> tuple[str, str]:

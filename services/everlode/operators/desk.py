@@ -14,6 +14,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
+from unicodedata import category
 
 from pydantic import ValidationError
 
@@ -25,7 +26,7 @@ from everlode.control.fold import ControlState
 from everlode.control.wishes import AT_ONCE, Wish
 from everlode.errors import DeadlineExceeded, NotFound, Precondition, Refusal, Stale, Unavailable
 from everlode.events.control import OperatorAsked
-from everlode.events.door import misfit
+from everlode.events.door import misfit, refused
 from everlode.events.services import BY_SCOPE
 from everlode.events.types import OperatorVerb
 from everlode.failover.eligible import WishView, refusal
@@ -84,9 +85,9 @@ class Desk:
             return _same(known, asked)
         beats = {} if asked.verb in AT_ONCE else self._beats(asked.scope_name)
         view = _view(self._follower.state, asked, beats, self._clock)
-        refused = refusal(view) or _nobody_carries(view)
-        if refused is not None:
-            raise refused
+        wrong = refusal(view) or _nobody_carries(view)
+        if wrong is not None:
+            raise wrong
         at = self._log.append(
             asked.scope_name, asked, node_id=operator, scope=asked.scope_name
         )  # fmt: skip
@@ -134,16 +135,16 @@ class Desk:
         """
         asked = self._asked(wanted, operator)
         if asked.verb in AT_ONCE:
-            refused = refusal(_view(self._follower.state, asked, {}, self._clock))
-            if refused is not None:
-                raise refused
+            wrong = refusal(_view(self._follower.state, asked, {}, self._clock))
+            if wrong is not None:
+                raise wrong
             return [{"step": "OperatorAsked", "verb": asked.verb, "until_ms": asked.until_ms}]
         partitions = self._endpoints.parts(region_of_scope(self._endpoints, asked.scope_name))
         seen = look(self._endpoints, asked.scope_name, partitions.partitions, policies)
         view = _view(self._follower.state, asked, seen.beats, self._clock)
-        refused = refusal(view)
-        if refused is not None:
-            raise refused
+        wrong = refusal(view)
+        if wrong is not None:
+            raise wrong
         work = seen.work(asked.node_id) if asked.verb == "drain" else None
         steps = foresee(view._replace(planner=seen.planner, work=work))
         return [{"step": type(step).__name__, **step._asdict()} for step in steps]
@@ -160,6 +161,9 @@ class Desk:
         region_of_scope(self._endpoints, scope)
         if scope.partition("/")[0] not in BY_SCOPE:
             raise NotFound(f"{scope} is no scope of a service", hint=", ".join(BY_SCOPE))
+        for name, text in ({"operator": operator} | wanted._asdict()).items():
+            if any(category(c) == "Cc" for c in str(text)):
+                raise refused(name, "does not fit", "no control characters")
         try:
             return OperatorAsked(
                 operation_id=wanted.operation or str(uuid.uuid4()), verb=wanted.verb,
