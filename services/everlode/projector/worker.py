@@ -151,7 +151,7 @@ class PartitionWorker:
         self._refused: dict[tuple[str, int], Incoming] = {}
         """(topic, offset) of facts that cannot be applied, and are not noted yet."""
         self._steps: Sequence[Incoming] = ()
-        """What the batch in hand has folded."""
+        """What the batch in hand has folded, when it is of one record."""
         self._publish_rest()  # c. what was left unpublished
         self._published = self._seqs()
         self._written = self._offsets()
@@ -307,7 +307,7 @@ class PartitionWorker:
 
     def _read_back_and_fold(self, raws: Sequence[Raw], known: Loaded) -> Outcome:
         """2. and 3., a chunk at a time; once without any record: what waits goes on."""
-        outcome = Outcome()
+        outcome = Outcome(traced=len(raws) <= 1)
         for start in range(0, max(1, len(raws)), CHUNK):
             chunk = self._intake.decoded(raws[start : start + CHUNK])
             missing = self._fold.missing_before(chunk)

@@ -20,18 +20,18 @@ from faust.transport.drivers import aiokafka as driver
 
 LOG = logging.getLogger(__name__)
 FETCH_BYTES = 32_768
+"""What a patient consumer waits for at the broker, for FETCH_WAIT_MS at most."""
 FETCH_WAIT_MS = 250
 STOP_S = 15.0
 """Seconds that Faust gets to stop in good order."""
 
 
-def _transport(isolation: str) -> type[driver.Transport]:
+def _transport(isolation: str, fetch_bytes: int) -> type[driver.Transport]:
     class Thread(driver.AIOKafkaConsumerThread):
         def _create_worker_consumer(self, transport: Any) -> AIOKafkaConsumer:
             consumer = super()._create_worker_consumer(transport)
             consumer._isolation_level = isolation
-            # batches are made at the broker: each answer costs this process a turn of its loop
-            consumer._fetch_min_bytes = FETCH_BYTES
+            consumer._fetch_min_bytes = fetch_bytes
             consumer._fetch_max_wait_ms = FETCH_WAIT_MS
             return consumer
 
@@ -46,7 +46,9 @@ def _transport(isolation: str) -> type[driver.Transport]:
     return Transport
 
 
-_COMMITTED, _UNCOMMITTED = _transport("read_committed"), _transport("read_uncommitted")
+_COMMITTED = _transport("read_committed", 1)
+# many small records come all the time: each answer costs this process a turn of its loop
+_UNCOMMITTED = _transport("read_uncommitted", FETCH_BYTES)
 
 
 class _FolderlessApp(faust.App):
@@ -60,7 +62,7 @@ def make_app(
     """An app with id (and consumer group) `app_id`; `settings` override the defaults here.
 
     `uncommitted`: for topics that strangers write to, who may leave a transaction open; what is
-    there counts, whether it is committed or not.
+    there counts, whether it is committed or not. They are read patiently, facts at once.
     """
     app = _FolderlessApp(
         app_id,

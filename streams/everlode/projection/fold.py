@@ -308,5 +308,7 @@ class PartitionFold:
         if state is None:
             out.deleted[key] = item
         known[key] = out.changed[key] = Known(state, envelope.version, envelope.event_id)
-        out.steps.append(item)
+        out.folded += 1
+        if out.traced:
+            out.steps.append(item)
         return True

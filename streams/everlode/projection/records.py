@@ -82,15 +82,15 @@ class Outcome:
     """What has been deleted, by which fact: there is no state left to say it."""
     unlawful: list[tuple[Incoming, EverlodeError]] = field(default_factory=list)
     """Facts that cannot follow the state of their key, each with why."""
+    traced: bool = True
+    """Whether `steps` are noted: they hold the facts, and a large batch has left the processor's
+    cache by its end."""
     steps: list[Incoming] = field(default_factory=list)
     """What was folded, in this order, wherever it came from."""
+    folded: int = 0
+    """How many facts were folded."""
     repeats: int = 0
     marks: int = 0
-
-    @property
-    def folded(self) -> int:
-        """How many facts were folded."""
-        return len(self.steps)
 
     def add(self, later: Outcome) -> None:
         """Take in what a later part of the batch has changed."""
@@ -103,6 +103,7 @@ class Outcome:
         self.released += later.released
         self.unlawful += later.unlawful
         self.steps += later.steps
+        self.folded += later.folded
         self.repeats += later.repeats
         self.marks += later.marks
 
