@@ -24,7 +24,7 @@ from everlode.failover.decisions import Basis, Decisions, Loss
 from everlode.failover.eligible import WishView
 from everlode.failover.heartbeats import Heartbeats
 from everlode.failover.orders import Orders
-from everlode.failover.planner import NAMESPACE, operation_id
+from everlode.failover.planner import GONE, NAMESPACE, operation_id
 from everlode.failover.policy import Policies, Policy
 from everlode.failover.wishes import Answer, Await, Flip, Freeze, Move, WishStep, plan
 from everlode.membership.agent import NodeAgent
@@ -101,7 +101,7 @@ class Carrier:
             now_ms=self._clock.wall_ms(),
             planner=policy,
             work=policy.work(asked.node_id) if asked.verb == "drain" else None,
-            handled=node is None or self._over(led, operation_id(node)),
+            handled=node is None or node.status not in GONE or self._over(led, operation_id(node)),
         )
 
     def _over(self, led: ScopeState | None, loss: str) -> bool:
