@@ -167,6 +167,43 @@ def test_id_that_is_awkward_in_a_path_works(server: Server, task: str) -> None:
     assert server.ask(plain).body == found  # a slash as it is
 
 
+def test_operator_asks_and_follows_and_a_refusal_gives_the_reason_for_each_node(
+    server: Server,
+) -> None:
+    def ask(role: str, key: str = "", **wish: Any) -> Any:
+        headers = {"Idempotency-Key": key} if key else {}
+        return server.ask("/operations", role=role, method="POST", body=wish, headers=headers)
+
+    registry = "miner-registry/eu"
+    before = server.ask(f"/scopes/{registry}").body
+    switchover = {"verb": "switchover", "scope": registry}
+    assert ask("viewer", **switchover).status == 403
+    for wish, status, code in (
+        ({"verb": "drain", "node": "eu-tm-9"}, 404, "not_found"),
+        ({"verb": "switchover", "scope": "task-manager/eu"}, 409, "not_eligible"),
+        ({**switchover, "node": before["primary"]}, 409, "not_eligible"),
+        ({"verb": "resume", "scope": registry}, 409, "not_paused"),
+        ({"verb": "dance", "scope": registry}, 422, "bad_field"),
+        ({**switchover, "timeout_s": 0}, 422, "bad_field"),
+    ):
+        answer = ask("operator", **wish)
+        assert (answer.status, answer.body["code"]) == (status, code), wish
+    (other,) = {n["node_id"] for n in before["nodes"]} - {before["primary"]}
+    assert f"{other}: can be promoted" in ask(
+        "operator", **switchover, node=before["primary"]
+    ).body["hint"]  # fmt: skip
+
+    for _ in range(2):  # asked again under its key, it is the same one
+        answer = ask("operator", "wish/1", **switchover)
+        assert (answer.status, answer.headers["location"]) == (202, "/operations/wish%2F1")
+        assert (answer.body["operation"], answer.body["operator"]) == ("wish/1", "operator")
+    until(lambda: server.ask("/operations/wish%2F1").body["outcome"] == "done", 60, "it is done")
+    after = server.ask(f"/scopes/{registry}").body
+    assert (after["primary"], int(after["epoch"])) == (other, int(before["epoch"]) + 1)
+    assert after["decision"]["operation_id"] == "wish/1"
+    assert [w["operation"] for w in server.ask("/operations").body["wishes"]] == ["wish/1"]
+
+
 def test_what_does_not_fit_is_refused_by_name_and_nothing_is_sent(server: Server) -> None:
     def refused(body: Any, **more: Any) -> tuple[int, str]:
         options = {"role": "operator", "method": "POST", "body": body} | more

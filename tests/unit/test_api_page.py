@@ -9,7 +9,6 @@ from types import MappingProxyType
 import pytest
 
 from everlode.api.feed import item_of
-from everlode.api.operations import Operations, about
 from everlode.api.overview import Seen, html, lines, regions_of
 from everlode.control.fold import ControlState, NodeState, ScopeState
 from everlode.errors import Unavailable
@@ -26,6 +25,7 @@ from everlode.events.recovery import (
     OperationStep,
     RegistryRecoveryEnded,
 )
+from everlode.views.operations import Operations, about
 
 HOSTILE = '<script>alert("x")</script>'
 AT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)

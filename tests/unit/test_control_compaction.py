@@ -99,6 +99,21 @@ class Log:
         )  # fmt: skip
         self.append(node, joined)
 
+    def wish(self, verb: str, back: int, ends: bool) -> None:
+        """An operator asks, by what stood `back` records ago, and may be answered."""
+        operation = f"op-{len(self.records)}"
+        asked = e.OperatorAsked.model_validate(
+            {"operation_id": operation, "verb": verb, "scope_name": TASKS, "node_id": "",
+             "operator": "ann", "reason": "", "expires_ms": 1, "based_on_epoch": 0,
+             "based_on": max(0, self.state.position - back)}
+        )  # fmt: skip
+        self.append(TASKS, asked)
+        if ends:
+            over = e.OperatorAnswered(
+                operation_id=operation, scope_name=TASKS, outcome="done", reason="r"
+            )
+            self.append(TASKS, over)
+
 
 def compacted(records: list[Record], end: int) -> list[Record]:
     """As Kafka leaves it, once it has cleaned all before `end`: the newest of each key there."""
@@ -111,6 +126,8 @@ ACTIONS = st.one_of(
               st.integers(0, 40), st.sampled_from((0, 0, 0, 1)), st.booleans()),
     st.tuples(st.just("renew"), st.sampled_from(SCOPES), st.sampled_from(NODES),
               st.sampled_from((0, 0, 0, 1)), st.sampled_from((1, 2, MAX_TICKS + 2, 50))),
+    st.tuples(st.just("wish"), st.sampled_from(("switchover", "pause", "resume")),
+              st.integers(0, 40), st.booleans()),
     st.tuples(st.just("join"), st.sampled_from(NODES), st.sampled_from(("p", "q", "r"))),
 )  # fmt: skip
 LATE = [
@@ -130,10 +147,20 @@ OVERTAKEN = [
 ]
 
 
+LATE_WISH = [
+    ("assign", COORDINATOR, "a", 0, 0),
+    ("renew", COORDINATOR, "a", 0, 12),
+    ("wish", "switchover", 12, False),
+    ("renew", COORDINATOR, "a", 0, 50),
+    ("wish", "drain", 0, False),
+]
+
+
 @given(st.lists(ACTIONS, max_size=25), st.integers(0, 400), st.booleans())
 @example(LATE, 60, True)
 @example(LATE, 60, False)
 @example(OVERTAKEN, 60, True)
+@example(LATE_WISH, 60, True)
 def test_fold_of_what_compaction_leaves_equals_the_fold_of_everything(
     actions: list[tuple[str, ...]], end: int, at_once: bool
 ) -> None:

@@ -34,8 +34,23 @@ def joined(node: str, incarnation: str, replaces: str = "") -> e.NodeJoined:
     )  # fmt: skip
 
 
+def asked(operation: str, verb: str) -> e.OperatorAsked:
+    return e.OperatorAsked.model_validate(
+        {"operation_id": operation, "verb": verb, "scope_name": "task-manager/eu", "node_id": "a",
+         "operator": "ann", "reason": "", "until_ms": 7, "expires_ms": 1, "based_on": 0,
+         "based_on_epoch": 0}
+    )  # fmt: skip
+
+
 EVENTS = st.one_of(
     st.builds(assigned, st.integers(1, 5), st.sampled_from(NODES), st.integers(0, 30)),
+    st.builds(asked, st.sampled_from("xyz"), st.sampled_from(["drain", "pause", "resume", "ack"])),
+    st.builds(
+        lambda o: e.OperatorAnswered(
+            operation_id=o, scope_name="task-manager/eu", outcome="done", reason="r"
+        ),
+        st.sampled_from("xyz"),
+    ),
     st.builds(renewed, st.sampled_from(NODES), st.integers(1, 5)),
     st.builds(joined, st.sampled_from(NODES), st.sampled_from(NODES)),
     st.just(e.IncarnationOpened(region="eu", new_origin="eu.2", accepted=())),

@@ -102,8 +102,9 @@ def test_node_moves_only_as_the_table_says() -> None:
                     move(old, new)
 
 
-def test_lost_or_fenced_node_comes_back_only_by_rejoining() -> None:
-    working = {NodeStatus.HEALTHY, NodeStatus.DEGRADED, NodeStatus.DRAINING, NodeStatus.JOINING}
+def test_lost_or_fenced_node_works_again_only_by_rejoining() -> None:
+    # one that was drained before drains on: it is given nothing, and is not promoted
+    working = {NodeStatus.HEALTHY, NodeStatus.DEGRADED, NodeStatus.JOINING}
     for status in (NodeStatus.LOST, NodeStatus.FENCED):
         assert not TRANSITIONS[status] & working
         assert NodeStatus.REJOINING in TRANSITIONS[status]

@@ -12,8 +12,10 @@ from everlode.events.types import (
     Id,
     Items,
     NodeStatusName,
+    OperatorVerb,
     Sha256,
     Text,
+    WishOutcome,
 )
 
 
@@ -31,6 +33,7 @@ class ScopeAssigned(Event):
     based_on_epoch: Count
     coordinator_epoch: Count | None = None
     lost_at: Count | None = None
+    operation_id: Id | None = None
 
 
 class LeaseRenewed(Event):
@@ -107,3 +110,49 @@ class BackupMade(Event):
     backup_id: Id
     manifest_sha256: Sha256
     created_at_ms: Count
+
+
+class OperatorAsked(Event):
+    """An operator's wish about a scope; the first one that no other is ahead of counts."""
+
+    operation_id: Id
+    verb: OperatorVerb
+    scope_name: Text
+    node_id: Text
+    operator: Id
+    reason: Text
+    until_ms: Count | None = None
+    expires_ms: Count
+    based_on: Count
+    based_on_epoch: Count
+    changed_at: Count | None = None
+
+
+class FreezeAsked(Event):
+    """A primary is to take no more commands, so that another node can lead."""
+
+    operation_id: Id
+    scope_name: Text
+    held_epoch: Count
+    primary_node: Id
+    target_node: Id
+    limit_ms: Count
+
+
+class ScopeDrained(Event):
+    """A frozen primary has committed all that it had taken, and takes no more."""
+
+    operation_id: Id
+    scope_name: Text
+    node_id: Id
+    held_epoch: Count
+    positions: Items[Position]
+
+
+class OperatorAnswered(Event):
+    """What an operator asked for has ended."""
+
+    operation_id: Id
+    scope_name: Text
+    outcome: WishOutcome
+    reason: Text

@@ -29,8 +29,8 @@ TRANSITIONS: dict[NodeStatus, frozenset[NodeStatus]] = {
     _S.HEALTHY: frozenset({_S.DEGRADED, _S.SUSPECTED, _S.LOST, _S.DRAINING, _S.FENCED}),
     _S.DEGRADED: frozenset({_S.HEALTHY, _S.SUSPECTED, _S.LOST, _S.DRAINING, _S.FENCED}),
     _S.SUSPECTED: frozenset({_S.HEALTHY, _S.DEGRADED, _S.LOST, _S.FENCED}),
-    _S.LOST: frozenset({_S.FENCED, _S.REJOINING}),
-    _S.FENCED: frozenset({_S.REJOINING, _S.LOST}),
+    _S.LOST: frozenset({_S.FENCED, _S.REJOINING, _S.DRAINING}),
+    _S.FENCED: frozenset({_S.REJOINING, _S.LOST, _S.DRAINING}),
     _S.DRAINING: frozenset({_S.HEALTHY, _S.SUSPECTED, _S.LOST, _S.FENCED}),
     _S.REJOINING: frozenset({_S.HEALTHY, _S.SUSPECTED, _S.LOST}),
 }

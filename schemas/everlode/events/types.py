@@ -127,3 +127,5 @@ lists them, and a doc does not change under one fingerprint: a step is added tog
 so that builds without it see another schema and read it as `other`, as avro/upcasts.py says."""
 StepOutcome = Literal["done", "skipped", "failed", "held"]
 AssignReason = Literal["bootstrap", "node-lost", "switchover", "forced"]
+OperatorVerb = Literal["switchover", "failover", "pause", "resume", "ack", "drain", "rejoin"]
+WishOutcome = Literal["done", "refused", "timed-out", "overtaken"]

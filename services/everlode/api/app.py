@@ -11,7 +11,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from everlode.api import commands, letters, metrics, queries, streams
+from everlode.api import commands, letters, metrics, queries, streams, wishes
 from everlode.api.answers import Live, Plain, problems, refusal
 from everlode.api.asking import Net, needs
 from everlode.api.network import MACHINERY, Network
@@ -36,6 +36,7 @@ def application(network: Network, tokens: Tokens | None) -> FastAPI:
     app.include_router(streams.router)
     app.include_router(letters.router)
     app.include_router(commands.router())
+    app.include_router(wishes.router)
     app.include_router(metrics.router)
     add_pages(app, tokens)
     _errors(app)

@@ -59,7 +59,7 @@ def model_of(name: str, command: type[Command]) -> type[Asked]:
     return create_model(f"{name}Asked", __base__=Asked, __doc__=command.__doc__, **fields)
 
 
-def _schema(body: type[Asked]) -> dict[str, Any]:
+def schema_of(body: type[BaseModel]) -> dict[str, Any]:
     """The body for OpenAPI, with what it refers to inside."""
     found = body.model_json_schema()
     parts = found.pop("$defs", {})
@@ -78,7 +78,7 @@ def _schema(body: type[Asked]) -> dict[str, Any]:
     return dict(inlined(found))
 
 
-async def _read(request: Request, body: type[Asked]) -> Any:
+async def read_body(request: Request, body: type[BaseModel]) -> Any:
     """The body, which must be JSON: a page of another site cannot send that unasked.
 
     Raises: Denied.
@@ -121,7 +121,7 @@ def _route(name: str, command: type[Command]) -> Callable[..., Awaitable[Respons
     async def send(
         request: Request, network: Net, key: Key = None, within: Within = 30
     ) -> Response:
-        asked = await _read(request, body)
+        asked = await read_body(request, body)
         client = await network.connect()
         answer = await client.call(
             asked.id, asked.data, command_id=key or str(uuid.uuid4()), timeout_s=float(within)
@@ -142,7 +142,7 @@ def router() -> APIRouter:
     )  # fmt: skip
     for name, command in COMMANDS.items():
         role = Role.OPERATOR if name in OF_MEMBERS else Role.ADMIN
-        schema = _schema(model_of(name, command))
+        schema = schema_of(model_of(name, command))
         found.add_api_route(
             f"/commands/{name}", _route(name, command), methods=["POST"], response_model=Answered,
             responses=problems(*statuses), dependencies=[needs(role)], tags=[command.component],

@@ -20,7 +20,6 @@ from starlette.responses import Response
 from everlode.api.asking import Net, needs
 from everlode.api.lags import MOST_S, lag_of_topics
 from everlode.api.network import MACHINERY, Network
-from everlode.api.operations import HEALING
 from everlode.api.queries import works
 from everlode.api.tokens import Role
 from everlode.errors import EverlodeError
@@ -28,6 +27,7 @@ from everlode.events.catalogue import EVENTS
 from everlode.events.services import SERVICES
 from everlode.events.stamp import millis_of
 from everlode.topics.catalogue import catalogue
+from everlode.views.operations import HEALING
 
 router = APIRouter(include_in_schema=False, dependencies=[needs(Role.VIEWER)])
 FAILOVER = "-failover"

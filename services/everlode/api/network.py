@@ -15,15 +15,16 @@ from queue import Empty, SimpleQueue
 from typing import NamedTuple
 
 from everlode.adapters.kafka import Reader
+from everlode.adapters.kafka_control import ControlLog
 from everlode.adapters.kafka_follower import ControlFollower
 from everlode.adapters.postgres_pool import ReadPool
 from everlode.api.feed import Feed, Group
-from everlode.api.operations import Operations, about
 from everlode.control.fold import ControlState
 from everlode.errors import NotFound, Unavailable
 from everlode.events.base import Fact
 from everlode.events.catalogue import FACT_COMPONENTS
 from everlode.events.control import BackupMade
+from everlode.operators.desk import Desk
 from everlode.sdk import AsyncMiningClient
 from everlode.sdk.consumer import places
 from everlode.settings.endpoints import Endpoints
@@ -31,6 +32,7 @@ from everlode.topics.names import region_of, split_fact_topic
 from everlode.topics.place import TopicPartition
 from everlode.views.backups import Shown
 from everlode.views.clusters import Asked
+from everlode.views.operations import Operations, about
 
 MACHINERY = "machinery"
 """The stream of recoveries and health; the others are named as their components."""
@@ -61,6 +63,7 @@ class Network:
         self._readers: dict[str, SimpleQueue[Reader]] = {}
         self._feeds: dict[str, Feed] = {}
         self._follower: ControlFollower | None = None
+        self._log: ControlLog | None = None
         self._guard, self._stop = threading.Lock(), threading.Event()
 
     def open(self) -> None:
@@ -95,6 +98,15 @@ class Network:
         if self._follower.error is not None:
             raise self._follower.error
         return self._follower.state
+
+    def desk(self) -> Desk:
+        """Where its operators ask. Raises: as `control` does."""
+        self.control()
+        assert self._follower is not None  # noqa: S101 - it is read
+        with self._guard:
+            if self._log is None:
+                self._log = ControlLog(self.endpoints.control())
+        return Desk(self.endpoints, self._follower, self._log)
 
     def require_region(self, region: str) -> str:
         """The region itself. Raises: NotFound."""
@@ -164,6 +176,8 @@ class Network:
             await self.client.aclose()
         if self._follower is not None:
             self._follower.close()
+        if self._log is not None:
+            self._log.close()
         for pool in self._pools.values():
             pool.close()
         for idle in self._readers.values():

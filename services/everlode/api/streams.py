@@ -14,6 +14,7 @@ from everlode.api.network import MACHINERY, STREAMS
 from everlode.api.ring import Wanted
 from everlode.api.tokens import Role
 from everlode.errors import NotFound
+from everlode.operators.desk import shown
 
 router = APIRouter(dependencies=[needs(Role.VIEWER)], default_response_class=Plain)
 LISTED = 100
@@ -62,10 +63,15 @@ async def events(
 
 @router.get("/operations", response_model=dict[str, Any], responses=problems())
 async def operations(network: Net) -> Response:
-    """The last operations, newest first, and the position in `/events` that goes on from here."""
+    """The last operations, newest first, and the position in `/events` that goes on from here.
+
+    `wishes`: what operators have asked for, the open ones first; by the control log.
+    """
     _, position = network.feed(MACHINERY).kept()
     found = [operation.shown() for operation in network.operations.newest(LISTED)]
-    return Plain({"operations": found, "position": position})
+    known = network.control().wishes
+    wishes = [*known.open, *reversed(known.ended)][:LISTED]
+    return Plain({"operations": found, "wishes": [*map(shown, wishes)], "position": position})
 
 
 @router.get(
@@ -74,8 +80,14 @@ async def operations(network: Net) -> Response:
     responses=problems(HTTPStatus.NOT_FOUND),
 )
 async def operation(id: Id, network: Net) -> Response:  # noqa: A002
-    """One operation as it stands, and the position in `/events` that goes on from here."""
+    """One operation as it stands, and the position in `/events` that goes on from here.
+
+    An operator's wish has an `outcome`: open, done, refused, timed-out or overtaken.
+    """
     _, position = network.feed(MACHINERY).kept()
+    wish = network.control().wishes.get(id)
+    if wish is not None:
+        return Plain(shown(wish) | {"position": position})
     found = network.operations.get(id)
     if found is None:
         raise NotFound(f"no operation is named {id!r}", hint="GET /operations lists the last ones")

@@ -16,13 +16,13 @@ from everlode.adapters.kafka import Raw, Reader
 from everlode.adapters.kafka_offsets import within
 from everlode.api.feed import fact_of, item_of
 from everlode.api.network import MACHINERY, RECENT, places_of
-from everlode.api.operations import Operations, about
 from everlode.api.positions import Stream
 from everlode.api.ring import Item, Wanted
 from everlode.avro.codec import Codec
 from everlode.errors import Refusal
 from everlode.settings.endpoints import Endpoints
 from everlode.topics.place import TopicPartition
+from everlode.views.operations import Operations, about
 
 BEGINNING, END = "beginning", "end"
 STILL_S = 30.0

@@ -1,4 +1,7 @@
-"""`everlode scope explain|history|plan`: who leads, since when and why, and who would follow."""
+"""`everlode scope`: who leads, since when and why, who would follow; and what operators ask for.
+
+The verbs that change something are in `scope_verbs`.
+"""
 
 from __future__ import annotations
 
@@ -12,12 +15,14 @@ from rich.console import Console
 from rich.table import Table
 
 from everlode.cli.options import Dir, Json, noun, stack_dir
+from everlode.cli.scope_verbs import verbs
 from everlode.processes.policies import policies
 from everlode.settings.endpoints import Endpoints
 from everlode.settings.environment import settings
 from everlode.views.scopes import Seen, explained, look, planned
 
-app = noun("Who leads what, and why.")
+app = noun("Who leads what, and why; and who is to lead.")
+app.add_typer(verbs)
 
 Scope = Annotated[str, typer.Argument(help="component/region, e.g. task-manager/eu.")]
 

@@ -1,8 +1,9 @@
-"""`everlode status clusters`: the figures of every cluster, from the projections."""
+"""`everlode status`: the one look; `status clusters`: the figures of every cluster."""
 
 from __future__ import annotations
 
 import json
+import time
 from datetime import datetime
 from typing import Annotated, Any
 
@@ -10,16 +11,73 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from everlode.cli.options import Dir, Json, noun, stack_dir
+from everlode.cli.options import Dir, Json, stack_dir
 from everlode.errors import NotFound
 from everlode.settings.endpoints import Endpoints
 from everlode.views.clusters import KINDS
+from everlode.views.onelook import OneLook, one_look
 from everlode.views.overview import Overview, overview
 
 DEGRADED = 20
 UNKNOWN = "unknown"
 
-app = noun("What there is, and how it is.")
+app = typer.Typer(add_completion=False, invoke_without_command=True)
+SHOWN = {
+    "regions": ("region", "origin", "generation", "coordinator", "lag_s"),
+    "scopes": ("scope", "epoch", "primary", "status", "reason", "now", "paused_until"),
+    "nodes": (
+        "node_id", "component", "role", "status", "beats", "queue", "load", "acknowledged_by",
+    ),
+    "running": ("operation", "what", "about", "by", "step", "since"),
+    "paused": ("scope", "by", "reason", "until"),
+}  # fmt: skip
+"""Table of the one look → its columns."""
+
+
+@app.callback()
+def look(
+    context: typer.Context,
+    watch: Annotated[bool, typer.Option("--watch", help="Look again and again.")] = False,
+    every: Annotated[float, typer.Option(min=0.5, max=3600, help="Seconds between looks.")] = 2,
+    folder: Dir = None,
+    as_json: Json = False,
+) -> None:
+    """Show what there is, and how it is: regions, scopes, nodes, what runs now, what is paused.
+
+    Exit code 20 when anything is degraded: it says what. An acknowledged loss (`scope ack`) is not.
+    Example: everlode status --watch
+    """
+    if context.invoked_subcommand is not None:
+        return
+    endpoints = Endpoints.load(stack_dir(folder))
+    while watch:
+        _show_look(one_look(endpoints), as_json, clear=True)
+        time.sleep(every)
+    found = one_look(endpoints)
+    _show_look(found, as_json)
+    if found.problems:
+        raise typer.Exit(DEGRADED)
+
+
+def _show_look(found: OneLook, as_json: bool, *, clear: bool = False) -> None:
+    """As tables; or as JSON, of a watch a line a look."""
+    if as_json:
+        typer.echo(json.dumps(found._asdict(), indent=None if clear else 2))
+        return
+    console = Console(highlight=False, soft_wrap=True)
+    if clear:
+        console.clear()
+    for name, columns in SHOWN.items():
+        rows = getattr(found, name)
+        if not rows:
+            continue
+        table = Table(*(c.replace("_", " ") for c in columns), title=name, title_justify="left")
+        for row in rows:
+            table.add_row(*("" if row[c] is None else str(row[c]) for c in columns))
+        console.print(table)
+    for problem in found.problems:
+        console.print(problem, style="red", markup=False)
+    console.print(f"{found.at}: " + ("degraded" if found.problems else "all is well"))
 
 
 @app.command()

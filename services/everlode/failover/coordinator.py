@@ -14,8 +14,9 @@ and take the scope when its renewals have stopped. One turn, in this order:
      and the answer is published (to the node's heartbeat partition);
   4. publish a barrier each second;
   5. give scopes without a primary one (bootstrap);
-  6. handle the nodes that are lost (see `handler`);
-  7. write a snapshot of the control log's fold, now and then.
+  6. carry on what operators asked for (see `carrier`);
+  7. handle the nodes that are lost (see `handler`);
+  8. write a snapshot of the control log's fold, now and then.
 Everything it knows comes from the logs, so it can be killed at any step. Shell: one thread, and
 some for probes.
 """
@@ -29,6 +30,7 @@ from everlode.control.scopes import Scope
 from everlode.control.snapshot import EVERY
 from everlode.events.barriers import Barrier
 from everlode.events.health import NodeLost, NodeSuspected
+from everlode.failover.carrier import Carrier, Parts
 from everlode.failover.decisions import Basis
 from everlode.failover.handler import Handler
 from everlode.failover.heartbeats import Heartbeats
@@ -46,6 +48,8 @@ BARRIER_S = 1.0
 BOOTSTRAP_WAIT_S = 1.5
 PAUSE_S = 3.0
 """A turn that comes this late: this process was stopped, and has not seen what went on."""
+IDLE_S, BUSY_S = 0.1, 0.01
+"""For so long a turn waits for a record; while a wish is open, for the control log's sake."""
 OWN_S = 3.0
 """Holding the scope without a lease for this long: decide for oneself anew."""
 
@@ -73,6 +77,8 @@ class Coordinator:
         self._takeover_s = limits.takeover_s
         self._heartbeats = Heartbeats()
         self._handler = Handler(agent, self._heartbeats, policies, orders, limits, report=report)
+        parts = Parts(agent, self._heartbeats, policies, orders, self._handler.decisions)
+        self._carrier = Carrier(parts, self._handler.log.ended, report)
         self._probes = Probes(agent, place.partitions, report)
         followed = [policy.facts for policy in policies.values() if policy.facts]
         self._inbox = Inbox(place, self._me, followed, self._leads, report)
@@ -93,7 +99,7 @@ class Coordinator:
         paused = time.monotonic() - self._turned > PAUSE_S
         self._turned = time.monotonic()
         # 1. read
-        for record in self._inbox.read():
+        for record in self._inbox.read(BUSY_S if self._carrier.open() else IDLE_S):
             self._observe(record)
         if not self._inbox.caught_up:
             return  # what was not read yet may say otherwise
@@ -110,9 +116,11 @@ class Coordinator:
         self._publish_barriers()
         # 5. scopes without a primary
         self._bootstrap(Basis(control, epoch))
-        # 6. lost nodes
+        # 6. operators' wishes
+        self._carrier.turn(Basis(control, epoch))
+        # 7. lost nodes
         self._handler.turn(epoch)
-        # 7. the control log's snapshot
+        # 8. the control log's snapshot
         self._keep(control)
 
     def close(self) -> None:

@@ -14,9 +14,15 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from everlode.control.fold import ControlState, NodeState
-from everlode.events.control import NodeStatusChanged, ScopeAssigned
+from everlode.events.base import Event
+from everlode.events.control import (
+    FreezeAsked,
+    NodeStatusChanged,
+    OperatorAnswered,
+    ScopeAssigned,
+)
 from everlode.events.nodes import NodeStatus
-from everlode.events.types import fitting
+from everlode.events.types import AssignReason, fitting
 from everlode.failover.again import Again
 from everlode.membership.agent import NodeAgent
 from everlode.telemetry.entries import Decided, NodeNoted
@@ -35,9 +41,12 @@ class Basis(NamedTuple):
 class Loss(NamedTuple):
     """Why a primary is replaced."""
 
-    node: NodeState
-    """As it was when the plan was made."""
+    node: NodeState | None
+    """The lost one, as it was when the plan was made; None: it was well."""
     verdict: str | None = None
+    reason: AssignReason = "node-lost"
+    operation: str | None = None
+    """The operator's wish that it is for."""
 
 
 def decision(
@@ -45,17 +54,20 @@ def decision(
 ) -> ScopeAssigned:
     """The scope's next epoch, after the one that was planned with, for `primary`. Pure.
 
-    Its reason is `bootstrap`, or `node-lost` when the scope has been led.
+    Its reason is `bootstrap`, or that of the loss when the scope has been led.
     """
     control = basis.control
     epoch = control.epoch(scope)
+    reason = loss.reason if loss else "node-lost"
+    node = loss.node if loss else None
     return ScopeAssigned(
         scope_name=scope, new_epoch=epoch + 1, primary_node=primary, region=region,
-        reason="node-lost" if epoch else "bootstrap",
-        failed_node=loss.node.node_id if loss else None,
+        reason=reason if epoch else "bootstrap",
+        failed_node=node.node_id if node else None,
         verdict_id=loss.verdict if loss else None,
         based_on=max(0, control.position), based_on_epoch=epoch, coordinator_epoch=basis.epoch,
-        lost_at=loss.node.changed_at if loss else None,
+        lost_at=node.changed_at if node else None,
+        operation_id=loss.operation if loss else None,
     )  # fmt: skip
 
 
@@ -79,7 +91,8 @@ class Decisions:
         data = decision(basis, self._region, scope, primary, loss)
         if scope != self._scope and not self.leads(basis.epoch):
             return
-        if self._assigned.due((scope, data.based_on_epoch, data.coordinator_epoch, data.lost_at)):
+        grounds = (data.based_on_epoch, data.coordinator_epoch, data.lost_at, data.operation_id)
+        if self._assigned.due((scope, *grounds)):
             self._append(scope, data, basis.epoch)
             self._report(Decided(scope, data.new_epoch, primary, data.reason))
 
@@ -112,6 +125,14 @@ class Decisions:
         """True while the coordinator leads in this epoch of its own scope."""
         return self._agent.leads(self._scope) == epoch
 
-    def _append(self, key: str, data: ScopeAssigned | NodeStatusChanged, epoch: int) -> int:
+    def append(self, scope: str, data: FreezeAsked | OperatorAnswered, epoch: int) -> None:
+        """A step of an operator's wish about a scope; nothing when this one leads no more.
+
+        Raises: Unavailable: it may still land.
+        """
+        if self.leads(epoch):
+            self._append(scope, data, epoch)
+
+    def _append(self, key: str, data: Event, epoch: int) -> int:
         me = self._agent.identity.node_id
         return self._agent.log.append(key, data, node_id=me, scope=self._scope, epoch=epoch)

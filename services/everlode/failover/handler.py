@@ -7,7 +7,8 @@
 One pass, in this order:
   1. note in the control log who is lost (a verdict), fenced (a primary whose lease is no longer
      renewed while the log goes on), or back (it beats again);
-  2. for each loss, carry out the next step of its service's policy;
+  2. for each loss, carry out the next step of its service's policy, unless an operator has paused
+     that, or moves the scope;
   3. end what is overtaken, because its node is back.
 Everything comes from the logs, and ids are derived, so another coordinator goes on at any point
 and a repeat changes nothing. Shell: one thread.
@@ -18,6 +19,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from everlode.adapters.clock import WallClock
 from everlode.control.fold import ControlState, NodeState
 from everlode.events.base import Evidence, Fact
 from everlode.events.health import NodeLost
@@ -72,6 +74,7 @@ class Handler:
         self._statuses = Statuses(self._region, heartbeats, self.decisions, policies.keys(), limits)
         self._operations: dict[str, Operation] = {}
         self._stuck = Again(STUCK_S)
+        self._clock = WallClock()
 
     def observe(self, fact: Fact, lost: NodeLost) -> None:
         """Fold a verdict of the detector."""
@@ -82,13 +85,14 @@ class Handler:
         # 1. who is lost, fenced, or back
         control = self._agent.control
         for node in self._nodes(control):
-            handled = operation_id(node) in self.log.ended
+            paused = control.wishes.pause(f"{node.component}/{self._region}", self._clock.wall_ms())
+            handled = operation_id(node) in self.log.ended or paused is not None
             self._statuses.note(control, node, epoch, handled)
         # 2. the next step of each loss, those that were noted now too
         control = self.decisions.read_back()
         for node in self._nodes(control):
             if node.status in GONE and node.component in self._policies:
-                self._advance(self._operation(control, node), Basis(control, epoch))
+                self._handle(self._operation(control, node), Basis(control, epoch))
         # 3. operations whose node is back
         self._end_overtaken(Basis(control, epoch))
 
@@ -125,6 +129,14 @@ class Handler:
             and led.decided_at > op.lost_at,
             policy.work(op.node.node_id),
         )
+
+    def _handle(self, op: Operation, basis: Basis) -> None:
+        scope = f"{op.node.component}/{self._region}"
+        why = basis.control.wishes.holds(scope, self._clock.wall_ms())
+        if not why:
+            self._advance(op, basis)
+        elif op.id not in self.log.ended and self._stuck.due(why):
+            self._report(HandlingStuck(op.node.node_id, why))
 
     def _advance(self, op: Operation, basis: Basis) -> None:
         policy = self._policies[op.node.component]

@@ -105,9 +105,12 @@ class Inbox:
         """True once all that was there at the start has been read."""
         return not self._behind
 
-    def read(self) -> Iterator[Read]:
-        """The next records; to be iterated to the end. Raises: Unavailable: after all of them."""
-        batch = self._reader.batch(2000, 0.1)
+    def read(self, wait_s: float = 0.1) -> Iterator[Read]:
+        """The next records, for whose first one it waits; to be iterated to the end.
+
+        Raises: Unavailable: after all of them.
+        """
+        batch = self._reader.batch(2000, wait_s)
         for raw in batch:
             found = self._decoded(raw)
             if found is not None:

@@ -3,7 +3,8 @@
 healthy ──┬── a verdict that counts ─────────────────────────► lost ────┐
    ▲      └── it leads, but does not renew while others do ──► fenced ──┤
    │                                                                    │
-   └── it beats for 3 s ── rejoining ◄── handled, and beats for 3 s ────┘
+   └── it beats for 3 s ── rejoining ◄── handled, and beats for 3 s ────┤
+                           draining  ◄── it was drained before that ────┘
 """
 
 from __future__ import annotations
@@ -82,7 +83,8 @@ class Statuses:
             if verdict is not None:
                 watched.used.add(verdict.id)
             if self._may_return(control, node, handled) and self._steady(node):
-                self._decisions.note(node, NodeStatus.REJOINING, "it beats again", epoch)
+                back = NodeStatus.DRAINING if node.drains else NodeStatus.REJOINING
+                self._decisions.note(node, back, "it beats again", epoch)
         elif verdict is not None and self._counts(control, node, verdict):
             if self._decisions.note(node, NodeStatus.LOST, verdict.id, epoch):
                 watched.used.add(verdict.id)

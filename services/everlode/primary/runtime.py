@@ -1,7 +1,8 @@
 """One node of a service: follows while it is secondary, decides while it is primary.
 
 A turn of a primary, in this order:
-  1. which scopes it leads now, by their leases: none, it follows; a new one, it is promoted;
+  1. which scopes it leads now, by their leases: none, it follows; a new one, it is promoted; one
+     that is frozen, it rests (see `freeze`);
   2. read a batch of commands and of facts to react to; what cannot be decoded is a dead letter;
   3. the core decides: facts, positions and answers (see `core`);
   4. a last look: nobody else has written, the leases are good, dead letters are delivered;
@@ -47,6 +48,7 @@ from everlode.log.memory import Memory
 from everlode.membership.agent import Load, NodeAgent
 from everlode.primary.component import Component
 from everlode.primary.core import DUE_S, Core, Ready
+from everlode.primary.freeze import FROZEN_S, Freeze
 from everlode.primary.horizon import Horizon
 from everlode.primary.inputs import (
     CommandRead,
@@ -71,8 +73,6 @@ from everlode.topics.place import TopicPartition, placed
 
 BATCH = 500
 IDLE_S = 0.1
-FOLLOW_S = 0.25
-"""A secondary looks for facts this often; a change of its role it has at once."""
 LINGER_S = 0.05
 """After the first record of a batch: fewer and larger transactions, a little later."""
 DEAD_LETTER_S = 5.0
@@ -110,6 +110,7 @@ class Runtime:
         self._ends = Reader(parts.bootstrap, group, uncommitted=True)
         """It only asks: behind a fetch that waits for records, an answer would wait too."""
         self._horizon, self._look_at = Horizon(self._ends.unread), 0.0
+        self._freeze = Freeze(agent, report)
         self._standstill = Standstill(self._log_ends)
         self._memory = Memory(component.folds, self._log, parts)
         self._memory.arrived = component.arrived
@@ -172,7 +173,10 @@ class Runtime:
         if not led:
             self._follow()
         elif led.items() <= self._core.served.items():
-            self._turn(led)
+            if self._freeze.holds(self._texts(led), self._log.topic, self._log.seqs):
+                self._stop.wait(FROZEN_S)
+            else:
+                self._turn(led)
         else:
             self._promote(led)
 
@@ -182,6 +186,10 @@ class Runtime:
         """Home → epoch, of the scopes for which this node may act now."""
         found = ((scope.home, self._agent.leads(str(scope))) for scope in self._scopes)
         return {home: epoch for home, epoch in found if epoch is not None}
+
+    def _texts(self, led: dict[str, int]) -> dict[str, int]:
+        """Scope as text → epoch."""
+        return {str(self._core.scope(home)): epoch for home, epoch in led.items()}
 
     def _leads(self, home: str) -> bool:
         epoch = self._core.served.get(home)
@@ -193,7 +201,7 @@ class Runtime:
         self._seen.look()
         self._role_changed.clear()  # what changes from here on ends the wait
         if not self._log.follow(0.0) and not self._led():
-            self._role_changed.wait(FOLLOW_S)
+            self._role_changed.wait(self._freeze.patience_s([str(s) for s in self._scopes]))
         self._standstill.look(self._log.next_offsets, time.monotonic())
         self._memory.follow()
 
@@ -219,7 +227,7 @@ class Runtime:
         began = time.monotonic()
         self._step_down()
         # a. fence, read to the end, fold
-        self._log.open({str(self._core.scope(home)): epoch for home, epoch in led.items()})
+        self._log.open(self._texts(led))
         self._memory.catch_up()
         # b. what is only looked at
         self._seen.catch_up()

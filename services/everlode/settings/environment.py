@@ -74,6 +74,9 @@ class Settings(BaseSettings):
     log: Form = "auto"
     """Form of logs: text, json, or auto: text for people at a terminal, JSON elsewhere."""
 
+    operator: str | None = None
+    """Who asks, in what operators ask for; the name of the system's user without it."""
+
     # -- of the native stack's parts
     cache: Path | None = None
     """Folder of fetched and built parts; everlode in the user's cache folder without it."""

@@ -1,4 +1,4 @@
-"""What coordinators report; part of the list in `entries`. Pure."""
+"""What coordinators report, and frozen primaries; part of the list in `entries`. Pure."""
 
 from __future__ import annotations
 
@@ -78,3 +78,32 @@ class HandlingStuck(Entry):
     def text(self) -> str:
         """See Entry."""
         return f"stuck: {self.reason}"
+
+
+@dataclass(frozen=True, slots=True)
+class WishCarried(Entry):
+    """The next step of an operator's wish was taken, or is waited for."""
+
+    operation: str
+    wish: str
+    step: str
+    detail: str
+
+    @property
+    def text(self) -> str:
+        """See Entry."""
+        return f"{self.wish}: {self.step}: {self.detail}"
+
+
+@dataclass(frozen=True, slots=True)
+class Frozen(Entry):
+    """A primary takes no more commands, for an operator's wish."""
+
+    scope: str
+    wish: str
+    target: str
+
+    @property
+    def text(self) -> str:
+        """See Entry."""
+        return f"{self.scope}: frozen for {self.wish}; {self.target} is to lead"

@@ -10,6 +10,8 @@ from everlode.avro.codec import Codec
 from everlode.errors import ContractError
 from everlode.events.heartbeats import NodeBeat
 from everlode.events.stamp import millis_of
+from everlode.failover.heartbeats import FRESH_S
+from everlode.failover.planner import Beating
 from everlode.topics.names import fact_topic
 
 RECENT = 3_000
@@ -40,3 +42,15 @@ def last_beats(reader: Reader, origin: str, partitions: int) -> dict[str, LastBe
                 found[fact.envelope.aggregate_id] = fact.data, millis_of(fact.envelope.stamp)
     now_ms = time.time_ns() // 1_000_000
     return {n: LastBeat(beat, max(0, now_ms - at) / 1000) for n, (beat, at) in found.items()}
+
+
+def beating(reader: Reader, origin: str, partitions: int) -> dict[str, Beating]:
+    """What a coordinator goes by: node → what it said last, of those that beat now.
+
+    Raises: Unavailable.
+    """
+    return {
+        node: Beating(last.beat.queue_size, last.beat.load_ppm, last.beat.status)
+        for node, last in last_beats(reader, origin, partitions).items()
+        if last.silent_s < FRESH_S
+    }

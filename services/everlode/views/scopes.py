@@ -17,14 +17,13 @@ from everlode.errors import ContractError, NotFound, Precondition, Refusal
 from everlode.events.base import Fact
 from everlode.events.control import ScopeAssigned
 from everlode.events.nodes import NodeStatus
-from everlode.failover.heartbeats import FRESH_S
 from everlode.failover.planner import GONE, Beating, Planner, View, candidates, foresee
 from everlode.failover.policy import Policies, Succession
 from everlode.settings.endpoints import Endpoints
 from everlode.snapshots.read import read_snapshot
 from everlode.topics.names import fact_topic
 from everlode.topics.place import TopicPartition
-from everlode.views.beats import last_beats
+from everlode.views.beats import beating
 
 
 class Seen(NamedTuple):
@@ -48,17 +47,12 @@ def look(endpoints: Endpoints, scope: str, partitions: int, policies: Policies) 
 
     Raises: Refusal: it is no scope. NotFound: its region is not there. Unavailable.
     """
-    try:
-        region = Scope.parse(scope).home
-    except ContractError as error:
-        raise Refusal(error.message, code="bad_scope", hint=error.hint) from None
-    if region not in endpoints.regions:
-        raise NotFound(f"region {region!r}", hint=f"there are: {', '.join(endpoints.regions)}")
+    region = region_of_scope(endpoints, scope)
     control, decisions = _decisions(endpoints.control(), scope)
     place = endpoints.regions[region]
     reader = Reader(place.kafka_bootstrap, "scope-explain", wait_ms=20)
     try:
-        last = last_beats(reader, place.origin, partitions)
+        beats = beating(reader, place.origin, partitions)
         policy = policies.get(scope.partition("/")[0], Succession())
         if policy.facts is not None:
             parts = endpoints.parts(region)
@@ -69,11 +63,6 @@ def look(endpoints: Endpoints, scope: str, partitions: int, policies: Policies) 
             _facts(reader, starts, policy.observe)
     finally:
         reader.close()
-    beats = {
-        node: Beating(each.beat.queue_size, each.beat.load_ppm, each.beat.status)
-        for node, each in last.items()
-        if each.silent_s < FRESH_S
-    }
     return Seen(scope, control, decisions, beats, policy, policy.work)
 
 
@@ -107,6 +96,17 @@ def _decisions(bootstrap: str, scope: str) -> tuple[ControlState, list[dict[str,
     finally:
         follower.close()
     return state, found
+
+
+def region_of_scope(endpoints: Endpoints, scope: str) -> str:
+    """The region of a scope's text. Raises: Refusal: it is no scope. NotFound: no such region."""
+    try:
+        region = Scope.parse(scope).home
+    except ContractError as error:
+        raise Refusal(error.message, code="bad_scope", hint=error.hint) from None
+    if region not in endpoints.regions:
+        raise NotFound(f"region {region!r}", hint=f"there are: {', '.join(endpoints.regions)}")
+    return region
 
 
 def _all(topic: str, partitions: int) -> list[TopicPartition]:

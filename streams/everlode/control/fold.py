@@ -50,6 +50,7 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+from everlode.control import wishes as w
 from everlode.events import control as e
 from everlode.events.base import Event, Fact
 from everlode.events.nodes import TRANSITIONS, NodeStatus
@@ -90,6 +91,8 @@ class NodeState(NamedTuple):
     """The process that has its name."""
     host: str = ""
     process_id: str = ""
+    drains: bool = False
+    """It was drained and not taken back since, also while it is lost."""
 
 
 class VoidDecision(NamedTuple):
@@ -124,7 +127,8 @@ class ControlState:
     """Region → offsets of the last renewals of its coordinator, oldest first."""
     void: tuple[VoidDecision, ...] = ()
     late: Mapping[int, str] = field(default_factory=lambda: MappingProxyType({}))
-    """Offset → why, of each decision that is void by rule 3 alone; also of those yet to be read."""
+    """Offset → why, of what is void by rule 3 alone; also of records yet to be read."""
+    wishes: w.Wishes = field(default_factory=w.Wishes)
 
     def epoch(self, scope: str) -> int:
         """Current epoch of a scope; 0 before its first primary."""
@@ -161,10 +165,9 @@ def apply(state: ControlState, offset: int, fact: Fact) -> ControlState:
     after = rule(state, data, fact)
     if isinstance(after, ControlState):
         return after
-    if not isinstance(data, e.ScopeAssigned):
-        return state
-    void = VoidDecision(offset, data, after.reason)
-    state = replace(state, void=(*state.void, void)[-MAX_VOID:])
+    if isinstance(data, e.ScopeAssigned):
+        void = VoidDecision(offset, data, after.reason)
+        state = replace(state, void=(*state.void, void)[-MAX_VOID:])
     return _set(state, "late", offset, after.reason) if after.late else state
 
 
@@ -182,14 +185,19 @@ def _why_outrun(state: ControlState, decision: e.ScopeAssigned) -> str | None:
         return f"based on epoch {decision.based_on_epoch}, the current one is {current}"
     if decision.new_epoch != current + 1:
         return f"opens epoch {decision.new_epoch}, the next one is {current + 1}"
-    return None
+    return w.why_void(state.wishes, decision)  # 8.
 
 
 def _why_late(state: ControlState, decision: e.ScopeAssigned, decider: str) -> str | None:
-    passed = sum(1 for tick in state.ticks.get(decider, ()) if tick > decision.based_on)
+    late = _passed(state, decider, decision.based_on)
+    return late or _overtaken(state, decision, f"coordinator/{decider}")
+
+
+def _passed(state: ControlState, region: str, based_on: int) -> str | None:
+    passed = sum(1 for tick in state.ticks.get(region, ()) if tick > based_on)
     if passed > MAX_TICKS:  # 3. it landed late
-        return f"{passed} ticks have passed since offset {decision.based_on}"
-    return _overtaken(state, decision, f"coordinator/{decider}")
+        return f"{passed} ticks have passed since offset {based_on}"
+    return None
 
 
 def _overtaken(state: ControlState, decision: e.ScopeAssigned, decider: str) -> str | None:
@@ -249,28 +257,39 @@ def _join(state: ControlState, data: e.NodeJoined, _: Fact) -> ControlState | Vo
     if state.incarnation(data.node_id) not in (data.replaces, data.incarnation):  # 5.
         return Void(f"another process is {data.node_id}")
     gone = before is not None and before.status in (NodeStatus.LOST, NodeStatus.FENCED)
-    status = NodeStatus.REJOINING if gone else NodeStatus.HEALTHY  # 5.
+    drains = before is not None and before.drains
+    known = NodeStatus.REJOINING if gone else NodeStatus.HEALTHY
+    status = NodeStatus.DRAINING if drains else known  # 8., 5.
     node = NodeState(
         data.node_id, data.region, data.component, data.kind, data.endpoint, data.priority,
         status.value, state.position, state.position,
-        data.incarnation, data.host, data.process_id,
+        data.incarnation, data.host, data.process_id, drains,
     )  # fmt: skip
     return _set(state, "nodes", data.node_id, node)
 
 
 def _move(state: ControlState, data: e.NodeStatusChanged, fact: Fact) -> ControlState | Void:
-    node, by = state.nodes.get(data.node_id), fact.envelope
+    node = state.nodes.get(data.node_id)
     if node is None or node.status != data.from_status:  # 5. from the status it is in
         return Void(f"{data.node_id} is not {data.from_status}")
     if data.changed_at not in (None, node.changed_at):
         return Void(f"{data.node_id} is {node.status} since offset {node.changed_at}")
-    if by.epoch and by.epoch < state.epoch(by.scope):
-        return Void(f"epoch {by.epoch} of {by.scope} is over")
+    deposed = _deposed(state, fact)
+    if deposed is not None:
+        return deposed
     new = NodeStatus(data.to_status)
     if new not in TRANSITIONS[NodeStatus(node.status)]:
         return Void(f"no node goes from {node.status} to {new}")
-    moved = node._replace(status=new.value, changed_at=state.position)
+    back = new in (NodeStatus.HEALTHY, NodeStatus.REJOINING)
+    drains = new == NodeStatus.DRAINING or (node.drains and not back)  # 8.
+    moved = node._replace(status=new.value, changed_at=state.position, drains=drains)
     return _set(state, "nodes", data.node_id, moved)
+
+
+def _deposed(state: ControlState, fact: Fact) -> Void | None:
+    by = fact.envelope
+    over = by.epoch and by.epoch < state.epoch(by.scope)
+    return Void(f"epoch {by.epoch} of {by.scope} is over") if over else None
 
 
 def _open(state: ControlState, data: e.IncarnationOpened, _: Fact) -> ControlState:
@@ -305,6 +324,39 @@ def _made_backup(state: ControlState, data: e.BackupMade, _: Fact) -> ControlSta
     return _set(state, "newest", data.region, data)
 
 
+def _ask(state: ControlState, data: e.OperatorAsked, _: Fact) -> ControlState | Void:
+    region = data.scope_name.rpartition("/")[2]
+    late = state.late.get(state.position) or _passed(state, region, data.based_on)  # 3.
+    if late is not None:
+        return Void(late, late=True)
+    node = state.nodes.get(data.node_id)
+    if node is not None and data.changed_at not in (None, node.changed_at):
+        return Void(f"{node.node_id} is {node.status} since offset {node.changed_at}")
+    return _wished(state, w.asked(state.wishes, data, state.position))  # 8.
+
+
+def _freeze(state: ControlState, data: e.FreezeAsked, fact: Fact) -> ControlState | Void:
+    led = state.scopes.get(data.scope_name)
+    if led is None or (led.primary, led.epoch) != (data.primary_node, data.held_epoch):
+        return Void(f"{data.primary_node} does not lead in epoch {data.held_epoch}")
+    return _deposed(state, fact) or _wished(state, w.frozen(state.wishes, data))
+
+
+def _drain(state: ControlState, data: e.ScopeDrained, _: Fact) -> ControlState | Void:
+    if data.held_epoch != state.epoch(data.scope_name):
+        return Void(f"epoch {data.held_epoch} of {data.scope_name} is over")
+    return _wished(state, w.drained(state.wishes, data))
+
+
+def _answer(state: ControlState, data: e.OperatorAnswered, fact: Fact) -> ControlState | Void:
+    after = w.answered(state.wishes, data, state.position)
+    return _deposed(state, fact) or _wished(state, after)
+
+
+def _wished(state: ControlState, after: w.Wishes | str) -> ControlState | Void:
+    return Void(after) if isinstance(after, str) else replace(state, wishes=after)
+
+
 RULES: Mapping[type[Event], Rule] = {
     e.ScopeAssigned: _assign,
     e.LeaseRenewed: _renew,
@@ -315,5 +367,9 @@ RULES: Mapping[type[Event], Rule] = {
     e.BackupLeased: _lease_backup,
     e.BackupReleased: _release_backup,
     e.BackupMade: _made_backup,
+    e.OperatorAsked: _ask,
+    e.FreezeAsked: _freeze,
+    e.ScopeDrained: _drain,
+    e.OperatorAnswered: _answer,
 }
 """Event type → what such a record does; all others in the log move the position alone."""

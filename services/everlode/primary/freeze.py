@@ -1,0 +1,87 @@
+"""A primary that an operator moves: it takes no more commands, and says what it has committed.
+
+Between two turns nothing is under way: all that was taken is committed or not taken at all. So a
+frozen primary has only to publish its positions (`ScopeDrained`), and to rest. It goes on by itself
+when its time is over, should nobody be left to end the freeze: who may write is decided by epochs,
+never by this. Its lease is renewed meanwhile. Shell: the runtime's thread.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+
+from everlode.control.fold import ControlState
+from everlode.control.wishes import Wish
+from everlode.events.base import Position
+from everlode.events.control import ScopeDrained
+from everlode.membership.agent import NodeAgent
+from everlode.telemetry.entries import Frozen
+from everlode.telemetry.sink import Sink, silent
+
+AGAIN_S = 1.0
+"""The positions are published again when they have not been read back for so long."""
+FROZEN_S = 0.01
+"""Between two looks of a frozen primary at the control log."""
+FOLLOW_S, EXPECTED_S = 0.25, 0.02
+"""For so long a secondary waits for a record; one that is to lead next looks up sooner."""
+
+
+class Freeze:
+    """Of one node."""
+
+    def __init__(self, agent: NodeAgent, report: Sink = silent) -> None:
+        self._agent = agent
+        self._me = agent.identity.node_id
+        self._report = report
+        self._since: tuple[str, float] = ("", 0.0)
+        """The wish that it was frozen for last, and since when."""
+        self._published_at = float("-inf")
+
+    def holds(self, served: Mapping[str, int], topic: str, seqs: Sequence[int]) -> bool:
+        """True while a scope that is served (→ epoch) is frozen, of which it notifies all.
+
+        `seqs`: the last `seq` of each partition of its topic, as committed.
+        """
+        control = self._agent.control
+        found = [
+            wish for scope, epoch in served.items() if (wish := control.wishes.frozen(scope, epoch))
+        ]
+        for wish in found:
+            if self._rests(wish):
+                self._drained(wish, topic, seqs)
+                return True
+        return False
+
+    def patience_s(self, scopes: Sequence[str]) -> float:
+        """For how long a secondary of these scopes waits for a record."""
+        return EXPECTED_S if self._expected(self._agent.control, scopes) else FOLLOW_S
+
+    def _expected(self, control: ControlState, scopes: Sequence[str]) -> bool:
+        wishes = (control.wishes.of(scope) for scope in scopes)
+        return any(w and w.freeze and w.freeze.target_node == self._me for w in wishes)
+
+    def _rests(self, wish: Wish) -> bool:
+        """Its time counts from when this process has read of it."""
+        assert wish.freeze is not None  # noqa: S101 - it is frozen
+        if wish.id != self._since[0]:
+            self._since = wish.id, time.monotonic()
+            self._published_at = float("-inf")
+            self._report(Frozen(wish.freeze.scope_name, wish.text, wish.freeze.target_node))
+        return time.monotonic() - self._since[1] < wish.freeze.limit_ms / 1000
+
+    def _drained(self, wish: Wish, topic: str, seqs: Sequence[int]) -> None:
+        """Publish the positions, until they are read back."""
+        now, freeze = time.monotonic(), wish.freeze
+        if freeze is None or wish.drained is not None or now < self._published_at + AGAIN_S:
+            return
+        self._published_at = now
+        data = ScopeDrained(
+            operation_id=wish.id, scope_name=freeze.scope_name, node_id=self._me,
+            held_epoch=freeze.held_epoch,
+            positions=tuple(Position(topic=topic, partition=p, seq=s) for p, s in enumerate(seqs)),
+        )  # fmt: skip
+        self._agent.log.append_async(
+            freeze.scope_name, data, node_id=self._me, scope=freeze.scope_name,
+            epoch=freeze.held_epoch,
+        )  # fmt: skip

@@ -1,0 +1,347 @@
+"""What operators ask for, on real parts: under load, with processes killed at every step.
+
+All tests share one stack, in the order of this file; each leaves three healthy task managers, one
+of them leading, and two coordinators. Throughout, a client submits tasks; at the end everything
+that was acknowledged to it must be in the log, and no epoch may have two primaries.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from datetime import timedelta
+from itertools import count, pairwise
+from typing import Any, NamedTuple
+
+import pytest
+
+from everlode.adapters.kafka_follower import ControlFollower
+from everlode.control.fold import ControlState
+from everlode.events import commands as c
+from everlode.events.base import CommandAnswered
+from everlode.events.control import FreezeAsked, OperatorAnswered, ScopeAssigned
+from everlode.sdk import MiningClient
+from tests.faults.test_failover_faults import SCOPE, Network, check, eventually, managers, submit
+
+pytestmark = pytest.mark.timeout(280)
+MANAGERS = ("eu-tm-1", "eu-tm-2", "eu-tm-3")
+RATE = 50
+
+
+class Answered(NamedTuple):
+    """What a command of the CLI came to."""
+
+    code: int
+    document: dict[str, Any]
+
+
+class Load(threading.Thread):
+    """Submits tasks at a steady rate, and keeps what was answered, and when."""
+
+    def __init__(self, client: MiningClient) -> None:
+        super().__init__(daemon=True)
+        self.client = client
+        self.stop = threading.Event()
+        self.waiting: list[tuple[str, Future[CommandAnswered]]] = []
+        self.answered_at: list[float] = []
+        self.command = c.SubmitTask(
+            client_id="c", task_type="inference", payload_uri="s3://x", payload_sha256="a" * 64,
+            payload_bytes=1, cpu_milli=1, memory_mib=1, gpus=1, gpu_milli=1,
+            base_reward_micro=1000, max_attempts=3,
+            deadline_at=client._clock.event_now() + timedelta(days=365),
+        )  # fmt: skip
+
+    def run(self) -> None:
+        begun = time.monotonic()
+        for number in count():
+            if self.stop.wait(max(0.0, begun + number / RATE - time.monotonic())):
+                return
+            name = f"eu/load{id(self)}-{number}"
+            answer = self.client.send(name, self.command)
+            answer.add_done_callback(lambda _: self.answered_at.append(time.monotonic()))
+            self.waiting.append((name, answer))
+
+    def end(self) -> list[str]:
+        """The tasks that were acknowledged; all were, without an error."""
+        self.stop.set()
+        self.join()
+        answers = [(name, future.result(60)) for name, future in self.waiting]
+        assert [a for _, a in answers if a.outcome != "done"] == []
+        return [name for name, _ in answers]
+
+    def outage_s(self) -> float:
+        """The longest time without an answer."""
+        at = sorted(self.answered_at)
+        return max(b - a for a, b in pairwise(at))
+
+
+class Operated(Network):
+    """A network with operators."""
+
+    acknowledged: list[str]
+    coordinators: Iterator[int]
+    client: MiningClient
+
+    def asked(self, *words: str, by: str = "ann") -> subprocess.Popen[bytes]:
+        """A command of the CLI that runs."""
+        command = [sys.executable, "-m", "everlode.cli.main", *words, "--json"]
+        env = {**self.env(), "EVERLODE_OPERATOR": by}
+        return subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+    def answer(self, running: subprocess.Popen[bytes]) -> Answered:
+        out, err = running.communicate(timeout=100)
+        assert b"Traceback" not in err, err.decode()
+        return Answered(running.returncode, json.loads(out))
+
+    def scope(self, *words: str, by: str = "ann") -> Answered:
+        return self.answer(self.asked("scope", *words, by=by))
+
+    def status(self) -> Answered:
+        """The one look. It has no projector here, which is always degraded."""
+        found = self.answer(self.asked("status"))
+        assert found.code == 20
+        return found
+
+    @property
+    def state(self) -> ControlState:
+        return self.control.state
+
+    @property
+    def primary(self) -> str:
+        return self.state.scopes[SCOPE].primary
+
+    def others(self) -> list[str]:
+        return [node for node in MANAGERS if node != self.primary]
+
+    def manager(self, node: str) -> None:
+        priority = str(10 - int(node[-1]))
+        self.start(node, "node", "run", "task-manager", "--priority", priority)
+
+    @contextmanager
+    def without_coordinators(self) -> Iterator[None]:
+        """They stand still: what is asked meanwhile is open, and not carried out."""
+        nodes = [n for n in self.processes if n.startswith("eu-co-")]
+        for node in nodes:
+            self.signal(node, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for node in nodes:
+                self.signal(node, signal.SIGCONT)
+
+    def steady(self) -> None:
+        """All are healthy, nothing is open, and the primary answers."""
+        self.until(
+            lambda s: (
+                not s.wishes.open
+                and all(s.nodes[n].status == "healthy" for n in MANAGERS)
+                and s.scopes[SCOPE].renewed_at >= 0
+            ),
+            90,
+        )
+        self.acknowledged += submit(self.client, [f"eu/steady{time.monotonic_ns()}"])
+
+    def of_control(self, kind: type) -> list[Any]:
+        """All records of a type in the control log, with their offsets left out."""
+        found: list[Any] = []
+        follower = ControlFollower(
+            self.endpoints.control(),
+            lambda _, fact, __: found.append(fact.data) if isinstance(fact.data, kind) else None,
+            whole=True,
+        )
+        follower.start().close()
+        return found
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operated]:
+    network = Operated(tmp_path_factory.mktemp("operated"))
+    with network:
+        network.start_all()
+        network.coordinators = count(2)
+        network.start(f"eu-co-{next(network.coordinators)}", "coordinator", "run")
+        network.until(lambda s: s.epoch(SCOPE) == 1 and s.epoch("miner-registry/eu") == 1)
+        for name in (f"m{number}" for number in range(8)):  # room for all that is submitted
+            with MiningClient(network.endpoints, "eu", name) as miner:
+                miner.register_miner(["inference"], endpoint=name, max_concurrent=1000)
+                miner.deposit_stake(10**12)
+        network.client = MiningClient(network.endpoints, "eu", "c1")
+        network.acknowledged = submit(network.client, [f"eu/t{i:03}" for i in range(30)])
+        yield network
+        network.client.close()
+
+
+@pytest.fixture
+def network(shared: Operated) -> Iterator[Operated]:
+    shared.steady()
+    yield shared
+    shared.steady()
+    check(shared, shared.acknowledged)
+
+
+def test_switchover_under_load_loses_nothing_and_clients_see_no_error(network: Operated) -> None:
+    old, epoch = network.primary, network.state.epoch(SCOPE)
+    load = Load(network.client)
+    load.start()
+    time.sleep(2)
+    code, wish = network.scope("switchover", SCOPE, "--wait", "--reason", "new disk")
+    time.sleep(2)
+    names = load.end()
+    network.acknowledged += names
+    assert (code, wish["outcome"], wish["operator"]) == (0, "done", "ann"), wish
+    assert network.state.epoch(SCOPE) == epoch + 1
+    assert network.primary == wish["target"] != old
+    assert len(names) > RATE * 3, "vacuous: there was no load"
+    # the old primary wrote nothing after the positions that it has given, the new one goes on there
+    last = {p["partition"]: p["seq"] for p in wish["drained_to"]}
+    by_epoch: dict[tuple[int, int], list[int]] = {}
+    for partition, fact in network.log("eu.1.tasks"):
+        by_epoch.setdefault((fact.envelope.epoch, partition), []).append(fact.envelope.seq)
+    for partition, seq in last.items():
+        assert by_epoch[epoch, partition][-1] == seq
+        assert by_epoch[epoch + 1, partition][0] == seq + 1
+    assert load.outage_s() < 30, "clients waited as long as they do at most"
+    history = network.ask("scope", "history", SCOPE)["decisions"]
+    assert history[-1]["reason"] == "switchover"
+
+
+POINTS = (
+    "before FreezeAsked", "after FreezeAsked", "before ScopeAssigned", "after ScopeAssigned",
+    "before OperatorAnswered",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("point", POINTS)
+def test_coordinator_killed_at_a_step_is_followed_by_another(network: Operated, point: str) -> None:
+    """The one that leads is replaced by one that dies at the step; a third one goes on."""
+    epoch, target = network.state.epoch(SCOPE), network.others()[0]
+    for node in [n for n in network.processes if n.startswith("eu-co-")]:
+        network.signal(node, signal.SIGKILL)
+        del network.processes[node]
+    dying, following = (f"eu-co-{next(network.coordinators)}" for _ in range(2))
+    with (network.folder / f"{dying}.log").open("ab") as log:
+        network.processes[dying] = subprocess.Popen(
+            [sys.executable, "-m", "tests.support.processes.dying_coordinator", "coordinator",
+             "run", "--region", "eu", "--node-id", dying],
+            env={**network.env(), "COORDINATOR_STOPS_AT": point}, stdout=log, stderr=log,
+        )  # fmt: skip
+    network.until(lambda s: s.scopes["coordinator/eu"].primary == dying)
+    running = network.asked("scope", "switchover", SCOPE, "--to", target, "--wait",
+                            "--timeout", "60")  # fmt: skip
+    assert network.processes[dying].wait(30) == -signal.SIGKILL, "vacuous: it was not killed"
+    del network.processes[dying]
+    network.start(following, "coordinator", "run")
+    code, wish = network.answer(running)
+    assert (code, wish["outcome"]) == (0, "done"), wish
+    assert (network.primary, network.state.epoch(SCOPE)) == (target, epoch + 1)
+    of_wish = [d for d in network.of_control(FreezeAsked) if d.operation_id == wish["operation"]]
+    assert len(of_wish) == 1
+    network.start(f"eu-co-{next(network.coordinators)}", "coordinator", "run")
+
+
+def test_of_two_operators_the_second_is_shown_the_first(network: Operated) -> None:
+    with network.without_coordinators():
+        code, first = network.scope("switchover", SCOPE, "--timeout", "120", by="ann")
+        assert (code, first["outcome"]) == (0, "open")
+        refused = network.scope("drain", network.primary, by="bob")
+        (running,) = network.status().document["running"]
+        repeat = network.scope("switchover", SCOPE, "--id", first["operation"], by="ann")
+        other = network.scope("switchover", SCOPE, "--id", first["operation"],
+                              "--to", network.others()[0])  # fmt: skip
+    assert (running["what"], running["about"], running["by"]) == ("switchover", SCOPE, "ann")
+    assert (refused.code, refused.document["error"]["code"]) == (11, "locked")
+    message = refused.document["error"]["message"]
+    assert "switchover by ann" in message
+    assert first["operation"] in message
+    assert (repeat.code, repeat.document["operation"]) == (0, first["operation"])
+    assert (other.code, other.document["error"]["code"]) == (1, "other_content")
+    network.until(lambda s: s.wishes.get(first["operation"]).outcome == "done")  # type: ignore[union-attr]
+    mine = [d for d in network.of_control(OperatorAnswered) if d.operation_id == first["operation"]]
+    assert len(mine) == 1
+    decided = [d for d in network.of_control(ScopeAssigned) if d.operation_id == first["operation"]]
+    assert len(decided) == 1, "a repeated wish is carried out once"
+
+
+def test_drained_node_gives_up_all_takes_no_more_and_cannot_be_chosen(network: Operated) -> None:
+    node = network.primary
+    eventually(lambda: node in managers(network).values())
+    code, wish = network.scope("drain", node, "--wait", "--id", "x" * 320)
+    assert (code, wish["outcome"]) == (0, "done"), wish
+    assert network.primary != node
+    assert network.state.nodes[node].status == "draining"
+    assert node not in managers(network).values()
+    # it takes no more, also when it was lost and its process starts anew
+    was = network.state.incarnation(node)
+    network.signal(node, signal.SIGKILL)
+    network.until(lambda s: s.nodes[node].status == "lost")
+    network.manager(node)
+    network.until(lambda s: s.incarnation(node) != was)
+    assert network.state.nodes[node].status == "draining"
+    before = len(managers(network))
+    network.acknowledged += submit(network.client, [f"eu/d{time.monotonic_ns()}-{i}"
+                                                    for i in range(30)])  # fmt: skip
+    eventually(lambda: len(managers(network)) >= before + 30)
+    assert node not in managers(network).values()
+    # nor can it be promoted, and nothing is written when that is asked
+    at = network.state.wishes
+    for verb in ("switchover", "failover"):
+        code, document = network.scope(verb, SCOPE, "--to", node)
+        error = document["error"]
+        assert (code, error["code"]) == (14, "not_eligible"), error
+        assert error["message"] == f"{node} cannot lead {SCOPE}: it is draining"
+        why = {n["node_id"]: n["excluded"] for n in error["candidates"]}
+        assert why == {n: "it is draining" if n == node else "" for n in network.others()}
+        assert node in error["hint"]
+    assert network.state.wishes == at
+    code, wish = network.scope("rejoin", node, "--wait")
+    assert (code, wish["outcome"]) == (0, "done"), wish
+    code, document = network.scope("rejoin", node)
+    assert (code, document["error"]["code"]) == (14, "not_away")
+
+
+def test_names_that_are_not_there_end_with_10_and_a_dry_run_asks_for_nothing(
+    network: Operated,
+) -> None:
+    before = network.state.wishes
+    for words in (
+        ("drain", "eu-tm-9"),
+        ("switchover", SCOPE, "--to", "eu-mr-1"),
+        ("failover", "task-manager/mars"),
+    ):
+        code, document = network.scope(*words)
+        assert (code, document["error"]["code"]) == (10, "not_found"), words
+    for words in (("--id", "a\nb"), ("--id", "x" * 321), ("--reason", "\x1b[2J")):
+        code, document = network.scope("pause", SCOPE, *words)
+        assert (code, document["error"]["code"]) == (1, "bad_field"), words
+    code, document = network.scope("resume", SCOPE)
+    assert (code, document["error"]["code"]) == (14, "not_paused")
+    for verb, names in (
+        ("switchover", ["Freeze", "Await", "Flip", "Await", "Answer"]),
+        ("failover", ["Move", "Flip", "Await", "Answer"]),
+    ):
+        code, document = network.scope(verb, SCOPE, "--dry-run")
+        assert (code, [s["step"] for s in document["steps"]]) == (0, names)
+    code, document = network.scope("drain", network.primary, "--dry-run")
+    assert [s["step"] for s in document["steps"]][:4] == ["Move", "Freeze", "Await", "Flip"]
+    assert network.state.wishes == before
+
+
+def test_failover_of_a_primary_that_is_well_loses_nothing(network: Operated) -> None:
+    old, epoch = network.primary, network.state.epoch(SCOPE)
+    load = Load(network.client)
+    load.start()
+    time.sleep(1)
+    code, wish = network.scope("failover", SCOPE, "--wait")
+    assert (code, wish["outcome"]) == (0, "done"), wish
+    assert network.state.epoch(SCOPE) == epoch + 1
+    assert network.primary != old
+    assert network.state.scopes[SCOPE].decision.reason == "forced"
+    network.until(lambda s: s.nodes[old].status == "healthy", 60)  # it was well: it comes back
+    network.acknowledged += load.end()
