@@ -28,10 +28,10 @@ class Node:
         self.freeze = Freeze(cast(NodeAgent, agent))
         monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: self.now))
 
-    def rests(self) -> bool:
+    def rests(self, *, serves: bool = True) -> bool:
         self.agent.control = self.log.state
         epoch = self.log.state.epoch(TASKS)
-        return self.freeze.holds({TASKS: epoch}, "eu.1.tasks", SEQS)
+        return self.freeze.holds({TASKS: epoch}, "eu.1.tasks", SEQS if serves else None)
 
     def waits_s(self) -> float:
         self.agent.control = self.log.state
@@ -76,6 +76,21 @@ def test_primary_goes_on_by_itself_when_its_time_is_over(monkeypatch: pytest.Mon
     assert not node.rests()
     drain(log, "one")
     assert not node.rests(), "nor does it rest again for the same wish"
+
+
+def test_primary_whose_lease_ran_out_in_the_freeze_opens_nothing_after_its_answer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    log = started()
+    node = Node(log, "a", monkeypatch)
+    ask(log, "one", "switchover")
+    freeze(log, "one")
+    assert not node.rests(serves=False), "it has to open its epoch before it can answer"
+    assert node.sent == []
+    assert node.rests()
+    drain(log, "one")
+    assert node.rests(serves=False)
+    assert len(node.sent) == 1
 
 
 def test_node_that_is_to_lead_looks_up_sooner(monkeypatch: pytest.MonkeyPatch) -> None:

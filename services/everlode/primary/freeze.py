@@ -38,18 +38,18 @@ class Freeze:
         """The wish that it was frozen for last, and since when."""
         self._published_at = float("-inf")
 
-    def holds(self, served: Mapping[str, int], topic: str, seqs: Sequence[int]) -> bool:
-        """True while a scope that is served (→ epoch) is frozen, of which it notifies all.
+    def holds(self, led: Mapping[str, int], topic: str, seqs: Sequence[int] | None) -> bool:
+        """True while a scope that is led (→ epoch) is frozen, of which it notifies all.
 
-        `seqs`: the last `seq` of each partition of its topic, as committed.
+        `seqs`: the last `seq` of each partition of its topic, as committed; None: it does not
+        serve, or does so no more. Then it rests only if it has said before what it has committed:
+        opening the epoch would add to that.
         """
-        control = self._agent.control
-        found = [
-            wish for scope, epoch in served.items() if (wish := control.wishes.frozen(scope, epoch))
-        ]
+        wishes = self._agent.control.wishes
+        found = [wish for scope, epoch in led.items() if (wish := wishes.frozen(scope, epoch))]
         for wish in found:
-            if self._rests(wish):
-                self._drained(wish, topic, seqs)
+            if (seqs is not None or wish.drained) and self._rests(wish):
+                self._drained(wish, topic, seqs or ())
                 return True
         return False
 

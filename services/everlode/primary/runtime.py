@@ -172,11 +172,13 @@ class Runtime:
         # 1. which scopes it leads
         if not led:
             self._follow()
-        elif led.items() <= self._core.served.items():
-            if self._freeze.holds(self._texts(led), self._log.topic, self._log.seqs):
-                self._stop.wait(FROZEN_S)
-            else:
-                self._turn(led)
+            return
+        serves = led.items() <= self._core.served.items()
+        seqs = self._log.seqs if serves else None
+        if self._freeze.holds(self._texts(led), self._log.topic, seqs):
+            self._stop.wait(FROZEN_S)
+        elif serves:
+            self._turn(led)
         else:
             self._promote(led)
 
