@@ -112,6 +112,7 @@ def tasks() -> Bench:
     stake = c.DepositStake(amount_micro=10**9)
     joined = component._miners[FRIEND]._replace(stake_free_micro=stake.amount_micro)
     component._miners[FRIEND] = joined
+    component._roster.put(joined)
     return Bench(component, known)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from everlode.health.score import Health
+from everlode.recovery.fitness import unfit
 from everlode.recovery.journal import RecoveryJournal
 from everlode.recovery.planner import (
     ACCEPTABLE,
@@ -20,7 +21,6 @@ from everlode.recovery.planner import (
     next_generation,
     remembered,
     rpo_met,
-    unfit,
     unhealthy,
 )
 from everlode.recovery.request import RecoveryRequest

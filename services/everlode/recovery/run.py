@@ -46,6 +46,7 @@ from everlode.events.types import AIComponent
 from everlode.projection.tables import FACTS_OF
 from everlode.recovery import planner
 from everlode.recovery.evidence import sources
+from everlode.recovery.fitness import unfit
 from everlode.recovery.gates import AtTheCut, Built, active_tasks, dangling, gate_component
 from everlode.recovery.journal import RecoveryJournal
 from everlode.recovery.planner import Acceptance, ComponentResult, RecoveryResult, Replayed
@@ -157,7 +158,7 @@ class Recovery:
             switched = "switched" in self.journal.done
             if services is not None and not held and not switched:
                 found = ask_services(self._request, services, self.journal, self._kinds())
-                reasons = planner.unfit(self._request, found, self._kinds())
+                reasons = unfit(self._request, found, self._kinds())
             # 5. the switch
             if not held and not reasons and not switched:
                 self._switch(db, generation)

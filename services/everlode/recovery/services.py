@@ -11,8 +11,8 @@ from collections.abc import Callable, Collection
 from typing import Any
 
 from everlode.health.score import Health
+from everlode.recovery.fitness import at_work
 from everlode.recovery.journal import RecoveryJournal
-from everlode.recovery.planner import at_work
 from everlode.recovery.request import RecoveryRequest
 
 WAIT_S, AGAIN_S = 20.0, 1.0

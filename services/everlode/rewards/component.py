@@ -11,14 +11,8 @@ from typing import TypeGuard
 from everlode.control.fold import ControlState
 from everlode.control.scopes import Scope
 from everlode.errors import EverlodeError, FencedOut, Unavailable
+from everlode.events import commands as c
 from everlode.events.base import Command, Fact
-from everlode.events.commands import (
-    CalculateReward,
-    PayReward,
-    ReleaseReward,
-    ReverseReward,
-    WithholdReward,
-)
 from everlode.events.ids import own_id
 from everlode.events.rewards import RewardCalculated, RewardReduced, RewardReleased
 from everlode.events.states import FraudState, RewardState, State
@@ -71,7 +65,7 @@ class RewardComponent(Component):
     def cause_topics(self) -> list[str]:
         """Home facts only: decisions, slashes, and its own calculations."""
         origin = self.topology.origin(self.home)
-        return [fact_topic(origin, c) for c in ("validations", "miners", "rewards")]
+        return [fact_topic(origin, topic) for topic in ("validations", "miners", "rewards")]
 
     def changed(self, old: State | None, new: State | None) -> None:
         """See Component."""
@@ -108,20 +102,22 @@ class RewardComponent(Component):
         if isinstance(fact.data, self.needs_committed):
             self.observe(fact)
         for owed in super().react(fact, where):
-            if isinstance(owed.command, ReleaseReward) and self.cases.is_open(owed.command.case_id):
+            if isinstance(owed.command, c.ReleaseReward) and self.cases.is_open(
+                owed.command.case_id
+            ):
                 continue  # it was opened anew since: what clears it then is still to be read
             try:
                 yield from self._booked_before(owed.aggregate_id, owed.command, owed.at)
             except Unavailable:
                 continue  # `due` holds it back once the sink answers; it does not leave until then
             yield owed
-            if isinstance(owed.command, CalculateReward):
+            if isinstance(owed.command, c.CalculateReward):
                 yield from self.cases.holds(owed.aggregate_id, owed.command, owed.at, owed.cause)
 
     def before(self, aggregate_id: str, command: Command, at: datetime) -> Iterable[Owed]:
         """See Component. Raises: Refusal: it would release a reward from under an open case, or
         nobody knows now whether its payout has left."""
-        if isinstance(command, ReleaseReward) and self.cases.is_open(command.case_id):
+        if isinstance(command, c.ReleaseReward) and self.cases.is_open(command.case_id):
             raise refuse("case_open", f"case {command.case_id} is open", "resolve the case")
         try:
             yield from self._booked_before(aggregate_id, command, at)
@@ -134,7 +130,7 @@ class RewardComponent(Component):
         Raises: Unavailable: the sink does not say whether it has left. One that is withheld has
         not: it was asked before.
         """
-        if isinstance(command, WithholdReward | ReverseReward):
+        if isinstance(command, c.WithholdReward | c.ReverseReward):
             state = self.peek("rewards", aggregate_id)
             if not isinstance(state, RewardState) or state.status != "calculated":
                 return
@@ -242,7 +238,7 @@ class RewardComponent(Component):
             return True
 
     def _booking(self, key: str, ref: str, at: datetime, cause: str | None) -> Owed:
-        return Owed(own_id("pay", key), key, PayReward(payout_ref=ref), at, cause, "pay")
+        return Owed(own_id("pay", key), key, c.PayReward(payout_ref=ref), at, cause, "pay")
 
     def load(self) -> Load:
         """See Component."""
