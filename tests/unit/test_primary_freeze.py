@@ -10,9 +10,9 @@ import pytest
 from everlode.events.control import ScopeDrained
 from everlode.membership.agent import NodeAgent
 from everlode.primary import freeze as module
-from everlode.primary.freeze import EXPECTED_S, FOLLOW_S, Freeze
+from everlode.primary.freeze import Freeze
 from tests.unit.test_control_grounds import TASKS, Log
-from tests.unit.test_control_wishes import answer, ask, drain, flip, freeze, started
+from tests.unit.test_control_wishes import answer, ask, drain, freeze, started
 
 SEQS = [7, 9]
 
@@ -32,10 +32,6 @@ class Node:
         self.agent.control = self.log.state
         epoch = self.log.state.epoch(TASKS)
         return self.freeze.holds({TASKS: epoch}, "eu.1.tasks", SEQS if serves else None)
-
-    def waits_s(self) -> float:
-        self.agent.control = self.log.state
-        return self.freeze.patience_s([TASKS])
 
 
 def test_primary_rests_from_the_freeze_to_the_answer(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -91,17 +87,3 @@ def test_primary_whose_lease_ran_out_in_the_freeze_opens_nothing_after_its_answe
     drain(log, "one")
     assert node.rests(serves=False)
     assert len(node.sent) == 1
-
-
-def test_node_that_is_to_lead_looks_up_sooner(monkeypatch: pytest.MonkeyPatch) -> None:
-    log = started()
-    node = Node(log, "b", monkeypatch)
-    ask(log, "one", "switchover")
-    assert node.waits_s() == FOLLOW_S
-    freeze(log, "one")
-    assert node.waits_s() == EXPECTED_S
-    drain(log, "one")
-    assert flip(log, "one") is None
-    assert node.waits_s() == EXPECTED_S, "it has yet to notice"
-    answer(log, "one")
-    assert node.waits_s() == FOLLOW_S

@@ -14,13 +14,23 @@ from typing import NamedTuple
 from everlode.avro.cloudevents import Headers, event_headers, urgent
 from everlode.avro.codec import encode_fact
 from everlode.events.base import Envelope, Event
-from everlode.events.control import NodeStatusChanged, ScopeAssigned
+from everlode.events.control import (
+    FreezeAsked,
+    NodeStatusChanged,
+    OperatorAnswered,
+    OperatorAsked,
+    ScopeAssigned,
+    ScopeDrained,
+)
 from everlode.events.health import NodeLost, NodeSuspected
 from everlode.events.heartbeats import ProbeAnswered
 from everlode.events.stamp import HybridClock
 
-URGENT = (NodeSuspected, ProbeAnswered, NodeLost, NodeStatusChanged, ScopeAssigned)
-"""On the way from a silence to a new primary; a few a failover."""
+URGENT = (
+    NodeSuspected, ProbeAnswered, NodeLost, NodeStatusChanged, ScopeAssigned, OperatorAsked,
+    FreezeAsked, ScopeDrained, OperatorAnswered,
+)  # fmt: skip
+"""On the way from a silence, or from an operator's wish, to a new primary; a few each time."""
 
 
 class Now(NamedTuple):

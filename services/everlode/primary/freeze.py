@@ -11,7 +11,6 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 
-from everlode.control.fold import ControlState
 from everlode.control.wishes import Wish
 from everlode.events.base import Position
 from everlode.events.control import ScopeDrained
@@ -23,8 +22,6 @@ AGAIN_S = 1.0
 """The positions are published again when they have not been read back for so long."""
 FROZEN_S = 0.01
 """Between two looks of a frozen primary at the control log."""
-FOLLOW_S, EXPECTED_S = 0.25, 0.02
-"""For so long a secondary waits for a record; one that is to lead next looks up sooner."""
 
 
 class Freeze:
@@ -52,14 +49,6 @@ class Freeze:
                 self._drained(wish, topic, seqs or ())
                 return True
         return False
-
-    def patience_s(self, scopes: Sequence[str]) -> float:
-        """For how long a secondary of these scopes waits for a record."""
-        return EXPECTED_S if self._expected(self._agent.control, scopes) else FOLLOW_S
-
-    def _expected(self, control: ControlState, scopes: Sequence[str]) -> bool:
-        wishes = (control.wishes.of(scope) for scope in scopes)
-        return any(w and w.freeze and w.freeze.target_node == self._me for w in wishes)
 
     def _rests(self, wish: Wish) -> bool:
         """Its time counts from when this process has read of it."""

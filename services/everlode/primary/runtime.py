@@ -73,6 +73,8 @@ from everlode.topics.place import TopicPartition, placed
 
 BATCH = 500
 IDLE_S = 0.1
+FOLLOW_S = 0.25
+"""A secondary looks for facts this often; a change of its role it has at once."""
 LINGER_S = 0.05
 """After the first record of a batch: fewer and larger transactions, a little later."""
 DEAD_LETTER_S = 5.0
@@ -203,7 +205,7 @@ class Runtime:
         self._seen.look()
         self._role_changed.clear()  # what changes from here on ends the wait
         if not self._log.follow(0.0) and not self._led():
-            self._role_changed.wait(self._freeze.patience_s([str(s) for s in self._scopes]))
+            self._role_changed.wait(FOLLOW_S)
         self._standstill.look(self._log.next_offsets, time.monotonic())
         self._memory.follow()
 
