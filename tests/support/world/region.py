@@ -30,7 +30,9 @@ from everlode.topics.names import fact_topic
 from tests.support.facts.whole_topic import records
 from tests.support.processes.entries import await_entry, entries, matching
 
-TOPOLOGY = Topology(regions=("eu",), control_replication=1, control_min_insync=1)
+TOPOLOGY = Topology(
+    regions=("eu",), control_replication=1, control_min_insync=1, operators=("judge",)
+)
 PARTITIONS = TOPOLOGY.partitions
 
 
