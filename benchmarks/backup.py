@@ -18,9 +18,11 @@ import tempfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from benchmarks._timed_verb import SCHEMAS
 from benchmarks.result import MIN_ROUNDS, write
 from everlode.adapters.kafka_admin import state_generations
 from everlode.adapters.kafka_topics import delete_topics
+from everlode.avro import schemas
 from everlode.backup.keys import KeyRing
 from everlode.demo.options import Options
 from everlode.demo.run import Demo
@@ -29,7 +31,7 @@ from everlode.settings.endpoints import Endpoints
 from everlode.telemetry.sink import to_stream
 from everlode.topics import state_topics
 
-FORMER = "BENCH_FORMER"
+FORMER, FORMER_NAME = "BENCH_FORMER", "former"
 VERB = Path(__file__).with_name("_timed_verb.py")
 SHARE = float(os.environ.get("BENCH_SHARE", "1"))
 """Of the demo's workload."""
@@ -95,10 +97,11 @@ class Measured(Demo):
             *("--keys", str(self.root / "keys"), "--bucket", build.bucket),
         ]
         log = self.root / "logs" / f"{build.name}-{verb[0]}.log"
+        env = taught(self.root) if build.name == FORMER_NAME else None
         with log.open("ab") as out:
             process = subprocess.Popen(
                 arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=out, text=True,
-                start_new_session=True,
+                start_new_session=True, env=env,
             )  # fmt: skip
             assert process.stdout is not None
             ready = process.stdout.readline()
@@ -126,6 +129,13 @@ class Measured(Demo):
         self._stack.restart("eu/postgres")
 
 
+def taught(folder: Path) -> dict[str, str]:
+    """The environment of a former build that is to read what ours has written."""
+    path = folder / "schemas.json"
+    path.write_text(json.dumps([json.dumps(schemas.raw(name)) for name in schemas.names()]))
+    return {**os.environ, SCHEMAS: str(path)}
+
+
 def former() -> tuple[Build, str] | None:
     """The former build and its commit; None where there is none."""
     folder = os.environ.get(FORMER)
@@ -135,7 +145,7 @@ def former() -> tuple[Build, str] | None:
         ["git", "-C", folder, "rev-parse", "--short", "HEAD"],
         stdout=subprocess.PIPE, check=True, text=True,
     ).stdout.strip()  # fmt: skip
-    return Build("former", Path(folder) / ".venv" / "bin" / "python", "everlode-b"), commit
+    return Build(FORMER_NAME, Path(folder) / ".venv" / "bin" / "python", "everlode-b"), commit
 
 
 def main() -> None:
