@@ -77,14 +77,14 @@ def test_what_a_test_has_broken_is_mended_and_events_are_given_once(
         faults.kill("eu/tm-9")
     lost = everlode_region.primary("rewards")
     faults.kill(lost)
-    faults.pause("eu/proj-1")
+    faults.pause("eu/val-2")
     node = lost.replace("/", "-")
     found = everlode_events.wait(NodeLost, where=lambda told: told.subject == node)
     with pytest.raises(TimeoutError, match=r"no such NodeLost within 1 s; .*: .*NodeLost"):
         everlode_events.wait(NodeLost, 1, where=lambda told: told.data is found.data)
     faults.heal()
     status = {one.name: one.exit_status for one in stack.processes()}
-    assert (status[lost], status["eu/proj-1"]) == (None, None)
+    assert (status[lost], status["eu/val-2"]) == (None, None)
     faults.heal()  # idempotent
 
 

@@ -19,6 +19,14 @@ PATIENCE_S = 0.1
 """How long a client that takes an id over is waited for before another one tries; then doubled."""
 MESSAGE_BYTES = 1_048_588
 """What a broker takes by default; the client's own limit is below that of a fact and its key."""
+_PUT_OFF = {
+    KafkaError._TIMED_OUT,
+    KafkaError.CONCURRENT_TRANSACTIONS,
+    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+    KafkaError.COORDINATOR_NOT_AVAILABLE,
+    KafkaError.NOT_COORDINATOR,
+}
+"""With what a client ends whose patience is over while the broker asks it to wait."""
 _FENCED = {
     KafkaError._FENCED,
     KafkaError.INVALID_PRODUCER_EPOCH,
@@ -84,8 +92,7 @@ class Writer:
             try:
                 self._producer.init_transactions(max(0.001, min(patience_s, left_s)))
             except KafkaException as error:
-                put_off = error.args[0].code() == KafkaError._TIMED_OUT and left_s > patience_s
-                if not put_off:
+                if error.args[0].code() not in _PUT_OFF or left_s <= patience_s:
                     raise _translated(error, "taking the writer over") from None
                 patience_s *= 2
                 self._producer = Producer(self._settings)

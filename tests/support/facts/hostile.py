@@ -259,6 +259,8 @@ def usual(name: str, annotation: Any, number: int) -> Any:
     return now_ms() + 3_600_000
 
 
+OPERATOR = "judge"
+"""Whom the topology of a test's region names."""
 NEW = {
     "SubmitTask": "eu/x-{}", "RegisterMiner": "eu/x-{}", "RequestValidation": "eu/v-x-{}",
     "OpenFraudCase": "eu/case-copied-solution-x-{}", "CalculateReward": "eu/x-{}|eu/m-0",
@@ -294,7 +296,7 @@ def every_extreme() -> Iterator[Hostile]:
             number += 1
             key = NEW.get(name, IDS[model.component][0]).format(number)
             head = {
-                "command_id": f"e-{number}", "aggregate_id": key, "issued_by": "stranger",
+                "command_id": f"e-{number}", "aggregate_id": key, "issued_by": OPERATOR,
                 "reply_to": REPLY_TO, "issued_at": now_ms(), "correlation_id": "c",
                 "causation_id": None,
             }  # fmt: skip
