@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -51,6 +52,7 @@ from everlode.settings.endpoints import Endpoints
 from everlode.telemetry.entries import Entry
 from everlode.topics import catalogue, state_topics
 from everlode.topics.names import state_topic
+from everlode.views.health import services_health
 from tests.support.facts.poison import BYTES, KEYS, append, spoil
 from tests.support.processes.disks import small_disk
 from tests.support.stores.faulty_proxy import INTERNAL, Fault, FaultyProxy
@@ -79,7 +81,9 @@ LENIENT = PLAN.model_copy(update={"max_acceptable_data_loss_s": 3600})
 def run(
     region: Backed, work: Path, plan: RecoveryRequest = PLAN, endpoints: Endpoints | None = None
 ) -> RecoveryResult:
-    return recover(plan, endpoints or region.endpoints, TOPOLOGY, region.store, region.keys, work)
+    place = endpoints or region.endpoints
+    asked = partial(services_health, place, "eu")  # as the command does
+    return recover(plan, place, TOPOLOGY, region.store, region.keys, work, services=asked)
 
 
 def start(region: Backed, *arguments: str) -> subprocess.Popen[str]:

@@ -14,7 +14,7 @@ import pytest
 
 from everlode.adapters.clock import WallClock
 from everlode.adapters.dead_letters import DeadLetters
-from everlode.adapters.kafka import Raw, Record
+from everlode.adapters.kafka import Raw, Reader, Record
 from everlode.adapters.kafka_sender import Sender
 from everlode.avro.codec import Codec
 from everlode.cli.main import run
@@ -76,6 +76,14 @@ def fates(region: Region) -> list[tuple[str, Any]]:
     return [(e.aggregate_id, data) for e, data in read if isinstance(data, kinds)]
 
 
+def all_read(region: Region) -> bool:
+    """Whether the primary has committed that it has read all commands there are."""
+    places = [(COMMANDS, p) for p in range(PARTITIONS)]
+    with closing(Reader(region.bootstrap, "primary.miners.eu")) as reader:
+        committed, ends = reader.committed(places), reader.ends(places)
+    return all(committed.get(at, 0) >= end for at, end in ends.items())
+
+
 @pytest.fixture(scope="module")
 def stopped(region: Region) -> list[Raw]:
     """Letters of two deposits that a mistake stopped; the primary has no such mistake any more."""
@@ -88,6 +96,8 @@ def stopped(region: Region) -> list[Raw]:
             answer = client.send("eu/m-1", c.DepositStake(amount_micro=FLAWED_MICRO)).result(30)
             assert answer.code == "internal"
     until(lambda: len(region.records(LETTERS, 1)) == 2, 20, "two letters")
+    # a successor would decide again what is not noted as read
+    until(lambda: all_read(region), 20, "how far the commands are read is committed")
     flawed.kill()
     region.leader("miner-registry", "miners", "eu-mr-heir")
     return region.records(LETTERS, 1)

@@ -442,7 +442,8 @@ def test_node_that_is_killed_is_seen_by_the_page_a_listener_and_metrics(
     expect(page.locator("#link")).to_have_text("live")
     page.evaluate("window.loaded = 'once'")
     listener = server.listen("?scope=miner-registry/eu")
-    killed = server.ask("/primary/miner-registry/eu").body["primary"]
+    led = server.ask("/primary/miner-registry/eu").body
+    killed = led["primary"]
     other = {"eu-mr-1": "eu-mr-2", "eu-mr-2": "eu-mr-1"}[killed]
     expect(page.locator(f"[data-node={killed}] td").nth(1)).to_have_text("healthy")
     next(n for n in region.nodes if n.log.name.startswith(killed)).kill()
@@ -468,7 +469,8 @@ def test_node_that_is_killed_is_seen_by_the_page_a_listener_and_metrics(
     again = server.listen(f"?operation={quote(operation)}", last=found["position"])
     again.close()
     answer = server.ask("/primary/miner-registry/eu").body
-    assert (answer["primary"], int(answer["epoch"])) == (other, 2)
+    # operators may have moved the scope in other tests, which is no failover
+    assert (answer["primary"], int(answer["epoch"])) == (other, int(led["epoch"]) + 1)
     counted = 'everlode_failovers_total{scope="miner-registry/eu",success="true"} 1.0'
     assert counted in server.ask("/metrics").body
     resumed = server.listen("?scope=miner-registry/eu", last=events[0].id)
