@@ -7,7 +7,7 @@ memory used is a batch, whatever the number of keys. Shell.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from everlode.adapters.postgres_batch import storable
@@ -113,6 +113,69 @@ class Comparison(Generation):
         return int(found)
 
 
+class Unlike(NamedTuple):
+    """A row whose state topic is behind: its version, and the topic's; None: none, or deleted."""
+
+    key: str
+    version: int
+    there: int | None
+
+
+class Published(Generation):
+    """Rows of one generation against what was seen on its state topics. Not thread-safe.
+
+    A partition number at a time: `begin`, `add` for all that its topic holds, `behind`.
+    """
+
+    def __init__(self, conninfo: str, generation: int) -> None:
+        """Connect, with room for what is seen. Raises: Unavailable."""
+        super().__init__(conninfo, generation)
+        self._positions: tuple[list[str], list[int]] = [], []
+        with translated("making room to compare"):
+            self._db.execute(
+                'create temp table seen (key text collate "C", at bigint, version bigint)'
+            )
+
+    def begin(self, partition: int) -> None:
+        """Note what has been published by now: before its topic is read (must).
+
+        Raises: NotFound: the generation has no tables. Unavailable.
+        """
+        rows = self.query(
+            "select topic, published_seq from {g}.positions where part = %s", (partition,)
+        )
+        self._positions = [topic for topic, _ in rows], [seq for _, seq in rows]
+        with translated("making room to compare"):
+            self._db.execute("truncate seen")
+
+    def add(self, records: Iterable[tuple[str, int, int | None]]) -> None:
+        """(key, offset, version; None: a deletion) of some records. Raises: Unavailable."""
+        with (
+            translated("comparing states"),
+            self._db.cursor() as cursor,
+            cursor.copy("copy seen from stdin") as copy,
+        ):
+            for key, offset, version in records:
+                copy.write_row((storable(key), offset, version))
+
+    def rows(self, component: str, keys: Sequence[str]) -> dict[str, tuple[int, bytes | None]]:
+        """Key → version and state of a row, as it is now; None: deleted. Raises: as `begin`."""
+        rows = self.query(
+            f"select key, version, doc from {{g}}.{component} where key = any(%s)",
+            ([storable(key) for key in keys],),
+        )
+        return {key: (version, None if doc is None else bytes(doc)) for key, version, doc in rows}
+
+    def behind(self, component: str, partition: int) -> tuple[int, list[Unlike]]:
+        """How many rows that had been published have no such state, and the first of them.
+
+        A row that has changed since `begin` is not asked. Raises: as `begin`.
+        """
+        values = (*self._positions, partition)
+        rows = self.query(_BEHIND.format(component), values)
+        return (int(rows[0][0]) if rows else 0), [Unlike(*row[1:]) for row in rows]
+
+
 class Parked(Generation):
     """What waits in a generation, one fact after the other."""
 
@@ -143,6 +206,15 @@ _DIFFERENT = (
     "  full join (select key, sha from newest where sha is not null) t on r.key = t.key"
     "  where r.sha is distinct from t.sha)"
     f" select count(*), (array_agg(key order by key))[1:{NAMED}] from different"
+)
+_BEHIND = (
+    "with newest as (select distinct on (key) key, version from seen order by key, at desc),"
+    " published as (select * from unnest(%s::text[], %s::bigint[]) as p (topic, seq))"
+    " select count(*) over (), r.key, r.version, n.version"
+    " from {{g}}.{} r join published p on p.topic = r.topic and r.seq <= p.seq"
+    " left join newest n on n.key = r.key"
+    " where r.part = %s and r.doc is not null and (n.version is null or n.version < r.version)"
+    f" order by r.key limit {NAMED}"
 )
 _WAITING = (
     "with now as (select key, topic, part, count(*) as facts from waits where not since_cut"

@@ -10,7 +10,7 @@ does not come from it; the cut is that of the newest backup:
 | positions | the rows, the cut's, the logs that have records |
 | fences | the cut's, the primary's mark, the other regions' |
 | the current generation | the control log's, the cut's, the tables that there are |
-| states and rows | each other (sampled.py) |
+| states and rows | each other, all of them (pairs.py) |
 
 Invariant (must, of who asks): witnesses are asked before what they speak of, which only grows.
 Pure.

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 from everlode.adapters.kafka_admin import topic_ids
 from everlode.adapters.kafka_follower import ControlFollower
 from everlode.adapters.object_store import ObjectStore
+from everlode.adapters.postgres_gate import Published
 from everlode.adapters.postgres_read import Generation
 from everlode.avro.codec import Codec
 from everlode.backup.manifest import Manifest, sha256_of
@@ -33,7 +34,7 @@ from everlode.topics import Topology, fact_topics
 from everlode.topics.names import state_topic
 from everlode.topics.place import End, TopicPartition
 from everlode.views.contents import ANEW, Finding, Known, Stores, compare
-from everlode.views.sampled import sample
+from everlode.views.pairs import compare_pairs
 
 CONTROL_S = 15.0
 
@@ -132,7 +133,10 @@ class _Network:
             try:
                 found = replace(found, is_made=True, **_tables(db))
                 codec = taught(place.kafka_bootstrap, self._topology.origins)
-                self.findings += sample(region, db, place.kafka_bootstrap, self._topology, codec)
+                with closing(Published(place.postgres_conninfo(), db.generation)) as pairs:
+                    self.findings += compare_pairs(
+                        region, pairs, place.kafka_bootstrap, self._topology, codec
+                    )
             except NotFound:
                 found = replace(found, is_made=False)
             except IntegrityError as error:
