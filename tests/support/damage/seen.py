@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from tests.support.damage import stored, tables, topics, verdicts, working
-from tests.support.damage.cells import LOGS, STORED, WORKING, Answers
+from tests.support.damage.cells import LOGS, NOTED, STORED, WORKING, Answers
 from tests.support.damage.world import World
 
 HARMS: Mapping[str, Mapping[str, Callable[[World], None]]] = {
@@ -39,8 +39,9 @@ def answers(world: World, thing: str, damage: str) -> Answers:
         return Answers(recover=verdicts.recover(world))
     harm(world)
     if thing in STORED:
+        doctor = verdicts.doctor(world) if thing in NOTED else ""
         verify, recover = verdicts.verify(world), verdicts.recover(world)
-        return Answers(verdicts.backup(world), verify, recover)
+        return Answers(verdicts.backup(world), verify, recover, doctor)
     doctor, verify = verdicts.doctor(world), verdicts.verify(world)
     before = world.latest.backup_id
     backup = verdicts.backup(world)
