@@ -19,6 +19,7 @@ from everlode.avro.heads import StateHead
 from everlode.errors import ContractError
 from everlode.events.catalogue import STATE_COMPONENTS
 from everlode.events.states import State
+from everlode.state.shape import FOLD_VERSION
 from everlode.topics import Topology
 from everlode.topics.names import state_topic
 from everlode.topics.partition import partition_of
@@ -131,4 +132,6 @@ def _same(codec: Codec, doc: bytes | None, state: State) -> bool:
     if doc is None:
         return True
     found = _decoded(codec, doc)
-    return found == state or (found is not None and found.fold_version != state.fold_version)
+    if found is None or found == state:
+        return found is not None
+    return found.fold_version != state.fold_version and 1 <= found.fold_version <= FOLD_VERSION
