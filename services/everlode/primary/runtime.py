@@ -75,7 +75,7 @@ BATCH = 500
 IDLE_S = 0.1
 FOLLOW_S = 0.25
 """A secondary looks for facts this often; a change of its role it has at once."""
-LINGER_S = 0.05
+LINGER_S = 0.01
 """After the first record of a batch: fewer and larger transactions, a little later."""
 DEAD_LETTER_S = 5.0
 ANSWER_MS = 60_000
