@@ -21,8 +21,8 @@ from everlode.events.services import BY_FACTS, SERVICES
 from everlode.settings.endpoints import Endpoints
 from everlode.stack import NativeStack
 from everlode.stack.native.layout import log_of
-from everlode.stack.native.process import Command
-from everlode.stack.services import counted, service_processes
+from everlode.stack.native.members import commands_of
+from everlode.stack.services import counted
 from everlode.topics.names import fact_topic
 from everlode.topics.place import placed
 
@@ -81,21 +81,8 @@ def start_services(stack: NativeStack, endpoints: Endpoints, counts: dict[str, i
     Raises: Unavailable: within START_S they are not; it names the folder of their logs.
     """
     (name,) = endpoints.regions
-    for one in service_processes(counted(counts, (name,)), stack.data_dir):
-        log = log_of(stack.data_dir, one.name)
-        log.parent.mkdir(parents=True, exist_ok=True)
-        stack.run(
-            Command(
-                one.name,
-                one.kind,
-                one.argv,
-                log,
-                ready=lambda: True,
-                env=one.env,
-                stop_s=8.0,
-                needs=one.needs,
-            )
-        )
+    for command in commands_of(counted(counts, (name,)), stack.data_dir):
+        stack.run(command)
     region = Region(name, endpoints, stack)
     nodes = {service.node: service.facts for service in SERVICES}
     try:

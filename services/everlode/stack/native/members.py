@@ -12,7 +12,7 @@ supervisor leaves nobody behind; options that cannot be read change nothing. She
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Protocol
 
@@ -22,7 +22,7 @@ from everlode.stack.native.guard import GUARD
 from everlode.stack.native.layout import log_of
 from everlode.stack.native.process import Command, Process
 from everlode.stack.native.state import OPTIONS_FILE, load_options
-from everlode.stack.services import members_of, service_processes
+from everlode.stack.services import Member, members_of, service_processes
 from everlode.telemetry.entries import Note
 from everlode.telemetry.sink import Sink
 from everlode.topics import Topology
@@ -32,7 +32,11 @@ _STOP_S = 8.0
 
 def beside(data_dir: Path, regions: tuple[str, ...]) -> list[Command]:
     """The processes of the regions that a stack runs beside its parts. Raises: ConfigError."""
-    members = members_of(load_options(data_dir).get("services", {}), regions)
+    return commands_of(members_of(load_options(data_dir).get("services", {}), regions), data_dir)
+
+
+def commands_of(members: Iterable[Member], data_dir: Path) -> list[Command]:
+    """What the stack in `data_dir` runs for these members."""
     return [
         Command(
             one.name, one.kind, one.argv, log_of(data_dir, one.name), ready=lambda: True,
