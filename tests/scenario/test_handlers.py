@@ -22,7 +22,7 @@ from everlode.events.recovery import (
     RegistryChanged,
     RewardRecoveryEnded,
 )
-from everlode.failover.planner import LEVEL_WAIT_MS
+from everlode.failover.planner import LEVEL_WAIT_MS, View, foresee
 from tests.simulation.test_failover_simulation import (
     AUTOMATIC,
     LAST_AUTOMATIC,
@@ -317,3 +317,22 @@ SCRIPTS = {
 def test_lost_node_is_handled_as_written(name: str) -> None:
     (component, tasks, kinds), script = SCRIPTS[name]
     assert played(Scene(component, tasks, kinds), dedent(script)) == dedent(script).rstrip()
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_dry_run_foresees_the_steps_of_a_lost_node(name: str) -> None:
+    """`everlode scope plan`: all of them, if each succeeds at once."""
+    (component, tasks, kinds), script = SCRIPTS[name]
+    region, lost = Region(component, tasks, kinds), script.split(" is silent")[0].split()[-1]
+    process = Process(region)
+    process.turn()
+    control = region.control
+    node = control.nodes[lost]._replace(status="lost")
+    epoch = control.epoch(region.scope)
+    beats = {n: b for n, b in process.beats.fresh().items() if n != lost}
+    work = process.policy.work(lost)
+    view = View(control, node, beats, epoch, False, work)
+    names = [getattr(step, "name", "") for step in foresee(view, process.policy)]
+    written = [line.split()[1].rstrip(":") for line in script.splitlines() if " step " in line]
+    own = [name.strip("[]") for name in written if name not in ("decide", "promote")]
+    assert [name for name in names if name] == own

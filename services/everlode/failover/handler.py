@@ -33,7 +33,7 @@ from everlode.failover.orders import Orders
 from everlode.failover.planner import (
     GONE,
     AwaitFence,
-    AwaitLevel,
+    AwaitOthers,
     Decide,
     Finish,
     OwnStep,
@@ -153,8 +153,8 @@ class Handler:
                 self.decisions.assign(basis, step.scope, step.primary, loss)
             case AwaitFence():
                 self.log.step(op, "decide", f"{step.primary} epoch {step.epoch}")
-            case AwaitLevel():
-                self._waits(op, f"{step.node_id} is {step.behind_ms} ms behind the lost primary")
+            case AwaitOthers():
+                self._waits(op, step.what)
             case Stuck():
                 self._waits(op, step.reason)
             case Finish():

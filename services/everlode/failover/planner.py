@@ -1,7 +1,7 @@
 """What must be done about a lost node: the next step, planned from the view alone.
 
-    [AwaitLevel ─► Level ─►] Decide ──► AwaitFence ──► steps of the service's own ──► Finish
-     (registries)        (only a lost primary)           (e.g. Migrate; none for rewards)
+    [AwaitOthers ─► Level ─►] Decide ──► AwaitFence ──► steps of the service's own ──► Finish
+     (registries)         (only a lost primary)           (e.g. Migrate; none for rewards)
 
 A policy gives the next step that is possible now; carrying it out changes the view, and the next
 plan follows. So any coordinator that sees the same logs goes on where another was killed. What all
@@ -85,11 +85,10 @@ class AwaitFence(NamedTuple):
     primary: str
 
 
-class AwaitLevel(NamedTuple):
-    """Wait until the best candidate has read what the lost primary had written by its last beat."""
+class AwaitOthers(NamedTuple):
+    """Wait for what only others can do; it is no fault."""
 
-    node_id: str
-    behind_ms: int
+    what: str
 
 
 class Stuck(NamedTuple):
@@ -125,7 +124,7 @@ class OwnStep(Protocol):
     def _asdict(self) -> dict[str, Any]: ...
 
 
-Step = Decide | AwaitFence | AwaitLevel | Stuck | Finish | OwnStep
+Step = Decide | AwaitFence | AwaitOthers | Stuck | Finish | OwnStep
 
 
 class View(NamedTuple, Generic[W]):
@@ -159,6 +158,9 @@ class Planner(Protocol[W]):
 
     def plan(self, view: View[W]) -> Step:
         """The next step; Finish when nothing is left to do."""
+
+    def awaited(self, view: View[W]) -> View[W]:
+        """The view once others have done what the plan waits for."""
 
     def after(self, work: W, step: OwnStep) -> W:
         """What is left to do once a step of the service's own has succeeded."""
@@ -261,8 +263,8 @@ def foresee(view: View[W], planner: Planner[W]) -> Iterator[Step]:
                 view = _decided(view, step)
             case AwaitFence():
                 view = view._replace(opened=step.epoch)
-            case AwaitLevel():
-                view = view._replace(waited_ms=LEVEL_WAIT_MS)
+            case AwaitOthers():
+                view = planner.awaited(view)
             case Stuck() | Finish():
                 return
             case _:

@@ -124,6 +124,10 @@ class Succession:
         """See Policy."""
         return succession(view) or finish(view)
 
+    def awaited(self, view: View[Any]) -> View[Any]:
+        """See Policy: it waits for nothing."""
+        return view
+
     def after(self, work: Any, _step: OwnStep) -> Any:
         """See Policy: its steps leave the work as it is."""
         return work

@@ -1,6 +1,6 @@
 """The failover of miner registries: a backup is level, then takes over; then miners hear of it.
 
-    AwaitLevel ─► Level ─► Decide ─► AwaitFence ─► Notify ─► Finish      (a lost primary)
+    AwaitOthers ─► Level ─► Decide ─► AwaitFence ─► Notify ─► Finish      (a lost primary)
     Finish                                                               (a lost secondary)
 
 Level: it has read all that the lost one had written by its last beat. What came after that beat
@@ -20,7 +20,7 @@ from everlode.events.types import StepName
 from everlode.failover.planner import (
     GONE,
     LEVEL_WAIT_MS,
-    AwaitLevel,
+    AwaitOthers,
     OwnStep,
     Step,
     View,
@@ -79,6 +79,10 @@ class MinerPolicy(Succession):
         """See Policy."""
         return _level(view) or succession(view) or _notify(view) or finish(view)
 
+    def awaited(self, view: View[None]) -> View[None]:
+        """See Planner: the backup is level, or was waited for."""
+        return view._replace(waited_ms=LEVEL_WAIT_MS)
+
     def event(self, step: OwnStep, led: ScopeState) -> Event | None:
         """See Policy."""
         if not isinstance(step, Notify):
@@ -110,7 +114,7 @@ def _level(view: View[None]) -> Step | None:
     if best is None:
         return None
     if best.behind_ms and view.waited_ms < LEVEL_WAIT_MS:
-        return AwaitLevel(best.node_id, best.behind_ms)
+        return AwaitOthers(f"{best.node_id} is {best.behind_ms} ms behind the lost primary")
     return Level(best.node_id, best.behind_ms)
 
 

@@ -120,6 +120,10 @@ class TaskPolicy:
         """See Planner."""
         return succession(view) or _migration(view) or finish(view)
 
+    def awaited(self, view: View[TaskWork]) -> View[TaskWork]:
+        """See Planner: it waits for nothing."""
+        return view
+
     def after(self, work: TaskWork, step: OwnStep) -> TaskWork:
         """See Planner."""
         assert isinstance(step, Migrate)  # noqa: S101 - it has no other

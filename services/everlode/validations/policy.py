@@ -23,8 +23,8 @@ from everlode.events.states import ValidationState
 from everlode.events.types import StepName
 from everlode.failover.epochs import OpenedEpochs
 from everlode.failover.planner import (
+    AwaitOthers,
     Step,
-    Stuck,
     View,
     at_work_beside,
     finish,
@@ -102,6 +102,10 @@ class ValidationPolicy(Succession):
         """See Policy."""
         return succession(view) or _hand_over(view) or finish(view)
 
+    def awaited(self, view: View[Waiting]) -> View[Waiting]:
+        """See Planner: the primary has deferred what waits."""
+        return view._replace(work=view.work._replace(deferred=view.work.all))
+
     def ended(self, end: End) -> Event:
         """See Policy."""
         kind, waiting = kind_of(end.node), self._queue.waiting
@@ -135,5 +139,5 @@ def _hand_over(view: View[Waiting]) -> Step | None:
         return HandOver("escalate", kind, count, ())
     left = count - view.work.deferred.get(kind, 0)
     if left:
-        return Stuck(f"{left} of {count} validations wait for the primary to defer them")
+        return AwaitOthers(f"{left} of {count} validations wait for the primary to defer them")
     return HandOver("defer", kind, count, ())
