@@ -434,6 +434,19 @@ def test_coordinators_killed_again_and_again_come_to_the_same_end(
     check(region, lost, tasks)
 
 
+def test_handler_without_commands_waits_for_no_others_answers() -> None:
+    """The tasks of a lost manager may wait for their new primary; the registry need not."""
+    region = Region("miner-registry", 0)
+    region.lose("mr-1")
+    process = Process(region)
+    waits: Future[Any] = Future()
+    process.handler._orders._waiting.append(waits)
+    for _ in range(20):
+        process.turn()
+        region.advance()
+    check(region, "mr-1", 0)
+
+
 def test_verdict_that_the_node_has_outlived_changes_nothing() -> None:
     region = Region("task-manager", 3)
     region.lose("tm-1")

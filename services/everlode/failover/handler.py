@@ -187,12 +187,16 @@ class Handler:
         self.log.step(op, "promote", detail, took)
 
     def _order(self, op: Operation, policy: Policy[Any], step: OwnStep, basis: Basis) -> None:
-        """Send the commands of a step of the service's own, once the last ones are answered."""
-        if not self._orders.free() or not self.decisions.leads(basis.epoch):
+        """Send the commands of a step of the service's own, once the last ones are answered; one
+        that has none waits for nobody else's."""
+        if not self.decisions.leads(basis.epoch):
             return
-        orders = list(policy.orders(step, op.id, self._orders.now()))
-        if orders:
-            self._orders.send(orders)
+        orders = iter(policy.orders(step, op.id, self._orders.now()))
+        first = next(orders, None)
+        if first is not None:
+            if not self._orders.free():
+                return
+            self._orders.send([first, *orders])
         if op.id not in self.log.ended:
             led = basis.control.scopes[f"{op.node.component}/{self._region}"]
             self.log.own(op, step, policy.event(step, led))
