@@ -210,6 +210,24 @@ SCRIPTS = {
           from  0 earlier ones: unknown
         """,
     ),
+    "miner registry: one that has read nothing is not level": (
+        ("miner-registry", 0, SAME),
+        """\
+        > mr-1 has read to 9000
+        > mr-2 has read to 0
+        > mr-1 is silent
+          log   mr-1: lost
+          step  level: mr-3 is an unknown time behind the lost primary's last beat
+          log   miner-registry/eu: epoch 2: mr-3
+          step  decide: mr-3 epoch 2
+        > the successor opens its epoch
+          step  promote: mr-3 epoch 2
+          event RegistryChanged: mr-3, epoch 2
+          step  notify: mr-3 serves miners in epoch 2
+          end   backup_registry mr-3, affected_miners 7
+          from  0 earlier ones: unknown
+        """,
+    ),
     "miner registry: the wait has an end, since it reads the rest before it leads": (
         ("miner-registry", 0, SAME),
         """\

@@ -49,7 +49,8 @@ class Beating(NamedTuple):
     load_ppm: int
     status: str = NodeStatus.HEALTHY.value
     read_to: int | None = None
-    """Stamp up to which it has read, or written, its component's facts; None: it does not say."""
+    """Stamp up to which it has read, or written, its component's facts; 0: nothing; None: it does
+    not say."""
 
 
 class Candidate(NamedTuple):

@@ -171,12 +171,12 @@ class FactLog:
         return [self._next[self.topic, p] for p in range(self.partitions)]
 
     @property
-    def read_to(self) -> int | None:
-        """Stamp up to which all partitions were read, or written; None: one is empty. Any thread.
+    def read_to(self) -> int:
+        """Stamp up to which all partitions were read, or written; 0: nothing of one. Any thread.
 
         A writer's barriers come to each partition each second, so it rises while one leads.
         """
-        return min(self._stamps) or None
+        return min(self._stamps)
 
     def follow(self, timeout_s: float, most: int = 2000) -> int:
         """Fold what others have appended; returns how many records. Raises: IntegrityError."""

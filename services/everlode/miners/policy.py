@@ -30,6 +30,16 @@ from everlode.failover.planner import (
 )
 from everlode.failover.policy import End, Succession
 
+NOTHING_MS = 86_400_000 * 366
+"""Further behind than this: it has read nothing."""
+
+
+def said(behind_ms: int | None) -> str:
+    """How far a node is behind, for people."""
+    if behind_ms is None:
+        return "is an unknown time"
+    return f"is {behind_ms} ms" if behind_ms < NOTHING_MS else "has read nothing, and is"
+
 
 class Level(NamedTuple):
     """The best backup has read what there was to read, or was waited for."""
@@ -46,8 +56,7 @@ class Level(NamedTuple):
     @property
     def detail(self) -> str:
         """See OwnStep."""
-        behind = "an unknown time" if self.behind_ms is None else f"{self.behind_ms} ms"
-        return f"{self.node_id} is {behind} behind the lost primary's last beat"
+        return f"{self.node_id} {said(self.behind_ms)} behind the lost primary's last beat"
 
 
 class Notify(NamedTuple):
@@ -114,7 +123,7 @@ def _level(view: View[None]) -> Step | None:
     if best is None:
         return None
     if best.behind_ms and view.waited_ms < LEVEL_WAIT_MS:
-        return AwaitOthers(f"{best.node_id} is {best.behind_ms} ms behind the lost primary")
+        return AwaitOthers(f"{best.node_id} {said(best.behind_ms)} behind the lost primary")
     return Level(best.node_id, best.behind_ms)
 
 
