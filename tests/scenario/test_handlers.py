@@ -63,7 +63,7 @@ class Scene:
             case [node, "is", "silent"]:
                 region.lose(node)
             case [node, "has", "read", "to", ms]:
-                region.read_to[node] = int(ms) * STAMP
+                region.read_stamp[node] = int(ms) * STAMP
                 region.beat(node)
             case ["the", "successor", "opens", "its", "epoch"]:
                 region.open()

@@ -96,7 +96,7 @@ class Region:
 
     def __init__(self, component: str, tasks: int, kinds: tuple[str, ...] = SAME) -> None:
         self.component, self.scope, self.kinds = component, f"{component}/eu", kinds
-        self.read_to: dict[str, int] = {}
+        self.read_stamp: dict[str, int] = {}
         self.control = ControlState()
         self.tasks: list[tuple[int, Fact]] = []
         self.recovery: list[Fact] = []
@@ -192,7 +192,7 @@ class Region:
                 "component": self.component, "kind": "", "role": "none", "held_epoch": 0,
                 "endpoint": "e", "status": "healthy", "load_ppm": 0, "current_tasks": UNDER_WAY,
                 "max_concurrent": 10, "work_done": 0, "queue_size": 0, "specialties": (),
-                "interval_ms": 1000, "read_to": self.read_to.get(node),
+                "interval_ms": 1000, "read_stamp": self.read_stamp.get(node),
             }
         )  # fmt: skip
         self.beats.append((node, data, self.offset))

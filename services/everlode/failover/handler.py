@@ -131,7 +131,7 @@ class Handler:
             and led.decided_at > op.lost_at,
             policy.work(op.node.node_id),
             self.log.done(op),
-            self._heartbeats.read_to(op.node.node_id),
+            self._heartbeats.read_stamp(op.node.node_id),
             self.log.waited_ms(op),
         )
 

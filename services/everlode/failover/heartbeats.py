@@ -18,7 +18,7 @@ FRESH_S = 3.0
 
 def said(beat: NodeBeat) -> Beating:
     """What a coordinator goes by."""
-    return Beating(beat.queue_size, beat.load_ppm, beat.status, beat.read_to)
+    return Beating(beat.queue_size, beat.load_ppm, beat.status, beat.read_stamp)
 
 
 class LastHeartbeat(NamedTuple):
@@ -58,10 +58,10 @@ class Heartbeats:
             last.partition == e.partition and last.offset > e.offset for e in evidence
         )
 
-    def read_to(self, node: str) -> int:
+    def read_stamp(self, node: str) -> int:
         """Stamp up to which the node had read or written its log by its last beat; 0: unknown."""
         last = self.last.get(node)
-        return (last.beat.read_to or 0) if last else 0
+        return (last.beat.read_stamp or 0) if last else 0
 
     def under_way(self, node: str) -> int:
         """What the node's last heartbeat had under way; 0 without one."""

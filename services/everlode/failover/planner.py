@@ -48,7 +48,7 @@ class Beating(NamedTuple):
     queue_size: int
     load_ppm: int
     status: str = NodeStatus.HEALTHY.value
-    read_to: int | None = None
+    read_stamp: int | None = None
     """Stamp up to which it has read, or written, its component's facts; 0: nothing; None: it does
     not say."""
 
@@ -179,7 +179,7 @@ def candidates(view: View[W]) -> list[Candidate]:
     """
     found = []
     nodes = view.control.nodes_of(view.node.region, view.node.component)
-    read = [view.beats[n.node_id].read_to or 0 for n in nodes if n.node_id in view.beats]
+    read = [view.beats[n.node_id].read_stamp or 0 for n in nodes if n.node_id in view.beats]
     newest = max(view.written, *read, 0)
     for node in nodes:
         beat = view.beats.get(node.node_id)
@@ -199,7 +199,7 @@ def candidates(view: View[W]) -> list[Candidate]:
             Candidate(
                 node.node_id, node.status, node.priority, said.queue_size, said.load_ppm, why,
                 round(node_health(seen).score or 0.0, 3),
-                None if said.read_to is None else millis_of(newest) - millis_of(said.read_to),
+                None if said.read_stamp is None else millis_of(newest) - millis_of(said.read_stamp),
             )
         )  # fmt: skip
     return sorted(

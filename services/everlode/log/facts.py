@@ -171,7 +171,7 @@ class FactLog:
         return [self._next[self.topic, p] for p in range(self.partitions)]
 
     @property
-    def read_to(self) -> int:
+    def read_stamp(self) -> int:
         """Stamp up to which all partitions were read, or written; 0: nothing of one. Any thread.
 
         A writer's barriers come to each partition each second, so it rises while one leads.

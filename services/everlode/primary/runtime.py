@@ -216,7 +216,7 @@ class Runtime:
 
     def load(self) -> Load:
         """For the next beat. Any thread."""
-        load = self._component.load()._replace(read_to=self._log.read_to)
+        load = self._component.load()._replace(read_stamp=self._log.read_stamp)
         if not self._standstill.found:
             return load
         return load._replace(stands_still=True, waits_for="its own log: it moves on, unread here")

@@ -74,7 +74,7 @@ def look(endpoints: Endpoints, scope: str, partitions: int, policies: Policies) 
         reader.close()
 
     def written(node: str) -> int:
-        return (beats[node].read_to or 0) if node in beats else 0
+        return (beats[node].read_stamp or 0) if node in beats else 0
 
     return Seen(scope, control, decisions, beats, policy, policy.work, written, history)
 
