@@ -29,6 +29,7 @@ from everlode.events.rewards import RewardCalculated, RewardPaid
 from everlode.events.tasks import TaskAssigned
 from everlode.events.validations import (
     ValidationDecided,
+    ValidationDeferred,
     ValidationRequested,
     VoteCast,
 )
@@ -331,3 +332,49 @@ def test_killed_distributor_pays_everybody_once(market: Market) -> None:
     assert {f.envelope.epoch for f in paid} == {1, 2}
     assert {f.data.task_id for f in paid} >= set(names)  # type: ignore[attr-defined]
     check(market)
+
+
+def waiting_for_expert(market: Market) -> set[str]:
+    found = facts(market, "validations", ValidationRequested)
+    return {
+        f.data.task_id for f in found
+        if isinstance(f.data, ValidationRequested) and f.data.kind == "expert"
+    }  # fmt: skip
+
+
+def test_last_expert_is_lost_and_what_waits_is_deferred_with_a_deadline(market: Market) -> None:
+    market.network.signal("eu-val-3", signal.SIGSTOP)  # it judges what comes no more
+    market.brings(["eu/hasty"], "inference", payload_bytes=10**9)
+    market.solve(work_ms=1)  # less time than it takes to read the input: a case for an expert
+    market.until(lambda: "eu/hasty" in waiting_for_expert(market))
+    market.network.signal("eu-val-3", signal.SIGKILL)
+    assert [(s.step, s.count) for s in steps(market, "eu-val-3")] == [("defer", 1)]
+    deferred = eventually(lambda: facts(market, "validations", ValidationDeferred), 90)
+    assert len(deferred) == 1
+    (data,) = [f.data for f in deferred]
+    (asked,) = [
+        f.data for f in facts(market, "validations", ValidationRequested)
+        if f.envelope.aggregate_id == deferred[0].envelope.aggregate_id
+    ]  # fmt: skip
+    assert isinstance(data, ValidationDeferred)
+    assert isinstance(asked, ValidationRequested)
+    assert (asked.kind, data.reason) == ("expert", "no expert validator works")
+    assert data.deadline_at == asked.deadline_at + timedelta(hours=8)
+    # another expert starts, and what was deferred is decided
+    market.network.start("eu-val-4", "node", "run", "validator", "--validator-kind", "expert")
+    key = deferred[0].envelope.aggregate_id
+    eventually(
+        lambda: key in {
+            f.envelope.aggregate_id for f in facts(market, "validations", ValidationDecided)
+        }, 90,
+    )  # fmt: skip
+    check(market)
+
+
+def test_time_of_a_handling_is_unknown_while_few_were_seen_and_they_are_counted(
+    market: Market,
+) -> None:
+    unknown = {"cases": 0, "typical_error_ms": None, "within_half": None}
+    for scope, cases in (("miner-registry/eu", 1), ("validation/eu", 2), ("rewards/eu", 1)):
+        found = market.network.ask("scope", "explain", scope)["recovery"]
+        assert found == {"ms": None, "cases": cases, "score": unknown}
