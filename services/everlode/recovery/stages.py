@@ -19,7 +19,7 @@ replay has begun, nothing is restored again (a state topic must not go back). Sh
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from itertools import islice
 from typing import Any, NamedTuple, TypeVar
 
@@ -81,6 +81,7 @@ class Stages:
         self.codec = taught(target.bootstrap, target.topology.origins)
         self._learn = learner(target.bootstrap, target.topology.origins, "recovery")
         self._writers: dict[int, Writer] = {}
+        self._db: NextGeneration | None = None
         self._begins: Tail | None = None
         self._known: Evidence | None = None
         """How far the logs reached, by what others know of them."""
@@ -103,13 +104,21 @@ class Stages:
     def close(self) -> None:
         """Leave: a projector takes the writers over."""
         self._following.close()
+        if self._db is not None:
+            self._db.close()
+            self._db = None
         for writer in self._writers.values():
             writer.abandon()
         self._writers.clear()
 
     def database(self) -> NextGeneration:
-        """A connection to the generation. Raises: Unavailable."""
-        return NextGeneration(self._target.conninfo, self._generation, "recovery")
+        """The generation, over one connection until `close`: a busy database is slow to connect.
+
+        Raises: Unavailable.
+        """
+        if self._db is None:
+            self._db = NextGeneration(self._target.conninfo, self._generation, "recovery")
+        return self._db
 
     # -- restore -------------------------------------------------------------------------------
 
@@ -123,24 +132,24 @@ class Stages:
         records = sum(o.records for o in self._manifest.objects if o.component == states)
         pace = Pace(self._report, f"restore {states}", records)
         forks: list[TopicPartition] = []
-        with closing(self.database()) as db:
-            # 1. states and deletions
+        db = self.database()
+        # 1. states and deletions
+        for partition in parts:
+            self.writer(partition)  # a killed run writes no more
+            gone = list(self._deleted(states, partition))
+            self._load(db, states, partition, pace)
+            self._publish(db, states, partition, gone)
+            db.bury(states, partition, gone)
+        # 2. where the tail begins, what waits, fences
+        if states not in FACTS_OF:
+            tail = self._tail()
+            forks = sorted(at for at in tail.forks if at[0].endswith(f".{facts}"))
+            for partition, positions in self._positions(facts).items():
+                db.place(partition, positions)
             for partition in parts:
-                self.writer(partition)  # a killed run writes no more
-                gone = list(self._deleted(states, partition))
-                self._load(db, states, partition, pace)
-                self._publish(db, states, partition, gone)
-                db.bury(states, partition, gone)
-            # 2. where the tail begins, what waits, fences
-            if states not in FACTS_OF:
-                tail = self._tail()
-                forks = sorted(at for at in tail.forks if at[0].endswith(f".{facts}"))
-                for partition, positions in self._positions(facts).items():
-                    db.place(partition, positions)
-                for partition in parts:
-                    db.park(partition, self._parked(facts, partition))
-            db.reopen(o for o in self._manifest.opened if o[0].endswith(f".{facts}"))
-            return Restored(sum(db.loaded(states, p) for p in parts), forks)
+                db.park(partition, self._parked(facts, partition))
+        db.reopen(o for o in self._manifest.opened if o[0].endswith(f".{facts}"))
+        return Restored(sum(db.loaded(states, p) for p in parts), forks)
 
     def _load(self, db: NextGeneration, states: str, partition: int, pace: Pace) -> None:
         """Fill the table from where it is filled to."""
@@ -234,8 +243,7 @@ class Stages:
         parts = range(self._manifest.partitions)
         found = sum(o.records for o in self._manifest.objects if o.component == states)
         gone = sum(1 for p in parts for _ in self._deleted(states, p))
-        with closing(self.database()) as db:
-            return found + gone - sum(len(db.left_out(states, p)) for p in parts)
+        return found + gone - sum(len(self.database().left_out(states, p)) for p in parts)
 
     def _positions(self, facts: str) -> dict[int, dict[str, Prefix]]:
         """Partition → topic → where the tail begins in this cluster, of one component's facts."""
@@ -268,7 +276,7 @@ class Stages:
             self._known = ask(self._target, self._manifest, self.codec, self._journal)
         work = Work(
             self._target, self._generation, self._manifest.partitions, self.codec, self._learn,
-            self._epochs, self.writer, self._journal, self._report,
+            self._epochs, self.writer, self.database(), self._journal, self._report,
         )  # fmt: skip
         return Replay(work, self._known, frozenset(forks)).run(states)
 
