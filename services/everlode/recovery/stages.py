@@ -161,7 +161,8 @@ class Stages:
 
         there = db.loaded(states, partition) + len(db.left_out(states, partition))
         pace.more(there)
-        todo = islice(enumerate(self._states(states, partition)), there, None)
+        left = islice(enumerate(self._states(states, partition)), there, None)
+        todo = ((number, self._state(states, partition, value)) for number, value in left)
         for batch in _batches(todo, BATCH):
             for loaded in in_halves(
                 batch, lambda part: db.load(states, [state for _, state in part]), refuse
@@ -194,15 +195,21 @@ class Stages:
         topic, counter = state_topic(self._generation, states), f"published {states}/{partition}"
         first, left_out = places_of(states)[1], db.left_out(states, partition)
 
-        def records() -> Iterator[Record]:
-            for number, (key, known) in enumerate(self._states(states, partition)):
-                if known.state is not None and first - number not in left_out:
+        def records(there: int) -> Iterator[Record]:
+            for number, value in enumerate(self._states(states, partition)):
+                if first - number in left_out:
+                    continue
+                if there:
+                    there -= 1
+                    continue
+                key, known = self._state(states, partition, value)
+                if known.state is not None:
                     yield Record(topic, partition, key, encode_state(known.state), [])
-            for key, _, _ in gone:
+            for key, _, _ in gone[there:]:
                 yield Record(topic, partition, key, None, [])
 
         done = db.counted(counter)
-        for batch in _batches(islice(records(), done, None), BATCH):
+        for batch in _batches(records(done), BATCH):
             self.writer(partition).put(batch)
             done += len(batch)
             db.count(counter, done)
@@ -214,13 +221,17 @@ class Stages:
         with path.open("rb") as file:
             yield from read(file, path.name, contract)
 
-    def _states(self, states: str, partition: int) -> Iterator[tuple[str, Known]]:
-        for value in self._staged(states, partition, STATES[states].__name__):
-            try:
-                state = state_from_dict(states, value)
-            except ContractError as error:
-                raise IntegrityError(f"{states}-{partition}: {error.message}") from None
-            yield state.key, Known(state, state.version, "")
+    def _states(self, states: str, partition: int) -> Iterator[dict[str, Any]]:
+        """As plain values: what is there already costs a resumed recovery little."""
+        return self._staged(states, partition, STATES[states].__name__)
+
+    @staticmethod
+    def _state(states: str, partition: int, value: dict[str, Any]) -> tuple[str, Known]:
+        try:
+            state = state_from_dict(states, value)
+        except ContractError as error:
+            raise IntegrityError(f"{states}-{partition}: {error.message}") from None
+        return state.key, Known(state, state.version, "")
 
     def _deleted(self, states: str, partition: int) -> Iterator[tuple[str, int, str]]:
         for value in self._staged(DELETED, partition):
