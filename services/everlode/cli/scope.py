@@ -54,8 +54,25 @@ def explain(scope: Scope, folder: Dir = None, as_json: Json = False) -> None:
         typer.echo(json.dumps(found, indent=2))
         return
     title = f"{scope}: epoch {found['epoch']}, primary {found['primary'] or 'none'}"
-    columns = ("node_id", "status", "priority", "health", "queue_size", "load_ppm", "excluded")
+    columns = (
+        "node_id", "status", "priority", "health", "behind_ms", "queue_size", "load_ppm",
+        "excluded",
+    )  # fmt: skip
     _table(title, columns, found["candidates"])
+    typer.echo(_foreseen(found["recovery"]))
+
+
+def _foreseen(recovery: dict[str, Any]) -> str:
+    """E.g. `a lost node is handled in 1400 ms (of 7 cases)`."""
+    took = "unknown" if recovery["ms"] is None else f"{recovery['ms']} ms"
+    score = recovery["score"]
+    off = "unknown"
+    if score["typical_error_ms"] is not None:
+        off = f"{score['typical_error_ms']} ms, {score['within_half']} of them within half"
+    return (
+        f"a lost node is handled in: {took} (of {recovery['cases']} cases); "
+        f"earlier estimates were off by: {off} (of {score['cases']} cases)"
+    )
 
 
 @app.command()

@@ -219,7 +219,7 @@ class Runtime:
 
     def load(self) -> Load:
         """For the next beat. Any thread."""
-        load = self._component.load()
+        load = self._component.load()._replace(read_stamp=self._log.read_stamp)
         if not self._standstill.found:
             return load
         return load._replace(stands_still=True, waits_for="its own log: it moves on, unread here")

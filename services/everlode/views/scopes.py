@@ -14,9 +14,11 @@ from everlode.avro.codec import Codec
 from everlode.control.fold import ControlState
 from everlode.control.scopes import Scope
 from everlode.errors import ContractError, NotFound, Precondition, Refusal
-from everlode.events.base import Fact
+from everlode.events.base import Event, Fact
 from everlode.events.control import ScopeAssigned
 from everlode.events.nodes import NodeStatus
+from everlode.events.services import BY_SCOPE
+from everlode.failover.estimates import History
 from everlode.failover.planner import GONE, Beating, Planner, View, candidates, foresee
 from everlode.failover.policy import Policies, Succession
 from everlode.settings.endpoints import Endpoints
@@ -38,6 +40,10 @@ class Seen(NamedTuple):
     """What its service does about a lost node."""
     work: Callable[[str], Any]
     """Node → what it would leave to do."""
+    written: Callable[[str], int] = lambda _: 0
+    """Node → stamp up to which it had read or written its log, by its last beat."""
+    history: History | None = None
+    """What earlier handlings of this kind took."""
 
 
 def look(endpoints: Endpoints, scope: str, partitions: int, policies: Policies) -> Seen:
@@ -61,9 +67,30 @@ def look(endpoints: Endpoints, scope: str, partitions: int, policies: Policies) 
             topic = fact_topic(parts.origin, policy.facts)
             starts = {at: found.next_offset(at[1]) for at in _all(topic, partitions)}
             _facts(reader, starts, policy.observe)
+        service = BY_SCOPE.get(scope.partition("/")[0])
+        topic = fact_topic(place.origin, "recovery")
+        history = _history(reader, topic, service.ended) if service else History()
     finally:
         reader.close()
-    return Seen(scope, control, decisions, beats, policy, policy.work)
+
+    def written(node: str) -> int:
+        return (beats[node].read_stamp or 0) if node in beats else 0
+
+    return Seen(scope, control, decisions, beats, policy, policy.work, written, history)
+
+
+def _history(reader: Reader, topic: str, end: type[Event]) -> History:
+    """What the recovery stream has of earlier handlings; each end once, as its coordinator has."""
+    found, ended = History(), set[str]()
+
+    def observe(_: int, fact: Fact) -> None:
+        if isinstance(fact.data, end):
+            if fact.envelope.aggregate_id not in ended:
+                found.observe(fact.data)
+            ended.add(fact.envelope.aggregate_id)
+
+    _facts(reader, {(topic, 0): 0}, observe)
+    return found
 
 
 def _decisions(bootstrap: str, scope: str) -> tuple[ControlState, list[dict[str, Any]]]:
@@ -144,6 +171,7 @@ def view_of_loss(seen: Seen, node_id: str | None = None) -> View[Any]:
         led.epoch,
         False,
         seen.work(lost.node_id),
+        written=seen.written(lost.node_id),
     )
 
 
@@ -164,7 +192,14 @@ def explained(seen: Seen) -> dict[str, Any]:
         "renewed_at": led.renewed_at if led else None,
         "control_position": seen.control.position,
         "candidates": nodes,
+        "recovery": _foreseen(seen),
     }
+
+
+def _foreseen(seen: Seen) -> dict[str, Any]:
+    """How long a handling would take, from how many cases, and how well that was foreseen."""
+    history = seen.history or History()
+    return {**history.estimate._asdict(), "score": history.score._asdict()}
 
 
 def planned(seen: Seen, node_id: str | None = None) -> list[dict[str, Any]]:
