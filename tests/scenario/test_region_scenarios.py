@@ -196,7 +196,7 @@ SCENARIOS = {
         21: eu: RegionLost us by ap eu
         21: ap: RegionLost us by ap eu
         24: off-control eu
-        43: ap: RegionLost us over
+        31: ap: RegionLost us over
         """,
     ),
     "a clock that is an hour wrong says nothing of who lives": (

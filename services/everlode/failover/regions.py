@@ -21,7 +21,7 @@ from everlode.adapters.kafka import Raw
 from everlode.avro.codec import Codec
 from everlode.control.fold import ControlState
 from everlode.control.scopes import Scope
-from everlode.control.sites import losses, sites
+from everlode.control.sites import REPEAT_TICKS, losses, passed, sites
 from everlode.detection.regions import Links, Patience, Sight
 from everlode.errors import ContractError
 from everlode.events.barriers import Barrier
@@ -36,6 +36,8 @@ from everlode.telemetry.sink import Sink, silent
 from everlode.topics.names import CONTROL_TOPIC, fact_topic
 
 NAMESPACE = UUID("a1f3f0f2-2a6e-5c0b-9d8a-6d2f7a4c8e51")
+AGAIN_S = 3.0
+"""A word that has not landed is sent again after this time: one that lands twice does no harm."""
 MOST = 5_000
 """Records that are looked at in one turn."""
 
@@ -69,15 +71,18 @@ def words(
     """What a region's coordinator has to write on the control log, as it leads in `epoch`; with the
     control offset of the word that it replaces, -1 for none. Pure.
 
-    Nothing about a region that it cannot say anything of yet, and none when all is said.
+    Nothing about a region that it cannot say anything of yet, and none when all is said; a
+    suspicion is said again before it is too old to count.
     """
     for other in sites(control):
         if other not in sight.known:
             continue
         last = control.suspicions.get(f"{region}/{other}")
-        stands = last is not None and last.epoch == epoch and not last.over
+        if last is not None and last.epoch != epoch:
+            last = None
         wanted = other in sight.suspected
-        if wanted is not stands:
+        old = last is not None and passed(control, region, last.based_on) >= REPEAT_TICKS
+        if wanted is not (last is not None and not last.over) or (wanted and old):
             found = sight.stale.get(other)
             yield RegionSuspected(
                 region=other, observer=region, over=not wanted,
@@ -112,8 +117,10 @@ class RegionWatch:
         self._codec = Codec()
         self._stale: dict[str, bool] = {}
         """Region → what was said last of the link from it, by this process, since it leads."""
+        self._suspects: dict[str, bool] = {}
+        """Region → whether it was last said to be suspected; that it still is, is not reported."""
         self._lost: set[str] = set()
-        self._again = Again()
+        self._again = Again(AGAIN_S)
 
     def turn(self) -> None:
         """Read what there is; at a barrier of its own region, say what has changed."""
@@ -177,6 +184,9 @@ class RegionWatch:
                 word.region, word, node_id=self._agent.identity.node_id, scope=self._scope,
                 epoch=epoch,
             )  # fmt: skip
+            if self._suspects.get(word.region, False) is not word.over:
+                continue
+            self._suspects[word.region] = not word.over
             self._report(RegionNoted(word.region, "RegionSuspected", word.over, word.silence_ms))
 
     def _publish_losses(self, sight: Sight) -> None:

@@ -78,11 +78,16 @@ def recorded(endpoints: Endpoints, scope: str) -> tuple[ControlState, Rows, Rows
     region_of_scope(endpoints, scope)
     found: Rows = []
     suspected: Rows = []
+    told: dict[str, tuple[Any, ...]] = {}
+    """Observer → what its last word came to: one that is only said again is no news."""
 
     def observe(offset: int, fact: Fact, state: ControlState) -> None:
         data = fact.data
         if isinstance(data, RegionSuspected) and scope == f"coordinator/{data.region}":
-            suspected.append(suspicion(offset, fact, data, state))
+            row = suspicion(offset, fact, data, state)
+            if told.get(data.observer) != (found_now := (row["over"], row["counts"], row["lost"])):
+                suspected.append(row)
+            told[data.observer] = found_now
         if not isinstance(data, ScopeAssigned) or data.scope_name != scope:
             return
         reason = next((v.reason for v in state.void if v.offset == offset), None)

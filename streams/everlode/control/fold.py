@@ -27,8 +27,8 @@ is a proposal; what counts is decided by its place in the log, by everyone for h
    projection, never goes back.
 7. A region has one backup at a time: the first to ask has it until that one is released. Of those
    that were made the one with the greatest id is the newest, whatever its store says later.
-9. A coordinator's word on another region (RegionSuspected) counts in the epoch in which it leads,
-   unless it was sent before one of its own that stands: an append that timed out may land late.
+9. A coordinator's word on another region (RegionSuspected) takes the place of the one before it, in
+   the epoch in which it leads, unless it was sent earlier. For how long it counts: `control.sites`.
 
 A void record changes the position alone. Void decisions are kept, for operators to see.
 

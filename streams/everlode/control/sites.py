@@ -4,18 +4,23 @@ A site is what has, or had, a leading coordinator: its scope coordinator/<region
 Each coordinator writes its suspicions there (RegionSuspected), so all who fold the log count the
 same ones, also who hears nobody; and a site that is cut off from the majority of the control nodes
 accuses nobody. A suspicion stands while its coordinator leads in the epoch in which it was written,
-and renews: one whose site has fallen silent itself is worth nothing. The suspected site counts
-among all, so two sites are never a majority. Nothing is decided by a loss in this build. Pure.
+for STANDS_TICKS renewals of any coordinator since it was sent, so it is said again and again: who
+falls silent, or sleeps, or whose append lands late, accuses nobody by what it said before. The
+suspected site counts among all, so two sites are never a majority. Nothing is decided by a loss in
+this build. Pure.
 """
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
-from everlode.control.fold import MAX_TICKS, ControlState
+from everlode.control.fold import ControlState
 from everlode.control.suspicions import Suspicion
 
 COORDINATOR = "coordinator"
+STANDS_TICKS, REPEAT_TICKS = 4, 2
+"""A suspicion is over after more renewals of one coordinator than the first since it was sent; it
+is said again after the second of the observer's own. Below MAX_TICKS: so many are always known."""
 
 
 class Loss(NamedTuple):
@@ -24,12 +29,7 @@ class Loss(NamedTuple):
     region: str
     sites: int
     suspicions: tuple[Suspicion, ...]
-    """Those that stand, oldest first: a majority."""
-
-    @property
-    def since(self) -> int:
-        """Control offset of the suspicion that made it a majority."""
-        return self.suspicions[self.sites // 2].offset
+    """Those that stand, by observer: a majority."""
 
 
 def sites(control: ControlState) -> tuple[str, ...]:
@@ -38,28 +38,27 @@ def sites(control: ControlState) -> tuple[str, ...]:
     return tuple(sorted(region for name, _, region in names if name == COORDINATOR))
 
 
-def renews(control: ControlState, region: str) -> bool:
-    """Whether a site's coordinator still renews, as far as the others' renewals tell.
+def passed(control: ControlState, region: str, offset: int) -> int:
+    """Renewals of a region's coordinator since a control offset; of many the last are known."""
+    return sum(1 for at in control.ticks.get(region, ()) if at > offset)
 
-    Not when one of the others has renewed more than MAX_TICKS times since.
-    """
-    led = control.scopes.get(f"{COORDINATOR}/{region}")
-    if led is None:
+
+def stands(control: ControlState, word: Suspicion | None) -> bool:
+    """Whether a coordinator's last word on a region is a suspicion that counts now."""
+    if word is None or word.over or word.region == word.observer:
         return False
-    mark = max(led.renewed_at, led.decided_at)
-    return all(sum(1 for at in ticks if at > mark) <= MAX_TICKS for ticks in control.ticks.values())
+    if word.epoch != control.epoch(f"{COORDINATOR}/{word.observer}"):
+        return False
+    return all(passed(control, r, word.based_on) <= STANDS_TICKS for r in control.ticks)
 
 
 def suspicions(control: ControlState, region: str) -> tuple[Suspicion, ...]:
-    """Those about a region that stand, oldest first."""
-    found = (
-        s
-        for s in control.suspicions.values()
-        if s.region == region != s.observer and not s.over
-        and s.epoch == control.epoch(f"{COORDINATOR}/{s.observer}")
-        and renews(control, s.observer)
-    )  # fmt: skip
-    return tuple(sorted(found, key=lambda s: s.offset))
+    """Those about a region that stand, by observer."""
+    return tuple(
+        word
+        for _, word in sorted(control.suspicions.items())
+        if word.region == region and stands(control, word)
+    )
 
 
 def losses(control: ControlState) -> dict[str, Loss]:

@@ -1,4 +1,4 @@
-"""The last word of each region's coordinator on each other region, and whether one counts. Pure."""
+"""The last word of each region's coordinator on each other region. Pure."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ class Suspicion(NamedTuple):
     epoch: int
     """Of the observer's coordinator; without effect in any other one."""
     offset: int
+    based_on: int
+    """Control offset that it had read when it sent this; its age counts from here."""
     over: bool
     silence_ms: int
 
@@ -35,7 +37,9 @@ def suspected(
     """
     if by.scope != f"coordinator/{data.observer}" or by.epoch != epoch:
         return f"{by.scope} does not speak for {data.observer} in epoch {by.epoch}"
-    stands = known.get(f"{data.observer}/{data.region}")
-    if stands is not None and stands.epoch == epoch and data.based_on < stands.offset:
-        return f"it was sent before the one at {stands.offset}"
-    return Suspicion(data.region, data.observer, epoch, offset, data.over, data.silence_ms)
+    last = known.get(f"{data.observer}/{data.region}")
+    if last is not None and last.epoch == epoch and data.based_on < last.based_on:
+        return f"it was sent before the one at {last.offset}"
+    return Suspicion(
+        data.region, data.observer, epoch, offset, data.based_on, data.over, data.silence_ms
+    )

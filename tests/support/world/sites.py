@@ -137,6 +137,7 @@ class Sites:
         self.control: list[Fact] = []
         self._maker = SignalMaker("control")
         self.said: list[Said] = []
+        self._suspected: dict[tuple[str, str], bool] = {}
         self.cut: set[tuple[str, str]] = set()
         """(from, to): links that carry nothing."""
         self.sites = {name: Site(self, name) for name in names}
@@ -159,8 +160,16 @@ class Sites:
         head = Head(subject, f"c{len(self.control)}", options["scope"], options["epoch"])
         made = self._maker.make(head, data, Now(round(at.timestamp() * 1000), at))
         if isinstance(data, RegionSuspected):
-            self.said.append(Said(self.now, data.observer, data, data.region))
+            self._note(data)
         self.control.append(self.codec.decode_fact(made.value))
+
+    def _note(self, data: RegionSuspected) -> None:
+        """Whoever suspects says so again and again: that is no line of its own."""
+        key = data.observer, data.region
+        if self._suspected.get(key, False) is not data.over:
+            return
+        self._suspected[key] = not data.over
+        self.said.append(Said(self.now, data.observer, data, data.region))
 
     def folded(self, state: ControlState | None = None) -> ControlState:
         """The whole control log, from a state on."""
