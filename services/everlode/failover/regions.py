@@ -1,9 +1,14 @@
 """A coordinator's watch over the other regions: what it hears of them, and what it says of that.
 
-    mirrored heartbeats ─┐
-                         ├─► Links (pure) ─► LinkStale ─────────► <origin>.health
-    own barriers ────────┘         └───────► RegionSuspected ───► control log ─┐
+    mirrored barriers, facts ─┐
+                              ├─► Links (pure) ─► LinkStale ────► <origin>.health
+    own barriers ─────────────┘         └───────► RegionSuspected ──► control log ─┐
                                              RegionLost ◄─ a majority of sites ┘ ─► <origin>.health
+
+What is watched are the coordinators' barriers on <origin>.receipts, and one partition of each fact
+topic, where a primary leaves a barrier each second: a region whose coordinator alone is gone lives.
+Not the heartbeats: MirrorMaker takes every topic whose name ends so for its own, and copies it
+under another name (IdentityReplicationPolicy, Kafka 4.3).
 
 It follows its own barriers, so that it accuses nobody while its own region's Kafka stands still.
 Every coordinator watches; the one that leads says what it sees, at each barrier, wherever that is
@@ -26,6 +31,7 @@ from everlode.detection.regions import Links, Patience, Sight
 from everlode.errors import ContractError
 from everlode.events.barriers import Barrier
 from everlode.events.base import Event, Evidence
+from everlode.events.catalogue import FACT_COMPONENTS
 from everlode.events.control import RegionSuspected
 from everlode.events.health import LinkStale, RegionLost
 from everlode.failover.again import Again
@@ -36,6 +42,8 @@ from everlode.telemetry.sink import Sink, silent
 from everlode.topics.names import CONTROL_TOPIC, fact_topic
 
 NAMESPACE = UUID("a1f3f0f2-2a6e-5c0b-9d8a-6d2f7a4c8e51")
+CANARY = "receipts"
+"""Signal topic on which each coordinator leaves a barrier each second, for other regions."""
 AGAIN_S = 3.0
 """A word that has not landed is sent again after this time: one that lands twice does no harm."""
 MOST = 5_000
@@ -53,15 +61,16 @@ class Records(Protocol):
 
 
 def places(endpoints: Endpoints, region: str) -> dict[tuple[str, int], str]:
-    """(topic, partition) of all that a region's watch reads → whose it is. Of its own barriers one
-    partition is enough; of the others' heartbeats all, in the region's own copy, if it has one.
+    """(topic, partition) of all that a region's watch reads, in its own Kafka → whose it is.
+
+    Its own barriers, and of every other region, where it has a mirror, barriers and facts.
     """
-    found = {(fact_topic(endpoints.parts(region).origin, "heartbeats"), 0): region}
+    found = {(fact_topic(endpoints.parts(region).origin, CANARY), 0): region}
     mirrored = endpoints.region(region).mirror_rest is not None
     for other in endpoints.regions if mirrored else ():
         if other != region:
-            topic = fact_topic(endpoints.parts(other).origin, "heartbeats")
-            found |= {(topic, n): other for n in range(endpoints.topology.partitions)}
+            origin = endpoints.parts(other).origin
+            found |= {(fact_topic(origin, c), 0): other for c in (CANARY, *FACT_COMPONENTS)}
     return found
 
 
@@ -112,7 +121,7 @@ class RegionWatch:
         self._records = records
         self._report = report
         self._of = {topic: region for (topic, _), region in watched.items()}
-        topic = fact_topic(agent.identity.origin, "heartbeats")
+        topic = fact_topic(agent.identity.origin, CANARY)
         self._links = Links({*self._of.values()} - {self.region}, topic, patience)
         self._codec = Codec()
         self._stale: dict[str, bool] = {}
@@ -159,7 +168,7 @@ class RegionWatch:
         try:
             fact = self._codec.decode_fact(raw.value)
         except ContractError:
-            return []  # the detector keeps it as a dead letter
+            return []  # it is no barrier
         return [(raw.offset, fact.envelope.stamp)] if isinstance(fact.data, Barrier) else []
 
     def _publish_links(self, sight: Sight) -> None:

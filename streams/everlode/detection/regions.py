@@ -1,7 +1,7 @@
 """Which other regions a region hears: a pure function of what its mirrors bring, and its barriers.
 
-Whatever comes of another region's heartbeats is a sign that it lives and that the link from it
-carries; barriers are among them each second, so that there is always one to wait for. Silence is
+Whatever comes of another region is a sign that it lives and that the link from it carries; its
+writers leave barriers each second, so that there is always something to wait for. Silence is
 measured in the observer's own barriers, read back from its own log: while that stands still no
 silence grows, and other regions' clocks are never asked. A record counts from the barrier after it.
 

@@ -22,7 +22,7 @@ from everlode.events.barriers import Barrier
 from everlode.events.base import Event, Fact
 from everlode.events.control import LeaseRenewed, RegionSuspected, ScopeAssigned
 from everlode.events.health import LinkStale, RegionLost
-from everlode.failover.regions import RegionWatch
+from everlode.failover.regions import CANARY, RegionWatch
 from everlode.topics.names import fact_topic
 
 BEGAN = datetime(2027, 1, 1, tzinfo=UTC)
@@ -97,7 +97,7 @@ class Site:
                                      origin=self.origin),
             signal=self._signal, log=self, leads=self._leads,
         )  # fmt: skip
-        topics = {(fact_topic(f"{n}.1", "heartbeats"), 0): n for n in self.world.names}
+        topics = {(fact_topic(f"{n}.1", CANARY), 0): n for n in self.world.names}
         self.agent = agent
         self.watch = RegionWatch(cast("Any", agent), Records(self.log), topics, PATIENCE)
 
@@ -118,11 +118,11 @@ class Site:
         self.write(Barrier(writer_id=f"{self.name}-co"))
 
     def write(self, data: Event) -> None:
-        """A record of its heartbeats."""
+        """A record that its coordinator writes for others."""
         at = BEGAN + timedelta(seconds=self.world.now) + self.skew
         now = Now(round(at.timestamp() * 1000), at)
         made = self.maker.make(Head(f"{self.name}-co", "e"), data, now)
-        topic = fact_topic(self.origin, "heartbeats")
+        topic = fact_topic(self.origin, CANARY)
         self.own.append(Raw(topic, 0, len(self.log), b"k", made.value, [*made.headers]))
         self.log.append(self.own[-1])
 
