@@ -150,7 +150,9 @@ def test_region_that_is_killed_as_a_whole_is_lost_by_the_two_others_and_comes_ba
     }  # fmt: skip
     assert run(["scope", "history", "coordinator/us", *folder]) == 0
     told = json.loads(capsys.readouterr().out)["suspicions"]
-    assert [(row["counts"], row["lost"]) for row in told] == [(True, False), (True, True)]
+    first, *later = [(row["counts"], row["lost"]) for row in told]
+    assert first == (True, False)
+    assert set(later) == {(True, True)}  # what is still so is said again
     # back again
     for name in ("us/kafka", "us/postgres", "us/mirror", "us/co-1"):
         network.stack.restart(name)
