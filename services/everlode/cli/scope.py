@@ -19,7 +19,7 @@ from everlode.cli.scope_verbs import verbs
 from everlode.processes.policies import policies
 from everlode.settings.endpoints import Endpoints
 from everlode.settings.environment import settings
-from everlode.views.scopes import Seen, explained, look, planned
+from everlode.views.scopes import Seen, explained, look, planned, recorded
 
 app = noun("Who leads what, and why; and who is to lead.")
 app.add_typer(verbs)
@@ -77,16 +77,21 @@ def _foreseen(recovery: dict[str, Any]) -> str:
 
 @app.command()
 def history(scope: Scope, folder: Dir = None, as_json: Json = False) -> None:
-    """Show every decision about a scope in the control log, also those that do not count.
+    """Show every decision about a scope in the control log, also those that do not count; of a
+    coordinator's scope also who suspected its region, since when it was lost, and when no more.
 
     Example: everlode scope history task-manager/eu --json
     """
-    found = _look(folder, scope).decisions
+    _, found, suspicions = recorded(Endpoints.load(stack_dir(folder)), scope)
     if as_json:
-        typer.echo(json.dumps({"scope": scope, "decisions": found}, indent=2))
+        said = {"scope": scope, "decisions": found, "suspicions": suspicions}
+        typer.echo(json.dumps(said, indent=2))
         return
     columns = ("offset", "at", "epoch", "primary", "reason", "failed_node", "decided_by", "void")
     _table(scope, columns, found)
+    if suspicions:
+        about = ("offset", "at", "observer", "over", "silence_ms", "counts", "lost")
+        _table("suspicions", about, suspicions)
 
 
 @app.command()

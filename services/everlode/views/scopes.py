@@ -13,9 +13,10 @@ from everlode.adapters.kafka_follower import ControlFollower
 from everlode.avro.codec import Codec
 from everlode.control.fold import ControlState
 from everlode.control.scopes import Scope
+from everlode.control.sites import losses
 from everlode.errors import ContractError, NotFound, Precondition, Refusal
 from everlode.events.base import Event, Fact
-from everlode.events.control import ScopeAssigned
+from everlode.events.control import RegionSuspected, ScopeAssigned
 from everlode.events.nodes import NodeStatus
 from everlode.events.services import BY_SCOPE
 from everlode.failover.estimates import History
@@ -26,6 +27,8 @@ from everlode.snapshots.read import read_snapshot
 from everlode.topics.names import fact_topic
 from everlode.topics.place import TopicPartition
 from everlode.views.beats import beating
+
+Rows = list[dict[str, Any]]
 
 
 class Seen(NamedTuple):
@@ -54,7 +57,7 @@ def look(endpoints: Endpoints, scope: str, partitions: int, policies: Policies) 
     Raises: Refusal: it is no scope. NotFound: its region is not there. Unavailable.
     """
     region = region_of_scope(endpoints, scope)
-    control, decisions = _decisions(endpoints.control(), scope)
+    control, decisions, _ = recorded(endpoints, scope)
     place = endpoints.regions[region]
     reader = Reader(place.kafka_bootstrap, "scope-explain", wait_ms=20)
     try:
@@ -93,11 +96,25 @@ def _history(reader: Reader, topic: str, end: type[Event]) -> History:
     return found
 
 
-def _decisions(bootstrap: str, scope: str) -> tuple[ControlState, list[dict[str, Any]]]:
-    found: list[dict[str, Any]] = []
+def recorded(endpoints: Endpoints, scope: str) -> tuple[ControlState, Rows, Rows]:
+    """The control log, and its records about a scope: decisions; of a coordinator's scope what the
+    others' coordinators said of its region. The region itself is not asked.
+
+    Raises: Refusal: it is no scope. NotFound: its region is not there. Unavailable.
+    """
+    region_of_scope(endpoints, scope)
+    found: Rows = []
+    suspected: Rows = []
+    told: dict[str, tuple[Any, ...]] = {}
+    """Observer → what its last word came to: one that is only said again is no news."""
 
     def observe(offset: int, fact: Fact, state: ControlState) -> None:
         data = fact.data
+        if isinstance(data, RegionSuspected) and scope == f"coordinator/{data.region}":
+            row = suspicion(offset, fact, data, state)
+            if told.get(data.observer) != (found_now := (row["over"], row["counts"], row["lost"])):
+                suspected.append(row)
+            told[data.observer] = found_now
         if not isinstance(data, ScopeAssigned) or data.scope_name != scope:
             return
         reason = next((v.reason for v in state.void if v.offset == offset), None)
@@ -117,12 +134,28 @@ def _decisions(bootstrap: str, scope: str) -> tuple[ControlState, list[dict[str,
             }
         )
 
-    follower = ControlFollower(bootstrap, observe, wait_ms=20, whole=True)
+    follower = ControlFollower(endpoints.control(), observe, wait_ms=20, whole=True)
     try:
         state = follower.start(15).state
     finally:
         follower.close()
-    return state, found
+    return state, found, suspected
+
+
+def suspicion(
+    offset: int, fact: Fact, data: RegionSuspected, state: ControlState
+) -> dict[str, Any]:
+    """A word of one region's coordinator on another; `state` is after it. Pure."""
+    stands = state.suspicions.get(f"{data.observer}/{data.region}")
+    return {
+        "offset": offset,
+        "at": fact.envelope.occurred_at.isoformat(timespec="milliseconds"),
+        "observer": data.observer,
+        "over": data.over,
+        "silence_ms": data.silence_ms,
+        "counts": stands is not None and stands.offset == offset,
+        "lost": data.region in losses(state),
+    }
 
 
 def region_of_scope(endpoints: Endpoints, scope: str) -> str:

@@ -27,6 +27,8 @@ is a proposal; what counts is decided by its place in the log, by everyone for h
    projection, never goes back.
 7. A region has one backup at a time: the first to ask has it until that one is released. Of those
    that were made the one with the greatest id is the newest, whatever its store says later.
+9. A coordinator's word on another region (RegionSuspected) takes the place of the one before it, in
+   the epoch in which it leads, unless it was sent earlier. For how long it counts: `control.sites`.
 
 A void record changes the position alone. Void decisions are kept, for operators to see.
 
@@ -51,6 +53,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from everlode.control import wishes as w
+from everlode.control.suspicions import Suspicions, suspected
 from everlode.events import control as e
 from everlode.events.base import Event, Fact
 from everlode.events.nodes import TRANSITIONS, NodeStatus
@@ -123,6 +126,7 @@ class ControlState:
     """Region → the backup that runs there."""
     newest: Mapping[str, e.BackupMade] = field(default_factory=lambda: MappingProxyType({}))
     """Region → its newest backup."""
+    suspicions: Suspicions = field(default_factory=lambda: MappingProxyType({}))
     ticks: Mapping[str, tuple[int, ...]] = field(default_factory=lambda: MappingProxyType({}))
     """Region → offsets of the last renewals of its coordinator, oldest first."""
     void: tuple[VoidDecision, ...] = ()
@@ -324,6 +328,14 @@ def _made_backup(state: ControlState, data: e.BackupMade, _: Fact) -> ControlSta
     return _set(state, "newest", data.region, data)
 
 
+def _suspect(state: ControlState, data: e.RegionSuspected, fact: Fact) -> ControlState | Void:
+    epoch = state.epoch(f"coordinator/{data.observer}")
+    word = suspected(state.suspicions, data, fact.envelope, epoch, state.position)  # 9.
+    if isinstance(word, str):
+        return Void(word)
+    return _set(state, "suspicions", f"{data.observer}/{data.region}", word)
+
+
 def _ask(state: ControlState, data: e.OperatorAsked, _: Fact) -> ControlState | Void:
     region = data.scope_name.rpartition("/")[2]
     late = state.late.get(state.position) or _passed(state, region, data.based_on)  # 3.
@@ -367,6 +379,7 @@ RULES: Mapping[type[Event], Rule] = {
     e.BackupLeased: _lease_backup,
     e.BackupReleased: _release_backup,
     e.BackupMade: _made_backup,
+    e.RegionSuspected: _suspect,
     e.OperatorAsked: _ask,
     e.FreezeAsked: _freeze,
     e.ScopeDrained: _drain,
