@@ -94,6 +94,8 @@ class Container(NamedTuple):
     pid: int
     """0 unless it runs."""
     exit_status: int
+    health: str
+    """starting, healthy or unhealthy; empty where nothing checks it."""
 
 
 class Engine:
@@ -133,6 +135,11 @@ class Engine:
         """What `docker compose` prints about the project. Raises: as `docker`."""
         whole = [*self._words(), "-p", self.project, "-f", self._file, *words]
         return self._done(what, whole, within_s)
+
+    def logs(self, container: str, lines: int) -> str:
+        """Last lines that a container said, on either stream."""
+        done = self._run(["docker", "logs", "--tail", str(lines), container], ASK_S)
+        return (done.stdout + done.stderr).strip()
 
     def containers(self) -> list[Container]:
         """Those of the project that are a part or process of the stack, by name."""
@@ -189,7 +196,7 @@ def _container(row: Mapping[str, Any]) -> Container:
     labels, state = row["Config"]["Labels"], row["State"]
     return Container(
         row["Id"], labels["everlode.part"], labels["everlode.kind"], state["Status"],
-        int(state["Pid"]), int(state["ExitCode"]),
+        int(state["Pid"]), int(state["ExitCode"]), state.get("Health", {}).get("Status", ""),
     )  # fmt: skip
 
 

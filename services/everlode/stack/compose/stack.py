@@ -210,8 +210,7 @@ class ComposeStack(StackProvider):
 
     def log(self, name: str, lines: int = 20) -> str:
         """Last lines that a part or process said. Raises: NotFound."""
-        container = self._named(name)
-        return self._engine.docker("read a log", "logs", "--tail", str(lines), container.id)
+        return self._engine.logs(self._named(name).id, lines)
 
     def __enter__(self) -> Self:
         return self
@@ -234,7 +233,16 @@ class ComposeStack(StackProvider):
             )
 
     def _start(self) -> None:
-        self._engine.compose("start the stack", "up", "--detach", within_s=UP_S)
+        try:
+            self._engine.compose("start the stack", "up", "--detach", within_s=UP_S)
+        except Unavailable as error:
+            for one in self._engine.containers():  # compose names its id, and not why
+                if one.health == "unhealthy" or one.state in ("exited", "dead", "restarting"):
+                    raise Unavailable(
+                        f"{one.part} does not start\n{self.log(one.part)}", code="died",
+                        hint="what it said last is above; docker compose logs has all of it",
+                    ) from error  # fmt: skip
+            raise
 
     def _prepare(self, *words: str) -> None:
         whole = ("run", "--rm", "-T", "--no-deps", "prepare", *words)
