@@ -55,6 +55,8 @@ def engine() -> Iterator[dict[str, str]]:
         finally:
             daemon.send_signal(signal.SIGTERM)
             daemon.wait(STOP_S)
+            for left in (folder / "exec" / "netns").glob("*"):  # it leaves its own mounted
+                subprocess.run(["umount", left], capture_output=True, check=False)
             shutil.rmtree(folder, ignore_errors=True)
 
 
