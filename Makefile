@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
-CODE := schemas streams services tests $(wildcard benchmarks examples docs/site)
+CODE := schemas streams services tests $(wildcard benchmarks examples docs/site) deploy/standins deploy/image
 LOCK := --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url
 ONLY ?=
 SITE := build/docs
@@ -64,6 +64,7 @@ lock: setup ## Renew the lock files from pyproject.toml
 	$(VENV)/lock/bin/uv pip compile $(LOCK) -o requirements-sdk.lock pyproject.toml
 	$(VENV)/lock/bin/uv pip compile $(LOCK) --extra native -o requirements.lock pyproject.toml
 	$(VENV)/lock/bin/uv pip compile $(LOCK) --extra dev -o requirements-dev.lock pyproject.toml
+	$(VENV)/lock/bin/uv pip compile $(LOCK) --extra image -c requirements-dev.lock -o requirements-image.lock pyproject.toml
 
 clean: ## Remove .venv and the caches of this work tree
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
