@@ -48,7 +48,7 @@ from everlode.log.facts import FactLog, ForeignRecord, unwritable
 from everlode.log.memory import Memory
 from everlode.membership.agent import Load, NodeAgent
 from everlode.primary.component import Component
-from everlode.primary.core import DUE_S, Core, Ready
+from everlode.primary.core import DUE_S, Core
 from everlode.primary.freeze import FROZEN_S, Freeze
 from everlode.primary.horizon import Horizon
 from everlode.primary.inputs import (
@@ -62,6 +62,7 @@ from everlode.primary.inputs import (
     removed,
 )
 from everlode.primary.pending import HOME
+from everlode.primary.ready import Ready
 from everlode.primary.seen import Seen
 from everlode.primary.standstill import Standstill
 from everlode.settings.endpoints import RegionParts
