@@ -1,8 +1,12 @@
-"""Rules of the whole suite: a skip is a failure in CI, by name and reason; no timed tests."""
+"""Rules of the whole suite: a skip is a failure in CI, by name and reason; no timed tests.
+
+Files with real parts come first, and short ones without fill the workers up to the end.
+"""
 
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
@@ -20,7 +24,28 @@ settings.register_profile(
 )
 settings.load_profile("everlode")
 
+PURE = ("simulation", "contract", "scenario", "unit")
+"""Folders without real parts, the longest tests first."""
+WHOLE = {"everlode_stack", "everlode_region"}
+"""Fixtures of a session whose processes work until its end: the later they begin, the better."""
+
 _skipped: list[str] = []
+
+
+def _turn(items: list[pytest.Item]) -> int:
+    """When a file's tests run."""
+    folder = items[0].path.parent.name
+    if folder in PURE:
+        return 2 + PURE.index(folder)
+    return any(WHOLE & set(getattr(item, "fixturenames", ())) for item in items)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A file stays whole, and its tests in their order."""
+    files: dict[Path, list[pytest.Item]] = {}
+    for item in items:
+        files.setdefault(item.path, []).append(item)
+    items[:] = [item for file in sorted(files.values(), key=_turn) for item in file]
 
 
 def _note(nodeid: str, longrepr: object) -> None:
