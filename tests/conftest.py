@@ -26,8 +26,8 @@ settings.load_profile("everlode")
 
 PURE = ("simulation", "contract", "scenario", "unit")
 """Folders without real parts, the longest tests first."""
-WHOLE = {"everlode_stack", "everlode_region"}
-"""Fixtures of a session whose processes work until its end: the later they begin, the better."""
+SHARED = "everlode_"
+"""So begin fixtures whose processes work from their first use to the session's end: late ones."""
 
 _skipped: list[str] = []
 
@@ -37,7 +37,8 @@ def _turn(items: list[pytest.Item]) -> int:
     folder = items[0].path.parent.name
     if folder in PURE:
         return 2 + PURE.index(folder)
-    return any(WHOLE & set(getattr(item, "fixturenames", ())) for item in items)
+    names = {name for item in items for name in getattr(item, "fixturenames", ())}
+    return any(name.startswith(SHARED) for name in names)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

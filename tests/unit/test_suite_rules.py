@@ -53,9 +53,12 @@ def test_nothing_skipped_in_ci_passes(tmp_path: Path) -> None:
     assert run(tmp_path, PASSED, "true").returncode == 0
 
 
-def test_real_parts_come_first_and_sessions_of_many_processes_late(tmp_path: Path) -> None:
+def test_real_parts_come_first_and_stacks_of_a_session_late(tmp_path: Path) -> None:
     two = "def test_two(): pass\ndef test_one(): pass\n"
-    bodies = {"faults/test_a.py": "def test_b(everlode_stack): pass\n", "faults/test_b.py": two}
+    bodies = {
+        "faults/test_a.py": "def test_b(everlode_small_stack): pass\n",
+        "faults/test_b.py": two,
+    }
     for name in ("unit", "contract", "scenario", "simulation"):
         bodies[f"{name}/test_{name}.py"] = PASSED
     for name, body in bodies.items():
