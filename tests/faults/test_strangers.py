@@ -138,6 +138,6 @@ def test_command_whose_decision_fails_is_answered_and_kept_and_the_primary_goes_
     letter = dict(region.records(letters, 1)[-1].headers)
     assert letter["dlt-code"] == b"internal"
     assert b"KeyError" in letter["dlt-message"]
-    assert node.reports("Undecided", text="the-id")
+    node.await_entry("Undecided", text="the-id")
     assert node.process.poll() is None
     node.kill()
