@@ -54,10 +54,10 @@ def test_nothing_skipped_in_ci_passes(tmp_path: Path) -> None:
 
 
 def test_real_parts_come_first_and_stacks_of_a_session_late(tmp_path: Path) -> None:
-    two = "def test_two(): pass\ndef test_one(): pass\n"
     bodies = {
-        "faults/test_a.py": "def test_b(everlode_small_stack): pass\n",
-        "faults/test_b.py": two,
+        "faults/test_a.py": "def test_b(everlode_stack): pass\n",
+        "faults/test_b.py": "def test_b(everlode_small_stack): pass\n",
+        "faults/test_c.py": "def test_two(): pass\ndef test_one(): pass\n",
     }
     for name in ("unit", "contract", "scenario", "simulation"):
         bodies[f"{name}/test_{name}.py"] = PASSED
@@ -66,7 +66,8 @@ def test_real_parts_come_first_and_stacks_of_a_session_late(tmp_path: Path) -> N
         (tmp_path / name).write_text(body)
     found = [line for line in suite(tmp_path, "", "--co").stdout.splitlines() if "::" in line]
     assert found == [
-        "faults/test_b.py::test_two", "faults/test_b.py::test_one", "faults/test_a.py::test_b",
+        "faults/test_c.py::test_two", "faults/test_c.py::test_one", "faults/test_b.py::test_b",
+        "faults/test_a.py::test_b",
         "simulation/test_simulation.py::test_b", "contract/test_contract.py::test_b",
         "scenario/test_scenario.py::test_b", "unit/test_unit.py::test_b",
     ]  # fmt: skip
