@@ -13,7 +13,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections import defaultdict
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from functools import partial
@@ -27,14 +26,15 @@ from everlode.adapters.kafka_follower import ControlFollower
 from everlode.avro.codec import Codec
 from everlode.control.fold import ControlState
 from everlode.events import commands as c
-from everlode.events.barriers import EpochOpened
 from everlode.events.base import Fact
 from everlode.events.control import ScopeAssigned
 from everlode.events.health import NodeLost
+from everlode.events.heartbeats import NodeBeat
 from everlode.events.recovery import OperationStep, TaskManagerRecoveryEnded
 from everlode.events.tasks import TaskAssigned, TaskMigrated, TaskSubmitted
 from everlode.sdk import MiningClient
 from everlode.stack import NativeStack
+from tests.support.facts.one_writer import check_log
 from tests.support.facts.whole_topic import records
 from tests.support.processes.entries import await_entry, entries, matching
 
@@ -99,9 +99,17 @@ class Network:
         self.start("eu-mr-1", "node", "run", "miner-registry")
         for n in (1, 2, 3):
             self.start(f"eu-tm-{n}", "node", "run", "task-manager", "--priority", str(10 - n))
-        self.until(lambda s: len(s.nodes) == 5)
-        time.sleep(1)  # the first beat comes a second after
+        self.await_nodes(5)
         self.start("eu-co-1", "coordinator", "run", stops_at=stops_at)
+
+    def await_nodes(self, count: int) -> None:
+        """Wait until so many have joined and each has sent a beat: a coordinator sees them all."""
+        joined = self.until(lambda s: len(s.nodes) == count, 120).nodes
+        eventually(lambda: joined.keys() <= self._beating())
+
+    def _beating(self) -> set[str]:
+        facts = (fact for _, fact in self.log("eu.1.heartbeats"))
+        return {f.envelope.aggregate_id for f in facts if isinstance(f.data, NodeBeat)}
 
     def ask(self, *words: str) -> Any:
         """What a command of the CLI answers."""
@@ -234,20 +242,9 @@ def reached(network: Network, coordinator: str, steps: list[str]) -> str:
 
 def check(network: Network, answered: list[str]) -> None:
     """The checkers, over the whole log of task facts."""
-    opened: dict[int, set[str]] = defaultdict(set)
-    epoch, seq = defaultdict[int, int](int), defaultdict[int, int](int)
-    for partition, (envelope, data) in network.log("eu.1.tasks"):
-        assert envelope.epoch >= epoch[partition], "epoch_regression"
-        assert envelope.seq == seq[partition] + 1, "snapshot_gap"
-        epoch[partition], seq[partition] = envelope.epoch, envelope.seq
-        if isinstance(data, EpochOpened):
-            opened[envelope.epoch].add(data.node_id)
-    assert all(len(nodes) == 1 for nodes in opened.values()), "two_primaries_in_epoch"
-    stored = {
-        f.envelope.aggregate_id
-        for _, f in network.log("eu.1.tasks")
-        if isinstance(f.data, TaskSubmitted)
-    }
+    log = network.log("eu.1.tasks")
+    check_log(log)
+    stored = {f.envelope.aggregate_id for _, f in log if isinstance(f.data, TaskSubmitted)}
     assert set(answered) <= stored, "lost_write"
 
 

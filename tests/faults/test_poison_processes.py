@@ -16,6 +16,7 @@ from everlode.adapters.kafka import Raw
 from everlode.avro.codec import Codec, encode_fact, encode_request
 from everlode.errors import Refusal
 from everlode.events import commands as c
+from everlode.events.barriers import Barrier
 from everlode.events.base import Command, CommandAnswered, CommandHeader, Fact
 from everlode.events.health import DetectorStarted
 from everlode.events.validations import ValidationDecided
@@ -63,6 +64,13 @@ def answered(region: Region) -> list[CommandAnswered]:
     return [codec.decode_answer(raw.value) for raw in region.records(reply_topic("eu"))]
 
 
+def barriers(region: Region) -> set[str]:
+    """Coordinators that have published one, which takes one that leads."""
+    codec = Codec()
+    found = [codec.decode_fact(raw.value).data for raw in region.records("eu.1.receipts", 1)]
+    return {data.writer_id for data in found if isinstance(data, Barrier)}
+
+
 @pytest.mark.parametrize("component", COMPONENTS)
 def test_poison_among_commands_is_kept_and_the_next_one_is_answered(
     region: Region, component: str
@@ -100,8 +108,7 @@ def test_poison_among_commands_is_kept_and_the_next_one_is_answered(
 def test_poison_among_signals_of_the_region_is_kept_by_its_coordinator(region: Region) -> None:
     node = region.coordinator("eu-co-1")
     node.ready()
-    until(lambda: "coordinator/eu" in region.follower.state.scopes, 30, "it leads")
-    time.sleep(2)  # what is in the topics by now is old news
+    until(lambda: "eu-co-1" in barriers(region), 60, "it leads, and has read what was there before")
     head = envelope("tasks", "a", 0, 1)
     good = encode_fact(head, DetectorStarted(partition=0, from_offset=0))
     for component in ("health", "recovery"):
