@@ -6,6 +6,7 @@ import re
 import socket
 from collections.abc import Iterator
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -29,6 +30,7 @@ from everlode.settings.endpoints import Endpoints
 from everlode.topics.names import command_topic
 from tests.support.facts.alerts import metrics_of_alerts
 from tests.support.processes.chromium import chromium, opened
+from tests.support.processes.entries import entries, matching
 from tests.support.world.region import Region, until
 from tests.support.world.serving import TOKENS, Server, tokens_file
 
@@ -202,6 +204,10 @@ def test_operator_asks_and_follows_and_a_refusal_gives_the_reason_for_each_node(
     assert (after["primary"], int(after["epoch"])) == (other, int(before["epoch"]) + 1)
     assert after["decision"]["operation_id"] == "wish/1"
     assert [w["operation"] for w in server.ask("/operations").body["wishes"]] == ["wish/1"]
+    seen = partial(matching, entries(server.log), "AskedOverHttp", who="operator", role="operator")
+    assert len(seen(about=f"switchover {registry}", id="wish/1", status=202)) == 2
+    assert seen(about="drain eu-tm-9", status=404, code="not_found")
+    assert matching(entries(server.log), "AskedOverHttp", who="viewer", code="forbidden")
 
 
 def test_what_does_not_fit_is_refused_by_name_and_nothing_is_sent(server: Server) -> None:

@@ -20,6 +20,7 @@ from everlode.api.guard import Guard, House
 from everlode.api.network import Network, ServedRegion
 from everlode.api.tokens import Tokens
 from everlode.errors import ConfigError
+from everlode.telemetry.sink import Sink
 
 CONNECTIONS = 2_000
 GRACE_S = 5
@@ -76,6 +77,8 @@ class Hooks(NamedTuple):
 
     started: Callable[[str], None]
     """Is given its address, once it listens."""
+    report: Sink
+    """Is given who asked for what, and who was turned away."""
     stop: threading.Event
     """Is set by a signal that comes before the server itself takes them."""
 

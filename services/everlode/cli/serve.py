@@ -63,7 +63,7 @@ def run(
         serve(
             ServedRegion(endpoints, home, _backups(endpoints, ring, process.cfg)),
             site,
-            Hooks(partial(_show, as_json=as_json), stop),
+            Hooks(partial(_show, as_json=as_json), process.report, stop),
         )
 
 
