@@ -29,6 +29,7 @@ from everlode.log.announcer import Announcer
 from everlode.settings.endpoints import Endpoints
 from everlode.topics.names import command_topic
 from tests.support.facts.alerts import metrics_of_alerts
+from tests.support.facts.dashboards import metrics_of_dashboards
 from tests.support.processes.chromium import chromium, opened
 from tests.support.processes.entries import entries, matching
 from tests.support.world.region import Region, until
@@ -401,7 +402,7 @@ def test_metrics_are_in_prometheus_form_and_name_no_task_or_miner(server: Server
     assert found["everlode_scope_led", scope] == 1
     assert {value for (name, _), value in found.items() if name == "everlode_up"} == {1}
     names = {name for name, _ in found}
-    assert names >= metrics_of_alerts()
+    assert names >= metrics_of_alerts() | metrics_of_dashboards()
     assert found["everlode_failovers_total", (*scope, ("success", "false"))] == 0
     damage = (("region", "eu"), ("type", "ForeignWrite"))
     assert found["everlode_health_events_total", damage] == 0  # there before it happens
