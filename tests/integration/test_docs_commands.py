@@ -11,8 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from everlode.cli.outputs import OUTPUTS
 from everlode.stack.native.detach import stop_detached
 from tests.support.facts.pages import ROOT, saved, typed
+from tests.support.processes.outputs import misfits, printed_by
 from tests.support.processes.shell import run
 from tests.unit.test_docs_pages import ELSEWHERE
 
@@ -26,6 +28,18 @@ PAGES = tuple(
     )
 )  # fmt: skip
 """In the order in which they are typed."""
+PRINTED = (
+    "stack status", "stack doctor", "stack logs eu/tm-1", "status", "status clusters", "health",
+    "scope explain task-manager/eu", "scope history task-manager/eu", "scope plan task-manager/eu",
+    "scope switchover task-manager/eu --dry-run", "scope pause task-manager/eu",
+    "scope resume task-manager/eu", "task explain task-1", "events tail --of tasks", "dlt list",
+    "dlt keys", "backup list", "backup show", "backup verify --level exists", "recover plan",
+    "recover list", "topology show", "topology plan network.yaml",
+)  # fmt: skip
+LINES = {"stack logs", "events tail"}
+"""Verbs that print a document a line."""
+FOUND = 20
+"""A network that pages have worked on may be degraded for a while."""
 SECONDS = 100
 pytestmark = pytest.mark.timeout(SECONDS + 20)
 
@@ -55,6 +69,18 @@ def test_tutorial_does_what_it_says(desk: Path) -> None:
 @pytest.mark.parametrize("page", PAGES)
 def test_how_to_does_what_it_says(desk: Path, page: str) -> None:
     follow(desk, (ROOT / page).read_text())
+
+
+def test_what_verbs_print_of_a_network_fits_their_schema(
+    desk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(desk)
+    monkeypatch.setenv("EVERLODE_STACK_DIR", "stack")
+    for words in map(str.split, PRINTED):
+        verb = next(name for n in (2, 1) if (name := " ".join(words[:n])) in OUTPUTS)
+        code, out = printed_by(words)
+        assert code in (0, FOUND), out
+        assert misfits(verb, out, lines=verb in LINES) == []
 
 
 def test_tutorial_stops_what_it_started(desk: Path) -> None:
