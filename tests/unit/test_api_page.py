@@ -94,7 +94,7 @@ def test_region_without_a_node_and_a_part_that_does_not_answer_are_said() -> Non
 def test_primary_that_is_lost_does_not_serve() -> None:
     found = regions_of(Seen(control("a", "lost"), {}), ["eu"])[0]
     assert "miner-registry/eu" in found["without"]
-    found = regions_of(Seen(control("a", "suspected"), {}), ["eu"])[0]
+    found = regions_of(Seen(control("a", "degraded"), {}), ["eu"])[0]
     assert "miner-registry/eu" not in found["without"]
 
 

@@ -24,7 +24,9 @@ UNKNOWN = "unknown"
 app = typer.Typer(add_completion=False, invoke_without_command=True)
 SHOWN = {
     "regions": ("region", "origin", "generation", "coordinator", "lag_s"),
-    "scopes": ("scope", "epoch", "primary", "status", "reason", "now", "paused_until"),
+    "scopes": (
+        "scope", "epoch", "primary", "status", "reason", "now", "paused_until", "cools_until",
+    ),
     "nodes": (
         "node_id", "component", "role", "status", "beats", "queue", "load", "acknowledged_by",
     ),

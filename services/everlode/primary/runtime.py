@@ -62,7 +62,7 @@ from everlode.primary.inputs import (
 )
 from everlode.primary.pending import HOME
 from everlode.primary.seen import Seen
-from everlode.primary.standstill import Standstill
+from everlode.primary.standstill import Standstill, Turns
 from everlode.settings.endpoints import RegionParts
 from everlode.state.view import Where
 from everlode.telemetry.entries import FencedOutOf, Led, Unanswered
@@ -117,6 +117,7 @@ class Runtime:
         self._memory = Memory(component.folds, self._log, parts)
         self._memory.arrived = component.arrived
         self._seen = Seen(component, parts, report, prompt=self._log.prompt)
+        self._turns = Turns()
         self._to_start = [self._memory.start, self._memory.catch_up, self._seen.start]
         """Each once, also where the other must wait for Kafka."""
         self._answers = Sender(parts.bootstrap, linger_ms=2, timeout_ms=ANSWER_MS)
@@ -180,7 +181,8 @@ class Runtime:
         if self._freeze.holds(self._texts(led), self._log.topic, seqs):
             self._stop.wait(FROZEN_S)
         elif serves:
-            self._turn(led)
+            with self._turns:
+                self._turn(led)
         else:
             self._promote(led)
 
@@ -216,7 +218,9 @@ class Runtime:
 
     def load(self) -> Load:
         """For the next beat. Any thread."""
-        load = self._component.load()
+        load, why = self._component.load(), self._turns.stands()
+        if why:
+            return load._replace(stands_still=True, waits_for=load.waits_for or why)
         if not self._standstill.found:
             return load
         return load._replace(stands_still=True, waits_for="its own log: it moves on, unread here")

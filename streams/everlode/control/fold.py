@@ -27,6 +27,10 @@ is a proposal; what counts is decided by its place in the log, by everyone for h
    projection, never goes back.
 7. A region has one backup at a time: the first to ask has it until that one is released. Of those
    that were made the one with the greatest id is the newest, whatever its store says later.
+8. What operators ask for: see `wishes`.
+9. A scope whose unsteady primary was replaced cools down, longer each time: see `cooldown`. That
+   begins with the decision, and anew when the successor first renews; an `ack` of the scope ends
+   it.
 
 A void record changes the position alone. Void decisions are kept, for operators to see.
 
@@ -51,9 +55,11 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from everlode.control import wishes as w
+from everlode.control.cooldown import UNSTEADY, Cooldown
 from everlode.events import control as e
 from everlode.events.base import Event, Fact
 from everlode.events.nodes import TRANSITIONS, NodeStatus
+from everlode.events.stamp import millis_of
 
 MAX_TICKS = 10
 MAX_VOID = 100
@@ -129,6 +135,8 @@ class ControlState:
     late: Mapping[int, str] = field(default_factory=lambda: MappingProxyType({}))
     """Offset → why, of what is void by rule 3 alone; also of records yet to be read."""
     wishes: w.Wishes = field(default_factory=w.Wishes)
+    cooldowns: Mapping[str, Cooldown] = field(default_factory=lambda: MappingProxyType({}))
+    """Scope → what is known of its replacements for an unsteady primary; see `cooldown`."""
 
     def epoch(self, scope: str) -> int:
         """Current epoch of a scope; 0 before its first primary."""
@@ -234,16 +242,29 @@ def _assign(state: ControlState, data: e.ScopeAssigned, fact: Fact) -> ControlSt
     leads = ScopeState(
         data.scope_name, data.new_epoch, data.primary_node, data.region, state.position, data, -1
     )
+    cools = state.cooldowns.get(data.scope_name)
+    if cools is not None or data.reason == UNSTEADY:  # 9.
+        cools = Cooldown.decided(cools, data.reason, millis_of(fact.envelope.stamp))
+        state = _cooling(state, data.scope_name, cools)
     return _set(state, "scopes", data.scope_name, leads)
 
 
-def _renew(state: ControlState, data: e.LeaseRenewed, _fact: Fact) -> ControlState | Void:
+def _cooling(state: ControlState, scope: str, cools: Cooldown | None) -> ControlState:
+    rest = {name: known for name, known in state.cooldowns.items() if name != scope}
+    known = {scope: cools} if cools is not None else {}
+    return replace(state, cooldowns=MappingProxyType({**rest, **known}))
+
+
+def _renew(state: ControlState, data: e.LeaseRenewed, fact: Fact) -> ControlState | Void:
     scope = state.scopes.get(data.scope_name)
     if scope is None or (scope.primary, scope.epoch) != (data.node_id, data.held_epoch):
         return Void(f"{data.node_id} does not lead in epoch {data.held_epoch}")  # 4.
     if data.incarnation != state.incarnation(data.node_id):
         return Void(f"another process is {data.node_id}")
-    offset = state.position
+    offset, cools = state.position, state.cooldowns.get(data.scope_name)
+    if cools is not None and scope.renewed_at < 0:  # 9. it leads
+        begun = cools._replace(since_ms=millis_of(fact.envelope.stamp))
+        state = _cooling(state, data.scope_name, begun)
     state = _set(state, "scopes", data.scope_name, scope._replace(renewed_at=offset))
     name, _, region = data.scope_name.partition("/")
     if name != "coordinator":
@@ -332,7 +353,10 @@ def _ask(state: ControlState, data: e.OperatorAsked, _: Fact) -> ControlState | 
     node = state.nodes.get(data.node_id)
     if node is not None and data.changed_at not in (None, node.changed_at):
         return Void(f"{node.node_id} is {node.status} since offset {node.changed_at}")
-    return _wished(state, w.asked(state.wishes, data, state.position))  # 8.
+    after = _wished(state, w.asked(state.wishes, data, state.position))  # 8.
+    if isinstance(after, Void) or data.verb != "ack" or data.node_id:
+        return after
+    return _cooling(after, data.scope_name, None)  # 9.
 
 
 def _freeze(state: ControlState, data: e.FreezeAsked, fact: Fact) -> ControlState | Void:
