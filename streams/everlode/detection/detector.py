@@ -79,6 +79,10 @@ class Detector:
             return self._barrier(offset, millis_of(fact.envelope.stamp))
         return []
 
+    def time_of(self, fact: Fact) -> int:
+        """When a record came that was observed last, in ms of the barriers."""
+        return self._time(fact.envelope.stamp)
+
     def _evidence(self, offset: int, note: str) -> Evidence:
         return Evidence(topic=self.topic, partition=self.partition, offset=offset, note=note)
 
@@ -128,11 +132,11 @@ class Detector:
     def _says_degraded(self, offset: int, node: str, track: Track) -> list[Verdict]:
         """It lives, and has said for long that it cannot do its work: another one should."""
         since = track.degraded
-        if since is None or track.told_degraded or track.at_ms < self._quiet_until:
+        if since is None or track.degraded_given or track.at_ms < self._quiet_until:
             return []
         if track.at_ms - since.at_ms < self._tuning.degraded_ms:
             return []
-        track.told_degraded = True
+        track.degraded_given = True
         return [
             self._verdict(
                 offset, "degraded", node, NodeDegraded, component=track.heartbeat.component,

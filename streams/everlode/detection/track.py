@@ -45,7 +45,7 @@ class Track:
     """It is lost, but as it was flapping no action was asked for."""
     degraded: Said | None = None
     """Since when it has been saying, beat by beat, that it cannot do its work."""
-    told_degraded: bool = False
+    degraded_given: bool = False
 
     @property
     def every(self) -> int:
@@ -65,9 +65,9 @@ class Track:
     def said(self, heartbeat: NodeBeat, at_ms: int, place: Evidence) -> None:
         """What the node says of itself in a heartbeat."""
         if heartbeat.status != "degraded":
-            self.degraded, self.told_degraded = None, False
+            self.degraded, self.degraded_given = None, False
         elif self.degraded is None:
-            self.degraded, self.told_degraded = Said(at_ms, place), False
+            self.degraded, self.degraded_given = Said(at_ms, place), False
 
     def barrier(self, now_ms: int, tuning: Tuning) -> None:
         """A barrier came: what came before it is not later than it."""
