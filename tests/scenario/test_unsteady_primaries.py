@@ -8,13 +8,14 @@ Of several the best by name is chosen.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from textwrap import dedent
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from everlode.control.cooldown import CAP_MS, FIRST_MS, Cooldown
+from everlode.control.cooldown import CAP_MS, FIRST_MS, Cooldown, decided
 from everlode.control.snapshot import from_bytes, to_bytes
 from everlode.events.control import OperatorAsked
 from everlode.events.nodes import NodeStatus
@@ -256,12 +257,17 @@ def test_degraded_node_leads_when_nobody_else_can() -> None:
 
 @given(st.lists(st.tuples(st.sampled_from(["node-unsteady", "node-lost"]), st.integers(0, 2**22))))
 def test_cooldown_is_between_its_bounds_and_never_shorter_in_a_row(
-    decided: list[tuple[str, int]],
+    made: list[tuple[str, int]],
 ) -> None:
-    now, cools = BEGAN_MS, None
-    for reason, later in decided:
+    log = Log()
+    known: Mapping[str, Cooldown] = {}
+    log.take(TASKS, "a")
+    data, now, cools = log.state.scopes[TASKS].decision, BEGAN_MS, None
+    for reason, later in made:
         now += later
-        before, cools = cools, Cooldown.decided(cools, reason, now)
+        head = log.records[0].envelope.model_copy(update={"stamp": now << 16})
+        known = decided(known, data.model_copy(update={"reason": reason}), head)
+        before, cools = cools, known.get(TASKS)
         if reason == "node-unsteady":
             assert cools is not None
             assert FIRST_MS <= cools.until_ms - now <= CAP_MS

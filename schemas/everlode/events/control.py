@@ -156,3 +156,11 @@ class OperatorAnswered(Event):
     scope_name: Text
     outcome: WishOutcome
     reason: Text
+
+
+class InputBlamed(Event):
+    """A process ended while it had an input in hand."""
+
+    node_id: Id
+    incarnation: Text
+    input: Text

@@ -46,6 +46,7 @@ from everlode.events.schemas import SchemaPublished
 from everlode.log.facts import FactLog, ForeignRecord, unwritable
 from everlode.log.memory import Memory
 from everlode.membership.agent import Load, NodeAgent
+from everlode.membership.hand import NOTHING, InHand
 from everlode.primary.component import Component
 from everlode.primary.core import DUE_S, Core, Ready
 from everlode.primary.freeze import FROZEN_S, Freeze
@@ -95,6 +96,7 @@ class Runtime:
         clock: Clock,
         scopes: Sequence[Scope],
         *,
+        hand: InHand = NOTHING,
         report: Sink = silent,
     ) -> None:
         """`scopes`: of this component, the region's own first."""
@@ -104,7 +106,8 @@ class Runtime:
         self._log = FactLog(
             parts.bootstrap, parts.origin, component.name, parts.partitions, component.folds.fold
         )
-        self._core = Core(component, self._log, parts.region, agent.identity.node_id)
+        self._hand = hand
+        self._core = Core(component, self._log, parts.region, agent.identity.node_id, hand)
         component.leads = self._leads
         group = f"primary.{component.name}.{parts.region}"
         self._commands = command_topic(parts.region, component.name)
@@ -234,6 +237,7 @@ class Runtime:
     def _promote(self, led: dict[str, int]) -> None:
         began = time.monotonic()
         self._step_down()
+        self._hand.blame()  # what may have ended its predecessor
         # a. fence, read to the end, fold
         self._log.open(self._texts(led))
         self._memory.catch_up()

@@ -28,9 +28,8 @@ is a proposal; what counts is decided by its place in the log, by everyone for h
 7. A region has one backup at a time: the first to ask has it until that one is released. Of those
    that were made the one with the greatest id is the newest, whatever its store says later.
 8. What operators ask for: see `wishes`.
-9. A scope whose unsteady primary was replaced cools down, longer each time: see `cooldown`. That
-   begins with the decision, and anew when the successor first renews; an `ack` of the scope ends
-   it.
+9. A scope whose unsteady primary was replaced cools down, longer each time: see `cooldown`.
+10. An input that two processes had in hand when they ended is kept off: see `blame`.
 
 A void record changes the position alone. Void decisions are kept, for operators to see.
 
@@ -54,12 +53,12 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+from everlode.control import blame as b
+from everlode.control import cooldown as cool
 from everlode.control import wishes as w
-from everlode.control.cooldown import UNSTEADY, Cooldown
 from everlode.events import control as e
 from everlode.events.base import Event, Fact
 from everlode.events.nodes import TRANSITIONS, NodeStatus
-from everlode.events.stamp import millis_of
 
 MAX_TICKS = 10
 MAX_VOID = 100
@@ -135,8 +134,9 @@ class ControlState:
     late: Mapping[int, str] = field(default_factory=lambda: MappingProxyType({}))
     """Offset → why, of what is void by rule 3 alone; also of records yet to be read."""
     wishes: w.Wishes = field(default_factory=w.Wishes)
-    cooldowns: Mapping[str, Cooldown] = field(default_factory=lambda: MappingProxyType({}))
+    cooldowns: cool.Cooldowns = field(default_factory=lambda: MappingProxyType({}))
     """Scope → what is known of its replacements for an unsteady primary; see `cooldown`."""
+    blamed: b.Blamed = field(default_factory=lambda: MappingProxyType({}))
 
     def epoch(self, scope: str) -> int:
         """Current epoch of a scope; 0 before its first primary."""
@@ -242,17 +242,8 @@ def _assign(state: ControlState, data: e.ScopeAssigned, fact: Fact) -> ControlSt
     leads = ScopeState(
         data.scope_name, data.new_epoch, data.primary_node, data.region, state.position, data, -1
     )
-    cools = state.cooldowns.get(data.scope_name)
-    if cools is not None or data.reason == UNSTEADY:  # 9.
-        cools = Cooldown.decided(cools, data.reason, millis_of(fact.envelope.stamp))
-        state = _cooling(state, data.scope_name, cools)
+    state = replace(state, cooldowns=cool.decided(state.cooldowns, data, fact.envelope))  # 9.
     return _set(state, "scopes", data.scope_name, leads)
-
-
-def _cooling(state: ControlState, scope: str, cools: Cooldown | None) -> ControlState:
-    rest = {name: known for name, known in state.cooldowns.items() if name != scope}
-    known = {scope: cools} if cools is not None else {}
-    return replace(state, cooldowns=MappingProxyType({**rest, **known}))
 
 
 def _renew(state: ControlState, data: e.LeaseRenewed, fact: Fact) -> ControlState | Void:
@@ -261,10 +252,9 @@ def _renew(state: ControlState, data: e.LeaseRenewed, fact: Fact) -> ControlStat
         return Void(f"{data.node_id} does not lead in epoch {data.held_epoch}")  # 4.
     if data.incarnation != state.incarnation(data.node_id):
         return Void(f"another process is {data.node_id}")
-    offset, cools = state.position, state.cooldowns.get(data.scope_name)
-    if cools is not None and scope.renewed_at < 0:  # 9. it leads
-        begun = cools._replace(since_ms=millis_of(fact.envelope.stamp))
-        state = _cooling(state, data.scope_name, begun)
+    offset = state.position
+    if scope.renewed_at < 0:  # 9. it leads
+        state = replace(state, cooldowns=cool.begun(state.cooldowns, scope.scope, fact.envelope))
     state = _set(state, "scopes", data.scope_name, scope._replace(renewed_at=offset))
     name, _, region = data.scope_name.partition("/")
     if name != "coordinator":
@@ -356,7 +346,7 @@ def _ask(state: ControlState, data: e.OperatorAsked, _: Fact) -> ControlState | 
     after = _wished(state, w.asked(state.wishes, data, state.position))  # 8.
     if isinstance(after, Void) or data.verb != "ack" or data.node_id:
         return after
-    return _cooling(after, data.scope_name, None)  # 9.
+    return replace(after, cooldowns=cool.ended(after.cooldowns, data.scope_name))  # 9.
 
 
 def _freeze(state: ControlState, data: e.FreezeAsked, fact: Fact) -> ControlState | Void:
@@ -377,6 +367,11 @@ def _answer(state: ControlState, data: e.OperatorAnswered, fact: Fact) -> Contro
     return _deposed(state, fact) or _wished(state, after)
 
 
+def _blame(state: ControlState, data: e.InputBlamed, _: Fact) -> ControlState | Void:
+    after = b.blamed(state.blamed, data)  # 10.
+    return Void(after) if isinstance(after, str) else replace(state, blamed=after)
+
+
 def _wished(state: ControlState, after: w.Wishes | str) -> ControlState | Void:
     return Void(after) if isinstance(after, str) else replace(state, wishes=after)
 
@@ -395,5 +390,6 @@ RULES: Mapping[type[Event], Rule] = {
     e.FreezeAsked: _freeze,
     e.ScopeDrained: _drain,
     e.OperatorAnswered: _answer,
+    e.InputBlamed: _blame,
 }
 """Event type → what such a record does; all others in the log move the position alone."""
