@@ -115,11 +115,14 @@ def move(log: list[Published]) -> list[Published]:
         (move, ("c", "NodeLost", "says otherwise")),
     ],
 )
+@pytest.mark.parametrize("starts", [(0,), (0, 140)], ids=["one detector", "two in turn"])
 def test_verdict_that_was_left_out_changed_invented_or_given_to_another_is_found(
-    lie: Callable[[list[Published]], list[Published]], wanted: tuple[str, str, str]
+    lie: Callable[[list[Published]], list[Published]],
+    wanted: tuple[str, str, str],
+    starts: tuple[int, ...],
 ) -> None:
     beats = beats_of(SILENT)
-    (found,) = replayed(TOPIC, 0, beats, lie(recorded(beats))).disagreements
+    (found,) = replayed(TOPIC, 0, beats, lie(recorded(beats, *starts))).disagreements
     assert (found.node_id, found.event) == wanted[:2]
     assert wanted[2] in found.what
 
