@@ -53,6 +53,13 @@ class Heartbeats:
             last.partition == e.partition and last.offset > e.offset for e in evidence
         )
 
+    def silent_ms(self, node: str) -> float | None:
+        """Milliseconds since the node's last heartbeat was read; None: not known."""
+        last = self.last.get(node)
+        if last is None or not last.read_at:
+            return None
+        return (time.monotonic() - last.read_at) * 1000
+
     def under_way(self, node: str) -> int:
         """What the node's last heartbeat had under way; 0 without one."""
         last = self.last.get(node)

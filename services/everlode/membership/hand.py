@@ -43,6 +43,9 @@ class InHand(Protocol):
     def blame(self) -> None:
         """Publish what ended others. Raises: Unavailable."""
 
+    def close(self) -> None:
+        """The process ends in good order."""
+
 
 class Nothing:
     """For tests, and wherever nobody looks."""
@@ -58,6 +61,9 @@ class Nothing:
         return ()
 
     def blame(self) -> None:
+        """See InHand."""
+
+    def close(self) -> None:
         """See InHand."""
 
 
@@ -126,6 +132,7 @@ class Hands:
     """Of one node's process: its own mark, and those that others have left on this machine."""
 
     def __init__(self, folder: Path, agent: NodeAgent) -> None:
+        """Raises: OSError: nothing can be written there."""
         self._folder = folder
         self._agent = agent
         self._mark = Mark(folder, agent.identity.node_id, agent.incarnation.id)

@@ -14,7 +14,7 @@ from everlode.control.scopes import SCOPE_OF, Scope
 from everlode.errors import ConfigError
 from everlode.events.services import BY_NODE
 from everlode.membership.agent import Identity, NodeAgent
-from everlode.membership.hand import Hands
+from everlode.membership.hand import NOTHING, Hands, InHand
 from everlode.miners.component import MinerComponent
 from everlode.primary.component import Component
 from everlode.primary.runtime import Runtime
@@ -25,7 +25,8 @@ from everlode.sdk.client import MiningClient
 from everlode.settings.endpoints import Endpoints
 from everlode.settings.environment import Settings
 from everlode.tasks.component import TaskComponent
-from everlode.telemetry.entries import ProcessReady
+from everlode.telemetry.entries import Note, ProcessReady
+from everlode.telemetry.sink import Sink
 from everlode.topics import Topology
 from everlode.validations.component import ValidationComponent
 from everlode.validations.validator import Validator, judges_of
@@ -62,7 +63,16 @@ class Judging(NamedTuple):
     """What a validator has of its node."""
 
     agent: NodeAgent
-    hands: Hands
+    hands: InHand
+
+
+def _hands(folder: Path, agent: NodeAgent, report: Sink) -> InHand:
+    """A node that can mark nothing, e.g. in a folder that is only read, works all the same."""
+    try:
+        return Hands(folder, agent)
+    except OSError as error:
+        report(Note("node", f"what it works on is not marked: {folder}: {error.strerror}"))
+        return NOTHING
 
 
 @contextmanager
@@ -118,7 +128,7 @@ def _run(spec: NodeSpec, endpoints: Endpoints, host: Host, stack: Path) -> None:
     texts = tuple(map(str, scopes))
     runtime: Runtime
     agent = agent_of(identity, endpoints, cfg, scopes=texts, load=lambda: runtime.load())
-    hands = Hands(stack / IN_HAND, agent)
+    hands = _hands(stack / IN_HAND, agent, report)
     parts = endpoints.parts(spec.region)
     runtime = Runtime(component, agent, parts, clock, scopes, hand=hands, report=report)
     stop = until_signal()

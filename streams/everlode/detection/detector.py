@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from uuid import UUID, uuid5
 
 from everlode.detection.phi import phi
-from everlode.detection.track import Track
+from everlode.detection.track import Said, Track
 from everlode.detection.tuning import DEFAULT, Tuning
 from everlode.events.barriers import Barrier
 from everlode.events.base import Event, Evidence, Fact
@@ -127,12 +127,13 @@ class Detector:
                 )
             )  # fmt: skip
         track.arrived(heartbeat, at, place)
-        return found + self._says_degraded(offset, node, track)
+        if track.degraded is not None:
+            found += self._says_degraded(offset, node, track, track.degraded)
+        return found
 
-    def _says_degraded(self, offset: int, node: str, track: Track) -> list[Verdict]:
+    def _says_degraded(self, offset: int, node: str, track: Track, since: Said) -> list[Verdict]:
         """It lives, and has said for long that it cannot do its work: another one should."""
-        since = track.degraded
-        if since is None or track.degraded_given or track.at_ms < self._quiet_until:
+        if track.degraded_given or track.at_ms < self._quiet_until:
             return []
         if track.at_ms - since.at_ms < self._tuning.degraded_ms:
             return []
