@@ -154,7 +154,7 @@ class Writes:
         self.every, self.left, self.runs = every, every, 0
         self.done: Counter[str] = Counter()
         self._guard = threading.Lock()
-        places = ((RecoveryJournal, "note"), (Writer, "write"), (NextGeneration, "load"),
+        places = ((RecoveryJournal, "note"), (Writer, "put"), (NextGeneration, "load"),
                   (NextGeneration, "count"), (NextGeneration, "place"), (NextGeneration, "bury"),
                   (NextGeneration, "reopen"), (Projection, "apply"), (NextGeneration, "create"),
                   (NextGeneration, "switch"), (run_module, "fetch"))  # fmt: skip
@@ -169,7 +169,7 @@ class Writes:
             if ends and self.runs % 2:
                 raise Killed
             found = write(*args, **kwargs)
-            size = len(args[1]) if name == "write" else found if name == "load" else 1
+            size = len(args[1]) if name == "put" else found if name == "load" else 1
             self.done[name] += int(size)
             if name == "apply":
                 self.done["folded"] += args[3].folded
@@ -214,7 +214,7 @@ def test_recovery_killed_at_its_writes_reports_as_an_undisturbed_one_and_repeats
     assert (done["load"], done["fetch"], done["folded"]) == (
         once["load"], once["fetch"], once["folded"],
     )  # fmt: skip
-    assert done["write"] <= once["write"] + broken.runs * 2 * 8
+    assert done["put"] <= once["put"] + broken.runs * 2 * 8
 
 
 def test_recovery_that_another_has_overtaken_is_refused(region: Backed, tmp_path: Path) -> None:

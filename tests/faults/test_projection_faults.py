@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import pytest
 from confluent_kafka import OFFSET_END, TopicPartition
 from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
 
 from everlode.adapters.clock import WallClock
 from everlode.adapters.kafka import Raw, Record
@@ -267,12 +268,12 @@ def test_projector_stalled_between_rows_and_states_never_takes_a_state_back(lab:
     class Stopped(Exception):
         pass
 
-    def stop(records: list[Record], *_: object) -> list[int]:
+    def stop(records: list[Record]) -> None:
         kept.append(records)
         raise Stopped
 
     writer: Writer = stalled._writer
-    stalled._writer = type("Stalled", (), {"write": staticmethod(stop)})()
+    stalled._writer = type("Stalled", (), {"put": staticmethod(stop)})()
     with pytest.raises(Stopped):
         stalled.apply(raws[:1], "live")
     assert lab.version("tasks", key_of(facts)) == 3
@@ -281,10 +282,29 @@ def test_projector_stalled_between_rows_and_states_never_takes_a_state_back(lab:
     successor.apply(raws[1:], "live")
     stalled._writer = writer
     with pytest.raises(FencedOut):
-        writer.write(kept[0])
+        writer.put(kept[0])
     versions = _versions(lab, key_of(facts))
     assert versions == sorted(versions)
     assert versions[-1] == 4
+
+
+def test_record_that_a_broker_does_not_take_fails_the_whole_transaction(lab: Lab) -> None:
+    """Nobody is told of each delivery: the commit must fail, and nothing of it be there."""
+    topic, name = "takes-little", "who-writes-too-much"
+    admin = AdminClient({"bootstrap.servers": lab.bootstrap})
+    made = admin.create_topics([NewTopic(topic, 1, 1, config={"max.message.bytes": "1000"})])
+    made[topic].result(30)
+    small, large = (Record(topic, 0, "k", random.randbytes(size), []) for size in (10, 5000))
+    writer = Writer(lab.bootstrap, name)
+    writer.open()
+    with pytest.raises(OutcomeUnknown):
+        writer.put([small, large, small])
+    writer.abandon()
+    successor = Writer(lab.bootstrap, name)
+    successor.open()
+    successor.put([small])
+    assert [raw.value for raw in lab.records(topic)] == [small.value]
+    successor.abandon()
 
 
 @pytest.mark.parametrize("heir", ["first", "another"])
@@ -294,7 +314,7 @@ def test_states_left_unpublished_are_published_once_by_who_takes_over(
     """Killed before step 5, whoever comes next, be it the same one again."""
     facts, raws = _one_more(lab, f"unpublished-{heir}")
     first = lab.worker(node_id="first")
-    monkeypatch.setattr(first._writer, "write", _killed)
+    monkeypatch.setattr(first._writer, "put", _killed)
     with pytest.raises(OutcomeUnknown):
         first.apply(raws, "live")
     assert lab.version("tasks", key_of(facts)) == 4
@@ -316,7 +336,7 @@ def test_state_of_a_fact_that_waited_is_published_by_who_takes_over(
     for raw in lab.records(topic)[-2:]:
         first.apply([raw], "live")
     lab.append("tasks", lab.fact("tasks", facts[0]))
-    monkeypatch.setattr(first._writer, "write", _killed)
+    monkeypatch.setattr(first._writer, "put", _killed)
     with pytest.raises(OutcomeUnknown):
         first.apply(lab.records(topic)[-1:], "live")
     assert lab.version("tasks", key_of(facts)) == 2
@@ -337,7 +357,7 @@ def test_state_of_a_fact_that_waited_is_published_though_its_topic_did_not_move(
     first.apply((), "live")  # notes that all is published
     assert lab.version("tasks", key_of(facts)) == 0
     decided["late/eu"] = 1
-    monkeypatch.setattr(first._writer, "write", _killed)
+    monkeypatch.setattr(first._writer, "put", _killed)
     with pytest.raises(OutcomeUnknown):
         first.apply((), "live")
     assert lab.version("tasks", key_of(facts)) == 1
@@ -359,7 +379,7 @@ def test_deletion_that_was_not_published_is_published_by_who_takes_over(
     raws = lab.records(fact_topic("eu.1", "tasks"))[-len(facts) :]
     first.apply(raws[:-1], "live")
     assert [r.value is None for r in lab.published("tasks") if r.key == key] == [False]
-    monkeypatch.setattr(first._writer, "write", _killed)
+    monkeypatch.setattr(first._writer, "put", _killed)
     with pytest.raises(OutcomeUnknown):
         first.apply(raws[-1:], "live")
     lab.worker(node_id="heir")
@@ -381,7 +401,7 @@ def test_log_that_retention_has_emptied_holds_nobody_up(lab: Lab) -> None:
     assert lab.query("select count(*) from {g}.rewards") == [(0,)]
 
 
-def _killed(_: list[Record]) -> list[int]:
+def _killed(_: list[Record]) -> None:
     raise OutcomeUnknown("killed")
 
 

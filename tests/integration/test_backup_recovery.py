@@ -267,7 +267,7 @@ def test_states_that_were_on_their_way_are_in_the_backup(
     time.sleep(0.3)
     region.write(tasks_as(f"later-{goes_on}", region))
     with monkeypatch.context() as patched:
-        patched.setattr(Writer, "write", lambda *_: [])
+        patched.setattr(Writer, "put", lambda *_: None)
         region.project()
     reads = Gatherer.records
 

@@ -9,6 +9,7 @@ for the writer's schema. A `Codec` holds the schemas it has learnt and is otherw
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from functools import cache
 from io import BytesIO
 from typing import Any, NamedTuple
@@ -66,6 +67,7 @@ class _Entry(NamedTuple):
     writer: Any
     reader: Any  # None when the writer's schema is ours
     fact: tuple[Build, Build] | None = None  # what makes envelope and body, when it is an event
+    command: tuple[Build, Build] | None = None  # what makes header and body, when it is a command
     head: Any = None  # the beginning of the writer's schema, when it is a state or our event
 
 
@@ -74,15 +76,19 @@ _STATE_NAMES = frozenset(cls.__name__ for cls in STATES.values())
 
 def _entry(name: str, writer: Any, reader: Any) -> _Entry:
     if name in _STATE_NAMES:
-        return _Entry(name, writer, reader, None, heads.of_state(name, writer))
-    kind = EVENTS.get(name)
-    if kind is None:
-        return _Entry(name, writer, reader)
-    if reader is None:
-        return _Entry(name, writer, None, (builder(Envelope), builder(kind.model)), heads.of_fact())
-    # another writer's schema: defaults and promoted types come in as they are
-    validators = (m.__pydantic_validator__.validate_python for m in (Envelope, kind.model))
-    return _Entry(name, writer, reader, (next(validators), next(validators)))
+        return _Entry(name, writer, reader, head=heads.of_state(name, writer))
+    # of another writer's schema defaults and promoted types come in as they are
+    made: Callable[[type[Record]], Build] = builder if reader is None else _validator
+    if name in EVENTS:
+        fact = made(Envelope), made(EVENTS[name].model)
+        return _Entry(name, writer, reader, fact, head=heads.of_fact() if reader is None else None)
+    if name in COMMANDS:
+        return _Entry(name, writer, reader, command=(made(CommandHeader), made(COMMANDS[name])))
+    return _Entry(name, writer, reader)
+
+
+def _validator(model: type[Record]) -> Build:
+    return model.__pydantic_validator__.validate_python
 
 
 def _needs_dump(model: type[Record]) -> bool:
@@ -306,16 +312,15 @@ class Codec:
                 f"{len(data)} bytes are above {MAX_COMMAND_BYTES}", code="too_large"
             )
         entry = self._entry_of(data)
-        model = COMMANDS.get(entry.name)
-        if model is None:
+        if entry.command is None:
             raise ContractError(f"{entry.name} is no command", code="not_a_command")
         try:
             value = self._whole(entry, data)
         except ContractError as error:
             raise unread.misfit(entry.name, entry.writer, data) or error from None
+        header, body = entry.command
         try:
-            header = CommandHeader.model_validate(value.pop("header"))
-            return Request(header, model.model_validate(value))
+            return Request(header(value.pop("header")), body(value))
         except ValidationError as error:
             raise unread.as_contract_error(door.misfit(error)) from None
 

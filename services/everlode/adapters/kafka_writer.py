@@ -7,7 +7,7 @@ transaction the writer is unusable (librdkafka has no KIP-890) and must be throw
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer, TopicPartition
@@ -122,19 +122,35 @@ class Writer:
 
             return callback
 
+        queued = ((record, delivered(index)) for index, record in enumerate(records))
+        self._transact(queued, read, group)
+        if failed:
+            raise OutcomeUnknown(f"writing facts: {failed[0]}")
+        return offsets
+
+    def put(self, records: Iterable[Record]) -> None:
+        """As `write`, for who does not ask where they stand: librdkafka reports no delivery.
+
+        A record that it cannot deliver fails the commit.
+        """
+        self._transact((record, None) for record in records)
+
+    def _transact(
+        self,
+        queued: Iterable[tuple[Record, Any]],
+        read: dict[tuple[str, int], int] | None = None,
+        group: Any = None,
+    ) -> None:
         try:
             self._producer.begin_transaction()
-            for index, r in enumerate(records):
-                produce(self._producer, r, delivered(index))
+            for record, done in queued:
+                produce(self._producer, record, done)
             if read:
                 positions = [TopicPartition(t, p, o) for (t, p), o in read.items()]
                 self._producer.send_offsets_to_transaction(positions, group, self._timeout_s)
             self._producer.commit_transaction(self._timeout_s)
         except KafkaException as error:
             raise _translated(error, "writing facts") from None
-        if failed:
-            raise OutcomeUnknown(f"writing facts: {failed[0]}")
-        return offsets
 
     def abandon(self) -> None:
         """Throw the producer away without waiting: what it holds may or may not be there."""

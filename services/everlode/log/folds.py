@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from everlode.errors import IntegrityError
 from everlode.events.barriers import Barrier, EpochOpened
-from everlode.events.base import Envelope, Fact, FactRef
+from everlode.events.base import Envelope, Fact
 from everlode.events.snapshots import AnsweredFact
 from everlode.events.states import State
 from everlode.log.contents import KEPT_ANSWERS, Asked, Contents
@@ -41,9 +41,9 @@ class Answered(NamedTuple):
     seq: int
     version: int
 
-    def ref(self, topic: str) -> FactRef:
-        """As it stands in an answer."""
-        return FactRef(topic=topic, **self._asdict())
+    def ref(self, topic: str) -> dict[str, object]:
+        """The fields of a FactRef, as they stand in an answer."""
+        return {"topic": topic, **self._asdict()}
 
 
 def _damaged(placed: LoggedFact, what: str, code: str) -> IntegrityError:

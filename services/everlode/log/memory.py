@@ -201,11 +201,15 @@ class Memory:
         """True when so much waits that it is not left to transactions with facts."""
         return self._checkpoint.behind(time.monotonic())
 
-    def beside(self, facts: bool, most: int = FEW) -> list[Record]:
-        """Records for the next transaction: `most` beside facts; without, what has piled up."""
+    def beside(self, facts: int) -> list[Record]:
+        """Records for the next transaction; without facts only what has piled up.
+
+        Beside facts as many as these, so that a snapshot keeps up with them.
+        """
         if not facts and not self.behind:
             return []
-        return self._checkpoint.take(time.monotonic(), self._at(), most if facts else MANY)
+        most = max(FEW, facts) if facts else MANY
+        return self._checkpoint.take(time.monotonic(), self._at(), most)
 
     def rest(self) -> list[Record]:
         """Records of the next transaction of a primary that leaves; empty once all is written."""

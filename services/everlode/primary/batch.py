@@ -20,12 +20,13 @@ nothing behind; nothing staged is visible outside until `committed`. Pure: time 
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from datetime import timedelta
 from typing import NamedTuple, Protocol
 
 from pydantic import ValidationError
 
+from everlode.avro.building import builder
 from everlode.avro.unread import Addressee
 from everlode.control.scopes import Scope
 from everlode.errors import ContractError, FencedOut, NotFound, Refusal, Unavailable
@@ -46,6 +47,8 @@ from everlode.state.dispatch import component_of_command, component_of_state, de
 from everlode.state.homes import check_home, check_qualified
 from everlode.state.shape import Context, home_of
 
+_envelope: Callable[[dict[str, object]], Envelope] = builder(Envelope)
+"""Of values that a command and the log have typed."""
 FUTURE = timedelta(minutes=5)
 """A command from further ahead than this is refused."""
 
@@ -303,22 +306,24 @@ class Batch:
         for event, stamp in zip(events, stamps, strict=True):
             version += 1
             seq += 1
-            envelope = Envelope(
-                event_id=fact_id(owed.aggregate_id, owed.command_id, len(facts)),
-                aggregate_id=owed.aggregate_id,
-                version=version,
-                origin=log.origin,
-                scope=subject.scope,
-                epoch=subject.epoch,
-                seq=seq,
-                stamp=stamp,
-                occurred_at=owed.at,
-                command_id=owed.command_id,
-                correlation_id=why.correlation,
-                causation_id=owed.cause,
-                source_topic=topic,
-                source_partition=number,
-                source_position=position,
+            envelope = _envelope(
+                {
+                    "event_id": fact_id(owed.aggregate_id, owed.command_id, len(facts)),
+                    "aggregate_id": owed.aggregate_id,
+                    "version": version,
+                    "origin": log.origin,
+                    "scope": subject.scope,
+                    "epoch": subject.epoch,
+                    "seq": seq,
+                    "stamp": stamp,
+                    "occurred_at": owed.at,
+                    "command_id": owed.command_id,
+                    "correlation_id": why.correlation,
+                    "causation_id": owed.cause,
+                    "source_topic": topic,
+                    "source_partition": number,
+                    "source_position": position,
+                }
             )
             state = evolve_fact(state, Fact(envelope, event), partition)
             facts.append((partition, envelope, event))

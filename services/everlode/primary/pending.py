@@ -7,18 +7,21 @@ set aside alone: the others are given, and it is not tried again.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from functools import partial
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
+from everlode.avro.building import builder
 from everlode.avro.unread import Addressee
 from everlode.errors import EverlodeError
-from everlode.events.base import CommandAnswered
+from everlode.events.base import CommandAnswered, FactRef
 from everlode.events.types import fitting
-from everlode.log.folds import Answered, Folds
+from everlode.log.folds import Folds
 from everlode.primary.unexpected import Unexpected, attempt
 
+_answer: Callable[[dict[str, Any]], CommandAnswered] = builder(CommandAnswered)
+"""To a command that Avro has read."""
 HOME = 1
 """The level of what the home region's log holds, and perhaps no other."""
 
@@ -65,21 +68,24 @@ class Pending:
     def _answered(self, answer: Answer, level: int, at: datetime) -> CommandAnswered:
         to, error = answer.to, answer.error
         asked = (to.aggregate_id, to.command_id)
-        facts: list[Answered] = self._folds.answers.get(asked, [])
-        return CommandAnswered.model_validate(
-            {
-                "command_id": to.command_id,
-                "command_type": to.command_type,
-                "aggregate_id": to.aggregate_id,
-                "reply_to": to.reply_to,
-                "region": self._region,
-                "node_id": self._node_id,
-                "outcome": answer.outcome,
-                "code": error.code if error else "",
-                "message": fitting(error.message) if error else "",
-                "hint": fitting(error.hint) if error else "",
-                "facts": [f.ref(self._topic) for f in facts],
-                "level": level,
-                "answered_at": at,
-            }
-        )
+        refs = [fact.ref(self._topic) for fact in self._folds.answers.get(asked, [])]
+        fields: dict[str, Any] = {
+            "command_id": to.command_id,
+            "command_type": to.command_type,
+            "aggregate_id": to.aggregate_id,
+            "reply_to": to.reply_to,
+            "region": self._region,
+            "node_id": self._node_id,
+            "outcome": answer.outcome,
+            "code": error.code if error else "",
+            "message": fitting(error.message) if error else "",
+            "hint": fitting(error.hint) if error else "",
+            "facts": refs,
+            "level": level,
+            "answered_at": at,
+        }
+        if error is None:
+            return _answer(fields)
+        # what was refused may not even have been read: its names may be anything
+        fields["facts"] = [FactRef.model_validate(ref) for ref in refs]
+        return CommandAnswered.model_validate(fields)

@@ -36,6 +36,8 @@ class Intake:
         self._dead = DeadLetters(Sender(bootstrap), "projector")
         self._quarantined: dict[str, int] = {}
         """Topic → offset after the last one of this batch."""
+        self._folds_into: dict[bytes, str] = {}
+        """What a record begins with → its state component."""
         self._sent: set[tuple[str, int]] = set()
         """(topic, offset) of letters of this batch; what is applied in parts is read again."""
 
@@ -43,10 +45,17 @@ class Intake:
         """Aggregates that the records name, so that their states come in one go."""
         found = set()
         for raw in raws:
-            component = state_component(self._codec.type_name(raw.value))
+            mark = (raw.value or b"")[:10]
+            component = self._folds_into.get(mark) or self._component(mark)
             if component is not None and raw.key is not None:
                 found.add((component, raw.key.decode(errors="replace")))
         return found
+
+    def _component(self, mark: bytes) -> str | None:
+        component = state_component(self._codec.type_name(mark))
+        if component is not None:
+            self._folds_into[mark] = component
+        return component
 
     def decoded(self, raws: Sequence[Raw]) -> list[Incoming]:
         """Facts of the records, in order; the others are on their way to the dead letters."""

@@ -205,7 +205,7 @@ class PartitionWorker:
             for component, key, _, doc in self._db.unpublished(self.partition)
         ]
         for start in range(0, len(left), SENT_AGAIN):
-            self._writer.write(left[start : start + SENT_AGAIN])
+            self._writer.put(left[start : start + SENT_AGAIN])
 
     # -- what cannot be applied --------------------------------------------------------------
 
@@ -284,7 +284,7 @@ class PartitionWorker:
         self._keep_and_report(batch)
         change = self._rows(batch, counter)  # 4. PostgreSQL
         if change.records:
-            self._writer.write(change.records)  # 5. state topics
+            self._writer.put(change.records)  # 5. state topics
         self._published = self._seqs()  # 6. noted
         self._written = self._offsets()
         self._states.keep(batch.known)

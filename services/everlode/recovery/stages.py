@@ -194,7 +194,7 @@ class Stages:
 
         done = db.counted(counter)
         for batch in _batches(islice(records(), done, None), BATCH):
-            self.writer(partition).write(batch)
+            self.writer(partition).put(batch)
             done += len(batch)
             db.count(counter, done)
 

@@ -30,7 +30,6 @@ from everlode.log.facts import FactLog, LoggedFact
 from everlode.log.folds import Folds
 from everlode.log.memory import Memory
 from everlode.settings.endpoints import RegionParts
-from everlode.snapshots.write import FEW
 from everlode.state.dispatch import component_of_state, state_component
 from everlode.topics.place import placed
 
@@ -156,7 +155,7 @@ class Known:
 
     def beside(self, facts: int) -> list[Record]:
         """What goes into the next transaction, beside so many facts."""
-        self._taken = self._memory.beside(facts > 0, max(FEW, facts))
+        self._taken = self._memory.beside(facts)
         return self._taken
 
     def rest(self) -> list[Record]:

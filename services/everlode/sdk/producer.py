@@ -32,10 +32,12 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from datetime import datetime
+from typing import Any
 
 from pydantic import ValidationError
 
 from everlode.adapters.clock import WallClock
+from everlode.avro.building import builder
 from everlode.control.scopes import Scope
 from everlode.errors import EverlodeError, FencedOut, Refusal, Unavailable
 from everlode.events.barriers import Barrier, EpochOpened, Marker
@@ -60,6 +62,9 @@ BARRIER_S = 1.0
 OPENS = 5
 """It fences at most so often before it gives way to one who does the same."""
 CLOSE_S = 15.0
+_NO_COMMAND = dict.fromkeys(("command_id", "source_topic", "source_partition", "source_position"))
+_made: Callable[[dict[str, Any]], Envelope] = builder(Envelope)
+"""Of ids that `emit` has checked; all the rest is ours."""
 REST_S = 10.0
 """A producer that is closed writes the rest of its snapshot for so long at most."""
 
@@ -350,18 +355,21 @@ class EventProducer:
         return lines
 
     def _envelope(self, emit: Emit, version: int, seq: int) -> Envelope:
-        return Envelope(
-            event_id=emit.event_id,
-            aggregate_id=emit.key,
-            version=version,
-            origin=self._log.origin,
-            scope=self._scope,
-            epoch=self._epoch,
-            seq=seq,
-            stamp=self._log.next_stamp(emit.cause.stamp if emit.cause else 0),
-            occurred_at=emit.occurred_at,
-            correlation_id=emit.correlation_id,
-            causation_id=emit.cause.event_id if emit.cause else None,
+        return _made(
+            {
+                "event_id": emit.event_id,
+                "aggregate_id": emit.key,
+                "version": version,
+                "origin": self._log.origin,
+                "scope": self._scope,
+                "epoch": self._epoch,
+                "seq": seq,
+                "stamp": self._log.next_stamp(emit.cause.stamp if emit.cause else 0),
+                "occurred_at": emit.occurred_at,
+                "correlation_id": emit.correlation_id,
+                "causation_id": emit.cause.event_id if emit.cause else None,
+                **_NO_COMMAND,
+            }
         )
 
     def _reopen(self) -> None:
