@@ -24,7 +24,7 @@ from tests.unit.test_control_grounds import Log
 from tests.unit.test_primary_core import BOTH, Desk, asked
 from tests.unit.test_validator import Client, waiting
 
-POISON = "us.commands.miners/0@7"
+POISON = "us.commands.miners c7"
 DIES = """
 import os, signal, sys
 from pathlib import Path
@@ -137,7 +137,7 @@ def test_primary_sets_the_poison_aside_with_its_provenance_and_decides_the_rest(
     assert sorted((outcome, code) for _, outcome, code in desk.answers()) == [
         ("done", ""), ("done", ""), ("refused", "set_aside"),
     ]  # fmt: skip
-    assert [w.rpartition("@")[2] for w in hand.taken] == ["6", "7", "8"]
+    assert [what.rpartition(" ")[2] for what in hand.taken] == ["c6", "c7", "c8"]
 
 
 def test_validator_judges_no_case_that_has_ended_two_and_all_others() -> None:

@@ -48,7 +48,7 @@ from everlode.log.facts import NewFact
 from everlode.membership.hand import DECIDING, NOTHING, InHand
 from everlode.primary.batch import Batch, LogEnd, NotServed, Source
 from everlode.primary.component import Component, Notice, Owed, Validators
-from everlode.primary.inputs import CommandRead, FactRead, RefusedRead, Tick, Turn
+from everlode.primary.inputs import CommandRead, FactRead, Input, RefusedRead, Tick, Turn
 from everlode.primary.pending import Answer, Pending
 from everlode.primary.refusals import Refusals
 from everlode.primary.unexpected import SetAside, Unexpected, attempt
@@ -145,7 +145,7 @@ class Core:
         # 2. the inputs, in order
         for item in turn.inputs:
             topic, partition, offset = item.where
-            self._hand.take(DECIDING, f"{topic}/{partition}@{offset}")
+            self._hand.take(DECIDING, _input(item))
             if isinstance(item, FactRead):
                 if isinstance(item.fact.data, self._component.needs_committed) and batch.facts:
                     yield self._ready(batch, report)
@@ -213,7 +213,7 @@ class Core:
             batch.command(header, data, where, before)
 
         name = type(data).__name__
-        wrong = self._attempt(f"{name} {header.command_id}", where, decide)
+        wrong = self._attempt(f"{name} {header.command_id}", _input(read), decide)
         if wrong is not None:
             to = Addressee(header.command_id, header.aggregate_id, header.reply_to, name)
             batch.refuse(to, wrong)
@@ -231,13 +231,13 @@ class Core:
                 if isinstance(refused, NotServed) and refused.home in self._opened:
                     self._behind.add((where.topic, where.partition))
 
-        wrong = self._attempt(f"what follows from {envelope.event_id}", where, decide)
+        wrong = self._attempt(f"what follows from {envelope.event_id}", _input(read), decide)
         if wrong is not None:
             self._wrong.append((where, wrong))
 
-    def _attempt(self, what: str, where: Where, decide: Callable[[], object]) -> Unexpected | None:
+    def _attempt(self, what: str, name: str, decide: Callable[[], object]) -> Unexpected | None:
         """As `attempt`, but for what has ended others: that is not touched again."""
-        ended = self._hand.kept_off("{}/{}@{}".format(*where))
+        ended = self._hand.kept_off(name)
         return SetAside(what, ended) if ended else attempt(what, decide)
 
     def _due(self, batch: Batch, turn: Turn) -> None:
@@ -270,3 +270,10 @@ class Core:
             # at the same moment in every primary of a machine: who reads several topics wakes once
             self._barrier_at = now - now % BARRIER_S + BARRIER_S
             batch.barrier()
+
+
+def _input(item: Input) -> str:
+    """What tells an input from others, wherever it stands: a command may be sent again."""
+    if isinstance(item, CommandRead):
+        return f"{item.where.topic} {item.header.command_id}"
+    return "{}/{}@{}".format(*item.where)
