@@ -17,7 +17,6 @@ passes them (must), ends from the logs and the journal. Shell.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing
 from itertools import islice
 from typing import NamedTuple
 
@@ -61,6 +60,7 @@ class Work(NamedTuple):
     epochs: Decided
     writer: Callable[[int], Writer]
     """The one writer of a partition number's states."""
+    db: NextGeneration
     journal: RecoveryJournal
     report: Sink = silent
 
@@ -111,9 +111,8 @@ class Replay:
         finally:
             for worker in workers.values():
                 worker.close()
-        with closing(NextGeneration(target.conninfo, work.generation, "recovery")) as db:
-            found = Replayed(folded=db.counted(counter))
-            self._holes(db, facts, found)
+        found = Replayed(folded=work.db.counted(counter))
+        self._holes(facts, found)
         self._behind(places, local, reached, found)
         return found
 
@@ -128,10 +127,10 @@ class Replay:
 
     # -- what is missing -----------------------------------------------------------------------
 
-    def _holes(self, db: NextGeneration, facts: str, found: Replayed) -> None:
+    def _holes(self, facts: str, found: Replayed) -> None:
         """Within the logs: as noted in the generation itself; a killed run's findings count."""
         noted = self._work.journal.done
-        for topic, partition, expected, after in db.query(
+        for topic, partition, expected, after in self._work.db.query(
             "select topic, part, expected, found from {g}.problems where kind = 'seq_gap'"
             " and topic like %s order by 1, 2, 3",
             (f"%.{facts}",),

@@ -150,7 +150,7 @@ class Recovery:
             for component in planner.PRIORITIES:
                 results.append(self._stage(component, work, built))
                 ended(results[-1])
-        with closing(work.database()) as db:
+        with closing(NextGeneration(self._target.conninfo, generation, "recovery")) as db:
             tasks = self._tasks(db)
             # 4. the verdict
             reasons = planner.unhealthy(self._request, planner.health_ppm(tasks), self._kinds())
@@ -345,8 +345,7 @@ class Recovery:
         done = self.journal.done.get(step)
         if done is None:
             found = work.restore(states)
-            with closing(work.database()) as db:
-                found = found._replace(dangling=dangling(db, states, built.cut_stamp))
+            found = found._replace(dangling=dangling(work.database(), states, built.cut_stamp))
             done = self.journal.note(step, **found._asdict())
             self._report(StepEnded("restore", states, f"{found.records} records"))
         forks = [(topic, partition) for topic, partition in done["forks"]]

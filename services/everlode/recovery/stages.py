@@ -19,7 +19,7 @@ replay has begun, nothing is restored again (a state topic must not go back). Sh
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from itertools import islice
 from typing import Any, NamedTuple, TypeVar
 
@@ -81,6 +81,7 @@ class Stages:
         self.codec = taught(target.bootstrap, target.topology.origins)
         self._learn = learner(target.bootstrap, target.topology.origins, "recovery")
         self._writers: dict[int, Writer] = {}
+        self._db: NextGeneration | None = None
         self._begins: Tail | None = None
         self._known: Evidence | None = None
         """How far the logs reached, by what others know of them."""
@@ -103,13 +104,21 @@ class Stages:
     def close(self) -> None:
         """Leave: a projector takes the writers over."""
         self._following.close()
+        if self._db is not None:
+            self._db.close()
+            self._db = None
         for writer in self._writers.values():
             writer.abandon()
         self._writers.clear()
 
     def database(self) -> NextGeneration:
-        """A connection to the generation. Raises: Unavailable."""
-        return NextGeneration(self._target.conninfo, self._generation, "recovery")
+        """The generation, over one connection until `close`: a busy database is slow to connect.
+
+        Raises: Unavailable.
+        """
+        if self._db is None:
+            self._db = NextGeneration(self._target.conninfo, self._generation, "recovery")
+        return self._db
 
     # -- restore -------------------------------------------------------------------------------
 
@@ -123,24 +132,24 @@ class Stages:
         records = sum(o.records for o in self._manifest.objects if o.component == states)
         pace = Pace(self._report, f"restore {states}", records)
         forks: list[TopicPartition] = []
-        with closing(self.database()) as db:
-            # 1. states and deletions
+        db = self.database()
+        # 1. states and deletions
+        for partition in parts:
+            self.writer(partition)  # a killed run writes no more
+            gone = list(self._deleted(states, partition))
+            self._load(db, states, partition, pace)
+            self._publish(db, states, partition, gone)
+            db.bury(states, partition, gone)
+        # 2. where the tail begins, what waits, fences
+        if states not in FACTS_OF:
+            tail = self._tail()
+            forks = sorted(at for at in tail.forks if at[0].endswith(f".{facts}"))
+            for partition, positions in self._positions(facts).items():
+                db.place(partition, positions)
             for partition in parts:
-                self.writer(partition)  # a killed run writes no more
-                gone = list(self._deleted(states, partition))
-                self._load(db, states, partition, pace)
-                self._publish(db, states, partition, gone)
-                db.bury(states, partition, gone)
-            # 2. where the tail begins, what waits, fences
-            if states not in FACTS_OF:
-                tail = self._tail()
-                forks = sorted(at for at in tail.forks if at[0].endswith(f".{facts}"))
-                for partition, positions in self._positions(facts).items():
-                    db.place(partition, positions)
-                for partition in parts:
-                    db.park(partition, self._parked(facts, partition))
-            db.reopen(o for o in self._manifest.opened if o[0].endswith(f".{facts}"))
-            return Restored(sum(db.loaded(states, p) for p in parts), forks)
+                db.park(partition, self._parked(facts, partition))
+        db.reopen(o for o in self._manifest.opened if o[0].endswith(f".{facts}"))
+        return Restored(sum(db.loaded(states, p) for p in parts), forks)
 
     def _load(self, db: NextGeneration, states: str, partition: int, pace: Pace) -> None:
         """Fill the table from where it is filled to."""
@@ -152,7 +161,8 @@ class Stages:
 
         there = db.loaded(states, partition) + len(db.left_out(states, partition))
         pace.more(there)
-        todo = islice(enumerate(self._states(states, partition)), there, None)
+        left = islice(enumerate(self._states(states, partition)), there, None)
+        todo = ((number, self._state(states, partition, value)) for number, value in left)
         for batch in _batches(todo, BATCH):
             for loaded in in_halves(
                 batch, lambda part: db.load(states, [state for _, state in part]), refuse
@@ -185,15 +195,21 @@ class Stages:
         topic, counter = state_topic(self._generation, states), f"published {states}/{partition}"
         first, left_out = places_of(states)[1], db.left_out(states, partition)
 
-        def records() -> Iterator[Record]:
-            for number, (key, known) in enumerate(self._states(states, partition)):
-                if known.state is not None and first - number not in left_out:
+        def records(there: int) -> Iterator[Record]:
+            for number, value in enumerate(self._states(states, partition)):
+                if first - number in left_out:
+                    continue
+                if there:
+                    there -= 1
+                    continue
+                key, known = self._state(states, partition, value)
+                if known.state is not None:
                     yield Record(topic, partition, key, encode_state(known.state), [])
-            for key, _, _ in gone:
+            for key, _, _ in gone[there:]:
                 yield Record(topic, partition, key, None, [])
 
         done = db.counted(counter)
-        for batch in _batches(islice(records(), done, None), BATCH):
+        for batch in _batches(records(done), BATCH):
             self.writer(partition).put(batch)
             done += len(batch)
             db.count(counter, done)
@@ -205,13 +221,17 @@ class Stages:
         with path.open("rb") as file:
             yield from read(file, path.name, contract)
 
-    def _states(self, states: str, partition: int) -> Iterator[tuple[str, Known]]:
-        for value in self._staged(states, partition, STATES[states].__name__):
-            try:
-                state = state_from_dict(states, value)
-            except ContractError as error:
-                raise IntegrityError(f"{states}-{partition}: {error.message}") from None
-            yield state.key, Known(state, state.version, "")
+    def _states(self, states: str, partition: int) -> Iterator[dict[str, Any]]:
+        """As plain values: what is there already costs a resumed recovery little."""
+        return self._staged(states, partition, STATES[states].__name__)
+
+    @staticmethod
+    def _state(states: str, partition: int, value: dict[str, Any]) -> tuple[str, Known]:
+        try:
+            state = state_from_dict(states, value)
+        except ContractError as error:
+            raise IntegrityError(f"{states}-{partition}: {error.message}") from None
+        return state.key, Known(state, state.version, "")
 
     def _deleted(self, states: str, partition: int) -> Iterator[tuple[str, int, str]]:
         for value in self._staged(DELETED, partition):
@@ -234,8 +254,7 @@ class Stages:
         parts = range(self._manifest.partitions)
         found = sum(o.records for o in self._manifest.objects if o.component == states)
         gone = sum(1 for p in parts for _ in self._deleted(states, p))
-        with closing(self.database()) as db:
-            return found + gone - sum(len(db.left_out(states, p)) for p in parts)
+        return found + gone - sum(len(self.database().left_out(states, p)) for p in parts)
 
     def _positions(self, facts: str) -> dict[int, dict[str, Prefix]]:
         """Partition → topic → where the tail begins in this cluster, of one component's facts."""
@@ -268,7 +287,7 @@ class Stages:
             self._known = ask(self._target, self._manifest, self.codec, self._journal)
         work = Work(
             self._target, self._generation, self._manifest.partitions, self.codec, self._learn,
-            self._epochs, self.writer, self._journal, self._report,
+            self._epochs, self.writer, self.database(), self._journal, self._report,
         )  # fmt: skip
         return Replay(work, self._known, frozenset(forks)).run(states)
 
