@@ -4,9 +4,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
-CODE := schemas streams services tests $(wildcard benchmarks examples)
+CODE := schemas streams services tests $(wildcard benchmarks examples docs/site) deploy/standins deploy/image
 LOCK := --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url
 ONLY ?=
+SITE := build/docs
 DEMO ?=
 # whole demos take both cores: they run after the rest, by themselves
 DEMOS := tests/faults/test_demo.py tests/faults/test_demo_signals.py
@@ -14,7 +15,7 @@ every_test = $(BIN)/pytest -n 2 --dist loadfile tests $(DEMOS:%=--ignore=%); \
 	rest=$$?; $(BIN)/pytest $(DEMOS) && exit $$rest
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-long check static parts bench lock clean
+.PHONY: help setup demo docs test test-long check static parts bench lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -31,6 +32,10 @@ setup: $(READY) ## Make .venv from the hash-locked dependencies
 
 demo: setup ## Run the main job on a real three-region stack, to a report; DEMO="--speed 60" for options
 	$(BIN)/everlode demo $(DEMO)
+
+docs: setup ## Build the site, strictly: build/docs/docs/index.html
+	$(BIN)/python -m sphinx -qnW --keep-going -j auto -c docs/site -d build/doctrees . $(SITE)
+	@echo $(SITE)/docs/index.html
 
 static: setup
 	$(BIN)/ruff check .
@@ -59,6 +64,7 @@ lock: setup ## Renew the lock files from pyproject.toml
 	$(VENV)/lock/bin/uv pip compile $(LOCK) -o requirements-sdk.lock pyproject.toml
 	$(VENV)/lock/bin/uv pip compile $(LOCK) --extra native -o requirements.lock pyproject.toml
 	$(VENV)/lock/bin/uv pip compile $(LOCK) --extra dev -o requirements-dev.lock pyproject.toml
+	$(VENV)/lock/bin/uv pip compile $(LOCK) --extra image -c requirements-dev.lock -o requirements-image.lock pyproject.toml
 
 clean: ## Remove .venv and the caches of this work tree
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist

@@ -16,11 +16,14 @@ import pytest
 
 from everlode.adapters.kafka_control import ControlLog
 from everlode.adapters.kafka_follower import ControlFollower
+from everlode.adapters.kafka_topics import delete_topics
+from everlode.adapters.postgres_read import Generation
 from everlode.errors import Refusal
 from everlode.events.commands import SuspendMiner
 from everlode.events.control import ScopeAssigned
 from everlode.sdk import Endpoints, MiningClient
 from everlode.stack import NativeStack
+from everlode.topics import Topology, state_topics
 from tests.support.processes.entries import await_entry, entries, matching
 from tests.support.world.region import until
 
@@ -53,8 +56,8 @@ def command(line: str) -> list[str]:
 class Desk:
     """A folder with a stack in it, and the processes that were started there."""
 
-    def __init__(self, folder: Path, ending: ExitStack) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, stack: NativeStack, ending: ExitStack) -> None:
+        self.folder, self.stack = folder, stack
         self.nodes: dict[str, subprocess.Popen[bytes]] = {}
         self._ending = ending
 
@@ -83,6 +86,14 @@ class Desk:
         found = json.loads(done.stdout)
         return str(found["status"] if done.returncode == 0 else found["error"]["code"])
 
+    def states(self, *tasks: str) -> dict[str, bytes]:
+        """The states of tasks as eu's projection has them."""
+        place = Endpoints.load(self.folder / "stack").region("eu")
+        with closing(Generation.current(place.postgres_conninfo())) as db:
+            return dict(
+                db.query("select key, doc from {g}.tasks where key = any(%s)", (list(tasks),))
+            )
+
     def run(self, arguments: list[str]) -> list[str]:
         """Run to the end, well; lines of its output."""
         done = subprocess.run(
@@ -104,8 +115,9 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
         "node run miner-registry", "node run miner-registry",
     ]  # fmt: skip
     with ExitStack() as ending:
-        ending.enter_context(NativeStack(data_dir=folder / "stack", s3=None)).up()
-        made = Desk(folder, ending)
+        stack = ending.enter_context(NativeStack(data_dir=folder / "stack"))
+        stack.up()
+        made = Desk(folder, stack, ending)
         for line in background:
             made.nodes[line.split("--node-id ")[1].split()[0]] = made.start(line)
         registries = [made.log(line) for line in background[-2:]]
@@ -216,3 +228,26 @@ def test_task_of_that_name_in_another_region_is_another_task_and_both_are_shown(
     assert desk.explained("eu/task-1") == "rewarded"
     assert desk.explained("task-1") == "ambiguous"
     assert desk.explained("task-2") == "rewarded"
+
+
+def test_backup_and_recovery_keep_two_tasks_of_one_name_apart(desk: Desk) -> None:
+    """Of both homes: eu's database and state topics are destroyed, and come back from a backup."""
+    projector = next(line.strip() for line in FIRST.splitlines() if "projector run" in line)
+    both = ("eu/task-1", "us/task-1")
+    before = desk.states(*both)
+    assert before.keys() == set(both)
+    for verb in ("backup keys create", "backup create --region eu", "backup verify --region eu"):
+        desk.run([*EVERLODE, *verb.split(), "--dir", "stack"])
+
+    desk.nodes["eu-pj-1"].send_signal(signal.SIGKILL)
+    desk.stack.wipe("eu/postgres")
+    place = Endpoints.load(desk.folder / "stack").region("eu")
+    delete_topics(place.kafka_bootstrap, [s.name for s in state_topics(Topology(), "eu", 1)])
+    desk.stack.restart("eu/postgres")
+    accept = ["--accept", "services", "--reason", "not all of them run here"]
+    desk.run([*EVERLODE, "recover", "run", "--region", "eu", "--dir", "stack", *accept])
+
+    assert desk.states(*both) == before
+    desk.start(projector)
+    until(lambda: desk.explained("task-1") == "ambiguous", 60, "the projection is followed again")
+    assert (desk.explained(both[0]), desk.explained(both[1])) == ("rewarded", "submitted")

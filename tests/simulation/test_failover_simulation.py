@@ -1,11 +1,13 @@
 """A coordinator is killed at every effect it has, before and after it; the next one ends the same.
 
 The handler is the real one; the logs are lists. Checked at the end: `two_decisions`,
-`moved_twice`, `moved_before_fence`, `lost_task`, `ended_twice`.
+`moved_twice`, `moved_before_fence`, `lost_task`, `ended_twice`, `step_twice`, and that the steps
+are those of the kind, in their order.
 """
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -20,20 +22,23 @@ from hypothesis import strategies as st
 
 from everlode.control.fold import ControlState, apply
 from everlode.events import tasks as t
+from everlode.events import validations as v
 from everlode.events.barriers import EpochOpened
 from everlode.events.base import Envelope, Event, Evidence, Fact, ScopeEpoch
-from everlode.events.commands import MigrateTask
+from everlode.events.commands import DeferValidation, MigrateTask
 from everlode.events.control import LeaseRenewed, NodeJoined, NodeStatusChanged, ScopeAssigned
 from everlode.events.health import NodeLost
 from everlode.events.heartbeats import NodeBeat
 from everlode.events.recovery import (
     OperationStarted,
     OperationStep,
+    RegistryChanged,
     RegistryRecoveryEnded,
     RewardRecoveryEnded,
     TaskManagerRecoveryEnded,
     ValidationRecoveryEnded,
 )
+from everlode.events.states import ValidationState
 from everlode.failover.handler import Handler
 from everlode.failover.heartbeats import Heartbeats
 from everlode.failover.limits import Limits
@@ -41,7 +46,9 @@ from everlode.failover.orders import Orders
 from everlode.failover.policy import of_all
 from everlode.miners.policy import MinerPolicy
 from everlode.rewards.policy import RewardPolicy
+from everlode.state.validation import evolve
 from everlode.tasks.policy import TaskPolicy
+from everlode.validations.absent import absent_kinds, owed_for
 from everlode.validations.policy import ValidationPolicy
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -51,6 +58,11 @@ COMPONENTS = {
 }  # fmt: skip
 UNDER_WAY = 7
 """Of each node, by its last beat."""
+SAME = ("", "", "")
+AUTOMATIC = ("automatic", "automatic", "automatic")
+LAST_EXPERT = ("expert", "automatic", "automatic")
+LAST_AUTOMATIC = ("automatic", "expert", "expert")
+LATER = NOW + timedelta(hours=1)
 
 
 class Killed(BaseException):
@@ -68,11 +80,23 @@ def fact(key: str, data: Event, stamp: int = 1, command: str | None = None, **mo
     return Fact(envelope, data)
 
 
+def requested(kind: str) -> v.ValidationRequested:
+    return v.ValidationRequested.model_validate(
+        {
+            "task_id": "t", "task_type": "training", "payload_sha256": "0" * 64,
+            "solution_id": "s", "solution_sha256": "0" * 64, "miner_id": "m", "work_ms": 1,
+            "base_reward_micro": 1, "kind": kind, "quorum": 1, "reviewers": (),
+            "deadline_at": LATER,
+        }
+    )  # fmt: skip
+
+
 class Region:
     """All logs of a region, and the primaries' side of a failover."""
 
-    def __init__(self, component: str, tasks: int) -> None:
-        self.component, self.scope = component, f"{component}/eu"
+    def __init__(self, component: str, tasks: int, kinds: tuple[str, ...] = SAME) -> None:
+        self.component, self.scope, self.kinds = component, f"{component}/eu", kinds
+        self.read_stamp: dict[str, int] = {}
         self.control = ControlState()
         self.tasks: list[tuple[int, Fact]] = []
         self.recovery: list[Fact] = []
@@ -85,14 +109,17 @@ class Region:
         for n in (1, 2, 3):
             self.write(
                 NodeJoined(
-                    node_id=f"{self.short}-{n}", region="eu", component=component, kind="",
-                    endpoint="127.0.0.1:1", priority=9 - n,
+                    node_id=f"{self.short}-{n}", region="eu", component=component,
+                    kind=kinds[n - 1], endpoint="127.0.0.1:1", priority=9 - n,
                 )
             )  # fmt: skip
             self.beat(f"{self.short}-{n}")
         for scope, primary in (("coordinator/eu", "co"), (self.scope, f"{self.short}-1")):
             self.decide(scope, primary)
         self.advance()
+        if component == "validation":
+            self.tasks += [(n % 2, fact(f"v{n}", requested(kinds[0]))) for n in range(tasks)]
+            return
         for n in range(tasks):
             node = f"tm-{n % 3 + 1}"
             data = t.TaskAssigned.model_validate(
@@ -125,8 +152,8 @@ class Region:
 
     def signal(self, data: Event, *, topic: str, key: str, partition: int, event_id: str) -> None:
         self.effect()
-        self.clock += 1
-        self.recovery.append(fact(key, data, self.clock, event_id=event_id))
+        now_ms = time.time_ns() // 1_000_000
+        self.recovery.append(fact(key, data, now_ms, event_id=event_id))
         self.effect()
 
     def send(self, task: str, command: MigrateTask, *, command_id: str) -> Future[Any]:
@@ -165,7 +192,7 @@ class Region:
                 "component": self.component, "kind": "", "role": "none", "held_epoch": 0,
                 "endpoint": "e", "status": "healthy", "load_ppm": 0, "current_tasks": UNDER_WAY,
                 "max_concurrent": 10, "work_done": 0, "queue_size": 0, "specialties": (),
-                "interval_ms": 1000,
+                "interval_ms": 1000, "read_stamp": self.read_stamp.get(node),
             }
         )  # fmt: skip
         self.beats.append((node, data, self.offset))
@@ -181,6 +208,11 @@ class Region:
         self.health.append(fact(node, verdict, 7))
 
     def advance(self) -> None:
+        """The primary's part."""
+        self.open()
+        self.defer()
+
+    def open(self) -> None:
         """The new primary opens its epoch and renews its lease."""
         led = self.control.scopes[self.scope]
         if led.epoch > self.opened():
@@ -195,6 +227,22 @@ class Region:
                     scope_name=self.scope, node_id=led.primary, held_epoch=led.epoch, nonce="n"
                 )
             )
+
+    def defer(self) -> None:
+        """The primary of validations does what it owes, by the real rules."""
+        absent = absent_kinds(self.control, "eu")
+        folded: dict[str, ValidationState] = {}
+        for _, f in self.tasks:
+            if self.component == "validation" and not isinstance(f.data, EpochOpened):
+                state = evolve(folded.get(f.envelope.aggregate_id), f, 0)
+                assert state is not None
+                folded[state.key] = state
+        for state in folded.values():
+            command = owed_for(state, NOW, experts=False) if state.kind in absent else None
+            if isinstance(command, DeferValidation):
+                self.clock += 1
+                data = v.ValidationDeferred(reason=command.reason, deadline_at=command.deadline_at)
+                self.tasks.append((0, fact(state.key, data, self.clock, version=2)))
 
     def opened(self) -> int:
         return max(
@@ -217,7 +265,7 @@ class Process:
 
     def __init__(self, region: Region) -> None:
         self.region = region
-        self.beats, self.tasks = Heartbeats(), TaskPolicy(2, 1_000, timedelta(hours=1))
+        self.beats = Heartbeats()
         self.read = [0, 0, 0, 0]
         identity = SimpleNamespace(node_id="co", region="eu")
         agent = cast("Any", SimpleNamespace(identity=identity, log=region))
@@ -226,7 +274,9 @@ class Process:
         agent.leads = region.control.epoch
         self.agent = agent
         clock = cast("Any", SimpleNamespace(event_now=lambda: NOW))
-        policies = of_all((self.tasks, MinerPolicy(), ValidationPolicy(), RewardPolicy()))
+        tasks = TaskPolicy(2, 1_000, timedelta(hours=1))
+        policies = of_all((tasks, MinerPolicy(), ValidationPolicy(2), RewardPolicy()))
+        self.policy = policies[region.component]
         orders = Orders(lambda: cast("Any", region), clock)
         self.handler = Handler(agent, self.beats, policies, orders, LIMITS)
 
@@ -235,7 +285,7 @@ class Process:
         for node, beat, offset in r.beats[done[0] :]:
             self.beats.observe(fact(node, beat), 0, offset, behind=node in r.silent)
         for partition, item in r.tasks[done[1] :]:
-            self.tasks.observe(partition, item)
+            self.policy.observe(partition, item)
         for item in r.recovery[done[2] :]:
             self.handler.log.observe(item)
         for item in r.health[done[3] :]:
@@ -273,7 +323,7 @@ def check(region: Region, lost: str, tasks: int) -> None:
     moved = Counter(f.envelope.aggregate_id for _, f in region.tasks if _is_move(f))
     assert set(moved.values()) <= {1}, "moved_twice"
     managers = region.managers()
-    assert len(managers) == tasks, "lost_task"
+    assert len(managers) == (tasks if region.component == "task-manager" else 0), "lost_task"
     assert lost not in managers.values()
     if leader and moved:
         kinds = [type(f.data).__name__ for _, f in region.tasks]
@@ -283,8 +333,15 @@ def check(region: Region, lost: str, tasks: int) -> None:
     ended = [d for d in events.values() if type(d).__name__.endswith("Ended")]
     assert len(ended) == 1, "ended_twice"
     assert sum(isinstance(d, OperationStarted) for d in events.values()) == 1
-    numbers = [d.number for d in events.values() if isinstance(d, OperationStep)]
-    assert all(b == a + 1 for a, b in pairwise([0, *numbers]))
+    steps = [d for d in events.values() if isinstance(d, OperationStep)]
+    assert all(b == a + 1 for a, b in pairwise([0, *(d.number for d in steps)]))
+    names = [d.step for d in steps if d.step != "migrate"]
+    assert len(set(names)) == len(names), "step_twice"
+    assert names == steps_of(region, leader), "steps"
+    changed = [d for d in events.values() if isinstance(d, RegistryChanged)]
+    assert [(d.from_node, d.to_node, d.scope_epoch) for d in changed] == (
+        [(lost, "mr-2", 2)] if "notify" in names else []
+    )
     end = ended[0]
     if isinstance(end, TaskManagerRecoveryEnded):
         assert end.migrated_tasks == sum(moved.values())
@@ -300,16 +357,37 @@ def check(region: Region, lost: str, tasks: int) -> None:
         assert (end.failed_registry, end.affected_miners, end.success) == (lost, UNDER_WAY, True)
     else:
         assert isinstance(end, ValidationRecoveryEnded)
-        assert (end.failed_validator, end.validator_type) == (lost, "automatic")
-        assert (end.redistributed_tasks, end.success) == (UNDER_WAY, True)
+        kind = region.kinds[int(lost[-1]) - 1]
+        alone = region.kinds.count(kind) == 1
+        assert (end.failed_validator, end.validator_type, end.success) == (lost, kind, True)
+        assert end.redistributed_tasks == (0 if alone else tasks)
+        deferred = [f.envelope.aggregate_id for _, f in region.tasks if _is_deferral(f)]
+        assert len(set(deferred)) == len(deferred) == end.deferred_tasks
+        assert end.deferred_tasks == (tasks if alone and kind == "expert" else 0)
+
+
+def steps_of(region: Region, leader: bool) -> list[str]:
+    """Those of a handler, in their order."""
+    promoted = ["decide", "promote"] if leader else []
+    if region.component == "miner-registry" and leader:
+        return ["level", *promoted, "notify"]
+    if region.component == "validation":
+        alone = region.kinds.count(region.kinds[0]) == 1
+        last = "defer" if region.kinds[0] == "expert" else "escalate"
+        return [*promoted, last if alone else "redistribute"]
+    return promoted
+
+
+def _is_deferral(item: Fact) -> bool:
+    return isinstance(item.data, v.ValidationDeferred)
 
 
 def _is_move(item: Fact) -> bool:
     return isinstance(item.data, t.TaskMigrated)
 
 
-def effects_of(component: str, lost: str, tasks: int) -> int:
-    region = Region(component, tasks)
+def effects_of(component: str, lost: str, tasks: int, kinds: tuple[str, ...]) -> int:
+    region = Region(component, tasks, kinds)
     region.lose(lost)
     before = region.count
     play(region, [])
@@ -318,31 +396,55 @@ def effects_of(component: str, lost: str, tasks: int) -> int:
 
 
 @pytest.mark.parametrize(
-    ("component", "lost", "tasks"),
-    [("task-manager", "tm-1", 7), ("task-manager", "tm-3", 7), ("rewards", "rd-1", 0),
-     ("rewards", "rd-2", 0), ("miner-registry", "mr-1", 0), ("miner-registry", "mr-2", 0),
-     ("validation", "val-1", 0), ("validation", "val-3", 0)],
+    ("component", "lost", "tasks", "kinds"),
+    [("task-manager", "tm-1", 7, SAME), ("task-manager", "tm-3", 7, SAME),
+     ("rewards", "rd-1", 0, SAME), ("rewards", "rd-2", 0, SAME),
+     ("miner-registry", "mr-1", 0, SAME), ("miner-registry", "mr-2", 0, SAME),
+     ("validation", "val-1", 5, AUTOMATIC), ("validation", "val-3", 5, AUTOMATIC),
+     ("validation", "val-1", 5, LAST_EXPERT), ("validation", "val-1", 5, LAST_AUTOMATIC)],
 )  # fmt: skip
 def test_coordinator_killed_at_each_effect_is_followed_to_the_same_end(
-    component: str, lost: str, tasks: int
+    component: str, lost: str, tasks: int, kinds: tuple[str, ...]
 ) -> None:
-    effects = effects_of(component, lost, tasks)
+    effects = effects_of(component, lost, tasks, kinds)
     assert effects >= 6, "vacuous"
     for at in range(1, effects + 1):
-        region = Region(component, tasks)
+        region = Region(component, tasks, kinds)
         region.lose(lost)
         play(region, [at])
         check(region, lost, tasks)
 
 
-@given(st.lists(st.integers(1, 12), max_size=12), st.sampled_from(["tm-1", "tm-2"]))
+@given(
+    st.lists(st.integers(1, 12), max_size=12),
+    st.sampled_from(
+        [("tm-1", SAME), ("tm-2", SAME), ("mr-1", SAME), ("rd-1", SAME), ("val-1", AUTOMATIC),
+         ("val-1", LAST_EXPERT)]
+    ),
+)  # fmt: skip
 def test_coordinators_killed_again_and_again_come_to_the_same_end(
-    kills: list[int], lost: str
+    kills: list[int], case: tuple[str, tuple[str, ...]]
 ) -> None:
-    region = Region("task-manager", 9)
+    lost, kinds = case
+    component = next(c for c, short in COMPONENTS.items() if short == lost.split("-")[0])
+    tasks = 9 if component in ("task-manager", "validation") else 0
+    region = Region(component, tasks, kinds)
     region.lose(lost)
     play(region, kills)
-    check(region, lost, 9)
+    check(region, lost, tasks)
+
+
+def test_handler_without_commands_waits_for_no_others_answers() -> None:
+    """The tasks of a lost manager may wait for their new primary; the registry need not."""
+    region = Region("miner-registry", 0)
+    region.lose("mr-1")
+    process = Process(region)
+    waits: Future[Any] = Future()
+    process.handler._orders._waiting.append(waits)
+    for _ in range(20):
+        process.turn()
+        region.advance()
+    check(region, "mr-1", 0)
 
 
 def test_verdict_that_the_node_has_outlived_changes_nothing() -> None:

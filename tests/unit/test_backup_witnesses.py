@@ -66,6 +66,13 @@ def test_log_that_ends_before_the_parents_cut_is_named_though_the_projector_know
     assert short_logs({AT: applied(5)}, None, marks, {AT: End(5, 50)}) == (Short(*AT, 5, 9),)
 
 
+@pytest.mark.parametrize("end", [End(9, 90), End(10, 125)])
+def test_mark_says_nothing_of_a_partitions_stamps(end: End) -> None:
+    """It is taken with facts of other partitions, and their stamps are its writer's last ones."""
+    marks = {AT: mark(9, 130)}
+    assert short_logs({AT: applied(9)}, None, marks, {AT: end}) == ()
+
+
 def test_log_that_retention_has_emptied_keeps_its_offsets() -> None:
     old = applied(9, stamp_at(1000))
     assert may_be_empty(old, 18, 1001)

@@ -127,3 +127,17 @@ def test_heartbeat_of_a_stranger_is_left_out_by_every_reader(
     with pytest.raises(ContractError, match=field) as caught:
         placed(Codec(), "eu.1.heartbeats", key, value)
     assert caught.value.code == "bad_field"
+
+
+def test_beat_of_a_node_that_has_read_its_log_is_let_in_with_its_stamp() -> None:
+    """A stamp is larger than any amount: a coordinator that refused it would see nobody beat."""
+    read = int(NOW.timestamp() * 1000) << 16
+    beat = NodeBeat.model_validate(
+        {
+            "component": "miner-registry", "kind": "", "role": "secondary", "held_epoch": 1,
+            "endpoint": "h:1", "status": "healthy", "load_ppm": 0, "current_tasks": 1,
+            "max_concurrent": 1, "work_done": 1, "queue_size": 0, "specialties": (),
+            "interval_ms": 1000, "read_stamp": read,
+        }
+    )  # fmt: skip
+    door.check(beat, NOW)

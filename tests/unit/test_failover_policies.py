@@ -9,6 +9,7 @@ import pytest
 from everlode.control.fold import NodeState
 from everlode.control.scopes import COMPONENT_OF
 from everlode.events.types import RecoveryAction
+from everlode.failover.estimates import UNKNOWN
 from everlode.failover.policy import End, Policy, of_all
 from everlode.processes.policies import policies
 from everlode.settings.environment import Settings
@@ -30,7 +31,7 @@ def test_end_is_told_in_the_event_that_the_policy_names(
     policy: Policy[Any], new_primary: str | None
 ) -> None:
     action: RecoveryAction = "secondary-promoted" if new_primary else "secondary-removed"
-    end = End("o", NODE, action, new_primary, True, 7, 2_000, 9_000, None)
+    end = End("o", NODE, action, new_primary, True, 7, 2_000, 9_000, UNKNOWN, 0)
     event = policy.ended(end)
     assert type(event) is policy.service.ended
     assert event.model_dump().items() >= {"actual_recovery_ms": 9_000, "success": True}.items()

@@ -95,4 +95,4 @@ def test_node_is_fresh_only_by_what_was_read_live() -> None:
     beats.observe(fact("new", beat()), 0, 2, behind=False)
     miner = MinerBeat(running=(), work_done=0, interval_ms=1)
     beats.observe(fact("miner", miner), 0, 3, behind=False)
-    assert beats.fresh() == {"new": (3, 5, "healthy")}
+    assert beats.fresh() == {"new": (3, 5, "healthy", None)}

@@ -20,7 +20,9 @@ from everlode.cli.entry import EXTRAS
 
 ROOT = Path(__file__).parents[2]
 ROOTS = ("schemas", "streams", "services")
-LOCKS = ("requirements-sdk.lock", "requirements.lock", "requirements-dev.lock")
+LOCKS = (
+    "requirements-sdk.lock", "requirements.lock", "requirements-dev.lock", "requirements-image.lock"
+)  # fmt: skip
 
 
 def canonical(name: str) -> str:
@@ -183,13 +185,15 @@ def test_lock_pins_every_package_by_hash_and_names_no_host(lock: str) -> None:
 
 
 def test_locks_agree_and_hold_every_declared_dependency(project: dict[str, Any]) -> None:
-    sdk, run, dev = (
+    sdk, run, dev, image = (
         set(re.findall(r"^([a-z0-9.-]+)(?:\[.*?\])?(==\S+)", (ROOT / lock).read_text(), re.M))
         for lock in LOCKS
     )
     assert sdk - run == set()
     assert run - dev == set()
-    for lock, extra in ((sdk, ""), (run, "native"), (dev, "dev")):
+    assert image - dev == set()
+    assert image & run, "what runs in containers is what runs elsewhere"
+    for lock, extra in ((sdk, ""), (run, "native"), (dev, "dev"), (image, "image")):
         assert extra_and_below(project, extra) - {canonical(name) for name, _ in lock} == set()
 
 

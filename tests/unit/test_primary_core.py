@@ -19,7 +19,7 @@ from everlode.events.tasks import TaskAssigned
 from everlode.events.types import LONGEST_REMARK
 from everlode.log.facts import LoggedFact
 from everlode.miners.component import MinerComponent
-from everlode.primary.core import Core, Ready
+from everlode.primary.core import Core
 from everlode.primary.inputs import (
     CommandRead,
     FactRead,
@@ -30,6 +30,7 @@ from everlode.primary.inputs import (
     Turn,
 )
 from everlode.primary.pending import HOME, Answer, Pending
+from everlode.primary.ready import Ready
 from everlode.state.view import Where
 from everlode.telemetry.entries import SteppedDown, Undecided
 from everlode.topics import Topology

@@ -11,7 +11,7 @@ from everlode.control.fold import ControlState
 from everlode.errors import FencedOut, IntegrityError, Unavailable
 from everlode.events.base import Command, Fact
 from everlode.primary.component import Owed
-from everlode.primary.core import Ready
+from everlode.primary.ready import Ready
 from everlode.primary.unexpected import Unexpected, attempt
 from everlode.state.view import Where
 from everlode.telemetry.entries import Undecided

@@ -15,7 +15,7 @@ from everlode.events.base import Command, Fact
 from everlode.events.health import ReactionRefused
 from everlode.miners.component import MinerComponent
 from everlode.primary.component import Notice, Owed
-from everlode.primary.core import Ready
+from everlode.primary.ready import Ready
 from everlode.state.expected import EXPECTED, is_expected
 from everlode.state.view import Where
 from everlode.telemetry.entries import OwnRefused

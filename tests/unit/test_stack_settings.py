@@ -11,10 +11,9 @@ import pytest
 from everlode.errors import ConfigError, NotFound
 from everlode.stack import Endpoints, RegionEndpoints
 from everlode.stack.native.jars import KAFKA_VERSION, lock_digest, read_lock
-from everlode.stack.native.jvm import new_id
-from everlode.stack.native.kafka import mirror_settings, node_settings, properties
+from everlode.stack.native.kafka import mirror_settings, new_id, node_settings, properties
 from everlode.stack.native.layout import Layout
-from everlode.stack.native.postgres import write_secret
+from everlode.stack.secret import write_secret
 from everlode.topics import Topology, catalogue, mirrored_topics
 
 SHA = "a" * 64

@@ -134,6 +134,10 @@ WRONG = {
     "lease shorter than three renewals": (
         f"{ONE}policies:\n  failover:\n    renew_ms: 4001\n", 4, "fence-after", "at least 12003",
     ),
+    "a region is suspected before its link is stale": (
+        f"{ONE}policies:\n  detection:\n    link_stale_ms: 20000\n", 4, "patience",
+        "region_suspected_ms is 10000; it must be at least 20000",
+    ),
     "priority of no node": (
         f"{EU}    task-manager:\n      nodes: [1, 3]\n      priorities: {{2: 7}}\n", 8, "priority",
         "2 is no node of it; its nodes are 1, 3",
@@ -233,6 +237,11 @@ def test_check_prints_file_line_rule_and_ends_with_2(
     said = json.loads(capsys.readouterr().out)
     assert said["ok"]
     assert len(said["members"]) == 16
+    (note,) = said["notes"]
+    assert "none is ever found lost" in note
+    file.write_text(RIGHT.replace("[eu, us]", "[eu, us, ap]"))
+    assert run(["topology", "check", str(file), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["notes"] == []
 
 
 @pytest.mark.parametrize("verb", ["plan", "apply"])

@@ -245,6 +245,7 @@ def test_no_cluster_is_ever_without_a_node(wanted: Network, now: Network) -> Non
 @given(networks())
 def test_network_that_is_shown_is_read_as_itself(wanted: Network) -> None:
     lowest = {"beat_ms": 100, "renew_ms": 100, "fence_after_ms": 20_000, "stall_s": 5}
+    lowest |= {"link_stale_ms": 2_000, "region_suspected_ms": 10_000}
     members = {
         m._replace(settings=tuple((n, v + lowest.get(n, 0)) for n, v in m.settings))
         for m in wanted.members

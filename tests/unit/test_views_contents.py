@@ -81,6 +81,14 @@ def test_log_that_ends_before_what_any_witness_knows_is_named(by: str) -> None:
     assert kinds(held, us=us, ends={OWN: at(8), OTHER: at(5)}, known=known) == ["log_short"]
 
 
+def test_mark_is_taken_with_what_its_writer_decided_for_other_partitions() -> None:
+    """So its stamp may be above that of the last fact here."""
+    later = mark(9)._replace(stamp=at(20).stamp)
+    assert kinds(replace(WHOLE, marks={OWN: later})) == []
+    behind = replace(WHOLE, positions={OWN: at(12), OTHER: at(5)}, marks={OWN: later})
+    assert kinds(behind, ends={OWN: End(12, at(9).stamp), OTHER: at(5)}) == ["log_short"]
+
+
 def test_copy_that_is_on_its_way_is_not_short_and_one_that_was_read_from_is() -> None:
     assert kinds(ends={OWN: at(9), OTHER: at(5)}) == []
     assert kinds(ends={OWN: at(9), OTHER: at(4)}) == ["log_short"]

@@ -5,7 +5,7 @@ The Avro schema of the same name documents each field and its unit. Pure.
 
 from __future__ import annotations
 
-from everlode.events.base import Event, Position
+from everlode.events.base import Event, Evidence, Position
 from everlode.events.types import (
     AssignReason,
     Count,
@@ -164,3 +164,14 @@ class InputBlamed(Event):
     node_id: Id
     incarnation: Text
     input: Text
+
+
+class RegionSuspected(Event):
+    """A region's coordinator takes another region as failed, or does so no more."""
+
+    region: Text
+    observer: Text
+    silence_ms: Count
+    over: bool
+    based_on: Count
+    evidence: Items[Evidence]

@@ -156,3 +156,23 @@ class WorkWaits(Event):
     oldest_id: Text
     oldest_ms: Count
     over: bool
+
+
+class LinkStale(Event):
+    """Nothing of another region has come here for a while, or it comes again."""
+
+    silence_ms: Count
+    heard: Count
+    sites: Count
+    over: bool
+    evidence: Items[Evidence]
+
+
+class RegionLost(Event):
+    """A majority of sites suspects a region at once, or does so no more."""
+
+    observers: Items[Text]
+    sites: Count
+    over: bool
+    actionable: bool
+    evidence: Items[Evidence]

@@ -34,6 +34,7 @@ class NodeBeat(Event):
     specialties: Items[Text]
     interval_ms: Count
     waits_for: Text = ""
+    read_stamp: Count | None = None
 
 
 class MinerBeat(Event):

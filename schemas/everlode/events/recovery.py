@@ -45,6 +45,18 @@ class OperationStep(Event):
     outcome: StepOutcome
     detail: Text
     duration_ms: Count
+    count: Count = 0
+
+
+class RegistryChanged(Event):
+    """Another registry serves a scope; for its miners."""
+
+    scope_name: Text
+    scope_epoch: Count
+    region: Text
+    from_node: Text
+    to_node: Text
+    endpoint: Text
 
 
 class TaskManagerRecoveryEnded(Event):
@@ -59,6 +71,7 @@ class TaskManagerRecoveryEnded(Event):
     actual_recovery_ms: Count
     detect_ms: Count
     success: bool
+    estimate_cases: Count = 0
 
 
 class RegistryRecoveryEnded(Event):
@@ -70,6 +83,8 @@ class RegistryRecoveryEnded(Event):
     data_sync_completed: bool
     actual_recovery_ms: Count
     success: bool
+    estimated_recovery_ms: Count | None = None
+    estimate_cases: Count = 0
 
 
 class ValidationRecoveryEnded(Event):
@@ -81,6 +96,9 @@ class ValidationRecoveryEnded(Event):
     estimated_delay_ms: Count | None = None
     actual_recovery_ms: Count
     success: bool
+    estimated_recovery_ms: Count | None = None
+    estimate_cases: Count = 0
+    deferred_tasks: Count = 0
 
 
 class RewardRecoveryEnded(Event):
@@ -91,6 +109,8 @@ class RewardRecoveryEnded(Event):
     pending_payouts: Count
     actual_recovery_ms: Count
     success: bool
+    estimated_recovery_ms: Count | None = None
+    estimate_cases: Count = 0
 
 
 class BackupEnded(Event):

@@ -107,6 +107,11 @@ StepName = Literal[
     "decide",
     "promote",
     "migrate",
+    "level",
+    "notify",
+    "redistribute",
+    "escalate",
+    "defer",
     "cut",
     "seal",
     "manifest",
@@ -119,7 +124,7 @@ StepName = Literal[
     "switch",
     "other",
 ]
-"""Steps of operations: failover (decide to migrate), backup (cut to verify), recovery (fetch to
+"""Steps of operations: failover (decide to defer), backup (cut to verify), recovery (fetch to
 switch). `other`: one that this build does not know, of a newer or an older writer. The schema's doc
 lists them, and a doc does not change under one fingerprint: a step is added together with a field,
 so that builds without it see another schema and read it as `other`, as avro/upcasts.py says."""

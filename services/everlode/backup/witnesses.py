@@ -50,11 +50,13 @@ def short_logs(
     `ends`: where the logs end, asked after all else; without those that may be empty.
     """
     known = {place: End(at.seq, at.stamp) for place, at in applied.items()}
-    others = [((at.topic, at.partition), End(at.seq, at.stamp))
-              for at in (parent.positions if parent else ())]  # fmt: skip
-    others += [(place, End(mark.seq, mark.stamp)) for place, mark in marks.items()]
-    for place, end in others:
-        known[place] = max(known.get(place, End()), end)
+    for at in parent.positions if parent else ():
+        place = at.topic, at.partition
+        known[place] = max(known.get(place, End()), End(at.seq, at.stamp))
+    for place, mark in marks.items():
+        # its stamp is its writer's, of all partitions: this one's last fact may be of before
+        seq, stamp = known.get(place, End())
+        known[place] = End(max(seq, mark.seq), stamp)
     return tuple(
         Short(*place, end.seq, known[place].seq)
         for place, end in sorted(ends.items())

@@ -20,7 +20,7 @@ from everlode.cli.scope_verbs import verbs
 from everlode.processes.policies import policies
 from everlode.settings.endpoints import Endpoints
 from everlode.settings.environment import settings
-from everlode.views.scopes import Seen, explained, look, planned
+from everlode.views.scopes import Seen, explained, look, planned, recorded
 
 app = noun("Who leads what, and why; and who is to lead.")
 app.add_typer(verbs)
@@ -72,22 +72,44 @@ def explain(
         typer.echo(json.dumps(found, indent=2))
         return
     title = f"{scope}: epoch {found['epoch']}, primary {found['primary'] or 'none'}"
-    columns = ("node_id", "status", "priority", "health", "queue_size", "load_ppm", "excluded")
+    columns = (
+        "node_id", "status", "priority", "health", "behind_ms", "queue_size", "load_ppm",
+        "excluded",
+    )  # fmt: skip
     _table(title, columns, found["candidates"])
+    typer.echo(_foreseen(found["recovery"]))
+
+
+def _foreseen(recovery: dict[str, Any]) -> str:
+    """E.g. `a lost node is handled in 1400 ms (of 7 cases)`."""
+    took = "unknown" if recovery["ms"] is None else f"{recovery['ms']} ms"
+    score = recovery["score"]
+    off = "unknown"
+    if score["typical_error_ms"] is not None:
+        off = f"{score['typical_error_ms']} ms, {score['within_half']} of them within half"
+    return (
+        f"a lost node is handled in: {took} (of {recovery['cases']} cases); "
+        f"earlier estimates were off by: {off} (of {score['cases']} cases)"
+    )
 
 
 @app.command()
 def history(scope: Scope, folder: Dir = None, as_json: Json = False) -> None:
-    """Show every decision about a scope in the control log, also those that do not count.
+    """Show every decision about a scope in the control log, also those that do not count; of a
+    coordinator's scope also who suspected its region, since when it was lost, and when no more.
 
     Example: everlode scope history task-manager/eu --json
     """
-    found = _look(folder, scope).decisions
+    _, found, suspicions = recorded(Endpoints.load(stack_dir(folder)), scope)
     if as_json:
-        typer.echo(json.dumps({"scope": scope, "decisions": found}, indent=2))
+        said = {"scope": scope, "decisions": found, "suspicions": suspicions}
+        typer.echo(json.dumps(said, indent=2))
         return
     columns = ("offset", "at", "epoch", "primary", "reason", "failed_node", "decided_by", "void")
     _table(scope, columns, found)
+    if suspicions:
+        about = ("offset", "at", "observer", "over", "silence_ms", "counts", "lost")
+        _table("suspicions", about, suspicions)
 
 
 @app.command()

@@ -19,12 +19,15 @@ from rich.table import Table
 from everlode.adapters.s3 import S3Store
 from everlode.cli.options import Dir, Json, absolute, noun, progress, stack_dir
 from everlode.cli.stack_new import New, ports_of, remember
+from everlode.cli.stack_other import EndpointsFile, Other, Provider, start_other
 from everlode.errors import (
     NotFound,
     Precondition,
 )
 from everlode.settings.endpoints import Endpoints
 from everlode.settings.environment import settings
+from everlode.stack.compose.condition import look as look_at_containers
+from everlode.stack.compose.stack import ComposeStack
 from everlode.stack.condition import Condition, look
 from everlode.stack.doctor import Diagnosis, examine
 from everlode.stack.native.detach import start_detached, stop_detached
@@ -109,6 +112,8 @@ def up(
         ),
     ] = False,
     timeout: Annotated[float, typer.Option(help="Seconds to wait, with --detach.")] = 900.0,
+    provider: Provider = "native",
+    endpoints_file: EndpointsFile = None,
     as_json: Json = False,
 ) -> None:
     """Start a stack and wait until all of it serves. Data of an earlier one are found again.
@@ -117,6 +122,10 @@ def up(
     an hour. What a supervisor left running is taken over.
     """
     asked = _Up(stack_dir(directory), ports_of(port or []), remake_topics)
+    if provider != "native" or endpoints_file is not None:
+        chosen = Other(provider, endpoints_file, regions, mirrors is not False, services)
+        _print_endpoints(start_other(asked.folder, chosen, asked.ports, progress()), as_json)
+        return
     if holder(asked.folder) is None:
         file = None if topology is None else absolute(topology)
         remember(asked.folder, New(regions, mirrors, s3, services, file))
@@ -176,6 +185,12 @@ def down(
 ) -> None:
     """Stop a stack and wait for it. Its data stay. No error when none runs."""
     folder = stack_dir(directory)
+    if (containers := ComposeStack.found(folder)) is not None:
+        ran = bool(containers.processes())
+        containers.down()
+        said = f"stopped, data are in the engine's volumes of {containers.project}"
+        typer.echo(json.dumps({"stopped": ran, "pid": None}) if as_json else said)
+        return
     pid = stop_detached(folder, timeout)
     if as_json:
         typer.echo(json.dumps({"stopped": pid is not None, "pid": pid}))
@@ -191,7 +206,8 @@ def status(directory: Dir = None, as_json: Json = False) -> None:
     folder = stack_dir(directory)
     if not folder.is_dir():
         raise NotFound(f"no stack in {folder}", hint="start one: everlode stack up")
-    found = look(folder)
+    containers = ComposeStack.found(folder)
+    found = look(folder) if containers is None else look_at_containers(containers)
     if as_json:
         rest = {n: value for n, value in found._asdict().items() if n != "parts"}
         typer.echo(json.dumps({"dir": str(folder), **rest, "processes": _rows(found)}))

@@ -24,7 +24,8 @@ UNKNOWN = "unknown"
 
 app = typer.Typer(add_completion=False, invoke_without_command=True)
 SHOWN = {
-    "regions": ("region", "origin", "generation", "coordinator", "lag_s"),
+    "regions": ("region", "origin", "generation", "standing", "coordinator", "lag_s"),
+    "links": ("source", "reader", "since", "silent_s", "blind"),
     "scopes": (
         "scope", "epoch", "primary", "status", "reason", "now", "paused_until", "cools_until",
     ),

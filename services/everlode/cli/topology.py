@@ -21,6 +21,7 @@ from everlode.topology.check import check as checked
 from everlode.topology.check import read, text_of
 from everlode.topology.plan import Plan, as_row
 from everlode.topology.render import as_data, rendered
+from everlode.topology.rules import no_majority
 from everlode.topology.running import look
 
 WRONG = 2
@@ -37,9 +38,13 @@ def check(file: File, as_json: Json = False) -> None:
     """
     found = checked(text_of(absolute(file)))
     members = sorted(found.network.members) if found.network else []
+    note = no_majority(found.network.topology.regions) if found.network else ""
     if as_json:
         rows = [{"file": str(file), **finding._asdict()} for finding in found.findings]
-        said = {"ok": not rows, "findings": rows, "members": [_member(m) for m in members]}
+        said = {
+            "ok": not rows, "findings": rows, "members": [_member(m) for m in members],
+            "notes": [note] if note else [],
+        }  # fmt: skip
         typer.echo(json.dumps(said, indent=2))
     for finding in () if as_json else found.findings:
         typer.echo(f"{file}:{finding.line}: {finding.rule}: {finding.message}")
@@ -47,6 +52,8 @@ def check(file: File, as_json: Json = False) -> None:
         regions = ", ".join(found.network.topology.regions)
         typer.echo(f"{file}: right; regions {regions}; {len(members)} processes beside their parts")
         _table(("process", "kind", "priority"), [_member(m) for m in members])
+    if note and not as_json:
+        typer.echo(f"{file}: {note}")
     if found.findings:
         raise typer.Exit(WRONG)
 

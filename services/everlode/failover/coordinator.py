@@ -41,6 +41,7 @@ from everlode.failover.orders import Orders
 from everlode.failover.planner import GONE
 from everlode.failover.policy import Policies
 from everlode.failover.probes import Probes
+from everlode.failover.regions import CANARY
 from everlode.failover.unsteady import Unsteady
 from everlode.membership.agent import NodeAgent
 from everlode.settings.endpoints import RegionParts
@@ -205,6 +206,7 @@ class Coordinator:
         barrier = Barrier(writer_id=self._me)
         for partition in range(self._partitions):
             self._agent.signal(barrier, partition=partition)
+        self._agent.signal(barrier, topic=CANARY, partition=0)  # for other regions, and our watch
 
     def _bootstrap(self, basis: Basis) -> None:
         beating = self._heartbeats.fresh()

@@ -33,11 +33,13 @@ from everlode.failover.orders import Orders
 from everlode.failover.planner import (
     GONE,
     AwaitFence,
+    AwaitOthers,
     Decide,
     Finish,
     OwnStep,
     Stuck,
     View,
+    at_work_beside,
     operation_id,
 )
 from everlode.failover.policy import Policies, Policy
@@ -108,7 +110,7 @@ class Handler:
             return found
         made = Operation.of(node)
         self._operations[made.id] = made
-        made.estimate_ms = self.log.estimate_ms(self._policies[node.component])
+        made.estimate = self.log.estimate(self._policies[node.component])
         evidence: Sequence[Evidence] = ()
         if node.status == NodeStatus.LOST:
             made.verdict = self._statuses.verdict(node.node_id)
@@ -128,6 +130,9 @@ class Handler:
             and led.decision.failed_node == op.node.node_id
             and led.decided_at > op.lost_at,
             policy.work(op.node.node_id),
+            self.log.done(op),
+            self._heartbeats.read_stamp(op.node.node_id),
+            self.log.waited_ms(op),
         )
 
     def _handle(self, op: Operation, basis: Basis) -> None:
@@ -148,16 +153,23 @@ class Handler:
                 self.decisions.assign(basis, step.scope, step.primary, loss)
             case AwaitFence():
                 self.log.step(op, "decide", f"{step.primary} epoch {step.epoch}")
+            case AwaitOthers():
+                self._waits(op, step.what)
             case Stuck():
-                if self._stuck.due(step.reason):
-                    self._report(HandlingStuck(op.node.node_id, step.reason))
+                self._waits(op, step.reason)
             case Finish():
                 self._promoted(op, policy, view)
                 if op.id not in self.log.ended:
-                    self.log.end(op, step, self._heartbeats.under_way(op.node.node_id))
+                    under_way = self._heartbeats.under_way(op.node.node_id)
+                    others = len(at_work_beside(view.control, op.node))
+                    self.log.end(op, step, under_way, others)
             case _:
                 self._promoted(op, policy, view)
-                self._order(op, policy, step, basis.epoch)
+                self._order(op, policy, step, basis)
+
+    def _waits(self, op: Operation, why: str) -> None:
+        if self._stuck.due(why):
+            self._report(HandlingStuck(op.node.node_id, why))
 
     def _promoted(self, op: Operation, policy: Policy[Any], view: View[Any]) -> None:
         """Publish the decision, if it was not yet, and the promotion.
@@ -174,13 +186,20 @@ class Handler:
             took = max(0, opened - op.verdict.at_ms)
         self.log.step(op, "promote", detail, took)
 
-    def _order(self, op: Operation, policy: Policy[Any], step: OwnStep, epoch: int) -> None:
-        """Send the commands of a step of the service's own, once the last ones are answered."""
-        if not self._orders.free() or not self.decisions.leads(epoch):
+    def _order(self, op: Operation, policy: Policy[Any], step: OwnStep, basis: Basis) -> None:
+        """Send the commands of a step of the service's own, once the last ones are answered; one
+        that has none waits for nobody else's."""
+        if not self.decisions.leads(basis.epoch):
             return
-        self._orders.send(policy.orders(step, op.id, self._orders.now()))
+        orders = iter(policy.orders(step, op.id, self._orders.now()))
+        first = next(orders, None)
+        if first is not None:
+            if not self._orders.free():
+                return
+            self._orders.send([first, *orders])
         if op.id not in self.log.ended:
-            self.log.step(op, step.name, step.detail)
+            led = basis.control.scopes[f"{op.node.component}/{self._region}"]
+            self.log.own(op, step, policy.event(step, led))
 
     # -- 3. operations whose node is back ---------------------------------------------------------
 

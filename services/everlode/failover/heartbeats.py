@@ -16,6 +16,11 @@ from everlode.failover.planner import Beating
 FRESH_S = 3.0
 
 
+def said(beat: NodeBeat) -> Beating:
+    """What a coordinator goes by."""
+    return Beating(beat.queue_size, beat.load_ppm, beat.status, beat.read_stamp)
+
+
 class LastHeartbeat(NamedTuple):
     """Where a node's last heartbeat stands, and when it was read (monotonic; 0: old news)."""
 
@@ -41,7 +46,7 @@ class Heartbeats:
         """Node → what it said last, of the nodes that beat now."""
         now = time.monotonic()
         return {
-            node: Beating(last.beat.queue_size, last.beat.load_ppm, last.beat.status)
+            node: said(last.beat)
             for node, last in self.last.items()
             if now - last.read_at < FRESH_S
         }
@@ -59,6 +64,11 @@ class Heartbeats:
         if last is None or not last.read_at:
             return None
         return (time.monotonic() - last.read_at) * 1000
+
+    def read_stamp(self, node: str) -> int:
+        """Stamp up to which the node had read or written its log by its last beat; 0: unknown."""
+        last = self.last.get(node)
+        return (last.beat.read_stamp or 0) if last else 0
 
     def under_way(self, node: str) -> int:
         """What the node's last heartbeat had under way; 0 without one."""

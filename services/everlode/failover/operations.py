@@ -10,7 +10,6 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from statistics import fmean
 from typing import Any, NamedTuple
 from uuid import uuid5
 
@@ -21,7 +20,8 @@ from everlode.events.recovery import OperationStarted, OperationStep
 from everlode.events.stamp import millis_of
 from everlode.events.types import StepName, fitting
 from everlode.failover.again import Again
-from everlode.failover.planner import NAMESPACE, Finish, operation_id
+from everlode.failover.estimates import UNKNOWN, Estimate, History
+from everlode.failover.planner import NAMESPACE, Finish, OwnStep, operation_id
 from everlode.failover.policy import End, Policies, Policy
 from everlode.membership.agent import NodeAgent
 from everlode.telemetry.entries import HandlingPublished
@@ -53,7 +53,7 @@ class Operation:
     """Control offset of the loss; -1: not known any more."""
     verdict: Verdict | None = None
     """None: its lease was not renewed, or another coordinator began."""
-    estimate_ms: int | None = None
+    estimate: Estimate = UNKNOWN
     began_ms: int = field(default_factory=lambda: time.time_ns() // 1_000_000)
 
     @classmethod
@@ -79,7 +79,10 @@ class OperationLog:
         self._steps: Counter[str] = Counter()
         self._started_ms: dict[str, int] = {}
         """Operation → wall milliseconds of its start."""
-        self._history: defaultdict[type[Event], list[int]] = defaultdict(list)
+        self.history: defaultdict[type[Event], History] = defaultdict(History)
+        """End event → what the handlings took that it ended."""
+        self._done: defaultdict[str, set[str]] = defaultdict(set)
+        """Operation → names of its steps that have been read back."""
         self.ended: set[str] = set()
         self.open: dict[str, OperationStarted] = {}
         """Operations of failovers that have not ended."""
@@ -90,8 +93,9 @@ class OperationLog:
         if envelope.event_id in self._known:
             return
         self._known.add(envelope.event_id)
-        if isinstance(data, OperationStep) and envelope.event_id not in self._mine:
-            self._steps[operation] += 1
+        if isinstance(data, OperationStep):
+            self._done[operation].add(data.step)
+            self._steps[operation] += envelope.event_id not in self._mine
         if isinstance(data, OperationStarted):
             self._started_ms.setdefault(operation, millis_of(envelope.stamp))
             if data.kind in self._kinds and operation not in self.ended:
@@ -99,13 +103,20 @@ class OperationLog:
         if isinstance(data, self._end_events) and operation not in self.ended:
             self.ended.add(operation)
             self.open.pop(operation, None)
-            took: Any = data
-            self._history[type(data)].append(took.actual_recovery_ms)
+            self.history[type(data)].observe(data)
 
-    def estimate_ms(self, policy: Policy[Any]) -> int | None:
-        """Mean of what earlier handlings of this kind took; None without any."""
-        past = self._history[policy.service.ended]
-        return round(fmean(past)) if past else None
+    def done(self, op: Operation) -> frozenset[str]:
+        """Names of the steps that have been read back."""
+        return frozenset(self._done.get(op.id, ()))
+
+    def waited_ms(self, op: Operation) -> int:
+        """Wall milliseconds since it began, whoever began it."""
+        began = self._started_ms.get(op.id, op.began_ms)
+        return max(0, time.time_ns() // 1_000_000 - began)
+
+    def estimate(self, policy: Policy[Any]) -> Estimate:
+        """What to expect of a handling of this kind."""
+        return self.history[policy.service.ended].estimate
 
     def start(self, op: Operation, epoch: int, evidence: Sequence[Evidence]) -> None:
         """Publish the start, once."""
@@ -119,24 +130,35 @@ class OperationLog:
         if self._publish(op, "started", data):
             self.open[op.id] = data
 
-    def step(self, op: Operation, name: StepName, detail: str, duration_ms: int = 0) -> None:
+    def own(self, op: Operation, step: OwnStep, beside: Event | None) -> None:
+        """Publish a step of the service's own, and before it an event beside it, each once."""
+        if beside is not None:
+            self._publish(op, f"event/{step.name}/{fitting(step.detail)}", beside)
+        self.step(op, step.name, step.detail, count=step.total)
+
+    def step(
+        self, op: Operation, name: StepName, detail: str, duration_ms: int = 0, *, count: int = 0
+    ) -> None:
         """Publish a step that is done, once by its name and detail."""
         detail = fitting(detail)
         data = OperationStep(
             kind=self._policies[op.node.component].service.operation,
             number=self._steps[op.id] + 1, step=name,
-            outcome="done", detail=detail, duration_ms=duration_ms,
+            outcome="done", detail=detail, duration_ms=duration_ms, count=count,
         )  # fmt: skip
         self._steps[op.id] += self._publish(op, f"step/{name}/{detail}", data)
 
-    def end(self, op: Operation, step: Finish, under_way: int) -> None:
-        """Publish the end, once. `under_way`: what the node's last heartbeat had under way."""
-        began = self._started_ms.get(op.id, op.began_ms)
+    def end(self, op: Operation, step: Finish, under_way: int, others: int) -> None:
+        """Publish the end, once.
+
+        `under_way`: what the node's last heartbeat had under way; `others`: see End.
+        """
         end = End(
             operation=op.id, node=op.node, action=step.action, new_primary=step.new_primary,
             success=step.success, under_way=under_way,
             detect_ms=op.verdict.lost.silence_ms if op.verdict else 0,
-            took_ms=max(0, time.time_ns() // 1_000_000 - began), estimate_ms=op.estimate_ms,
+            took_ms=self.waited_ms(op), estimate=op.estimate,
+            others=others,
         )  # fmt: skip
         self._publish(op, "ended", self._policies[op.node.component].ended(end))
 

@@ -1,7 +1,7 @@
 """What must be done about a lost node: the next step, planned from the view alone.
 
-    Decide ──► AwaitFence ──► steps of the service's own ──► Finish
-      (only a lost primary)     (e.g. Migrate; none for most)
+    [AwaitOthers ─► Level ─►] Decide ──► AwaitFence ──► steps of the service's own ──► Finish
+     (registries)         (only a lost primary)           (e.g. Migrate; none for rewards)
 
 A policy gives the next step that is possible now; carrying it out changes the view, and the next
 plan follows. So any coordinator that sees the same logs goes on where another was killed. What all
@@ -14,15 +14,17 @@ position that it is based on. Pure.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import replace
 from math import inf
 from types import MappingProxyType
-from typing import Any, Generic, NamedTuple, Protocol, TypeVar
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar, get_args
 from uuid import UUID, uuid5
 
+from everlode.balancing.assign import MANAGING
 from everlode.control.fold import ControlState, NodeState
 from everlode.events.nodes import NodeStatus
+from everlode.events.stamp import millis_of
 from everlode.events.types import PPM, RecoveryAction, StepName
 from everlode.health.score import NodeSeen, node_health
 from everlode.health.weights import GATE
@@ -31,6 +33,10 @@ NAMESPACE = UUID("3b8f7a52-7f0e-5a43-8a0e-9f4c2b6d1e03")
 PROMOTABLE = frozenset({NodeStatus.HEALTHY, NodeStatus.REJOINING, NodeStatus.DEGRADED})
 GONE = frozenset({NodeStatus.LOST, NodeStatus.FENCED})
 """Statuses of a node whose scope and work go to others."""
+LEVEL_MS = 3_000
+"""Who is behind by more comes after all who are not: beats come each second, not at once."""
+LEVEL_WAIT_MS = 5_000
+"""A candidate is waited for so long to be level; then it reads the rest before it leads."""
 
 W = TypeVar("W")
 """What the lost node leaves to do, as the service's policy sees it; immutable."""
@@ -42,6 +48,9 @@ class Beating(NamedTuple):
     queue_size: int
     load_ppm: int
     status: str = NodeStatus.HEALTHY.value
+    read_stamp: int | None = None
+    """Stamp up to which it has read, or written, its component's facts; 0: nothing; None: it does
+    not say."""
 
 
 class Candidate(NamedTuple):
@@ -56,6 +65,8 @@ class Candidate(NamedTuple):
     """Empty for an eligible one."""
     health: float = 0.0
     """See docs/health.md; 0 of one that does not beat."""
+    behind_ms: int | None = None
+    """How much older what it has read is than what any node has; None: it does not say."""
 
 
 class Decide(NamedTuple):
@@ -75,6 +86,12 @@ class AwaitFence(NamedTuple):
     primary: str
 
 
+class AwaitOthers(NamedTuple):
+    """Wait for what only others can do; it is no fault."""
+
+    what: str
+
+
 class Stuck(NamedTuple):
     """Nothing can be done here now, and why."""
 
@@ -90,7 +107,8 @@ class Finish(NamedTuple):
 
 
 class OwnStep(Protocol):
-    """A step of a service's own, as a NamedTuple: commands to its primary (see `Policy.orders`)."""
+    """A step of a service's own, as a NamedTuple: commands to its primary (see `Policy.orders`),
+    an event for others (see `Policy.event`), or what was seen to be so; its record comes first."""
 
     @property
     def name(self) -> StepName:
@@ -100,10 +118,14 @@ class OwnStep(Protocol):
     def detail(self) -> str:
         """What tells it from other steps of its name in one operation."""
 
+    @property
+    def total(self) -> int:
+        """How many tasks, miners or validations it is about; 0 where nothing is counted."""
+
     def _asdict(self) -> dict[str, Any]: ...
 
 
-Step = Decide | AwaitFence | Stuck | Finish | OwnStep
+Step = Decide | AwaitFence | AwaitOthers | Stuck | Finish | OwnStep
 
 
 class View(NamedTuple, Generic[W]):
@@ -119,6 +141,12 @@ class View(NamedTuple, Generic[W]):
     decided: bool
     """True when the node led its scope in the epoch before, and a decision replaced it."""
     work: W
+    done: Container[str] = frozenset()
+    """Names of the steps that the recovery stream has of this operation."""
+    written: int = 0
+    """Stamp up to which the lost node had read or written its log, by its last beat; 0: unknown."""
+    waited_ms: int = 0
+    """Since the handling began, whichever coordinator began it."""
 
     @property
     def scope(self) -> str:
@@ -132,6 +160,9 @@ class Planner(Protocol[W]):
     def plan(self, view: View[W]) -> Step:
         """The next step; Finish when nothing is left to do."""
 
+    def awaited(self, view: View[W]) -> View[W]:
+        """The view once others have done what the plan waits for."""
+
     def after(self, work: W, step: OwnStep) -> W:
         """What is left to do once a step of the service's own has succeeded."""
 
@@ -144,11 +175,14 @@ def operation_id(node: NodeState) -> str:
 def candidates(view: View[W]) -> list[Candidate]:
     """All nodes of the component in the region, best first, each with its exclusion.
 
-    Who is not well enough comes after all who are, whatever its priority, a degraded one last: it
-    is better than nobody.
+    Who is not well enough, or far behind, comes after all who are not, whatever its priority, a
+    degraded one last: it is better than nobody.
     """
     found = []
-    for node in view.control.nodes_of(view.node.region, view.node.component):
+    nodes = view.control.nodes_of(view.node.region, view.node.component)
+    read = [view.beats[n.node_id].read_stamp or 0 for n in nodes if n.node_id in view.beats]
+    newest = max(view.written, *read, 0)
+    for node in nodes:
         beat = view.beats.get(node.node_id)
         why = ""
         if node.node_id == view.node.node_id:
@@ -166,15 +200,30 @@ def candidates(view: View[W]) -> list[Candidate]:
             Candidate(
                 node.node_id, node.status, node.priority, said.queue_size, said.load_ppm, why,
                 round(node_health(seen).score or 0.0, 3),
+                None if said.read_stamp is None else millis_of(newest) - millis_of(said.read_stamp),
             )
         )  # fmt: skip
     return sorted(
         found,
         key=lambda c: (
             c.excluded != "", c.status == NodeStatus.DEGRADED, c.status != NodeStatus.HEALTHY,
-            c.health <= GATE, -c.priority, -c.health, c.load_ppm, c.node_id,
+            c.health <= GATE, (c.behind_ms or 0) > LEVEL_MS, -c.priority, -c.health, c.load_ppm,
+            c.node_id,
         ),
     )  # fmt: skip
+
+
+def at_work_beside(control: ControlState, node: NodeState) -> tuple[str, ...]:
+    """The other nodes of a node's component, kind and region that work, sorted."""
+    return tuple(
+        sorted(
+            other.node_id
+            for other in control.nodes_of(node.region, node.component)
+            if other.node_id != node.node_id
+            and (other.kind or node.kind) == (node.kind or other.kind)
+            and other.status in MANAGING
+        )
+    )
 
 
 def succession(view: View[W]) -> Step | None:
@@ -217,10 +266,14 @@ def foresee(view: View[W], planner: Planner[W]) -> Iterator[Step]:
                 view = _decided(view, step)
             case AwaitFence():
                 view = view._replace(opened=step.epoch)
+            case AwaitOthers():
+                view = planner.awaited(view)
             case Stuck() | Finish():
                 return
             case _:
-                view = view._replace(work=planner.after(view.work, step))
+                done = {name for name in get_args(StepName) if name in view.done}
+                work = planner.after(view.work, step)
+                view = view._replace(work=work, done=done | {step.name})
 
 
 def _decided(view: View[W], step: Decide) -> View[W]:

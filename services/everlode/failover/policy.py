@@ -20,6 +20,7 @@ from everlode.control.fold import NodeState, ScopeState
 from everlode.events.base import Command, Event, Fact
 from everlode.events.services import Service
 from everlode.events.types import RecoveryAction
+from everlode.failover.estimates import Estimate
 from everlode.failover.planner import OwnStep, Planner, Step, View, W, finish, succession
 from everlode.snapshots.read import Snapshot
 
@@ -44,7 +45,9 @@ class End(NamedTuple):
     """What the node's last heartbeat had under way, in the unit of its service."""
     detect_ms: int
     took_ms: int
-    estimate_ms: int | None
+    estimate: Estimate
+    others: int
+    """Nodes of its component and kind that work beside it."""
 
 
 class Policy(Planner[W], Protocol[W]):
@@ -76,6 +79,9 @@ class Policy(Planner[W], Protocol[W]):
     def orders(self, step: OwnStep, operation: str, now: datetime) -> Iterable[Order]:
         """The commands of a step of its own; `now` in event time."""
 
+    def event(self, step: OwnStep, led: ScopeState) -> Event | None:
+        """What a step of its own publishes on the recovery stream beside its record, or None."""
+
     def ended(self, end: End) -> Event:
         """The event that tells the end of an operation."""
 
@@ -90,7 +96,7 @@ def of_all(policies: Iterable[Policy[Any]]) -> Policies:
 
 
 class Succession:
-    """A service whose lost node leaves nothing but its scope: the plan without steps of its own.
+    """A service whose lost node leaves nothing but its scope, unless it adds steps of its own.
 
     Its primary leads once it has opened its epoch and then renewed its lease.
     """
@@ -111,16 +117,25 @@ class Succession:
         """See Policy: a renewal does not say when."""
         return None
 
-    def work(self, _node_id: str) -> None:
+    def work(self, _node_id: str) -> Any:
         """See Policy: none."""
 
-    def plan(self, view: View[None]) -> Step:
+    def plan(self, view: View[Any]) -> Step:
         """See Policy."""
         return succession(view) or finish(view)
 
-    def after(self, _work: None, _step: OwnStep) -> None:
-        """See Policy: there is no such step."""
+    def awaited(self, view: View[Any]) -> View[Any]:
+        """See Policy: it waits for nothing."""
+        return view
+
+    def after(self, work: Any, _step: OwnStep) -> Any:
+        """See Policy: its steps leave the work as it is."""
+        return work
 
     def orders(self, _step: OwnStep, _operation: str, _now: datetime) -> Iterable[Order]:
-        """See Policy: there is no such step."""
+        """See Policy: its steps ask for nothing."""
         return ()
+
+    def event(self, _step: OwnStep, _led: ScopeState) -> Event | None:
+        """See Policy: none."""
+        return None

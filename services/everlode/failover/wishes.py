@@ -15,12 +15,12 @@ Invariant: a switchover flips only a primary that has drained. Pure.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 from everlode.control.fold import NodeState
 from everlode.errors import Refusal
 from everlode.events.nodes import NodeStatus
-from everlode.events.types import WishOutcome
+from everlode.events.types import StepName, WishOutcome
 from everlode.failover.eligible import BACK, WishView, refusal, successors
 from everlode.failover.planner import GONE, Finish, OwnStep, Stuck, View
 
@@ -154,7 +154,9 @@ def _hand_over(view: WishView, node: NodeState) -> WishStep:
     """What a lost node's work would need, by the service's own plan."""
     lost = node._replace(status=NodeStatus.LOST.value)
     beats = {n: b for n, b in view.beats.items() if n != node.node_id}
-    step = view.planner.plan(View(view.control, lost, beats, view.opened, False, view.work))
+    # what only says what follows from the loss, or is for others to know, is not said of a drain
+    done = frozenset(get_args(StepName))
+    step = view.planner.plan(View(view.control, lost, beats, view.opened, False, view.work, done))
     match step:
         case Finish():
             return Answer("done", f"{node.node_id} manages nothing and takes no new work")

@@ -119,6 +119,8 @@ class FactLog:
         self.seqs = [0] * partitions
         self.epochs: dict[str, int] = {}
         """Scope → highest epoch that was opened in any partition."""
+        self._stamps = [0] * partitions
+        """Of the last record of each partition that was read or written."""
         self._held: dict[str, int] = {}
         """Scope → epoch in which it is written for, since `open`."""
         self._mine: set[tuple[int, int]] = set()
@@ -145,6 +147,7 @@ class FactLog:
             self._next[self.topic, partition] = mark.next_offset
             self.seqs[partition] = mark.seq
             self.clock.observe(mark.stamp)
+            self._stamps[partition] = mark.stamp
             self._opened(mark)
         self._reader.assign(self._next)
 
@@ -166,6 +169,14 @@ class FactLog:
     def next_offsets(self) -> list[int]:
         """Offset of the next record of each partition, as far as it is known here."""
         return [self._next[self.topic, p] for p in range(self.partitions)]
+
+    @property
+    def read_stamp(self) -> int:
+        """Stamp up to which all partitions were read, or written; 0: nothing of one. Any thread.
+
+        A writer's barriers come to each partition each second, so it rises while one leads.
+        """
+        return min(self._stamps)
 
     def follow(self, timeout_s: float, most: int = 2000) -> int:
         """Fold what others have appended; returns how many records. Raises: IntegrityError."""
@@ -270,6 +281,7 @@ class FactLog:
         self._read_from.add(raw.partition)
         self.seqs[raw.partition] = seq
         self.clock.observe(fact.envelope.stamp)
+        self._stamps[raw.partition] = fact.envelope.stamp
         if isinstance(fact.data, EpochOpened):
             self._opened(fact.data)
 
@@ -314,6 +326,7 @@ class FactLog:
             self._mine.add((partition, offset))
             self.seqs[partition] = envelope.seq
             self.clock.observe(envelope.stamp)
+            self._stamps[partition] = envelope.stamp
         for _, _, data in facts:
             if isinstance(data, EpochOpened):
                 self._opened(data)

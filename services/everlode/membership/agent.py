@@ -67,6 +67,7 @@ class Load(NamedTuple):
     queue_size: int = 0
     waits_for: str = ""  # see NodeBeat; no control characters
     stands_still: bool = False  # it lives, and does not do its work
+    read_stamp: int | None = None  # see NodeBeat
 
 
 class NodeAgent:
@@ -355,6 +356,7 @@ class NodeAgent:
                 "specialties": me.specialties,
                 "interval_ms": self._beat_ms,
                 "waits_for": load.waits_for,
+                "read_stamp": load.read_stamp,
             }
         )
 

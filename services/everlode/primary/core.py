@@ -37,19 +37,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
 from functools import partial
-from typing import NamedTuple
 
 from everlode.avro.unread import Addressee
 from everlode.control.scopes import Scope
-from everlode.errors import ContractError
 from everlode.events.base import CommandAnswered
 from everlode.log.contents import Asked
-from everlode.log.facts import NewFact
 from everlode.membership.hand import DECIDING, NOTHING, InHand
 from everlode.primary.batch import Batch, LogEnd, NotServed, Source
 from everlode.primary.component import Component, Notice, Owed, Validators
 from everlode.primary.inputs import CommandRead, FactRead, Input, RefusedRead, Tick, Turn
-from everlode.primary.pending import Answer, Pending
+from everlode.primary.pending import Pending
+from everlode.primary.ready import Ready
 from everlode.primary.refusals import Refusals
 from everlode.primary.unexpected import SetAside, Unexpected, attempt
 from everlode.state.view import Where
@@ -58,22 +56,6 @@ from everlode.topics.place import TopicPartition
 
 BARRIER_S = 1.0
 DUE_S = 0.2
-
-
-class Ready(NamedTuple):
-    """What a turn has come to. It says all that the runtime has to do."""
-
-    facts: list[NewFact]
-    """To append in one transaction, in this order."""
-    read: dict[TopicPartition, int]
-    """Offsets of the next records to read; committed in the same transaction."""
-    answers: list[Answer]
-    """Given once the facts are committed, and held by as many regions as each asks for."""
-    report: list[Entry]
-    letters: list[tuple[Where, ContractError]]
-    """Inputs that could not be decided, by a mistake of ours; to be kept before the commit."""
-    notices: list[Notice]
-    """To be published once it is committed."""
 
 
 class Core:

@@ -49,7 +49,7 @@ from everlode.log.memory import Memory
 from everlode.membership.agent import Load, NodeAgent
 from everlode.membership.hand import NOTHING, InHand
 from everlode.primary.component import Component
-from everlode.primary.core import DUE_S, Core, Ready
+from everlode.primary.core import DUE_S, Core
 from everlode.primary.freeze import FROZEN_S, Freeze
 from everlode.primary.horizon import Horizon
 from everlode.primary.inputs import (
@@ -63,6 +63,7 @@ from everlode.primary.inputs import (
     removed,
 )
 from everlode.primary.pending import HOME
+from everlode.primary.ready import Ready
 from everlode.primary.seen import Seen
 from everlode.primary.standstill import Standstill, Turns
 from everlode.settings.endpoints import RegionParts
@@ -104,11 +105,10 @@ class Runtime:
         """`scopes`: of this component, the region's own first."""
         self._component, self._agent = component, agent
         self._parts, self._clock, self._scopes = parts, clock, scopes
-        self._report = report
+        self._hand, self._report = hand, report
         self._log = FactLog(
             parts.bootstrap, parts.origin, component.name, parts.partitions, component.folds.fold
         )
-        self._hand = hand
         self._core = Core(component, self._log, parts.region, agent.identity.node_id, hand)
         component.leads = self._leads
         group = f"primary.{component.name}.{parts.region}"
@@ -130,8 +130,7 @@ class Runtime:
         self._codec = Codec()
         self._dead = DeadLetters(Sender(parts.bootstrap, linger_ms=2), "primary")
         self._announced = False
-        self._stop = threading.Event()
-        self._role_changed = threading.Event()
+        self._stop, self._role_changed = threading.Event(), threading.Event()
         agent.listen(lambda _: self._role_changed.set())
 
     def stop(self) -> None:
@@ -223,10 +222,11 @@ class Runtime:
 
     def load(self) -> Load:
         """For the next beat. Any thread."""
-        load, why = self._component.load(), self._turns.stands()
-        if not why and self._standstill.found:
-            return load._replace(stands_still=True, waits_for="its own log: it moves on, unread")
-        return load._replace(stands_still=True, waits_for=load.waits_for or why) if why else load
+        load = self._component.load()._replace(read_stamp=self._log.read_stamp)
+        if why := self._turns.stands():
+            return load._replace(stands_still=True, waits_for=load.waits_for or why)
+        why = "its own log: it moves on, unread" if self._standstill.found else ""
+        return load._replace(stands_still=True, waits_for=why) if why else load
 
     def _step_down(self) -> None:
         for entry in self._core.step_down():

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import time
 
+from everlode.adapters.kafka import Reader
 from everlode.control.scopes import Scope
 from everlode.errors import Unavailable
 from everlode.failover.coordinator import Coordinator
 from everlode.failover.limits import Limits
 from everlode.failover.orders import Orders
+from everlode.failover.regions import RegionWatch, places
 from everlode.membership.agent import Identity
 from everlode.processes.host import Host, agent_of, hosted, until_signal
 from everlode.processes.policies import policies
@@ -47,14 +49,20 @@ def _run(region: str, node_id: str, endpoints: Endpoints, host: Host) -> None:
         Limits(cfg.fence_after_ms, cfg.renew_ms),
         report=report,
     )
+    watched = places(endpoints, region)
+    records = Reader(place.kafka_bootstrap, f"regions-{node_id}", wait_ms=200, uncommitted=True)
+    records.assign(records.ends(watched))
+    regions = RegionWatch(agent, records, watched, cfg.patience(), report=report)
     report(ProcessReady())
     while not stop.is_set():
         if agent.failed is not None:
             raise agent.failed
         try:
+            regions.turn()
             coordinator.turn()
         except Unavailable as error:
             report(Unanswered(error.code, error.message, error.hint))
             time.sleep(0.5)
+    regions.close()
     coordinator.close()
     agent.close()

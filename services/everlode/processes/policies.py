@@ -19,7 +19,7 @@ def policies(cfg: Settings, partitions: int) -> Policies:
         (
             TaskPolicy(partitions, cfg.max_concurrent, lease),
             MinerPolicy(),
-            ValidationPolicy(),
+            ValidationPolicy(partitions),
             RewardPolicy(),
         )
     )

@@ -18,4 +18,5 @@ class RewardPolicy(Succession):
         return RewardRecoveryEnded(
             failed_distributor=end.node.node_id, new_primary=end.new_primary,
             pending_payouts=end.under_way, actual_recovery_ms=end.took_ms, success=end.success,
+            estimated_recovery_ms=end.estimate.ms, estimate_cases=end.estimate.cases,
         )  # fmt: skip

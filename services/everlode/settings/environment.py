@@ -18,6 +18,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from everlode.adapters.clock import Clock, PacedClock, WallClock
 from everlode.control.lease import check_fence_after
+from everlode.detection.regions import Patience
 from everlode.errors import ConfigError
 from everlode.settings.endpoints import Endpoints
 from everlode.settings.topology import agreed, load_topology
@@ -65,6 +66,10 @@ class Settings(BaseSettings):
     """A primary whose lease was not renewed for so long leads no more."""
     control_election_ms: int = Field(default=5000, ge=0)
     """Measured pause of the control log when its leader is killed."""
+    link_stale_ms: int = Field(default=5000, ge=2000)
+    """A link between regions over which nothing comes for so long is stale."""
+    region_suspected_ms: int = Field(default=10_000, ge=2000)
+    """A region of which nothing comes for so long is suspected; lost, once most sites say so."""
     lease_s: int = Field(default=3600, ge=1)
     """Lease of an assignment, in seconds of event time."""
     max_concurrent: int = Field(default=20_000, ge=1)
@@ -96,6 +101,10 @@ class Settings(BaseSettings):
         if self.clock_file:
             return PacedClock.load(self.clock_file)
         return WallClock(self.clock_wrong_file)
+
+    def patience(self) -> Patience:
+        """How long another region may be silent."""
+        return Patience(self.link_stale_ms, self.region_suspected_ms)
 
     def payouts(self, stack: Path) -> Path:
         """Folder of the payout journal of the stack in `stack`, wherever the process was started.
@@ -131,6 +140,7 @@ def settings() -> Settings:
         name = PREFIX + "_".join(map(str, item["loc"])).upper()
         raise ConfigError(f"{name}={item['input']}: {item['msg']}", hint=MEND) from None
     check_fence_after(found.fence_after_ms, found.control_election_ms, found.renew_ms)
+    found.patience().check()
     if found.require_minio and found.s3 == "rclone":
         raise ConfigError(
             "EVERLODE_REQUIRE_MINIO forbids EVERLODE_S3=rclone", hint="unset one of the two"

@@ -123,7 +123,7 @@ def _asked(asks: Mapping[str, Ask], recorded: Mapping[str, Recorded]) -> tuple[P
     """Each part, by name; those that are gone are not asked."""
     with ThreadPoolExecutor(max(1, len(asks))) as pool:
         answers = {
-            name: pool.submit(_why_silent, ask)
+            name: pool.submit(why_silent, ask)
             for name, ask in asks.items()
             if name in recorded and recorded[name].alive
         }
@@ -144,7 +144,8 @@ def _healed(rows: tuple[Part, ...], book: Mapping[str, Kept]) -> tuple[Part, ...
     return tuple(known[name] for name in sorted(known))
 
 
-def _why_silent(ask: Ask) -> str:
+def why_silent(ask: Ask) -> str:
+    """Why a part does not answer; empty when it does."""
     try:
         ask()
     except EverlodeError as error:

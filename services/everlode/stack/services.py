@@ -140,7 +140,8 @@ def service_processes(members: Iterable[Member], folder: Path) -> tuple[ServiceP
     return tuple(_one(member, folder) for member in members)
 
 
-def _one(member: Member, folder: Path) -> ServiceProcess:
+def words_of(member: Member, folder: Path) -> tuple[str, ...]:
+    """What `everlode` is called with to run it for the stack in `folder`."""
     kind, region = member.kind, member.region
     verb: tuple[str, ...] = (kind, "run")
     if kind in BY_NODE:
@@ -148,7 +149,17 @@ def _one(member: Member, folder: Path) -> ServiceProcess:
     if kind == "validator":
         verb += ("--validator-kind", member.validator_kind)
     where = ("--region", region, "--node-id", member.node_id, "--dir", str(folder))
-    argv = (sys.executable, "-m", "everlode.cli.main", *verb, *where)
+    return (*verb, *where)
+
+
+def settings_of(member: Member) -> dict[str, str]:
+    """Its own settings, as variables of its environment."""
+    return {f"EVERLODE_{name.upper()}": str(value) for name, value in member.settings}
+
+
+def _one(member: Member, folder: Path) -> ServiceProcess:
+    kind, region = member.kind, member.region
+    argv = (sys.executable, "-m", "everlode.cli.main", *words_of(member, folder))
     needs = (f"{region}/kafka", *((f"{region}/postgres",) if kind in NEEDS_DATABASE else ()))
-    env = {f"EVERLODE_{name.upper()}": str(value) for name, value in member.settings}
+    env = settings_of(member)
     return ServiceProcess(member.name, kind, region, argv, env, needs, member.made_of)

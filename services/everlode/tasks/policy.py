@@ -58,6 +58,11 @@ class Migrate(NamedTuple):
         """See OwnStep."""
         return f"{len(self.moves)} tasks from {self.moves[0][0]}"
 
+    @property
+    def total(self) -> int:
+        """See OwnStep."""
+        return len(self.moves)
+
 
 class TaskWork(NamedTuple):
     """What a lost task manager leaves to do."""
@@ -115,6 +120,10 @@ class TaskPolicy:
         """See Planner."""
         return succession(view) or _migration(view) or finish(view)
 
+    def awaited(self, view: View[TaskWork]) -> View[TaskWork]:
+        """See Planner: it waits for nothing."""
+        return view
+
     def after(self, work: TaskWork, step: OwnStep) -> TaskWork:
         """See Planner."""
         assert isinstance(step, Migrate)  # noqa: S101 - it has no other
@@ -132,6 +141,10 @@ class TaskPolicy:
             move = MigrateTask(from_node=step.from_node, to_node=node, lease_until=until)
             yield Order(task, move, migrate_id(operation))
 
+    def event(self, _step: OwnStep, _led: ScopeState) -> Event | None:
+        """See Policy: none."""
+        return None
+
     def ended(self, end: End) -> Event:
         """See Policy."""
         node = end.node.node_id
@@ -141,8 +154,8 @@ class TaskPolicy:
         return TaskManagerRecoveryEnded(
             failed_node=node, recovery_action=end.action, new_primary=end.new_primary,
             target_region=None, migrated_tasks=len(migrated),
-            estimated_recovery_ms=end.estimate_ms, actual_recovery_ms=end.took_ms,
-            detect_ms=end.detect_ms, success=end.success,
+            estimated_recovery_ms=end.estimate.ms, estimate_cases=end.estimate.cases,
+            actual_recovery_ms=end.took_ms, detect_ms=end.detect_ms, success=end.success,
         )  # fmt: skip
 
 

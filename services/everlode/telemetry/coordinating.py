@@ -53,6 +53,22 @@ class NodeNoted(Entry):
 
 
 @dataclass(frozen=True, slots=True)
+class RegionNoted(Entry):
+    """What is heard of another region has changed: LinkStale, RegionSuspected or RegionLost."""
+
+    region: str
+    finding: str
+    over: bool
+    silence_ms: int
+
+    @property
+    def text(self) -> str:
+        """See Entry."""
+        how = "over" if self.over else f"silent for {self.silence_ms / 1000:.1f} s"
+        return f"{self.finding}: {self.region}: {how}"
+
+
+@dataclass(frozen=True, slots=True)
 class HandlingPublished(Entry):
     """An event about the handling of a lost node was published: started, a step, ended."""
 

@@ -20,6 +20,7 @@ from everlode.telemetry.coordinating import HandlingPublished as HandlingPublish
 from everlode.telemetry.coordinating import HandlingStuck as HandlingStuck
 from everlode.telemetry.coordinating import NodeNoted as NodeNoted
 from everlode.telemetry.coordinating import Probed as Probed
+from everlode.telemetry.coordinating import RegionNoted as RegionNoted
 from everlode.telemetry.coordinating import WishCarried as WishCarried
 from everlode.telemetry.entry import Entry as Entry
 from everlode.telemetry.entry import Level as Level

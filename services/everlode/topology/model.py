@@ -108,6 +108,10 @@ class DetectionPolicy(_Section):
 
     beat_ms: int = Field(default=1000, ge=100)
     """A node sends a heartbeat so often."""
+    link_stale_ms: int = Field(default=5000, ge=2000)
+    """A link between regions over which nothing comes for so long is stale."""
+    region_suspected_ms: int = Field(default=10_000, ge=2000)
+    """A region of which nothing comes for so long is suspected; lost, once most sites say so."""
 
 
 class FailoverPolicy(_Section):
@@ -163,6 +167,8 @@ class TopologyFile(Topology):
 
 READERS: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("beat_ms", "renew_ms", "fence_after_ms", "control_election_ms"), tuple(ALL)),
+    "link_stale_ms": ("coordinator",),
+    "region_suspected_ms": ("coordinator",),
     "lease_s": ("task-manager", "coordinator"),
     "max_concurrent": (
         "task-manager", "miner-registry", "validator", "reward-distributor", "coordinator",

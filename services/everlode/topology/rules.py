@@ -5,15 +5,19 @@ Types, bounds and the names of keys are the model's; see `check`. Pure.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from difflib import get_close_matches
 from typing import NamedTuple
 
 from everlode.control.lease import check_fence_after
+from everlode.detection.regions import Patience
 from everlode.errors import ConfigError
 from everlode.events.services import BY_NODE
 from everlode.topology.model import Cluster, Clusters, TopologyFile, clusters_of
 from everlode.topology.source import Where
+
+TWO = 2
+"""Sites of which none can be lost: the other one is no majority of them."""
 
 
 class Broken(NamedTuple):
@@ -66,6 +70,24 @@ def _fence_after(file: TopologyFile) -> Iterator[Broken]:
         yield Broken(where, "fence-after", f"{error.message}: {error.hint}")
 
 
+def _patience(file: TopologyFile) -> Iterator[Broken]:
+    """A region is suspected over a link that is stale, and lost by a majority of sites."""
+    policy = file.policies.detection
+    try:
+        Patience(policy.link_stale_ms, policy.region_suspected_ms).check()
+    except ConfigError as error:
+        told = "region_suspected_ms" in policy.model_fields_set
+        where = ("policies", "detection", "region_suspected_ms" if told else "link_stale_ms")
+        yield Broken(where, "patience", f"{error.message}: {error.hint}")
+
+
+def no_majority(regions: Sequence[str]) -> str:
+    """Why none of these regions can be found lost; empty when one can."""
+    if len(regions) > TWO:
+        return ""
+    return f"{', '.join(regions)}: without one of them no majority is left: none is ever found lost"
+
+
 def _priorities(file: TopologyFile) -> Iterator[Broken]:
     """Priorities are of nodes that there are."""
     for region, clusters in file.clusters.items():
@@ -99,7 +121,7 @@ def _there(clusters: Clusters, kind: str) -> bool:
 
 
 RULES: tuple[Callable[[TopologyFile], Iterator[Broken]], ...] = (
-    _regions, _majority, _brokers, _fence_after, _priorities, _watched,
+    _regions, _majority, _brokers, _fence_after, _patience, _priorities, _watched,
 )  # fmt: skip
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from datetime import datetime
 from typing import get_args
 
 from everlode.control.fold import ControlState
@@ -18,6 +19,7 @@ from everlode.state.shape import home_of
 from everlode.state.view import Where
 from everlode.topics import Topology
 from everlode.topics.names import fact_topic
+from everlode.validations.absent import absent_kinds, all_owed, is_forsaken, working_kinds
 from everlode.validations.waits import Waits
 
 ALIVE = frozenset({NodeStatus.HEALTHY, NodeStatus.DEGRADED, NodeStatus.DRAINING})
@@ -93,6 +95,15 @@ class ValidationComponent(Component):
     def audits_due(self) -> list[str]:
         """Decided validations that an expert should look at. Any thread."""
         return [key for view in list(self.views.values()) for key in view.audits_due()]
+
+    def due(self, now: datetime, control: ControlState) -> Iterable[Owed]:
+        """See Component: what waits for a kind of which no node works any more."""
+        absent = absent_kinds(control, self.home)
+        pending = self.pending.values() if absent else ()
+        waiting = [s for s in pending if s.kind in absent and s.home in self.served]
+        forsaken = any(is_forsaken(s, now) for s in waiting)
+        self._waits.escalate([f"{VALIDATION}expert"] if forsaken else ())
+        return all_owed(waiting, now, experts="expert" in working_kinds(control, self.home))
 
     def opens(self, epochs: Mapping[str, int]) -> None:
         """See Component: what a predecessor has published is not known."""

@@ -12,7 +12,7 @@ costs as much as there are kinds, however much waits. Pure.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from everlode.events.health import WorkWaits
 from everlode.events.ids import derived
@@ -41,6 +41,8 @@ class Waits:
         """Kinds of which a predecessor may have published that they wait."""
         self._begun_s: float | None = None
         """When this primary looked first."""
+        self._escalated = frozenset[str]()
+        """Kinds of which others are to hear at once."""
         self._by = ""
         self._look_at = 0.0
 
@@ -56,6 +58,10 @@ class Waits:
         if self._kind.get(key) != kind:
             self.ends(key)
             self._kind[key] = self._new[key] = kind
+
+    def escalate(self, kinds: Iterable[str]) -> None:
+        """Of these kinds, and no others, something waits that nobody but an operator moves on."""
+        self._escalated = frozenset(kinds)
 
     def ends(self, key: str) -> None:
         """It waits no more."""
@@ -76,7 +82,7 @@ class Waits:
         self._new.clear()
         for kind, waiting in list(self._since.items()):
             oldest, since = next(iter(waiting.items()), ("", now_s))
-            late = now_s - since >= TOO_LONG_S
+            late = now_s - since >= TOO_LONG_S or bool(waiting and kind in self._escalated)
             if late != (kind in self._published):
                 first = self._published.pop(kind, oldest)
                 if late:

@@ -10,7 +10,7 @@ from everlode.avro.codec import Codec
 from everlode.errors import ContractError
 from everlode.events.heartbeats import NodeBeat
 from everlode.events.stamp import millis_of
-from everlode.failover.heartbeats import FRESH_S
+from everlode.failover.heartbeats import FRESH_S, said
 from everlode.failover.planner import Beating
 from everlode.topics.names import fact_topic
 
@@ -50,7 +50,7 @@ def beating(reader: Reader, origin: str, partitions: int) -> dict[str, Beating]:
     Raises: Unavailable.
     """
     return {
-        node: Beating(last.beat.queue_size, last.beat.load_ppm, last.beat.status)
+        node: said(last.beat)
         for node, last in last_beats(reader, origin, partitions).items()
         if last.silent_s < FRESH_S
     }

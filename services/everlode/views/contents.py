@@ -67,6 +67,9 @@ class Stores:
     """Topic → the cluster's id of it."""
 
 
+MARK = "its primary's mark"
+
+
 class Known(NamedTuple):
     """What is known of a region outside it."""
 
@@ -101,12 +104,15 @@ def _logs(
             "the newest backup": at_cut.get(place, End()),
         }
         if mark := held.marks.get(place):
-            witnesses["its primary's mark"] = End(mark.seq, mark.stamp)
+            witnesses[MARK] = End(mark.seq, mark.stamp)
         if region_of(split_fact_topic(place[0])[0]) == held.region:
             witnesses |= {f"{o.region}'s copy": o.ends.get(place, End()) for o in others}
-        by, most = max(witnesses.items(), key=lambda item: item[1])
+        # a mark's stamp is its writer's, of all partitions: this one's last fact may be of before
+        short = [(at, by) for by, at in witnesses.items()
+                 if at.seq > end.seq or (at.stamp > end.stamp and by != MARK)]  # fmt: skip
+        most, by = max(short, default=(End(), ""))
         removed = not end.seq and millis_of(most.stamp) < known.now_ms - known.retention_ms
-        if (most.seq > end.seq or most.stamp > end.stamp) and not removed:
+        if short and not removed:
             text = f"ends at seq {end.seq}, and {by} knows seq {most.seq}"
             yield Finding(held.region, "log_short", _name(place), text, BACK)
 

@@ -25,9 +25,10 @@ from everlode.failover.planner import GONE, Beating
 from everlode.settings.endpoints import Endpoints
 from everlode.topics.names import fact_topic
 from everlode.views.beats import beating
+from everlode.views.links import StaleLink, stale_links, standing
 from everlode.views.operations import Operations
 from everlode.views.overview import control_seen
-from everlode.views.skews import skews
+from everlode.views.skews import recent, skews
 
 RECENT = 1_000
 """Records of a region's recovery stream that are looked at."""
@@ -45,6 +46,8 @@ class OneLook(NamedTuple):
 
     at: str
     regions: Rows
+    links: Rows
+    """Those between regions over which nothing comes."""
     scopes: Rows
     nodes: Rows
     running: Rows
@@ -58,6 +61,7 @@ class OfRegion(NamedTuple):
 
     beats: Mapping[str, Beating]
     running: Rows
+    links: list[StaleLink]
     lag_s: float | None
 
 
@@ -82,9 +86,15 @@ def one_look(endpoints: Endpoints) -> OneLook:
     ]  # fmt: skip
     wishes = [_wish(wish) for wish in control.wishes.open]
     running = wishes + [row for of in found.values() for row in of.running]
+    problems += [
+        f"{link.reader} hears nothing of {link.source} since {link.since}"
+        for of in found.values()
+        for link in of.links
+    ]
     problems += _problems(regions, scopes, nodes)
     at = datetime.fromtimestamp(now_ms / 1000, UTC).isoformat(timespec="seconds")
-    return OneLook(at, regions, scopes, nodes, running, _paused(control, now_ms), problems)
+    links = [link._asdict() for of in found.values() for link in of.links]
+    return OneLook(at, regions, links, scopes, nodes, running, _paused(control, now_ms), problems)
 
 
 def _expected(control: ControlState) -> set[str]:
@@ -100,11 +110,13 @@ def _of_region(endpoints: Endpoints, region: str, problems: list[str]) -> OfRegi
     parts = endpoints.parts(region)
     beats: Mapping[str, Beating] = {}
     running: Rows = []
+    links: list[StaleLink] = []
     lag_s = None
     try:
         with closing(Reader(parts.bootstrap, f"look-{uuid.uuid4()}", wait_ms=20)) as reader:
             beats = beating(reader, parts.origin, parts.partitions)
             running = _running(reader, parts.origin)
+            links = stale_links(region, recent(reader, parts.origin))
         problems += [
             f"the clock of {s.node_id} is {s.ahead_ms / 1000:+.0f} s wrong"
             for s in skews(endpoints, region)
@@ -112,7 +124,7 @@ def _of_region(endpoints: Endpoints, region: str, problems: list[str]) -> OfRegi
         lag_s = _lag_s(endpoints, region)
     except EverlodeError as error:
         problems.append(f"{region}: {error.message}")
-    return OfRegion(beats, running, lag_s)
+    return OfRegion(beats, running, links, lag_s)
 
 
 def _running(reader: Reader, origin: str) -> Rows:
@@ -155,6 +167,7 @@ def _region(control: ControlState, endpoints: Endpoints, name: str, of: OfRegion
         "region": name,
         "origin": control.origins.get(name, endpoints.regions[name].origin),
         "generation": control.generations.get(name),
+        "standing": standing(control, name),
         "coordinator": led.primary if led else None,
         "coordinator_beats": bool(led and led.primary in of.beats),
         "lag_s": None if of.lag_s is None else round(of.lag_s, 1),
@@ -225,6 +238,8 @@ def _problems(regions: Rows, scopes: Rows, nodes: Rows) -> list[str]:
     found = []
     for region in regions:
         name, lag = region["region"], region["lag_s"]
+        if region["standing"] is not None:
+            found.append(f"{name} is {region['standing']}")
         if region["coordinator"] is None:
             found.append(f"{name} has no coordinator: nothing is failed over")
         if lag is not None and lag > LAG_S:

@@ -21,6 +21,7 @@ from everlode.events.recovery import (
     HealingSucceeded,
     OperationStarted,
     OperationStep,
+    RegistryChanged,
 )
 from everlode.topics.names import region_of, split_fact_topic
 
@@ -99,6 +100,8 @@ class Operations:
             case OperationStep():
                 found.kind = found.kind or data.kind
                 found.steps.append({"at": envelope.occurred_at, **data.model_dump()})
+            case RegistryChanged():
+                pass  # for miners; its step says so too
             case DeadLetterReplayed() | DeadLetterDiscarded():
                 found.kind, found.subject = DEAD_LETTER, data.topic
                 found.started_at = found.ended_at = envelope.occurred_at

@@ -13,10 +13,13 @@ from everlode.adapters.kafka_follower import ControlFollower
 from everlode.avro.codec import Codec
 from everlode.control.fold import ControlState
 from everlode.control.scopes import Scope
+from everlode.control.sites import losses
 from everlode.errors import ContractError, NotFound, Precondition, Refusal
-from everlode.events.base import Fact
-from everlode.events.control import ScopeAssigned
+from everlode.events.base import Event, Fact
+from everlode.events.control import RegionSuspected, ScopeAssigned
 from everlode.events.nodes import NodeStatus
+from everlode.events.services import BY_SCOPE
+from everlode.failover.estimates import History
 from everlode.failover.planner import GONE, Beating, Planner, View, candidates, foresee
 from everlode.failover.policy import Policies, Succession
 from everlode.settings.endpoints import Endpoints
@@ -24,6 +27,8 @@ from everlode.snapshots.read import read_snapshot
 from everlode.topics.names import fact_topic
 from everlode.topics.place import TopicPartition
 from everlode.views.beats import beating
+
+Rows = list[dict[str, Any]]
 
 
 class Seen(NamedTuple):
@@ -38,6 +43,10 @@ class Seen(NamedTuple):
     """What its service does about a lost node."""
     work: Callable[[str], Any]
     """Node → what it would leave to do."""
+    written: Callable[[str], int] = lambda _: 0
+    """Node → stamp up to which it had read or written its log, by its last beat."""
+    history: History | None = None
+    """What earlier handlings of this kind took."""
 
 
 def look(endpoints: Endpoints, scope: str, partitions: int, policies: Policies) -> Seen:
@@ -48,7 +57,7 @@ def look(endpoints: Endpoints, scope: str, partitions: int, policies: Policies) 
     Raises: Refusal: it is no scope. NotFound: its region is not there. Unavailable.
     """
     region = region_of_scope(endpoints, scope)
-    control, decisions = _decisions(endpoints.control(), scope)
+    control, decisions, _ = recorded(endpoints, scope)
     place = endpoints.regions[region]
     reader = Reader(place.kafka_bootstrap, "scope-explain", wait_ms=20)
     try:
@@ -61,16 +70,51 @@ def look(endpoints: Endpoints, scope: str, partitions: int, policies: Policies) 
             topic = fact_topic(parts.origin, policy.facts)
             starts = {at: found.next_offset(at[1]) for at in _all(topic, partitions)}
             _facts(reader, starts, policy.observe)
+        service = BY_SCOPE.get(scope.partition("/")[0])
+        topic = fact_topic(place.origin, "recovery")
+        history = _history(reader, topic, service.ended) if service else History()
     finally:
         reader.close()
-    return Seen(scope, control, decisions, beats, policy, policy.work)
+
+    def written(node: str) -> int:
+        return (beats[node].read_stamp or 0) if node in beats else 0
+
+    return Seen(scope, control, decisions, beats, policy, policy.work, written, history)
 
 
-def _decisions(bootstrap: str, scope: str) -> tuple[ControlState, list[dict[str, Any]]]:
-    found: list[dict[str, Any]] = []
+def _history(reader: Reader, topic: str, end: type[Event]) -> History:
+    """What the recovery stream has of earlier handlings; each end once, as its coordinator has."""
+    found, ended = History(), set[str]()
+
+    def observe(_: int, fact: Fact) -> None:
+        if isinstance(fact.data, end):
+            if fact.envelope.aggregate_id not in ended:
+                found.observe(fact.data)
+            ended.add(fact.envelope.aggregate_id)
+
+    _facts(reader, {(topic, 0): 0}, observe)
+    return found
+
+
+def recorded(endpoints: Endpoints, scope: str) -> tuple[ControlState, Rows, Rows]:
+    """The control log, and its records about a scope: decisions; of a coordinator's scope what the
+    others' coordinators said of its region. The region itself is not asked.
+
+    Raises: Refusal: it is no scope. NotFound: its region is not there. Unavailable.
+    """
+    region_of_scope(endpoints, scope)
+    found: Rows = []
+    suspected: Rows = []
+    told: dict[str, tuple[Any, ...]] = {}
+    """Observer → what its last word came to: one that is only said again is no news."""
 
     def observe(offset: int, fact: Fact, state: ControlState) -> None:
         data = fact.data
+        if isinstance(data, RegionSuspected) and scope == f"coordinator/{data.region}":
+            row = suspicion(offset, fact, data, state)
+            if told.get(data.observer) != (found_now := (row["over"], row["counts"], row["lost"])):
+                suspected.append(row)
+            told[data.observer] = found_now
         if not isinstance(data, ScopeAssigned) or data.scope_name != scope:
             return
         reason = next((v.reason for v in state.void if v.offset == offset), None)
@@ -90,12 +134,28 @@ def _decisions(bootstrap: str, scope: str) -> tuple[ControlState, list[dict[str,
             }
         )
 
-    follower = ControlFollower(bootstrap, observe, wait_ms=20, whole=True)
+    follower = ControlFollower(endpoints.control(), observe, wait_ms=20, whole=True)
     try:
         state = follower.start(15).state
     finally:
         follower.close()
-    return state, found
+    return state, found, suspected
+
+
+def suspicion(
+    offset: int, fact: Fact, data: RegionSuspected, state: ControlState
+) -> dict[str, Any]:
+    """A word of one region's coordinator on another; `state` is after it. Pure."""
+    stands = state.suspicions.get(f"{data.observer}/{data.region}")
+    return {
+        "offset": offset,
+        "at": fact.envelope.occurred_at.isoformat(timespec="milliseconds"),
+        "observer": data.observer,
+        "over": data.over,
+        "silence_ms": data.silence_ms,
+        "counts": stands is not None and stands.offset == offset,
+        "lost": data.region in losses(state),
+    }
 
 
 def region_of_scope(endpoints: Endpoints, scope: str) -> str:
@@ -144,6 +204,7 @@ def view_of_loss(seen: Seen, node_id: str | None = None) -> View[Any]:
         led.epoch,
         False,
         seen.work(lost.node_id),
+        written=seen.written(lost.node_id),
     )
 
 
@@ -164,7 +225,14 @@ def explained(seen: Seen) -> dict[str, Any]:
         "renewed_at": led.renewed_at if led else None,
         "control_position": seen.control.position,
         "candidates": nodes,
+        "recovery": _foreseen(seen),
     }
+
+
+def _foreseen(seen: Seen) -> dict[str, Any]:
+    """How long a handling would take, from how many cases, and how well that was foreseen."""
+    history = seen.history or History()
+    return {**history.estimate._asdict(), "score": history.score._asdict()}
 
 
 def planned(seen: Seen, node_id: str | None = None) -> list[dict[str, Any]]:

@@ -6,11 +6,13 @@ Shell: reads the topic's end once.
 from __future__ import annotations
 
 import uuid
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from everlode.adapters.kafka import Reader
 from everlode.avro.codec import Codec
 from everlode.errors import ContractError
+from everlode.events.base import Fact
 from everlode.events.health import ClockSkew
 from everlode.settings.endpoints import Endpoints
 from everlode.topics.names import fact_topic
@@ -46,20 +48,25 @@ def skews(endpoints: Endpoints, region: str) -> list[Skew]:
         reader.close()
 
 
-def skews_by(reader: Reader, origin: str) -> list[Skew]:
-    """As `skews`, by a reader of the region's cluster that is free. Raises: Unavailable."""
-    place = (fact_topic(origin, "health"), 0)
-    codec, last = Codec(), dict[str, ClockSkew]()
+def recent(reader: Reader, origin: str) -> Iterator[Fact]:
+    """The last RECENT verdicts of a region, by a reader that is free. Raises: Unavailable."""
+    place, codec = (fact_topic(origin, "health"), 0), Codec()
     ends = reader.ends([place])
     reader.assign({place: max(0, ends[place] - RECENT)})
     for batch in reader.until(ends, READ_S):
         for raw in batch:
             try:
-                envelope, data = codec.decode_fact(raw.value)
+                yield codec.decode_fact(raw.value)
             except ContractError:
                 continue
-            if isinstance(data, ClockSkew):
-                last[envelope.aggregate_id] = data
+
+
+def skews_by(reader: Reader, origin: str) -> list[Skew]:
+    """As `skews`, by a reader of the region's cluster that is free. Raises: Unavailable."""
+    last: dict[str, ClockSkew] = {}
+    for envelope, data in recent(reader, origin):
+        if isinstance(data, ClockSkew):
+            last[envelope.aggregate_id] = data
     return [
         Skew(node, data.region, "ClockSkew", data.ahead_ms, data.leads)
         for node, data in sorted(last.items())

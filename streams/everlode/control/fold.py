@@ -27,9 +27,9 @@ is a proposal; what counts is decided by its place in the log, by everyone for h
    projection, never goes back.
 7. A region has one backup at a time: the first to ask has it until that one is released. Of those
    that were made the one with the greatest id is the newest, whatever its store says later.
-8. What operators ask for: see `wishes`.
-9. A scope whose unsteady primary was replaced cools down, longer each time: see `cooldown`.
-10. An input that two processes had in hand when they ended is kept off: see `blame`.
+8. See `wishes` for what operators ask, `cooldown` for scopes whose unsteady primary was replaced,
+   `blame` for an input that two processes had in hand when they ended, `sites` for a coordinator's
+   word on another region.
 
 A void record changes the position alone. Void decisions are kept, for operators to see.
 
@@ -53,9 +53,11 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+from everlode.control import backups as k
 from everlode.control import blame as b
 from everlode.control import cooldown as cool
 from everlode.control import wishes as w
+from everlode.control.suspicions import Suspicions, suspected
 from everlode.events import control as e
 from everlode.events.base import Event, Fact
 from everlode.events.nodes import TRANSITIONS, NodeStatus
@@ -128,6 +130,7 @@ class ControlState:
     """Region → the backup that runs there."""
     newest: Mapping[str, e.BackupMade] = field(default_factory=lambda: MappingProxyType({}))
     """Region → its newest backup."""
+    suspicions: Suspicions = field(default_factory=lambda: MappingProxyType({}))
     ticks: Mapping[str, tuple[int, ...]] = field(default_factory=lambda: MappingProxyType({}))
     """Region → offsets of the last renewals of its coordinator, oldest first."""
     void: tuple[VoidDecision, ...] = ()
@@ -135,7 +138,6 @@ class ControlState:
     """Offset → why, of what is void by rule 3 alone; also of records yet to be read."""
     wishes: w.Wishes = field(default_factory=w.Wishes)
     cooldowns: cool.Cooldowns = field(default_factory=lambda: MappingProxyType({}))
-    """Scope → what is known of its replacements for an unsteady primary; see `cooldown`."""
     blamed: b.Blamed = field(default_factory=lambda: MappingProxyType({}))
 
     def epoch(self, scope: str) -> int:
@@ -315,24 +317,23 @@ def _switch(state: ControlState, data: e.GenerationSwitched, _: Fact) -> Control
 
 
 def _lease_backup(state: ControlState, data: e.BackupLeased, _: Fact) -> ControlState | Void:
-    if data.region in state.backups:  # 7. the first has it
-        return Void(f"a backup of {data.region} runs")
-    return _set(state, "backups", data.region, data)
+    return _taken(state, "backups", k.leased(state.backups, data))
 
 
 def _release_backup(state: ControlState, data: e.BackupReleased, _: Fact) -> ControlState | Void:
-    held = state.backups.get(data.region)
-    if held is None or held.operation_id != data.operation_id:
-        return Void(f"another backup of {data.region} runs, or none")
-    rest = {region: lease for region, lease in state.backups.items() if region != data.region}
-    return replace(state, backups=MappingProxyType(rest))
+    return _taken(state, "backups", k.released(state.backups, data))
 
 
 def _made_backup(state: ControlState, data: e.BackupMade, _: Fact) -> ControlState | Void:
-    known = state.newest.get(data.region)
-    if known is not None and data.backup_id <= known.backup_id:  # 7. never an older one
-        return Void(f"backup {known.backup_id} of {data.region} is as new")
-    return _set(state, "newest", data.region, data)
+    return _taken(state, "newest", k.made(state.newest, data))
+
+
+def _suspect(state: ControlState, data: e.RegionSuspected, fact: Fact) -> ControlState | Void:
+    epoch = state.epoch(f"coordinator/{data.observer}")
+    word = suspected(state.suspicions, data, fact.envelope, epoch, state.position)  # 8.
+    if isinstance(word, str):
+        return Void(word)
+    return _set(state, "suspicions", f"{data.observer}/{data.region}", word)
 
 
 def _ask(state: ControlState, data: e.OperatorAsked, _: Fact) -> ControlState | Void:
@@ -346,7 +347,7 @@ def _ask(state: ControlState, data: e.OperatorAsked, _: Fact) -> ControlState | 
     after = _wished(state, w.asked(state.wishes, data, state.position))  # 8.
     if isinstance(after, Void) or data.verb != "ack" or data.node_id:
         return after
-    return replace(after, cooldowns=cool.ended(after.cooldowns, data.scope_name))  # 9.
+    return replace(after, cooldowns=cool.ended(after.cooldowns, data.scope_name))  # 8.
 
 
 def _freeze(state: ControlState, data: e.FreezeAsked, fact: Fact) -> ControlState | Void:
@@ -363,17 +364,19 @@ def _drain(state: ControlState, data: e.ScopeDrained, _: Fact) -> ControlState |
 
 
 def _answer(state: ControlState, data: e.OperatorAnswered, fact: Fact) -> ControlState | Void:
-    after = w.answered(state.wishes, data, state.position)
-    return _deposed(state, fact) or _wished(state, after)
+    return _deposed(state, fact) or _wished(state, w.answered(state.wishes, data, state.position))
 
 
 def _blame(state: ControlState, data: e.InputBlamed, _: Fact) -> ControlState | Void:
-    after = b.blamed(state.blamed, data)  # 10.
-    return Void(after) if isinstance(after, str) else replace(state, blamed=after)
+    return _taken(state, "blamed", b.blamed(state.blamed, data))  # 8.
 
 
 def _wished(state: ControlState, after: w.Wishes | str) -> ControlState | Void:
-    return Void(after) if isinstance(after, str) else replace(state, wishes=after)
+    return _taken(state, "wishes", after)
+
+
+def _taken(state: ControlState, name: str, after: Any) -> ControlState | Void:
+    return Void(after) if isinstance(after, str) else replace(state, **{name: after})
 
 
 RULES: Mapping[type[Event], Rule] = {
@@ -386,6 +389,7 @@ RULES: Mapping[type[Event], Rule] = {
     e.BackupLeased: _lease_backup,
     e.BackupReleased: _release_backup,
     e.BackupMade: _made_backup,
+    e.RegionSuspected: _suspect,
     e.OperatorAsked: _ask,
     e.FreezeAsked: _freeze,
     e.ScopeDrained: _drain,

@@ -15,9 +15,10 @@ from everlode.events.base import Command, CommandHeader, Fact
 from everlode.events.stamp import HybridClock
 from everlode.log.facts import LoggedFact
 from everlode.primary.component import Component, Notice
-from everlode.primary.core import Core, Ready
+from everlode.primary.core import Core
 from everlode.primary.inputs import CommandRead, FactRead, Input, Tick, Turn
 from everlode.primary.pending import HOME
+from everlode.primary.ready import Ready
 from everlode.state.view import Where
 from tests.support.facts.state_commands import NOW
 

@@ -9,11 +9,9 @@ its own ids (1.1 s of a JVM saved per node). Shell: JVMs, files.
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import subprocess
 import time
-import uuid
 from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
@@ -27,6 +25,7 @@ from everlode.stack.native.kafka import (
     HEAP,
     MIRROR_CLASS,
     mirror_settings,
+    new_id,
     node_settings,
     properties,
 )
@@ -65,14 +64,6 @@ class Jvm(NamedTuple):
             if use_aot and cache.exists():
                 flags.append(f"-XX:AOTCache={cache}")
         return (str(self.java), *flags, "-cp", self.class_path, main, *arguments)
-
-
-def new_id() -> str:
-    """A random id in Kafka's form: 16 bytes, URL-safe base64, not starting with a dash."""
-    while True:
-        text = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-        if not text.startswith("-"):
-            return text
 
 
 def format_node(jvm: Jvm, data: Path, node_id: int, cluster_id: str) -> None:

@@ -1,10 +1,12 @@
 """Settings of a Kafka node and of MirrorMaker 2: small, quick, exactly-once.
 
-Pure.
+Pure, but for ids that are drawn.
 """
 
 from __future__ import annotations
 
+import base64
+import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -21,6 +23,14 @@ HEAP = ("-Xms64m", "-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
 
 TRANSACTION_MS = 60_000
 """The longest that a transaction may stay open without a word; Kafka's own bound is 15 minutes."""
+
+
+def new_id() -> str:
+    """A random id in Kafka's form: 16 bytes, URL-safe base64, not starting with a dash."""
+    while True:
+        text = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+        if not text.startswith("-"):
+            return text
 
 
 def properties(settings: Mapping[str, object]) -> str:

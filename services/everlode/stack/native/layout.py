@@ -11,6 +11,8 @@ from pathlib import Path
 from everlode.errors import ConfigError
 from everlode.topics import Topology
 
+BUCKETS = ("everlode-a", "everlode-b")
+
 
 def log_of(data_dir: Path, name: str) -> Path:
     """The log of a process, e.g. of eu/kafka, in a stack's folder."""

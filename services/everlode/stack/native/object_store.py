@@ -11,8 +11,6 @@ from everlode.stack.native.object_server import ObjectServer
 from everlode.stack.native.ports import HOST, answers
 from everlode.stack.native.process import Command
 
-BUCKETS = ("everlode-a", "everlode-b")
-
 
 def command(
     server: ObjectServer, data: Path, port: int, keys: tuple[str, str], log: Path

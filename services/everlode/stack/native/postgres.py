@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
 import shutil
 import signal
 import subprocess
@@ -24,7 +23,7 @@ USER = "everlode"
 DATABASE = "everlode"
 _INIT_S = 60.0
 _LEFT_S = 5.0
-_SETTINGS = {
+SETTINGS = {
     "listen_addresses": f"'{HOST}'",
     "unix_socket_directories": "''",
     "max_connections": "100",
@@ -41,17 +40,6 @@ _SETTINGS = {
     "update_process_title": "off",
     "logging_collector": "off",
 }
-
-
-def write_secret(path: Path, length: int = 24) -> str:
-    """The secret in `path`, made at the first time; mode 0600."""
-    if path.exists():
-        return path.read_text().strip()
-    secret = secrets.token_urlsafe(length)
-    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(handle, "w") as file:
-        file.write(secret)
-    return secret
 
 
 def initialise(binaries: Path, data: Path, password_file: Path, identity: Identity | None) -> None:
@@ -115,7 +103,7 @@ def command(
     name: str, binaries: Path, data: Path, port: int, log: Path, identity: Identity | None
 ) -> Command:
     """The server, to be supervised. Fast shutdown on stop; immediate if we die."""
-    options = [f"--{key}={value.strip(chr(39))}" for key, value in _SETTINGS.items()]
+    options = [f"--{key}={value.strip(chr(39))}" for key, value in SETTINGS.items()]
     return Command(
         name,
         "postgres",

@@ -13,20 +13,21 @@ from pathlib import Path
 from everlode.errors import Unavailable
 from everlode.settings.endpoints import Endpoints, RegionEndpoints, S3Endpoint
 from everlode.stack.native import object_store, postgres
-from everlode.stack.native.jvm import format_node, new_id
+from everlode.stack.native.jvm import format_node
 from everlode.stack.native.kafka import (
     BROKER_CLASS,
     MIRROR_CLASS,
     mirror_settings,
+    new_id,
     node_settings,
     properties,
 )
-from everlode.stack.native.layout import Layout
+from everlode.stack.native.layout import BUCKETS, Layout
 from everlode.stack.native.parts import Parts
 from everlode.stack.native.ports import HOST, answers, choose_ports
-from everlode.stack.native.postgres import write_secret
 from everlode.stack.native.privilege import unprivileged
 from everlode.stack.native.process import Command
+from everlode.stack.secret import write_secret
 from everlode.topics import mirrored_topics
 
 _STOP_S = {"kafka": 20.0, "control": 20.0, "mirror": 2.0}
@@ -158,7 +159,7 @@ class Recipes:
                 endpoint=f"{HOST}:{self.port('s3')}",
                 access_key_file=layout.secret("s3-access"),
                 secret_key_file=layout.secret("s3-secret"),
-                buckets=object_store.BUCKETS,
+                buckets=BUCKETS,
                 server=server.kind,
                 reason=server.reason,
             )

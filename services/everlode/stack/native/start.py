@@ -15,19 +15,19 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from functools import partial
 
-from everlode.adapters.kafka_admin import await_brokers, missing_topics, state_generations
+from everlode.adapters.kafka_admin import await_brokers, missing_topics
 from everlode.adapters.kafka_topics import ensure_topics
 from everlode.adapters.mirror_status import flow_state
 from everlode.adapters.s3_buckets import ensure_buckets
 from everlode.errors import DeadlineExceeded, Unavailable
 from everlode.settings.endpoints import Endpoints
 from everlode.stack.lost import lost_topics, require_topics
-from everlode.stack.native.object_store import BUCKETS
+from everlode.stack.native.layout import BUCKETS
 from everlode.stack.native.process import Process
 from everlode.stack.native.recipes import Recipes
+from everlode.stack.opening import wanted_topics
 from everlode.telemetry.entries import Note, PartReady
 from everlode.telemetry.sink import Sink
-from everlode.topics import catalogue
 
 _WATCH_S = 0.1
 _FLOW_POLL_S = 0.5
@@ -116,10 +116,7 @@ class _Start:
     def _cluster(self, cluster: str, nodes: int) -> None:
         bootstrap = self.recipes.bootstrap(cluster)
         await_brokers(bootstrap, nodes, self._deadline(), self.aborted.is_set)
-        # after a recovery the living generation is not the first one, which must stay gone
-        generation = max(state_generations(bootstrap), default=1)
-        specs = catalogue(self.recipes.layout.topology, generation)
-        wanted = [spec for spec in specs if spec.cluster == cluster]
+        wanted = wanted_topics(self.recipes.layout.topology, cluster, bootstrap)
         if cluster in self._databases and missing_topics(bootstrap, [s.name for s in wanted]):
             self._require_never_read(cluster)
         created = ensure_topics(bootstrap, wanted)

@@ -1,0 +1,380 @@
+"""The primary of each other service is killed under load: no registration, vote or payout is lost
+or doubled.
+
+One region on real parts, shared by all tests in the order of this file. A client keeps the history
+of all that it asked for and was answered; the checkers read the logs and the payment journal from
+their beginning, and compare. A fault that did not bite fails as vacuous: what was on its way when
+the primary died must have been taken up by its successor.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from everlode.events import commands as c
+from everlode.events.barriers import EpochOpened
+from everlode.events.base import Command, CommandAnswered, Event, Fact
+from everlode.events.miners import MinerRegistered
+from everlode.events.recovery import OperationStep, RegistryChanged
+from everlode.events.rewards import RewardCalculated, RewardPaid
+from everlode.events.tasks import TaskAssigned
+from everlode.events.validations import (
+    ValidationDecided,
+    ValidationDeferred,
+    ValidationRequested,
+    VoteCast,
+)
+from everlode.sdk import EventConsumer, MiningClient
+from everlode.sdk.reference import solution_hash
+from tests.faults.test_failover_faults import Network, eventually
+from tests.support.facts.state_commands import register
+
+pytestmark = pytest.mark.timeout(280)
+SCOPES = ("task-manager/eu", "miner-registry/eu", "validation/eu", "rewards/eu")
+TOPICS = ("tasks", "miners", "validations", "rewards")
+NODES = {
+    "eu-tm-1": ("task-manager",),
+    "eu-mr-1": ("miner-registry", "--priority", "9"),
+    "eu-mr-2": ("miner-registry",),
+    "eu-val-1": ("validator", "--priority", "9"),
+    "eu-val-2": ("validator",),
+    "eu-val-3": ("validator", "--validator-kind", "expert"),
+    "eu-rd-1": ("reward-distributor", "--priority", "9"),
+    "eu-rd-2": ("reward-distributor",),
+}
+WORKERS = tuple(f"eu/worker-{n}" for n in range(6))
+SHA = "a" * 64
+
+
+class Market:
+    """Clients, miners and reviewers as one: what they asked for, and what they were answered."""
+
+    def __init__(self, network: Network) -> None:
+        self.network = network
+        self.client = MiningClient(network.endpoints, "eu", "market", timeout_s=90, window=4000)
+        self.log = EventConsumer(network.endpoints, "eu", ["tasks", "validations"])
+        self.asked: list[tuple[str, Command, Future[CommandAnswered]]] = []
+        self.votes_due: list[tuple[str, c.CastVote]] = []
+        """Votes that are held back."""
+        self.assigned: list[tuple[str, TaskAssigned]] = []
+
+    def send(self, key: str, command: Command) -> Future[CommandAnswered]:
+        answer = self.client.send(key, command)
+        self.asked.append((key, command, answer))
+        return answer
+
+    def submit(self, name: str, kind: str, payload_bytes: int = 1) -> None:
+        command = c.SubmitTask(
+            client_id="c", task_type=kind, payload_uri="s3://x", payload_sha256=SHA,
+            payload_bytes=payload_bytes, cpu_milli=1, memory_mib=1, gpus=1, gpu_milli=1,
+            base_reward_micro=1000, max_attempts=3,
+            deadline_at=self.client._clock.event_now() + timedelta(days=365),
+        )  # fmt: skip
+        self.send(name, command)
+
+    def look(self) -> None:
+        """Learn what is to be solved, and judged."""
+        for received in self.log.batch(2000, 0.05):
+            data, key = received.fact.data, received.fact.envelope.aggregate_id
+            if isinstance(data, TaskAssigned):
+                self.assigned.append((key, data))
+            elif isinstance(data, ValidationRequested):
+                for reviewer in data.reviewers:
+                    vote = c.CastVote(
+                        voter_id=reviewer, voter_kind="peer-review", accept=True, score_ppm=900_000
+                    )
+                    self.votes_due.append((key, vote))
+
+    def solve(self, work_ms: int = 60_000) -> None:
+        """Hand in what is assigned."""
+        for task, data in self.assigned:
+            command = c.SubmitSolution(
+                miner_id=data.miner_id, attempt=data.attempt, solution_id=f"s-{task}",
+                solution_uri="u", solution_sha256=solution_hash(task, data.miner_id),
+                solution_bytes=1, work_ms=work_ms,
+            )  # fmt: skip
+            self.send(task, command)
+        self.assigned.clear()
+
+    def brings(self, names: list[str], kind: str, payload_bytes: int = 1) -> None:
+        """These tasks are submitted and assigned."""
+        for name in names:
+            self.submit(name, kind, payload_bytes)
+        self.until(lambda: len(self.assigned) >= len(names))
+
+    def until(self, true: Callable[[], bool], seconds: float = 60) -> None:
+        def looked() -> bool:
+            self.look()
+            return true()
+
+        eventually(looked, seconds, 0.05)
+
+    def end(self) -> None:
+        """All that was asked for was answered: nobody saw an error, or a refusal."""
+        wrong = [
+            (key, command, answer.result(90).code)
+            for key, command, answer in self.asked
+            if answer.result(90).outcome == "refused"
+            # the quorum of a panel may be full, and its decision made, without the last voter
+            and not (isinstance(command, c.CastVote) and answer.result(0).code in FULL)
+        ]
+        assert wrong == []
+
+    def answered(self, kind: type[Command]) -> list[tuple[str, Any]]:
+        """Of these commands, those that were carried out."""
+        return [
+            (key, command)
+            for key, command, answer in self.asked
+            if isinstance(command, kind) and answer.result(90).outcome != "refused"
+        ]
+
+    def close(self) -> None:
+        self.client.close()
+        self.log.close()
+
+
+FULL = ("already_decided", "wrong_kind")
+
+
+@pytest.fixture(scope="module")
+def market(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Market]:
+    with Network(tmp_path_factory.mktemp("handlers")) as network:
+        network.start("eu-det-1", "detector", "run")
+        for node, words in NODES.items():
+            network.start(node, "node", "run", *words)
+        network.until(lambda s: len(s.nodes) == len(NODES) + 1, 120)
+        time.sleep(1)  # the first beat comes a second after
+        network.start("eu-co-1", "coordinator", "run")
+        network.until(lambda s: all(s.epoch(scope) == 1 for scope in SCOPES), 90)
+        made = Market(network)
+        for worker in WORKERS:
+            made.send(worker, register(
+                operator_id=f"of-{worker}", specialties=("inference", "training"),
+                max_concurrent=1000,
+            ))  # fmt: skip
+            made.send(worker, c.DepositStake(amount_micro=10**12))
+        made.end()
+        eventually(lambda: NODES.keys() <= level(made))
+        yield made
+        made.close()
+
+
+def level(market: Market) -> set[str]:
+    """Nodes whose beats say that they have read of each partition."""
+    beats = (fact for _, fact in market.network.log("eu.1.heartbeats"))
+    return {f.envelope.aggregate_id for f in beats if getattr(f.data, "read_stamp", None)}
+
+
+def facts(market: Market, component: str, *kinds: type[Event]) -> list[Fact]:
+    """Of a component's log, all of these types."""
+    found = (fact for _, fact in market.network.log(f"eu.1.{component}"))
+    return [fact for fact in found if isinstance(fact.data, kinds)]
+
+
+def steps(market: Market, node: str) -> list[OperationStep]:
+    """Of the node's handling, once it has ended."""
+    network = market.network
+
+    def recovery() -> list[Fact]:
+        return [fact for _, fact in network.log("eu.1.recovery", 1)]
+
+    def operation() -> str:
+        ends = (f for f in recovery() if type(f.data).__name__.endswith("RecoveryEnded"))
+        return next((f.envelope.aggregate_id for f in ends if node in vars(f.data).values()), "")
+
+    found = eventually(operation, 90)
+    own = [f for f in recovery() if f.envelope.aggregate_id == found]
+    once = {f.envelope.event_id: f.data for f in own}
+    return [data for data in once.values() if isinstance(data, OperationStep)]
+
+
+def payouts(market: Market) -> list[dict[str, Any]]:
+    """What the payment system has paid, in order."""
+    (path,) = market.network.folder.rglob("payouts-eu.jsonl")
+    lines = path.read_bytes().split(b"\n")[:-1]
+    return [entry for line in lines if "key" in (entry := json.loads(line))]
+
+
+def check(market: Market) -> None:
+    """The checkers, over the whole logs."""
+    market.end()
+    for component in TOPICS:
+        opened: dict[int, set[str]] = defaultdict(set)
+        seq = defaultdict[int, int](int)
+        for partition, (envelope, data) in market.network.log(f"eu.1.{component}"):
+            assert envelope.seq == seq[partition] + 1, "snapshot_gap"
+            seq[partition] = envelope.seq
+            if isinstance(data, EpochOpened):
+                opened[envelope.epoch].add(data.node_id)
+        assert all(len(nodes) == 1 for nodes in opened.values()), "two_primaries_in_epoch"
+    # registrations
+    asked = [key for key, _ in market.answered(c.RegisterMiner)]
+    registered = Counter(f.envelope.aggregate_id for f in facts(market, "miners", MinerRegistered))
+    assert registered == Counter(asked), "lost_registration, or doubled"
+    # votes
+    cast = Counter(
+        (f.envelope.aggregate_id, f.data.voter_id)
+        for f in facts(market, "validations", VoteCast)
+        if isinstance(f.data, VoteCast)
+    )
+    assert set(cast.values()) <= {1}, "doubled_vote"
+    votes = {(key, vote.voter_id) for key, vote in market.answered(c.CastVote)}
+    assert votes <= cast.keys(), "lost_vote"
+    quorum = {
+        f.envelope.aggregate_id: f.data.quorum
+        for f in facts(market, "validations", ValidationRequested)
+        if isinstance(f.data, ValidationRequested)
+    }
+    for fact in facts(market, "validations", ValidationDecided):
+        assert isinstance(fact.data, ValidationDecided)
+        decided = fact.data.votes_for + fact.data.votes_against
+        assert decided >= (quorum[fact.envelope.aggregate_id] if fact.data.kind != "expert" else 1)
+    once = Counter(f.envelope.aggregate_id for f in facts(market, "validations", ValidationDecided))
+    assert set(once.values()) <= {1}, "decided_twice"
+
+
+def check_paid(market: Market) -> None:
+    """Every reward that was calculated is paid, once, by the ledger and by the payment system."""
+
+    def owed() -> set[str]:
+        return {f.envelope.aggregate_id for f in facts(market, "rewards", RewardCalculated)}
+
+    def paid() -> list[str]:
+        return [f.envelope.aggregate_id for f in facts(market, "rewards", RewardPaid)]
+
+    def accepted() -> int:
+        found = facts(market, "validations", ValidationDecided)
+        return sum(isinstance(f.data, ValidationDecided) and f.data.accepted for f in found)
+
+    eventually(lambda: len(owed()) >= accepted() and owed() <= set(paid()), 90)
+    assert Counter(paid()) == Counter(owed()), "paid_twice, or what is owed to nobody"
+    assert Counter(str(line["key"]) for line in payouts(market)) == Counter(owed()), "left_twice"
+
+
+def kill_frozen(market: Market, node: str, sent: list[Future[CommandAnswered]]) -> None:
+    """SIGKILL, with what was sent last still unread: after the first answer it reads no more."""
+    eventually(lambda: any(answer.done() for answer in sent), 30, 0.001)
+    market.network.signal(node, signal.SIGSTOP)
+
+
+def test_killed_registry_loses_no_registration_and_miners_see_no_error(market: Market) -> None:
+    def registers(first: int, last: int) -> list[Future[CommandAnswered]]:
+        return [
+            market.send(f"eu/m{n}", register(operator_id=f"of-m{n}")) for n in range(first, last)
+        ]
+
+    miner = EventConsumer(market.network.endpoints, "eu", ["recovery"], from_end=True)
+    kill_frozen(market, "eu-mr-1", registers(0, 200))
+    late = registers(200, 300)
+    market.network.signal("eu-mr-1", signal.SIGKILL)
+    taken = steps(market, "eu-mr-1")
+    assert [s.step for s in taken] == ["level", "decide", "promote", "notify"]
+    assert taken[0].detail.startswith("eu-mr-2 is 0 ms behind")
+    assert all(answer.result(60).node_id == "eu-mr-2" for answer in late), "vacuous"
+
+    def hears() -> list[Event]:
+        news = [received.fact.data for received in miner.batch()]
+        return [data for data in news if isinstance(data, RegistryChanged)]
+
+    (changed,) = eventually(hears)
+    assert isinstance(changed, RegistryChanged)
+    miner.close()
+    node = market.network.control.state.nodes["eu-mr-2"]
+    assert (changed.to_node, changed.scope_epoch) == ("eu-mr-2", 2)
+    assert changed.endpoint == node.endpoint
+    check(market)
+
+
+def test_killed_validator_loses_no_vote_and_lowers_no_quorum(market: Market) -> None:
+    names = [f"eu/peer{n}" for n in range(30)]
+    market.brings(names, "training")
+    market.solve()
+    market.until(lambda: len(market.votes_due) >= 3 * len(names))
+    due, market.votes_due = market.votes_due, []
+    first, second, third = due[0::3], due[1::3], due[2::3]
+    early = [market.send(*vote) for vote in first]
+    kill_frozen(market, "eu-val-1", early)
+    late = [market.send(*vote) for vote in second]
+    market.network.signal("eu-val-1", signal.SIGKILL)
+    late += [market.send(*vote) for vote in third]
+    taken = [s.step for s in steps(market, "eu-val-1")]
+    assert taken[:2] == ["decide", "promote"]
+    epochs = {f.envelope.epoch for f in facts(market, "validations", VoteCast)}
+    assert epochs == {1, 2}, "vacuous: votes came before and after"
+    assert len(late) == 2 * len(names)
+    market.end()
+    decided = {f.data.task_id for f in facts(market, "validations", ValidationDecided)}  # type: ignore[attr-defined]
+    assert set(names) <= decided
+    check(market)
+
+
+def test_killed_distributor_pays_everybody_once(market: Market) -> None:
+    names = [f"eu/cheap{n}" for n in range(60)]
+    market.brings(names, "inference")
+    before = len(payouts(market))
+    market.solve()
+    eventually(lambda: len(payouts(market)) >= before + 3, 60, 0.002)
+    market.network.signal("eu-rd-1", signal.SIGKILL)
+    left = len(payouts(market))
+    assert [s.step for s in steps(market, "eu-rd-1")] == ["decide", "promote"]
+    check_paid(market)
+    assert left < len(payouts(market)), "vacuous: all had left before"
+    paid = facts(market, "rewards", RewardPaid)
+    assert {f.envelope.epoch for f in paid} == {1, 2}
+    assert {f.data.task_id for f in paid} >= set(names)  # type: ignore[attr-defined]
+    check(market)
+
+
+def waiting_for_expert(market: Market) -> set[str]:
+    found = facts(market, "validations", ValidationRequested)
+    return {
+        f.data.task_id for f in found
+        if isinstance(f.data, ValidationRequested) and f.data.kind == "expert"
+    }  # fmt: skip
+
+
+def test_last_expert_is_lost_and_what_waits_is_deferred_with_a_deadline(market: Market) -> None:
+    market.network.signal("eu-val-3", signal.SIGSTOP)  # it judges what comes no more
+    market.brings(["eu/hasty"], "inference", payload_bytes=10**9)
+    market.solve(work_ms=1)  # less time than it takes to read the input: a case for an expert
+    market.until(lambda: "eu/hasty" in waiting_for_expert(market))
+    market.network.signal("eu-val-3", signal.SIGKILL)
+    assert [(s.step, s.count) for s in steps(market, "eu-val-3")] == [("defer", 1)]
+    deferred = eventually(lambda: facts(market, "validations", ValidationDeferred), 90)
+    assert len(deferred) == 1
+    (data,) = [f.data for f in deferred]
+    (asked,) = [
+        f.data for f in facts(market, "validations", ValidationRequested)
+        if f.envelope.aggregate_id == deferred[0].envelope.aggregate_id
+    ]  # fmt: skip
+    assert isinstance(data, ValidationDeferred)
+    assert isinstance(asked, ValidationRequested)
+    assert (asked.kind, data.reason) == ("expert", "no expert validator works")
+    assert data.deadline_at == asked.deadline_at + timedelta(hours=8)
+    # another expert starts, and what was deferred is decided
+    market.network.start("eu-val-4", "node", "run", "validator", "--validator-kind", "expert")
+    key = deferred[0].envelope.aggregate_id
+    eventually(
+        lambda: key in {
+            f.envelope.aggregate_id for f in facts(market, "validations", ValidationDecided)
+        }, 90,
+    )  # fmt: skip
+    check(market)
+
+
+def test_time_of_a_handling_is_unknown_while_few_were_seen_and_they_are_counted(
+    market: Market,
+) -> None:
+    unknown = {"cases": 0, "typical_error_ms": None, "within_half": None}
+    for scope, cases in (("miner-registry/eu", 1), ("validation/eu", 2), ("rewards/eu", 1)):
+        found = market.network.ask("scope", "explain", scope)["recovery"]
+        assert found == {"ms": None, "cases": cases, "score": unknown}
