@@ -16,7 +16,7 @@ PAGE = ROOT / "docs/howto/write-in-another-language.md"
 COMMANDS = {one.line.split()[1].rpartition("/")[2]: one for one in typed(PAGE.read_text())}
 TYPES = {"go": "inference"}
 """Language → the type of task that its miner takes."""
-pytestmark = pytest.mark.timeout(300)  # the first time Go builds its libraries
+pytestmark = pytest.mark.timeout(600)  # the first time Go builds its libraries
 
 
 @pytest.fixture
