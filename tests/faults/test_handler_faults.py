@@ -35,8 +35,8 @@ from everlode.events.validations import (
 )
 from everlode.sdk import EventConsumer, MiningClient
 from everlode.sdk.reference import solution_hash
-from tests.faults.test_failover_faults import Network, eventually
 from tests.support.facts.state_commands import register
+from tests.support.world.one_region import Network, eventually
 
 pytestmark = pytest.mark.timeout(280)
 SCOPES = ("task-manager/eu", "miner-registry/eu", "validation/eu", "rewards/eu")
