@@ -35,8 +35,8 @@ from everlode.events.validations import (
 )
 from everlode.sdk import EventConsumer, MiningClient
 from everlode.sdk.reference import solution_hash
-from tests.faults.test_failover_faults import Network, eventually
 from tests.support.facts.state_commands import register
+from tests.support.world.one_region import Network, eventually
 
 pytestmark = pytest.mark.timeout(280)
 SCOPES = ("task-manager/eu", "miner-registry/eu", "validation/eu", "rewards/eu")
@@ -260,6 +260,18 @@ def check_paid(market: Market) -> None:
     assert Counter(str(line["key"]) for line in payouts(market)) == Counter(owed()), "left_twice"
 
 
+def heard(miner: EventConsumer) -> RegistryChanged:
+    """The one change of its registry that a miner hears of."""
+
+    def hears() -> list[RegistryChanged]:
+        news = [received.fact.data for received in miner.batch()]
+        return [data for data in news if isinstance(data, RegistryChanged)]
+
+    (changed,) = eventually(hears)
+    miner.close()
+    return changed
+
+
 def kill_frozen(market: Market, node: str, sent: list[Future[CommandAnswered]]) -> None:
     """SIGKILL, with what was sent last still unread: after the first answer it reads no more."""
     eventually(lambda: any(answer.done() for answer in sent), 30, 0.001)
@@ -281,13 +293,7 @@ def test_killed_registry_loses_no_registration_and_miners_see_no_error(market: M
     assert taken[0].detail.startswith("eu-mr-2 is 0 ms behind")
     assert all(answer.result(60).node_id == "eu-mr-2" for answer in late), "vacuous"
 
-    def hears() -> list[Event]:
-        news = [received.fact.data for received in miner.batch()]
-        return [data for data in news if isinstance(data, RegistryChanged)]
-
-    (changed,) = eventually(hears)
-    assert isinstance(changed, RegistryChanged)
-    miner.close()
+    changed = heard(miner)
     node = market.network.control.state.nodes["eu-mr-2"]
     assert (changed.to_node, changed.scope_epoch) == ("eu-mr-2", 2)
     assert changed.endpoint == node.endpoint
@@ -368,6 +374,19 @@ def test_last_expert_is_lost_and_what_waits_is_deferred_with_a_deadline(market: 
             f.envelope.aggregate_id for f in facts(market, "validations", ValidationDecided)
         }, 90,
     )  # fmt: skip
+    check(market)
+
+
+def test_registry_that_is_switched_over_is_told_to_miners(market: Market) -> None:
+    network = market.network
+    miner = EventConsumer(network.endpoints, "eu", ["recovery"], from_end=True)
+    network.start("eu-mr-1", "node", "run", "miner-registry", "--priority", "9")
+    network.until(lambda s: s.nodes["eu-mr-1"].status == "healthy")
+    asked = network.ask("scope", "switchover", "miner-registry/eu", "--wait")
+    assert asked["outcome"] == "done"
+    changed = heard(miner)
+    assert (changed.from_node, changed.to_node) == ("eu-mr-2", "eu-mr-1")
+    assert changed.scope_epoch == network.control.state.epoch("miner-registry/eu")
     check(market)
 
 

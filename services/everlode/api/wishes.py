@@ -31,8 +31,12 @@ class WishAsked(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid")
 
     verb: OperatorVerb
-    scope: Text = Field("", description="E.g. task-manager/eu; of drain, rejoin and ack empty.")
-    node: Text = Field("", description="The node to lead; of drain, rejoin and ack the node.")
+    scope: Text = Field(
+        "", description="E.g. task-manager/eu; empty of drain, rejoin, and of a node's ack."
+    )
+    node: Text = Field(
+        "", description="The node to lead; of drain, rejoin and a node's ack that node."
+    )
     reason: Text = ""
     until_ms: Annotated[
         Count | None, Field(description="When a pause ends, ms since 1970; null: when resumed.")
