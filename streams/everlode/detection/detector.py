@@ -86,6 +86,9 @@ class Detector:
     def _evidence(self, offset: int, note: str) -> Evidence:
         return Evidence(topic=self.topic, partition=self.partition, offset=offset, note=note)
 
+    def _last(self, offset: int) -> Evidence:
+        return self._evidence(offset, "last beat")
+
     def _verdict(
         self, offset: int, finding: str, node: str, kind: type[Event], /, **data: Any
     ) -> Verdict:
@@ -104,29 +107,29 @@ class Detector:
 
     def _heartbeat(self, offset: int, fact: Fact, heartbeat: NodeBeat) -> list[Verdict]:
         node, at = fact.envelope.aggregate_id, self._time(fact.envelope.stamp)
-        place = self._evidence(offset, "last beat")
         track = self.nodes.get(node)
         if track is None:
-            track = self.nodes[node] = Track(heartbeat, at, place)
-            track.said(heartbeat, at, place)
+            self.nodes[node] = Track.of(heartbeat, at, offset)
             return []
         found: list[Verdict] = []
         silence = max(0, at - track.at_ms)
         if track.status in ("suspected", "lost"):
             found = self._recovered(offset, node, track, silence)
         elif silence > 0:
-            track.intervals.append(silence)
-        worked = heartbeat.work_done != track.heartbeat.work_done or heartbeat.queue_size == 0
+            track.after(silence)
+        worked = heartbeat.work_done != track.work_done or heartbeat.queue_size == 0
         track.idle = 0 if worked else track.idle + 1
         if track.idle == self._tuning.idle_beats:
             found.append(
                 self._verdict(
                     offset, "idle", node, NodeDegraded, component=heartbeat.component, rule="idle",
                     actionable=False,
-                    evidence=(place, self._evidence(track.place.offset, "an earlier beat")),
+                    evidence=(
+                        self._last(offset), self._evidence(track.offset, "an earlier beat"),
+                    ),
                 )
             )  # fmt: skip
-        track.arrived(heartbeat, at, place)
+        track.arrived(heartbeat, at, offset)
         if track.degraded is not None:
             found += self._says_degraded(offset, node, track, track.degraded)
         return found
@@ -140,15 +143,17 @@ class Detector:
         track.degraded_given = True
         return [
             self._verdict(
-                offset, "degraded", node, NodeDegraded, component=track.heartbeat.component,
+                offset, "degraded", node, NodeDegraded, component=track.component,
                 rule="says-so", actionable=True,
-                evidence=(since.place.model_copy(update={"note": "it said so first"}), track.place),
+                evidence=(
+                    self._evidence(since.offset, "it said so first"), self._last(track.offset),
+                ),
             )
         ]  # fmt: skip
 
     def _recovered(self, offset: int, node: str, track: Track, silence: int) -> list[Verdict]:
         evidence = (self._evidence(offset, "it beats again"),)
-        component = track.heartbeat.component
+        component = track.component
         found = [
             self._verdict(
                 offset, "recovered", node, NodeRecovered, component=component,
@@ -176,7 +181,7 @@ class Detector:
         gone = probe.connection_ended and probe.answer == "refused"
         if track.status != "suspected" and not gone:
             return []  # it beats: a refusal alone says only that its endpoint is closed
-        if probe.endpoint != track.heartbeat.endpoint:
+        if probe.endpoint != track.endpoint:
             return []  # an answer about another incarnation of the node
         track.answer, track.answered_ms = probe.answer, self._time(fact.envelope.stamp)
         track.answered = self._evidence(offset, f"the probe: {probe.answer}")
@@ -195,13 +200,10 @@ class Detector:
         if self._barrier_ms < 0 or passed > grace_ms:
             self._quiet_until = now + grace_ms  # the start, or barriers were silent themselves
         self._barrier_ms, self._stamped_ms = now, stamped
-        for track in self.nodes.values():
-            track.barrier(self._barrier_ms, self._tuning)
-        if self._barrier_ms < self._quiet_until:
+        silent, alive = self._looked_through(now)
+        if now < self._quiet_until:
             return []
-        silent = [n for n, t in self.nodes.items() if self._missed(t)]
         fresh = [n for n in silent if self.nodes[n].status != "lost"]
-        alive = sum(1 for t in self.nodes.values() if t.status != "lost")
         found: list[Verdict] = []
         blind = mass_silence(len(fresh), alive, self._tuning)
         if blind and not self._blind:
@@ -219,10 +221,25 @@ class Detector:
         return found
 
     def _silence(self, track: Track) -> int:
-        return max(0, max(self._barrier_ms, track.answered_ms) - track.at_ms)
+        now = self._barrier_ms
+        if track.answered_ms > now:
+            now = track.answered_ms
+        return max(0, now - track.at_ms)
 
-    def _missed(self, track: Track) -> bool:
-        return self._silence(track) > self._tuning.missed * track.every
+    def _looked_through(self, now: int) -> tuple[list[str], int]:
+        """At a barrier, in one pass: who has missed a heartbeat, and how many are not lost."""
+        silent: list[str] = []
+        alive = 0
+        missed = self._tuning.missed
+        for node, track in self.nodes.items():
+            if track.at_ms > now:
+                track.at_ms = now  # what came before the barrier is not later than it
+            if track.flaps:
+                track.forget_flaps(now, self._tuning)
+            alive += track.status != "lost"
+            if self._silence(track) > missed * track.every:
+                silent.append(node)
+        return silent, alive
 
     def _suspect(self, offset: int, node: str, track: Track) -> list[Verdict]:
         """The first missed heartbeat, and now and then while the silence lasts: ask for a probe."""
@@ -232,10 +249,10 @@ class Detector:
         track.status, track.asked_ms = "suspected", self._barrier_ms
         return [
             self._verdict(
-                offset, "missed", node, NodeSuspected, component=track.heartbeat.component,
+                offset, "missed", node, NodeSuspected, component=track.component,
                 rule=rule, silence_ms=self._silence(track), phi=self._phi(track),
-                endpoint=track.heartbeat.endpoint, actionable=False,
-                evidence=(track.place, self._evidence(offset, "barrier")),
+                endpoint=track.endpoint, actionable=False,
+                evidence=(self._last(track.offset), self._evidence(offset, "barrier")),
             )
         ]  # fmt: skip
 
@@ -258,7 +275,7 @@ class Detector:
             if not track.withheld or track.flapping:
                 return []
             return [self._lost(offset, node, track, "phi", self._phi(track))]
-        if track.answer == "refused" and track.heartbeat.status != "draining":
+        if track.answer == "refused" and track.says != "draining":
             rule = "refused-and-silent" if track.status == "suspected" else "refused-and-ended"
             return [self._lost(offset, node, track, rule, 0.0)]
         if track.status != "suspected":
@@ -276,12 +293,12 @@ class Detector:
         """A fenced node leads and manages nothing: its loss asks for no action."""
         track.status = "lost"
         track.withheld = track.flapping and rule == "phi"
-        evidence = [track.place, self._evidence(offset, "barrier or probe")]
+        evidence = [self._last(track.offset), self._evidence(offset, "barrier or probe")]
         if track.answered is not None:
             evidence.append(track.answered)
         return self._verdict(
-            offset, "lost", node, NodeLost, component=track.heartbeat.component, rule=rule,
+            offset, "lost", node, NodeLost, component=track.component, rule=rule,
             silence_ms=self._silence(track), phi=level,
-            actionable=not track.withheld and track.heartbeat.status != "fenced",
+            actionable=not track.withheld and track.says != "fenced",
             evidence=tuple(evidence),
         )  # fmt: skip
