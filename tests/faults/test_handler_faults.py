@@ -45,7 +45,7 @@ NODES = {
     "eu-mr-1": ("miner-registry", "--priority", "9"),
     "eu-mr-2": ("miner-registry",),
     "eu-val-1": ("validator", "--priority", "9"),
-    "eu-val-2": ("validator",),
+    "eu-val-2": ("validator", "--priority", "5"),
     "eu-val-3": ("validator", "--validator-kind", "expert"),
     "eu-rd-1": ("reward-distributor", "--priority", "9"),
     "eu-rd-2": ("reward-distributor",),
