@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection
-from contextlib import ExitStack, closing
 from dataclasses import asdict
 from typing import Any, NamedTuple
 
@@ -23,7 +22,6 @@ from everlode.events.types import AIComponent
 from everlode.projection.tables import FACTS_OF
 from everlode.recovery import planner
 from everlode.recovery.gates import AtTheCut, Built, Gate, Gates, dangling
-from everlode.recovery.grounds import Grounds
 from everlode.recovery.planner import ComponentResult, Replayed
 from everlode.recovery.request import RecoveryRequest
 from everlode.recovery.stages import Replaying, Restored, Stages
@@ -50,27 +48,31 @@ class Gated:
     def __init__(
         self,
         request: RecoveryRequest,
-        grounds: Grounds,
+        work: Stages,
         db: NextGeneration,
         accepted: Collection[str],
     ) -> None:
-        """`db`: the generation, for this thread; `accepted`: kinds of findings."""
-        self._request, self._grounds, self._db, self._accepted = request, grounds, db, accepted
+        """`db`: the generation that is worked on, for this thread; `accepted`: kinds of findings.
+
+        Who gives these closes them.
+        """
+        self._request, self._work, self._db, self._accepted = request, work, db, accepted
+        grounds = self._grounds = work.grounds
         self._journal, self._report = grounds.journal, grounds.report
         manifest, target = grounds.manifest, grounds.target
         self._cut_stamp = manifest.cut_stamp
         self._asked: dict[str, Gate] = {}
         """State component → what its gate said, asked before its turn."""
-        self._opened = ExitStack()
-        built = Built(
-            target.conninfo, target.bootstrap, db.generation, manifest.partitions, self._cut_stamp
-        )
-        self._gates = self._opened.enter_context(closing(Gates(built)))
-        self._work = self._opened.enter_context(closing(Stages(grounds, db)))
+        self._gates = Gates(
+            Built(
+                target.conninfo, target.bootstrap, db.generation, manifest.partitions,
+                manifest.cut_stamp,
+            )
+        )  # fmt: skip
 
     def close(self) -> None:
-        """Wait for what is under way, and leave."""
-        self._opened.close()
+        """Leave."""
+        self._gates.close()
 
     def results(self, ended: Callable[[ComponentResult], None]) -> list[ComponentResult]:
         """Of all components, each given to `ended` as well; one that has passed is not asked again.
@@ -124,7 +126,7 @@ class Gated:
             return None
         tail = begun.replaying
         if isinstance(tail, Replaying):
-            tail, states = self._work.replayed(tail), STATES_OF[component]
+            tail, states = self._work.replayed(tail, self._db), STATES_OF[component]
             self._journal.note(f"replayed-{states}", **asdict(tail))
             self._report(StepEnded("replay", states, f"{tail.folded} facts"))
         return begun.restored, tail
@@ -170,7 +172,8 @@ class Gated:
 
     def _ask(self, states: str, restored: Restored) -> Gate:
         waited = self._grounds.staged.waited(states)
-        cut = AtTheCut(self._work.expected(states), restored.dangling, waited)
+        known = self._grounds.staged.known(states) - self._db.left_out(states)
+        cut = AtTheCut(known, restored.dangling, waited)
         return self._gates.component(states, self._grounds.codec, cut)
 
     def _noted(self, step: str) -> dict[str, Any]:

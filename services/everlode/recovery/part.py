@@ -21,7 +21,7 @@ Shell.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from functools import cached_property, partial
 from itertools import islice
 from threading import Event
@@ -33,7 +33,7 @@ from everlode.adapters.kafka_sender import Sender
 from everlode.adapters.kafka_writer import Writer
 from everlode.adapters.postgres_next import NextGeneration, places_of
 from everlode.avro.codec import encode_state
-from everlode.errors import ContractError
+from everlode.errors import ContractError, EverlodeError
 from everlode.projection.fold import Known, Prefix
 from everlode.projection.halves import in_halves
 from everlode.projection.tables import FACTS_OF, topic_of
@@ -90,6 +90,11 @@ class Part:
         """Assigned nothing but by who is reading."""
         reader = Reader(self.grounds.target.bootstrap, "recovery-replay", wait_ms=50)
         return self._opened.enter_context(closing(reader))
+
+    def open(self) -> None:
+        """Connect to everything: what fails now is met again when it is needed."""
+        with suppress(EverlodeError):
+            _ = self.writer, self.db, self.reader
 
     def go_on(self) -> None:
         """Raises: Stopped."""

@@ -52,6 +52,7 @@ from everlode.recovery.journal import RecoveryJournal
 from everlode.recovery.planner import Acceptance, ComponentResult, RecoveryResult
 from everlode.recovery.request import RecoveryRequest, Target
 from everlode.recovery.services import Ask, ask_services, noted_services
+from everlode.recovery.stages import Stages
 from everlode.telemetry.entries import Entry, StepEnded
 from everlode.telemetry.pace import Pace
 from everlode.telemetry.sink import Sink, silent
@@ -139,7 +140,8 @@ class Recovery:
             # 1. manifest and objects, before anything changes
             manifest = self._manifest()
             if all(f"stage-{c}" in self.journal.done for c in planner.PRIORITIES):
-                db, results = opened.enter_context(closing(self._generation(manifest))), []
+                generation = self._number(manifest)
+                db, results = opened.enter_context(closing(self._generation(generation))), []
                 for component in planner.PRIORITIES:
                     found = planner.remembered(self.journal.done[f"stage-{component}"])
                     results.append(planner.accepting(found, self._kinds()))
@@ -149,10 +151,12 @@ class Recovery:
                 opened.enter_context(closing(grounds))
                 self._fetch(manifest)
                 grounds.ask()
-                # 2. a generation, empty
-                db = opened.enter_context(closing(self._generation(manifest)))
+                # 2. a generation, empty; who fills it connects meanwhile
+                generation = self._number(manifest)
+                work = opened.enter_context(closing(Stages(grounds, generation)))
+                db = opened.enter_context(closing(self._generation(generation)))
                 # 3. component by component
-                gated = Gated(self._request, grounds, db, self._kinds())
+                gated = Gated(self._request, work, db, self._kinds())
                 results = opened.enter_context(closing(gated)).results(ended)
             tasks = self._tasks(db)
             # 4. the verdict
@@ -257,41 +261,43 @@ class Recovery:
 
     # -- 2. generation -----------------------------------------------------------------------
 
-    def _generation(self, manifest: Manifest) -> NextGeneration:
-        """Connected to it; the caller closes it."""
-        done = self.journal.done.get("generation")
-        if done:
-            db = self._connected(int(done["generation"]))
-            try:
-                if "switched" not in self.journal.done:
-                    self._require_newest(db.generation, db.newest())
-                    self._require_there(db)
-            except BaseException:
-                db.close()
-                raise
-            return db
-        current = current_generation(self._target.conninfo)
-        chosen = self.journal.done.get("generation-chosen")
-        if chosen:
-            generation = int(chosen["generation"])
-            self._require_newest(generation - 1, current)  # it is made now: nobody may have it
-        else:
-            of_topics = state_generations(self._target.bootstrap)
-            generation = planner.next_generation(current, manifest.generation, of_topics)
-            self.journal.note("generation-chosen", generation=generation)
+    def _number(self, manifest: Manifest) -> int:
+        """Which generation is filled: noted before anything of it is made (must)."""
+        for step in ("generation", "generation-chosen"):
+            if found := self.journal.done.get(step):
+                return int(found["generation"])
+        with ThreadPoolExecutor(1, "generations") as beside:
+            asking = beside.submit(state_generations, self._target.bootstrap)
+            current = current_generation(self._target.conninfo)
+            generation = planner.next_generation(current, manifest.generation, asking.result())
+        self.journal.note("generation-chosen", generation=generation)
+        return generation
+
+    def _generation(self, generation: int) -> NextGeneration:
+        """Connected to it, and made if it was not; the caller closes it."""
+        db = NextGeneration(self._target.conninfo, generation, "recovery")
+        try:
+            if "generation" not in self.journal.done:
+                self._make(db)
+            elif "switched" not in self.journal.done:
+                self._require_newest(generation, db.newest())
+                self._require_there(db)
+        except BaseException:
+            db.close()
+            raise
+        return db
+
+    def _make(self, db: NextGeneration) -> None:
+        generation = db.generation
+        self._require_newest(generation - 1, db.newest())  # nobody may have it
         topics = state_topics(self._target.topology, self._target.region, generation)
         with ThreadPoolExecutor(1, "topics") as beside:
             making = beside.submit(ensure_topics, self._target.bootstrap, topics)
-            db = self._connected(generation)
             db.drop()
             db.create()
             making.result()
         self.journal.note("generation", generation=generation)
         self._report(StepEnded("generation", str(generation), "is made"))
-        return db
-
-    def _connected(self, generation: int) -> NextGeneration:
-        return NextGeneration(self._target.conninfo, generation, "recovery")
 
     def _require_there(self, db: NextGeneration) -> None:
         """Raises: Precondition: the generation has been dropped."""

@@ -61,18 +61,19 @@ class Replaying(NamedTuple):
 class Stages:
     """Works on one generation of one region, from the staged objects of one manifest."""
 
-    def __init__(self, grounds: Grounds, db: NextGeneration) -> None:
-        """Nothing is begun. `db`: the generation, for who begins these stages."""
-        self._grounds, self._db = grounds, db
+    def __init__(self, grounds: Grounds, generation: int) -> None:
+        """Connections are made, and nothing is begun; the generation need not be there yet."""
+        self.grounds = grounds
         target, numbers = grounds.target, range(grounds.manifest.partitions)
         self._learn = learner(target.bootstrap, target.topology.origins, "recovery")
         self._stop = Event()
         self._opened = ExitStack()
-        self._parts = [Part(grounds, db.generation, n, self._stop) for n in numbers]
+        self._parts = [Part(grounds, generation, n, self._stop) for n in numbers]
         for part in self._parts:
             self._opened.callback(part.close)
         self._threads = [ThreadPoolExecutor(1, f"recovery-{n}") for n in numbers[:SIDE_BY_SIDE]]
         self._restoring: dict[str, list[Future[int]]] = {}
+        self._each(Part.open)
 
     def close(self) -> None:
         """Let no batch be begun any more, wait for those that are under way, and leave."""
@@ -84,8 +85,8 @@ class Stages:
     def restore(self, names: Iterable[str]) -> None:
         """Begin to restore these components, in this order; goes on where it was killed."""
         for states in names:
-            records = self._grounds.staged.records(states)
-            pace = Pace(self._grounds.report, f"restore {states}", records)
+            records = self.grounds.staged.records(states)
+            pace = Pace(self.grounds.report, f"restore {states}", records)
             work = partial(Part.restore, states=states, most=BATCH, pace=pace)
             self._restoring[states] = self._each(work)
 
@@ -95,7 +96,7 @@ class Stages:
         if states in FACTS_OF:
             return Restored(records, [])
         results(self._each(partial(Part.park, facts=states)))
-        forks = sorted(at for at in self._grounds.tail.forks if at[0].endswith(f".{states}"))
+        forks = sorted(at for at in self.grounds.tail.forks if at[0].endswith(f".{states}"))
         return Restored(records, forks)
 
     def replay(self, states: str, forks: Iterable[TopicPartition]) -> Replaying:
@@ -103,16 +104,12 @@ class Stages:
 
         `forks`: of `restored`.
         """
-        replay = Replay(self._grounds, states, forks, self._learn)
+        replay = Replay(self.grounds, states, forks, self._learn)
         return Replaying(replay, self._each(replay.of))
 
-    def replayed(self, begun: Replaying) -> Replayed:
+    def replayed(self, begun: Replaying, db: NextGeneration) -> Replayed:
         """Wait until it is. Raises: Unavailable; FencedOut: another recovery has taken over."""
-        return begun.replay.all(self._db, results(begun.parts))
-
-    def expected(self, states: str) -> int:
-        """How many aggregates the generation must know: the backup's, but for those left out."""
-        return self._grounds.staged.known(states) - self._db.left_out(states)
+        return begun.replay.all(db, results(begun.parts))
 
     def _each(self, work: Callable[[Part], _T]) -> list[Future[_T]]:
         """Every partition number's, behind what it was given before."""
