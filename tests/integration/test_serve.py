@@ -443,6 +443,11 @@ def test_page_fits_a_narrow_window_and_a_form_lets_in(
     assert page.evaluate("document.cookie") == ""
     assert complaints == []
     page.close()
+    signed = matching(entries(server.log), "AskedOverHttp", path="/sign-in")
+    assert [(e["status"], e["about"], e["code"]) for e in signed[-2:]] == [
+        (401, "", "unauthorized"), (303, "viewer", ""),
+    ]  # fmt: skip
+    assert TOKENS["viewer"] not in server.log.read_text()
 
 
 def test_node_that_is_killed_is_seen_by_the_page_a_listener_and_metrics(
