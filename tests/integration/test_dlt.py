@@ -27,6 +27,7 @@ from everlode.log.fates import Wish
 from everlode.log.letters import Decider
 from everlode.topics.names import command_topic, dead_letter_topic, fact_topic
 from tests.support.processes.flawed_node import FLAWED_MICRO
+from tests.support.processes.outputs import misfits
 from tests.support.world.region import PARTITIONS, Region, until
 
 pytestmark = pytest.mark.timeout(180)
@@ -48,7 +49,9 @@ def dlt(
     """What a verb prints as JSON."""
     capsys.readouterr()
     assert run(["dlt", *words, "--dir", str(region.folder / "stack"), "--json"]) == code
-    found: dict[str, Any] = json.loads(capsys.readouterr().out)
+    printed = capsys.readouterr().out
+    assert misfits(f"dlt {words[0]}", printed) == []
+    found: dict[str, Any] = json.loads(printed)
     return found
 
 

@@ -41,7 +41,8 @@ class Events(StreamingResponse):
         """See StreamingResponse; one who takes nothing for `SLOW_S` is dropped."""
 
         async def in_time(message: Message) -> None:
-            await asyncio.wait_for(send(message), SLOW_S)
+            async with asyncio.timeout(SLOW_S):
+                await send(message)
 
         with suppress(TimeoutError):
             await super().stream_response(in_time)

@@ -24,7 +24,8 @@ Id = Annotated[
 ]  # fmt: skip
 
 
-def network_of(request: Request) -> Network:
+# what routes depend on is async: of a plain function FastAPI asks a thread, for each request
+async def network_of(request: Request) -> Network:
     """The network that the server is of."""
     found: Network = request.app.state.network
     return found
@@ -49,7 +50,7 @@ async def body_of(request: Request, most: int) -> bytes:
 def needs(role: Role) -> Any:
     """A dependency: whoever asks must have the role. Raises: Denied."""
 
-    def admitted(request: Request, _: Annotated[Any, Security(_BEARER)] = None) -> None:
+    async def admitted(request: Request, _: Annotated[Any, Security(_BEARER)] = None) -> None:
         member = request.state.member
         if member is None or not member.role.may(role):
             raise Denied(

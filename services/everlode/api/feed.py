@@ -257,7 +257,8 @@ class Feed:
 
 async def _within(changed: asyncio.Event, timeout_s: float) -> bool:
     try:
-        await asyncio.wait_for(changed.wait(), timeout_s)
+        async with asyncio.timeout(timeout_s):  # no task of its own, as wait_for has
+            await changed.wait()
     except TimeoutError:
         return False
     return True
