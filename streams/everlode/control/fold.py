@@ -29,6 +29,9 @@ is a proposal; what counts is decided by its place in the log, by everyone for h
    that were made the one with the greatest id is the newest, whatever its store says later.
 9. A coordinator's word on another region (RegionSuspected) takes the place of the one before it, in
    the epoch in which it leads, unless it was sent earlier. For how long it counts: `control.sites`.
+10. A region that is fenced (RegionFenced) leads nothing: each scope that it owned is in its next
+   epoch, without a primary. Who may take one, and what of the region's facts counts, by its
+   members' PrefixReported: `control.fences`.
 
 A void record changes the position alone. Void decisions are kept, for operators to see.
 
@@ -52,7 +55,12 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+from everlode.control import backups as k
+from everlode.control import fences as f
 from everlode.control import wishes as w
+from everlode.control.known import NodeState as NodeState
+from everlode.control.known import ScopeState as ScopeState
+from everlode.control.known import VoidDecision as VoidDecision
 from everlode.control.suspicions import Suspicions, suspected
 from everlode.events import control as e
 from everlode.events.base import Event, Fact
@@ -61,49 +69,6 @@ from everlode.events.nodes import TRANSITIONS, NodeStatus
 MAX_TICKS = 10
 MAX_VOID = 100
 """Void decisions kept for inspection."""
-
-
-class ScopeState(NamedTuple):
-    """Who leads a scope."""
-
-    scope: str
-    epoch: int
-    primary: str
-    region: str
-    decided_at: int
-    """Control offset of the decision."""
-    decision: e.ScopeAssigned
-    renewed_at: int
-    """Control offset of the primary's last renewal in this epoch; -1 before the first."""
-
-
-class NodeState(NamedTuple):
-    """A node as the control log knows it."""
-
-    node_id: str
-    region: str
-    component: str
-    kind: str
-    endpoint: str
-    priority: int
-    status: str
-    joined_at: int
-    changed_at: int = -1
-    """Control offset at which it came to this status."""
-    incarnation: str = ""
-    """The process that has its name."""
-    host: str = ""
-    process_id: str = ""
-    drains: bool = False
-    """It was drained and not taken back since, also while it is lost."""
-
-
-class VoidDecision(NamedTuple):
-    """A decision that does not count, and why."""
-
-    offset: int
-    decision: e.ScopeAssigned
-    reason: str
 
 
 class Void(NamedTuple):
@@ -133,6 +98,7 @@ class ControlState:
     late: Mapping[int, str] = field(default_factory=lambda: MappingProxyType({}))
     """Offset → why, of what is void by rule 3 alone; also of records yet to be read."""
     wishes: w.Wishes = field(default_factory=w.Wishes)
+    fences: f.Fences = field(default_factory=lambda: MappingProxyType({}))
 
     def epoch(self, scope: str) -> int:
         """Current epoch of a scope; 0 before its first primary."""
@@ -232,6 +198,9 @@ def _assign(state: ControlState, data: e.ScopeAssigned, fact: Fact) -> ControlSt
     if reason is not None:
         return Void(reason)
     decider = fact.envelope.scope.rpartition("/")[2]
+    reason = f.why_not_taken(state, data.scope_name, decider)  # 10.
+    if reason is not None:
+        return Void(reason)
     reason = state.late.get(state.position) or _why_late(state, data, decider)  # 3.
     if reason is not None:
         return Void(reason, late=True)
@@ -308,24 +277,15 @@ def _switch(state: ControlState, data: e.GenerationSwitched, _: Fact) -> Control
 
 
 def _lease_backup(state: ControlState, data: e.BackupLeased, _: Fact) -> ControlState | Void:
-    if data.region in state.backups:  # 7. the first has it
-        return Void(f"a backup of {data.region} runs")
-    return _set(state, "backups", data.region, data)
+    return _taken(state, "backups", k.leased(state.backups, data))
 
 
 def _release_backup(state: ControlState, data: e.BackupReleased, _: Fact) -> ControlState | Void:
-    held = state.backups.get(data.region)
-    if held is None or held.operation_id != data.operation_id:
-        return Void(f"another backup of {data.region} runs, or none")
-    rest = {region: lease for region, lease in state.backups.items() if region != data.region}
-    return replace(state, backups=MappingProxyType(rest))
+    return _taken(state, "backups", k.released(state.backups, data))
 
 
 def _made_backup(state: ControlState, data: e.BackupMade, _: Fact) -> ControlState | Void:
-    known = state.newest.get(data.region)
-    if known is not None and data.backup_id <= known.backup_id:  # 7. never an older one
-        return Void(f"backup {known.backup_id} of {data.region} is as new")
-    return _set(state, "newest", data.region, data)
+    return _taken(state, "newest", k.made(state.newest, data))
 
 
 def _suspect(state: ControlState, data: e.RegionSuspected, fact: Fact) -> ControlState | Void:
@@ -334,6 +294,24 @@ def _suspect(state: ControlState, data: e.RegionSuspected, fact: Fact) -> Contro
     if isinstance(word, str):
         return Void(word)
     return _set(state, "suspicions", f"{data.observer}/{data.region}", word)
+
+
+def _fence(state: ControlState, data: e.RegionFenced, fact: Fact) -> ControlState | Void:
+    decider = fact.envelope.scope.rpartition("/")[2]
+    late = state.late.get(state.position) or _passed(state, decider, data.based_on)  # 3.
+    late = late or f.taken_back(state.suspicions, data)
+    if late is not None:
+        return Void(late, late=True)
+    after = f.fenced(state, data, decider)  # 10.
+    return _deposed(state, fact) or (
+        Void(after) if isinstance(after, str) else replace(state, **after)
+    )
+
+
+def _report(state: ControlState, data: e.PrefixReported, fact: Fact) -> ControlState | Void:
+    return _deposed(state, fact) or _taken(
+        state, "fences", f.reported(state.fences, data, fact.envelope)
+    )
 
 
 def _ask(state: ControlState, data: e.OperatorAsked, _: Fact) -> ControlState | Void:
@@ -366,7 +344,11 @@ def _answer(state: ControlState, data: e.OperatorAnswered, fact: Fact) -> Contro
 
 
 def _wished(state: ControlState, after: w.Wishes | str) -> ControlState | Void:
-    return Void(after) if isinstance(after, str) else replace(state, wishes=after)
+    return _taken(state, "wishes", after)
+
+
+def _taken(state: ControlState, name: str, after: Any) -> ControlState | Void:
+    return Void(after) if isinstance(after, str) else replace(state, **{name: after})
 
 
 RULES: Mapping[type[Event], Rule] = {
@@ -380,6 +362,8 @@ RULES: Mapping[type[Event], Rule] = {
     e.BackupReleased: _release_backup,
     e.BackupMade: _made_backup,
     e.RegionSuspected: _suspect,
+    e.RegionFenced: _fence,
+    e.PrefixReported: _report,
     e.OperatorAsked: _ask,
     e.FreezeAsked: _freeze,
     e.ScopeDrained: _drain,
