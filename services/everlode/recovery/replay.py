@@ -30,7 +30,7 @@ from everlode.log.learn import Learn
 from everlode.projection.fold import Prefix
 from everlode.projection.tables import FACTS_OF
 from everlode.projector.bulk import BATCH, catch_up
-from everlode.projector.epochs import Decided
+from everlode.projector.epochs import DecidedEpochs
 from everlode.projector.worker import Home, Outside, PartitionWorker
 from everlode.recovery.copies import Copies
 from everlode.recovery.evidence import Evidence
@@ -57,7 +57,7 @@ class Work(NamedTuple):
     partitions: int
     codec: Codec
     learn: Learn
-    epochs: Decided
+    epochs: DecidedEpochs
     writer: Callable[[int], Writer]
     """The one writer of a partition number's states."""
     db: NextGeneration
@@ -84,7 +84,7 @@ class Replay:
         topics = [fact_topic(o, facts) for o in target.topology.origins]
         home = Home(target.region, target.bootstrap, target.conninfo, work.generation, "recovery")
         pace = Pace(work.report, f"replay {states}")
-        outside = Outside(work.learn, work.epochs, report=work.report)
+        outside = Outside(work.learn, work.epochs, report=work.report, bounds=work.epochs.bounds)
         counter = counter_of(facts)
         workers = {
             p: _Whole(

@@ -38,7 +38,7 @@ from everlode.log.learn import learner, taught
 from everlode.projection.fold import Known, Prefix
 from everlode.projection.halves import in_halves
 from everlode.projection.tables import FACTS_OF, topic_of
-from everlode.projector.epochs import Decided, decided_epochs
+from everlode.projector.epochs import DecidedEpochs, decided_epochs
 from everlode.recovery.evidence import Evidence, ask
 from everlode.recovery.journal import RecoveryJournal
 from everlode.recovery.planner import Replayed
@@ -87,7 +87,7 @@ class Stages:
         """How far the logs reached, by what others know of them."""
         self._following = ExitStack()
         """The control log, from the first replay on."""
-        self._epochs: Decided | None = None
+        self._epochs: DecidedEpochs | None = None
 
     def writer(self, partition: int) -> Writer:
         """The one writer of a partition number's states; taking it over is dear, so once."""

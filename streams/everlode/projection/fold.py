@@ -18,9 +18,11 @@ Each record takes the first of these that fits; nothing is passed over silently:
 2. *Mark.* A Barrier does no more. EpochOpened ends the lower epochs of its scopes in this topic.
 3. *Fenced.* The fact's epoch is over: it has no effect (`fenced`). Nor has a fact about what is at
    home elsewhere, by its id (`foreign_home`): its home's primary alone says what becomes of it.
+   Nor has one above the accepted vector of a fenced region (`above_vector`), whatever its epoch.
 4. *Held.* Its epoch is not decided, as far as the control log was read, or its key waits for such
    a one: it waits in log order (`unknown_epoch`), and goes on once the epoch is decided. So the
-   outcome does not hang on which of the two logs was read first.
+   outcome does not hang on which of the two logs was read first. So does one of a fenced region
+   until it is decided what counts of it, and one of a new owner until that has come (`bounds`).
 5. *Folded.* Its version is the next: `evolve` gives the new state, or refuses (`unlawful`); then
    what was parked behind it follows.
 6. *Parked.* Its version is a later one: its key stops until what is missing comes (`version_gap`).
@@ -56,6 +58,7 @@ from collections.abc import Container, Mapping
 from everlode.errors import EverlodeError, IntegrityError
 from everlode.events.barriers import Barrier, EpochOpened
 from everlode.events.base import Envelope
+from everlode.projection.bounds import FREE, Bounds
 from everlode.projection.records import (
     UNKNOWN,
     Epochs,
@@ -88,12 +91,6 @@ def _key(item: Incoming) -> Key:
     return component_of_state(type(item.fact.data)), item.fact.envelope.aggregate_id
 
 
-def _may(item: Incoming, epochs: Epochs | None) -> bool:
-    """Whether the fact's epoch has been decided."""
-    envelope = item.fact.envelope
-    return epochs is None or envelope.epoch <= epochs.get(envelope.scope, 0)
-
-
 def _unexpected(error: Exception) -> IntegrityError:
     return IntegrityError(f"cannot be folded: {type(error).__name__}", code="unlawful")
 
@@ -124,6 +121,58 @@ class PartitionFold:
         """Keys whose stop the owner before has recorded."""
         self.refused: set[tuple[str, int]] = set()
         """(topic, offset) of facts that cannot be applied: whoever notes them adds them here."""
+        self._bounds = FREE
+        self._fenced_at: dict[str, Prefix] = {}
+        """Topic of a region that was fenced while this fold lived → where it stood then."""
+        self._unfit: list[Problem] = []
+
+    def bound(self, now: Bounds) -> None:
+        """What counts of fenced regions from now on; given before each batch.
+
+        A topic of which more was folded than counts is a problem of the next one, `folded_above`:
+        this projection was asleep while that was decided, and is to be built anew.
+        """
+        if now is self._bounds:
+            return
+        known = None if self._bounds is FREE else self._bounds.upto
+        for topic, upto in now.upto.items():
+            if known is not None and topic not in known:
+                at = self.positions.get(topic) or Prefix()
+                self._fenced_at[topic] = Prefix(at.seq, at.stamp, at.next_offset)
+            if upto is None or topic not in self._fenced_at:
+                continue
+            stood = self._fenced_at.pop(topic)
+            if stood.seq > upto:
+                offset = stood.next_offset - 1
+                self._unfit.append(Problem("folded_above", topic, offset, "", "", upto, stood.seq))
+        self._bounds = now
+
+    def _may(self, item: Incoming, epochs: Epochs | None) -> bool:
+        """Whether the fact's epoch has been decided, and what counts before it has come."""
+        envelope = item.fact.envelope
+        if epochs is not None and envelope.epoch > epochs.get(envelope.scope, 0):
+            return False
+        upto, after = self._bounds
+        if not upto:
+            return True
+        if upto.get(item.topic, 0) is None:
+            return False
+        for epoch, topic in after.get(envelope.scope, ()):
+            if envelope.epoch < epoch or item.topic == topic:
+                continue
+            counts, stands = upto[topic], self.positions.get(topic)
+            if counts is None or (stands.seq if stands else 0) < counts:
+                return False
+        return True
+
+    def _above(self, item: Incoming, out: Outcome) -> bool:
+        """Whether a record of a fenced region does not count; a fact is noted."""
+        upto, seq = self._bounds.upto.get(item.topic), item.fact.envelope.seq
+        if upto is None or seq <= upto:
+            return False
+        if type(item.fact.data) not in _MARKS:
+            out.note("above_vector", item, upto, seq)
+        return True
 
     @staticmethod
     def keys(batch: list[Incoming]) -> set[Key]:
@@ -136,7 +185,7 @@ class PartitionFold:
 
     def releasable(self, epochs: Epochs | None) -> set[Key]:
         """Aggregates that need not wait any more; `fold` goes on with those that it is given."""
-        return {key for key, items in self._held.items() if _may(items[0], epochs)}
+        return {key for key, items in self._held.items() if self._may(items[0], epochs)}
 
     def missing_before(self, batch: list[Incoming]) -> dict[str, tuple[int, int]]:
         """Topic → (offset to read from, offset of the batch's first record) where `seq` jumps."""
@@ -163,11 +212,15 @@ class PartitionFold:
         Order: within a topic as in the log; topics do not depend on each other.
         """
         out = out or Outcome()
+        out.problems += self._unfit
+        self._unfit.clear()
         for key in self.releasable(epochs) & known.keys():  # 4. the epoch was decided since
             self._go_on(key, known, epochs, out)
         for item in batch:
             topic, offset, (envelope, data), _ = item
             self._move(topic, offset, envelope, out)  # 1. position
+            if self._bounds is not FREE and self._above(item, out):  # 3. fenced
+                continue
             if type(data) in _MARKS:  # 2. mark
                 out.marks += 1
                 if isinstance(data, EpochOpened):
@@ -181,7 +234,7 @@ class PartitionFold:
                 out.note("foreign_home", item, 0, envelope.version)
                 continue
             key = (component_of_state(type(data)), envelope.aggregate_id)
-            if key in self._held or not _may(item, epochs):  # 4. held
+            if key in self._held or not self._may(item, epochs):  # 4. held
                 self._hold(item, key, epochs, out)
                 continue
             self._one(item, key, known, out)  # 5. to 8.
@@ -221,8 +274,11 @@ class PartitionFold:
     ) -> None:
         """Go on with what waited, up to the next of an unknown epoch."""
         waiting = self._held[key]
-        while waiting and _may(waiting[0], epochs):
+        while waiting and self._may(waiting[0], epochs):
             item = waiting.pop(0)
+            if self._above(item, out):
+                out.released.append(item)
+                continue
             self._one(item, key, known, out)
             if self._parked.get(key, {}).get(item.fact.envelope.version) is not item:
                 out.released.append(item)
