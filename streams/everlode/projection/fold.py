@@ -146,6 +146,10 @@ class PartitionFold:
                 offset = stood.next_offset - 1
                 self._unfit.append(Problem("folded_above", topic, offset, "", "", upto, stood.seq))
         self._bounds = now
+        for key, items in self._held.items():
+            self._held[key] = []
+            for item in items:
+                self._queue(self._held[key], item)
 
     def _may(self, item: Incoming, epochs: Epochs | None) -> bool:
         """Whether the fact's epoch has been decided, and what counts before it has come."""
@@ -266,8 +270,19 @@ class PartitionFold:
         if not waiting:
             decided = (epochs or {}).get(envelope.scope, 0)
             out.note("unknown_epoch", item, decided, envelope.epoch)
-        waiting.append(item)
+        self._queue(waiting, item)
         out.parked.append(item)
+
+    def _queue(self, waiting: list[Incoming], item: Incoming) -> None:
+        """In log order, but before what a new owner made of it."""
+        after = self._bounds.after
+        for index, other in enumerate(waiting):
+            envelope = other.fact.envelope
+            for epoch, topic in after.get(envelope.scope, ()):
+                if epoch <= envelope.epoch and other.topic != topic == item.topic:
+                    waiting.insert(index, item)
+                    return
+        waiting.append(item)
 
     def _go_on(
         self, key: Key, known: dict[Key, Known], epochs: Epochs | None, out: Outcome
