@@ -302,7 +302,11 @@ class Takeover:
             self.late.remove((at, fact))
             self._land(fact)
         self._mirror()
-        turns = [*self.primaries, *self.coordinators.values(), *self.projections.values()]
+        turns: list[Primary | Coordinator | Projection] = [
+            *self.primaries,
+            *self.coordinators.values(),
+            *self.projections.values(),
+        ]
         for one in self.draw.sample(turns, len(turns)):
             if self.draw.random() < 0.3 and not self.healing:
                 continue
