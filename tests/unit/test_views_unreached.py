@@ -8,7 +8,9 @@ from everlode.cli.scope import _takeover
 from everlode.events.base import Event, Fact
 from everlode.events.tasks import TaskCancelled
 from everlode.topics.partition import partition_of
+from everlode.views.links import standing
 from everlode.views.unreached import listed
+from tests.unit.test_control_fences import SCOPE, Fenced
 from tests.unit.test_projection_fold import SUBMITTED, Tape
 
 
@@ -35,6 +37,19 @@ def test_marks_and_facts_of_other_homes_are_not_listed() -> None:
     opened = tape.opened(7, scope="task-manager/us").fact
     other = tape.put("ap/x", 1, SUBMITTED, scope="task-manager/ap").fact
     assert listed(4, "us.1.tasks", [opened, other], [], "us") == []
+
+
+def test_fenced_region_stands_with_what_it_waits_for_or_who_serves_it() -> None:
+    log = Fenced()
+    assert standing(log.state, "us") == "lost: not heard by ap, eu"
+    log.fence()
+    assert standing(log.state, "us") == "fenced: what counts of it waits for ap, eu"
+    log.report("eu", 3)
+    log.report("ap", 3)
+    assert standing(log.state, "us") == "fenced: its scopes wait for a primary"
+    log.assign("eu", SCOPE, "eu-tm-1")
+    assert standing(log.state, "us") == "fenced: its scopes are served by eu"
+    assert standing(log.state, "eu") is None
 
 
 FOUND = {

@@ -226,7 +226,7 @@ def explained(seen: Seen) -> dict[str, Any]:
     return {
         "scope": seen.scope,
         "epoch": led.epoch if led else 0,
-        "primary": led.primary if led else None,
+        "primary": (led.primary or None) if led else None,
         "region": led.region if led else None,
         "decided_at": led.decided_at if led else None,
         "renewed_at": led.renewed_at if led else None,
