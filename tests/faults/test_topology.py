@@ -187,7 +187,8 @@ def test_network_grows_by_a_node_and_applied_again_nothing_happens(followed: Fol
     assert rows(dry["steps"]) == ["start eu/tm-3"]
     assert followed.pids() == before
     assert followed.apply() == ["start eu/tm-3"]
-    assert followed.control.state.nodes["eu-tm-3"].status in ("joining", "healthy")
+    found = followed.until(lambda s: "eu-tm-3" in s.nodes)
+    assert found.nodes["eu-tm-3"].status in ("joining", "healthy")
     after = followed.pids()
     assert before.items() <= after.items()
     assert followed.apply() == []
@@ -279,8 +280,7 @@ def test_drained_node_gives_up_what_it_leads_and_manages_though_the_apply_was_ki
     followed.killed_apply(lambda text: f"leave {name}: waits until" in text)
     assert followed.ask("topology", "show")["notes"] == [f"{name} is leaving"]
     assert followed.apply() == [f"leave {name}"]  # its rest: it is waited for
-    state = followed.control.state
-    assert state.scopes[SCOPE].primary != leader
+    state = followed.until(lambda s: s.scopes[SCOPE].primary != leader)
     assert state.nodes[leader].status in ("lost", "fenced")
     assert leader not in followed.managers().values()
     ended = followed.handled(leader)
@@ -317,5 +317,5 @@ def test_supervisor_killed_in_the_midst_the_apply_goes_on_and_ends(followed: Fol
     assert {n: p for n, p in before.items() if n != "guard"}.items() <= followed.pids().items()
     followed.nodes("miner-registry", [2])
     assert followed.apply() == ["leave eu/mr-1"]  # one that was taken over, and led
-    assert followed.control.state.scopes["miner-registry/eu"].primary == "eu-mr-2"
+    followed.until(lambda s: s.scopes["miner-registry/eu"].primary == "eu-mr-2")
     assert followed.plan() == []

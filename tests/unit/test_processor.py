@@ -37,6 +37,24 @@ def test_garbage_is_collected_again_after_the_block_if_it_was_before() -> None:
     assert gc.isenabled()
 
 
+def test_process_that_is_forked_within_the_block_collects() -> None:
+    with uncollected():
+        child = os.fork()
+        if child == 0:
+            os._exit(0 if gc.isenabled() else 1)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        assert not gc.isenabled()
+    gc.disable()
+    try:
+        with uncollected():
+            child = os.fork()
+            if child == 0:
+                os._exit(1 if gc.isenabled() else 0)  # its program does not want it
+            assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    finally:
+        gc.enable()
+
+
 def test_session_is_preferred_where_sessions_are_served_in_turn(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

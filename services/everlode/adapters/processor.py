@@ -38,15 +38,33 @@ def preferred() -> Iterator[None]:
 def uncollected() -> Iterator[None]:
     """No cyclic garbage collection within it: for work on many objects that makes no cycles.
 
-    What is not in a cycle is given back as ever.
+    What is not in a cycle is given back as ever. Threads may be within it beside each other: the
+    first that leaves ends the rest. A process that is forked within collects.
     """
-    was = gc.isenabled()
-    gc.disable()
+    rest = object() if gc.isenabled() else None
+    if rest is not None:
+        _resting.add(rest)
+        gc.disable()
     try:
         yield
     finally:
-        if was:
+        if rest is not None:
+            _resting.discard(rest)
             gc.enable()
+
+
+_resting: set[object] = set()
+"""Of those who found it on, and turned it off."""
+
+
+def _forked() -> None:
+    """The threads that were within are not in the child."""
+    if _resting:
+        _resting.clear()
+        gc.enable()
+
+
+os.register_at_fork(after_in_child=_forked)
 
 
 def _session() -> int | None:

@@ -37,6 +37,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from everlode.adapters.clock import WallClock
+from everlode.adapters.processor import uncollected
 from everlode.avro.building import builder
 from everlode.control.scopes import Scope
 from everlode.errors import EverlodeError, FencedOut, Refusal, Unavailable
@@ -250,11 +251,10 @@ class EventProducer:
         fresh = self._fresh(emits)
         lines: list[Line] = []
         try:
-            # 2. and 3. it may write; one list of lines
-            self._check()
-            lines = self._lines(fresh, marks)
-            # 4. one transaction
-            offsets = self._append([line.fact for line in lines])
+            with uncollected():  # 2. to 4.: what is made here is sent, or gone with the turn
+                self._check()
+                lines = self._lines(fresh, marks)
+                offsets = self._append([line.fact for line in lines])
         except Unavailable as error:
             why = error.message
             self._emits.deliver([(emit, unknown(emit.event_id, why)) for emit in fresh])
@@ -284,8 +284,8 @@ class EventProducer:
         return fresh
 
     def _appended(self, lines: list[Line], offsets: list[int]) -> None:
-        # 5. take them over, and deliver the Acks
-        self._known.committed([line.fact for line in lines], offsets)
+        with uncollected():  # 5. take them over, and deliver the Acks
+            self._known.committed([line.fact for line in lines], offsets)
         done: list[tuple[Emit, Result]] = [
             (emit, self._ack(emit.event_id, partition, offset))
             for ((partition, _, _), emit), offset in zip(lines, offsets, strict=False)
