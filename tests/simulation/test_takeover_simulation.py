@@ -27,7 +27,7 @@ pytestmark = pytest.mark.timeout(3600 if LONG else 280)
 HAPPENED = (
     "coordinators killed", "cut off", "facts of the heir", "facts of the lost", "fences", "killed",
     "levelled", "links that came back", "lost by name", "projections asleep",
-    "projections to be built anew", "takeovers",
+    "projections killed", "projections to be built anew", "takeovers",
 )  # fmt: skip
 
 

@@ -42,6 +42,7 @@ class Projection:
         self.states: dict[Key, Known] = {}
         self.waiting: dict[tuple[str, int], Incoming] = {}
         self.noted: list[tuple[str, int, int]] = []
+        self.known: dict[str, int] = {}
 
     def take(self, *batch: Incoming, now: Bounds | None = None) -> Outcome:
         if now is not None:
@@ -50,7 +51,10 @@ class Projection:
         known = {key: self.states.get(key, UNKNOWN) for key in keys}
         out = self.fold.fold(list(batch), known, EPOCHS)
         self.states.update(out.changed)
-        self.noted += [(p.kind, p.expected, p.found) for p in out.problems]
+        self.noted += [
+            (p.kind, p.expected, p.found) for p in out.problems if p.kind != "fence_known"
+        ]
+        self.known |= {p.topic: p.found for p in out.problems if p.kind == "fence_known"}
         self.waiting.update({(i.topic, i.offset): i for i in out.parked})
         for item in out.released:
             self.waiting.pop((item.topic, item.offset), None)
@@ -60,6 +64,7 @@ class Projection:
         positions = {t: replace(p) for t, p in self.fold.positions.items()}
         parked = list(self.waiting.values())
         self.fold = PartitionFold(0, positions, self.fold.opened, parked, REGIONS)
+        self.fold.fenced_at = dict(self.known)
         self.fold.bound(now)
 
     def version(self, key: str) -> int:
@@ -135,9 +140,24 @@ def test_projection_that_slept_and_folded_more_than_counts_says_so_once() -> Non
     view.take(*story[5:])
     assert view.noted[0] == ("folded_above", 2, 4)
     assert [n[0] for n in view.noted[1:]] == ["above_vector"] * 2
+
+
+def test_projection_that_was_killed_before_it_knew_of_the_fence_says_so_when_it_is_back() -> None:
+    tape, view = Tape(), Projection()
+    view.take(*tape.story("t1")[:4])
     view.restart(counting(2))
     view.take()
-    assert [n[0] for n in view.noted].count("folded_above") == 1
+    assert view.noted == [("folded_above", 2, 4)]
+
+
+def test_what_was_fenced_is_not_taken_for_folded_after_a_restart() -> None:
+    tape, view = Tape(), Projection()
+    story = tape.story("t1")
+    view.take(*story[:2], now=bounds({REGION: GATHERING}, 0))
+    view.take(*story[2:4], now=counting(2))
+    view.restart(counting(2))
+    view.take(*story[4:])
+    assert {kind for kind, _, _ in view.noted} == {"above_vector", "unknown_epoch"}
 
 
 def test_bounds_are_of_all_fact_topics_of_the_origin_and_of_one_partition_number() -> None:

@@ -160,7 +160,9 @@ class PartitionWorker:
 
     def _fold_of(self, taken: Taken) -> PartitionFold:
         standing = taken.positions, taken.opened, taken.parked
-        return PartitionFold(self.partition, *standing, self._regions)
+        fold = PartitionFold(self.partition, *standing, self._regions)
+        fold.fenced_at = dict(taken.fenced_at)
+        return fold
 
     def positions(self) -> dict[str, Prefix]:
         """Where the partition number stands, a topic each."""

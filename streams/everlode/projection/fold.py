@@ -121,30 +121,27 @@ class PartitionFold:
         """Keys whose stop the owner before has recorded."""
         self.refused: set[tuple[str, int]] = set()
         """(topic, offset) of facts that cannot be applied: whoever notes them adds them here."""
+        self.fenced_at: dict[str, int] = {}
+        """Topic of a fenced region → the `seq` that it stood at when this projection learnt of it;
+        the caller gives back what an owner before has noted (`fence_known`)."""
         self._bounds = FREE
-        self._fenced_at: dict[str, Prefix] = {}
-        """Topic of a region that was fenced while this fold lived → where it stood then."""
-        self._unfit: list[Problem] = []
+        self._news: list[Problem] = []
 
     def bound(self, now: Bounds) -> None:
         """What counts of fenced regions from now on; given before each batch.
 
-        A topic of which more was folded than counts is a problem of the next one, `folded_above`:
-        this projection was asleep while that was decided, and is to be built anew.
+        A topic of which more was folded than counts, because nobody here knew of the fence yet, is
+        a problem of the next batch, `folded_above`: the projection is to be built anew.
         """
         if now is self._bounds:
             return
-        known = None if self._bounds is FREE else self._bounds.upto
         for topic, upto in now.upto.items():
-            if known is not None and topic not in known:
-                at = self.positions.get(topic) or Prefix()
-                self._fenced_at[topic] = Prefix(at.seq, at.stamp, at.next_offset)
-            if upto is None or topic not in self._fenced_at:
-                continue
-            stood = self._fenced_at.pop(topic)
-            if stood.seq > upto:
-                offset = stood.next_offset - 1
-                self._unfit.append(Problem("folded_above", topic, offset, "", "", upto, stood.seq))
+            stood = self.fenced_at.get(topic)
+            if stood is None:
+                stood = self.fenced_at[topic] = (self.positions.get(topic) or Prefix()).seq
+                self._news.append(Problem("fence_known", topic, 0, "", "", 0, stood))
+            if upto is not None and stood > upto and self._bounds.upto.get(topic) is None:
+                self._news.append(Problem("folded_above", topic, 0, "", "", upto, stood))
         self._bounds = now
         for key, items in self._held.items():
             self._held[key] = []
@@ -216,8 +213,8 @@ class PartitionFold:
         Order: within a topic as in the log; topics do not depend on each other.
         """
         out = out or Outcome()
-        out.problems += self._unfit
-        self._unfit.clear()
+        out.problems += self._news
+        self._news.clear()
         for key in self.releasable(epochs) & known.keys():  # 4. the epoch was decided since
             self._go_on(key, known, epochs, out)
         for item in batch:

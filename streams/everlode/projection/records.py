@@ -45,7 +45,7 @@ class Problem(NamedTuple):
     """Something that must not be passed over.
 
     `kind`: seq_gap, version_gap, conflict, fenced, foreign_home, above_vector, folded_above,
-    unlawful, unapplied, unknown_epoch.
+    fence_known, unlawful, unapplied, unknown_epoch.
     """
 
     kind: str

@@ -70,11 +70,20 @@ class Projection(View):
         self.fold.bound(bounds({}, 0))
         self.above: set[str] = set()
         self.kinds: Counter[str] = Counter()
-        self.waiting: set[str] = set()
+        self.parked: dict[tuple[str, int], Incoming] = {}
+        self.fenced_at: dict[str, int] = {}
         self.hasty = False
         """It folded something of the fenced region before it knew what counts."""
         self.asleep = False
         """It folds what comes, and reads nothing of the control log."""
+
+    def restart(self) -> None:
+        """Killed and started again: what is stored is left, and the control log is read first."""
+        fold, self.asleep = self.fold, False
+        self.follow()
+        parked = sorted(self.parked.values(), key=lambda item: (item.topic, item.offset))
+        self.fold = PartitionFold(0, fold.positions, fold.opened, parked, self.world.names)
+        self.fold.fenced_at = dict(self.fenced_at)
 
     def turn(self, most: int) -> None:
         """Fold some of each topic."""
@@ -96,8 +105,10 @@ class Projection(View):
         self.states.update(out.changed)
         self.kinds.update(problem.kind for problem in out.problems)
         self.above |= {p.event_id for p in out.problems if p.kind == "above_vector"}
-        self.waiting |= {item.fact.envelope.event_id for item in out.parked}
-        self.waiting -= {item.fact.envelope.event_id for item in out.released}
+        self.parked |= {(item.topic, item.offset): item for item in out.parked}
+        for item in out.released:
+            self.parked.pop((item.topic, item.offset), None)
+        self.fenced_at |= {p.topic: p.found for p in out.problems if p.kind == "fence_known"}
 
 
 class Coordinator(View):
@@ -343,6 +354,9 @@ class Takeover:
             if self.draw.random() < 0.03:
                 self._sleep(self.draw.choice(self.survivors))
             if self.draw.random() < 0.05:
+                self.projections[self.draw.choice(self.survivors)].restart()
+                self.counts["projections killed"] += 1
+            if self.draw.random() < 0.05:
                 name = self.draw.choice(self.survivors)
                 self.coordinators[name] = Coordinator(self, name)
                 self.counts["coordinators killed"] += 1
@@ -405,14 +419,14 @@ class Takeover:
         for name, projection in self.projections.items():
             if projection.hasty:
                 found.append(Found("hasty", name))
-            if projection.kinds["folded_above"]:
+            if projection.kinds["folded_above"]:  # it slept, and says so
                 self.counts["projections to be built anew"] += 1
                 continue
             have = {key[1]: known.version for key, known in projection.states.items()}
             if have != expected:
                 found.append(Found("folds_differ", f"{name}: {have}, not {expected}"))
-            if projection.waiting:
-                found.append(Found("waits_for_ever", f"{name}: {projection.waiting}"))
+            if projection.parked:
+                found.append(Found("waits_for_ever", f"{name}: {projection.parked.keys()}"))
             if projection.above != beyond:
                 found.append(Found("loss_not_listed", f"{name}: {projection.above ^ beyond}"))
             if projection.kinds["conflict"] or projection.kinds["version_gap"]:
