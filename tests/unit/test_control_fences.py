@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import UTC, datetime
 from itertools import permutations
 
 import pytest
@@ -9,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from everlode.control.fences import Fence, longest, short
-from everlode.control.fold import MAX_TICKS
+from everlode.control.fold import MAX_TICKS, apply
 from everlode.control.snapshot import from_bytes, to_bytes
-from everlode.events.base import Position
+from everlode.events.base import Envelope, Event, Fact, Position
 from everlode.events.control import LeaseRenewed, PrefixReported, RegionFenced, ScopeAssigned
 from tests.unit.test_control_sites import Log
 
@@ -202,3 +204,37 @@ def test_snapshot_has_the_fences() -> None:
     log.report("eu", 3)
     log.report("ap", 2)
     assert from_bytes(to_bytes(log.state)) == log.state
+
+
+@pytest.mark.parametrize("over", [True, False])
+def test_compaction_that_leaves_out_a_word_changes_no_fence(over: bool) -> None:
+    """A word is said again, and takes the place of the one that made a fence void."""
+    log = Fenced()
+    kept: list[tuple[int, Fact]] = []
+    append, dropped = log.append, list[int]()
+
+    def note(data: Event, scope: str, epoch: int) -> int:
+        at = append(data, scope, epoch)
+        kept.append((at, record(data, scope, epoch)))
+        return at
+
+    begun, log.append = log.state, note  # type: ignore[method-assign]
+    before = log.state.position
+    dropped.append(log.suspect("ap", "us", over=over))
+    log.fence(based_on=before)
+    log.suspect("ap", "us")
+    again = replace(begun, late=log.state.late)
+    for at, fact in kept:
+        if at not in dropped:
+            again = apply(again, at, fact)
+    assert (again.fences, again.scopes) == (log.state.fences, log.state.scopes)
+    assert bool(again.fences) is not over
+
+
+def record(data: Event, scope: str, epoch: int) -> Fact:
+    """The record as it was appended."""
+    envelope = Envelope(
+        event_id="e", aggregate_id="a", version=0, origin="control", scope=scope, epoch=epoch,
+        seq=0, stamp=1, occurred_at=datetime(2026, 1, 1, tzinfo=UTC), correlation_id="c",
+    )  # fmt: skip
+    return Fact(envelope, data)
