@@ -29,11 +29,13 @@ class Bounds(NamedTuple):
 
 
 FREE = Bounds({}, {})
-"""Nobody has said yet that a region is fenced."""
+"""No region is fenced."""
 
 
 def bounds(fences: Fences, partition: int) -> Bounds:
-    """The bounds of a partition number."""
+    """The bounds of a partition number; FREE where nobody is fenced."""
+    if not fences:
+        return FREE
     upto: dict[str, int | None] = {}
     after: dict[str, tuple[After, ...]] = {}
     for fence in fences.values():
