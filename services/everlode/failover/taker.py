@@ -103,15 +103,16 @@ class Taker:
                 if self._again.due(("fence", step.region)):
                     self._append(data, step.region, epoch, f"fence {step.region}")
             case Report():
-                self._begin(step.fence.region, lambda: self._prefix(step))
+                self._begin(step, lambda: self._prefix(step))
             case Level():
-                self._begin(step.fence.region, lambda: self._levelled(step))
+                self._begin(step, lambda: self._levelled(step))
             case Take():
                 loss = Loss(None, reason="takeover")
                 self._decisions.assign(Basis(control, epoch), step.scope, step.primary, loss)
 
-    def _begin(self, region: str, said: Said) -> None:
-        if self._work is None and self._again.due(("copy", region)):
+    def _begin(self, step: Report | Level, said: Said) -> None:
+        region = step.fence.region
+        if self._work is None and self._again.due((type(step), region)):
             self._work = region, self._hands.submit(said)
 
     def _said(self, epoch: int) -> None:
