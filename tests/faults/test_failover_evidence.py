@@ -30,6 +30,7 @@ from everlode.events.heartbeats import ProbeAnswered
 from everlode.events.tasks import TaskSubmitted
 from everlode.log.facts import FactLog
 from everlode.sdk import MiningClient
+from tests.support.facts.one_writer import check_log
 from tests.support.facts.whole_topic import records
 from tests.support.world.region import Node, Region, until
 
@@ -107,19 +108,9 @@ class Network(NamedTuple):
 
     def check(self) -> None:
         """The checkers."""
-        epoch: dict[int, int] = {}
-        seq: dict[int, int] = {}
-        stored: set[str] = set()
-        opened: dict[int, set[str]] = {}
-        for partition, _, (envelope, data) in self.log("eu.1.tasks", 2):
-            assert envelope.epoch >= epoch.get(partition, 0), "epoch_regression"
-            assert envelope.seq == seq.get(partition, 0) + 1, "snapshot_gap"
-            epoch[partition], seq[partition] = envelope.epoch, envelope.seq
-            if isinstance(data, EpochOpened):
-                opened.setdefault(envelope.epoch, set()).add(data.node_id)
-            if isinstance(data, TaskSubmitted):
-                stored.add(envelope.aggregate_id)
-        assert all(len(nodes) == 1 for nodes in opened.values()), "two_primaries_in_epoch"
+        log = [(partition, fact) for partition, _, fact in self.log("eu.1.tasks", 2)]
+        check_log(log)
+        stored = {f.envelope.aggregate_id for _, f in log if isinstance(f.data, TaskSubmitted)}
         assert self.answered <= stored, "lost_write"
 
 

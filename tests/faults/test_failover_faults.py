@@ -6,177 +6,31 @@ read the task facts from their beginning, `lost_write` compares them with what w
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
 import signal
-import subprocess
-import sys
 import time
-from collections import defaultdict
-from collections.abc import Callable, Iterator
-from datetime import timedelta
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import pytest
 
 from everlode.adapters.kafka_control import ControlLog
-from everlode.adapters.kafka_follower import ControlFollower
-from everlode.avro.codec import Codec
-from everlode.control.fold import ControlState
 from everlode.events import commands as c
-from everlode.events.barriers import EpochOpened
-from everlode.events.base import Fact
 from everlode.events.control import ScopeAssigned
 from everlode.events.health import NodeLost
-from everlode.events.recovery import OperationStep, TaskManagerRecoveryEnded
-from everlode.events.tasks import TaskAssigned, TaskMigrated, TaskSubmitted
+from everlode.events.recovery import OperationStep
 from everlode.sdk import MiningClient
-from everlode.stack import NativeStack
-from tests.support.facts.whole_topic import records
-from tests.support.processes.entries import await_entry, entries, matching
+from tests.support.processes.entries import await_entry, entries
+from tests.support.world.one_region import SCOPE, Network, check, eventually, managers, submit
 
 pytestmark = pytest.mark.timeout(280)
-T = TypeVar("T")
-SCOPE = "task-manager/eu"
-FAST = {
-    "EVERLODE_RENEW_MS": "500",
-    "EVERLODE_CONTROL_ELECTION_MS": "1500",
-    "EVERLODE_FENCE_AFTER_MS": "4000",
-}
-
-
-class Network:
-    """One region and its processes. Stops every process that it started."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.stack = NativeStack.small(folder / "stack")
-        self.processes: dict[str, subprocess.Popen[bytes]] = {}
-
-    def __enter__(self) -> Network:
-        self.endpoints = self.stack.up()
-        self.bootstrap = self.endpoints.regions["eu"].kafka_bootstrap
-        assert self.endpoints.control_bootstrap is not None
-        self.control = ControlFollower(self.endpoints.control_bootstrap).start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for node in self.processes:  # pytest shows it when the test fails
-            log = (self.folder / f"{node}.log").read_text()
-            sys.stderr.write(f"--- {node}\n{log[-2000:]}")
-        self.control.close()
-        for process in self.processes.values():
-            if process.poll() is None:
-                process.send_signal(signal.SIGCONT)
-                process.terminate()
-        for process in self.processes.values():
-            try:
-                process.wait(8)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait(8)
-        self.stack.down()
-
-    def start(self, node: str, *words: str, stops_at: str = "") -> None:
-        """Start a process; `stops_at`: as a coordinator of `stopping_coordinator`."""
-        stopping = "tests.support.processes.stopping_coordinator"
-        program = stopping if stops_at else "everlode.cli.main"
-        command = [sys.executable, "-m", program, *words]
-        with (self.folder / f"{node}.log").open("ab") as log:
-            self.processes[node] = subprocess.Popen(
-                [*command, "--region", "eu", "--node-id", node],
-                env={**self.env(), "COORDINATOR_STOPS_AT": stops_at},
-                stdout=log,
-                stderr=log,
-            )
-
-    def start_all(self, *, stops_at: str = "") -> None:
-        """A detector, a registry, three task managers; when all have joined, a coordinator."""
-        self.start("eu-det-1", "detector", "run")
-        self.start("eu-mr-1", "node", "run", "miner-registry")
-        for n in (1, 2, 3):
-            self.start(f"eu-tm-{n}", "node", "run", "task-manager", "--priority", str(10 - n))
-        self.until(lambda s: len(s.nodes) == 5)
-        time.sleep(1)  # the first beat comes a second after
-        self.start("eu-co-1", "coordinator", "run", stops_at=stops_at)
-
-    def ask(self, *words: str) -> Any:
-        """What a command of the CLI answers."""
-        command = [sys.executable, "-m", "everlode.cli.main", *words, "--json"]
-        done = subprocess.run(command, env=self.env(), capture_output=True, timeout=60, check=False)
-        assert done.returncode == 0, (done.stdout, done.stderr)
-        return json.loads(done.stdout)
-
-    def env(self) -> dict[str, str]:
-        return {
-            **os.environ,
-            **FAST,
-            "EVERLODE_STACK_DIR": str(self.folder / "stack"),
-        }
-
-    def signal(self, node: str, number: signal.Signals) -> None:
-        self.processes[node].send_signal(number)
-        if number == signal.SIGKILL:
-            self.processes[node].wait(10)
-
-    def path(self, node: str) -> Path:
-        """Its log."""
-        return self.folder / f"{node}.log"
-
-    def reported(self, node: str, kind: str = "", **fields: Any) -> list[dict[str, Any]]:
-        """Entries in its log; of `text` a part is enough."""
-        return matching(entries(self.path(node)), kind, **fields)
-
-    def log(self, topic: str, partitions: int = 2) -> list[tuple[int, Fact]]:
-        """All facts of a topic: (partition, fact)."""
-        codec = Codec()
-        found = records(self.bootstrap, topic, partitions)
-        return [(raw.partition, codec.decode_fact(raw.value)) for raw in found]
-
-    def until(self, what: Callable[[ControlState], bool], seconds: float = 60) -> ControlState:
-        return self.control.wait_for(what, seconds)
-
-    def ended(self, node: str, seconds: float = 90) -> TaskManagerRecoveryEnded:
-        found = eventually(
-            lambda: [
-                f.data for _, f in self.log("eu.1.recovery", 1)
-                if isinstance(f.data, TaskManagerRecoveryEnded) and f.data.failed_node == node
-            ],
-            seconds,
-        )  # fmt: skip
-        assert len(found) == 1
-        return found[0]
-
-
-def eventually(what: Callable[[], T], seconds: float = 60, every: float = 0.3) -> T:
-    """The first truthy answer."""
-    end = time.monotonic() + seconds
-    while not (found := what()):
-        assert time.monotonic() < end, "it did not come"
-        time.sleep(every)
-    return found
 
 
 @pytest.fixture
 def network(tmp_path: Path) -> Iterator[Network]:
     with Network(tmp_path) as made:
         yield made
-
-
-def submit(client: MiningClient, names: list[str]) -> list[str]:
-    """Submit tasks without waiting for each, and wait for all answers."""
-    digest = hashlib.sha256(b"x").hexdigest()
-    command = c.SubmitTask(
-        client_id="c", task_type="inference", payload_uri="s3://x", payload_sha256=digest,
-        payload_bytes=1, cpu_milli=1, memory_mib=1, gpus=1, gpu_milli=1, base_reward_micro=1000,
-        max_attempts=3, deadline_at=client._clock.event_now() + timedelta(days=365),
-    )  # fmt: skip
-    answers = [client.send(name, command) for name in names]
-    assert [r for a in answers if (r := a.result(60)).outcome != "done"] == []
-    return names
 
 
 def with_tasks(network: Network, count: int = 30) -> tuple[MiningClient, list[str]]:
@@ -189,17 +43,6 @@ def with_tasks(network: Network, count: int = 30) -> tuple[MiningClient, list[st
     names = submit(client, [f"eu/t{i:03}" for i in range(count)])
     eventually(lambda: len(managers(network)) == count)
     return client, names
-
-
-def managers(network: Network) -> dict[str, str]:
-    """Task → node that manages it, by the log."""
-    found: dict[str, str] = {}
-    for _, fact in network.log("eu.1.tasks"):
-        if isinstance(fact.data, TaskAssigned):
-            found[fact.envelope.aggregate_id] = fact.data.manager_node
-        elif isinstance(fact.data, TaskMigrated):
-            found[fact.envelope.aggregate_id] = fact.data.to_node
-    return found
 
 
 STEPS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -230,25 +73,6 @@ def reached(network: Network, coordinator: str, steps: list[str]) -> str:
             if is_step(step, found):
                 return step
     return ""
-
-
-def check(network: Network, answered: list[str]) -> None:
-    """The checkers, over the whole log of task facts."""
-    opened: dict[int, set[str]] = defaultdict(set)
-    epoch, seq = defaultdict[int, int](int), defaultdict[int, int](int)
-    for partition, (envelope, data) in network.log("eu.1.tasks"):
-        assert envelope.epoch >= epoch[partition], "epoch_regression"
-        assert envelope.seq == seq[partition] + 1, "snapshot_gap"
-        epoch[partition], seq[partition] = envelope.epoch, envelope.seq
-        if isinstance(data, EpochOpened):
-            opened[envelope.epoch].add(data.node_id)
-    assert all(len(nodes) == 1 for nodes in opened.values()), "two_primaries_in_epoch"
-    stored = {
-        f.envelope.aggregate_id
-        for _, f in network.log("eu.1.tasks")
-        if isinstance(f.data, TaskSubmitted)
-    }
-    assert set(answered) <= stored, "lost_write"
 
 
 def test_killed_primary_is_replaced_and_its_tasks_migrate(network: Network) -> None:

@@ -11,8 +11,7 @@ from __future__ import annotations
 
 import json
 import signal
-import time
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from datetime import timedelta
@@ -21,7 +20,6 @@ from typing import Any
 import pytest
 
 from everlode.events import commands as c
-from everlode.events.barriers import EpochOpened
 from everlode.events.base import Command, CommandAnswered, Event, Fact
 from everlode.events.miners import MinerRegistered
 from everlode.events.recovery import OperationStep, RegistryChanged
@@ -35,8 +33,9 @@ from everlode.events.validations import (
 )
 from everlode.sdk import EventConsumer, MiningClient
 from everlode.sdk.reference import solution_hash
-from tests.faults.test_failover_faults import Network, eventually
+from tests.support.facts.one_writer import check_log
 from tests.support.facts.state_commands import register
+from tests.support.world.one_region import Network, eventually
 
 pytestmark = pytest.mark.timeout(280)
 SCOPES = ("task-manager/eu", "miner-registry/eu", "validation/eu", "rewards/eu")
@@ -46,7 +45,7 @@ NODES = {
     "eu-mr-1": ("miner-registry", "--priority", "9"),
     "eu-mr-2": ("miner-registry",),
     "eu-val-1": ("validator", "--priority", "9"),
-    "eu-val-2": ("validator",),
+    "eu-val-2": ("validator", "--priority", "5"),
     "eu-val-3": ("validator", "--validator-kind", "expert"),
     "eu-rd-1": ("reward-distributor", "--priority", "9"),
     "eu-rd-2": ("reward-distributor",),
@@ -151,8 +150,7 @@ def market(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Market]:
         network.start("eu-det-1", "detector", "run")
         for node, words in NODES.items():
             network.start(node, "node", "run", *words)
-        network.until(lambda s: len(s.nodes) == len(NODES) + 1, 120)
-        time.sleep(1)  # the first beat comes a second after
+        network.await_nodes(len(NODES) + 1)
         network.start("eu-co-1", "coordinator", "run")
         network.until(lambda s: all(s.epoch(scope) == 1 for scope in SCOPES), 90)
         made = Market(network)
@@ -208,14 +206,7 @@ def check(market: Market) -> None:
     """The checkers, over the whole logs."""
     market.end()
     for component in TOPICS:
-        opened: dict[int, set[str]] = defaultdict(set)
-        seq = defaultdict[int, int](int)
-        for partition, (envelope, data) in market.network.log(f"eu.1.{component}"):
-            assert envelope.seq == seq[partition] + 1, "snapshot_gap"
-            seq[partition] = envelope.seq
-            if isinstance(data, EpochOpened):
-                opened[envelope.epoch].add(data.node_id)
-        assert all(len(nodes) == 1 for nodes in opened.values()), "two_primaries_in_epoch"
+        check_log(market.network.log(f"eu.1.{component}"))
     # registrations
     asked = [key for key, _ in market.answered(c.RegisterMiner)]
     registered = Counter(f.envelope.aggregate_id for f in facts(market, "miners", MinerRegistered))
@@ -260,6 +251,18 @@ def check_paid(market: Market) -> None:
     assert Counter(str(line["key"]) for line in payouts(market)) == Counter(owed()), "left_twice"
 
 
+def heard(miner: EventConsumer) -> RegistryChanged:
+    """The one change of its registry that a miner hears of."""
+
+    def hears() -> list[RegistryChanged]:
+        news = [received.fact.data for received in miner.batch()]
+        return [data for data in news if isinstance(data, RegistryChanged)]
+
+    (changed,) = eventually(hears)
+    miner.close()
+    return changed
+
+
 def kill_frozen(market: Market, node: str, sent: list[Future[CommandAnswered]]) -> None:
     """SIGKILL, with what was sent last still unread: after the first answer it reads no more."""
     eventually(lambda: any(answer.done() for answer in sent), 30, 0.001)
@@ -281,13 +284,7 @@ def test_killed_registry_loses_no_registration_and_miners_see_no_error(market: M
     assert taken[0].detail.startswith("eu-mr-2 is 0 ms behind")
     assert all(answer.result(60).node_id == "eu-mr-2" for answer in late), "vacuous"
 
-    def hears() -> list[Event]:
-        news = [received.fact.data for received in miner.batch()]
-        return [data for data in news if isinstance(data, RegistryChanged)]
-
-    (changed,) = eventually(hears)
-    assert isinstance(changed, RegistryChanged)
-    miner.close()
+    changed = heard(miner)
     node = market.network.control.state.nodes["eu-mr-2"]
     assert (changed.to_node, changed.scope_epoch) == ("eu-mr-2", 2)
     assert changed.endpoint == node.endpoint
@@ -368,6 +365,19 @@ def test_last_expert_is_lost_and_what_waits_is_deferred_with_a_deadline(market: 
             f.envelope.aggregate_id for f in facts(market, "validations", ValidationDecided)
         }, 90,
     )  # fmt: skip
+    check(market)
+
+
+def test_registry_that_is_switched_over_is_told_to_miners(market: Market) -> None:
+    network = market.network
+    miner = EventConsumer(network.endpoints, "eu", ["recovery"], from_end=True)
+    network.start("eu-mr-1", "node", "run", "miner-registry", "--priority", "9")
+    network.until(lambda s: s.nodes["eu-mr-1"].status == "healthy")
+    asked = network.ask("scope", "switchover", "miner-registry/eu", "--wait")
+    assert asked["outcome"] == "done"
+    changed = heard(miner)
+    assert (changed.from_node, changed.to_node) == ("eu-mr-2", "eu-mr-1")
+    assert changed.scope_epoch == network.control.state.epoch("miner-registry/eu")
     check(market)
 
 

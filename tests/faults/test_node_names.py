@@ -119,7 +119,9 @@ def test_stopped_process_is_taken_over_and_fences_itself_and_never_both_hear_yes
         first.send_signal(signal.SIGSTOP)
         with asking(region, two) as second:
             until(lambda: len(yes(two)) > 10, 60, "the second leads")
-            assert region.follower.state.nodes["eu-rd-asks"].process_id == str(second.pid)
+            region.follower.wait_for(
+                lambda s: s.nodes["eu-rd-asks"].process_id == str(second.pid), 20
+            )
             first.send_signal(signal.SIGCONT)
             assert first.wait(60) == 1
             assert "another one has taken its name" in one.with_suffix(".log").read_text()

@@ -11,15 +11,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from itertools import count
 
 import pytest
 
 from everlode.events.control import ScopeDrained
-from everlode.sdk import MiningClient
-from tests.faults.test_failover_faults import SCOPE, check, submit
-from tests.faults.test_operators_verbs import MANAGERS, Load, Operated
 from tests.support.processes.entries import await_entry
+from tests.support.world.one_region import SCOPE
+from tests.support.world.operated import MANAGERS, Load, Operated, operated, well_before_and_after
 
 pytestmark = pytest.mark.timeout(280)
 
@@ -34,34 +32,27 @@ def undrained(network: Operated, node: str) -> None:
         )  # fmt: skip
 
 
+def begin(network: Operated) -> None:
+    """Two coordinators; who leads at first does not drain."""
+    network.start("eu-det-1", "detector", "run")
+    network.start("eu-mr-1", "node", "run", "miner-registry")
+    undrained(network, "eu-tm-1")
+    for node in MANAGERS[1:]:
+        network.manager(node)
+    network.await_nodes(5)
+    network.coordinator()
+    network.coordinator()
+    network.led()
+    assert network.primary == "eu-tm-1"
+
+
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operated]:
-    network = Operated(tmp_path_factory.mktemp("in-trouble"))
-    with network:
-        network.start("eu-det-1", "detector", "run")
-        network.start("eu-mr-1", "node", "run", "miner-registry")
-        undrained(network, "eu-tm-1")
-        for node in MANAGERS[1:]:
-            network.manager(node)
-        network.until(lambda s: len(s.nodes) == 5)
-        time.sleep(1)
-        network.coordinators = count(1)
-        for _ in range(2):
-            network.start(f"eu-co-{next(network.coordinators)}", "coordinator", "run")
-        network.until(lambda s: s.epoch(SCOPE) == 1 and s.epoch("miner-registry/eu") == 1)
-        network.client = MiningClient(network.endpoints, "eu", "c1")
-        network.acknowledged = submit(network.client, [f"eu/t{i:03}" for i in range(30)])
-        assert network.primary == "eu-tm-1"
+    with operated(tmp_path_factory.mktemp("in-trouble"), begin) as network:
         yield network
-        network.client.close()
 
 
-@pytest.fixture
-def network(shared: Operated) -> Iterator[Operated]:
-    shared.steady()
-    yield shared
-    shared.steady()
-    check(shared, shared.acknowledged)
+network = pytest.fixture(well_before_and_after)
 
 
 def test_primary_that_does_not_drain_leads_on_after_the_time_out(network: Operated) -> None:

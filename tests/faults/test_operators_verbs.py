@@ -7,183 +7,41 @@ that was acknowledged to it must be in the log, and no epoch may have two primar
 
 from __future__ import annotations
 
-import json
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
-from concurrent.futures import Future
-from contextlib import contextmanager
-from datetime import timedelta
-from itertools import count, pairwise
-from typing import Any, NamedTuple
 
 import pytest
 
-from everlode.adapters.kafka_follower import ControlFollower
-from everlode.control.fold import ControlState
-from everlode.events import commands as c
-from everlode.events.base import CommandAnswered
 from everlode.events.control import FreezeAsked, OperatorAnswered, ScopeAssigned
 from everlode.sdk import MiningClient
-from tests.faults.test_failover_faults import SCOPE, Network, check, eventually, managers, submit
+from tests.support.world.one_region import SCOPE, eventually, managers, submit
+from tests.support.world.operated import RATE, Load, Operated, operated, well_before_and_after
 
 pytestmark = pytest.mark.timeout(280)
-MANAGERS = ("eu-tm-1", "eu-tm-2", "eu-tm-3")
-RATE = 50
 
 
-class Answered(NamedTuple):
-    """What a command of the CLI came to."""
-
-    code: int
-    document: dict[str, Any]
-
-
-class Load(threading.Thread):
-    """Submits tasks at a steady rate, and keeps what was answered, and when."""
-
-    def __init__(self, client: MiningClient) -> None:
-        super().__init__(daemon=True)
-        self.client = client
-        self.stop = threading.Event()
-        self.waiting: list[tuple[str, Future[CommandAnswered]]] = []
-        self.answered_at: list[float] = []
-        self.command = c.SubmitTask(
-            client_id="c", task_type="inference", payload_uri="s3://x", payload_sha256="a" * 64,
-            payload_bytes=1, cpu_milli=1, memory_mib=1, gpus=1, gpu_milli=1,
-            base_reward_micro=1000, max_attempts=3,
-            deadline_at=client._clock.event_now() + timedelta(days=365),
-        )  # fmt: skip
-
-    def run(self) -> None:
-        begun = time.monotonic()
-        for number in count():
-            if self.stop.wait(max(0.0, begun + number / RATE - time.monotonic())):
-                return
-            name = f"eu/load{id(self)}-{number}"
-            answer = self.client.send(name, self.command)
-            answer.add_done_callback(lambda _: self.answered_at.append(time.monotonic()))
-            self.waiting.append((name, answer))
-
-    def end(self) -> list[str]:
-        """The tasks that were acknowledged; all were, without an error."""
-        self.stop.set()
-        self.join()
-        answers = [(name, future.result(60)) for name, future in self.waiting]
-        assert [a for _, a in answers if a.outcome != "done"] == []
-        return [name for name, _ in answers]
-
-    def outage_s(self) -> float:
-        """The longest time without an answer."""
-        at = sorted(self.answered_at)
-        return max(b - a for a, b in pairwise(at))
-
-
-class Operated(Network):
-    """A network with operators."""
-
-    acknowledged: list[str]
-    coordinators: Iterator[int]
-    client: MiningClient
-
-    def asked(self, *words: str, by: str = "ann") -> subprocess.Popen[bytes]:
-        """A command of the CLI that runs."""
-        command = [sys.executable, "-m", "everlode.cli.main", *words, "--json"]
-        env = {**self.env(), "EVERLODE_OPERATOR": by}
-        return subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-
-    def answer(self, running: subprocess.Popen[bytes]) -> Answered:
-        out, err = running.communicate(timeout=100)
-        assert b"Traceback" not in err, err.decode()
-        return Answered(running.returncode, json.loads(out))
-
-    def scope(self, *words: str, by: str = "ann") -> Answered:
-        return self.answer(self.asked("scope", *words, by=by))
-
-    def status(self) -> Answered:
-        """The one look. It has no projector here, which is always degraded."""
-        found = self.answer(self.asked("status"))
-        assert found.code == 20
-        return found
-
-    @property
-    def state(self) -> ControlState:
-        return self.control.state
-
-    @property
-    def primary(self) -> str:
-        return self.state.scopes[SCOPE].primary
-
-    def others(self) -> list[str]:
-        return [node for node in MANAGERS if node != self.primary]
-
-    def manager(self, node: str) -> None:
-        priority = str(10 - int(node[-1]))
-        self.start(node, "node", "run", "task-manager", "--priority", priority)
-
-    @contextmanager
-    def without_coordinators(self) -> Iterator[None]:
-        """They stand still: what is asked meanwhile is open, and not carried out."""
-        nodes = [n for n in self.processes if n.startswith("eu-co-")]
-        for node in nodes:
-            self.signal(node, signal.SIGSTOP)
-        try:
-            yield
-        finally:
-            for node in nodes:
-                self.signal(node, signal.SIGCONT)
-
-    def steady(self) -> None:
-        """All are healthy, nothing is open, and the primary answers."""
-        self.until(
-            lambda s: (
-                not s.wishes.open
-                and all(s.nodes[n].status == "healthy" for n in MANAGERS)
-                and s.scopes[SCOPE].renewed_at >= 0
-            ),
-            90,
-        )
-        self.acknowledged += submit(self.client, [f"eu/steady{time.monotonic_ns()}"])
-
-    def of_control(self, kind: type) -> list[Any]:
-        """All records of a type in the control log, with their offsets left out."""
-        found: list[Any] = []
-        follower = ControlFollower(
-            self.endpoints.control(),
-            lambda _, fact, __: found.append(fact.data) if isinstance(fact.data, kind) else None,
-            whole=True,
-        )
-        follower.start().close()
-        return found
+def begin(network: Operated) -> None:
+    """Two coordinators, and room for all that is submitted."""
+    network.start_all()
+    next(network.coordinators)
+    network.coordinator()
+    network.led()
+    for name in (f"m{number}" for number in range(8)):
+        with MiningClient(network.endpoints, "eu", name) as miner:
+            miner.register_miner(["inference"], endpoint=name, max_concurrent=1000)
+            miner.deposit_stake(10**12)
 
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operated]:
-    network = Operated(tmp_path_factory.mktemp("operated"))
-    with network:
-        network.start_all()
-        network.coordinators = count(2)
-        network.start(f"eu-co-{next(network.coordinators)}", "coordinator", "run")
-        network.until(lambda s: s.epoch(SCOPE) == 1 and s.epoch("miner-registry/eu") == 1)
-        for name in (f"m{number}" for number in range(8)):  # room for all that is submitted
-            with MiningClient(network.endpoints, "eu", name) as miner:
-                miner.register_miner(["inference"], endpoint=name, max_concurrent=1000)
-                miner.deposit_stake(10**12)
-        network.client = MiningClient(network.endpoints, "eu", "c1")
-        network.acknowledged = submit(network.client, [f"eu/t{i:03}" for i in range(30)])
+    with operated(tmp_path_factory.mktemp("operated"), begin) as network:
         yield network
-        network.client.close()
 
 
-@pytest.fixture
-def network(shared: Operated) -> Iterator[Operated]:
-    shared.steady()
-    yield shared
-    shared.steady()
-    check(shared, shared.acknowledged)
+network = pytest.fixture(well_before_and_after)
 
 
 def test_switchover_under_load_loses_nothing_and_clients_see_no_error(network: Operated) -> None:
@@ -243,7 +101,7 @@ def test_coordinator_killed_at_a_step_is_followed_by_another(network: Operated, 
     assert (network.primary, network.state.epoch(SCOPE)) == (target, epoch + 1)
     of_wish = [d for d in network.of_control(FreezeAsked) if d.operation_id == wish["operation"]]
     assert len(of_wish) == 1
-    network.start(f"eu-co-{next(network.coordinators)}", "coordinator", "run")
+    network.coordinator()
 
 
 def test_of_two_operators_the_second_is_shown_the_first(network: Operated) -> None:

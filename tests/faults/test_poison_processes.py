@@ -6,6 +6,7 @@ poison among facts that a component reacts to causes nothing.
 
 from __future__ import annotations
 
+import signal
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -16,6 +17,7 @@ from everlode.adapters.kafka import Raw
 from everlode.avro.codec import Codec, encode_fact, encode_request
 from everlode.errors import Refusal
 from everlode.events import commands as c
+from everlode.events.barriers import Barrier
 from everlode.events.base import Command, CommandAnswered, CommandHeader, Fact
 from everlode.events.health import DetectorStarted
 from everlode.events.validations import ValidationDecided
@@ -25,6 +27,7 @@ from tests.support.world.projecting import envelope, fact
 from tests.support.world.region import Region, until
 
 pytestmark = pytest.mark.timeout(180)
+DYING = "tests.support.processes.dying_node"
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 COMPONENTS: dict[str, tuple[str, Command]] = {
     "tasks": ("task-manager", c.CancelTask(reason="r")),
@@ -61,6 +64,13 @@ def answered(region: Region) -> list[CommandAnswered]:
     """All answers, by partition."""
     codec = Codec()
     return [codec.decode_answer(raw.value) for raw in region.records(reply_topic("eu"))]
+
+
+def barriers(region: Region) -> set[str]:
+    """Coordinators that have published one, which takes one that leads."""
+    codec = Codec()
+    found = [codec.decode_fact(raw.value).data for raw in region.records("eu.1.receipts", 1)]
+    return {data.writer_id for data in found if isinstance(data, Barrier)}
 
 
 @pytest.mark.parametrize("component", COMPONENTS)
@@ -100,8 +110,7 @@ def test_poison_among_commands_is_kept_and_the_next_one_is_answered(
 def test_poison_among_signals_of_the_region_is_kept_by_its_coordinator(region: Region) -> None:
     node = region.coordinator("eu-co-1")
     node.ready()
-    until(lambda: "coordinator/eu" in region.follower.state.scopes, 30, "it leads")
-    time.sleep(2)  # what is in the topics by now is old news
+    until(lambda: "eu-co-1" in barriers(region), 60, "it leads, and has read what was there before")
     head = envelope("tasks", "a", 0, 1)
     good = encode_fact(head, DetectorStarted(partition=0, from_offset=0))
     for component in ("health", "recovery"):
@@ -118,6 +127,45 @@ def test_poison_among_signals_of_the_region_is_kept_by_its_coordinator(region: R
         assert node.reports("RecordLeftOut", topic=topic, partition=0)
     assert node.process.poll() is None
     node.kill()
+
+
+def test_command_that_ends_validator_after_validator_is_set_aside_and_the_rest_goes_on(
+    region: Region,
+) -> None:
+    """Two processes end with it in hand; the third keeps it, names both, and serves."""
+    topic = command_topic("eu", "validations")
+    before = len(region.records(dead_letter_topic("primary", topic), 1))
+    asked = c.DeferValidation(reason="r", deadline_at=NOW)
+    nodes = []
+    for number in (1, 2, 3):
+        nodes.append(region.node("validator", f"eu-val-{number}", module=DYING, die="poison"))
+        nodes[-1].ready()
+    with region.client("client-poison") as client:
+        waiting, epochs = None, []
+        for node, name in zip(nodes, ("eu-val-1", "eu-val-2", "eu-val-3"), strict=True):
+            epochs.append(region.assign("validations", name))
+            if waiting is None:
+                node.leads(epochs[0])
+                waiting = client.send("eu/poison", asked, timeout_s=120)
+            if name != "eu-val-3":
+                assert node.process.wait(60) == -signal.SIGKILL, "vacuous: it lives"
+        assert waiting is not None
+        nodes[-1].leads(epochs[-1])
+        answer = waiting.result(120)
+        assert (answer.outcome, answer.code, answer.node_id) == ("refused", "set_aside", "eu-val-3")
+        with pytest.raises(Refusal) as refused:  # decided as ever: there is no such one
+            client.call("eu/other", asked)
+        assert refused.value.code not in ("set_aside", "internal")
+    kept = [dict(letter.headers) for letter in letters(region, "primary", topic, before + 1)]
+    # who takes over reads what led to no fact once more: what others sent is kept again, too
+    aside = [headers for headers in kept[before:] if headers["dlt-code"] == b"set_aside"]
+    assert aside
+    for headers in aside:  # the client has sent it again
+        assert all(f"eu-val-{n} (".encode() in headers["dlt-message"] for n in (1, 2))
+        assert b"eu-val-3" not in headers["dlt-message"]
+    (ended,) = region.follower.state.blamed.values()
+    assert [process.partition(" ")[0] for process in ended] == ["eu-val-1", "eu-val-2"]
+    nodes[-1].kill()
 
 
 def test_poison_among_facts_causes_nothing(region: Region) -> None:

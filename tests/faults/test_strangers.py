@@ -109,10 +109,10 @@ def test_transaction_left_open_on_heartbeats_hides_no_node_from_the_coordinator(
     coordinator.ready()
     until(lambda: "coordinator/eu" in region.follower.state.scopes, 30, "it leads")
     with left_open(region, BEATS):
+        scope = "miner-registry/eu"
+        epoch = region.follower.state.epoch(scope)  # before: it may be chosen as soon as it beats
         node = region.node("miner-registry", "eu-mr-beats")
         node.ready()
-        scope = "miner-registry/eu"
-        epoch = region.follower.state.epoch(scope)
         until(  # the coordinator saw it beat: it makes it primary
             lambda: region.follower.state.epoch(scope) > epoch, 40, "it is chosen"
         )
@@ -138,6 +138,6 @@ def test_command_whose_decision_fails_is_answered_and_kept_and_the_primary_goes_
     letter = dict(region.records(letters, 1)[-1].headers)
     assert letter["dlt-code"] == b"internal"
     assert b"KeyError" in letter["dlt-message"]
-    assert node.reports("Undecided", text="the-id")
+    node.await_entry("Undecided", text="the-id")
     assert node.process.poll() is None
     node.kill()

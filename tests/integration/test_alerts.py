@@ -1,4 +1,4 @@
-"""The alert rules, by Prometheus's own promtool: lawful, and each fires when it should only."""
+"""Alert rules and queries of dashboards, by Prometheus's own promtool: lawful, and right."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ import shutil
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.support.facts.alerts import RULES, alerts
+from tests.support.facts.dashboards import BOARDS, board, queries
 from tests.support.processes.promtool import promtool
 
 CASES = RULES.with_name("cases.yml")
@@ -44,3 +46,18 @@ def test_figures_tell_each_rule_from_one_that_always_or_never_fires(
     assert wrong.returncode != 0
     said = wrong.stdout + wrong.stderr
     assert [alert for alert in alerts() if f"name: {alert} {case}," not in said] == []
+
+
+def as_rules(found: list[str]) -> str:
+    """Queries as a file of rules that record them: promtool reads them so."""
+    rules = [{"record": f"query:{number}", "expr": one} for number, one in enumerate(found)]
+    return yaml.safe_dump({"groups": [{"name": "queries", "rules": rules}]})
+
+
+@pytest.mark.parametrize("path", BOARDS, ids=lambda path: path.stem)
+def test_queries_of_a_dashboard_are_lawful(path: Path, tmp_path: Path) -> None:
+    asked = queries(board(path))
+    for found, ends in ((asked, 0), ([*asked, "max by (a ("], 1)):
+        (tmp_path / "queries.yml").write_text(as_rules(found))
+        checked = promtool("check", "rules", "queries.yml", folder=tmp_path)
+        assert checked.returncode == ends, checked.stdout + checked.stderr

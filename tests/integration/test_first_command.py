@@ -227,7 +227,7 @@ def test_task_of_that_name_in_another_region_is_another_task_and_both_are_shown(
     until(lambda: desk.explained("us/task-1") == "submitted", 60, "the projection of eu has it")
     assert desk.explained("eu/task-1") == "rewarded"
     assert desk.explained("task-1") == "ambiguous"
-    assert desk.explained("task-2") == "rewarded"
+    until(lambda: desk.explained("task-2") == "rewarded", 60, "the projection has that, too")
 
 
 def test_backup_and_recovery_keep_two_tasks_of_one_name_apart(desk: Desk) -> None:

@@ -6,6 +6,7 @@ import re
 import socket
 from collections.abc import Iterator
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -28,7 +29,9 @@ from everlode.log.announcer import Announcer
 from everlode.settings.endpoints import Endpoints
 from everlode.topics.names import command_topic
 from tests.support.facts.alerts import metrics_of_alerts
+from tests.support.facts.dashboards import metrics_of_dashboards
 from tests.support.processes.chromium import chromium, opened
+from tests.support.processes.entries import entries, matching
 from tests.support.world.region import Region, until
 from tests.support.world.serving import TOKENS, Server, tokens_file
 
@@ -202,6 +205,10 @@ def test_operator_asks_and_follows_and_a_refusal_gives_the_reason_for_each_node(
     assert (after["primary"], int(after["epoch"])) == (other, int(before["epoch"]) + 1)
     assert after["decision"]["operation_id"] == "wish/1"
     assert [w["operation"] for w in server.ask("/operations").body["wishes"]] == ["wish/1"]
+    seen = partial(matching, entries(server.log), "AskedOverHttp", who="operator", role="operator")
+    assert len(seen(about=f"switchover {registry}", id="wish/1", status=202)) == 2
+    assert seen(about="drain eu-tm-9", status=404, code="not_found")
+    assert matching(entries(server.log), "AskedOverHttp", who="viewer", code="forbidden")
 
 
 def test_what_does_not_fit_is_refused_by_name_and_nothing_is_sent(server: Server) -> None:
@@ -234,7 +241,6 @@ def test_what_does_not_fit_is_refused_by_name_and_nothing_is_sent(server: Server
 def test_listener_resumes_exactly_also_on_another_server(
     region: Region, server: Server, tmp_path: Path
 ) -> None:
-    until(lambda: server.listens("?of=miners"), 30, "it has read the facts")
     live = server.listen("?of=miners&type=MinerRegistered")
     begin = live.id
     for n in range(6):
@@ -247,7 +253,6 @@ def test_listener_resumes_exactly_also_on_another_server(
     with open_server(region, tmp_path) as other:
         until(lambda: other.ask("/readyz").status == 200, 60, "it is ready")
         query = "?of=miners&type=MinerRegistered"
-        until(lambda: other.listens(query), 30, "it has read the facts")
         for after, last in enumerate([begin, *(event.id for event in seen[:-1])]):
             resumed = other.listen(query, last)
             assert resumed.first.kind == ""
@@ -281,6 +286,13 @@ def test_streams_end_with_the_server_and_it_ends_well(region: Region, tmp_path: 
         assert other.end() == 0
         assert listener.until("nothing") == []
         listener.close()
+
+
+def test_server_that_is_asked_to_end_before_it_is_ready_ends(
+    region: Region, tmp_path: Path
+) -> None:
+    with open_server(region, tmp_path) as other:
+        assert other.end() == 0  # its address was printed a moment ago
 
 
 def test_half_a_request_holds_nobody_up(server: Server) -> None:
@@ -390,7 +402,7 @@ def test_metrics_are_in_prometheus_form_and_name_no_task_or_miner(server: Server
     assert found["everlode_scope_led", scope] == 1
     assert {value for (name, _), value in found.items() if name == "everlode_up"} == {1}
     names = {name for name, _ in found}
-    assert names >= metrics_of_alerts()
+    assert names >= metrics_of_alerts() | metrics_of_dashboards()
     assert found["everlode_failovers_total", (*scope, ("success", "false"))] == 0
     damage = (("region", "eu"), ("type", "ForeignWrite"))
     assert found["everlode_health_events_total", damage] == 0  # there before it happens
@@ -431,6 +443,11 @@ def test_page_fits_a_narrow_window_and_a_form_lets_in(
     assert page.evaluate("document.cookie") == ""
     assert complaints == []
     page.close()
+    signed = matching(entries(server.log), "AskedOverHttp", path="/sign-in")
+    assert [(e["status"], e["about"], e["code"]) for e in signed[-2:]] == [
+        (401, "", "unauthorized"), (303, "viewer", ""),
+    ]  # fmt: skip
+    assert TOKENS["viewer"] not in server.log.read_text()
 
 
 def test_node_that_is_killed_is_seen_by_the_page_a_listener_and_metrics(

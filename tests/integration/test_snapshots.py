@@ -356,7 +356,7 @@ def owe_for(producer: EventProducer, seconds: float, prefix: str, chance: random
             producer.emit(f"eu/case-{name_of(task)}", suspected(task))
         for one in accepted(task, "m"):
             producer.emit(validation_id(task, 1), one)
-        time.sleep(0.01)
+        time.sleep(0.02)
 
 
 def test_start_from_a_snapshot_equals_one_from_the_beginning_whenever_the_writer_is_killed(

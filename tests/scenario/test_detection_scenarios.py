@@ -389,6 +389,40 @@ def test_node_that_works_on_nothing_while_work_waits_is_degraded_once() -> None:
     assert [(v.node_id, type(v.data).__name__) for v in observe(records)] == [("a", "NodeDegraded")]
 
 
+def test_node_that_says_for_long_that_it_cannot_work_is_degraded_once_a_time() -> None:
+    script = """
+    0: a..c beat
+    10: a beat degraded
+    30: a beat
+    40: a beat degraded
+    60: b beat
+    """
+    assert verdicts(script) == ["a: NodeDegraded says-so", "a: NodeDegraded says-so"]
+    found = observe(partition(script))
+    first, last = found[0].data.evidence  # type: ignore[attr-defined]
+    assert (first.note, last.note) == ("it said so first", "last beat")
+    assert last.offset > first.offset
+    assert [v.data.actionable for v in found] == [True, True]  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        "0: a..c beat\n10: a beat degraded\n13: a beat\n14: a beat degraded\n17: a beat\n"
+        "40: b beat",
+        # the broker stood still: what it said before and after says nothing of what lies between
+        "0: a..c beat\n10: a beat degraded\n11: no barriers\n11: a..c stops\n30: barriers\n"
+        "30: a..c beat\n60: b beat",
+        # it was silent meanwhile: what it says counts from its return on
+        "0: a..c beat\n10: a beat degraded\n13: a stops\n17: a beat degraded\n20: a beat\n"
+        "30: b beat",
+    ],
+    ids=["now and then", "broker", "silent"],
+)
+def test_node_that_says_so_for_a_moment_is_not_degraded(script: str) -> None:
+    assert [line for line in verdicts(script) if "Degraded" in line] == []
+
+
 def test_detector_that_starts_later_gives_the_same_ids() -> None:
     script = """
     0: a..c beat

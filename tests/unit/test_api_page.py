@@ -23,6 +23,7 @@ from everlode.events.recovery import (
     HealingSucceeded,
     OperationStarted,
     OperationStep,
+    RegistryChanged,
     RegistryRecoveryEnded,
 )
 from everlode.views.operations import Operations, about
@@ -94,7 +95,7 @@ def test_region_without_a_node_and_a_part_that_does_not_answer_are_said() -> Non
 def test_primary_that_is_lost_does_not_serve() -> None:
     found = regions_of(Seen(control("a", "lost"), {}), ["eu"])[0]
     assert "miner-registry/eu" in found["without"]
-    found = regions_of(Seen(control("a", "suspected"), {}), ["eu"])[0]
+    found = regions_of(Seen(control("a", "degraded"), {}), ["eu"])[0]
     assert "miner-registry/eu" not in found["without"]
 
 
@@ -159,6 +160,20 @@ def test_what_became_of_a_dead_letter_is_an_operation_that_has_ended_well(
     assert found is not None
     assert (found.kind, found.success, found.started_at) == ("dead-letter", True, found.ended_at)
     assert [part["type"] for part in found.parts] == [kind.__name__]
+
+
+def test_registry_that_leads_without_a_loss_is_an_operation_and_one_after_a_loss_is_none() -> None:
+    changed = RegistryChanged(
+        scope_name="miner-registry/eu", scope_epoch=3, region="eu", from_node="a", to_node="b",
+        endpoint="h:1",
+    )  # fmt: skip
+    operations = Operations()
+    found = operations.observe(fact(changed, "e", "of-its-own"))
+    assert (found.kind, found.subject, found.epoch) == ("registry-change", "b", 3)
+    assert (found.success, found.started_at, found.ended_at) == (True, AT, AT)
+    for n, data in enumerate((STARTED, changed)):
+        found = operations.observe(fact(data, str(n), "op"))
+    assert (found.kind, found.ended_at) == ("registry-failover", None)
 
 
 def test_event_is_a_cloud_event_whose_integers_are_texts() -> None:

@@ -27,6 +27,7 @@ class Log:
     def __init__(self) -> None:
         self.records: list[Fact] = []
         self.state = ControlState()
+        self.now_ms = 0
 
     def append(
         self,
@@ -39,7 +40,8 @@ class Log:
     ) -> int:
         envelope = Envelope(
             event_id="e", aggregate_id=key, version=0, origin="control", scope=scope, epoch=epoch,
-            seq=0, stamp=1, occurred_at=datetime(2026, 1, 1, tzinfo=UTC), correlation_id=node_id,
+            seq=0, stamp=max(1, self.now_ms << 16),
+            occurred_at=datetime(2026, 1, 1, tzinfo=UTC), correlation_id=node_id,
         )  # fmt: skip
         self.records.append(Fact(envelope, data))
         self.state = apply(self.state, len(self.records) - 1, self.records[-1])

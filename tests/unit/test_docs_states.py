@@ -135,7 +135,7 @@ def nodes() -> str:
     moves = [
         f"{source} --> {target}" for source, targets in NODES.items() for target in sorted(targets)
     ]
-    return f"## Node\n\n{diagram(['[*] --> joining', *moves])}"
+    return f"## Node\n\n{diagram(['[*] --> healthy', *moves])}"
 
 
 def document() -> str:

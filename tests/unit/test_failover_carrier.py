@@ -6,11 +6,18 @@ import time
 from types import SimpleNamespace
 from typing import Any
 
-from everlode.events.control import OperatorAnswered, OperatorAsked, ScopeAssigned, ScopeDrained
+from everlode.control.cooldown import UNSTEADY
+from everlode.events.control import (
+    NodeJoined,
+    OperatorAnswered,
+    OperatorAsked,
+    ScopeAssigned,
+    ScopeDrained,
+)
 from everlode.events.nodes import NodeStatus
-from everlode.events.recovery import OperationStarted, TaskManagerRecoveryEnded
+from everlode.events.recovery import OperationStarted, RegistryChanged, TaskManagerRecoveryEnded
 from everlode.failover.carrier import Carrier, Parts
-from everlode.failover.decisions import Basis
+from everlode.failover.decisions import Basis, Loss
 from everlode.failover.handler import Handler
 from everlode.failover.heartbeats import Heartbeats, LastHeartbeat
 from everlode.failover.limits import Limits
@@ -21,6 +28,7 @@ from tests.unit.test_control_grounds import COORDINATOR, TASKS, Log
 from tests.unit.test_failover_watch import beat
 
 NODES = ("a", "b", "c")
+MINERS = "miner-registry/eu"
 
 
 class TaskSuccession(Succession):
@@ -122,6 +130,56 @@ def test_switchover_is_carried_to_its_answer_once() -> None:
     (answer,) = region.of(OperatorAnswered)
     assert (answer.outcome, answer.reason) == ("done", "c leads in epoch 2")
     assert [d.reason for d in region.of(ScopeAssigned) if d.operation_id] == ["switchover"]
+
+
+def with_registries() -> Region:
+    """m-1 leads the miner registries, and m-2 is well."""
+    region = Region()
+    for node in ("m-1", "m-2"):
+        joined = NodeJoined(
+            node_id=node, region="eu", component="miner-registry", kind="",
+            endpoint=f"{node}:1", priority=0,
+        )  # fmt: skip
+        region.log.append(node, joined)
+        region.heartbeats.last[node] = LastHeartbeat(beat(), 0, 0, time.monotonic())
+    region.log.take(MINERS, "m-1")
+    region.log.renew(MINERS)
+    return region
+
+
+def told(region: Region) -> list[tuple[str, str, int, str]]:
+    for _ in range(3):
+        region.turn()
+    return [
+        (d.from_node, d.to_node, d.scope_epoch, d.endpoint)
+        for d in region.published if isinstance(d, RegistryChanged)
+    ]  # fmt: skip
+
+
+def test_miners_hear_of_a_registry_that_was_switched_over_once_it_leads() -> None:
+    region = with_registries()
+    assert told(region) == [], "the first one follows nobody"
+    region.ask("switchover", scope_name=MINERS, based_on_epoch=1)
+    assert told(region) == []
+    drained = ScopeDrained(
+        operation_id="switchover-1", scope_name=MINERS, node_id="m-1", held_epoch=1, positions=()
+    )
+    region.log.append(MINERS, drained, scope=MINERS, epoch=1)
+    assert told(region) == [], "it has not opened its epoch"
+    assert region.log.state.scopes[MINERS].primary == "m-2"
+    region.log.renew(MINERS)
+    assert told(region) == [("m-1", "m-2", 2, "m-2:1")]
+    assert [a.outcome for a in region.of(OperatorAnswered)] == ["done"]
+
+
+def test_miners_hear_of_a_registry_that_replaces_an_unsteady_one() -> None:
+    region = with_registries()
+    basis = Basis(region.log.state, region.log.state.epoch(COORDINATOR))
+    loss = Loss(region.log.state.nodes["m-1"], reason=UNSTEADY)
+    region.handler.decisions.assign(basis, MINERS, "m-2", loss)
+    assert told(region) == []
+    region.log.renew(MINERS)
+    assert told(region) == [("m-1", "m-2", 2, "m-2:1")]
 
 
 def test_switchover_whose_time_is_over_ends_the_freeze() -> None:

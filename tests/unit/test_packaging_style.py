@@ -58,7 +58,9 @@ def arguments_of(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
 def is_command(function: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
     """True of what typer calls: its arguments are the options of the command line."""
     calls = (node.func for node in function.decorator_list if isinstance(node, ast.Call))
-    return any(isinstance(call, ast.Attribute) and call.attr == "command" for call in calls)
+    return any(
+        isinstance(call, ast.Attribute) and call.attr in ("command", "callback") for call in calls
+    )
 
 
 def qualified(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
+
 from everlode.errors import Unavailable
-from everlode.primary.standstill import STILL_S, Standstill
+from everlode.primary.standstill import STILL_S, Standstill, Turns
 
 
 class Follower:
@@ -59,3 +61,13 @@ def test_primary_begins_anew() -> None:
     assert follower.follows(3 * STILL_S, reads=False)
     follower.standstill.moved([0, 0], follower.now)
     assert not follower.follows(STILL_S, reads=False)
+
+
+def test_turn_that_does_not_end_stands_still_and_none_does_between_two() -> None:
+    turns = Turns()
+    assert turns.stands() == ""
+    with turns:
+        assert turns.stands() == ""
+        turns._began = time.monotonic() - STILL_S - 2
+        assert turns.stands() == "a turn that began 12 s ago"
+    assert turns.stands() == ""

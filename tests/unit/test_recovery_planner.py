@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -174,3 +177,23 @@ def test_services_are_asked_until_they_pass_and_what_was_found_is_noted(
     read.close()
     assert again is not None
     assert (again["score"], again["reason"]) == (0.2, "rewards/eu: nobody leads")
+
+
+def test_what_a_replay_came_to_is_remembered_as_it_was(tmp_path: Path) -> None:
+    found = hole(None)
+    found.fetched.append("eu.1.tasks/0 seq 9..9")
+    found.findings.append(Finding("fork", "another log"))
+    path = tmp_path / "journal.jsonl"
+    with closing(RecoveryJournal(path)) as journal:
+        journal.note("replayed-tasks", **asdict(found))
+    with closing(RecoveryJournal(path)) as journal:
+        assert Replayed.remembered(journal.done["replayed-tasks"]) == found
+
+
+def test_journal_that_several_threads_note_in_is_whole(tmp_path: Path) -> None:
+    path, steps = tmp_path / "journal.jsonl", [f"hole {number}" for number in range(200)]
+    with closing(RecoveryJournal(path)) as journal, ThreadPoolExecutor(8) as threads:
+        list(threads.map(journal.note, steps))
+        noted = journal.done
+    with closing(RecoveryJournal(path)) as journal:
+        assert set(journal.done) == set(steps) == set(noted)

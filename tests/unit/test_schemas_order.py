@@ -85,7 +85,7 @@ def test_stamp_holds_its_millisecond(millis: int, counter: int) -> None:
 
 
 def test_node_states_are_those_of_the_design() -> None:
-    names = "joining healthy degraded suspected lost fenced draining rejoining"
+    names = "healthy degraded lost fenced draining rejoining"
     assert {str(status) for status in NodeStatus} == set(names.split())
     assert set(TRANSITIONS) == set(NodeStatus)
 
@@ -104,7 +104,7 @@ def test_node_moves_only_as_the_table_says() -> None:
 
 def test_lost_or_fenced_node_works_again_only_by_rejoining() -> None:
     # one that was drained before drains on: it is given nothing, and is not promoted
-    working = {NodeStatus.HEALTHY, NodeStatus.DEGRADED, NodeStatus.JOINING}
+    working = {NodeStatus.HEALTHY, NodeStatus.DEGRADED}
     for status in (NodeStatus.LOST, NodeStatus.FENCED):
         assert not TRANSITIONS[status] & working
         assert NodeStatus.REJOINING in TRANSITIONS[status]
@@ -112,7 +112,7 @@ def test_lost_or_fenced_node_works_again_only_by_rejoining() -> None:
 
 def test_every_node_state_can_be_reached_and_left() -> None:
     reached = set().union(*TRANSITIONS.values())
-    assert reached == set(NodeStatus) - {NodeStatus.JOINING}
+    assert reached == set(NodeStatus)
     assert all(TRANSITIONS.values())
 
 

@@ -1,8 +1,9 @@
-"""The suite's own rule: a skipped test, or a skipped module, fails the run in CI."""
+"""The suite's own rules: what is skipped fails the run in CI, and what waits long begins first."""
 
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -17,11 +18,15 @@ PASSED = "def test_b(): pass\n"
 
 
 def run(folder: Path, body: str, ci: str) -> subprocess.CompletedProcess[str]:
-    shutil.copy(CONFTEST, folder / "conftest.py")
     (folder / "test_rule.py").write_text(body)
     (folder / "test_other.py").write_text(PASSED)
+    return suite(folder, ci)
+
+
+def suite(folder: Path, ci: str, *words: str) -> subprocess.CompletedProcess[str]:
+    shutil.copy(CONFTEST, folder / "conftest.py")
     return subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(folder)],
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *words, str(folder)],
         env={**os.environ, "CI": ci},
         capture_output=True,
         text=True,
@@ -46,3 +51,31 @@ def test_skip_outside_ci_is_listed_and_passes(tmp_path: Path) -> None:
 
 def test_nothing_skipped_in_ci_passes(tmp_path: Path) -> None:
     assert run(tmp_path, PASSED, "true").returncode == 0
+
+
+def test_real_parts_come_first_and_stacks_of_a_session_late(tmp_path: Path) -> None:
+    bodies = {
+        "faults/test_a.py": "def test_b(everlode_stack): pass\n",
+        "faults/test_b.py": "def test_b(everlode_small_stack): pass\n",
+        "faults/test_c.py": "def test_two(): pass\ndef test_one(): pass\n",
+    }
+    for name in ("unit", "contract", "scenario", "simulation"):
+        bodies[f"{name}/test_{name}.py"] = PASSED
+    for name, body in bodies.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(body)
+    found = [line for line in suite(tmp_path, "", "--co").stdout.splitlines() if "::" in line]
+    assert found == [
+        "faults/test_c.py::test_two", "faults/test_c.py::test_one", "faults/test_b.py::test_b",
+        "faults/test_a.py::test_b",
+        "simulation/test_simulation.py::test_b", "contract/test_contract.py::test_b",
+        "scenario/test_scenario.py::test_b", "unit/test_unit.py::test_b",
+    ]  # fmt: skip
+
+
+def test_makefile_takes_the_files_in_that_order() -> None:
+    """Else xdist begins with those that have most tests, and those of one long test come last."""
+    (line,) = re.findall(r"^WORKERS := (.+)$", (CONFTEST.parents[1] / "Makefile").read_text(), re.M)
+    assert {"--dist loadfile", "--no-loadscope-reorder"} <= {
+        *re.findall(r"--\S+(?: [a-z]+)?", line)
+    }

@@ -158,6 +158,14 @@ class OperatorAnswered(Event):
     reason: Text
 
 
+class InputBlamed(Event):
+    """A process ended while it had an input in hand."""
+
+    node_id: Id
+    incarnation: Text
+    input: Text
+
+
 class RegionSuspected(Event):
     """A region's coordinator takes another region as failed, or does so no more."""
 

@@ -13,10 +13,8 @@ from everlode.errors import Refusal
 class NodeStatus(StrEnum):
     """State of a node as the control log and the projection see it."""
 
-    JOINING = "joining"
     HEALTHY = "healthy"
     DEGRADED = "degraded"
-    SUSPECTED = "suspected"
     LOST = "lost"
     FENCED = "fenced"
     DRAINING = "draining"
@@ -25,14 +23,12 @@ class NodeStatus(StrEnum):
 
 _S = NodeStatus
 TRANSITIONS: dict[NodeStatus, frozenset[NodeStatus]] = {
-    _S.JOINING: frozenset({_S.HEALTHY, _S.SUSPECTED, _S.LOST, _S.DRAINING}),
-    _S.HEALTHY: frozenset({_S.DEGRADED, _S.SUSPECTED, _S.LOST, _S.DRAINING, _S.FENCED}),
-    _S.DEGRADED: frozenset({_S.HEALTHY, _S.SUSPECTED, _S.LOST, _S.DRAINING, _S.FENCED}),
-    _S.SUSPECTED: frozenset({_S.HEALTHY, _S.DEGRADED, _S.LOST, _S.FENCED}),
+    _S.HEALTHY: frozenset({_S.DEGRADED, _S.LOST, _S.DRAINING, _S.FENCED}),
+    _S.DEGRADED: frozenset({_S.HEALTHY, _S.LOST, _S.DRAINING, _S.FENCED}),
     _S.LOST: frozenset({_S.FENCED, _S.REJOINING, _S.DRAINING}),
     _S.FENCED: frozenset({_S.REJOINING, _S.LOST, _S.DRAINING}),
-    _S.DRAINING: frozenset({_S.HEALTHY, _S.SUSPECTED, _S.LOST, _S.FENCED}),
-    _S.REJOINING: frozenset({_S.HEALTHY, _S.SUSPECTED, _S.LOST}),
+    _S.DRAINING: frozenset({_S.HEALTHY, _S.LOST, _S.FENCED}),
+    _S.REJOINING: frozenset({_S.HEALTHY, _S.LOST}),
 }
 """From → allowed to. Staying is always allowed and is no transition."""
 

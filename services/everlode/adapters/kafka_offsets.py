@@ -27,7 +27,12 @@ _MOVING = {
     KafkaError.UNKNOWN_LEADER_EPOCH,
     KafkaError._UNKNOWN_PARTITION,  # of a topic that the client has just heard of
 }
-_AWAY = {KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError._TIMED_OUT}
+_AWAY = {
+    KafkaError._TRANSPORT,
+    KafkaError._ALL_BROKERS_DOWN,
+    KafkaError._TIMED_OUT,
+    KafkaError._DESTROY_BROKER,  # it has left the cluster's metadata: another one is asked
+}
 
 
 def within(

@@ -12,11 +12,14 @@ from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer, TopicPartition
 
+from everlode.adapters.aside import Aside
 from everlode.adapters.kafka import Record
 from everlode.errors import FencedOut, OutcomeUnknown, Unavailable
 
 PATIENCE_S = 0.1
 """How long a client that takes an id over is waited for before another one tries; then doubled."""
+POSITIONS_S = 5.0
+"""How long a group's coordinator is waited for. Another client finds the next one: see `aside`."""
 MESSAGE_BYTES = 1_048_588
 """What a broker takes by default; the client's own limit is below that of a fact and its key."""
 _PUT_OFF = {
@@ -78,6 +81,7 @@ class Writer:
             "log_level": 0,
         }
         self._producer = Producer(self._settings)
+        self._aside: Aside | None = None
 
     def open(self) -> None:
         """Fence whoever held the id before, and abort what it left open.
@@ -146,11 +150,23 @@ class Writer:
             for record, done in queued:
                 produce(self._producer, record, done)
             if read:
-                positions = [TopicPartition(t, p, o) for (t, p), o in read.items()]
-                self._producer.send_offsets_to_transaction(positions, group, self._timeout_s)
+                self._send_positions(read, group)
             self._producer.commit_transaction(self._timeout_s)
         except KafkaException as error:
             raise _translated(error, "writing facts") from None
+
+    def _send_positions(self, read: dict[tuple[str, int], int], group: Any) -> None:
+        """Raises: OutcomeUnknown: not in time, whatever the client does with its own."""
+        positions = [TopicPartition(t, p, o) for (t, p), o in read.items()]
+        send = self._producer.send_offsets_to_transaction
+        within_s = min(self._timeout_s, POSITIONS_S)
+        self._aside = self._aside or Aside()
+        try:
+            self._aside.call(lambda: send(positions, group, within_s), within_s)
+        except TimeoutError:
+            raise OutcomeUnknown(
+                f"writing facts: the group's coordinator did not answer within {within_s:g} s"
+            ) from None
 
     def abandon(self) -> None:
         """Throw the producer away without waiting: what it holds may or may not be there."""

@@ -55,9 +55,17 @@ class Projection(Generation):
         self._codec = Codec()
         self._batch = Batch(self._db, self._g, owner)
 
+    def owned_by(self, owner: str) -> Projection:
+        """The same over the same connection, of another owner; the two take turns."""
+        found = Projection.__new__(Projection)
+        found.generation, found._g, found._db = self.generation, self._g, self._db
+        found.owner, found._codec = owner, self._codec
+        found._batch = Batch(self._db, self._g, owner)
+        return found
+
     def create(self) -> None:
         """Make the generation's tables where they are missing. Raises: Unavailable."""
-        with translated("making tables"), self._db.transaction():
+        with translated("making tables"), self._db.pipeline(), self._db.transaction():
             self._db.execute("select pg_advisory_xact_lock(4711)")
             for statement in ddl(self.generation):
                 self._db.execute(statement.encode())
@@ -72,15 +80,14 @@ class Projection(Generation):
         `decode` is for records that wait; it may know newer schemas. Raises: Unavailable.
         """
         decode = decode or self._codec.decode_fact
-        with translated("taking a partition"), self._db.transaction():
-            for topic in topics:
-                self._db.execute(
-                    self._sql(
-                        "insert into {g}.positions values (%s, %s, 0, 0, 0, 0, %s)"
-                        " on conflict (topic, part) do nothing"
-                    ),
-                    (topic, partition, self.owner),
-                )
+        with translated("taking a partition"), self._db.pipeline(), self._db.transaction():
+            self._db.execute(
+                self._sql(
+                    "insert into {g}.positions select topic, %s, 0, 0, 0, 0, %s"
+                    " from unnest(%s::text[]) as t (topic) on conflict (topic, part) do nothing"
+                ),
+                (partition, self.owner, list(topics)),
+            )
             self._db.execute(  # of all its topics, those of another stage of a recovery too
                 self._sql("update {g}.positions set owner = %s where part = %s"),
                 (self.owner, partition),
@@ -93,13 +100,13 @@ class Projection(Generation):
 
         Raises: Unavailable.
         """
-        with translated("reading a partition's place"), self._db.transaction():
+        with translated("reading a partition's place"), self._db.pipeline(), self._db.transaction():
             rows = self._standing(partition)
         return _taken(rows, decode)
 
     def _standing(self, partition: int) -> list[list[tuple[Any, ...]]]:
-        return [
-            self._db.execute(self._sql(text), (partition,)).fetchall()
+        asked = [
+            self._db.execute(self._sql(text), (partition,))
             for text in (
                 "select topic, seq, stamp, next_offset from {g}.positions where part = %s",
                 "select topic, scope, epoch from {g}.opened where part = %s",
@@ -108,6 +115,7 @@ class Projection(Generation):
                 "select topic, found from {g}.problems where kind = 'fence_known' and part = %s",
             )
         ]
+        return [cursor.fetchall() for cursor in asked]
 
     def owns(self, partition: int) -> bool:
         """True while every position of the number has this owner. Raises: Unavailable."""
@@ -120,17 +128,15 @@ class Projection(Generation):
         Not of rows that a recovery has loaded: it has written their states too. Raises:
         Unavailable.
         """
-        for component in COMPONENTS:
-            with translated("reading rows"):
-                rows = self._db.execute(
-                    self._sql(
-                        "select r.key, r.version, r.doc from {g}.{c} r join {g}.positions p"
-                        " on (p.topic, p.part) = (r.topic, r.part) where r.part = %s"
-                        " and r.seq > p.published_seq",
-                        component,
-                    ),
-                    (partition,),
-                ).fetchall()
+        text = (
+            "select r.key, r.version, r.doc from {g}.{c} r join {g}.positions p"
+            " on (p.topic, p.part) = (r.topic, r.part)"
+            " where r.part = %s and r.seq > p.published_seq"
+        )
+        with translated("reading rows"), self._db.pipeline():
+            asked = {c: self._db.execute(self._sql(text, c), (partition,)) for c in COMPONENTS}
+            found = {component: cursor.fetchall() for component, cursor in asked.items()}
+        for component, rows in found.items():
             for key, version, doc in rows:
                 yield component, key, version, None if doc is None else bytes(doc)
 

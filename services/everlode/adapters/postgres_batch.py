@@ -67,18 +67,23 @@ class Batch:
     ) -> None:
         """See `Projection.apply`. Raises: FencedOut: another owns the partition."""
         self._temporary(rows)
+        filled = [component for component, found in rows.items() if found]
         with self._db.transaction():
-            self._move(fold, before, published)
-            for component, found in rows.items():
-                if found:
-                    self._upsert(component, found)
-            self._notes(fold.partition, outcome)
-            self._db.execute(self._sql(_COUNT), (counter, outcome.folded))
+            for component in filled:
+                self._copy(component, rows[component])
+            with self._db.pipeline():  # a busy database is slow to answer: once for all of these
+                moved = self._move(fold, before, published)
+                for component in filled:
+                    self._db.execute(self._sql(_statements(component)[1], component))
+                self._notes(fold.partition, outcome)
+                self._db.execute(self._sql(_COUNT), (counter, outcome.folded))
+            if moved.rowcount != len(fold.positions):
+                raise FencedOut(f"partition {fold.partition} has another projector")
 
     def _move(
         self, fold: PartitionFold, before: Mapping[str, Prefix], published: Mapping[str, int]
-    ) -> None:
-        """All positions, each from where its owner left it."""
+    ) -> psycopg.Cursor[Any]:
+        """All positions, each from where its owner left it: others are not moved."""
         start = Prefix()
         moves = [
             (topic, p.seq, p.stamp, p.next_offset, published.get(topic, 0),
@@ -86,9 +91,7 @@ class Batch:
             for topic, p in fold.positions.items()
         ]  # fmt: skip
         columns = (list(column) for column in zip(*moves, strict=True))
-        done = self._db.execute(self._sql(_MOVE), (*columns, fold.partition, self._owner))
-        if done.rowcount != len(moves):
-            raise FencedOut(f"partition {fold.partition} has another projector")
+        return self._db.execute(self._sql(_MOVE), (*columns, fold.partition, self._owner))
 
     @contextmanager
     def no_new_tables(self) -> Iterator[None]:
@@ -106,16 +109,14 @@ class Batch:
             self._db.execute(self._sql(text, component))
             self._temps.add(component)
 
-    def _upsert(self, component: str, rows: Sequence[tuple[Any, ...]]) -> None:
-        """COPY into the temporary table, then upsert; each key once."""
-        copy_in, upsert = _statements(component)
+    def _copy(self, component: str, rows: Sequence[tuple[Any, ...]]) -> None:
+        """COPY into the temporary table, to be upserted from; each key once."""
         with (
             self._db.cursor() as cursor,
-            cursor.copy(self._sql(copy_in, component)) as copy,
+            cursor.copy(self._sql(_statements(component)[0], component)) as copy,
         ):
             for values in rows:
                 copy.write_row(values)
-        self._db.execute(self._sql(upsert, component))
 
     def _notes(self, partition: int, outcome: Outcome) -> None:
         for problem in outcome.problems:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 from typing import NamedTuple
 
 from everlode.adapters.postgres_batch import storable
@@ -59,27 +60,29 @@ class Comparison(Generation):
         """Connect, with room for what comes in. Raises: Unavailable."""
         super().__init__(conninfo, generation)
         with translated("making room to compare"):
-            self._db.execute('create temp table found (key text collate "C", at bigint, sha bytea)')
+            self._db.execute(
+                'create temp table found (part integer, key text collate "C", at bigint, sha bytea)'
+                " on commit delete rows"
+            )
             self._db.execute(
                 "create temp table waits (topic text, part integer, at bigint, key text,"
                 " since_cut boolean)"
             )
 
     def states(
-        self, component: str, partition: int, records: Iterable[tuple[str, int, bytes | None]]
+        self, component: str, records: Iterable[tuple[int, str, int, bytes | None]]
     ) -> Different:
-        """Rows of a partition number against its state records: (key, offset, state or None).
+        """Rows against all state records: (partition number, key, offset, state or None).
 
-        The newest record of a key counts; a deleted key has neither row nor record. Raises:
-        Unavailable.
+        Of a key in a partition the newest record counts; a deleted key has neither row nor record.
+        Raises: Unavailable.
         """
         with translated("comparing states"), self._db.transaction():
-            self._db.execute("truncate found")
             with self._db.cursor() as cursor, cursor.copy("copy found from stdin") as copy:
-                for key, offset, value in records:
+                for partition, key, offset, value in records:
                     sha = None if value is None else hashlib.sha256(value).digest()
-                    copy.write_row((storable(key), offset, sha))
-            found = self._db.execute(self._sql(_DIFFERENT, component), (partition,)).fetchone()
+                    copy.write_row((partition, storable(key), offset, sha))
+            found = self._db.execute(self._sql(_DIFFERENT, component)).fetchone()
         count, keys = found or (0, None)
         return Different(int(count), tuple(keys or ()))
 
@@ -94,9 +97,12 @@ class Comparison(Generation):
 
         Neither may be read over this connection. Raises: Unavailable.
         """
+        first = next(waiting := iter(now), None)
+        if first is None:
+            return WaitingKeys(0, 0, ())
         with translated("comparing what waits"), self._db.transaction():
             self._db.execute("truncate waits")
-            for items, since in ((at_the_cut, True), (now, False)):
+            for items, since in ((at_the_cut, True), (chain((first,), waiting), False)):
                 with self._db.cursor() as cursor, cursor.copy("copy waits from stdin") as copy:
                     for item in items:
                         copy.write_row((*item[:3], storable(item.key), since))
@@ -181,6 +187,9 @@ class Parked(Generation):
 
     def facts(self, component: str) -> Iterator[tuple[str, int, int, bytes]]:
         """(topic, partition, offset, fact) of a component's facts. Raises: Unavailable."""
+        any_of = "select exists (select from {g}.parked where topic like %s)"
+        if not self.query(any_of, (f"%.{component}",))[0][0]:
+            return
         with (
             translated("reading what waits"),
             self._db.transaction(),
@@ -199,11 +208,13 @@ class Parked(Generation):
 
 
 _DIFFERENT = (
-    "with newest as (select distinct on (key) key, sha from found order by key, at desc),"
+    "with newest as"
+    "  (select distinct on (key, part) key, part, sha from found order by key, part, at desc),"
     " different as (select coalesce(r.key, t.key) as key"
-    '  from (select key collate "C" as key, sha256(doc) as sha from {g}.{c}'
-    "   where part = %s and doc is not null) r"
-    "  full join (select key, sha from newest where sha is not null) t on r.key = t.key"
+    '  from (select key collate "C" as key, part, sha256(doc) as sha from {g}.{c}'
+    "   where doc is not null) r"
+    "  full join (select key, part, sha from newest where sha is not null) t"
+    "   on r.key = t.key and r.part = t.part"
     "  where r.sha is distinct from t.sha)"
     f" select count(*), (array_agg(key order by key))[1:{NAMED}] from different"
 )

@@ -105,20 +105,24 @@ class Generation:
                 self._db.execute("set local idle_in_transaction_session_timeout = 0")
             yield
 
+    def newest(self) -> int:
+        """The generation that is current by now, maybe another one. Raises: Unavailable."""
+        with translated("reading the generation"):
+            return _current(self._db)
+
     def query(self, text: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """Rows of a query; `{g}` in it is this generation's schema.
 
         Raises: NotFound: no projector has made the generation's tables yet. Unavailable.
         """
-        with translated("a query"):
-            try:
-                return self._db.execute(self._sql(text), values).fetchall()
-            except psycopg.errors.UndefinedTable:
-                raise NotFound(
-                    f"there is no projection {self._g} in this database yet",
-                    code="no_projection",
-                    hint="everlode projector run makes it",
-                ) from None
+        with translated("a query"), self._made():
+            return self._db.execute(self._sql(text), values).fetchall()
+
+    def queries(self, *asked: tuple[str, Sequence[Any]]) -> list[list[tuple[Any, ...]]]:
+        """As `query`, of several, in one go: a busy database is slow to answer. Raises: as it."""
+        with translated("queries"), self._made(), self._db.pipeline():
+            found = [self._db.execute(self._sql(text), values) for text, values in asked]
+            return [cursor.fetchall() for cursor in found]
 
     def stream(self, text: str, values: Sequence[Any] = ()) -> Iterator[tuple[Any, ...]]:
         """As `query`, some rows at a time; within `at_one_moment` only. Raises: as `query`."""
@@ -126,6 +130,18 @@ class Generation:
             cursor.itersize = STREAMED
             cursor.execute(self._sql(text), values)
             yield from cursor
+
+    @contextmanager
+    def _made(self) -> Iterator[None]:
+        """Raises: NotFound: the generation's tables are not there."""
+        try:
+            yield
+        except psycopg.errors.UndefinedTable:
+            raise NotFound(
+                f"there is no projection {self._g} in this database yet",
+                code="no_projection",
+                hint="everlode projector run makes it",
+            ) from None
 
     def _sql(self, text: str, component: str = "") -> sql.Composed:
         return sql.SQL(text).format(

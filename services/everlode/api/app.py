@@ -14,6 +14,7 @@ from starlette.responses import Response
 from everlode.api import commands, letters, metrics, queries, streams, wishes
 from everlode.api.answers import Live, Plain, problems, refusal
 from everlode.api.asking import Net, needs
+from everlode.api.audit import act_of
 from everlode.api.network import MACHINERY, Network
 from everlode.api.pages import add_pages
 from everlode.api.problems import Denied, Problem
@@ -63,28 +64,32 @@ def _health(app: FastAPI) -> None:
 
 
 def _errors(app: FastAPI) -> None:
-    async def of_ours(_: Request, error: Exception) -> Response:
-        assert isinstance(error, EverlodeError)  # noqa: S101 - registered for these
+    def refused(request: Request, error: EverlodeError) -> Response:
+        act_of(request).code = error.code
         return refusal(error)
 
-    async def of_shape(_: Request, error: Exception) -> Response:
+    async def of_ours(request: Request, error: Exception) -> Response:
+        assert isinstance(error, EverlodeError)  # noqa: S101 - registered for these
+        return refused(request, error)
+
+    async def of_shape(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for these
         item = error.errors()[0]
         where = ".".join(map(str, item["loc"]))
         status = HTTPStatus.UNPROCESSABLE_ENTITY
-        return refusal(Denied(status, f"{where}: {item['msg']}", code="bad_field"))
+        return refused(request, Denied(status, f"{where}: {item['msg']}", code="bad_field"))
 
-    async def of_http(_: Request, error: Exception) -> Response:
+    async def of_http(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)  # noqa: S101 - registered for these
         status = HTTPStatus(error.status_code)
         code = status.name.lower()
-        found = refusal(Denied(status, str(error.detail), code=code))
+        found = refused(request, Denied(status, str(error.detail), code=code))
         found.headers.update(error.headers or {})
         return found
 
-    async def unexpected(_: Request, error: Exception) -> Response:
+    async def unexpected(request: Request, error: Exception) -> Response:
         _LOG.error("a request failed", exc_info=error)
-        return refusal(EverlodeError("an error of everlode itself", code="internal"))
+        return refused(request, EverlodeError("an error of everlode itself", code="internal"))
 
     app.add_exception_handler(EverlodeError, of_ours)
     app.add_exception_handler(RequestValidationError, of_shape)

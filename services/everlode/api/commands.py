@@ -17,6 +17,7 @@ from starlette.responses import Response
 
 from everlode.api.answers import Answered, Plain, problems
 from everlode.api.asking import NO_CONTROL, Net, body_of, needs
+from everlode.api.audit import act_of
 from everlode.api.problems import Denied, misfit
 from everlode.api.tokens import Role
 from everlode.events.base import Command
@@ -122,10 +123,10 @@ def _route(name: str, command: type[Command]) -> Callable[..., Awaitable[Respons
         request: Request, network: Net, key: Key = None, within: Within = 30
     ) -> Response:
         asked = await read_body(request, body)
+        act = act_of(request)
+        act.about, act.id = asked.id, key or str(uuid.uuid4())
         client = await network.connect()
-        answer = await client.call(
-            asked.id, asked.data, command_id=key or str(uuid.uuid4()), timeout_s=float(within)
-        )
+        answer = await client.call(asked.id, asked.data, command_id=act.id, timeout_s=float(within))
         return Plain(answer)
 
     send.__name__ = f"send_{name}"

@@ -34,6 +34,7 @@ LISTENERS = 1_000
 KEEP_ALIVE_S = 10.0
 CATCH_UP_S = 5.0
 """A position may be ahead of this server for so long; then it is of another log."""
+READ_S = 10.0
 AT_ONCE = 100
 SNAPSHOT = "/operations"
 
@@ -100,8 +101,16 @@ class Feed:
             )  # fmt: skip
         return self._ring, self.stream
 
-    def require_room(self) -> None:
-        """Raises: Unavailable: it is not read yet, or has as many listeners as it may have."""
+    async def require_room(self) -> None:
+        """Return once it is read: a stream is begun when it is first asked for.
+
+        Raises: Unavailable: it is not read in `READ_S`, or has as many listeners as it may have.
+        """
+        deadline = self._loop.time() + READ_S
+        while not self._level and not self._stop.is_set():
+            left = deadline - self._loop.time()
+            if left <= 0 or not await _within(self._changed, left):
+                break
         self._ready()
         if self.listeners >= LISTENERS:
             raise Unavailable(

@@ -20,13 +20,14 @@ from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from everlode.api.answers import refusal
+from everlode.api.audit import READS, Audited
 from everlode.api.problems import Denied
 from everlode.api.rates import Rates
 from everlode.api.tokens import NOBODY, Member, Role, Tokens, member_of
+from everlode.telemetry.sink import Sink
 
 OPEN = frozenset({"/livez", "/sign-in", "/page.css"})
 COOKIE = "everlode_token"
-READS = frozenset({"GET", "HEAD"})
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
     "connect-src 'self'; img-src data:; form-action 'self'; base-uri 'none'; "
@@ -48,6 +49,8 @@ class House(NamedTuple):
     any."""
     rate: float
     """Requests a second of one caller."""
+    report: Sink
+    """Is given who asked for what."""
 
 
 class Guard:
@@ -62,19 +65,23 @@ class Guard:
         if scope["type"] != "http":
             return
 
+        audited = Audited(scope, send, self._house.report)
+
         async def with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 MutableHeaders(scope=message).update(HEADERS)
-            await send(message)
+            await audited(message)
 
         headers = Headers(scope=scope)
         try:
             member = self._admitted(scope, headers)
         except Denied as error:
+            audited.act.code = error.code
             await _denied(error, scope, headers)(scope, receive, with_headers)
             return
         state: MutableMapping[str, Any] = scope.setdefault("state", {})
-        state["member"] = member
+        state["member"] = audited.member = member
+        state["act"] = audited.act
         await self._app(scope, receive, with_headers)
 
     def _admitted(self, scope: Scope, headers: Headers) -> Member | None:

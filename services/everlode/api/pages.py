@@ -14,12 +14,13 @@ from fastapi import APIRouter, FastAPI, Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from everlode.api.asking import Net, body_of, needs
+from everlode.api.audit import act_of
 from everlode.api.guard import COOKIE
 from everlode.api.lags import lag_s
 from everlode.api.network import MACHINERY, Network
 from everlode.api.overview import FILES, Seen, file, html, lines, regions_of
 from everlode.api.queries import Kept
-from everlode.api.tokens import Role, Tokens, member_of
+from everlode.api.tokens import NOBODY, Role, Tokens, member_of
 from everlode.errors import EverlodeError
 
 FRESH_S = 0.5
@@ -72,9 +73,13 @@ def add_pages(app: FastAPI, tokens: Tokens | None) -> None:
         """Keep the token in the browser, when it is one."""
         form = (await body_of(request, LONGEST_FORM)).decode("utf-8", "replace")
         token = parse_qs(form).get("token", [""])[0]
-        if tokens is not None and member_of(tokens, token) is None:
+        member = NOBODY if tokens is None else member_of(tokens, token)
+        act = act_of(request)
+        if member is None:
+            act.code = "unauthorized"
             wrong = html("sign_in.html.j2", wrong=True)
             return HTMLResponse(wrong, HTTPStatus.UNAUTHORIZED)
+        act.about = member.name
         answer = RedirectResponse("/", HTTPStatus.SEE_OTHER)
         secure = request.url.scheme == "https"
         answer.set_cookie(COOKIE, token, httponly=True, samesite="strict", secure=secure)

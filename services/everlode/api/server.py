@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import socket
+import threading
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -19,6 +20,7 @@ from everlode.api.guard import Guard, House
 from everlode.api.network import Network, ServedRegion
 from everlode.api.tokens import Tokens
 from everlode.errors import ConfigError
+from everlode.telemetry.sink import Sink
 
 CONNECTIONS = 2_000
 GRACE_S = 5
@@ -53,11 +55,16 @@ def _is_loopback(host: str) -> bool:
 
 
 class _Server(uvicorn.Server):
-    """Ends the streams before it waits for connections to close."""
+    """Ends the streams before it waits for connections to close; ends when it was asked before."""
 
-    def __init__(self, config: uvicorn.Config, network: Network) -> None:
+    def __init__(self, config: uvicorn.Config, network: Network, stop: threading.Event) -> None:
         super().__init__(config)
-        self._network = network
+        self._network, self._stop = network, stop
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """See uvicorn.Server; from here on its own handlers have the signals."""
+        await super().startup(sockets)
+        self.should_exit = self.should_exit or self._stop.is_set()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """See uvicorn.Server."""
@@ -65,15 +72,26 @@ class _Server(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-def serve(place: ServedRegion, site: Site, started: Callable[[str], None]) -> None:
-    """Serve until SIGTERM or SIGINT; `started` is given the address once it listens.
+class Hooks(NamedTuple):
+    """Between a server and the process that it is."""
+
+    started: Callable[[str], None]
+    """Is given its address, once it listens."""
+    report: Sink
+    """Is given who asked for what, and who was turned away."""
+    stop: threading.Event
+    """Is set by a signal that comes before the server itself takes them."""
+
+
+def serve(place: ServedRegion, site: Site, hooks: Hooks) -> None:
+    """Serve until SIGTERM or SIGINT.
 
     Raises: ConfigError: the address cannot be had, or would be open to others.
     """
     check_site(site)
     listening = _listen(site)  # 1.
-    started(_address(listening))
-    asyncio.run(_serve(place, site, listening))
+    hooks.started(_address(listening))
+    asyncio.run(_serve(place, site, hooks, listening))
 
 
 def _listen(site: Site) -> socket.socket:
@@ -97,11 +115,13 @@ def _address(listening: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-async def _serve(place: ServedRegion, site: Site, listening: socket.socket) -> None:
+async def _serve(place: ServedRegion, site: Site, hooks: Hooks, listening: socket.socket) -> None:
     network = Network(place)
     network.open()  # 2.
     hosts = LOOPBACK if _is_loopback(site.host) else None
-    app = Guard(application(network, site.tokens), House(site.tokens, hosts, site.rate))
+    app = Guard(
+        application(network, site.tokens), House(site.tokens, hosts, site.rate, hooks.report)
+    )
     config = uvicorn.Config(
         app, log_config=None, access_log=False, lifespan="off", ws="none", http="h11",
         server_header=False, proxy_headers=False, limit_concurrency=CONNECTIONS,
@@ -109,6 +129,6 @@ async def _serve(place: ServedRegion, site: Site, listening: socket.socket) -> N
         h11_max_incomplete_event_size=32_768,
     )  # fmt: skip
     try:
-        await _Server(config, network).serve([listening])  # 3.
+        await _Server(config, network, hooks.stop).serve([listening])  # 3.
     finally:
         await network.close()  # 4.

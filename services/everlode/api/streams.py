@@ -56,7 +56,7 @@ async def events(
     One `stale` event comes first when that cannot be: read the snapshot that it names anew.
     """
     feed = network.feed(of)
-    feed.require_room()
+    await feed.require_room()
     wanted = Wanted(frozenset(type or ()), scope, region, operation)
     return Events(feed.listen(last_event_id or position, wanted))
 

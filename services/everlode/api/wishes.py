@@ -17,6 +17,7 @@ from starlette.responses import Response
 
 from everlode.api.answers import Plain, problems
 from everlode.api.asking import Net, needs
+from everlode.api.audit import act_of
 from everlode.api.commands import JSON, Key, read_body, schema_of
 from everlode.api.tokens import Role
 from everlode.events.types import Count, OperatorVerb, Text
@@ -31,8 +32,12 @@ class WishAsked(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid")
 
     verb: OperatorVerb
-    scope: Text = Field("", description="E.g. task-manager/eu; of drain, rejoin and ack empty.")
-    node: Text = Field("", description="The node to lead; of drain, rejoin and ack the node.")
+    scope: Text = Field(
+        "", description="E.g. task-manager/eu; empty of drain, rejoin, and of a node's ack."
+    )
+    node: Text = Field(
+        "", description="The node to lead; of drain, rejoin and a node's ack that node."
+    )
     reason: Text = ""
     until_ms: Annotated[
         Count | None, Field(description="When a pause ends, ms since 1970; null: when resumed.")
@@ -61,10 +66,12 @@ async def ask(request: Request, network: Net, key: Key = None) -> Response:
     scope runs, which it names.
     """
     asked: WishAsked = await read_body(request, WishAsked)
+    act = act_of(request)
+    act.about = " ".join(filter(None, (asked.verb, asked.scope, asked.node)))
+    act.id = key or str(uuid.uuid4())
     wanted = Wanted(
-        asked.verb, asked.scope, asked.node, asked.reason, asked.until_ms, asked.timeout_s,
-        key or str(uuid.uuid4()),
-    )  # fmt: skip
+        asked.verb, asked.scope, asked.node, asked.reason, asked.until_ms, asked.timeout_s, act.id
+    )
     wish = await run_in_threadpool(network.desk().ask, wanted, request.state.member.name)
     where = {"Location": f"/operations/{quote(wish.id, safe='')}"}
     return Plain(shown(wish), HTTPStatus.ACCEPTED.value, headers=where)

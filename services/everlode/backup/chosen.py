@@ -53,18 +53,21 @@ def chosen(shelf: Shelf, backup_id: str, control: str, report: Sink) -> Manifest
     if backup_id != LATEST:
         return signed_manifest(*shelf, backup_id, report)
     manifest, none = None, NotFound("")
-    try:
-        manifest = signed_manifest(*shelf, LATEST, report)
-    except NotFound as error:
-        none = error
-    try:
-        noted = newest_noted(control, shelf.region)
-    except Unavailable as error:
-        raise Unavailable(
-            f"whether the latest backup is the newest that was made is not known: {error.message}",
-            code=error.code,
-            hint=f"start the control log, or name a backup by its id: {LIST}",
-        ) from None
+    with ThreadPoolExecutor(1, "noted") as beside:
+        asking = beside.submit(newest_noted, control, shelf.region)
+        try:
+            manifest = signed_manifest(*shelf, LATEST, report)
+        except NotFound as error:
+            none = error
+        try:
+            noted = asking.result()
+        except Unavailable as error:
+            raise Unavailable(
+                "whether the latest backup is the newest that was made is not known:"
+                f" {error.message}",
+                code=error.code,
+                hint=f"start the control log, or name a backup by its id: {LIST}",
+            ) from None
     require_newest(manifest, noted)
     if manifest is None:
         raise none

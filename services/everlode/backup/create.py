@@ -47,12 +47,12 @@ def create_backup(
     """
     with ThreadPoolExecutor(3) as beside:  # each waits for another part of the region
         able = beside.submit(store.capabilities)
-        before = beside.submit(newest_signed, store, keys, source.region)
+        before = beside.submit(_parent, source, store, keys)
         learnt = beside.submit(taught, source.bootstrap, source.topology.origins)
         generation = current_generation(source.conninfo)
-    write_once, parent, codec = able.result().conditional_put, before.result(), learnt.result()
+    write_once, codec = able.result().conditional_put, learnt.result()
+    parent, ids = before.result()
     if parent is not None:
-        ids = topic_ids(source.bootstrap, [t.name for t in parent.topics])
         require_alike(parent, source.topology, report, ids)
         _require_not_back(parent, generation)
     after = parent_of(parent, source.noted)
@@ -76,6 +76,15 @@ def create_backup(
                 pace.more()
             sealer.config()
             return sealer.manifest(timings.ms())
+
+
+def _parent(
+    source: Source, store: ObjectStore, keys: KeyRing
+) -> tuple[Manifest | None, dict[str, str]]:
+    """The newest backup, and the ids by which the cluster knows its topics now."""
+    found = newest_signed(store, keys, source.region)
+    ids = topic_ids(source.bootstrap, [t.name for t in found.topics]) if found else {}
+    return found, ids
 
 
 def _require_not_back(parent: Manifest, generation: int) -> None:

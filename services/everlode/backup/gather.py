@@ -10,6 +10,7 @@ nothing.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 
 from everlode.adapters.kafka import Raw, Reader
@@ -53,10 +54,13 @@ class Gatherer:
         self._codec = codec
         self._topics = fact_topics(source.topology)
         self._states = {state_topic(generation, c): c for c in STATE_COMPONENTS}
-        self._require_topics()
-        with ExitStack() as opened:
-            self._live = opened.enter_context(closing(self._projection()))
+        self.begun_ms = 0
+        """So far before T the facts had to be read of the partition number before, at least."""
+        with ExitStack() as opened, ThreadPoolExecutor(2, "gather") as beside:
+            there, live = beside.submit(self._require_topics), beside.submit(self._projection)
             held = opened.enter_context(closing(self._projection()))
+            self._live = opened.enter_context(closing(live.result()))
+            there.result()
             # 1. the moment, before any topic
             self._snapshot = opened.enter_context(closing(Snapshot(held, self._topics)))
             self._reader = Reader(source.bootstrap, "backup", wait_ms=50)
@@ -282,12 +286,18 @@ class GatheredPartition:
             self._facts.close()
 
     def _read(self) -> None:
+        """Topics and rows at once: what a moment holds does not change meanwhile."""
         numbers = self.slices
-        for component, raw in self._gatherer.records(self._partition):
-            key = (component, (raw.key or b"").decode(errors="replace"))
-            item = (raw.offset, raw.key, raw.value)
-            self._records.add(numbers.of(key), item, 100 + len(raw.value or b""))
-        for key, row in self._gatherer.rows(self._partition):
-            self._rows.add(numbers.of(key), (key[1], *row), 150)
+        with ThreadPoolExecutor(1, "rows") as beside:
+            rows = beside.submit(self._read_rows)
+            for component, raw in self._gatherer.records(self._partition):
+                key = (component, (raw.key or b"").decode(errors="replace"))
+                item = (raw.offset, raw.key, raw.value)
+                self._records.add(numbers.of(key), item, 100 + len(raw.value or b""))
+            rows.result()
         for key, known in self._gatherer.deleted(self._partition):
             self._gone.add(numbers.of(key), (key[1], known.version, known.event_id), 150)
+
+    def _read_rows(self) -> None:
+        for key, row in self._gatherer.rows(self._partition):
+            self._rows.add(self.slices.of(key), (key[1], *row), 150)

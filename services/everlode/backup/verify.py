@@ -23,7 +23,7 @@ from everlode.telemetry.sink import Sink, silent
 LATEST, OLDEST = "latest", "oldest"
 ANOTHER = "use another backup: everlode backup list"
 LEVELS = ("exists", "hash", "decode")
-AT_ONCE = 4
+AT_ONCE = 8
 """Objects that are read at the same time."""
 T = TypeVar("T")
 

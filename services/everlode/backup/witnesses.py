@@ -41,6 +41,30 @@ class Short(NamedTuple):
     known: int
 
 
+class Witness(NamedTuple):
+    """Who knows how far a log reached, and how far."""
+
+    by: str
+    at: End
+
+
+MARK = "its primary's mark"
+"""The witness whose stamp is no record's of the log: it is its writer's, of all partitions."""
+
+
+def short_of(end: End, witnesses: Iterable[Witness]) -> Witness | None:
+    """The witness that knows most, of those who know of more than a log's end; None: it is whole.
+
+    By `seq`, or by stamps, which rise with each record: a log that was made again counts anew. A
+    mark's stamp says nothing: this partition's last fact may be of before.
+    """
+    short = [
+        one for one in witnesses
+        if one.at.seq > end.seq or (one.at.stamp > end.stamp and one.by != MARK)
+    ]  # fmt: skip
+    return max(short, key=lambda one: one.at, default=None)
+
+
 def short_logs(
     applied: Mapping[TopicPartition, Applied], parent: Manifest | None, marks: Marks,
     ends: Mapping[TopicPartition, End],
@@ -49,19 +73,15 @@ def short_logs(
 
     `ends`: where the logs end, asked after all else; without those that may be empty.
     """
-    known = {place: End(at.seq, at.stamp) for place, at in applied.items()}
-    for at in parent.positions if parent else ():
-        place = at.topic, at.partition
-        known[place] = max(known.get(place, End()), End(at.seq, at.stamp))
+    known = defaultdict[TopicPartition, list[Witness]](list)
+    for place, at in applied.items():
+        known[place].append(Witness("the projector", End(at.seq, at.stamp)))
+    for cut in parent.positions if parent else ():
+        known[cut.topic, cut.partition].append(Witness("the parent", End(cut.seq, cut.stamp)))
     for place, mark in marks.items():
-        # its stamp is its writer's, of all partitions: this one's last fact may be of before
-        seq, stamp = known.get(place, End())
-        known[place] = End(max(seq, mark.seq), stamp)
-    return tuple(
-        Short(*place, end.seq, known[place].seq)
-        for place, end in sorted(ends.items())
-        if place in known and (end.seq < known[place].seq or end.stamp < known[place].stamp)
-    )
+        known[place].append(Witness(MARK, End(mark.seq, mark.stamp)))
+    found = ((place, end, short_of(end, known[place])) for place, end in sorted(ends.items()))
+    return tuple(Short(*place, end.seq, most.at.seq) for place, end, most in found if most)
 
 
 def as_logged(at: Applied, end: End | None) -> Applied:

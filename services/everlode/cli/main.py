@@ -67,7 +67,7 @@ class LazyGroup(TyperGroup):
 app = typer.Typer(
     cls=LazyGroup,
     no_args_is_help=True,
-    add_completion=False,
+    add_completion=True,
     pretty_exceptions_enable=False,
     help="High availability and disaster recovery for AI-mining networks. "
     "Example: everlode demo --share 0.1",

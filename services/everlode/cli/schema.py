@@ -1,4 +1,4 @@
-"""`everlode schema`: the contract for any language: Avro schemas, fingerprints, AsyncAPI."""
+"""`everlode schema`: the contract for any language: Avro, fingerprints, AsyncAPI, verbs' JSON."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from everlode.cli.options import Json, noun
 from everlode.errors import NotFound
 from everlode.topics import asyncapi
 
-app = noun("Avro schemas and their fingerprints, for programs in any language.")
+app = noun("Avro schemas and their fingerprints, and the JSON of verbs, for any language.")
 
 
 @app.command("list")
@@ -64,6 +64,20 @@ def asyncapi_(as_json: Json = False) -> None:
     Example: everlode schema asyncapi > asyncapi.json
     """
     typer.echo(asyncapi.text(), nl=False)
+
+
+@app.command()
+def output(
+    verb: Annotated[list[str], typer.Argument(help="E.g. scope explain; error: what any may say.")],
+    as_json: Json = False,
+) -> None:
+    """Print the JSON Schema of what a verb prints with --json; of a line, where it prints lines.
+
+    Example: everlode schema output scope explain
+    """
+    from everlode.cli.outputs import schema_of  # here: it needs what all verbs need together
+
+    typer.echo(json.dumps(schema_of(" ".join(verb)), indent=2))
 
 
 def _found(name: str) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from everlode.cli.options import Dir, Json, noun, stack_dir
+from everlode.cli.recounted import Asked, recount
 from everlode.cli.scope_verbs import verbs
 from everlode.errors import Unavailable
 from everlode.processes.policies import policies
@@ -59,11 +60,28 @@ def _explained(folder: Path | None, scope: str) -> dict[str, Any]:
 
 
 @app.command()
-def explain(scope: Scope, folder: Dir = None, as_json: Json = False) -> None:
+def explain(
+    scope: Scope,
+    replay: Annotated[
+        bool,
+        typer.Option("--replay", help="Compute its region's verdicts again from the log; 13: no."),
+    ] = False,
+    policy: Annotated[
+        Path | None,
+        typer.Option("--with", metavar="FILE", help="YAML: what other settings had found."),
+    ] = None,
+    folder: Dir = None,
+    as_json: Json = False,
+) -> None:
     """Show who leads a scope, and for every other node why it may or may not be promoted.
 
-    Example: everlode scope explain task-manager/eu
+    With --replay or --with: what its region's detector found, as far as the log goes back. Settings
+    that can be changed are in docs/detection.md.
+    Example: everlode scope explain task-manager/eu --replay
     """
+    if replay or policy is not None:
+        recount(Asked(scope, replay, policy), stack_dir(folder), as_json)
+        return
     found = _explained(folder, scope)
     if as_json:
         typer.echo(json.dumps(found, indent=2))

@@ -214,19 +214,24 @@ def resume(
 
 @verbs.command()
 def ack(
-    node: Node,
+    what: Annotated[
+        str, typer.Argument(metavar="NODE|SCOPE", help="Id of the node, or component/region.")
+    ],
     reason: Reason = "",
     dry_run: DryRun = False,
     operation: Operation = "",
     folder: Dir = None,
     as_json: Json = False,
 ) -> None:
-    """Acknowledge the loss of a node: status counts it no more as degraded, until the next one.
+    """Acknowledge a lost or degraded node, or end the cool-down of a scope.
 
+    A lost node: status counts it no more, until the next loss. A degraded one: it is healthy again
+    as soon as it beats well. A scope: an unsteady primary may be replaced again at once.
     Example: everlode scope ack eu-tm-3 --reason "its disk is being replaced"
     """
     how = How(folder, as_json, dry_run)
-    _do(Wanted("ack", node=node, reason=reason, operation=operation), how)
+    scope, node = (what, "") if "/" in what else ("", what)
+    _do(Wanted("ack", scope, node, reason, operation=operation), how)
 
 
 @verbs.command()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -11,7 +12,7 @@ import typer
 
 from everlode.adapters.s3 import S3Store
 from everlode.api.network import ServedRegion
-from everlode.api.server import Site, check_site, serve
+from everlode.api.server import Hooks, Site, check_site, serve
 from everlode.api.tokens import load
 from everlode.backup.chosen import Shelf
 from everlode.backup.keys import KeyRing
@@ -58,12 +59,16 @@ def run(
     endpoints.region(home)
     with hosted(f"serve-{home}") as process:
         ring = KeyRing(keys_dir(keys, root))
-        until_signal()  # what the server's own handlers leave is an end, not a death
+        stop = until_signal()  # what the server's own handlers leave is an end, not a death
         serve(
             ServedRegion(endpoints, home, _backups(endpoints, ring, process.cfg)),
             site,
-            lambda address: typer.echo(json.dumps({"address": address}) if as_json else address),
+            Hooks(partial(_show, as_json=as_json), process.report, stop),
         )
+
+
+def _show(address: str, *, as_json: bool) -> None:
+    typer.echo(json.dumps({"address": address}) if as_json else address)
 
 
 def _backups(

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from everlode.cli.options import Dir, Json, stack_dir
+from everlode.cli.recounted import show_detectors
 from everlode.errors import NotFound
 from everlode.settings.endpoints import Endpoints
 from everlode.views.clusters import KINDS
@@ -25,7 +26,9 @@ app = typer.Typer(add_completion=False, invoke_without_command=True)
 SHOWN = {
     "regions": ("region", "origin", "generation", "standing", "coordinator", "lag_s"),
     "links": ("source", "reader", "since", "silent_s", "blind"),
-    "scopes": ("scope", "epoch", "primary", "status", "reason", "now", "paused_until"),
+    "scopes": (
+        "scope", "epoch", "primary", "status", "reason", "now", "paused_until", "cools_until",
+    ),
     "nodes": (
         "node_id", "component", "role", "status", "beats", "queue", "load", "acknowledged_by",
     ),
@@ -39,6 +42,9 @@ SHOWN = {
 def look(
     context: typer.Context,
     watch: Annotated[bool, typer.Option("--watch", help="Look again and again.")] = False,
+    detector: Annotated[
+        bool, typer.Option("--detector", help="How good failure detection was, from the log.")
+    ] = False,
     every: Annotated[float, typer.Option(min=0.5, max=3600, help="Seconds between looks.")] = 2,
     folder: Dir = None,
     as_json: Json = False,
@@ -46,11 +52,15 @@ def look(
     """Show what there is, and how it is: regions, scopes, nodes, what runs now, what is paused.
 
     Exit code 20 when anything is degraded: it says what. An acknowledged loss (`scope ack`) is not.
+    With --detector: false positives, misses and times to detect; see docs/detection.md.
     Example: everlode status --watch
     """
     if context.invoked_subcommand is not None:
         return
     endpoints = Endpoints.load(stack_dir(folder))
+    if detector:
+        show_detectors(endpoints, as_json)
+        return
     while watch:
         _show_look(one_look(endpoints), as_json, clear=True)
         time.sleep(every)

@@ -16,7 +16,8 @@ and take the scope when its renewals have stopped. One turn, in this order:
   5. give scopes without a primary one (bootstrap);
   6. carry on what operators asked for (see `carrier`);
   7. handle the nodes that are lost (see `handler`);
-  8. write a snapshot of the control log's fold, now and then.
+  8. replace primaries that live and do not do their work (see `unsteady`);
+  9. write a snapshot of the control log's fold, now and then.
 Everything it knows comes from the logs, so it can be killed at any step. Shell: one thread, and
 some for probes.
 """
@@ -29,7 +30,7 @@ from everlode.control.fold import ControlState
 from everlode.control.scopes import Scope
 from everlode.control.snapshot import EVERY
 from everlode.events.barriers import Barrier
-from everlode.events.health import NodeLost, NodeSuspected
+from everlode.events.health import NodeDegraded, NodeFlapping, NodeLost, NodeSuspected
 from everlode.failover.carrier import Carrier, Parts
 from everlode.failover.decisions import Basis
 from everlode.failover.handler import Handler
@@ -41,6 +42,7 @@ from everlode.failover.planner import GONE
 from everlode.failover.policy import Policies
 from everlode.failover.probes import Probes
 from everlode.failover.regions import CANARY
+from everlode.failover.unsteady import Unsteady
 from everlode.membership.agent import NodeAgent
 from everlode.settings.endpoints import RegionParts
 from everlode.telemetry.sink import Sink, silent
@@ -80,6 +82,9 @@ class Coordinator:
         self._handler = Handler(agent, self._heartbeats, policies, orders, limits, report=report)
         parts = Parts(agent, self._heartbeats, policies, orders, self._handler.decisions)
         self._carrier = Carrier(parts, self._handler.log.ended, report)
+        self._unsteady = Unsteady(
+            place.region, self._heartbeats, self._handler.decisions, policies, report
+        )
         self._probes = Probes(agent, place.partitions, report)
         followed = [policy.facts for policy in policies.values() if policy.facts]
         self._inbox = Inbox(place, self._me, followed, self._leads, report)
@@ -121,7 +126,9 @@ class Coordinator:
         self._carrier.turn(Basis(control, epoch))
         # 7. lost nodes
         self._handler.turn(epoch)
-        # 8. the control log's snapshot
+        # 8. primaries that do not do their work
+        self._unsteady.turn(Basis(self._agent.control, epoch))
+        # 9. the control log's snapshot
         self._keep(control)
 
     def close(self) -> None:
@@ -143,6 +150,8 @@ class Coordinator:
             case "health":
                 if isinstance(fact.data, NodeLost):
                     self._handler.observe(fact, fact.data)
+                elif isinstance(fact.data, NodeDegraded | NodeFlapping):
+                    self._unsteady.observe(fact, fact.data)
                 elif isinstance(fact.data, NodeSuspected) and not record.behind:
                     self._suspect(fact.envelope.aggregate_id, fact.data)
             case facts:

@@ -177,9 +177,16 @@ def _no_resume(view: WishView) -> Refusal | None:
 
 def _no_ack(view: WishView) -> Refusal | None:
     node = view.node
+    if not view.wish.asked.node_id:
+        cools = view.control.cooldowns.get(view.scope)
+        if cools is not None and view.now_ms < cools.until_ms:
+            return None
+        return Precondition(
+            f"{view.scope} does not cool down: there is nothing to acknowledge", code="over"
+        )
     if node is None:
-        return NotFound("an acknowledgement names its node")
-    if node.status not in GONE:
+        return NotFound("an acknowledgement names its node, or a scope")
+    if node.status not in (*GONE, NodeStatus.DEGRADED):
         return Precondition(
             f"{node.node_id} is {node.status}: its loss is over, there is nothing to acknowledge",
             code="over",

@@ -9,7 +9,8 @@ One pass, in this order:
      renewed while the log goes on), or back (it beats again);
   2. for each loss, carry out the next step of its service's policy, unless an operator has paused
      that, or moves the scope;
-  3. end what is overtaken, because its node is back.
+  3. end what is overtaken, because its node is back;
+  4. publish who leads instead of a primary that was not lost: miners follow their registry.
 Everything comes from the logs, and ids are derived, so another coordinator goes on at any point
 and a repeat changes nothing. Shell: one thread.
 """
@@ -20,7 +21,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from everlode.adapters.clock import WallClock
-from everlode.control.fold import ControlState, NodeState
+from everlode.control.cooldown import UNSTEADY
+from everlode.control.fold import ControlState, NodeState, ScopeState
 from everlode.events.base import Evidence, Fact
 from everlode.events.health import NodeLost
 from everlode.events.nodes import NodeStatus
@@ -50,6 +52,8 @@ from everlode.telemetry.sink import Sink, silent
 
 STUCK_S = 5.0
 """What cannot be done is reported again after this time."""
+WITHOUT_LOSS = ("switchover", UNSTEADY)
+"""Reasons of decisions that no operation follows; of any other its own steps tell."""
 
 
 class Handler:
@@ -97,6 +101,11 @@ class Handler:
                 self._handle(self._operation(control, node), Basis(control, epoch))
         # 3. operations whose node is back
         self._end_overtaken(Basis(control, epoch))
+        # 4. primaries that were changed without a loss
+        for component, policy in self._policies.items():
+            led = control.scopes.get(f"{component}/{self._region}")
+            if led is not None and led.decision.reason in WITHOUT_LOSS:
+                self._publish_change(led, policy, control)
 
     def _nodes(self, control: ControlState) -> list[NodeState]:
         return [node for node in control.nodes.values() if node.region == self._region]
@@ -200,6 +209,17 @@ class Handler:
         if op.id not in self.log.ended:
             led = basis.control.scopes[f"{op.node.component}/{self._region}"]
             self.log.own(op, step, policy.event(step, led))
+
+    def _publish_change(self, led: ScopeState, policy: Policy[Any], control: ControlState) -> None:
+        if policy.opened(led) < led.epoch:
+            return  # it does not lead yet
+        wish = control.wishes.get(led.decision.operation_id or "")
+        asked = wish.freeze.primary_node if wish and wish.freeze else ""
+        node = control.nodes.get(led.primary)
+        before, endpoint = led.decision.failed_node or asked, node.endpoint if node else ""
+        data = policy.changed(led, before, endpoint)
+        if data is not None:
+            self.log.changed(led, data)
 
     # -- 3. operations whose node is back ---------------------------------------------------------
 

@@ -58,6 +58,13 @@ class Heartbeats:
             last.partition == e.partition and last.offset > e.offset for e in evidence
         )
 
+    def silent_ms(self, node: str) -> float | None:
+        """Milliseconds since the node's last heartbeat was read; None: not known."""
+        last = self.last.get(node)
+        if last is None or not last.read_at:
+            return None
+        return (time.monotonic() - last.read_at) * 1000
+
     def read_stamp(self, node: str) -> int:
         """Stamp up to which the node had read or written its log by its last beat; 0: unknown."""
         last = self.last.get(node)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 from uuid import uuid5
 
-from everlode.control.fold import NodeState
+from everlode.control.fold import NodeState, ScopeState
 from everlode.events.base import Event, Evidence, Fact
 from everlode.events.health import NodeLost
 from everlode.events.recovery import OperationStarted, OperationStep
@@ -162,12 +162,20 @@ class OperationLog:
         )  # fmt: skip
         self._publish(op, "ended", self._policies[op.node.component].ended(end))
 
+    def changed(self, led: ScopeState, data: Event) -> None:
+        """Publish that a scope's primary has changed, though none was lost, once an epoch."""
+        operation = str(uuid5(NAMESPACE, f"changed/{led.scope}/{led.epoch}"))
+        self._send(operation, led.primary, "changed", data)
+
     def _publish(self, op: Operation, what: str, data: Event) -> bool:
         """Publish once: again only when it has not been read back for long. True when sent."""
-        event_id = str(uuid5(NAMESPACE, f"{op.id}/{what}"))
+        return self._send(op.id, op.node.node_id, what, data)
+
+    def _send(self, operation: str, node_id: str, what: str, data: Event) -> bool:
+        event_id = str(uuid5(NAMESPACE, f"{operation}/{what}"))
         if event_id in self._known or not self._again.due(event_id):
             return False
         self._mine.add(event_id)
-        self._agent.signal(data, topic="recovery", key=op.id, partition=0, event_id=event_id)
-        self._report(HandlingPublished(op.node.node_id, what))
+        self._agent.signal(data, topic="recovery", key=operation, partition=0, event_id=event_id)
+        self._report(HandlingPublished(node_id, what))
         return True

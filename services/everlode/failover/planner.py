@@ -30,7 +30,7 @@ from everlode.health.score import NodeSeen, node_health
 from everlode.health.weights import GATE
 
 NAMESPACE = UUID("3b8f7a52-7f0e-5a43-8a0e-9f4c2b6d1e03")
-PROMOTABLE = frozenset({NodeStatus.HEALTHY, NodeStatus.REJOINING, NodeStatus.JOINING})
+PROMOTABLE = frozenset({NodeStatus.HEALTHY, NodeStatus.REJOINING, NodeStatus.DEGRADED})
 GONE = frozenset({NodeStatus.LOST, NodeStatus.FENCED})
 """Statuses of a node whose scope and work go to others."""
 LEVEL_MS = 3_000
@@ -175,7 +175,8 @@ def operation_id(node: NodeState) -> str:
 def candidates(view: View[W]) -> list[Candidate]:
     """All nodes of the component in the region, best first, each with its exclusion.
 
-    Who is not well enough, or far behind, comes after all who are not, whatever its priority.
+    Who is not well enough, or far behind, comes after all who are not, whatever its priority, a
+    degraded one last: it is better than nobody.
     """
     found = []
     nodes = view.control.nodes_of(view.node.region, view.node.component)
@@ -205,8 +206,9 @@ def candidates(view: View[W]) -> list[Candidate]:
     return sorted(
         found,
         key=lambda c: (
-            c.excluded != "", c.status != NodeStatus.HEALTHY, c.health <= GATE,
-            (c.behind_ms or 0) > LEVEL_MS, -c.priority, -c.health, c.load_ppm, c.node_id,
+            c.excluded != "", c.status == NodeStatus.DEGRADED, c.status != NodeStatus.HEALTHY,
+            c.health <= GATE, (c.behind_ms or 0) > LEVEL_MS, -c.priority, -c.health, c.load_ppm,
+            c.node_id,
         ),
     )  # fmt: skip
 

@@ -82,6 +82,12 @@ class Policy(Planner[W], Protocol[W]):
     def event(self, step: OwnStep, led: ScopeState) -> Event | None:
         """What a step of its own publishes on the recovery stream beside its record, or None."""
 
+    def changed(self, led: ScopeState, before: str, endpoint: str) -> Event | None:
+        """What others hear of a primary that leads instead of one that was not lost, or None.
+
+        `before`: the node that led; `endpoint`: of the one that leads now; empty: not known.
+        """
+
     def ended(self, end: End) -> Event:
         """The event that tells the end of an operation."""
 
@@ -138,4 +144,8 @@ class Succession:
 
     def event(self, _step: OwnStep, _led: ScopeState) -> Event | None:
         """See Policy: none."""
+        return None
+
+    def changed(self, _led: ScopeState, _before: str, _endpoint: str) -> Event | None:
+        """See Policy: nothing."""
         return None

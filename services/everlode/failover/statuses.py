@@ -24,6 +24,9 @@ from everlode.failover.planner import GONE
 
 STEADY_S = 3.0
 """A node that beats again for this long is taken back."""
+LATE_MS, LATE_S = 3_000, 3.0
+"""A verdict by silence that comes so much later than the silence says is of a detector that was
+stopped itself; the node has so long to beat, before it is believed."""
 
 
 @dataclass(slots=True)
@@ -32,6 +35,8 @@ class Watched:
 
     verdict: Verdict | None = None
     """The last one that it is lost."""
+    observed_at: float = 0.0
+    """Monotonic seconds at which it was read."""
     used: set[str] = field(default_factory=set)
     """Verdicts that have been acted on."""
     changed_at: int = -1
@@ -69,7 +74,8 @@ class Statuses:
     def observe(self, node_id: str, verdict: Verdict) -> None:
         """A verdict of the detector; one that nobody may act on changes nothing."""
         if verdict.lost.actionable:
-            self._of(node_id).verdict = verdict
+            watched = self._of(node_id)
+            watched.verdict, watched.observed_at = verdict, time.monotonic()
 
     def verdict(self, node_id: str) -> Verdict | None:
         """The last verdict that a node is lost."""
@@ -100,12 +106,22 @@ class Statuses:
 
     def _counts(self, control: ControlState, node: NodeState, verdict: Verdict) -> bool:
         """The verdict has not been acted on, the node has not beaten since, and its detector was
-        not blind: by silence alone no node is lost while most of the region are silent.
+        neither blind nor late: by silence alone no node is lost while most of the region are
+        silent, nor by what a detector makes of its own pause.
         """
         used = verdict.id in self._of(node.node_id).used
         if used or self._heartbeats.since(node.node_id, verdict.lost.evidence):
             return False
-        return verdict.lost.rule != "phi" or not self._blind(control)
+        if verdict.lost.rule != "phi":
+            return True
+        return not self._late(node.node_id, verdict) and not self._blind(control)
+
+    def _late(self, node_id: str, verdict: Verdict) -> bool:
+        silent_ms = self._heartbeats.silent_ms(node_id)
+        known_s = time.monotonic() - self._of(node_id).observed_at
+        if silent_ms is None or known_s >= LATE_S:
+            return False
+        return silent_ms - known_s * 1000 - verdict.lost.silence_ms >= LATE_MS
 
     def _blind(self, control: ControlState) -> bool:
         known = {

@@ -25,23 +25,30 @@ def ends_of(
 
     Raises: Unavailable: no answer within `answer_s`.
     """
-    found: dict[TopicPartition, End] = {}
     with closing(Reader(bootstrap, "ends", wait_ms=50)) as reader:
-        bounds = reader.bounds(places, answer_s)
-        for back in (*BACK, None):
-            left = {
-                place: begin if back is None else max(begin, end - back)
-                for place, (begin, end) in bounds.items()
-                if place not in found and end > begin
-            }
-            if not left:
-                break
-            for batch in reader.to_bounds(left, bounds, READ_S):
-                for raw in batch:
-                    end = standing(codec, raw)
-                    place = (raw.topic, raw.partition)
-                    if end is not None and end.seq > found.get(place, End()).seq:
-                        found[place] = end
+        return ends_by(reader, codec, places, answer_s)
+
+
+def ends_by(
+    reader: Reader, codec: Codec, places: Collection[TopicPartition], answer_s: float = 15
+) -> dict[TopicPartition, End]:
+    """As `ends_of`, by a reader that is assigned nothing, and is not when it is done."""
+    found: dict[TopicPartition, End] = {}
+    bounds = reader.bounds(places, answer_s)
+    for back in (*BACK, None):
+        left = {
+            place: begin if back is None else max(begin, end - back)
+            for place, (begin, end) in bounds.items()
+            if place not in found and end > begin
+        }
+        if not left:
+            break
+        for batch in reader.to_bounds(left, bounds, READ_S):
+            for raw in batch:
+                end = standing(codec, raw)
+                place = (raw.topic, raw.partition)
+                if end is not None and end.seq > found.get(place, End()).seq:
+                    found[place] = end
     return dict.fromkeys(places, End()) | found
 
 

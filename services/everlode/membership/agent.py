@@ -66,7 +66,7 @@ class Load(NamedTuple):
     work_done: int = 0
     queue_size: int = 0
     waits_for: str = ""  # see NodeBeat; no control characters
-    stands_still: bool = False  # it follows a log that moves, and reads nothing
+    stands_still: bool = False  # it lives, and does not do its work
     read_stamp: int | None = None  # see NodeBeat
 
 

@@ -96,9 +96,13 @@ class MinerPolicy(Succession):
         """See Policy."""
         if not isinstance(step, Notify):
             return None
+        return self.changed(led, step.from_node, step.endpoint)
+
+    def changed(self, led: ScopeState, before: str, endpoint: str) -> Event | None:
+        """See Policy: miners hear of each registry that leads after another."""
         return RegistryChanged(
-            scope_name=led.scope, scope_epoch=step.epoch, region=led.region,
-            from_node=step.from_node, to_node=step.to_node, endpoint=step.endpoint,
+            scope_name=led.scope, scope_epoch=led.epoch, region=led.region,
+            from_node=before, to_node=led.primary, endpoint=endpoint,
         )  # fmt: skip
 
     def ended(self, end: End) -> Event:

@@ -40,7 +40,7 @@ from everlode.views.scopes import look, region_of_scope
 LATE_S = 10.0
 """An answer is waited for so much longer than a wish has: a coordinator gives it then."""
 OF_NODES = frozenset({"drain", "rejoin", "ack"})
-"""Verbs that name a node; its scope follows."""
+"""Verbs that name a node; its scope follows. An ack may name a scope instead."""
 
 
 class Wanted(NamedTuple):
@@ -154,12 +154,13 @@ class Desk:
     def _asked(self, wanted: Wanted, operator: str) -> OperatorAsked:
         state = self._follower.state
         node = state.nodes.get(wanted.node)
-        if wanted.verb in OF_NODES and node is None:
+        of_scope = wanted.verb == "ack" and bool(wanted.scope) and not wanted.node
+        names_node = wanted.verb in OF_NODES and not of_scope
+        if names_node and node is None:
             raise NotFound(
                 f"no node is named {wanted.node!r}", hint="everlode status shows them all"
             )
-        of_node = wanted.verb in OF_NODES and node is not None
-        scope = f"{node.component}/{node.region}" if node and of_node else wanted.scope
+        scope = f"{node.component}/{node.region}" if node and names_node else wanted.scope
         region_of_scope(self._endpoints, scope)
         if scope.partition("/")[0] not in BY_SCOPE:
             raise NotFound(f"{scope} is no scope of a service", hint=", ".join(BY_SCOPE))
@@ -173,7 +174,7 @@ class Desk:
                 until_ms=wanted.until_ms,
                 expires_ms=self._clock.wall_ms() + round(wanted.timeout_s * 1000),
                 based_on=max(0, state.position), based_on_epoch=state.epoch(scope),
-                changed_at=node.changed_at if node and of_node else None,
+                changed_at=node.changed_at if node and names_node else None,
             )  # fmt: skip
         except ValidationError as error:
             raise misfit(error) from None

@@ -18,7 +18,8 @@ primary of `miners` in eu, in epoch 3:
 A turn, in this order:
   1. a scope that is led no more is served no more; the others go on;
   2. each input is decided, in order; a fact that needs what came before it committed waits for it;
-     one whose decision raises what nobody foresaw is refused, and kept as a dead letter;
+     one whose decision raises what nobody foresaw is refused, and kept as a dead letter, and so is
+     one that two processes had in hand when they ended (see `membership.hand`);
   3. what is owed by time, and barriers, are added; nobody's time is over before all that was stored
      by then is among the inputs (see `horizon`);
   4. the Ready is handed out; it must be committed before the next one is asked for;
@@ -33,7 +34,7 @@ scope is not passed: it is read again when the scope is back. Pure, but for what
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
 from functools import partial
 
@@ -41,13 +42,14 @@ from everlode.avro.unread import Addressee
 from everlode.control.scopes import Scope
 from everlode.events.base import CommandAnswered
 from everlode.log.contents import Asked
+from everlode.membership.hand import DECIDING, NOTHING, InHand
 from everlode.primary.batch import Batch, LogEnd, NotServed, Source
 from everlode.primary.component import Component, Notice, Owed, Validators
-from everlode.primary.inputs import CommandRead, FactRead, RefusedRead, Tick, Turn
+from everlode.primary.inputs import CommandRead, FactRead, Input, RefusedRead, Tick, Turn
 from everlode.primary.pending import Pending
 from everlode.primary.ready import Ready
 from everlode.primary.refusals import Refusals
-from everlode.primary.unexpected import Unexpected, attempt
+from everlode.primary.unexpected import SetAside, Unexpected, attempt
 from everlode.state.view import Where
 from everlode.telemetry.entries import Entry, SteppedDown, Undecided
 from everlode.topics.place import TopicPartition
@@ -59,10 +61,18 @@ DUE_S = 0.2
 class Core:
     """Decides for the scopes that a primary serves, one component's. Not thread-safe."""
 
-    def __init__(self, component: Component, log: LogEnd, region: str, node_id: str) -> None:
+    def __init__(
+        self,
+        component: Component,
+        log: LogEnd,
+        region: str,
+        node_id: str,
+        hand: InHand = NOTHING,
+    ) -> None:
         self.served: dict[str, int] = {}
         """Home → epoch in which its scope is served; empty while it does not lead."""
         self._component, self._log, self._node_id = component, log, node_id
+        self._hand = hand
         self._opened: dict[str, int] = {}
         """What was served when the log was opened last."""
         self._opening: dict[str, int] = {}
@@ -101,6 +111,7 @@ class Core:
         ]
         self.served.clear()
         self._opening = {}
+        self._hand.drop(DECIDING)
         return report
 
     def turn(self, turn: Turn) -> Iterator[Ready]:
@@ -116,6 +127,7 @@ class Core:
         # 2. the inputs, in order
         for item in turn.inputs:
             topic, partition, offset = item.where
+            self._hand.take(DECIDING, _input(item))
             if isinstance(item, FactRead):
                 if isinstance(item.fact.data, self._component.needs_committed) and batch.facts:
                     yield self._ready(batch, report)
@@ -127,6 +139,7 @@ class Core:
                 batch.refuse(item.to, item.wrong)
             if (topic, partition) not in self._behind:
                 self._read[topic, partition] = offset + 1
+        self._hand.drop(DECIDING)
         # 3. what is owed by time
         self._timed(batch, turn)
         # 4. hand it out
@@ -182,7 +195,7 @@ class Core:
             batch.command(header, data, where, before)
 
         name = type(data).__name__
-        wrong = attempt(f"{name} {header.command_id}", decide)
+        wrong = self._attempt(f"{name} {header.command_id}", _input(read), decide)
         if wrong is not None:
             to = Addressee(header.command_id, header.aggregate_id, header.reply_to, name)
             batch.refuse(to, wrong)
@@ -200,9 +213,14 @@ class Core:
                 if isinstance(refused, NotServed) and refused.home in self._opened:
                     self._behind.add((where.topic, where.partition))
 
-        wrong = attempt(f"what follows from {envelope.event_id}", decide)
+        wrong = self._attempt(f"what follows from {envelope.event_id}", _input(read), decide)
         if wrong is not None:
             self._wrong.append((where, wrong))
+
+    def _attempt(self, what: str, name: str, decide: Callable[[], object]) -> Unexpected | None:
+        """As `attempt`, but for what has ended others: that is not touched again."""
+        ended = self._hand.kept_off(name)
+        return SetAside(what, ended) if ended else attempt(what, decide)
 
     def _due(self, batch: Batch, turn: Turn) -> None:
         """Each time again; a mistake there is reported once."""
@@ -234,3 +252,10 @@ class Core:
             # at the same moment in every primary of a machine: who reads several topics wakes once
             self._barrier_at = now - now % BARRIER_S + BARRIER_S
             batch.barrier()
+
+
+def _input(item: Input) -> str:
+    """What tells an input from others, wherever it stands: a command may be sent again."""
+    if isinstance(item, CommandRead):
+        return f"{item.where.topic} {item.header.command_id}"
+    return "{}/{}@{}".format(*item.where)

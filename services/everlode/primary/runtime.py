@@ -44,6 +44,7 @@ from everlode.events.catalogue import COMMANDS
 from everlode.log.facts import FactLog, ForeignRecord, unwritable
 from everlode.log.memory import Memory
 from everlode.membership.agent import Load, NodeAgent
+from everlode.membership.hand import NOTHING, InHand
 from everlode.primary.adopted import Adoption
 from everlode.primary.announce import announce
 from everlode.primary.component import Component
@@ -63,7 +64,7 @@ from everlode.primary.inputs import (
 from everlode.primary.pending import HOME
 from everlode.primary.ready import Ready
 from everlode.primary.seen import Seen
-from everlode.primary.standstill import Standstill
+from everlode.primary.standstill import Standstill, Turns
 from everlode.settings.endpoints import RegionParts
 from everlode.state.view import Where
 from everlode.telemetry.entries import FencedOutOf, Led, Unanswered
@@ -97,19 +98,20 @@ class Runtime:
         clock: Clock,
         scopes: Sequence[Scope],
         *,
+        hand: InHand = NOTHING,
         report: Sink = silent,
     ) -> None:
         """`scopes`: of this component, the region's own first."""
         self._component, self._agent = component, agent
         self._parts, self._clock, self._scopes = parts, clock, scopes
-        self._report = report
+        self._hand, self._report = hand, report
         self._adopted = Adoption(component, parts, lambda: agent.control, report)
         self._marks = self._adopted.marks()
         """What counted of fenced regions when it was promoted."""
         self._log = FactLog(
             parts.bootstrap, parts.origin, component.name, parts.partitions, self._adopted.fold
         )
-        self._core = Core(component, self._log, parts.region, agent.identity.node_id)
+        self._core = Core(component, self._log, parts.region, agent.identity.node_id, hand)
         component.leads = self._leads
         group = f"primary.{component.name}.{parts.region}"
         self._commands = command_topic(parts.region, component.name)
@@ -122,6 +124,7 @@ class Runtime:
         self._memory = Memory(component.folds, self._log, parts)
         self._memory.arrived = component.arrived
         self._seen = Seen(component, parts, report, prompt=self._log.prompt)
+        self._turns = Turns()
         self._to_start = [self._memory.start, self._memory.catch_up, self._seen.start]
         """Each once, also where the other must wait for Kafka."""
         self._answers = Sender(parts.bootstrap, linger_ms=2, timeout_ms=ANSWER_MS)
@@ -129,8 +132,7 @@ class Runtime:
         self._codec = Codec()
         self._dead = DeadLetters(Sender(parts.bootstrap, linger_ms=2), "primary")
         self._announced = False
-        self._stop = threading.Event()
-        self._role_changed = threading.Event()
+        self._stop, self._role_changed = threading.Event(), threading.Event()
         agent.listen(lambda _: self._role_changed.set())
 
     def stop(self) -> None:
@@ -187,7 +189,7 @@ class Runtime:
         if self._freeze.holds(self._texts(led), self._log.topic, seqs):
             self._stop.wait(FROZEN_S)
         elif serves:
-            with uncollected():  # what a turn makes is states, or gone with it
+            with self._turns, uncollected():  # what a turn makes is states, or gone with it
                 self._turn(led)
         else:
             self._promote(led)
@@ -225,9 +227,10 @@ class Runtime:
     def load(self) -> Load:
         """For the next beat. Any thread."""
         load = self._component.load()._replace(read_stamp=self._log.read_stamp)
-        if not self._standstill.found:
-            return load
-        return load._replace(stands_still=True, waits_for="its own log: it moves on, unread here")
+        if why := self._turns.stands():
+            return load._replace(stands_still=True, waits_for=load.waits_for or why)
+        why = "its own log: it moves on, unread" if self._standstill.found else ""
+        return load._replace(stands_still=True, waits_for=why) if why else load
 
     def _step_down(self) -> None:
         for entry in self._core.step_down():
@@ -239,6 +242,7 @@ class Runtime:
         began = time.monotonic()
         self._step_down()
         self._marks = self._adopted.marks()
+        self._hand.blame()  # what may have ended its predecessor
         # a. fence, read to the end, fold
         self._log.open(self._texts(led))
         self._memory.catch_up()

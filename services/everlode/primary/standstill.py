@@ -1,18 +1,20 @@
-"""Whether a follower stands still while its log moves.
+"""Whether a node stands still: a follower while its log moves, a primary in one turn.
 
 Where a primary leads, barriers come each second: positions that stay where they are, while the
-log's ends rise, are a reader that reads nothing. The node lives and beats all the same, so its
-beat says so. Pure, but for the asking.
+log's ends rise, are a reader that reads nothing. A turn of a primary that does not end is one that
+something blocks, e.g. a payment system. The node lives and beats all the same, so its beat says so.
+Pure, but for the asking and a monotonic clock.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 
 from everlode.errors import Unavailable
 
 STILL_S = 10.0
-"""Positions that have not moved for so long are looked at."""
+"""Positions that have not moved for so long are looked at; a turn that takes so long stands."""
 
 
 class Standstill:
@@ -45,3 +47,23 @@ class Standstill:
         """It has read something, or leads."""
         self.found, self._positions, self._ends = False, list(positions), None
         self._look_at = now_s + STILL_S
+
+
+class Turns:
+    """The turns of one primary; enter it for each. `stands` may be called from any thread."""
+
+    def __init__(self) -> None:
+        self._began: float | None = None
+        """Monotonic; None between two turns."""
+
+    def __enter__(self) -> None:
+        self._began = time.monotonic()
+
+    def __exit__(self, *_: object) -> None:
+        self._began = None
+
+    def stands(self) -> str:
+        """What to say of a turn that stands still; empty: none does."""
+        began = self._began
+        took_s = 0.0 if began is None else time.monotonic() - began
+        return f"a turn that began {took_s:.0f} s ago" if took_s >= STILL_S else ""

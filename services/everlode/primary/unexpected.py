@@ -7,7 +7,7 @@ It is answered, kept as a dead letter, and passed over; what it would have led t
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from everlode.errors import ContractError, FencedOut, Refusal, Unavailable
@@ -27,6 +27,15 @@ class Unexpected(Refusal):
             hint="nothing has changed; it is kept as a dead letter: report it with its id",
         )
         self.letter = ContractError(f"{what}: {where}", code=self.code)
+
+
+class SetAside(Unexpected):
+    """The refusal of what has ended one process after another; `ended`: these."""
+
+    default_code = "set_aside"
+
+    def __init__(self, what: str, ended: Sequence[str]) -> None:
+        super().__init__(what, f"processes that ended with it in hand: {', '.join(ended)}")
 
 
 def attempt(what: str, decide: Callable[[], object]) -> Unexpected | None:

@@ -14,6 +14,7 @@ from everlode.control.scopes import SCOPE_OF, Scope
 from everlode.errors import ConfigError
 from everlode.events.services import BY_NODE
 from everlode.membership.agent import Identity, NodeAgent
+from everlode.membership.hand import NOTHING, Hands, InHand
 from everlode.miners.component import MinerComponent
 from everlode.primary.component import Component
 from everlode.primary.runtime import Runtime
@@ -24,10 +25,14 @@ from everlode.sdk.client import MiningClient
 from everlode.settings.endpoints import Endpoints
 from everlode.settings.environment import Settings
 from everlode.tasks.component import TaskComponent
-from everlode.telemetry.entries import ProcessReady
+from everlode.telemetry.entries import Note, ProcessReady
+from everlode.telemetry.sink import Sink
 from everlode.topics import Topology
 from everlode.validations.component import ValidationComponent
 from everlode.validations.validator import Validator, judges_of
+
+IN_HAND = "in-hand"
+"""Folder of a stack in which its nodes mark what they work on."""
 
 
 class NodeSpec(NamedTuple):
@@ -54,9 +59,25 @@ def _component(spec: NodeSpec, topology: Topology, cfg: Settings, payouts: Path)
             return RewardComponent(spec.region, topology, sink)
 
 
+class Judging(NamedTuple):
+    """What a validator has of its node."""
+
+    agent: NodeAgent
+    hands: InHand
+
+
+def _hands(folder: Path, agent: NodeAgent, report: Sink) -> InHand:
+    """A node that can mark nothing, e.g. in a folder that is only read, works all the same."""
+    try:
+        return Hands(folder, agent)
+    except OSError as error:
+        report(Note("node", f"what it works on is not marked: {folder}: {error.strerror}"))
+        return NOTHING
+
+
 @contextmanager
 def _judging(
-    spec: NodeSpec, component: Component, agent: NodeAgent, endpoints: Endpoints, clock: Clock
+    spec: NodeSpec, component: Component, by: Judging, endpoints: Endpoints, clock: Clock
 ) -> Iterator[None]:
     """A validator votes while its node runs; other kinds of node have nothing beside it."""
     if not isinstance(component, ValidationComponent):
@@ -65,7 +86,8 @@ def _judging(
     with MiningClient(endpoints, spec.region, spec.node_id, clock=clock) as client:
         worker = Validator(
             spec.node_id, spec.validator_kind, component, client, clock,
-            judges=lambda: judges_of(agent.control, spec.region, spec.validator_kind),
+            judges=lambda: judges_of(by.agent.control, spec.region, spec.validator_kind),
+            hand=by.hands,
         )  # fmt: skip
         worker.start()
         try:
@@ -82,16 +104,16 @@ def run_node(spec: NodeSpec, stack: Path) -> None:
     """
     endpoints = Endpoints.load(stack)
     with hosted(spec.node_id) as host:
-        _run(spec, endpoints, host, host.cfg.payouts(stack))
+        _run(spec, endpoints, host, stack)
 
 
-def _run(spec: NodeSpec, endpoints: Endpoints, host: Host, payouts: Path) -> None:
+def _run(spec: NodeSpec, endpoints: Endpoints, host: Host, stack: Path) -> None:
     if spec.kind not in BY_NODE:
         raise ConfigError(f"node kind {spec.kind!r}", hint=f"one of: {', '.join(BY_NODE)}")
     region = endpoints.region(spec.region)
     cfg, report = host
     topology, clock = cfg.topology_of(endpoints), cfg.clock()
-    component = _component(spec, topology, cfg, payouts)
+    component = _component(spec, topology, cfg, cfg.payouts(stack))
     identity = Identity(
         spec.node_id,
         spec.region,
@@ -107,7 +129,9 @@ def _run(spec: NodeSpec, endpoints: Endpoints, host: Host, payouts: Path) -> Non
     texts = tuple(map(str, scopes))
     runtime: Runtime
     agent = agent_of(identity, endpoints, cfg, scopes=texts, load=lambda: runtime.load())
-    runtime = Runtime(component, agent, endpoints.parts(spec.region), clock, scopes, report=report)
+    hands = _hands(stack / IN_HAND, agent, report)
+    parts = endpoints.parts(spec.region)
+    runtime = Runtime(component, agent, parts, clock, scopes, hand=hands, report=report)
     stop = until_signal()
 
     def wait() -> None:
@@ -117,5 +141,6 @@ def _run(spec: NodeSpec, endpoints: Endpoints, host: Host, payouts: Path) -> Non
     threading.Thread(target=wait, name="signal", daemon=True).start()
     with agent:
         report(ProcessReady())
-        with _judging(spec, component, agent, endpoints, clock):
+        with _judging(spec, component, Judging(agent, hands), endpoints, clock):
             runtime.run()
+    hands.close()

@@ -79,6 +79,15 @@ class Home(NamedTuple):
     node_id: str
 
 
+class Lent(NamedTuple):
+    """What a caller has opened already for one partition number, and closes itself."""
+
+    writer: Writer
+    """Of the partition's transactional id."""
+    db: Projection
+    """Of the generation; by the worker alone while there is one."""
+
+
 class Outside(NamedTuple):
     """What a worker asks of others, and reports to them."""
 
@@ -127,21 +136,20 @@ class PartitionWorker:
         partition: int,
         topics: Sequence[str],
         outside: Outside = NOTHING_OUTSIDE,
-        writer: Writer | None = None,
+        lent: Lent | None = None,
     ) -> None:
-        """Take the partition over and publish what was left unpublished.
-
-        `writer`: this partition's, when the caller has opened it already, and throws it away
-        itself. Raises: Unavailable.
-        """
+        """Take the partition over and publish what was left unpublished. Raises: Unavailable."""
         self.partition = partition
         self._home = home
         self._outside = outside
         owner = f"{home.node_id}/{partition}/{uuid.uuid4().hex[:8]}"  # of this takeover alone
-        self._db = Projection(home.conninfo, home.generation, owner)
-        name = f"projector.{home.region}.g{home.generation}.{partition}"
-        self._writer = writer or Writer(home.bootstrap, name)
-        self._lent = writer is not None
+        self._lent = lent is not None
+        if lent is not None:
+            self._db, self._writer = lent.db.owned_by(owner), lent.writer
+        else:
+            self._db = Projection(home.conninfo, home.generation, owner)
+            name = f"projector.{home.region}.g{home.generation}.{partition}"
+            self._writer = Writer(home.bootstrap, name)
         self._intake = Intake(home.bootstrap, partition, home.node_id, outside.learn)
         self._states = States(self._db.known)
         taken = self._db.take(partition, topics, self._intake.waiting)  # a. owner
@@ -198,7 +206,7 @@ class PartitionWorker:
         """Leave."""
         if not self._lent:
             self._writer.abandon()
-        self._db.close()
+            self._db.close()
 
     # -- taking over -------------------------------------------------------------------------
 

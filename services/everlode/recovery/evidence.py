@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from typing import NamedTuple
 
@@ -79,15 +80,21 @@ def _asked(target: Target, manifest: Manifest, codec: Codec) -> tuple[dict[str, 
     at = {(p.topic, p.partition): End(p.seq, p.stamp) for p in manifest.positions}
     found = [(*place, CUT, *end) for place, end in at.items()]
     answering: dict[str, str] = {}
-    for region, bootstrap in target.copies.items():
-        try:
-            ends = ends_of(bootstrap, codec, at, ANSWER_S)
-        except Unavailable:
-            continue
-        answering[region] = bootstrap
-        found += [(*place, of_region(region), *end) for place, end in ends.items()]
-    found += _of_generation(target, at)
-    found += _of_answers(target, manifest, codec)
+    with ThreadPoolExecutor(len(target.copies) + 1, "evidence") as threads:
+        asked = {
+            region: threads.submit(ends_of, bootstrap, codec, at, ANSWER_S)
+            for region, bootstrap in target.copies.items()
+        }
+        answers = threads.submit(_of_answers, target, manifest, codec)
+        found += _of_generation(target, at)
+        for region, asking in asked.items():
+            try:
+                ends = asking.result()
+            except Unavailable:
+                continue
+            answering[region] = target.copies[region]
+            found += [(*place, of_region(region), *end) for place, end in ends.items()]
+        found += answers.result()
     return answering, found
 
 
@@ -103,7 +110,7 @@ def _of_generation(target: Target, at: dict[TopicPartition, End]) -> Iterator[_L
                 yield topic, partition, of_generation(db.generation), seq, stamp
 
 
-def _of_answers(target: Target, manifest: Manifest, codec: Codec) -> Iterator[_Line]:
+def _of_answers(target: Target, manifest: Manifest, codec: Codec) -> list[_Line]:
     """What the region's clients have been given as done, since the cut."""
     topic = reply_topic(target.region)
     found: dict[TopicPartition, End] = {}
@@ -122,5 +129,4 @@ def _of_answers(target: Target, manifest: Manifest, codec: Codec) -> Iterator[_L
                     place = (fact.topic, fact.partition)
                     if place[0].startswith(f"{target.origin}."):
                         found[place] = max(found.get(place, End()), End(fact.seq, stamp))
-    for place, end in found.items():
-        yield *place, ANSWERS, *end
+    return [(*place, ANSWERS, *end) for place, end in found.items()]

@@ -11,7 +11,8 @@ Memory: a batch; what is compared is sorted by PostgreSQL. Shell: reads PostgreS
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
+from functools import cached_property
 from typing import Any, NamedTuple
 
 from everlode.adapters.kafka import Reader
@@ -87,57 +88,92 @@ _REFERENCES = {
 }
 
 
-def gate_component(built: Built, component: str, codec: Codec, cut: AtTheCut) -> Gate:
-    """Check a component of a generation; `codec` may know newer schemas. Raises: Unavailable."""
-    named: list[str] = []
-    with closing(Comparison(built.conninfo, built.generation)) as db:
-        found = [*_rows(db, built, component), *_all_there(db, component, cut.known)]
-        if count := dangling(db, component, built.cut_stamp):
-            what, other, _ = _REFERENCES[component]
-            holes = "select count(*) from {g}.problems where kind = 'seq_gap' and topic like %s"
-            ((lost,),) = db.query(holes, (f"%.{other}",))
-            text = f"{count} {what}, {cut.dangling} of them at the cut"
-            if count > cut.dangling and not lost:
-                found.append(Finding("references", text))
-            else:
-                named.append(f"{text}{', others behind what is lost' if lost else ''}")
+class Gates:
+    """The gates of one generation, with connections that are kept; `close` it. Not thread-safe."""
+
+    def __init__(self, built: Built) -> None:
+        self._built = built
+        self._opened = ExitStack()
+
+    def close(self) -> None:
+        """Leave."""
+        self._opened.close()
+
+    @cached_property
+    def _db(self) -> Comparison:
+        built = self._built
+        return self._opened.enter_context(closing(Comparison(built.conninfo, built.generation)))
+
+    @cached_property
+    def _parked(self) -> Parked:
+        built = self._built
+        return self._opened.enter_context(closing(Parked(built.conninfo, built.generation)))
+
+    @cached_property
+    def _reader(self) -> Reader:
+        reader = Reader(self._built.bootstrap, "gate", wait_ms=50)
+        return self._opened.enter_context(closing(reader))
+
+    def component(self, component: str, codec: Codec, cut: AtTheCut) -> Gate:
+        """Check a component; `codec` may know newer schemas. Raises: Unavailable."""
+        db = self._db
+        found = [*self._rows(component), *_all_there(db, component, cut.known)]
+        findings, named = _references(db, component, self._built.cut_stamp, cut.dangling)
+        found += findings
         if component == "rewards":
             ((total,),) = db.query("select coalesce(sum(amount_micro), 0) from {g}.ledger")
             if total:
                 found.append(Finding("ledger", f"the ledger sums to {total}, not to zero"))
-        with closing(Parked(built.conninfo, built.generation)) as reading:
-            now = _keyed(codec, reading.facts(component))
-            keys = db.waiting(component, now, _keyed(codec, cut.waiting), NAMED)
-    if keys.unexplained:
-        some = ", ".join(w.key for w in keys.some[:3])
-        found.append(
-            Finding(
-                "parked",
-                f"{keys.unexplained} keys wait that did not at the cut, for a version or an epoch,"
-                f" e.g. {some}",
+        now = _keyed(codec, self._parked.facts(component))
+        keys = db.waiting(component, now, _keyed(codec, cut.waiting), NAMED)
+        if keys.unexplained:
+            some = ", ".join(w.key for w in keys.some[:3])
+            found.append(
+                Finding(
+                    "parked",
+                    f"{keys.unexplained} keys wait that did not at the cut, for a version or an"
+                    f" epoch, e.g. {some}",
+                )
             )
-        )
-    return Gate(tuple(found), Waits(keys.total, (*named, *map(_named, keys.some))))
+        return Gate(tuple(found), Waits(keys.total, (*named, *map(_named, keys.some))))
 
+    def _rows(self, component: str) -> Iterator[Finding]:
+        """Rows and state topic, of all partition numbers at once."""
+        count, some = self._db.states(component, self._records(component))
+        if count:
+            text = f"{count} keys differ between rows and state topic, e.g. {list(some)}"
+            yield Finding("rows", text)
 
-def _rows(db: Comparison, built: Built, component: str) -> Iterator[Finding]:
-    """Rows and state topic, a partition number at a time."""
-    count, some = 0, list[str]()
-    for partition in range(built.partitions):
-        records = _records(built, state_topic(built.generation, component), partition)
-        different = db.states(component, partition, records)
-        count += different.total
-        some += different.keys
-    if count:
-        yield Finding("rows", f"{count} keys differ between rows and state topic, e.g. {some[:3]}")
-
-
-def _records(built: Built, topic: str, partition: int) -> Iterator[tuple[str, int, bytes | None]]:
-    """(key, offset, state) of all records of a partition of a state topic."""
-    with closing(Reader(built.bootstrap, "gate", wait_ms=50)) as reader:
-        for batch in reader.to_ends({(topic, partition): 0}, READ_S, 10_000):
+    def _records(self, component: str) -> Iterator[tuple[int, str, int, bytes | None]]:
+        """(partition number, key, offset, state) of all records of a state topic."""
+        topic = state_topic(self._built.generation, component)
+        starts = {(topic, partition): 0 for partition in range(self._built.partitions)}
+        for batch in self._reader.to_ends(starts, READ_S, 10_000):
             for raw in batch:
-                yield (raw.key or b"").decode(errors="replace"), raw.offset, raw.value
+                key = (raw.key or b"").decode(errors="replace")
+                yield raw.partition, key, raw.offset, raw.value
+
+
+def gate_component(built: Built, component: str, codec: Codec, cut: AtTheCut) -> Gate:
+    """See `Gates.component`; of one alone."""
+    with closing(Gates(built)) as gates:
+        return gates.component(component, codec, cut)
+
+
+def _references(
+    db: Comparison, component: str, cut_stamp: int, at_the_cut: int
+) -> tuple[list[Finding], list[str]]:
+    """What holds for nothing: found against the component, or to be named only."""
+    count = dangling(db, component, cut_stamp)
+    if not count:
+        return [], []
+    what, other, _ = _REFERENCES[component]
+    holes = "select count(*) from {g}.problems where kind = 'seq_gap' and topic like %s"
+    ((lost,),) = db.query(holes, (f"%.{other}",))
+    text = f"{count} {what}, {at_the_cut} of them at the cut"
+    if count > at_the_cut and not lost:
+        return [Finding("references", text)], []
+    return [], [f"{text}{', others behind what is lost' if lost else ''}"]
 
 
 def _all_there(db: Comparison, component: str, expected: int) -> Iterator[Finding]:
@@ -186,11 +222,10 @@ _ACTIVE = (
 
 def active_tasks(db: Generation) -> dict[str, Any]:
     """How many active tasks are fully recovered, how many partly, and what the first lack."""
-    ((total, partly),) = db.query(
-        f"select count(*), count(*) filter (where no_miner or no_validation) from ({_ACTIVE}) a"
-    )
-    rows = db.query(
-        f"select * from ({_ACTIVE}) a where no_miner or no_validation order by key limit {NAMED}"
+    counted = "select count(*), count(*) filter (where no_miner or no_validation)"
+    some = f"where no_miner or no_validation order by key limit {NAMED}"
+    ((total, partly),), rows = db.queries(
+        (f"{counted} from ({_ACTIVE}) a", ()), (f"select * from ({_ACTIVE}) a {some}", ())
     )
     details = [
         {

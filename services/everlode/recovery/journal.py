@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -20,13 +21,14 @@ from everlode.errors import IntegrityError
 
 
 class RecoveryJournal:
-    """One JSON object a line: {"step", "at_ms", ..., "sha256"}."""
+    """One JSON object a line: {"step", "at_ms", ..., "sha256"}. Thread-safe."""
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self.path = path
         self.done: dict[str, dict[str, Any]] = {}
         self._sha256 = ""
+        self._guard = threading.Lock()
         if path.exists():
             whole, _, torn = path.read_bytes().rpartition(b"\n")
             if torn:  # killed while writing it: the step is done again
@@ -55,12 +57,13 @@ class RecoveryJournal:
 
     def note(self, step: str, **detail: Any) -> dict[str, Any]:
         """Write that a step is done; returns the entry. Raises: OSError: no room."""
-        entry = {"step": step, "at_ms": time.time_ns() // 1_000_000, **detail}
-        self._sha256 = _chained(self._sha256, entry)
-        self._file.write(json.dumps({**entry, "sha256": self._sha256}) + "\n")
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        self.done[step] = entry
+        with self._guard:
+            entry = {"step": step, "at_ms": time.time_ns() // 1_000_000, **detail}
+            self._sha256 = _chained(self._sha256, entry)
+            self._file.write(json.dumps({**entry, "sha256": self._sha256}) + "\n")
+            self._file.flush()
+            os.fsync(self._file.fileno())
+            self.done = {**self.done, step: entry}  # who looks through it sees it whole
         return entry
 
     def close(self) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, Self, get_args
 
 from everlode.backup.manifest import Manifest
 from everlode.events.services import STATES_OF
@@ -71,6 +71,12 @@ class Replayed:
         self.lost_count += count
         known = self.lost_ms is not None and span_ms is not None
         self.lost_ms = max(self.lost_ms or 0, span_ms or 0) if known else None
+
+    @classmethod
+    def remembered(cls, entry: Mapping[str, Any]) -> Self:
+        """As a journal's entry has it."""
+        values = {name: entry[name] for name in cls.__slots__}
+        return cls(**{**values, "findings": [Finding(*found) for found in entry["findings"]]})
 
 
 class ComponentResult(NamedTuple):

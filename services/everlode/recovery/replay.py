@@ -16,30 +16,25 @@ passes them (must), ends from the logs and the journal. Shell.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from itertools import islice
 from typing import NamedTuple
 
 from everlode.adapters.kafka import Raw
-from everlode.adapters.kafka_writer import Writer
 from everlode.adapters.postgres_next import NextGeneration
-from everlode.avro.codec import Codec
 from everlode.events.stamp import millis_of
-from everlode.log.ends import ends_of, standing
+from everlode.log.ends import ends_by, standing
 from everlode.log.learn import Learn
 from everlode.projection.fold import Prefix
 from everlode.projection.tables import FACTS_OF
 from everlode.projector.bulk import BATCH, catch_up
-from everlode.projector.epochs import DecidedEpochs
-from everlode.projector.worker import Home, Outside, PartitionWorker
-from everlode.recovery.copies import Copies
-from everlode.recovery.evidence import Evidence
-from everlode.recovery.journal import RecoveryJournal
+from everlode.projector.worker import Home, Lent, Outside, PartitionWorker
+from everlode.recovery.grounds import Grounds
+from everlode.recovery.part import Part
 from everlode.recovery.planner import Finding, Replayed
 from everlode.recovery.reach import CUT, furthest, is_short, reach
-from everlode.recovery.request import Target
 from everlode.telemetry.pace import Pace
-from everlode.telemetry.sink import Sink, silent
 from everlode.topics.names import fact_topic
 from everlode.topics.place import End, TopicPartition
 
@@ -49,115 +44,100 @@ def counter_of(facts: str) -> str:
     return f"replay {facts}"
 
 
-class Work(NamedTuple):
-    """What a replay works with."""
+class Reached(NamedTuple):
+    """Of one partition number, how far its logs and the fold of them go."""
 
-    target: Target
-    generation: int
-    partitions: int
-    codec: Codec
-    learn: Learn
-    epochs: DecidedEpochs
-    writer: Callable[[int], Writer]
-    """The one writer of a partition number's states."""
-    db: NextGeneration
-    journal: RecoveryJournal
-    report: Sink = silent
+    local: dict[TopicPartition, End]
+    folded: dict[TopicPartition, End]
 
 
 class Replay:
-    """Replays tails of one generation."""
+    """Replays the tail of one component's facts, partition numbers by themselves."""
 
     def __init__(
-        self, work: Work, known: Evidence, forks: frozenset[TopicPartition] = frozenset()
+        self, grounds: Grounds, states: str, forks: Iterable[TopicPartition], learn: Learn
     ) -> None:
         """`forks`: places whose log is another one than the cut was made of."""
-        self._work, self._known, self._forks = work, known, forks
+        self._grounds, self._learn = grounds, learn
+        self._forks = frozenset(forks)
+        self._facts = FACTS_OF.get(states, states)
+        self._topics = [fact_topic(o, self._facts) for o in grounds.target.topology.origins]
+        self._counter = counter_of(self._facts)
+        self._pace = Pace(grounds.report, f"replay {states}")
 
-    def run(self, states: str) -> Replayed:
-        """Fold the facts of a component after the cut, as far as any region's log has them.
+    def of(self, part: Part) -> Reached:
+        """Fold the facts after the cut, as far as any region's log has them.
 
-        Raises: Unavailable; FencedOut: another recovery has taken over.
+        Raises: Stopped; Unavailable; FencedOut: another recovery has taken over.
         """
-        work, target = self._work, self._work.target
-        facts = FACTS_OF.get(states, states)
-        topics = [fact_topic(o, facts) for o in target.topology.origins]
-        home = Home(target.region, target.bootstrap, target.conninfo, work.generation, "recovery")
-        pace = Pace(work.report, f"replay {states}")
-        outside = Outside(work.learn, work.epochs, report=work.report, bounds=work.epochs.bounds)
-        counter = counter_of(facts)
-        workers = {
-            p: _Whole(
-                PartitionWorker(home, p, topics, outside, work.writer(p)), counter,
-                self._known.copies, work, pace,
-            )
-            for p in range(work.partitions)
-        }  # fmt: skip
-        places = [(t, p) for t in topics for p in workers]
-        try:
+        target, grounds = self._grounds.target, self._grounds
+        home = Home(target.region, target.bootstrap, target.conninfo, part.generation, "recovery")
+        epochs = grounds.epochs
+        outside = Outside(self._learn, epochs, report=grounds.report, bounds=epochs.bounds)
+        lent = Lent(part.writer, part.db)
+        inner = PartitionWorker(home, part.partition, self._topics, outside, lent)
+        worker = _Whole(inner, self._counter, grounds, part, self._pace)
+        places = [(topic, part.partition) for topic in self._topics]
+        with closing(inner):
             # facts of before a fork come first: those behind it were made without them
-            self._fetch(workers, [place for place in places if place in self._forks])
-            catch_up(target.bootstrap, workers, topics, counter=counter)
-            local = ends_of(target.bootstrap, work.codec, places)
+            self._fetch(worker, [place for place in places if place in self._forks])
+            catch_up(
+                target.bootstrap, {part.partition: worker}, self._topics, counter=self._counter,
+                reader=part.reader,
+            )  # fmt: skip
+            local = ends_by(part.reader, grounds.codec, places)
             short = [at for at in places if is_short(at, target.region, local[at], self._ends(at))]
-            self._fetch(workers, short)
-            for worker in workers.values():
-                worker.apply((), counter)  # what waits and need not any more
-            reached = {
-                (t, p): End(at.seq, at.stamp)
-                for p, worker in workers.items()
-                for t, at in worker.positions().items()
-            }
-        finally:
-            for worker in workers.values():
-                worker.close()
-        found = Replayed(folded=work.db.counted(counter))
-        self._holes(facts, found)
-        self._behind(places, local, reached, found)
+            self._fetch(worker, short)
+            worker.apply((), self._counter)  # what waits and need not any more
+            at = worker.positions()
+            folded = {(t, part.partition): End(p.seq, p.stamp) for t, p in at.items()}
+        return Reached(local, folded)
+
+    def all(self, db: NextGeneration, parts: Iterable[Reached]) -> Replayed:
+        """What it comes to, once all partition numbers are there. Raises: Unavailable."""
+        local, folded = dict[TopicPartition, End](), dict[TopicPartition, End]()
+        for reached in parts:
+            local |= reached.local
+            folded |= reached.folded
+        found = Replayed(folded=db.counted(self._counter))
+        self._holes(db, found)
+        self._behind(Reached(local, folded), found)
         return found
 
     def _ends(self, place: TopicPartition) -> Mapping[str, End]:
-        return self._known.ends.get(place, {})
+        return self._grounds.known.ends.get(place, {})
 
-    def _fetch(self, workers: Mapping[int, _Whole], places: Iterable[TopicPartition]) -> None:
+    def _fetch(self, worker: _Whole, places: Iterable[TopicPartition]) -> None:
         """What is known of and not there, from the copies."""
-        for topic, partition in places:
-            upto = furthest(self._ends((topic, partition))).seq
-            workers[partition].fetch(topic, upto)
+        for place in places:
+            worker.fetch(place[0], furthest(self._ends(place)).seq)
 
     # -- what is missing -----------------------------------------------------------------------
 
-    def _holes(self, facts: str, found: Replayed) -> None:
+    def _holes(self, db: NextGeneration, found: Replayed) -> None:
         """Within the logs: as noted in the generation itself; a killed run's findings count."""
-        noted = self._work.journal.done
-        for topic, partition, expected, after in self._work.db.query(
+        noted = self._grounds.journal.done
+        for topic, partition, expected, after in db.query(
             "select topic, part, expected, found from {g}.problems where kind = 'seq_gap'"
             " and topic like %s order by 1, 2, 3",
-            (f"%.{facts}",),
+            (f"%.{self._facts}",),
         ):
             name = named((topic, partition), expected, after - 1)
             span_ms = noted.get(f"hole {name}", {}).get("span_ms")
             found.lose(name, after - expected, span_ms)
         filled = {step.removeprefix("filled "): entry for step, entry in noted.items()
-                  if step.startswith("filled ") and entry["facts"] == facts}  # fmt: skip
+                  if step.startswith("filled ") and entry["facts"] == self._facts}  # fmt: skip
         found.fetched += sorted(filled.keys() - set(found.lost))
 
-    def _behind(
-        self,
-        places: Sequence[TopicPartition],
-        local: Mapping[TopicPartition, End],
-        reached: Mapping[TopicPartition, End],
-        found: Replayed,
-    ) -> None:
+    def _behind(self, reached: Reached, found: Replayed) -> None:
         """Behind the logs' ends."""
-        for place in places:
-            ends, at = self._ends(place), reached[place]
+        parts = range(self._grounds.manifest.partitions)
+        for place in ((t, p) for t in self._topics for p in parts):
+            ends, at, local = self._ends(place), reached.folded[place], reached.local[place]
             if place not in self._forks:
-                at = max(
-                    at, local[place]
-                )  # a mark at the log's end is there, and moves no position
-            verdict = reach(place, self._work.target.region, local[place], at, ends)
-            first = max(local[place].seq, ends.get(CUT, End()).seq) + 1
+                at = max(at, local)  # a mark at the log's end is there, and moves no position
+            verdict = reach(place, self._grounds.target.region, local, at, ends)
+            first = max(local.seq, ends.get(CUT, End()).seq) + 1
             if verdict.short and first <= at.seq:
                 found.fetched.append(named(place, first, at.seq))
             if verdict.lost:
@@ -171,7 +151,7 @@ class Replay:
                 found.findings.append(
                     Finding("fork", f"{place[0]}/{place[1]} is not the log that the cut is of")
                 )
-        for region in self._known.silent:
+        for region in self._grounds.known.silent:
             found.findings.append(
                 Finding("silent", f"{region} does not answer: its copies were not compared")
             )
@@ -186,18 +166,21 @@ class _Whole:
     """A partition's worker that gets what is missing between its records too."""
 
     def __init__(
-        self, worker: PartitionWorker, counter: str, copies: Copies, work: Work, pace: Pace
+        self, worker: PartitionWorker, counter: str, grounds: Grounds, part: Part, pace: Pace
     ) -> None:
-        self._worker, self._counter, self._copies = worker, counter, copies
-        self._codec, self._journal, self._pace = work.codec, work.journal, pace
-        self.close = worker.close
+        self._worker, self._counter, self._pace = worker, counter, pace
+        self._copies, self._codec, self._journal = (
+            grounds.known.copies, grounds.codec, grounds.journal,
+        )  # fmt: skip
+        self._go_on = part.go_on
 
     def positions(self) -> dict[str, Prefix]:
         """As the worker's."""
         return self._worker.positions()
 
     def apply(self, raws: Sequence[Raw], counter: str) -> None:
-        """As the worker does."""
+        """As the worker does. Raises: Stopped, too."""
+        self._go_on()
         self._pace.more(len(raws))
         at = self._standing()
         if self._is_dense(raws, at):
@@ -216,6 +199,7 @@ class _Whole:
     def _apply(self, raws: Iterable[Raw]) -> None:
         left = iter(raws)
         while batch := list(islice(left, BATCH)):
+            self._go_on()
             self._worker.apply(batch, self._counter)
 
     def _is_dense(self, raws: Sequence[Raw], at: Mapping[str, End]) -> bool:

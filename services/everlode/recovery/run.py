@@ -22,9 +22,9 @@ the failed stages anew, and an operator's word (`accept`) passes what is left. S
 from __future__ import annotations
 
 import shutil
-import time
 from collections.abc import Callable, Sequence
-from contextlib import closing
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing
 from typing import Any
 
 from everlode.adapters.kafka_admin import state_generations, topic_ids
@@ -41,19 +41,19 @@ from everlode.backup.manifest import Manifest, ObjectEntry
 from everlode.backup.verify import at_once, fetch
 from everlode.errors import ConfigError, Precondition, Unavailable
 from everlode.events.control import GenerationSwitched
-from everlode.events.services import STATES_OF
 from everlode.events.types import AIComponent
-from everlode.projection.tables import FACTS_OF
 from everlode.recovery import planner
 from everlode.recovery.evidence import sources
 from everlode.recovery.fitness import unfit
-from everlode.recovery.gates import AtTheCut, Built, active_tasks, dangling, gate_component
+from everlode.recovery.gated import Gated
+from everlode.recovery.gates import active_tasks
+from everlode.recovery.grounds import Grounds
 from everlode.recovery.journal import RecoveryJournal
-from everlode.recovery.planner import Acceptance, ComponentResult, RecoveryResult, Replayed
+from everlode.recovery.planner import Acceptance, ComponentResult, RecoveryResult
 from everlode.recovery.request import RecoveryRequest, Target
 from everlode.recovery.services import Ask, ask_services, noted_services
-from everlode.recovery.stages import Restored, Stages
-from everlode.telemetry.entries import StepEnded
+from everlode.recovery.stages import Stages
+from everlode.telemetry.entries import Entry, StepEnded
 from everlode.telemetry.pace import Pace
 from everlode.telemetry.sink import Sink, silent
 from everlode.topics import state_topics
@@ -135,33 +135,40 @@ class Recovery:
         room; run again to resume.
         """
         self._report = report
-        # 1. manifest and objects, before anything changes
-        manifest = self._fetch()
-        # 2. a generation, empty
-        generation = self._generation(manifest)
-        # 3. component by component
-        results: list[ComponentResult] = []
-        work = Stages(self._target, manifest, generation, self.journal, report)
-        built = Built(
-            self._target.conninfo, self._target.bootstrap, generation, manifest.partitions,
-            manifest.cut_stamp,
-        )  # fmt: skip
-        with closing(work):
-            for component in planner.PRIORITIES:
-                results.append(self._stage(component, work, built))
-                ended(results[-1])
-        with closing(NextGeneration(self._target.conninfo, generation, "recovery")) as db:
+        with ExitStack() as opened:
+            log = opened.enter_context(closing(ControlLog(self._target.control_bootstrap)))
+            # 1. manifest and objects, before anything changes
+            manifest = self._manifest()
+            if all(f"stage-{c}" in self.journal.done for c in planner.PRIORITIES):
+                generation = self._number(manifest)
+                db, results = opened.enter_context(closing(self._generation(generation))), []
+                for component in planner.PRIORITIES:
+                    found = planner.remembered(self.journal.done[f"stage-{component}"])
+                    results.append(planner.accepting(found, self._kinds()))
+                    ended(results[-1])
+            else:
+                grounds = Grounds(self._target, manifest, self.journal, report)
+                opened.enter_context(closing(grounds))
+                self._fetch(manifest)
+                grounds.ask()
+                # 2. a generation, empty; who fills it connects meanwhile
+                generation = self._number(manifest)
+                work = opened.enter_context(closing(Stages(grounds, generation)))
+                db = opened.enter_context(closing(self._generation(generation)))
+                # 3. component by component
+                gated = Gated(self._request, work, db, self._kinds())
+                results = opened.enter_context(closing(gated)).results(ended)
             tasks = self._tasks(db)
             # 4. the verdict
             reasons = planner.unhealthy(self._request, planner.health_ppm(tasks), self._kinds())
             held = bool(reasons) or not all(r.success for r in results)
             switched = "switched" in self.journal.done
             if services is not None and not held and not switched:
-                found = ask_services(self._request, services, self.journal, self._kinds())
-                reasons = unfit(self._request, found, self._kinds())
+                asked = ask_services(self._request, services, self.journal, self._kinds())
+                reasons = unfit(self._request, asked, self._kinds())
             # 5. the switch
             if not held and not reasons and not switched:
-                self._switch(db, generation)
+                self._switch(db, log)
         return self._result(manifest, results, tasks, reasons)
 
     def _result(
@@ -193,23 +200,30 @@ class Recovery:
     def _tasks(self, db: NextGeneration) -> dict[str, Any]:
         """Of before the switch: what follows it is the projector's."""
         done = self.journal.done.get("tasks")
-        if done is None or current_generation(self._target.conninfo) != db.generation:
+        if done is None or db.newest() != db.generation:
             done = self.journal.note("tasks", **active_tasks(db))
         return {key: value for key, value in done.items() if key not in ("step", "at_ms")}
 
     # -- 1. fetch ----------------------------------------------------------------------------
 
-    def _fetch(self) -> Manifest:
+    def _manifest(self) -> Manifest:
+        """The one that is meant, compared with what is there; the chain is walked meanwhile."""
         done = self.journal.done.get("fetched")
         wanted = done["backup_id"] if done else self._request.backup
-        region = self._target.region
-        shelf = Shelf(self._store, self._keys, region)
-        manifest = chosen(shelf, wanted, self._target.control_bootstrap, self._report)
-        walk(shelf, self._report, WALKED)
-        ids = topic_ids(self._target.bootstrap, [t.name for t in manifest.topics])
+        shelf = Shelf(self._store, self._keys, self._target.region)
+        breaks: list[Entry] = []
+        with ThreadPoolExecutor(1, "chain") as beside:
+            walking = beside.submit(walk, shelf, breaks.append, WALKED)
+            manifest = chosen(shelf, wanted, self._target.control_bootstrap, self._report)
+            ids = topic_ids(self._target.bootstrap, [t.name for t in manifest.topics])
+            walking.result()
+        for entry in breaks:
+            self._report(entry)
         require_alike(manifest, self._target.topology, self._report, ids)
-        if all(f"stage-{c}" in self.journal.done for c in planner.PRIORITIES):
-            return manifest  # nothing is left to be done with them
+        return manifest
+
+    def _fetch(self, manifest: Manifest) -> None:
+        """Every object to staging, checked; what is there whole is not fetched again."""
         self._require_room(sum(o.plain_bytes + o.cipher_bytes for o in manifest.objects))
         pace = Pace(self._report, "fetch", len(manifest.objects), "objects")
         staging = self._target.staging
@@ -233,9 +247,8 @@ class Recovery:
                 code="no_room",
                 hint="make room or name another folder with --staging, then run again",
             ) from None
-        if not done:
+        if "fetched" not in self.journal.done:
             self.journal.note("fetched", backup_id=manifest.backup_id)
-        return manifest
 
     def _require_room(self, wanted: int) -> None:
         free = shutil.disk_usage(self._target.staging).free
@@ -248,45 +261,55 @@ class Recovery:
 
     # -- 2. generation -----------------------------------------------------------------------
 
-    def _generation(self, manifest: Manifest) -> int:
-        done = self.journal.done.get("generation")
-        if done:
-            generation = int(done["generation"])
-            if "switched" not in self.journal.done:
-                self._require_newest(generation)
-                self._require_there(generation)
-            return generation
-        chosen = self.journal.done.get("generation-chosen")
-        if chosen:
-            generation = int(chosen["generation"])
-            self._require_newest(generation - 1)  # it is made now: nobody may have it
-        else:
+    def _number(self, manifest: Manifest) -> int:
+        """Which generation is filled: noted before anything of it is made (must)."""
+        for step in ("generation", "generation-chosen"):
+            if found := self.journal.done.get(step):
+                return int(found["generation"])
+        with ThreadPoolExecutor(1, "generations") as beside:
+            asking = beside.submit(state_generations, self._target.bootstrap)
             current = current_generation(self._target.conninfo)
-            of_topics = state_generations(self._target.bootstrap)
-            generation = planner.next_generation(current, manifest.generation, of_topics)
-            self.journal.note("generation-chosen", generation=generation)
-        topics = state_topics(self._target.topology, self._target.region, generation)
-        ensure_topics(self._target.bootstrap, topics)
-        with closing(NextGeneration(self._target.conninfo, generation, "recovery")) as db:
-            db.drop()
-            db.create()
-        self.journal.note("generation", generation=generation)
-        self._report(StepEnded("generation", str(generation), "is made"))
+            generation = planner.next_generation(current, manifest.generation, asking.result())
+        self.journal.note("generation-chosen", generation=generation)
         return generation
 
-    def _require_there(self, generation: int) -> None:
-        """Raises: Precondition: the generation has been dropped."""
-        with closing(NextGeneration(self._target.conninfo, generation, "recovery")) as db:
-            if not db.exists():
-                raise Precondition(
-                    f"{self._target.region}: generation {generation} has been dropped",
-                    code="dropped",
-                    hint=f"remove {self._target.staging} or name another folder with --staging",
-                )
+    def _generation(self, generation: int) -> NextGeneration:
+        """Connected to it, and made if it was not; the caller closes it."""
+        db = NextGeneration(self._target.conninfo, generation, "recovery")
+        try:
+            if "generation" not in self.journal.done:
+                self._make(db)
+            elif "switched" not in self.journal.done:
+                self._require_newest(generation, db.newest())
+                self._require_there(db)
+        except BaseException:
+            db.close()
+            raise
+        return db
 
-    def _require_newest(self, generation: int) -> None:
+    def _make(self, db: NextGeneration) -> None:
+        generation = db.generation
+        self._require_newest(generation - 1, db.newest())  # nobody may have it
+        topics = state_topics(self._target.topology, self._target.region, generation)
+        with ThreadPoolExecutor(1, "topics") as beside:
+            making = beside.submit(ensure_topics, self._target.bootstrap, topics)
+            db.drop()
+            db.create()
+            making.result()
+        self.journal.note("generation", generation=generation)
+        self._report(StepEnded("generation", str(generation), "is made"))
+
+    def _require_there(self, db: NextGeneration) -> None:
+        """Raises: Precondition: the generation has been dropped."""
+        if not db.exists():
+            raise Precondition(
+                f"{self._target.region}: generation {db.generation} has been dropped",
+                code="dropped",
+                hint=f"remove {self._target.staging} or name another folder with --staging",
+            )
+
+    def _require_newest(self, generation: int, current: int) -> None:
         """Raises: Precondition: another recovery has made a later generation the current one."""
-        current = current_generation(self._target.conninfo)
         if current > generation:
             raise Precondition(
                 f"{self._target.region}: another recovery has made generation {current} current"
@@ -295,72 +318,16 @@ class Recovery:
                 hint="look at it first; to recover anew name another folder with --staging",
             )
 
-    # -- 3. stages ---------------------------------------------------------------------------
-
-    def _stage(self, component: AIComponent, work: Stages, built: Built) -> ComponentResult:
-        """A stage's result; one that has passed is not asked again, one that has not is."""
-        began = self._noted(f"began-{component}")
-        done = self.journal.done.get(f"stage-{component}")
-        if done:
-            found = planner.remembered(done)
-        else:
-            found = self._built(component, work, built)
-            took_ms = time.time_ns() // 1_000_000 - int(began["at_ms"])
-            found = found._replace(recovery_time_ms=took_ms)
-        result = planner.accepting(found, self._kinds())
-        if not done:
-            if result.success:  # what was found, whoever accepts it
-                self.journal.note(f"stage-{component}", **found._asdict())
-            verdict = "passed" if result.success else f"failed: {'; '.join(result.reasons)}"
-            self._report(
-                StepEnded(
-                    "gate", component,
-                    f"{result.records_restored} restored, {result.events_replayed} replayed in"
-                    f" {result.recovery_time_ms} ms; {verdict}",
-                )
-            )  # fmt: skip
-        return result
-
-    def _noted(self, step: str) -> dict[str, Any]:
-        """The journal's entry of a step, or a new one."""
-        return self.journal.done.get(step) or self.journal.note(step)
-
-    def _built(self, component: AIComponent, work: Stages, built: Built) -> ComponentResult:
-        """Restore, replay, gate."""
-        states = STATES_OF[component]
-        restored = self._restored(states, work, built)
-        for other in (s for s, facts in FACTS_OF.items() if facts == states):
-            self._restored(other, work, built)  # its facts are among those that are replayed now
-        tail = Replayed()
-        if states not in FACTS_OF:
-            tail = work.replay(states, restored.forks)
-            self._report(StepEnded("replay", states, f"{tail.folded} facts"))
-        cut = AtTheCut(work.expected(states), restored.dangling, work.waited(states))
-        gate = gate_component(built, states, work.codec, cut)
-        result = planner.judged(self._request, component, restored.records, tail, gate.findings)
-        return result._replace(waiting=gate.waits.named, waiting_count=gate.waits.total)
-
-    def _restored(self, states: str, work: Stages, built: Built) -> Restored:
-        step = f"restored-{states}"
-        done = self.journal.done.get(step)
-        if done is None:
-            found = work.restore(states)
-            found = found._replace(dangling=dangling(work.database(), states, built.cut_stamp))
-            done = self.journal.note(step, **found._asdict())
-            self._report(StepEnded("restore", states, f"{found.records} records"))
-        forks = [(topic, partition) for topic, partition in done["forks"]]
-        return Restored(int(done["records"]), forks, int(done["dangling"]))
-
     # -- 5. switch ---------------------------------------------------------------------------
 
-    def _switch(self, db: NextGeneration, generation: int) -> None:
+    def _switch(self, db: NextGeneration, log: ControlLog) -> None:
         """Order (must): the decision first; the pointer follows from it."""
-        self._require_newest(generation)
+        generation = db.generation
+        self._require_newest(generation, db.newest())
         data = GenerationSwitched(
             region=self._target.region, generation=generation, operation_id=self.recovery_id
         )
-        with closing(ControlLog(self._target.control_bootstrap)) as log:
-            log.append(self._target.region, data, node_id="recovery")
+        log.append(self._target.region, data, node_id="recovery")
         db.switch()
         self.journal.note("switched", generation=generation)
         self._report(StepEnded("switch", f"generation {generation}", "is current"))

@@ -145,6 +145,10 @@ class TaskPolicy:
         """See Policy: none."""
         return None
 
+    def changed(self, _led: ScopeState, _before: str, _endpoint: str) -> Event | None:
+        """See Policy: nothing."""
+        return None
+
     def ended(self, end: End) -> Event:
         """See Policy."""
         node = end.node.node_id

@@ -27,6 +27,7 @@ from everlode.telemetry.coordinating import TakeoverStep as TakeoverStep
 from everlode.telemetry.coordinating import WishCarried as WishCarried
 from everlode.telemetry.entry import Entry as Entry
 from everlode.telemetry.entry import Level as Level
+from everlode.telemetry.serving import AskedOverHttp as AskedOverHttp
 
 # -- operations: what lasts ------------------------------------------------------------------------
 

@@ -2,7 +2,8 @@
 
 Automatic validators and experts judge solutions themselves, each its share of what waits for their
 kind; what another one leaves undone it takes over after a while. A peer-review coordinator lets an
-expert decide what its reviewers have not decided in time. Shell: one thread.
+expert decide what its reviewers have not decided in time; any of them, what has ended two processes
+that judged it, and is judged by none any more (see `membership.hand`). Shell: one thread.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
+from contextlib import suppress
 from typing import get_args
 
 from everlode.adapters.clock import Clock
@@ -24,6 +26,7 @@ from everlode.events.commands import CastVote, EscalateValidation
 from everlode.events.states import ValidationState
 from everlode.events.types import ValidatorKind
 from everlode.health.weights import STATUS
+from everlode.membership.hand import JUDGING, NOTHING, InHand
 from everlode.primary.component import JUDGES
 from everlode.sdk.client import MiningClient
 from everlode.sdk.reference import Judge, Solution, reference_judge
@@ -49,6 +52,11 @@ def judges_of(control: ControlState, region: str, kind: str) -> dict[str, float]
     }
 
 
+def _case(state: ValidationState) -> str:
+    """What it has in hand while it judges. Pure."""
+    return f"validation {state.key}"
+
+
 class Validator:
     """Works beside the runtime of its node, over the same folds, which it only reads."""
 
@@ -61,8 +69,10 @@ class Validator:
         clock: Clock,
         judge: Judge = reference_judge,
         judges: Callable[[], Mapping[str, float]] = dict,
+        hand: InHand = NOTHING,
     ) -> None:
         """`judges` gives the nodes of its kind that work, and their health; none: it is alone."""
+        self._hand = hand
         self._node_id = node_id
         self._kind = kind
         self._component = component
@@ -73,6 +83,7 @@ class Validator:
         self._now_judging: Mapping[str, float] = {}
         self._waits_since: dict[str, float] = {}
         """Of what is another one's share."""
+        self._look_at = 0.0
         self._asked: dict[str, str] = {}
         self._late_since: dict[str, float] = {}
         self._again_at: dict[str, float] = {}
@@ -91,6 +102,7 @@ class Validator:
 
     def _run(self) -> None:
         while not self._stop.wait(TURN_S):
+            self._look()
             self._now_judging = self._judges() or {self._node_id: 1.0}
             for state in list(self._component.pending.values()):
                 if state.kind == self._kind:
@@ -106,6 +118,14 @@ class Validator:
             if len(self._asked) > 100_000:
                 self._asked.clear()  # who has voted is known to the validation
 
+    def _look(self) -> None:
+        """What has ended other validators is known before it is taken over from them."""
+        now = time.monotonic()
+        if now >= self._look_at:
+            self._look_at = now + HOLD_S / 2
+            with suppress(Unavailable):
+                self._hand.blame()
+
     def _guarded(self, state: ValidationState, work: Callable[[ValidationState], None]) -> None:
         """A judge is its user's: one that fails on a solution is asked again, and about others."""
         if time.monotonic() < self._again_at.get(state.key, 0.0):
@@ -120,8 +140,8 @@ class Validator:
         self._again_at[key] = time.monotonic() + AGAIN_S
 
     def _work(self, state: ValidationState) -> None:
-        if self._kind == "peer-review":
-            if self._clock.event_now() >= state.deadline_at:
+        if self._kind == "peer-review" or self._hand.kept_off(_case(state)):
+            if self._kind != "expert" and self._clock.event_now() >= state.deadline_at:
                 since = self._late_since.setdefault(state.key, time.monotonic())
                 if time.monotonic() - since >= REVIEW_S:
                     self._once(state, "escalate", self._escalation)
@@ -144,7 +164,7 @@ class Validator:
                 state = self._component.folds.get("validations", key)
             except Unavailable:
                 continue  # it has left the memory, and Kafka does not give it now
-            if isinstance(state, ValidationState):
+            if isinstance(state, ValidationState) and not self._hand.kept_off(_case(state)):
                 self._guarded(state, lambda s: self._once(s, "audit", self._vote))
 
     def _vote(self, state: ValidationState) -> CastVote:
@@ -178,7 +198,11 @@ class Validator:
     ) -> None:
         if self._asked.get(state.key) == what:
             return
-        command = make(state)
+        self._hand.take(JUDGING, _case(state))
+        try:
+            command = make(state)
+        finally:
+            self._hand.drop(JUDGING)
         self._asked[state.key] = what
         issued = max(self._clock.event_now(), state.requested_at)
         # an id that nobody knows beforehand, so nobody uses it up; a second vote is none

@@ -23,6 +23,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from everlode.backup.manifest import Manifest
+from everlode.backup.witnesses import MARK, Witness, short_of
 from everlode.events.snapshots import SnapshotMark
 from everlode.events.stamp import millis_of
 from everlode.topics.names import region_of, split_fact_topic
@@ -67,9 +68,6 @@ class Stores:
     """Topic → the cluster's id of it."""
 
 
-MARK = "its primary's mark"
-
-
 class Known(NamedTuple):
     """What is known of a region outside it."""
 
@@ -99,21 +97,18 @@ def _logs(
     cut = known.cut.positions if known.cut else ()
     at_cut = {(at.topic, at.partition): End(at.seq, at.stamp) for at in cut}
     for place, end in sorted(ends.items()):
-        witnesses = {
-            "the projector's position": held.positions.get(place, End()),
-            "the newest backup": at_cut.get(place, End()),
-        }
+        witnesses = [
+            Witness("the projector's position", held.positions.get(place, End())),
+            Witness("the newest backup", at_cut.get(place, End())),
+        ]
         if mark := held.marks.get(place):
-            witnesses[MARK] = End(mark.seq, mark.stamp)
+            witnesses.append(Witness(MARK, End(mark.seq, mark.stamp)))
         if region_of(split_fact_topic(place[0])[0]) == held.region:
-            witnesses |= {f"{o.region}'s copy": o.ends.get(place, End()) for o in others}
-        # a mark's stamp is its writer's, of all partitions: this one's last fact may be of before
-        short = [(at, by) for by, at in witnesses.items()
-                 if at.seq > end.seq or (at.stamp > end.stamp and by != MARK)]  # fmt: skip
-        most, by = max(short, default=(End(), ""))
-        removed = not end.seq and millis_of(most.stamp) < known.now_ms - known.retention_ms
-        if short and not removed:
-            text = f"ends at seq {end.seq}, and {by} knows seq {most.seq}"
+            witnesses += (Witness(f"{o.region}'s copy", o.ends.get(place, End())) for o in others)
+        most = short_of(end, witnesses)
+        removed_before = known.now_ms - known.retention_ms
+        if most and (end.seq or millis_of(most.at.stamp) >= removed_before):
+            text = f"ends at seq {end.seq}, and {most.by} knows seq {most.at.seq}"
             yield Finding(held.region, "log_short", _name(place), text, BACK)
 
 
@@ -182,7 +177,7 @@ def _fences_known(
         yield (topic, partition, scope), epoch, seq, "the newest backup"
     for place, mark in held.marks.items():
         for opened in mark.epochs:
-            yield (*place, opened.scope), opened.epoch, mark.seq, "its primary's mark"
+            yield (*place, opened.scope), opened.epoch, mark.seq, MARK
     for other in others:
         for (topic, partition, scope, epoch), seq in other.openings.items():
             if seq:

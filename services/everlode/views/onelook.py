@@ -37,7 +37,7 @@ LAG_S = 30.0
 """A projection that is further behind is degraded: its primaries leave a barrier each second."""
 NEVER_S = 10 * 366 * 86_400.0
 """Further behind than this: it has no fact of the topic yet."""
-HEALTHY = frozenset({NodeStatus.HEALTHY, NodeStatus.DRAINING, NodeStatus.JOINING})
+HEALTHY = frozenset({NodeStatus.HEALTHY, NodeStatus.DRAINING})
 Rows = list[dict[str, Any]]
 
 
@@ -177,7 +177,7 @@ def _region(control: ControlState, endpoints: Endpoints, name: str, of: OfRegion
 def _scope(control: ControlState, name: str, now_ms: int) -> dict[str, Any]:
     led, wish = control.scopes.get(name), control.wishes.of(name)
     node = control.nodes.get(led.primary) if led else None
-    pause = control.wishes.pause(name, now_ms)
+    pause, cools = control.wishes.pause(name, now_ms), control.cooldowns.get(name)
     return {
         "scope": name,
         "epoch": led.epoch if led else 0,
@@ -187,6 +187,7 @@ def _scope(control: ControlState, name: str, now_ms: int) -> dict[str, Any]:
         "now": wish.text if wish else None,
         "frozen": bool(led and control.wishes.frozen(name, led.epoch)),
         "paused_until": _time(pause.until_ms) if pause else None,
+        "cools_until": _time(cools.until_ms) if cools and now_ms < cools.until_ms else None,
     }
 
 

@@ -29,6 +29,8 @@ MOST = 1_000
 MOST_STEPS = 1_000
 HEALING = "healing"
 """Kind of what a supervisor does for one process; each start of it begins the operation anew."""
+CHANGE = "registry-change"
+"""Kind of a switchover's event for miners, which is one event and no operation on the wire."""
 DEAD_LETTER = "dead-letter"
 """Kind of what became of a dead letter, which is one event and no operation on the wire."""
 
@@ -100,8 +102,13 @@ class Operations:
             case OperationStep():
                 found.kind = found.kind or data.kind
                 found.steps.append({"at": envelope.occurred_at, **data.model_dump()})
+            case RegistryChanged() if found.kind:
+                pass  # for miners; the failover's step says so too
             case RegistryChanged():
-                pass  # for miners; its step says so too
+                found.kind, found.subject, found.scope = CHANGE, data.to_node, data.scope_name
+                found.epoch, found.success = data.scope_epoch, True
+                found.started_at = found.ended_at = envelope.occurred_at
+                found.parts.append(_part(envelope.occurred_at, data))
             case DeadLetterReplayed() | DeadLetterDiscarded():
                 found.kind, found.subject = DEAD_LETTER, data.topic
                 found.started_at = found.ended_at = envelope.occurred_at

@@ -27,11 +27,10 @@ is a proposal; what counts is decided by its place in the log, by everyone for h
    projection, never goes back.
 7. A region has one backup at a time: the first to ask has it until that one is released. Of those
    that were made the one with the greatest id is the newest, whatever its store says later.
-9. A coordinator's word on another region (RegionSuspected) takes the place of the one before it, in
-   the epoch in which it leads, unless it was sent earlier. For how long it counts: `control.sites`.
-10. A region that is fenced (RegionFenced) leads nothing: each scope that it owned is in its next
-   epoch, without a primary. Who may take one, and what of the region's facts counts, by its
-   members' PrefixReported: `control.fences`.
+8. See `wishes` for what operators ask, `cooldown` for scopes whose unsteady primary was replaced,
+   `blame` for an input that two processes had in hand when they ended, `sites` for a coordinator's
+   word on another region, `fences` for a region that is fenced and leads nothing, and who may take
+   its scopes.
 
 A void record changes the position alone. Void decisions are kept, for operators to see.
 
@@ -56,6 +55,8 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from everlode.control import backups as k
+from everlode.control import blame as b
+from everlode.control import cooldown as cool
 from everlode.control import fences as f
 from everlode.control import wishes as w
 from everlode.control.known import NodeState as NodeState
@@ -98,6 +99,8 @@ class ControlState:
     late: Mapping[int, str] = field(default_factory=lambda: MappingProxyType({}))
     """Offset → why, of what is void by rule 3 alone; also of records yet to be read."""
     wishes: w.Wishes = field(default_factory=w.Wishes)
+    cooldowns: cool.Cooldowns = field(default_factory=lambda: MappingProxyType({}))
+    blamed: b.Blamed = field(default_factory=lambda: MappingProxyType({}))
     fences: f.Fences = field(default_factory=lambda: MappingProxyType({}))
 
     def epoch(self, scope: str) -> int:
@@ -198,7 +201,7 @@ def _assign(state: ControlState, data: e.ScopeAssigned, fact: Fact) -> ControlSt
     if reason is not None:
         return Void(reason)
     decider = fact.envelope.scope.rpartition("/")[2]
-    reason = f.why_not_taken(state, data.scope_name, decider)  # 10.
+    reason = f.why_not_taken(state, data.scope_name, decider)  # 8.
     if reason is not None:
         return Void(reason)
     reason = state.late.get(state.position) or _why_late(state, data, decider)  # 3.
@@ -207,16 +210,19 @@ def _assign(state: ControlState, data: e.ScopeAssigned, fact: Fact) -> ControlSt
     leads = ScopeState(
         data.scope_name, data.new_epoch, data.primary_node, data.region, state.position, data, -1
     )
+    state = replace(state, cooldowns=cool.decided(state.cooldowns, data, fact.envelope))  # 9.
     return _set(state, "scopes", data.scope_name, leads)
 
 
-def _renew(state: ControlState, data: e.LeaseRenewed, _fact: Fact) -> ControlState | Void:
+def _renew(state: ControlState, data: e.LeaseRenewed, fact: Fact) -> ControlState | Void:
     scope = state.scopes.get(data.scope_name)
     if scope is None or (scope.primary, scope.epoch) != (data.node_id, data.held_epoch):
         return Void(f"{data.node_id} does not lead in epoch {data.held_epoch}")  # 4.
     if data.incarnation != state.incarnation(data.node_id):
         return Void(f"another process is {data.node_id}")
     offset = state.position
+    if scope.renewed_at < 0:  # 9. it leads
+        state = replace(state, cooldowns=cool.begun(state.cooldowns, scope.scope, fact.envelope))
     state = _set(state, "scopes", data.scope_name, scope._replace(renewed_at=offset))
     name, _, region = data.scope_name.partition("/")
     if name != "coordinator":
@@ -290,7 +296,7 @@ def _made_backup(state: ControlState, data: e.BackupMade, _: Fact) -> ControlSta
 
 def _suspect(state: ControlState, data: e.RegionSuspected, fact: Fact) -> ControlState | Void:
     epoch = state.epoch(f"coordinator/{data.observer}")
-    word = suspected(state.suspicions, data, fact.envelope, epoch, state.position)  # 9.
+    word = suspected(state.suspicions, data, fact.envelope, epoch, state.position)  # 8.
     if isinstance(word, str):
         return Void(word)
     return _set(state, "suspicions", f"{data.observer}/{data.region}", word)
@@ -302,7 +308,7 @@ def _fence(state: ControlState, data: e.RegionFenced, fact: Fact) -> ControlStat
     late = late or f.taken_back(state.suspicions, data)
     if late is not None:
         return Void(late, late=True)
-    after = f.fenced(state, data, decider)  # 10.
+    after = f.fenced(state, data, decider)  # 8.
     return _deposed(state, fact) or (
         Void(after) if isinstance(after, str) else replace(state, **after)
     )
@@ -322,7 +328,10 @@ def _ask(state: ControlState, data: e.OperatorAsked, _: Fact) -> ControlState | 
     node = state.nodes.get(data.node_id)
     if node is not None and data.changed_at not in (None, node.changed_at):
         return Void(f"{node.node_id} is {node.status} since offset {node.changed_at}")
-    return _wished(state, w.asked(state.wishes, data, state.position))  # 8.
+    after = _wished(state, w.asked(state.wishes, data, state.position))  # 8.
+    if isinstance(after, Void) or data.verb != "ack" or data.node_id:
+        return after
+    return replace(after, cooldowns=cool.ended(after.cooldowns, data.scope_name))  # 8.
 
 
 def _freeze(state: ControlState, data: e.FreezeAsked, fact: Fact) -> ControlState | Void:
@@ -339,8 +348,11 @@ def _drain(state: ControlState, data: e.ScopeDrained, _: Fact) -> ControlState |
 
 
 def _answer(state: ControlState, data: e.OperatorAnswered, fact: Fact) -> ControlState | Void:
-    after = w.answered(state.wishes, data, state.position)
-    return _deposed(state, fact) or _wished(state, after)
+    return _deposed(state, fact) or _wished(state, w.answered(state.wishes, data, state.position))
+
+
+def _blame(state: ControlState, data: e.InputBlamed, _: Fact) -> ControlState | Void:
+    return _taken(state, "blamed", b.blamed(state.blamed, data))  # 8.
 
 
 def _wished(state: ControlState, after: w.Wishes | str) -> ControlState | Void:
@@ -368,5 +380,6 @@ RULES: Mapping[type[Event], Rule] = {
     e.FreezeAsked: _freeze,
     e.ScopeDrained: _drain,
     e.OperatorAnswered: _answer,
+    e.InputBlamed: _blame,
 }
 """Event type → what such a record does; all others in the log move the position alone."""

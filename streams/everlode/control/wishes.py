@@ -112,6 +112,8 @@ def asked(wishes: Wishes, data: e.OperatorAsked, offset: int) -> Wishes | str:
 
 def _at_once(wishes: Wishes, wish: Wish) -> Wishes:
     data, ended = wish.asked, (*wishes.ended, wish)[-KEPT:]
+    if data.verb == "ack" and not data.node_id:
+        return replace(wishes, ended=ended)  # of a scope: its cool-down ends, see `fold`
     if data.verb == "ack":
         others = tuple(a for a in wishes.acks if a.node_id != data.node_id)
         return replace(wishes, ended=ended, acks=(*others, data))

@@ -16,8 +16,9 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 from uuid import UUID, uuid5
 
-from everlode.detection.phi import CONVICTED, phi
-from everlode.detection.track import FLAP_WINDOW_MS, FLAPS, Track
+from everlode.detection.phi import phi
+from everlode.detection.track import Said, Track
+from everlode.detection.tuning import DEFAULT, Tuning
 from everlode.events.barriers import Barrier
 from everlode.events.base import Event, Evidence, Fact
 from everlode.events.health import (
@@ -34,25 +35,11 @@ from everlode.events.stamp import millis_of
 NAMESPACE = UUID("0f6c7b0e-44f1-5d7b-9a55-3f1d5f1c9d02")
 BARRIER_MS = 1_000
 """Distance of barriers."""
-MISSED = 1.7
-"""A silence of this many intervals is a missed heartbeat."""
-GRACE_MS = 4_000
-"""No verdicts for this long after the first barrier seen, or after barriers were silent."""
-ASK_AGAIN_MS = 2_500
-"""A node that stays silent is probed again after this time."""
-ALIVE_MS = 10_000
-"""A node that answered its probe is taken as lost only after this much more silence."""
-UNANSWERED_MS = 1_000
-"""One that accepts its probe and says nothing is taken as lost after this much less."""
-WEIGHT_MS = {"alive": ALIVE_MS, "no-answer": -UNANSWERED_MS}
-BLIND_SHARE, BLIND_LEAST = 0.55, 3
-IDLE_HEARTBEATS = 10
-"""Heartbeats without any work done while work waits, until a node is degraded."""
 
 
-def mass_silence(silent: int, known: int) -> bool:
+def mass_silence(silent: int, known: int, tuning: Tuning = DEFAULT) -> bool:
     """Whether so many of those known are silent at once that the observer is blind until proved."""
-    return silent >= BLIND_LEAST and silent > BLIND_SHARE * known
+    return silent >= tuning.blind_least and silent > tuning.blind_share * known
 
 
 class Verdict(NamedTuple):
@@ -64,9 +51,10 @@ class Verdict(NamedTuple):
 
 
 class Detector:
-    """Folds one partition of one origin's heartbeats."""
+    """Folds one partition of one origin's heartbeats; all of a network with the same settings."""
 
-    def __init__(self, topic: str, partition: int) -> None:
+    def __init__(self, topic: str, partition: int, tuning: Tuning = DEFAULT) -> None:
+        self._tuning = tuning
         self.topic = topic
         self.partition = partition
         self.nodes: dict[str, Track] = {}
@@ -91,8 +79,15 @@ class Detector:
             return self._barrier(offset, millis_of(fact.envelope.stamp))
         return []
 
+    def time_of(self, fact: Fact) -> int:
+        """When a record came that was observed last, in ms of the barriers."""
+        return self._time(fact.envelope.stamp)
+
     def _evidence(self, offset: int, note: str) -> Evidence:
         return Evidence(topic=self.topic, partition=self.partition, offset=offset, note=note)
+
+    def _last(self, offset: int) -> Evidence:
+        return self._evidence(offset, "last beat")
 
     def _verdict(
         self, offset: int, finding: str, node: str, kind: type[Event], /, **data: Any
@@ -112,44 +107,65 @@ class Detector:
 
     def _heartbeat(self, offset: int, fact: Fact, heartbeat: NodeBeat) -> list[Verdict]:
         node, at = fact.envelope.aggregate_id, self._time(fact.envelope.stamp)
-        place = self._evidence(offset, "last beat")
         track = self.nodes.get(node)
         if track is None:
-            self.nodes[node] = Track(heartbeat, at, place)
+            self.nodes[node] = Track.of(heartbeat, at, offset)
             return []
         found: list[Verdict] = []
         silence = max(0, at - track.at_ms)
         if track.status in ("suspected", "lost"):
             found = self._recovered(offset, node, track, silence)
         elif silence > 0:
-            track.intervals.append(silence)
-        worked = heartbeat.work_done != track.heartbeat.work_done or heartbeat.queue_size == 0
+            track.after(silence)
+        worked = heartbeat.work_done != track.work_done or heartbeat.queue_size == 0
         track.idle = 0 if worked else track.idle + 1
-        if track.idle == IDLE_HEARTBEATS:
+        if track.idle == self._tuning.idle_beats:
             found.append(
                 self._verdict(
                     offset, "idle", node, NodeDegraded, component=heartbeat.component, rule="idle",
                     actionable=False,
-                    evidence=(place, self._evidence(track.place.offset, "an earlier beat")),
+                    evidence=(
+                        self._last(offset), self._evidence(track.offset, "an earlier beat"),
+                    ),
                 )
             )  # fmt: skip
-        track.arrived(heartbeat, at, place)
+        track.arrived(heartbeat, at, offset)
+        if track.degraded is not None:
+            found += self._says_degraded(offset, node, track, track.degraded)
         return found
+
+    def _says_degraded(self, offset: int, node: str, track: Track, since: Said) -> list[Verdict]:
+        """It lives, and has said for long that it cannot do its work: another one should."""
+        if track.degraded_given or track.at_ms < self._quiet_until:
+            return []
+        if track.at_ms - since.at_ms < self._tuning.degraded_ms:
+            return []
+        track.degraded_given = True
+        return [
+            self._verdict(
+                offset, "degraded", node, NodeDegraded, component=track.component,
+                rule="says-so", actionable=True,
+                evidence=(
+                    self._evidence(since.offset, "it said so first"), self._last(track.offset),
+                ),
+            )
+        ]  # fmt: skip
 
     def _recovered(self, offset: int, node: str, track: Track, silence: int) -> list[Verdict]:
         evidence = (self._evidence(offset, "it beats again"),)
-        component = track.heartbeat.component
+        component = track.component
         found = [
             self._verdict(
                 offset, "recovered", node, NodeRecovered, component=component,
                 silence_ms=silence, evidence=evidence,
             )
         ]  # fmt: skip
-        if track.returned(self._barrier_ms, silence):
+        if track.returned(self._barrier_ms, silence, self._tuning):
             found.append(
                 self._verdict(
                     offset, "flapping", node, NodeFlapping, component=component,
-                    changes=FLAPS, window_ms=FLAP_WINDOW_MS, evidence=evidence,
+                    changes=self._tuning.flaps, window_ms=self._tuning.flap_window_ms,
+                    evidence=evidence,
                 )
             )  # fmt: skip
         return found
@@ -165,7 +181,7 @@ class Detector:
         gone = probe.connection_ended and probe.answer == "refused"
         if track.status != "suspected" and not gone:
             return []  # it beats: a refusal alone says only that its endpoint is closed
-        if probe.endpoint != track.heartbeat.endpoint:
+        if probe.endpoint != track.endpoint:
             return []  # an answer about another incarnation of the node
         track.answer, track.answered_ms = probe.answer, self._time(fact.envelope.stamp)
         track.answered = self._evidence(offset, f"the probe: {probe.answer}")
@@ -175,23 +191,21 @@ class Detector:
 
     def _barrier(self, offset: int, stamped: int) -> list[Verdict]:
         passed = stamped - self._stamped_ms
-        if -GRACE_MS <= passed < 0:  # another writer's, a little out of turn
+        grace_ms = self._tuning.grace_ms
+        if -grace_ms <= passed < 0:  # another writer's, a little out of turn
             passed, stamped = 0, self._stamped_ms
         elif passed <= 0:
             passed = BARRIER_MS
         now = stamped if self._barrier_ms < 0 else self._barrier_ms + passed
-        if self._barrier_ms < 0 or passed > GRACE_MS:
-            self._quiet_until = now + GRACE_MS  # the start, or barriers were silent themselves
+        if self._barrier_ms < 0 or passed > grace_ms:
+            self._quiet_until = now + grace_ms  # the start, or barriers were silent themselves
         self._barrier_ms, self._stamped_ms = now, stamped
-        for track in self.nodes.values():
-            track.barrier(self._barrier_ms)
-        if self._barrier_ms < self._quiet_until:
+        silent, alive = self._looked_through(now)
+        if now < self._quiet_until:
             return []
-        silent = [n for n, t in self.nodes.items() if self._missed(t)]
         fresh = [n for n in silent if self.nodes[n].status != "lost"]
-        alive = sum(1 for t in self.nodes.values() if t.status != "lost")
         found: list[Verdict] = []
-        blind = mass_silence(len(fresh), alive)
+        blind = mass_silence(len(fresh), alive, self._tuning)
         if blind and not self._blind:
             found.append(
                 self._verdict(
@@ -207,31 +221,49 @@ class Detector:
         return found
 
     def _silence(self, track: Track) -> int:
-        return max(0, max(self._barrier_ms, track.answered_ms) - track.at_ms)
+        now = self._barrier_ms
+        if track.answered_ms > now:
+            now = track.answered_ms
+        return max(0, now - track.at_ms)
 
-    def _missed(self, track: Track) -> bool:
-        return self._silence(track) > MISSED * track.every
+    def _looked_through(self, now: int) -> tuple[list[str], int]:
+        """At a barrier, in one pass: who has missed a heartbeat, and how many are not lost."""
+        silent: list[str] = []
+        alive = 0
+        missed = self._tuning.missed
+        for node, track in self.nodes.items():
+            if track.at_ms > now:
+                track.at_ms = now  # what came before the barrier is not later than it
+            if track.flaps:
+                track.forget_flaps(now, self._tuning)
+            alive += track.status != "lost"
+            if self._silence(track) > missed * track.every:
+                silent.append(node)
+        return silent, alive
 
     def _suspect(self, offset: int, node: str, track: Track) -> list[Verdict]:
         """The first missed heartbeat, and now and then while the silence lasts: ask for a probe."""
-        if track.status == "lost" or self._barrier_ms - track.asked_ms < ASK_AGAIN_MS:
+        if track.status == "lost" or self._barrier_ms - track.asked_ms < self._tuning.ask_again_ms:
             return []
         rule = "still-silent" if track.status == "suspected" else "missed-beat"
         track.status, track.asked_ms = "suspected", self._barrier_ms
         return [
             self._verdict(
-                offset, "missed", node, NodeSuspected, component=track.heartbeat.component,
+                offset, "missed", node, NodeSuspected, component=track.component,
                 rule=rule, silence_ms=self._silence(track), phi=self._phi(track),
-                endpoint=track.heartbeat.endpoint, actionable=False,
-                evidence=(track.place, self._evidence(offset, "barrier")),
+                endpoint=track.endpoint, actionable=False,
+                evidence=(self._last(track.offset), self._evidence(offset, "barrier")),
             )
         ]  # fmt: skip
 
     # -- conviction --------------------------------------------------------------------------
 
     def _phi(self, track: Track) -> float:
-        silence = self._silence(track) - WEIGHT_MS.get(track.answer, 0)
-        return phi(max(0, silence), tuple(track.intervals), track.every)
+        tuning = self._tuning
+        weight = {"alive": tuning.alive_ms, "no-answer": -tuning.unanswered_ms}
+        silence = max(0, self._silence(track) - weight.get(track.answer, 0))
+        known = tuple(track.intervals)
+        return phi(silence, known, track.every, tuning.pause_ms, tuning.floor_ms)
 
     def _judge(self, offset: int, node: str, track: Track) -> list[Verdict]:
         """A node is lost when its probe was refused, or, once it is suspected, by phi.
@@ -243,13 +275,17 @@ class Detector:
             if not track.withheld or track.flapping:
                 return []
             return [self._lost(offset, node, track, "phi", self._phi(track))]
-        if track.answer == "refused" and track.heartbeat.status != "draining":
+        if track.answer == "refused" and track.says != "draining":
             rule = "refused-and-silent" if track.status == "suspected" else "refused-and-ended"
             return [self._lost(offset, node, track, rule, 0.0)]
         if track.status != "suspected":
             return []
         level = self._phi(track)
-        if level >= CONVICTED and not self._blind and self._barrier_ms >= self._quiet_until:
+        if (
+            level >= self._tuning.convicted
+            and not self._blind
+            and self._barrier_ms >= self._quiet_until
+        ):
             return [self._lost(offset, node, track, "phi", level)]
         return []
 
@@ -257,12 +293,12 @@ class Detector:
         """A fenced node leads and manages nothing: its loss asks for no action."""
         track.status = "lost"
         track.withheld = track.flapping and rule == "phi"
-        evidence = [track.place, self._evidence(offset, "barrier or probe")]
+        evidence = [self._last(track.offset), self._evidence(offset, "barrier or probe")]
         if track.answered is not None:
             evidence.append(track.answered)
         return self._verdict(
-            offset, "lost", node, NodeLost, component=track.heartbeat.component, rule=rule,
+            offset, "lost", node, NodeLost, component=track.component, rule=rule,
             silence_ms=self._silence(track), phi=level,
-            actionable=not track.withheld and track.heartbeat.status != "fenced",
+            actionable=not track.withheld and track.says != "fenced",
             evidence=tuple(evidence),
         )  # fmt: skip

@@ -16,14 +16,20 @@ PAUSE_MS = 2_000.0
 CONVICTED = 8.0
 
 
-def phi(silence_ms: float, intervals_ms: Sequence[float], expected_ms: float) -> float:
+def phi(
+    silence_ms: float,
+    intervals_ms: Sequence[float],
+    expected_ms: float,
+    pause_ms: float = PAUSE_MS,
+    floor_ms: float = FLOOR_MS,
+) -> float:
     """Suspicion of a silence, base-10: phi 1 is wrong once in ten, 8 once in 10^8.
 
     `intervals_ms` are the last distances between beats; `expected_ms` stands in without any.
     """
     known = intervals_ms or (expected_ms,)
-    mean = sum(known) / len(known) + PAUSE_MS
-    spread = max(FLOOR_MS, math.sqrt(sum((i + PAUSE_MS - mean) ** 2 for i in known) / len(known)))
+    mean = sum(known) / len(known) + pause_ms
+    spread = max(floor_ms, math.sqrt(sum((i + pause_ms - mean) ** 2 for i in known) / len(known)))
     y = (silence_ms - mean) / spread
     power = -y * (1.5976 + 0.070566 * y * y)
     if power < -700:

@@ -52,6 +52,5 @@ REGION: Mapping[str, float] = {
 }  # fmt: skip
 """Component → its weight in its region. One service without a primary is below `GATE`."""
 STATUS: Mapping[str, float] = {
-    "healthy": 1.0, "draining": 0.8, "joining": 0.5, "rejoining": 0.5, "degraded": 0.5,
-    "suspected": 0.2, "lost": 0.0, "fenced": 0.0,
+    "healthy": 1.0, "draining": 0.8, "rejoining": 0.5, "degraded": 0.5, "lost": 0.0, "fenced": 0.0,
 }  # fmt: skip

@@ -4,14 +4,18 @@
 DYING_NODE_AT names the stage at which it kills itself, with SIGKILL, around the transaction
 of the first StakeDeposited that it writes: staged, written, committed or answered. `stubborn`
 does not die: it believes in its first epoch, whatever the control log says, until it is fenced.
-Nor does `sink`: its payment system refuses the first payment of a key, takes the second without an
-answer, and then answers each time.
+`lossy` loses half of its beats, at random; `blocked` has a payment system that never answers;
+`poison` is killed by each command to an aggregate that is named so. Nor does `sink` die: its
+payment system refuses the first payment of a key, takes the second without an answer, and then
+answers each time.
 """
 
 from __future__ import annotations
 
 import os
+import random
 import signal
+import threading
 from collections import Counter
 from typing import Any
 
@@ -20,8 +24,10 @@ import confluent_kafka
 from everlode.adapters import kafka_sender, kafka_writer
 from everlode.cli.main import main
 from everlode.errors import FencedOut, Unavailable
+from everlode.events.heartbeats import NodeBeat
 from everlode.log.facts import FactLog
 from everlode.membership.agent import NodeAgent
+from everlode.primary.component import Component
 from everlode.rewards.sink import Fence, JournalSink
 from everlode.telemetry.entries import Note
 from everlode.telemetry.sink import to_stream
@@ -123,6 +129,43 @@ def be_stopped_before_paying() -> None:
     JournalSink.pay = stopped  # type: ignore[method-assign]
 
 
+def be_blocked() -> None:
+    """A payment never returns: neither an answer nor an error."""
+    report = to_stream("sink")
+
+    def blocked(
+        self: JournalSink, payout_key: str, miner_id: str, amount_micro: int, fence: Fence
+    ) -> str:
+        report(Note("payment", f"waits for ever to pay {payout_key}"))
+        threading.Event().wait()
+        return ""
+
+    JournalSink.pay = blocked  # type: ignore[method-assign]
+
+
+def be_poisoned() -> None:
+    """A library crashes the process on what is named so."""
+    before = Component.before
+
+    def crashes(self: Component, aggregate_id: str, *args: Any) -> Any:
+        if "poison" in aggregate_id:
+            die()
+        return before(self, aggregate_id, *args)
+
+    Component.before = crashes  # type: ignore[assignment, method-assign]
+
+
+def be_lossy() -> None:
+    """Half of the beats are lost on their way; all else arrives."""
+    made, signal_ = random.Random(7), NodeAgent.signal
+
+    def lossy(self: NodeAgent, data: Any, *args: Any, **kwargs: Any) -> None:
+        if not isinstance(data, NodeBeat) or made.random() < 0.5:
+            signal_(self, data, *args, **kwargs)
+
+    NodeAgent.signal = lossy  # type: ignore[method-assign]
+
+
 if __name__ == "__main__":
     for module in (kafka_sender, kafka_writer):
         setattr(module, "Producer", DyingProducer)  # noqa: B010 - a planted fault
@@ -132,4 +175,10 @@ if __name__ == "__main__":
         be_stopped_before_paying()
     if STAGE == "sink":
         be_badly_served()
+    if STAGE == "blocked":
+        be_blocked()
+    if STAGE == "poison":
+        be_poisoned()
+    if STAGE == "lossy":
+        be_lossy()
     main()

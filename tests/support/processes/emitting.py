@@ -40,7 +40,7 @@ def main(stack: str, epoch: str) -> None:
                     acks.append(producer.emit(key, paid))
             for ack in acks:
                 print(*ack.result(), flush=True)
-            time.sleep(0.05)
+            time.sleep(0.15)  # each of them is looked up singly afterwards
 
 
 if __name__ == "__main__":

@@ -50,6 +50,7 @@ class Server:
 
     def __init__(self, stack: Path, log: Path, *options: str) -> None:
         words = ["serve", "--dir", str(stack), "--json", "--rate", "100000", *options]
+        self.log = log
         self._log = log.open("ab")
         self.process = subprocess.Popen(
             [sys.executable, "-m", "everlode.cli.main", *words],
