@@ -175,3 +175,22 @@ class RegionSuspected(Event):
     over: bool
     based_on: Count
     evidence: Items[Evidence]
+
+
+class RegionFenced(Event):
+    """A lost region leads nothing any more."""
+
+    region: Text
+    fenced_origin: Text
+    observers: Items[Text]
+    sites: Count
+    based_on: Count
+
+
+class PrefixReported(Event):
+    """How much of a fenced region's facts a region's copy holds."""
+
+    region: Text
+    observer: Text
+    fenced_at: Count
+    positions: Items[Position]

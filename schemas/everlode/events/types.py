@@ -129,6 +129,8 @@ switch). `other`: one that this build does not know, of a newer or an older writ
 lists them, and a doc does not change under one fingerprint: a step is added together with a field,
 so that builds without it see another schema and read it as `other`, as avro/upcasts.py says."""
 StepOutcome = Literal["done", "skipped", "failed", "held"]
-AssignReason = Literal["bootstrap", "node-lost", "node-unsteady", "switchover", "forced"]
+AssignReason = Literal[
+    "bootstrap", "node-lost", "node-unsteady", "switchover", "forced", "takeover"
+]
 OperatorVerb = Literal["switchover", "failover", "pause", "resume", "ack", "drain", "rejoin"]
 WishOutcome = Literal["done", "refused", "timed-out", "overtaken"]

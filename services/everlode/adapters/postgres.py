@@ -29,16 +29,19 @@ class Taken(NamedTuple):
     parked: list[Incoming]
     refused: set[tuple[str, int]]
     """(topic, offset) of facts that could not be applied."""
+    fenced_at: dict[str, int]
+    """Topic of a fenced region → the `seq` that it stood at when that was known first."""
 
 
 def _taken(rows: list[list[tuple[Any, ...]]], decode: Callable[[bytes], Fact]) -> Taken:
     """Decoded after the transaction: it may wait for a schema."""
-    positions, opened, parked, refused = rows
+    positions, opened, parked, refused, fenced_at = rows
     return Taken(
         {t: Prefix(s, st, o) for t, s, st, o in positions},
         {(t, s): e for t, s, e in opened},
         [Incoming(t, o, decode(bytes(v)), bytes(v)) for t, o, v in parked],
         {(t, o) for t, o in refused},
+        dict(fenced_at),
     )
 
 
@@ -109,6 +112,7 @@ class Projection(Generation):
                 "select topic, scope, epoch from {g}.opened where part = %s",
                 "select topic, at_offset, value from {g}.parked where part = %s order by 1, 2",
                 "select topic, at_offset from {g}.problems where kind = 'unapplied' and part = %s",
+                "select topic, found from {g}.problems where kind = 'fence_known' and part = %s",
             )
         ]
         return [cursor.fetchall() for cursor in asked]

@@ -17,10 +17,12 @@ from rich.table import Table
 from everlode.cli.options import Dir, Json, noun, stack_dir
 from everlode.cli.recounted import Asked, recount
 from everlode.cli.scope_verbs import verbs
+from everlode.errors import Unavailable
 from everlode.processes.policies import policies
 from everlode.settings.endpoints import Endpoints
 from everlode.settings.environment import settings
-from everlode.views.scopes import Seen, explained, look, planned, recorded
+from everlode.views.scopes import Seen, explained, look, nothing_seen, planned, recorded
+from everlode.views.unreached import taken_over
 
 app = noun("Who leads what, and why; and who is to lead.")
 app.add_typer(verbs)
@@ -42,6 +44,19 @@ def _table(title: str, columns: Sequence[str], rows: Sequence[dict[str, Any]]) -
     for row in rows:
         table.add_row(*("" if row[name] is None else str(row[name]) for name in columns))
     Console(highlight=False, soft_wrap=True).print(table)
+
+
+def _explained(folder: Path | None, scope: str) -> dict[str, Any]:
+    """With what was taken from its region, if that was fenced; then also while it is gone."""
+    endpoints = Endpoints.load(stack_dir(folder))
+    try:
+        seen = _look(folder, scope)
+    except Unavailable:
+        control, _, _ = recorded(endpoints, scope)
+        if taken_over(endpoints, control, scope) is None:
+            raise
+        seen = nothing_seen(scope, control)
+    return explained(seen) | {"takeover": taken_over(endpoints, seen.control, scope)}
 
 
 @app.command()
@@ -67,7 +82,7 @@ def explain(
     if replay or policy is not None:
         recount(Asked(scope, replay, policy), stack_dir(folder), as_json)
         return
-    found = explained(_look(folder, scope))
+    found = _explained(folder, scope)
     if as_json:
         typer.echo(json.dumps(found, indent=2))
         return
@@ -78,6 +93,24 @@ def explain(
     )  # fmt: skip
     _table(title, columns, found["candidates"])
     typer.echo(_foreseen(found["recovery"]))
+    if found["takeover"] is not None:
+        _takeover(found["takeover"])
+
+
+def _takeover(found: dict[str, Any]) -> None:
+    """What was taken from a lost region, and what could not be saved."""
+    region, lost = found["region"], found["lost"]
+    typer.echo(f"{region} was fenced at control offset {found['fenced_at']}", nl=False)
+    if found["accepted"] is None:
+        typer.echo(f"; what counts of it waits for {', '.join(found['lacks'])}")
+        return
+    typer.echo(f"; it is {found['owner'] or 'nobody'}'s now")
+    if not found["lost_known"]:
+        typer.echo(f"what was lost is not known: the log of {region} does not answer")
+    elif not lost:
+        typer.echo("nothing was lost: the log of the fenced region holds nothing beyond it")
+    else:
+        _table(f"{len(lost)} facts that do not count", tuple(lost[0]), lost)
 
 
 def _foreseen(recovery: dict[str, Any]) -> str:

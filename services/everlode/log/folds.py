@@ -40,10 +40,12 @@ class Answered(NamedTuple):
     offset: int
     seq: int
     version: int
+    topic: str = ""
+    """Where it stands, when that is not the writer's own topic."""
 
     def ref(self, topic: str) -> dict[str, object]:
         """The fields of a FactRef, as they stand in an answer."""
-        return {"topic": topic, **self._asdict()}
+        return {**self._asdict(), "topic": self.topic or topic}
 
 
 def _damaged(placed: LoggedFact, what: str, code: str) -> IntegrityError:
@@ -230,6 +232,31 @@ class Folds:
             self._changed(None, state)
         for fact in answers:
             self.remember(fact)
+
+    def adopt(self, others: Folds, topic: str) -> int:
+        """Take over what another region's facts on `topic` came to; returns of how many aggregates.
+
+        What is known here in the same version, or a later one, stays. Raises: Unavailable.
+        """
+        count = 0
+        for key, last in others._last.items():
+            component, aggregate = key
+            state = dict.get(others.states[component], aggregate)
+            version = others.versions[key] if state is None else state.version
+            if self.version(component, aggregate) >= version:
+                continue
+            count += 1
+            old = dict.get(self.states[component], aggregate)
+            self._last[key] = last
+            if state is None:
+                self.states[component].pop(aggregate, None)
+                self.versions[key] = version
+            else:
+                self.states[component][aggregate] = state
+            self._changed(old, state)
+        for asked, facts in others.answers.items():
+            self.answers.setdefault(asked, [a._replace(topic=a.topic or topic) for a in facts])
+        return count
 
     def holds(self, key: Key) -> bool:
         """True for what is in memory."""

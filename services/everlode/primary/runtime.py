@@ -24,7 +24,6 @@ which publishes it on `<origin>.health`. Shell: one thread.
 
 from __future__ import annotations
 
-import json
 import threading
 import time
 from collections.abc import Sequence
@@ -35,19 +34,19 @@ from everlode.adapters.kafka import Raw, Reader, Record
 from everlode.adapters.kafka_mixed import MixedReader
 from everlode.adapters.kafka_sender import Sender
 from everlode.adapters.processor import uncollected
-from everlode.avro import schemas
 from everlode.avro.cloudevents import CONTENT_TYPE
 from everlode.avro.codec import Codec, encode_answer
 from everlode.avro.unread import addressee
 from everlode.control.scopes import Scope
 from everlode.errors import ContractError, EverlodeError, FencedOut, Refusal, Unavailable
 from everlode.events.base import CommandAnswered
-from everlode.events.catalogue import COMMANDS, EVENTS, SNAPSHOTS, STATES
-from everlode.events.schemas import SchemaPublished
+from everlode.events.catalogue import COMMANDS
 from everlode.log.facts import FactLog, ForeignRecord, unwritable
 from everlode.log.memory import Memory
 from everlode.membership.agent import Load, NodeAgent
 from everlode.membership.hand import NOTHING, InHand
+from everlode.primary.adopted import Adoption
+from everlode.primary.announce import announce
 from everlode.primary.component import Component
 from everlode.primary.core import DUE_S, Core
 from everlode.primary.freeze import FROZEN_S, Freeze
@@ -106,8 +105,11 @@ class Runtime:
         self._component, self._agent = component, agent
         self._parts, self._clock, self._scopes = parts, clock, scopes
         self._hand, self._report = hand, report
+        self._adopted = Adoption(component, parts, lambda: agent.control, report)
+        self._marks = self._adopted.marks()
+        """What counted of fenced regions when it was promoted."""
         self._log = FactLog(
-            parts.bootstrap, parts.origin, component.name, parts.partitions, component.folds.fold
+            parts.bootstrap, parts.origin, component.name, parts.partitions, self._adopted.fold
         )
         self._core = Core(component, self._log, parts.region, agent.identity.node_id, hand)
         component.leads = self._leads
@@ -177,10 +179,12 @@ class Runtime:
             self._to_start[0]()
             del self._to_start[0]
         # 1. which scopes it leads
+        led = self._adopted.able(led)
         if not led:
             self._follow()
             return
         serves = led.items() <= self._core.served.items()
+        serves = serves and self._marks == self._adopted.marks()
         seqs = self._log.seqs if serves else None
         if self._freeze.holds(self._texts(led), self._log.topic, seqs):
             self._stop.wait(FROZEN_S)
@@ -237,6 +241,7 @@ class Runtime:
     def _promote(self, led: dict[str, int]) -> None:
         began = time.monotonic()
         self._step_down()
+        self._marks = self._adopted.marks()
         self._hand.blame()  # what may have ended its predecessor
         # a. fence, read to the end, fold
         self._log.open(self._texts(led))
@@ -257,6 +262,7 @@ class Runtime:
         reads = self._memory.reads
         committed = self._inputs.committed(wanted)
         starts = {at: max(next_, reads.get(at, 0)) for at, next_ in committed.items()}
+        starts |= self._inputs.beginnings(self._adopted.anew(starts))
         for entry in removed(starts, self._inputs.beginnings(starts), self._commands):
             self._report(entry)
         self._inputs.assign(starts)
@@ -264,21 +270,6 @@ class Runtime:
         self._standstill.moved(self._log.next_offsets, time.monotonic())
         for home, epoch in led.items():
             self._report(Led(str(self._core.scope(home)), epoch, time.monotonic() - began))
-
-    def _announce(self) -> None:
-        """Publish all schemas that this version writes, so that older readers can learn them.
-
-        Any primary does: nodes of one region are of one version, but for an upgrade.
-        """
-        states = [cls.__name__ for cls in STATES.values()]
-        for name in (*EVENTS, *COMMANDS, "CommandAnswered", *states, *SNAPSHOTS):
-            mark = schemas.fingerprint(name).hex()
-            data = SchemaPublished(
-                fingerprint=mark,
-                schema_name=f"{schemas.NAMESPACE}.{name}",
-                document=json.dumps(schemas.raw(name)),
-            )
-            self._agent.signal(data, topic="schemas", key=mark, partition=0)
 
     # -- a turn ------------------------------------------------------------------------------
 
@@ -308,7 +299,7 @@ class Runtime:
                     event_id=notice.event_id,
                 )  # fmt: skip
         if not self._announced:  # not while somebody waits for the first answer
-            self._announce()
+            announce(self._agent)
             self._announced = True
 
     def _turn_of(self, led: dict[str, int], inputs: list[Input]) -> Turn:
@@ -330,7 +321,9 @@ class Runtime:
         where = Where(raw.topic, raw.partition, raw.offset)
         if raw.topic != self._commands:
             try:
-                return FactRead(where, placed(self._codec, raw.topic, raw.key, raw.value))
+                fact = placed(self._codec, raw.topic, raw.key, raw.value)
+                counts = self._adopted.counts(*raw[:2], fact.envelope.seq)
+                return FactRead(where, fact) if counts else NothingRead(where)
             except ContractError:
                 return NothingRead(where)  # the projection quarantines it; it can cause nothing
         try:

@@ -11,6 +11,7 @@ from everlode.failover.coordinator import Coordinator
 from everlode.failover.limits import Limits
 from everlode.failover.orders import Orders
 from everlode.failover.regions import RegionWatch, places
+from everlode.failover.taker import Taker
 from everlode.membership.agent import Identity
 from everlode.processes.host import Host, agent_of, hosted, until_signal
 from everlode.processes.policies import policies
@@ -53,16 +54,21 @@ def _run(region: str, node_id: str, endpoints: Endpoints, host: Host) -> None:
     records = Reader(place.kafka_bootstrap, f"regions-{node_id}", wait_ms=200, uncommitted=True)
     records.assign(records.ends(watched))
     regions = RegionWatch(agent, records, watched, cfg.patience(), report=report)
+    taker = Taker(agent, endpoints, cfg.fence_after_ms, report) if cfg.takeover else None
     report(ProcessReady())
     while not stop.is_set():
         if agent.failed is not None:
             raise agent.failed
         try:
             regions.turn()
+            if taker is not None:
+                taker.turn()
             coordinator.turn()
         except Unavailable as error:
             report(Unanswered(error.code, error.message, error.hint))
             time.sleep(0.5)
+    if taker is not None:
+        taker.close()
     regions.close()
     coordinator.close()
     agent.close()

@@ -124,7 +124,8 @@ def _run(spec: NodeSpec, endpoints: Endpoints, host: Host, stack: Path) -> None:
         topology.task_types,
         cfg.max_concurrent,
     )
-    scopes = (Scope(component.name, spec.region),)
+    homes = [home for home in topology.regions if home != spec.region and cfg.takeover]
+    scopes = tuple(Scope(component.name, home) for home in (spec.region, *homes))
     texts = tuple(map(str, scopes))
     runtime: Runtime
     agent = agent_of(identity, endpoints, cfg, scopes=texts, load=lambda: runtime.load())

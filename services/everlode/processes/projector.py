@@ -54,9 +54,8 @@ def _run(region: str, node_id: str, endpoints: Endpoints, host: Host) -> int:
     generation = current_generation(conninfo)
     home = Home(region, place.kafka_bootstrap, conninfo, generation, node_id)
     signals = SignalWriter(place.kafka_bootstrap, place.origin, cfg.clock())
-    outside = Outside(
-        epochs=DecidedEpochs(lambda: agent.control), problems=Findings(place.origin, signals)
-    )
+    epochs = DecidedEpochs(lambda: agent.control)
+    outside = Outside(epochs=epochs, problems=Findings(place.origin, signals), bounds=epochs.bounds)
     projector = Projector(home, topology, outside, report)
     agent = agent_of(
         Identity(node_id, region, place.origin, "projector"),

@@ -9,19 +9,29 @@ from contextlib import contextmanager
 
 from everlode.adapters.kafka_follower import ControlFollower
 from everlode.control.fold import ControlState
+from everlode.projection.bounds import FREE, Bounds, bounds
 from everlode.projection.fold import Epochs, Incoming
 
 EPOCH_WAIT_S = 10.0
 """A fact whose epoch has not been decided by then is parked; the others go on."""
 LOOK_S = 0.02
 MOST_IN_VAIN = 10_000
+
+
 Decided = Callable[[Sequence[Incoming]], Epochs | None]
 """Waits for the epochs of a batch, and answers what has been decided; None: all counts."""
+Bounded = Callable[[int], Bounds]
+"""What counts of fenced regions, for a partition number, as far as it is known now."""
 
 
 def no_waiting(_: Sequence[Incoming]) -> Epochs | None:
     """Waits for nothing: every epoch counts as decided."""
     return None
+
+
+def no_bounds(_: int) -> Bounds:
+    """Nobody is fenced."""
+    return FREE
 
 
 class DecidedEpochs:
@@ -32,6 +42,8 @@ class DecidedEpochs:
         self._wait_s = wait_s
         self._guard = threading.Lock()
         self._scopes: object = None
+        self._fences: object = None
+        self._bounds: dict[int, Bounds] = {}
         self._known: Mapping[str, int] = {}
         self._in_vain: set[tuple[str, int]] = set()
 
@@ -47,6 +59,17 @@ class DecidedEpochs:
         if len(self._in_vain) < MOST_IN_VAIN:
             self._in_vain |= missing
         return known
+
+    def bounds(self, partition: int) -> Bounds:
+        """See Bounded. A region that is fenced later is not known yet."""
+        fences = self._state().fences
+        with self._guard:
+            if fences is not self._fences:
+                self._fences, self._bounds = fences, {}
+            found = self._bounds.get(partition)
+            if found is None:
+                found = self._bounds[partition] = bounds(fences, partition)
+            return found
 
     def _now(self) -> Mapping[str, int]:
         scopes = self._state().scopes

@@ -52,10 +52,10 @@ from everlode.adapters.kafka_writer import Writer
 from everlode.adapters.postgres import Projection, Taken
 from everlode.errors import ContractError
 from everlode.log.learn import Learn, no_learning
-from everlode.projection.fold import Incoming, Key, Outcome, PartitionFold, Prefix
+from everlode.projection.fold import Epochs, Incoming, Key, Outcome, PartitionFold, Prefix
 from everlode.projection.halves import first_refused, in_halves
 from everlode.projection.tables import DOC, NOWHERE, Gone, row, topic_of
-from everlode.projector.epochs import Decided, no_waiting
+from everlode.projector.epochs import Bounded, Decided, no_bounds, no_waiting
 from everlode.projector.findings import ReportProblems, no_report
 from everlode.projector.intake import Intake
 from everlode.projector.states import Loaded, States
@@ -99,6 +99,8 @@ class Outside(NamedTuple):
     """Gets problems; the same ones again after a crash."""
     report: Sink = silent
     """Gets the facts that are left out."""
+    bounds: Bounded = no_bounds
+    """Asked after `epochs`."""
 
 
 NOTHING_OUTSIDE = Outside()
@@ -166,7 +168,9 @@ class PartitionWorker:
 
     def _fold_of(self, taken: Taken) -> PartitionFold:
         standing = taken.positions, taken.opened, taken.parked
-        return PartitionFold(self.partition, *standing, self._regions)
+        fold = PartitionFold(self.partition, *standing, self._regions)
+        fold.fenced_at = dict(taken.fenced_at)
+        return fold
 
     def positions(self) -> dict[str, Prefix]:
         """Where the partition number stands, a topic each."""
@@ -310,7 +314,8 @@ class PartitionWorker:
 
     def _load(self, raws: Sequence[Raw]) -> Loaded:
         """1. Of what the records name, and of what need not wait any more."""
-        waiting = self._fold.releasable(self._outside.epochs(()))
+        epochs = self._epochs(())
+        waiting = self._fold.releasable(epochs)
         return self._states.of(self._intake.keys(raws) | waiting)
 
     def _read_back_and_fold(self, raws: Sequence[Raw], known: Loaded) -> Outcome:
@@ -321,8 +326,14 @@ class PartitionWorker:
             missing = self._fold.missing_before(chunk)
             if missing:
                 chunk = self._intake.read_back(missing, raws) + chunk
-            self._fold.fold(chunk, known, self._outside.epochs(chunk), outcome)
+            self._fold.fold(chunk, known, self._epochs(chunk), outcome)
         return outcome
+
+    def _epochs(self, chunk: Sequence[Incoming]) -> Epochs | None:
+        """What has been decided; the fold's bounds are never older than that."""
+        epochs = self._outside.epochs(chunk)
+        self._fold.bound(self._outside.bounds(self.partition))
+        return epochs
 
     def _keep_and_report(self, batch: _Folded) -> None:
         """3. Before positions move in PostgreSQL: behind them a problem is not met again."""

@@ -13,7 +13,7 @@ from contextlib import ExitStack
 from everlode.avro.codec import Codec
 from everlode.backup.manifest import Manifest
 from everlode.log.learn import taught
-from everlode.projector.epochs import Decided, decided_epochs
+from everlode.projector.epochs import DecidedEpochs, decided_epochs
 from everlode.recovery.evidence import Evidence, ask
 from everlode.recovery.journal import RecoveryJournal
 from everlode.recovery.request import Target
@@ -63,7 +63,7 @@ class Grounds:
         return self._tail.result()
 
     @property
-    def epochs(self) -> Decided:
+    def epochs(self) -> DecidedEpochs:
         """What the control log has decided; it is followed until `close`. Raises: Unavailable."""
         return self._epochs.result()
 
@@ -77,7 +77,7 @@ class Grounds:
         ats = {(at.topic, at.partition): at for at in self.manifest.positions}
         return beginnings(self.target.bootstrap, self.codec, ats)
 
-    def _follow(self) -> Decided:
+    def _follow(self) -> DecidedEpochs:
         return self._opened.enter_context(decided_epochs(self.target.control_bootstrap))
 
     def _ask(self) -> Evidence:

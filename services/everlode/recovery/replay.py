@@ -72,7 +72,8 @@ class Replay:
         """
         target, grounds = self._grounds.target, self._grounds
         home = Home(target.region, target.bootstrap, target.conninfo, part.generation, "recovery")
-        outside = Outside(self._learn, grounds.epochs, report=grounds.report)
+        epochs = grounds.epochs
+        outside = Outside(self._learn, epochs, report=grounds.report, bounds=epochs.bounds)
         lent = Lent(part.writer, part.db)
         inner = PartitionWorker(home, part.partition, self._topics, outside, lent)
         worker = _Whole(inner, self._counter, grounds, part, self._pace)

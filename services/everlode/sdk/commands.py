@@ -2,8 +2,10 @@
 
 A command is answered when its fact is in the log. Until then it is sent again under the same id,
 so that it is carried out once however often it is sent. It goes to the home that its aggregate's id
-begins with, and to no other region: whether a region that does not answer has stored it, nobody
-knows. Deadlines hold whatever the links do: whoever waits for a link is not who looks at the time.
+begins with, and to no other region while that is not fenced: whether a region that does not answer
+has stored it, nobody knows. Once it is fenced, and another region has taken its scope, it goes
+there, what waits already too. Deadlines hold whatever the links do: whoever waits for a link is not
+who looks at the time.
 Shell: one thread a region, one for time, one to send again.
 """
 
@@ -26,10 +28,13 @@ from everlode.events.base import Command, CommandAnswered, CommandHeader
 from everlode.events.commands import RegisterMiner, SubmitTask
 from everlode.events.identity import at_home, home_of_id
 from everlode.sdk.link import RegionLink
+from everlode.sdk.owners import Owners
 from everlode.sdk.waiting import Answered, Asked, Waiting
 from everlode.settings.endpoints import Endpoints
 
 TICK_S = 0.25
+OWNER_S = 2.0
+"""A command without an answer for so long may be one of a region that is gone."""
 NAMING = (SubmitTask, RegisterMiner)
 """Commands that create what their sender names: a name without a home gets this client's."""
 
@@ -59,6 +64,7 @@ class CommandClient:
         self._clock = clock or WallClock()
         self._reply_to = f"{client_id}#{uuid.uuid4().hex[:12]}"
         self._waiting = Waiting(window)
+        self._owners = Owners(endpoints)
         self._guard = threading.Lock()
         self._links: dict[str, RegionLink] = {}
         self._stop = threading.Event()
@@ -123,7 +129,7 @@ class CommandClient:
         """Region that a command goes to. Raises: Refusal: nobody could create it."""
         home = home_of_id(aggregate_id)
         if home in self._endpoints.regions:
-            return home
+            return self._owners.of(command.component, home)
         if isinstance(command, NAMING) and home:
             raise Refusal(
                 f"{aggregate_id} is at home in {home}, which is no region here",
@@ -160,8 +166,19 @@ class CommandClient:
     def _resend(self) -> None:
         """May wait for links, and is late then; nobody's deadline hangs on it."""
         while not self._stop.wait(TICK_S):
+            self._redirect(time.monotonic() - OWNER_S)
             for asked in self._waiting.due(time.monotonic(), self._ready):
                 self._link(asked.region).send(asked.header, asked.command, asked.value)
+
+    def _redirect(self, asked_before: float) -> None:
+        oldest = self._waiting.oldest()
+        if oldest is None or oldest > asked_before:
+            return
+        self._owners.look()
+        self._waiting.redirect(self._owner, asked_before)
+
+    def _owner(self, asked: Asked) -> str:
+        return self._route(asked.header.aggregate_id, asked.command)
 
     def _ready(self, region: str) -> bool:
         return self._link(region).ready(0)
@@ -176,6 +193,7 @@ class CommandClient:
         self._timer.join(2)
         self._waiting.close()  # first: links may take their time
         self._again.join(2)
+        self._owners.close()
         with self._guard:
             links = list(self._links.values())
         for link in links:

@@ -40,13 +40,16 @@ class Waiter(NamedTuple):
 class Asked:
     """A command that was sent, and where to."""
 
-    __slots__ = ("command", "handed", "header", "region", "sent_at", "value", "wait_s", "waiters")
+    __slots__ = (
+        "asked_at", "command", "handed", "header", "region", "sent_at", "value", "wait_s",
+        "waiters",
+    )  # fmt: skip
 
     def __init__(self, header: CommandHeader, command: Command, value: bytes, region: str) -> None:
         self.header, self.command, self.value, self.region = header, command, value, region
         self.handed = False
         """Given to the region's link, so that it may be stored; else it surely is not."""
-        self.sent_at = time.monotonic()
+        self.asked_at = self.sent_at = time.monotonic()
         self.wait_s = RESEND_S
         self.waiters: list[Waiter] = []
 
@@ -147,6 +150,24 @@ class Waiting:
                 asked.handed, asked.sent_at = True, now
                 found.append(asked)
         return found
+
+    def redirect(self, to: Callable[[Asked], str], asked_before: float) -> None:
+        """What has waited since before a moment goes to where `to` says; it is due if that is new.
+
+        Its `command_id` makes it happen once among those who know what the first one did with it.
+        """
+        with self._guard:
+            for asked in self._asked.values():
+                if asked.asked_at > asked_before:
+                    continue
+                region = to(asked)
+                if region != asked.region:
+                    asked.region, asked.handed, asked.wait_s = region, False, RESEND_S
+
+    def oldest(self) -> float | None:
+        """When the first of those that wait was asked; None: nothing waits."""
+        with self._guard:
+            return min((asked.asked_at for asked in self._asked.values()), default=None)
 
     def close(self) -> None:
         """Fail all, and whoever comes later: what was sent may be carried out."""

@@ -70,6 +70,9 @@ class Settings(BaseSettings):
     """A link between regions over which nothing comes for so long is stale."""
     region_suspected_ms: int = Field(default=10_000, ge=2000)
     """A region of which nothing comes for so long is suspected; lost, once most sites say so."""
+    takeover: bool = False
+    """A region that most sites have lost is fenced, and another one takes its scopes. All processes
+    must be of one build, and a region that was fenced does not come back by itself."""
     lease_s: int = Field(default=3600, ge=1)
     """Lease of an assignment, in seconds of event time."""
     max_concurrent: int = Field(default=20_000, ge=1)

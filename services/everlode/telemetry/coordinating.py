@@ -69,6 +69,48 @@ class RegionNoted(Entry):
 
 
 @dataclass(frozen=True, slots=True)
+class TakeoverStep(Entry):
+    """A step of the takeover of a lost region was taken; whether it counts is known once read."""
+
+    region: str
+    what: str
+
+    @property
+    def text(self) -> str:
+        """See Entry."""
+        return f"takeover of {self.region}: {self.what}"
+
+
+@dataclass(frozen=True, slots=True)
+class Adopted(Entry):
+    """A node knows what counts of a fenced region's facts, and may serve its scope."""
+
+    region: str
+    component: str
+    aggregates: int
+
+    @property
+    def text(self) -> str:
+        """See Entry."""
+        return f"adopted: {self.aggregates} {self.component} of {self.region}"
+
+
+@dataclass(frozen=True, slots=True)
+class NotAdopted(Entry):
+    """A node cannot know what counts of a fenced region's facts, and does not serve its scope."""
+
+    level: ClassVar[Level] = "error"
+
+    region: str
+    reason: str
+
+    @property
+    def text(self) -> str:
+        """See Entry."""
+        return f"not adopted: {self.region}: {self.reason}"
+
+
+@dataclass(frozen=True, slots=True)
 class HandlingPublished(Entry):
     """An event about the handling of a lost node was published: started, a step, ended."""
 

@@ -14,13 +14,16 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from everlode.events.types import StepName
+from everlode.telemetry.coordinating import Adopted as Adopted
 from everlode.telemetry.coordinating import Decided as Decided
 from everlode.telemetry.coordinating import Frozen as Frozen
 from everlode.telemetry.coordinating import HandlingPublished as HandlingPublished
 from everlode.telemetry.coordinating import HandlingStuck as HandlingStuck
 from everlode.telemetry.coordinating import NodeNoted as NodeNoted
+from everlode.telemetry.coordinating import NotAdopted as NotAdopted
 from everlode.telemetry.coordinating import Probed as Probed
 from everlode.telemetry.coordinating import RegionNoted as RegionNoted
+from everlode.telemetry.coordinating import TakeoverStep as TakeoverStep
 from everlode.telemetry.coordinating import WishCarried as WishCarried
 from everlode.telemetry.entry import Entry as Entry
 from everlode.telemetry.entry import Level as Level

@@ -24,7 +24,8 @@ class Noted(NamedTuple):
     """Something that a projection has noted of a fact."""
 
     kind: str
-    """seq_gap, version_gap, conflict, fenced, foreign_home, unlawful, unapplied, unknown_epoch."""
+    """seq_gap, version_gap, conflict, fenced, foreign_home, above_vector, folded_above,
+    fence_known, unlawful, unapplied, unknown_epoch."""
     stopped: bool
     """Whether the key still waits; of a gap in `seq`, which has no key, whether facts are lost."""
     key: str

@@ -44,7 +44,15 @@ def stale_links(reader: str, verdicts: Iterable[Fact]) -> list[StaleLink]:
 
 
 def standing(control: ControlState, region: str) -> str | None:
-    """Whether a region is lost, or suspected, and by whom; None: by nobody."""
+    """Whether a region is fenced, lost or suspected, and by whom; None: by nobody."""
+    fence = control.fences.get(region)
+    if fence is not None:
+        owners = {
+            control.scopes[s].region for s in fence.epochs if not s.startswith("coordinator/")
+        }
+        lacks, taken = ", ".join(fence.lacks()), ", ".join(sorted(owners - {region}))
+        waits = f"what counts of it waits for {lacks}" if lacks else "its scopes wait for a primary"
+        return f"fenced: {f'its scopes are served by {taken}' if taken else waits}"
     by = ", ".join(sorted(s.observer for s in suspicions(control, region)))
     if not by:
         return None

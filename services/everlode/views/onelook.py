@@ -168,7 +168,7 @@ def _region(control: ControlState, endpoints: Endpoints, name: str, of: OfRegion
         "origin": control.origins.get(name, endpoints.regions[name].origin),
         "generation": control.generations.get(name),
         "standing": standing(control, name),
-        "coordinator": led.primary if led else None,
+        "coordinator": (led.primary or None) if led else None,
         "coordinator_beats": bool(led and led.primary in of.beats),
         "lag_s": None if of.lag_s is None else round(of.lag_s, 1),
     }
@@ -181,7 +181,7 @@ def _scope(control: ControlState, name: str, now_ms: int) -> dict[str, Any]:
     return {
         "scope": name,
         "epoch": led.epoch if led else 0,
-        "primary": led.primary if led else None,
+        "primary": (led.primary or None) if led else None,
         "status": node.status if node else None,
         "reason": led.decision.reason if led else None,
         "now": wish.text if wish else None,

@@ -82,6 +82,12 @@ def look(endpoints: Endpoints, scope: str, partitions: int, policies: Policies) 
     return Seen(scope, control, decisions, beats, policy, policy.work, written, history)
 
 
+def nothing_seen(scope: str, control: ControlState) -> Seen:
+    """A scope by the control log alone: its home does not answer."""
+    policy = Succession()
+    return Seen(scope, control, [], {}, policy, policy.work)
+
+
 def _history(reader: Reader, topic: str, end: type[Event]) -> History:
     """What the recovery stream has of earlier handlings; each end once, as its coordinator has."""
     found, ended = History(), set[str]()
@@ -212,14 +218,15 @@ def explained(seen: Seen) -> dict[str, Any]:
     """The scope as it stands, with all nodes of its component and why each may not be promoted."""
     led = seen.control.scopes.get(seen.scope)
     nodes: list[dict[str, Any]] = []
-    if led is not None and led.primary in seen.control.nodes:
+    node = seen.control.nodes.get(led.primary) if led is not None else None
+    if led is not None and node is not None and f"{node.component}/{node.region}" == seen.scope:
         for c in candidates(view_of_loss(seen)):
             leads = c.node_id == led.primary
             nodes.append(c._asdict() | {"excluded": "it leads" if leads else c.excluded})
     return {
         "scope": seen.scope,
         "epoch": led.epoch if led else 0,
-        "primary": led.primary if led else None,
+        "primary": (led.primary or None) if led else None,
         "region": led.region if led else None,
         "decided_at": led.decided_at if led else None,
         "renewed_at": led.renewed_at if led else None,

@@ -29,7 +29,8 @@ is a proposal; what counts is decided by its place in the log, by everyone for h
    that were made the one with the greatest id is the newest, whatever its store says later.
 8. See `wishes` for what operators ask, `cooldown` for scopes whose unsteady primary was replaced,
    `blame` for an input that two processes had in hand when they ended, `sites` for a coordinator's
-   word on another region.
+   word on another region, `fences` for a region that is fenced and leads nothing, and who may take
+   its scopes.
 
 A void record changes the position alone. Void decisions are kept, for operators to see.
 
@@ -56,7 +57,11 @@ from typing import Any, NamedTuple
 from everlode.control import backups as k
 from everlode.control import blame as b
 from everlode.control import cooldown as cool
+from everlode.control import fences as f
 from everlode.control import wishes as w
+from everlode.control.known import NodeState as NodeState
+from everlode.control.known import ScopeState as ScopeState
+from everlode.control.known import VoidDecision as VoidDecision
 from everlode.control.suspicions import Suspicions, suspected
 from everlode.events import control as e
 from everlode.events.base import Event, Fact
@@ -65,49 +70,6 @@ from everlode.events.nodes import TRANSITIONS, NodeStatus
 MAX_TICKS = 10
 MAX_VOID = 100
 """Void decisions kept for inspection."""
-
-
-class ScopeState(NamedTuple):
-    """Who leads a scope."""
-
-    scope: str
-    epoch: int
-    primary: str
-    region: str
-    decided_at: int
-    """Control offset of the decision."""
-    decision: e.ScopeAssigned
-    renewed_at: int
-    """Control offset of the primary's last renewal in this epoch; -1 before the first."""
-
-
-class NodeState(NamedTuple):
-    """A node as the control log knows it."""
-
-    node_id: str
-    region: str
-    component: str
-    kind: str
-    endpoint: str
-    priority: int
-    status: str
-    joined_at: int
-    changed_at: int = -1
-    """Control offset at which it came to this status."""
-    incarnation: str = ""
-    """The process that has its name."""
-    host: str = ""
-    process_id: str = ""
-    drains: bool = False
-    """It was drained and not taken back since, also while it is lost."""
-
-
-class VoidDecision(NamedTuple):
-    """A decision that does not count, and why."""
-
-    offset: int
-    decision: e.ScopeAssigned
-    reason: str
 
 
 class Void(NamedTuple):
@@ -139,6 +101,7 @@ class ControlState:
     wishes: w.Wishes = field(default_factory=w.Wishes)
     cooldowns: cool.Cooldowns = field(default_factory=lambda: MappingProxyType({}))
     blamed: b.Blamed = field(default_factory=lambda: MappingProxyType({}))
+    fences: f.Fences = field(default_factory=lambda: MappingProxyType({}))
 
     def epoch(self, scope: str) -> int:
         """Current epoch of a scope; 0 before its first primary."""
@@ -238,6 +201,9 @@ def _assign(state: ControlState, data: e.ScopeAssigned, fact: Fact) -> ControlSt
     if reason is not None:
         return Void(reason)
     decider = fact.envelope.scope.rpartition("/")[2]
+    reason = f.why_not_taken(state, data.scope_name, decider)  # 8.
+    if reason is not None:
+        return Void(reason)
     reason = state.late.get(state.position) or _why_late(state, data, decider)  # 3.
     if reason is not None:
         return Void(reason, late=True)
@@ -336,6 +302,24 @@ def _suspect(state: ControlState, data: e.RegionSuspected, fact: Fact) -> Contro
     return _set(state, "suspicions", f"{data.observer}/{data.region}", word)
 
 
+def _fence(state: ControlState, data: e.RegionFenced, fact: Fact) -> ControlState | Void:
+    decider = fact.envelope.scope.rpartition("/")[2]
+    late = state.late.get(state.position) or _passed(state, decider, data.based_on)  # 3.
+    late = late or f.taken_back(state.suspicions, data)
+    if late is not None:
+        return Void(late, late=True)
+    after = f.fenced(state, data, decider)  # 8.
+    return _deposed(state, fact) or (
+        Void(after) if isinstance(after, str) else replace(state, **after)
+    )
+
+
+def _report(state: ControlState, data: e.PrefixReported, fact: Fact) -> ControlState | Void:
+    return _deposed(state, fact) or _taken(
+        state, "fences", f.reported(state.fences, data, fact.envelope)
+    )
+
+
 def _ask(state: ControlState, data: e.OperatorAsked, _: Fact) -> ControlState | Void:
     region = data.scope_name.rpartition("/")[2]
     late = state.late.get(state.position) or _passed(state, region, data.based_on)  # 3.
@@ -390,6 +374,8 @@ RULES: Mapping[type[Event], Rule] = {
     e.BackupReleased: _release_backup,
     e.BackupMade: _made_backup,
     e.RegionSuspected: _suspect,
+    e.RegionFenced: _fence,
+    e.PrefixReported: _report,
     e.OperatorAsked: _ask,
     e.FreezeAsked: _freeze,
     e.ScopeDrained: _drain,

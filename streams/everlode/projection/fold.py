@@ -18,9 +18,11 @@ Each record takes the first of these that fits; nothing is passed over silently:
 2. *Mark.* A Barrier does no more. EpochOpened ends the lower epochs of its scopes in this topic.
 3. *Fenced.* The fact's epoch is over: it has no effect (`fenced`). Nor has a fact about what is at
    home elsewhere, by its id (`foreign_home`): its home's primary alone says what becomes of it.
+   Nor has one above the accepted vector of a fenced region (`above_vector`), whatever its epoch.
 4. *Held.* Its epoch is not decided, as far as the control log was read, or its key waits for such
    a one: it waits in log order (`unknown_epoch`), and goes on once the epoch is decided. So the
-   outcome does not hang on which of the two logs was read first.
+   outcome does not hang on which of the two logs was read first. So does one of a fenced region
+   until it is decided what counts of it, and one of a new owner until that has come (`bounds`).
 5. *Folded.* Its version is the next: `evolve` gives the new state, or refuses (`unlawful`); then
    what was parked behind it follows.
 6. *Parked.* Its version is a later one: its key stops until what is missing comes (`version_gap`).
@@ -56,6 +58,7 @@ from collections.abc import Container, Mapping
 from everlode.errors import EverlodeError, IntegrityError
 from everlode.events.barriers import Barrier, EpochOpened
 from everlode.events.base import Envelope
+from everlode.projection.bounds import FREE, Bounds
 from everlode.projection.records import (
     UNKNOWN,
     Epochs,
@@ -88,12 +91,6 @@ def _key(item: Incoming) -> Key:
     return component_of_state(type(item.fact.data)), item.fact.envelope.aggregate_id
 
 
-def _may(item: Incoming, epochs: Epochs | None) -> bool:
-    """Whether the fact's epoch has been decided."""
-    envelope = item.fact.envelope
-    return epochs is None or envelope.epoch <= epochs.get(envelope.scope, 0)
-
-
 def _unexpected(error: Exception) -> IntegrityError:
     return IntegrityError(f"cannot be folded: {type(error).__name__}", code="unlawful")
 
@@ -124,6 +121,59 @@ class PartitionFold:
         """Keys whose stop the owner before has recorded."""
         self.refused: set[tuple[str, int]] = set()
         """(topic, offset) of facts that cannot be applied: whoever notes them adds them here."""
+        self.fenced_at: dict[str, int] = {}
+        """Topic of a fenced region → the `seq` that it stood at when this projection learnt of it;
+        the caller gives back what an owner before has noted (`fence_known`)."""
+        self._bounds = FREE
+        self._news: list[Problem] = []
+
+    def bound(self, now: Bounds) -> None:
+        """What counts of fenced regions from now on; given before each batch.
+
+        A topic of which more was folded than counts, because nobody here knew of the fence yet, is
+        a problem of the next batch, `folded_above`: the projection is to be built anew.
+        """
+        if now is self._bounds:
+            return
+        for topic, upto in now.upto.items():
+            stood = self.fenced_at.get(topic)
+            if stood is None:
+                stood = self.fenced_at[topic] = (self.positions.get(topic) or Prefix()).seq
+                self._news.append(Problem("fence_known", topic, 0, "", "", 0, stood))
+            if upto is not None and stood > upto and self._bounds.upto.get(topic) is None:
+                self._news.append(Problem("folded_above", topic, 0, "", "", upto, stood))
+        self._bounds = now
+        for key, items in self._held.items():
+            self._held[key] = []
+            for item in items:
+                self._queue(self._held[key], item)
+
+    def _may(self, item: Incoming, epochs: Epochs | None) -> bool:
+        """Whether the fact's epoch has been decided, and what counts before it has come."""
+        envelope = item.fact.envelope
+        if epochs is not None and envelope.epoch > epochs.get(envelope.scope, 0):
+            return False
+        upto, after = self._bounds
+        if not upto:
+            return True
+        if upto.get(item.topic, 0) is None:
+            return False
+        for epoch, topic in after.get(envelope.scope, ()):
+            if envelope.epoch < epoch or item.topic == topic:
+                continue
+            counts, stands = upto[topic], self.positions.get(topic)
+            if counts is None or (stands.seq if stands else 0) < counts:
+                return False
+        return True
+
+    def _above(self, item: Incoming, out: Outcome) -> bool:
+        """Whether a record of a fenced region does not count; a fact is noted."""
+        upto, seq = self._bounds.upto.get(item.topic), item.fact.envelope.seq
+        if upto is None or seq <= upto:
+            return False
+        if type(item.fact.data) not in _MARKS:
+            out.note("above_vector", item, upto, seq)
+        return True
 
     @staticmethod
     def keys(batch: list[Incoming]) -> set[Key]:
@@ -136,7 +186,7 @@ class PartitionFold:
 
     def releasable(self, epochs: Epochs | None) -> set[Key]:
         """Aggregates that need not wait any more; `fold` goes on with those that it is given."""
-        return {key for key, items in self._held.items() if _may(items[0], epochs)}
+        return {key for key, items in self._held.items() if self._may(items[0], epochs)}
 
     def missing_before(self, batch: list[Incoming]) -> dict[str, tuple[int, int]]:
         """Topic → (offset to read from, offset of the batch's first record) where `seq` jumps."""
@@ -163,11 +213,15 @@ class PartitionFold:
         Order: within a topic as in the log; topics do not depend on each other.
         """
         out = out or Outcome()
+        out.problems += self._news
+        self._news.clear()
         for key in self.releasable(epochs) & known.keys():  # 4. the epoch was decided since
             self._go_on(key, known, epochs, out)
         for item in batch:
             topic, offset, (envelope, data), _ = item
             self._move(topic, offset, envelope, out)  # 1. position
+            if self._bounds is not FREE and self._above(item, out):  # 3. fenced
+                continue
             if type(data) in _MARKS:  # 2. mark
                 out.marks += 1
                 if isinstance(data, EpochOpened):
@@ -181,7 +235,7 @@ class PartitionFold:
                 out.note("foreign_home", item, 0, envelope.version)
                 continue
             key = (component_of_state(type(data)), envelope.aggregate_id)
-            if key in self._held or not _may(item, epochs):  # 4. held
+            if key in self._held or not self._may(item, epochs):  # 4. held
                 self._hold(item, key, epochs, out)
                 continue
             self._one(item, key, known, out)  # 5. to 8.
@@ -213,16 +267,30 @@ class PartitionFold:
         if not waiting:
             decided = (epochs or {}).get(envelope.scope, 0)
             out.note("unknown_epoch", item, decided, envelope.epoch)
-        waiting.append(item)
+        self._queue(waiting, item)
         out.parked.append(item)
+
+    def _queue(self, waiting: list[Incoming], item: Incoming) -> None:
+        """In log order, but before what a new owner made of it."""
+        after = self._bounds.after
+        for index, other in enumerate(waiting):
+            envelope = other.fact.envelope
+            for epoch, topic in after.get(envelope.scope, ()):
+                if epoch <= envelope.epoch and other.topic != topic == item.topic:
+                    waiting.insert(index, item)
+                    return
+        waiting.append(item)
 
     def _go_on(
         self, key: Key, known: dict[Key, Known], epochs: Epochs | None, out: Outcome
     ) -> None:
         """Go on with what waited, up to the next of an unknown epoch."""
         waiting = self._held[key]
-        while waiting and _may(waiting[0], epochs):
+        while waiting and self._may(waiting[0], epochs):
             item = waiting.pop(0)
+            if self._above(item, out):
+                out.released.append(item)
+                continue
             self._one(item, key, known, out)
             if self._parked.get(key, {}).get(item.fact.envelope.version) is not item:
                 out.released.append(item)

@@ -44,8 +44,8 @@ class Incoming(NamedTuple):
 class Problem(NamedTuple):
     """Something that must not be passed over.
 
-    `kind`: seq_gap, version_gap, conflict, fenced, foreign_home, unlawful, unapplied,
-    unknown_epoch.
+    `kind`: seq_gap, version_gap, conflict, fenced, foreign_home, above_vector, folded_above,
+    fence_known, unlawful, unapplied, unknown_epoch.
     """
 
     kind: str

@@ -1,0 +1,48 @@
+"""Where a home's commands go when its region is fenced: to whoever has taken its scopes.
+
+Nobody is asked while answers come. Once a command has waited for a while the control log is
+followed; until it says that the home is fenced and its scope taken, commands go to the home. Shell.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+from everlode.adapters.kafka_follower import ControlFollower
+from everlode.control.scopes import Scope
+from everlode.errors import EverlodeError
+from everlode.settings.endpoints import Endpoints
+
+START_S = 5.0
+
+
+class Owners:
+    """Of one client. `look` by one thread, `of` by any."""
+
+    def __init__(self, endpoints: Endpoints) -> None:
+        self._endpoints = endpoints
+        self._follower: ControlFollower | None = None
+
+    def look(self) -> None:
+        """Begin to follow the control log, unless that is done; waits for it, without an error."""
+        if self._follower is not None or self._endpoints.control_bootstrap is None:
+            return
+        follower = ControlFollower(self._endpoints.control_bootstrap)
+        with suppress(EverlodeError):
+            self._follower = follower.start(START_S)
+            return
+        follower.close()
+
+    def of(self, component: str, home: str) -> str:
+        """The region that serves a home's scope of a component, as far as it is known."""
+        if self._follower is None:
+            return home
+        control = self._follower.state
+        led = control.scopes.get(str(Scope(component, home))) if control.fences else None
+        known = led is not None and led.primary and led.region in self._endpoints.regions
+        return led.region if led is not None and known else home
+
+    def close(self) -> None:
+        """Leave."""
+        if self._follower is not None:
+            self._follower.close()

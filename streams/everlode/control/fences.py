@@ -1,0 +1,173 @@
+"""Regions that are fenced, and what of their facts counts, by the folded control log.
+
+      RegionFenced us      each scope that us owned: its next epoch, and no primary
+      PrefixReported eu    us.1.tasks/0: 41   us.1.tasks/1: 7
+      PrefixReported ap    us.1.tasks/0: 40   us.1.tasks/1: 9   all members: accepted is 41, 9
+      PrefixReported ap    us.1.tasks/0: 41   us.1.tasks/1: 9   ap is level
+      ScopeAssigned        task-manager/us -> eu/tm-1, by a member that is level
+
+A copy is a prefix of one sequence, so the longest prefix of each partition holds all that any of
+them does. The members are the sites that were not fenced when the region was; the accepted vector
+is fixed by the first record with which all of them have reported, and never changes, so all who
+fold the log have the same. Nothing is lawful by what compaction leaves out (see `control.keys`):
+whether the region was lost at `based_on` is its coordinator's word, and only a word that was taken
+back since makes it void. Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+from typing import Any, NamedTuple, Protocol
+
+from everlode.control.suspicions import Suspicions
+from everlode.events.base import Envelope, Position
+from everlode.events.control import PrefixReported, RegionFenced
+
+
+class Folded(Protocol):
+    """What the control log says, see `fold.ControlState`."""
+
+    @property
+    def position(self) -> int: ...
+    @property
+    def scopes(self) -> Mapping[str, Any]: ...
+    @property
+    def fences(self) -> Fences: ...
+
+
+Vector = Mapping[str, int]
+"""`topic/partition` → the last `seq`."""
+
+
+class Fence(NamedTuple):
+    """A region that is fenced."""
+
+    region: str
+    origin: str
+    """Of its log: what of this counts is `accepted`."""
+    offset: int
+    """Control offset of its RegionFenced."""
+    members: tuple[str, ...]
+    """Regions that must report, sorted."""
+    epochs: Mapping[str, int]
+    """Scope that it owned → the epoch that the fence opened."""
+    reports: Mapping[str, Vector]
+    """Member → what its copy holds, by its last report."""
+    accepted: Vector | None = None
+    """What counts; None: not all members have reported yet."""
+
+    def level(self, member: str) -> bool:
+        """Whether a member's copy holds all that counts."""
+        return self.accepted is not None and not short(self.reports[member], self.accepted)
+
+    def lacks(self) -> tuple[str, ...]:
+        """Members that have not reported."""
+        return tuple(name for name in self.members if name not in self.reports)
+
+
+Fences = Mapping[str, Fence]
+"""Region → its fence."""
+
+
+def place(topic: str, partition: int) -> str:
+    """A partition's key in a vector."""
+    return f"{topic}/{partition}"
+
+
+def vector(positions: Iterable[Position]) -> dict[str, int]:
+    """Positions as a vector."""
+    return {place(at.topic, at.partition): at.seq for at in positions}
+
+
+def longest(vectors: Iterable[Vector]) -> dict[str, int]:
+    """The longest prefix of each partition."""
+    found: dict[str, int] = {}
+    for one in vectors:
+        for at, seq in one.items():
+            found[at] = max(seq, found.get(at, 0))
+    return found
+
+
+def short(have: Vector, wanted: Vector) -> dict[str, int]:
+    """Place → the first `seq` that is missing, of those that do not reach what is wanted."""
+    return {at: have.get(at, 0) + 1 for at, seq in wanted.items() if have.get(at, 0) < seq}
+
+
+def taken_back(words: Suspicions, data: RegionFenced) -> str | None:
+    """Who of its observers has heard the region again since; None: nobody, as far as is kept."""
+    for observer in data.observers:
+        word = words.get(f"{observer}/{data.region}")
+        if word is not None and word.over and word.offset > data.based_on:
+            return f"{observer} has taken its suspicion back at {word.offset}"
+    return None
+
+
+def why_not_fenced(known: Fences, data: RegionFenced, decider: str) -> str | None:
+    """Why a region is not fenced by this record of a region's coordinator, whatever was late."""
+    if data.region in known:
+        return f"{data.region} is fenced since offset {known[data.region].offset}"
+    if decider in known or decider == data.region:
+        return f"{decider} does not fence {data.region}"
+    if 2 * len(set(data.observers) - {data.region}) <= data.sites:
+        return f"{len(data.observers)} of {data.sites} sites are no majority"
+    return None
+
+
+def fenced(log: Folded, data: RegionFenced, decider: str) -> dict[str, Any] | str:
+    """`scopes` and `fences` after it, or why it has no effect."""
+    reason = why_not_fenced(log.fences, data, decider)
+    if reason is not None:
+        return reason
+    at, region = log.position, data.region
+    owned = {s: led for s, led in log.scopes.items() if led.region == region}
+    epochs = {scope: led.epoch + 1 for scope, led in owned.items()}
+    sites = (scope.partition("/") for scope in log.scopes)
+    others = {home for name, _, home in sites if name == "coordinator"} - log.fences.keys()
+    members = tuple(sorted(others - {region}))
+    fence = Fence(region, data.fenced_origin, at, members, epochs, {})
+    after = {
+        scope: led._replace(epoch=epochs[scope], primary="", decided_at=at, renewed_at=-1)
+        for scope, led in owned.items()
+    }
+    return {
+        "scopes": MappingProxyType({**log.scopes, **after}),
+        "fences": MappingProxyType({**log.fences, region: fence}),
+    }
+
+
+def reported(known: Fences, data: PrefixReported, by: Envelope) -> Fences | str:
+    """The fences with a member's report, or why it has no effect. A prefix never shrinks."""
+    fence = known.get(data.region)
+    if by.scope != f"coordinator/{data.observer}":
+        return f"{by.scope} does not speak for {data.observer}"
+    if fence is None or fence.offset != data.fenced_at:
+        return f"{data.region} was not fenced at offset {data.fenced_at}"
+    if data.observer not in fence.members:
+        return f"{data.observer} was no member when {data.region} was fenced"
+    now = longest((fence.reports.get(data.observer, {}), vector(data.positions)))
+    reports = {**fence.reports, data.observer: now}
+    accepted = fence.accepted
+    if accepted is None and reports.keys() >= set(fence.members):
+        accepted = longest(reports.values())
+    after = fence._replace(reports=reports, accepted=accepted)
+    return MappingProxyType({**known, data.region: after})
+
+
+def why_not_taken(log: Folded, scope: str, decider: str) -> str | None:
+    """Why a region's coordinator may not decide on a scope, by the fences; None: they allow it.
+
+    A coordinator's scope is its region's own, always.
+    """
+    name, _, home = scope.partition("/")
+    led = log.scopes.get(scope)
+    if led is None or name == "coordinator" or not log.fences.keys() & {home, led.region}:
+        return None
+    fence = log.fences.get(led.region)
+    if fence is None:
+        return None if decider == led.region else f"{led.region} owns it, {decider} does not"
+    if decider in log.fences or decider not in fence.members:
+        return f"{led.region} is fenced, and {decider} is no member"
+    if not fence.level(decider):
+        return f"{led.region} is fenced, and {decider} is not level"
+    return None

@@ -1,0 +1,51 @@
+"""What counts of fenced regions' facts, for one partition number, by the control log. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from everlode.control.fences import Fences, place
+from everlode.control.scopes import COMPONENT_OF
+from everlode.events.catalogue import FACT_COMPONENTS
+from everlode.topics.names import fact_topic
+
+
+class After(NamedTuple):
+    """Facts of a scope in these epochs wait, unless they are on this topic, until it has come."""
+
+    epoch: int
+    """The first of them: the one that the fence opened."""
+    topic: str
+
+
+class Bounds(NamedTuple):
+    """Of one partition number."""
+
+    upto: Mapping[str, int | None]
+    """Topic of a fenced region → the last `seq` that counts; None: not decided yet."""
+    after: Mapping[str, tuple[After, ...]]
+    """Scope that a fenced region owned → what its facts of later epochs wait for."""
+
+
+FREE = Bounds({}, {})
+"""No region is fenced."""
+
+
+def bounds(fences: Fences, partition: int) -> Bounds:
+    """The bounds of a partition number; FREE where nobody is fenced."""
+    if not fences:
+        return FREE
+    upto: dict[str, int | None] = {}
+    after: dict[str, tuple[After, ...]] = {}
+    for fence in fences.values():
+        for component in FACT_COMPONENTS:
+            topic = fact_topic(fence.origin, component)
+            at = place(topic, partition)
+            upto[topic] = None if fence.accepted is None else fence.accepted.get(at, 0)
+        for scope, epoch in fence.epochs.items():
+            component = COMPONENT_OF[scope.partition("/")[0]]
+            if component in FACT_COMPONENTS:
+                waits = After(epoch, fact_topic(fence.origin, component))
+                after[scope] = (*after.get(scope, ()), waits)
+    return Bounds(upto, after)

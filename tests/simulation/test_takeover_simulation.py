@@ -1,0 +1,142 @@
+"""A lost region's scopes change hands, seeded: whatever comes in whatever order, folds are equal.
+
+`tests.support.world.taking` has the world and its laws: `not_taken`, `mirrored_lost`, `two_heirs`,
+`folds_differ`, `waits_for_ever`, `loss_not_listed`, `conflict`, `hasty`. A failing seed is named;
+`Takeover(seed).run()` replays it exactly.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable
+
+import pytest
+
+from everlode.control import fences
+from everlode.control.fences import Fence, Vector
+from everlode.projection.bounds import Bounds
+from everlode.projection.fold import PartitionFold
+from tests.simulation.test_regions_simulation import LONG
+from tests.support.world.taking import Primary, Takeover
+
+SEEDS = 5_000 if LONG else 250
+PLANTED_SEEDS = 60
+"""Within so many a planted bug is found."""
+pytestmark = pytest.mark.timeout(3600 if LONG else 280)
+HAPPENED = (
+    "coordinators killed", "cut off", "facts of the heir", "facts of the lost", "fences", "killed",
+    "levelled", "links that came back", "lost by name", "projections asleep",
+    "projections killed", "projections to be built anew", "takeovers",
+)  # fmt: skip
+
+
+def test_laws_hold_in_whatever_order_things_come() -> None:
+    began, totals = time.monotonic(), Counter[str]()
+    for seed in range(SEEDS):
+        world = Takeover(seed)
+        assert world.run() == [], f"seed {seed}"
+        totals.update(world.counts)
+    print(
+        f"{SEEDS / (time.monotonic() - began):.1f} seeds a second: {dict(sorted(totals.items()))}"
+    )
+    assert [what for what in HAPPENED if not totals[what]] == [], f"vacuous: {totals}"
+
+
+def test_seed_replays_exactly() -> None:
+    one, other = Takeover(7), Takeover(7)
+    assert one.run() == other.run()
+    assert one.log == other.log
+    assert one.copies == other.copies
+    assert Takeover(8).names != one.names or one.counts
+
+
+# -- planted bugs ---------------------------------------------------------------------------------
+
+
+def _shortest(patch: pytest.MonkeyPatch) -> None:
+    """The vector is what all copies hold, not what any does."""
+
+    def shortest(vectors: list[Vector]) -> dict[str, int]:
+        known = list(vectors)
+        return {at: min(v.get(at, 0) for v in known) for at in {at for v in known for at in v}}
+
+    patch.setattr(fences, "longest", shortest)
+
+
+def _first(patch: pytest.MonkeyPatch) -> None:
+    """The vector is known before all members have reported."""
+    before = fences.reported
+
+    def hasty(known: fences.Fences, data: object, by: object) -> object:
+        alone = {r: f._replace(members=(data.observer,)) for r, f in known.items()}  # type: ignore[attr-defined]
+        after = before(alone, data, by)  # type: ignore[arg-type]
+        if isinstance(after, str):
+            return after
+        return {
+            r: f._replace(
+                members=known[r].members,
+                reports={m: f.reports.get(m, {}) for m in known[r].members},
+            )
+            for r, f in after.items()
+        }
+
+    patch.setattr(fences, "reported", hasty)
+
+
+def _not_level(patch: pytest.MonkeyPatch) -> None:
+    """Whoever likes takes, however short its copy is."""
+    patch.setattr("everlode.failover.takeover.short", lambda *_: {})
+    patch.setattr(Fence, "level", lambda *_: True)
+    patch.setattr(Primary, "reaches", lambda *_: True)
+
+
+def _all_counts(patch: pytest.MonkeyPatch) -> None:
+    """Facts above the vector are folded."""
+    patch.setattr(PartitionFold, "_above", lambda *_: False)
+
+
+def _nobody_waits(patch: pytest.MonkeyPatch) -> None:
+    """The new owner's facts are folded when they come, and so is what comes before the vector."""
+    before = PartitionFold.bound
+
+    def only_upto(self: PartitionFold, now: Bounds) -> None:
+        before(self, now._replace(after={}))
+
+    patch.setattr(PartitionFold, "bound", only_upto)
+
+
+def _nothing_held(patch: pytest.MonkeyPatch) -> None:
+    """What comes between the fence and the vector is folded at once."""
+    before = PartitionFold.bound
+
+    def decided(self: PartitionFold, now: Bounds) -> None:
+        known = {topic: seq for topic, seq in now.upto.items() if seq is not None}
+        before(self, Bounds(known, {s: a for s, a in now.after.items() if known}))
+
+    patch.setattr(PartitionFold, "bound", decided)
+
+
+@pytest.mark.parametrize(
+    ("plant", "laws"),
+    [
+        (_shortest, {"mirrored_lost"}),
+        (_first, {"mirrored_lost", "folds_differ"}),
+        (_not_level, {"not_taken", "folds_differ", "conflict", "waits_for_ever"}),
+        (_all_counts, {"folds_differ", "loss_not_listed"}),
+        (_nobody_waits, {"conflict", "folds_differ"}),
+        (_nothing_held, {"hasty"}),
+    ],
+    ids=["shortest", "hasty", "not level", "all counts", "nobody waits", "nothing held"],
+)
+def test_planted_bug_is_found(
+    plant: Callable[[pytest.MonkeyPatch], None], laws: set[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plant(monkeypatch)
+    broken: set[str] = set()
+    for seed in range(PLANTED_SEEDS):
+        broken |= {found.law for found in Takeover(seed).run()}
+        if broken & laws:
+            print(f"found with seed {seed}: {sorted(broken)}")
+            return
+    raise AssertionError(f"not found in {PLANTED_SEEDS} seeds; only {sorted(broken)}")
