@@ -1,0 +1,196 @@
+"""A region is killed as a whole, on real parts: another one takes its scopes, and nothing that had
+been mirrored is lost.
+
+A stack of its own, for a region that was fenced does not come back by itself yet.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from everlode.adapters.kafka_follower import ControlFollower
+from everlode.avro.codec import Codec
+from everlode.cli.main import run
+from everlode.control.fold import ControlState
+from everlode.control.scopes import Scope
+from everlode.events import commands as c
+from everlode.events.base import CommandAnswered
+from everlode.log.ends import ends_of
+from everlode.sdk import MiningClient
+from everlode.stack import NativeStack
+from everlode.stack.native.members import commands_of
+from everlode.stack.services import counted
+from everlode.topics.names import fact_topic
+from tests.support.world.region import until
+
+pytestmark = pytest.mark.timeout(280)
+REGIONS = ("eu", "us", "ap")
+SCOPE = str(Scope("tasks", "us"))
+RUNS = {"coordinator": 1, "projector": 1, "task-manager": 1}
+SHA = "a" * 64
+TAKEN_WITHIN_S = 60.0
+
+
+class Network:
+    """The stack, its control log, its copies and projections."""
+
+    def __init__(self, stack: NativeStack) -> None:
+        self.stack = stack
+        self.endpoints = stack.up()
+        for command in commands_of(counted(RUNS, REGIONS), stack.data_dir):
+            stack.run(command)
+        self.follower = ControlFollower(self.endpoints.control()).start()
+
+    @property
+    def control(self) -> ControlState:
+        return self.follower.state
+
+    def leads(self, region: str) -> bool:
+        led = self.control.scopes.get(str(Scope("tasks", region)))
+        return led is not None and led.renewed_at >= 0
+
+    def end(self, region: str) -> list[int]:
+        """The last `seq` of each partition of us's task facts in a region's copy."""
+        parts = self.endpoints.parts(region)
+        places = [(fact_topic("us.1", "tasks"), p) for p in range(parts.partitions)]
+        return [end.seq for end in ends_of(parts.bootstrap, Codec(), places).values()]
+
+    def tasks(self, region: str) -> dict[str, int]:
+        """us's tasks in a region's projection, with their versions."""
+        conninfo = self.endpoints.region(region).postgres_conninfo()
+        with psycopg.connect(conninfo) as db:
+            rows = db.execute("select key, version from g1.tasks where key like 'us/%'").fetchall()
+        return {str(key): int(version) for key, version in rows}
+
+    def problems(self, region: str) -> set[tuple[str, str]]:
+        with psycopg.connect(self.endpoints.region(region).postgres_conninfo()) as db:
+            rows = db.execute("select kind, event_id from g1.problems").fetchall()
+        return {(str(kind), str(event)) for kind, event in rows}
+
+    def await_copy(self, region: str, seqs: list[int]) -> None:
+        def reaches() -> bool:
+            return all(h >= w for h, w in zip(self.end(region), seqs, strict=True))
+
+        until(reaches, 30, f"{region} has them")
+
+    def await_barriers(self, count: int) -> None:
+        before = self.end("us")
+
+        def passed() -> bool:
+            return all(n >= b + count for n, b in zip(self.end("us"), before, strict=True))
+
+        until(passed, 30, "us's primary has left barriers")
+
+    def await_tasks(self, region: str, expected: dict[str, int]) -> None:
+        until(lambda: self.tasks(region) == expected, 40, f"{region} has all that counts")
+
+    def await_fenced(self, region: str, events: set[str]) -> None:
+        def listed() -> bool:
+            return {e for kind, e in self.problems(region) if kind == "above_vector"} == events
+
+        until(listed, 60, f"{region} lists what was lost, and nothing else")
+
+    def of(self, region: str) -> list[str]:
+        return [p.name for p in self.stack.processes() if p.name.startswith(f"{region}/")]
+
+
+@pytest.fixture(scope="module")
+def network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Network]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("EVERLODE_TAKEOVER", "true")
+        folder: Path = tmp_path_factory.mktemp("takeover")
+        with NativeStack(data_dir=folder / "stack") as stack:
+            made = Network(stack)
+            with closing(made.follower):
+                until(
+                    lambda: all(made.leads(r) for r in REGIONS), 90, "each region's tasks are led"
+                )
+                yield made
+
+
+def submit(client: MiningClient, name: str) -> CommandAnswered:
+    return client.submit_task(name, "inference", f"s3://{name}", SHA, 1)
+
+
+def explained(network: Network, capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
+    """What `scope explain` says of the takeover."""
+    capsys.readouterr()
+    assert run(["scope", "explain", SCOPE, "--dir", str(network.stack.data_dir), "--json"]) == 0
+    found: dict[str, Any] = json.loads(capsys.readouterr().out)["takeover"]
+    return found
+
+
+def ids(answers: list[CommandAnswered]) -> set[str]:
+    return {ref.event_id for answer in answers for ref in answer.facts}
+
+
+def test_scopes_of_a_killed_region_are_led_elsewhere_and_what_was_mirrored_is_there(
+    network: Network, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stack = network.stack
+    with MiningClient(network.endpoints, "us", "client") as client:
+        everywhere = [submit(client, f"all-{n}") for n in range(20)]
+        written = network.end("us")
+        network.await_copy("eu", written)
+        network.await_copy("ap", written)
+        stack.pause("ap/mirror")
+        for n in range(10):
+            submit(client, f"one-{n}")
+        written = network.end("us")
+        network.await_copy("eu", written)
+        stack.pause("eu/mirror")
+        network.await_barriers(3)  # what a stopped mirror had asked for is answered by then
+        nowhere = [submit(client, f"none-{n}") for n in range(3)]
+    killed_at = time.monotonic()
+    names = network.of("us")
+    for name in names:
+        stack.kill(name)
+    stack.resume("eu/mirror")
+    stack.resume("ap/mirror")
+    until(lambda: "us" in network.control.fences, TAKEN_WITHIN_S, "us is fenced")
+    fenced_s = time.monotonic() - killed_at
+    until(lambda: network.control.fences["us"].accepted is not None, 30, "it is known what counts")
+    accepted_s = time.monotonic() - killed_at
+    until(lambda: network.control.scopes[SCOPE].region in ("eu", "ap"), 30, "its scope is taken")
+    owner = network.control.scopes[SCOPE].region
+    with MiningClient(network.endpoints, owner, "other-client", timeout_s=40) as client:
+        answer = client.call("us/one-3", c.CancelTask(reason="no longer needed"))
+        answered_s = time.monotonic() - killed_at
+        assert (answer.outcome, answer.region) == ("done", owner)
+        (fact,) = answer.facts
+        assert (fact.topic, fact.version) == (f"{owner}.1.tasks", 2)
+        with MiningClient(network.endpoints, owner, "client", timeout_s=40) as same:
+            again = submit(same, "us/all-3")
+        assert (again.outcome, ids([again])) == ("repeated", ids([everywhere[3]]))
+        made = submit(client, "us/new")
+        assert made.outcome == "done"
+    said = (
+        f"fenced {fenced_s:.1f} s, accepted {accepted_s:.1f} s, answered {answered_s:.1f} s after "
+        f"the kill, by {owner}"
+    )
+    with capsys.disabled():
+        print(said)
+    expected = {f"us/all-{n}": 1 for n in range(20)} | {f"us/one-{n}": 1 for n in range(10)}
+    expected |= {"us/one-3": 2, "us/new": 1}
+    for region in ("eu", "ap"):
+        network.await_tasks(region, expected)
+    found = explained(network, capsys)
+    assert (found["owner"], found["lost"], found["lost_known"]) == (owner, [], False)
+    # us comes back: what it had beyond the vector has no effect, and is named
+    parts = [f"us/{part}" for part in ("kafka", "postgres", "mirror")]
+    for name in (*parts, *sorted(set(names) - set(parts))):
+        stack.restart(name)
+    network.await_fenced("eu", ids(nowhere))
+    assert network.tasks("eu") == expected
+    noted = {"above_vector", "fence_known", "unknown_epoch"}
+    kinds = {kind for kind, _ in network.problems("eu")}
+    assert kinds <= noted, "nothing is missing, and nothing twice"
+    assert network.control.scopes[SCOPE].region == owner
