@@ -19,6 +19,7 @@ from everlode.topics.catalogue import catalogue
 from tests.support.facts.pages import ROOT
 from tests.unit.test_cli_main import LEAVES
 
+pytestmark = pytest.mark.timeout(300)  # the build alone is 14 s of a core, and others work, too
 MARK = re.compile(r"<!-- made at build: (\w+) -->")
 
 
