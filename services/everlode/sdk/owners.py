@@ -6,6 +6,7 @@ followed; until it says that the home is fenced and its scope taken, commands go
 
 from __future__ import annotations
 
+import time
 from contextlib import suppress
 
 from everlode.adapters.kafka_follower import ControlFollower
@@ -14,6 +15,8 @@ from everlode.errors import EverlodeError
 from everlode.settings.endpoints import Endpoints
 
 START_S = 5.0
+PAUSE_S = 20.0
+"""After a try in vain: who looks has commands to send again meanwhile."""
 
 
 class Owners:
@@ -22,16 +25,20 @@ class Owners:
     def __init__(self, endpoints: Endpoints) -> None:
         self._endpoints = endpoints
         self._follower: ControlFollower | None = None
+        self._not_before = 0.0
 
     def look(self) -> None:
         """Begin to follow the control log, unless that is done; waits for it, without an error."""
         if self._follower is not None or self._endpoints.control_bootstrap is None:
+            return
+        if time.monotonic() < self._not_before:
             return
         follower = ControlFollower(self._endpoints.control_bootstrap)
         with suppress(EverlodeError):
             self._follower = follower.start(START_S)
             return
         follower.close()
+        self._not_before = time.monotonic() + PAUSE_S
 
     def of(self, component: str, home: str) -> str:
         """The region that serves a home's scope of a component, as far as it is known."""
