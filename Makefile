@@ -9,9 +9,9 @@ LOCK := --quiet --universal --python-version 3.11 --generate-hashes --no-header 
 ONLY ?=
 SITE := build/docs
 DEMO ?=
-# what has real parts waits more than it works: three workers keep two cores busy. A file is one
-# worker's, in the order of tests/conftest.py
-WORKERS := -n 3 --dist loadfile --no-loadscope-reorder
+# two workers on two cores: with three, what has real parts waits for a turn until its patience ends.
+# A file is one worker's, in the order of tests/conftest.py
+WORKERS := -n 2 --dist loadfile --no-loadscope-reorder
 # whole demos take both cores: they run after the rest, by themselves
 DEMOS := tests/faults/test_demo.py tests/faults/test_demo_signals.py
 every_test = $(BIN)/pytest $(WORKERS) tests $(DEMOS:%=--ignore=%); \

@@ -63,7 +63,8 @@ async function main(broker, origin, name, folder, tasks = '1') {
   const { read, write } = books(folder);
   const [region] = origin.split('.');
   const id = `${region}/${name}`;
-  const common = { clientId: name, bootstrapBrokers: [broker] };
+  // a broker that has just started refuses groups for a while: half a minute of patience
+  const common = { clientId: name, bootstrapBrokers: [broker], retries: 30, retryDelay: 1000 };
   // keys choose partitions by murmur2 as in Java; the library's own default differs for some counts
   const producer = new Producer({ ...common, partitioner: compatibilityPartitioner });
   const consumer = new Consumer({ ...common, groupId: `miner.${name}` });

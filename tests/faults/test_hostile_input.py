@@ -212,7 +212,8 @@ def answered(region: Region, records: Sequence[Hostile], answers: Answers) -> Co
         silent = expected - found
         shown = [r for *_, r in batch if r.asked in silent]
         assert not silent, f"not answered: {shown}"
-    assert found - expected - by_chance == Counter(), "nobody had asked for these"
+    # one that was asked may be answered again, when its primary went on after a stumble
+    assert not found.keys() - expected.keys() - by_chance.keys(), "nobody had asked for these"
     for answer in answers.found:
         assert answer.outcome in ("done", "repeated", "refused")
         if answer.outcome == "refused":

@@ -29,7 +29,8 @@ PAGES = tuple(
 )  # fmt: skip
 """In the order in which they are typed."""
 PRINTED = (
-    "stack status", "stack doctor", "stack logs eu/tm-1", "status", "status clusters", "health",
+    "stack status", "stack doctor", "stack logs eu/tm-1", "status", "status clusters",
+    "status --detector", "health",
     "scope explain task-manager/eu", "scope history task-manager/eu", "scope plan task-manager/eu",
     "scope switchover task-manager/eu --dry-run", "scope pause task-manager/eu",
     "scope resume task-manager/eu", "task explain task-1", "events tail --of tasks", "dlt list",

@@ -119,6 +119,7 @@ ONE_LOOK = closed(
         closed(
             "Scope", scope=str, epoch=int, primary=str | None, status=str | None,
             reason=str | None, now=str | None, frozen=bool, paused_until=str | None,
+            cools_until=str | None,
         )
     ),
     nodes=many(
@@ -136,6 +137,14 @@ ONE_LOOK = closed(
     paused=many(closed("Paused", scope=str, by=str, reason=str | None, until=str)),
     problems=list[str],
 )  # fmt: skip
+DETECTOR = closed(
+    "DetectorFigures", region=str, to=str | None, nodes=int, lost=int, ended=int, stood_still=int,
+    false_positives=list[Object], misses=list[Object], blind=int, time_to_detect=list[Object],
+    findings=dict[str, int], **{"from": str | None},
+)  # fmt: skip
+RECOUNTED = optional(
+    "Recounted", closed("OfScope", scope=str), replay=Object, **{"with": list[Object]}
+)
 OUTPUTS: dict[str, Any] = {
     "error": closed("Error", error=closed("Said", code=str, message=str, hint=str)),
     "demo": create_model("Report", __base__=Open, failures=(list[str], ...)),
@@ -164,7 +173,7 @@ OUTPUTS: dict[str, Any] = {
     "topology plan": STEPS,
     "topology apply": closed("Applied", done=many(STEP)) | STEPS,
     "topology show": closed("Running", topology=Object, notes=list[str]),
-    "status": ONE_LOOK,
+    "status": ONE_LOOK | closed("Detectors", detectors=many(DETECTOR)),
     "status clusters": closed(
         "Overview", clusters=many(FIGURES), unreachable=dict[str, str], clocks=many(of(Skew))
     ),
@@ -176,7 +185,9 @@ OUTPUTS: dict[str, Any] = {
         "ScopeExplained", scope=str, epoch=int, primary=str | None, region=str | None,
         decided_at=int | None, renewed_at=int | None, control_position=int,
         candidates=many(of(Candidate)), recovery=of(Estimate, score=of(Score)),
-    ),
+        takeover=Object | None,
+    )
+    | RECOUNTED,
     "scope history": closed(
         "History", scope=str,
         decisions=many(
