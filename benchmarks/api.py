@@ -8,15 +8,13 @@ acknowledged; `api.p50` and `api.p99`.
 
 from __future__ import annotations
 
-import json
 import statistics
-import subprocess
 import sys
 import tempfile
 from contextlib import ExitStack
 from pathlib import Path
-from types import TracebackType
 
+from benchmarks._child import Child
 from benchmarks.live import p99
 from benchmarks.result import alternate, write
 from tests.support.world.region import Region, until
@@ -28,37 +26,21 @@ ROUNDS = 5
 WANTED = 1.3
 
 
-class Caller:
+class Caller(Child):
     """A process that submits, and what each of its rounds took."""
 
-    def __init__(self, *words: str) -> None:
-        self.name = words[0]
+    def __init__(self, log: Path, *words: str) -> None:
+        super().__init__(words[0], [sys.executable, str(CHILD), *words], log)
         self.rounds: list[list[float]] = []
-        self._process = subprocess.Popen(
-            [sys.executable, str(CHILD), *words], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-            text=True,
-        )  # fmt: skip
 
     def __enter__(self) -> Caller:
-        self._said()
+        super().__enter__()
         self.submit("warm", WARM_S)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._process.communicate(timeout=60)  # the end of its input ends it
-
     def submit(self, name: str, seconds: int) -> list[float]:
         """Milliseconds, sorted."""
-        assert self._process.stdin is not None
-        asked = {"prefix": f"{self.name}-{name}", "rate": RATE, "seconds": seconds}
-        self._process.stdin.write(json.dumps(asked) + "\n")
-        self._process.stdin.flush()
-        return sorted(json.loads(self._said()))
+        return sorted(self.ask(prefix=f"{self.name}-{name}", rate=RATE, seconds=seconds))
 
     def measure(self) -> float:
         """One round; its median."""
@@ -66,13 +48,6 @@ class Caller:
         median = statistics.median(self.rounds[-1])
         print(self.name, round(median, 1), round(p99(self.rounds[-1]), 1), file=sys.stderr)
         return median
-
-    def _said(self) -> str:
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline()
-        if not line:
-            raise RuntimeError(f"{self.name}: it has ended, see above")
-        return line
 
 
 def main() -> None:
@@ -84,8 +59,8 @@ def main() -> None:
         place = region.stack.data_dir
         server = stack.enter_context(Server(place, folder / "serve.log", "--insecure"))
         until(lambda: server.ask("/readyz").status == 200, 60, "the server is ready")
-        http = stack.enter_context(Caller("http", server.address))
-        sdk = stack.enter_context(Caller("sdk", str(place), "eu"))
+        http = stack.enter_context(Caller(folder / "http.log", "http", server.address))
+        sdk = stack.enter_context(Caller(folder / "sdk.log", "sdk", str(place), "eu"))
         alternate(ROUNDS, http.measure, sdk.measure)
     against = f"AsyncMiningClient.call at {RATE} a second"
     for name, word, figure in (("api.p50", "median", statistics.median), ("api.p99", "p99", p99)):

@@ -10,16 +10,14 @@ BENCH_COMMANDS at once (20,000).
 
 from __future__ import annotations
 
-import json
 import os
-import subprocess
 import sys
 import tempfile
 from contextlib import ExitStack
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
+from benchmarks._child import Child
 from benchmarks.backup import FORMER, former
 from benchmarks.result import alternate, write
 
@@ -30,40 +28,21 @@ SECONDS = min(10.0, COMMANDS / 1000)
 ROUNDS = 5
 
 
-class Build:
+class Build(Child):
     """A build's child process, and what it has seen."""
 
+    ends_s = 120
+
     def __init__(self, name: str, python: Path, folder: Path) -> None:
-        self.name = name
+        arguments = [str(python), str(CHILD), str(folder / name)]
+        super().__init__(name, arguments, folder / f"{name}.log")
         self.seen: list[dict[str, float]] = []
-        self._log = folder / f"{name}.log"
-        with self._log.open("wb") as out:
-            self._child = subprocess.Popen(
-                [str(python), str(CHILD), str(folder / name)], stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE, stderr=out, text=True,
-            )  # fmt: skip
-
-    def __enter__(self) -> Build:
-        self._said()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._child.communicate(timeout=120)  # the end of its input stops it
 
     def measure(self) -> float:
         """One round; commands a second."""
-        asked = {
-            "round": len(self.seen), "commands": COMMANDS, "rate": RATE, "seconds": SECONDS,
-        }  # fmt: skip
-        assert self._child.stdin is not None
-        self._child.stdin.write(json.dumps(asked) + "\n")
-        self._child.stdin.flush()
-        found: dict[str, float] = json.loads(self._said())
+        found: dict[str, float] = self.ask(
+            round=len(self.seen), commands=COMMANDS, rate=RATE, seconds=SECONDS
+        )
         self.seen.append(found)
         print(self.name, {k: round(v, 1) for k, v in found.items()}, file=sys.stderr)
         return found["per_second"]
@@ -71,13 +50,6 @@ class Build:
     def column(self, name: str) -> list[float]:
         """What was seen of one figure, a value a round."""
         return [found[name] for found in self.seen]
-
-    def _said(self) -> str:
-        assert self._child.stdout is not None
-        line = self._child.stdout.readline()
-        if not line:
-            raise RuntimeError(f"{self.name}: {self._log.read_text()[-4000:]}")
-        return line
 
 
 def main() -> None:
