@@ -165,8 +165,8 @@ class Writes:
         def counted(*args: Any, **kwargs: Any) -> Any:
             with self._guard:
                 self.left -= 1
-                ends = not self.left
-            if ends and self.runs % 2:
+                ends, over = self.left == 0, self.left < 0
+            if over or (ends and self.runs % 2):  # a killed process writes no more in any thread
                 raise Killed
             found = write(*args, **kwargs)
             size = len(args[1]) if name == "put" else found if name == "load" else 1
