@@ -54,8 +54,6 @@ class Gatherer:
         self._codec = codec
         self._topics = fact_topics(source.topology)
         self._states = {state_topic(generation, c): c for c in STATE_COMPONENTS}
-        self.begun_ms = 0
-        """So far before T the facts had to be read of the partition number before, at least."""
         with ExitStack() as opened, ThreadPoolExecutor(2, "gather") as beside:
             there, live = beside.submit(self._require_topics), beside.submit(self._projection)
             held = opened.enter_context(closing(self._projection()))

@@ -45,7 +45,6 @@ class PartitionCut:
             self._sought |= self._facts.changed
             while not begins(self._stamp, self._standing, self._facts):
                 self._facts = self._read()
-        gatherer.begun_ms = self._back_ms
         self.positions: Mapping[str, Prefix] = positions_at(self._standing, self._facts)
         self.fences: Mapping[Fence, int] = fences_at(self._standing, self._facts)
         self.parked: tuple[Incoming, ...] = tuple(
@@ -99,7 +98,6 @@ class PartitionCut:
             why = f"partition {self.partition}: {self._back_ms} ms before it do not reach"
             self._report(Note("cut", why))
         self._back_ms = further(self.partition, self._back_ms, lacking)
-        self._back_ms = max(self._back_ms, self._gatherer.begun_ms)
         kept_ms = further(self.partition)
         return self._gathered.facts(Window(self._stamp, self._back_ms, kept_ms, self._sought))
 

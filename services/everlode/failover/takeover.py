@@ -19,10 +19,8 @@ from everlode.control.fences import Fence, Vector, short
 from everlode.control.fold import ControlState
 from everlode.control.sites import losses
 from everlode.events.catalogue import FACT_COMPONENTS
-from everlode.events.services import SERVICES
+from everlode.events.services import BY_SCOPE
 from everlode.topics.names import fact_topic
-
-SCOPES = tuple(service.scope for service in SERVICES)
 
 
 class FenceRegion(NamedTuple):
@@ -124,7 +122,7 @@ def _takes(control: ControlState, region: str, fence: Fence) -> Iterator[Take]:
     for scope in sorted(fence.epochs):
         service = scope.partition("/")[0]
         own = control.scopes.get(f"{service}/{region}")
-        if service not in SCOPES or control.scopes[scope].region != fence.region:
+        if service not in BY_SCOPE or control.scopes[scope].region != fence.region:
             continue
         if own is not None and own.primary:
             yield Take(scope, own.primary)
@@ -135,7 +133,7 @@ def _follows(control: ControlState, region: str) -> Iterator[Take]:
     for led in control.scopes.values():
         service, _, home = led.scope.partition("/")
         own = control.scopes.get(f"{service}/{region}")
-        if service not in SCOPES or led.region != region or home == region or own is None:
+        if service not in BY_SCOPE or led.region != region or home == region or own is None:
             continue
         if own.primary and own.primary != led.primary:
             yield Take(led.scope, own.primary)

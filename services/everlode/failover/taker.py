@@ -16,6 +16,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from everlode.avro.codec import Codec
+from everlode.control.fences import place
 from everlode.control.fold import ControlState
 from everlode.errors import EverlodeError
 from everlode.events.base import Event
@@ -137,11 +138,9 @@ class Taker:
     def _levelled(self, step: Level) -> PrefixReported:
         own = self._endpoints.parts(self.region).bootstrap
         for at, upto in lacks(wanted(step)):
-            donor = self._endpoints.parts(step.donor(f"{at[0]}/{at[1]}")).bootstrap
+            donor = self._endpoints.parts(step.donor(place(*at))).bootstrap
             count = fetch(own, donor, self._codec, at, upto)
-            self._report(
-                TakeoverStep(step.fence.region, f"{at[0]}/{at[1]}: {count} records fetched")
-            )
+            self._report(TakeoverStep(step.fence.region, f"{place(*at)}: {count} records fetched"))
         return self._prefix(step)
 
     def _append(self, data: Event, region: str, epoch: int, what: str) -> None:

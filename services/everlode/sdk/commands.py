@@ -174,8 +174,8 @@ class CommandClient:
         oldest = self._waiting.oldest()
         if oldest is None or oldest > asked_before:
             return
-        self._owners.look()
-        self._waiting.redirect(self._owner, asked_before)
+        if self._owners.look():
+            self._waiting.redirect(self._owner, asked_before)
 
     def _owner(self, asked: Asked) -> str:
         return self._route(asked.header.aggregate_id, asked.command)

@@ -27,11 +27,17 @@ class Owners:
         self._follower: ControlFollower | None = None
         self._not_before = 0.0
 
-    def look(self) -> None:
-        """Begin to follow the control log, unless that is done; waits for it, without an error."""
-        if self._follower is not None or self._endpoints.control_bootstrap is None:
-            return
-        if time.monotonic() < self._not_before:
+    def look(self) -> bool:
+        """Whether a region is fenced, as far as is known: else every home has its own commands.
+
+        Begins to follow the control log, unless that is done; waits for it, without an error.
+        """
+        if self._follower is None:
+            self._begin()
+        return self._follower is not None and bool(self._follower.state.fences)
+
+    def _begin(self) -> None:
+        if self._endpoints.control_bootstrap is None or time.monotonic() < self._not_before:
             return
         follower = ControlFollower(self._endpoints.control_bootstrap)
         with suppress(EverlodeError):
