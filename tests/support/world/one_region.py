@@ -70,7 +70,7 @@ class Network:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait(8)
-        self.stack.down()
+        self.stack.down(at_once=True)
 
     def start(self, node: str, *words: str, stops_at: str = "") -> None:
         """Start a process; `stops_at`: as a coordinator of `stopping_coordinator`."""

@@ -110,7 +110,7 @@ class Region:
                 node.kill()
         self.follower.close()
         self.control.close()
-        self.stack.down()
+        self.stack.down(at_once=True)
 
     def node(
         self, kind: str, node_id: str, *more: str, module: str | None = None, die: str = ""
