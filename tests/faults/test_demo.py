@@ -1,4 +1,4 @@
-"""The main job, whole, on real parts: a small share of the workload, a SIGKILL at each moment."""
+"""The main job, whole, on real parts: a small share of the workload, a SIGKILL at some moment."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ from typing import Any
 
 import pytest
 
+from everlode.demo.options import MOMENTS
 from everlode.workload.plan import LASTING_MS
 
+LONG = bool(os.environ.get("LONG_TESTS"))
 SECONDS = 400
 """Far above what a run takes; a run that hangs ends here."""
 
@@ -32,11 +34,9 @@ def demo(folder: Path, *arguments: str, trace: str | None) -> tuple[int, dict[st
 
 
 @pytest.mark.timeout(SECONDS)
-@pytest.mark.parametrize(
-    "moment", ["before-first-assignment", "mid-run", "during-backup", "during-recovery"]
-)
+@pytest.mark.parametrize("moment", MOMENTS if LONG else ["mid-run", "during-recovery"])
 def test_demo_with_a_killed_primary_loses_nothing(tmp_path: Path, moment: str) -> None:
-    """One moment runs on a generated workload, the others on the trace where there is one.
+    """Every moment with `LONG_TESTS`. One runs on a generated workload, others on the trace if any.
 
     At half the speed: then tasks outlive a failover, and the work goes on during the recovery.
     """

@@ -114,6 +114,7 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Network]:
                     lambda: all(made.leads(r) for r in REGIONS), 90, "each region's tasks are led"
                 )
                 yield made
+            stack.down(at_once=True)
 
 
 def submit(client: MiningClient, name: str) -> CommandAnswered:

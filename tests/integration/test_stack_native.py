@@ -36,6 +36,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NativeStack]:
     with NativeStack(data_dir=tmp_path_factory.mktemp("whole")) as stack:
         stack.up()
         yield stack
+        stack.down(at_once=True)
 
 
 def endpoints_of(stack: NativeStack) -> Endpoints:
