@@ -337,6 +337,16 @@ def test_lost_node_is_handled_as_written(name: str) -> None:
     assert played(Scene(component, tasks, kinds), dedent(script)) == dedent(script).rstrip()
 
 
+def test_node_that_never_joined_beats_and_falls_silent_and_nothing_follows() -> None:
+    """Nobody knows what it is: it is no candidate, and its loss is nobody's work."""
+    scene = Scene("task-manager", 7)
+    scene.region.beat("stranger")
+    scene.happens("stranger is silent")
+    assert scene.follows() == []
+    scene.happens("tm-1 is silent")
+    assert "log   task-manager/eu: epoch 2: tm-2" in scene.follows()
+
+
 @pytest.mark.parametrize("name", SCRIPTS)
 def test_dry_run_foresees_the_steps_of_a_lost_node(name: str) -> None:
     """`everlode scope plan`: all of them, if each succeeds at once."""
