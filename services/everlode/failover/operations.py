@@ -79,6 +79,8 @@ class OperationLog:
         self._steps: Counter[str] = Counter()
         self._started_ms: dict[str, int] = {}
         """Operation → wall milliseconds of its start."""
+        self.begun: dict[str, tuple[Evidence, ...]] = {}
+        """Node → evidence of the verdict that its last handling began with; empty: of none."""
         self.history: defaultdict[type[Event], History] = defaultdict(History)
         """End event → what the handlings took that it ended."""
         self._done: defaultdict[str, set[str]] = defaultdict(set)
@@ -98,8 +100,10 @@ class OperationLog:
             self._steps[operation] += envelope.event_id not in self._mine
         if isinstance(data, OperationStarted):
             self._started_ms.setdefault(operation, millis_of(envelope.stamp))
-            if data.kind in self._kinds and operation not in self.ended:
-                self.open[operation] = data
+            if data.kind in self._kinds:
+                self.begun[data.subject] = data.evidence
+                if operation not in self.ended:
+                    self.open[operation] = data
         if isinstance(data, self._end_events) and operation not in self.ended:
             self.ended.add(operation)
             self.open.pop(operation, None)
