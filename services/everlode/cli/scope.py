@@ -104,7 +104,8 @@ def _takeover(found: dict[str, Any]) -> None:
     if found["accepted"] is None:
         typer.echo(f"; what counts of it waits for {', '.join(found['lacks'])}")
         return
-    typer.echo(f"; it is {found['owner'] or 'nobody'}'s now")
+    back = f", and {region} is back" if found["returned"] else ""
+    typer.echo(f"; it is {found['owner'] or 'nobody'}'s now{back}")
     if not found["lost_known"]:
         typer.echo(f"what was lost is not known: the log of {region} does not answer")
     elif not lost:

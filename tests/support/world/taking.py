@@ -24,7 +24,7 @@ from everlode.events.control import (
     RegionSuspected,
     ScopeAssigned,
 )
-from everlode.failover.takeover import FenceRegion, Level, Report, Take, steps, wanted
+from everlode.failover.takeover import FenceRegion, Level, Report, Step, Take, steps, wanted
 from everlode.projection.bounds import bounds
 from everlode.projection.fold import Incoming, PartitionFold
 from everlode.projection.records import UNKNOWN, Key, Known
@@ -147,7 +147,7 @@ class Coordinator(View):
         )  # fmt: skip
         world.append(self.region, word)
 
-    def _take(self, step: FenceRegion | Report | Level | Take, control: ControlState) -> None:
+    def _take(self, step: Step, control: ControlState) -> None:
         world, copy = self.world, self.world.copies[self.region, LOST]
         match step:
             case FenceRegion():
