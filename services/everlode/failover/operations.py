@@ -21,6 +21,7 @@ from everlode.events.stamp import millis_of
 from everlode.events.types import StepName, fitting
 from everlode.failover.again import Again
 from everlode.failover.estimates import UNKNOWN, Estimate, History
+from everlode.failover.milestones import Milestone
 from everlode.failover.planner import NAMESPACE, Finish, OwnStep, operation_id
 from everlode.failover.policy import End, Policies, Policy
 from everlode.membership.agent import NodeAgent
@@ -170,6 +171,10 @@ class OperationLog:
         """Publish that a scope's primary has changed, though none was lost, once an epoch."""
         operation = str(uuid5(NAMESPACE, f"changed/{led.scope}/{led.epoch}"))
         self._send(operation, led.primary, "changed", data)
+
+    def publish(self, step: Milestone) -> None:
+        """Publish what is told of a takeover, once."""
+        self._send(step.operation, step.region, step.what, step.data)
 
     def _publish(self, op: Operation, what: str, data: Event) -> bool:
         """Publish once: again only when it has not been read back for long. True when sent."""
