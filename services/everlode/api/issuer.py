@@ -225,7 +225,12 @@ def _asked(url: str) -> dict[str, Any]:
             answer.release_conn()
         found = json.loads(text) if answer.status == 200 and len(text) <= LONGEST_ANSWER else None
     except (urllib3.exceptions.HTTPError, ValueError) as error:
-        raise Unavailable(f"{url}: {type(error).__name__}", code="no_issuer") from None
+        raise Unavailable(
+            f"{url}: {type(error).__name__}", code="no_issuer", hint="does the issuer answer?"
+        ) from None
     if not isinstance(found, dict):
-        raise Unavailable(f"{url}: {answer.status}, or no JSON object", code="no_issuer")
+        raise Unavailable(
+            f"{url}: {answer.status}, or no JSON object", code="no_issuer",
+            hint="--issuer is the URL that stands before /.well-known",
+        )  # fmt: skip
     return found
