@@ -14,6 +14,7 @@ import pytest
 
 from everlode.api.guard import COOKIE
 from tests.support.processes.entries import entries, matching
+from tests.support.processes.outputs import misfits
 from tests.support.world.endpoints import one_region
 from tests.support.world.issuing import AUDIENCE, SmallIssuer
 from tests.support.world.serving import Server
@@ -32,6 +33,7 @@ def test_server_knows_who_asks_by_an_issuers_tokens_in_headers_and_in_a_cookie(
         old = issuer.token(key, "ES256", groups=["viewer"], exp=int(time.time()) - 60)
         options = ("--issuer", issuer.url, "--audience", AUDIENCE, "--roles-claim", "groups")
         with Server(tmp_path, tmp_path / "log", *options) as server:
+            assert misfits("serve", server.printed) == []
 
             def ask(path: str, token: str, body: bytes | None = None) -> tuple[int, str]:
                 headers = {"Authorization": f"Bearer {token}"} if token else {}
@@ -67,6 +69,7 @@ def test_server_does_not_start_without_its_issuer_or_with_two_ways_in(tmp_path: 
             [sys.executable, "-m", "everlode.cli.main", *words], capture_output=True, text=True
         )
         assert found.returncode != 0
+        assert misfits("serve", found.stdout) == []
         return str(json.loads(found.stdout)["error"]["code"])
 
     assert refused("--issuer", "http://127.0.0.1:9/realm") == "no_issuer"
