@@ -9,7 +9,7 @@ from types import MappingProxyType
 import pytest
 
 from everlode.api.feed import item_of
-from everlode.api.overview import Seen, html, lines, regions_of
+from everlode.api.overview import Seen, html, lines, regions_of, values_of
 from everlode.control.fold import ControlState, NodeState, ScopeState
 from everlode.errors import Unavailable
 from everlode.events.base import Envelope, Event, Fact
@@ -67,15 +67,14 @@ def control(node_id: str, status: str = "healthy") -> ControlState:
 
 
 def test_ids_are_escaped_wherever_they_stand() -> None:
-    seen = Seen(control(HOSTILE), {"eu": 1.25}, Unavailable(HOSTILE))
-    regions = regions_of(seen, ["eu"])
+    seen = Seen(control(HOSTILE), {"eu": 1.25}, 0, Unavailable(HOSTILE))
     items = [
         item_of(fact(data, str(n)), 0, ("eu.1.recovery", 0, n), (HOSTILE, "miner-registry/eu"))
         for n, data in enumerate((STARTED, STEP, ENDED))
     ]
     page = html(
-        "page.html.j2", regions=regions, trouble=seen.trouble, events=lines(items),
-        position='"><b>',
+        "page.html.j2", events=lines(items), position='"><b>', form_key=HOSTILE,
+        **values_of(seen, ["eu"]),
     )  # fmt: skip
     assert "<script>" not in page.replace('<script src="/page.js" defer>', "")
     assert '"><b>' not in page
@@ -83,19 +82,19 @@ def test_ids_are_escaped_wherever_they_stand() -> None:
 
 
 def test_region_without_a_node_and_a_part_that_does_not_answer_are_said() -> None:
-    seen = Seen(ControlState(), {"eu": None}, Unavailable("PostgreSQL is away", hint="start it"))
-    part = html("overview.html.j2", regions=regions_of(seen, ["eu"]), trouble=seen.trouble)
+    seen = Seen(ControlState(), {"eu": None}, 0, Unavailable("PostgreSQL is away", hint="start it"))
+    part = html("overview.html.j2", **values_of(seen, ["eu"]))
     assert "does not serve" in part
     assert "Nobody has led here yet" in part
     assert "PostgreSQL is away" in part
-    page = html("page.html.j2", regions=[], trouble=None, events=[], position="p")
+    page = html("page.html.j2", events=[], position="p", form_key="", **values_of(seen, []))
     assert "hidden" not in page.partition('id="empty"')[2].partition(">")[0]
 
 
 def test_primary_that_is_lost_does_not_serve() -> None:
-    found = regions_of(Seen(control("a", "lost"), {}), ["eu"])[0]
+    found = regions_of(Seen(control("a", "lost"), {}, 0), ["eu"])[0]
     assert "miner-registry/eu" in found["without"]
-    found = regions_of(Seen(control("a", "degraded"), {}), ["eu"])[0]
+    found = regions_of(Seen(control("a", "degraded"), {}, 0), ["eu"])[0]
     assert "miner-registry/eu" not in found["without"]
 
 

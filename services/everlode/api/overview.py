@@ -17,8 +17,11 @@ from everlode.api.queries import known_nodes, led, serving
 from everlode.api.ring import Item
 from everlode.control.fold import ControlState
 from everlode.errors import EverlodeError
+from everlode.operators.desk import shown
 
 SHOWN = 100
+WISHES = 10
+"""Of what operators asked for, so many are shown, the newest first."""
 FILES = {"page.css": "text/css", "page.js": "text/javascript"}
 
 
@@ -28,8 +31,21 @@ class Seen(NamedTuple):
     control: ControlState
     lag_s: Mapping[str, float | None]
     """Region → how old the newest moment is up to which all its facts are in."""
+    now_ms: int
+    """Wall clock."""
     trouble: EverlodeError | None = None
     """What did not answer."""
+
+
+def values_of(seen: Seen, names: Sequence[str]) -> dict[str, Any]:
+    """What the overview shows of the regions of these names, in their order."""
+    wishes = seen.control.wishes
+    newest = sorted((*wishes.open, *wishes.ended), key=lambda wish: -wish.asked_at)[:WISHES]
+    return {
+        "regions": regions_of(seen, names),
+        "trouble": seen.trouble,
+        "wishes": [shown(wish) for wish in newest],
+    }
 
 
 def regions_of(seen: Seen, names: Sequence[str]) -> list[dict[str, Any]]:
@@ -39,15 +55,27 @@ def regions_of(seen: Seen, names: Sequence[str]) -> list[dict[str, Any]]:
         serving(control, name)
         | {
             "scopes": [
-                led(control, scope)
+                led(control, scope) | {"paused": _paused(seen, scope.scope)}
                 for _, scope in sorted(control.scopes.items())
                 if scope.scope.endswith(f"/{name}")
             ],
-            "nodes": known_nodes(control, name),
+            "nodes": [
+                node | {"acked": _acked(control, node)} for node in known_nodes(control, name)
+            ],
             "lag_s": seen.lag_s.get(name),
         }
         for name in names
     ]
+
+
+def _paused(seen: Seen, scope: str) -> str:
+    pause = seen.control.wishes.pause(scope, seen.now_ms)
+    return pause.operator if pause else ""
+
+
+def _acked(control: ControlState, node: Mapping[str, Any]) -> str:
+    ack = control.wishes.ack(node["node_id"], node["changed_at"])
+    return ack.operator if ack else ""
 
 
 def about(event: Mapping[str, Any]) -> str:

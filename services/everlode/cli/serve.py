@@ -11,6 +11,8 @@ from typing import Annotated
 import typer
 
 from everlode.adapters.s3 import S3Store
+from everlode.api.issuer import Issuer, Trust
+from everlode.api.members import Trusted
 from everlode.api.network import ServedRegion
 from everlode.api.server import Hooks, Site, check_site, serve
 from everlode.api.tokens import load
@@ -37,6 +39,13 @@ def run(
     tokens: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Tokens: lines of NAME ROLE SHA256.")
     ] = None,
+    issuer: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="OpenID Connect issuer whose tokens count instead."),
+    ] = None,
+    audience: Annotated[str, typer.Option(help="What its tokens must be for.")] = "everlode",
+    roles_claim: Annotated[str, typer.Option(help="Their claim with roles.")] = "roles",
+    name_claim: Annotated[str, typer.Option(help="Their claim with who it is.")] = "sub",
     insecure: Annotated[
         bool, typer.Option("--insecure", help="No tokens, on the loopback only.")
     ] = False,
@@ -50,9 +59,14 @@ def run(
     Prints its address first. Example: everlode serve --insecure --dir STACK
     """
     root = stack_dir(folder)
-    if insecure == (tokens is not None):
-        raise ConfigError("one of --tokens FILE and --insecure", hint="--insecure to try it out")
-    site = Site(host, port, load(absolute(tokens)) if tokens else None, rate)
+    if [insecure, tokens is not None, issuer is not None].count(True) != 1:
+        raise ConfigError(
+            "one of --tokens FILE, --issuer URL and --insecure", hint="--insecure to try it out"
+        )
+    trusted: Trusted | None = load(absolute(tokens)) if tokens else None
+    if issuer is not None:
+        trusted = Issuer(Trust(issuer, audience, roles_claim, name_claim)).open()
+    site = Site(host, port, trusted, rate)
     check_site(site)
     endpoints = Endpoints.load(root)
     home = region or endpoints.topology.regions[0]
