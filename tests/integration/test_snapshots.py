@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 import re
 import signal
@@ -62,7 +61,6 @@ from tests.support.facts.state_commands import sha256_of
 from tests.support.world.region import PARTITIONS, Region, until
 
 pytestmark = pytest.mark.timeout(300)
-LONG = bool(os.environ.get("LONG_TESTS"))
 TOPOLOGY = Topology(regions=("eu",), partitions=PARTITIONS)
 
 
@@ -365,7 +363,7 @@ def test_start_from_a_snapshot_equals_one_from_the_beginning_whenever_the_writer
     region: Region,
 ) -> None:
     chance = random.Random(20261128)
-    moments = [0.5, *(chance.uniform(4.5, 8.0) for _ in range(3 if LONG else 1))]
+    moments = [0.5, *(chance.uniform(4.5, 8.0) for _ in range(3))]
     archived = 0
     with EventProducer(region.endpoints, "eu", "validations", epoch=50) as producer:
         for number, moment in enumerate(moments):
