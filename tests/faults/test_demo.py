@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from everlode.demo.options import MOMENTS
+from everlode.events.services import SERVICES
 from everlode.workload.plan import LASTING_MS
 
 LONG = bool(os.environ.get("LONG_TESTS"))
@@ -49,7 +50,15 @@ def test_demo_with_a_killed_primary_loses_nothing(tmp_path: Path, moment: str) -
     assert report["proof"]["compared_keys"] > 100
     assert report["kill_at"] == moment
     assert report["failover"]["recovery_action"] == "secondary-promoted"
+    assert set(report["kills"]) == {service.node for service in SERVICES}
+    for kill in report["kills"].values():
+        assert kill["killed"] != kill["successor"], kill
+        assert kill["epoch_after"] == kill["epoch_before"] + 1, kill
+        assert kill["facts_after"] > 0, kill
     if moment == "mid-run":
+        for kill in report["kills"].values():
+            assert kill["without_facts_ms"] > 0, kill
+        assert report["kills"]["task-manager"]["without_answers_ms"] > 0
         failover = report["failover"]
         assert failover["migrated_tasks"] or failover["actual_recovery_ms"] >= LASTING_MS
         assert report["promises"]["P2_miners_do_not_notice"]["reconnected"]["who"] > 0
