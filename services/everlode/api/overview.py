@@ -18,6 +18,7 @@ from everlode.api.ring import Item
 from everlode.control.fold import ControlState
 from everlode.errors import EverlodeError
 from everlode.operators.desk import shown
+from everlode.views.said import rows, said
 
 SHOWN = 100
 WISHES = 10
@@ -108,6 +109,7 @@ _PAGES = jinja2.Environment(
     undefined=jinja2.StrictUndefined,
     loader=jinja2.FunctionLoader(lambda name: file(name).decode()),
 )
+_PAGES.filters |= {"said": said, "rows": rows}
 
 
 def html(template: str, **values: Any) -> str:

@@ -15,7 +15,7 @@ from urllib.parse import parse_qs
 from fastapi import APIRouter, FastAPI, Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
-from everlode.api import acting
+from everlode.api import acting, looking
 from everlode.api.asking import Net, body_of, needs
 from everlode.api.audit import act_of
 from everlode.api.guard import COOKIE
@@ -102,6 +102,7 @@ def add_pages(app: FastAPI, tokens: Trusted | None) -> None:
         router.add_api_route(f"/{name}", _file(file(name), media))
     app.include_router(router)
     app.include_router(acting.router)
+    app.include_router(looking.router)
 
 
 def _file(content: bytes, media: str) -> Callable[[], Awaitable[Response]]:

@@ -99,8 +99,8 @@ def known_nodes(control: ControlState, region: str | None) -> list[Object]:
     ]  # fmt: skip
 
 
-def _scope(network: Network, text: str) -> ScopeState:
-    """Raises: NotFound: it is no scope, or nobody has ever led it."""
+def known_scope(network: Network, text: str) -> ScopeState:
+    """The scope of this name. Raises: NotFound: it is no scope, or nobody has ever led it."""
     try:
         network.require_region(Scope.parse(text).home)
     except ContractError as error:
@@ -120,7 +120,7 @@ def primary(
     ] = None,
 ) -> Response:
     """Who leads a scope, for load balancers: 503 while its primary is known to have failed."""
-    found, control = _scope(network, scope), network.control()
+    found, control = known_scope(network, scope), network.control()
     if not works(control, scope) or node not in (None, found.primary):
         raise Denied(
             HTTPStatus.SERVICE_UNAVAILABLE, f"{node or 'a node that works'} does not lead {scope}",
@@ -158,7 +158,7 @@ def scopes(network: Net) -> Response:
 @router.get("/scopes/{scope:path}", response_model=Object, responses=problems(HTTPStatus.NOT_FOUND))
 def one_scope(scope: Id, network: Net) -> Response:
     """A scope, its last decision, and the nodes that could lead it."""
-    found, control = _scope(network, scope), network.control()
+    found, control = known_scope(network, scope), network.control()
     component, _, home = scope.partition("/")
     others = [n for n in known_nodes(control, home) if n["component"] == component]
     return Plain(led(control, found) | {"decision": found.decision, "nodes": others})
@@ -217,12 +217,16 @@ def _seen(network: Network, region: str) -> RegionSeen:
         return of_projection(asked, clocks)
 
 
-def _explained(network: Network, component: str, key: str, seen_from: str | None) -> Response:
+def aggregate(network: Network, component: str, key: str, seen_from: str | None) -> Object:
+    """An aggregate explained by a region's projection, this server's without one, and its facts.
+
+    Raises: NotFound: there is none, or no such region. Refusal: several are named so. Unavailable.
+    """
     with network.asked(seen_from) as (asked, generation):
         found, row = one_explained(asked, component, ids_of(key, list(network.endpoints.regions)))
     with network.reader(asked.region) as reader:
         events = last_events(reader, row)
-    return Plain(found | {"events": events, "seen_from": asked.region, "generation": generation})
+    return found | {"events": events, "seen_from": asked.region, "generation": generation}
 
 
 _ONE = problems(HTTPStatus.NOT_FOUND)
@@ -231,25 +235,25 @@ _ONE = problems(HTTPStatus.NOT_FOUND)
 @router.get("/tasks/{id:path}", response_model=Object, responses=_ONE)
 def task(id: Id, network: Net, seen_from: SeenFrom = None) -> Response:  # noqa: A002
     """What a task is, its last events with their places, and what it waits for."""
-    return _explained(network, "tasks", id, seen_from)
+    return Plain(aggregate(network, "tasks", id, seen_from))
 
 
 @router.get("/miners/{id:path}", response_model=Object, responses=_ONE)
 def miner(id: Id, network: Net, seen_from: SeenFrom = None) -> Response:  # noqa: A002
     """What a miner is, its last events with their places, and what it works on."""
-    return _explained(network, "miners", id, seen_from)
+    return Plain(aggregate(network, "miners", id, seen_from))
 
 
 @router.get("/validations/{id:path}", response_model=Object, responses=_ONE)
 def validation(id: Id, network: Net, seen_from: SeenFrom = None) -> Response:  # noqa: A002
     """A validation's state, and its last events with their places."""
-    return _explained(network, "validations", id, seen_from)
+    return Plain(aggregate(network, "validations", id, seen_from))
 
 
 @router.get("/rewards/{id:path}", response_model=Object, responses=_ONE)
 def reward(id: Id, network: Net, seen_from: SeenFrom = None) -> Response:  # noqa: A002
     """A reward's state, and its last events with their places."""
-    return _explained(network, "rewards", id, seen_from)
+    return Plain(aggregate(network, "rewards", id, seen_from))
 
 
 @router.get(
