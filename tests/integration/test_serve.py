@@ -547,6 +547,10 @@ def test_pages_explain_a_scope_and_a_task_to_a_viewer_in_a_narrow_window(
     expect(page.locator("dd").filter(has_text="a miner").first).to_be_visible()
     expect(page.get_by_role("rowheader", name="TaskSubmitted")).to_be_visible()
     assert page.evaluate("document.documentElement.scrollWidth") <= 320
+    page.get_by_role("link", name="Dead letters").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Dead letters of eu")
+    expect(page.locator("main")).to_contain_text("Keys at which the projection has stopped")
+    assert page.get_by_role("alert").count() == 0
     assert complaints == []
     page.close()
 

@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import threading
 from datetime import UTC, datetime
+from functools import cache, partial
 from html import escape
 from types import MappingProxyType, SimpleNamespace
 from typing import Any
@@ -13,8 +14,9 @@ from urllib.parse import quote
 
 import httpx
 import pytest
+from fastapi import FastAPI
 
-from everlode.api import looking
+from everlode.api import kept, looking, queries
 from everlode.api.app import application
 from everlode.api.guard import COOKIE, Guard, House
 from everlode.api.queries import Kept
@@ -22,6 +24,11 @@ from everlode.api.tokens import parsed
 from everlode.control.fold import ControlState, NodeState, ScopeState
 from everlode.errors import NotFound, Unavailable
 from everlode.events.control import ScopeAssigned
+from everlode.events.stamp import stamp_at
+from everlode.log import fates
+from everlode.topics.letters import DeadLetter
+from everlode.views.backups import Finished, Shown, Unusable
+from everlode.views.keys import Noted
 from everlode.views.operations import Operation
 
 SCOPE = "miner-registry/eu"
@@ -43,7 +50,8 @@ TOLD = {
 @pytest.fixture(autouse=True)
 def nothing_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     """What one test was answered is not another's."""
-    monkeypatch.setattr(looking, "_SCOPES", Kept(5.0))
+    for where, name in ((looking, "_SCOPES"), (queries, "_BACKUPS")):
+        monkeypatch.setattr(where, name, Kept(5.0))
 
 
 class Network:
@@ -62,9 +70,14 @@ class Network:
         evidence = [{"topic": HOSTILE, "partition": 0, "offset": 7, "note": "silence"}]
         made = Operation("o", "registry-failover", "eu", HOSTILE, SCOPE, 2, datetime.now(UTC))
         made.steps, made.evidence = [step], evidence
-        return [made, Operation("p", subject="of another", scope="task-manager/eu")][:most]
+        backup = Operation("b", "backup", "eu", HOSTILE, success=True)
+        backup.parts = [{"type": "BackupEnded", "backup_id": "b-2", "verified": True}]
+        another = Operation("p", subject="of another", scope="task-manager/eu")
+        return [made, another, backup][:most]
 
     def require_region(self, name: str) -> str:
+        if name not in self.endpoints.regions:
+            raise NotFound(f"no region is named {name!r}")
         return name
 
     def control(self) -> ControlState:
@@ -78,6 +91,17 @@ class Network:
             scopes=MappingProxyType({SCOPE: scope}), nodes=MappingProxyType({"a": node})
         )
 
+    def backups(self, region: str, _: Any) -> Shown:
+        self.asked.append(region)
+        if self.fails:
+            raise Unavailable("the store <is> away")
+        made = partial(
+            Finished, created_at_ms=1_700_000_000_000, cut_stamp=stamp_at(1_600_000_000_000),
+            bytes=7, records=9, write_once=True, parent_id=None, encryption_key_id="k",
+        )  # fmt: skip
+        rows = [made("b-1", chain=""), made("b-2", chain=""), made("b-3", chain=f"no {HOSTILE}")]
+        return Shown([*rows, Unusable(HOSTILE, HOSTILE)], f"newer was {HOSTILE}")
+
     def explained(self, scope: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         self.asked.append(scope)
         if self.fails:
@@ -85,11 +109,15 @@ class Network:
         return TOLD | {"candidates": [dict(NODE)]}, [DECISION | {"epoch": n} for n in range(60)]
 
 
+@cache
+def routes() -> FastAPI:
+    """Made once: it takes longer than all that is asked of it."""
+    return application(Network(), TOKENS)  # type: ignore[arg-type]
+
+
 def asked(network: Network, path: str, cookie: str = "see", **headers: str) -> httpx.Response:
-    app = Guard(
-        application(network, TOKENS),  # type: ignore[arg-type]
-        House(TOKENS, None, 100, lambda _: None),
-    )
+    routes().state.network = network
+    app = Guard(routes(), House(TOKENS, None, 100, lambda _: None))
 
     async def ask() -> httpx.Response:
         way: Any = httpx.ASGITransport(app)
@@ -232,3 +260,83 @@ def test_reader_beyond_the_few_is_told_so_and_waits_for_nobody(
         answer = asked(Network(), f"/pages/scope?name={SCOPE}")
     assert (answer.status_code, "others are reading now" in answer.text) == (503, True)
     assert asked(Network(), f"/pages/scope?name={SCOPE}").status_code == 200
+
+
+# -- what is kept --------------------------------------------------------------------------------
+
+
+def row(text: str, of: str) -> str:
+    """A row of a table, by what it begins with."""
+    return text.partition(f'data-backup="{of}"')[2].partition("</tr>")[0]
+
+
+def test_backups_are_shown_with_what_was_verified_and_what_is_broken() -> None:
+    answer = asked(Network(), "/pages/backups")
+    assert answer.status_code == 200
+    assert "<script" not in answer.text
+    assert "signature is right" in row(answer.text, "b-1")
+    assert "not known any more" in row(answer.text, "b-1")
+    assert "read back and compared" in row(answer.text, "b-2")
+    assert "2023-11-14 22:13:20 UTC</td><td>2020-09-13 12:26:40 UTC" in row(answer.text, "b-2")
+    assert 'class="bad">no &#34;' in row(answer.text, "b-3")
+    assert "not usable: &#34;" in answer.text
+    assert "Missing: newer was" in answer.text
+    assert answer.text.index("b-3") < answer.text.index("b-1")
+    assert 'href="/pages/backups?region=us"' in answer.text
+    assert answer.text.count("<details") == 1  # the failover is none of them
+
+
+def test_backups_without_a_store_that_answers_or_a_region_are_said() -> None:
+    answer = asked(Network(fails=True), "/pages/backups?region=us")
+    assert (answer.status_code, "the store &lt;is&gt; away" in answer.text) == (503, True)
+    network = Network()
+    answer = asked(network, f"/pages/backups?region={quote(HOSTILE)}")
+    assert (answer.status_code, network.asked) == (404, [])
+    assert "<script" not in answer.text
+    network.backups = lambda region, _: Shown([], "")  # type: ignore[method-assign]
+    assert "everlode backup create --region us" in asked(network, "/pages/backups?region=us").text
+
+
+LETTER = DeadLetter("primary", HOSTILE, 0, 1, "broken", HOSTILE, (), 0, 2**62)
+STOPPED = Noted(
+    "version_gap", True, HOSTILE, 3, 17, "eu.1.tasks", 0, 9, "e", 5, 6,
+    datetime(2026, 1, 2, tzinfo=UTC),
+)  # fmt: skip
+
+
+def test_letters_and_stopped_keys_are_shown_and_those_with_a_fate_only_counted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    fate = fates.Fate(fates.DISCARDED, datetime.now(UTC), "ann", "old")
+    done = fates.Kept(LETTER._replace(offset=2, message="it has its fate", kept_at_ms=None), fate)
+    monkeypatch.setattr(kept, "letters_of", lambda *_: [fates.Kept(LETTER, None), done])
+    stopped = {"region": "eu", "generation": 4, "keys": [STOPPED]}
+    monkeypatch.setattr(kept, "stopped_of", lambda *_: stopped)
+    answer = asked(Network(), "/pages/letters")
+    assert answer.status_code == 200
+    assert "<script" not in answer.text
+    assert "it has its fate" not in answer.text
+    assert "<td>discarded</td>" in answer.text
+    assert f"no moment: {2**62}" in answer.text
+    assert "In its generation 4" in answer.text
+    assert "<td>17</td>" in answer.text
+
+
+def test_letters_are_shown_though_the_projection_is_away_and_the_other_way_round(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fails(*_: Any) -> Any:
+        raise Unavailable("it is away")
+
+    monkeypatch.setattr(kept, "letters_of", lambda *_: [])
+    monkeypatch.setattr(kept, "stopped_of", fails)
+    answer = asked(Network(), "/pages/letters")
+    assert (answer.status_code, "There is no dead letter" in answer.text) == (503, True)
+    monkeypatch.setattr(kept, "letters_of", fails)
+    monkeypatch.setattr(kept, "stopped_of", lambda *_: {"generation": 1, "keys": []})
+    answer = asked(Network(), "/pages/letters")
+    assert answer.status_code == 503
+    assert 'has stopped</h2>\n<p class="soft">None.</p>' in answer.text
+    assert answer.text.count('role="alert"') == 1
+    answer = asked(Network(), "/pages/letters?region=xx")
+    assert (answer.status_code, answer.text.count('role="alert"')) == (404, 1)

@@ -71,22 +71,34 @@ def text_of(request: Request, name: str) -> str:
 
 
 async def shown(
-    request: Request, template: str, values: Values, *steps: Callable[[Values], None]
+    request: Request,
+    template: str,
+    values: Values,
+    *steps: Callable[[Values], None],
+    each_alone: bool = False,
 ) -> Response:
-    """A page of what the steps put in; the first that fails ends them, and the page says why."""
-    trouble: EverlodeError | None = None
+    """A page of what the steps put in, which says what did not answer; its status is the first's.
+
+    A step that fails ends those after it, but for steps that stand `each_alone`.
+    """
+    troubles: list[EverlodeError] = []
 
     def fill() -> None:
-        with _one_of_few():
-            for step in steps:
-                step(values)
+        for step in steps:
+            try:
+                with _one_of_few():
+                    step(values)
+            except EverlodeError as error:
+                if error.message not in {known.message for known in troubles}:
+                    troubles.append(error)
+                if not each_alone:
+                    return
 
-    try:
-        await run_in_threadpool(fill)
-    except EverlodeError as error:
-        trouble, act_of(request).code = error, error.code
-    page = html(template, trouble=trouble, at=datetime.now(UTC), **values)
-    return HTMLResponse(page, status_of(trouble) if trouble else HTTPStatus.OK)
+    await run_in_threadpool(fill)
+    if troubles:
+        act_of(request).code = troubles[0].code
+    page = html(template, troubles=troubles, at=datetime.now(UTC), **values)
+    return HTMLResponse(page, status_of(troubles[0]) if troubles else HTTPStatus.OK)
 
 
 # -- a scope -------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from urllib.parse import parse_qs
 from fastapi import APIRouter, FastAPI, Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
-from everlode.api import acting, looking
+from everlode.api import acting, kept, looking
 from everlode.api.asking import Net, body_of, needs
 from everlode.api.audit import act_of
 from everlode.api.guard import COOKIE
@@ -54,12 +54,12 @@ def _overview(network: Network) -> str:
 def add_pages(app: FastAPI, tokens: Trusted | None) -> None:
     """Add the routes; `tokens` are those that the door knows."""
     router = APIRouter(include_in_schema=False)
-    kept = Kept(FRESH_S)
+    answers = Kept(FRESH_S)
 
     @router.get("/overview", dependencies=[needs(Role.VIEWER)])
     def overview(network: Net) -> Response:
         """The overview by itself, for the page's script."""
-        return HTMLResponse(kept.get("", lambda: _overview(network)))
+        return HTMLResponse(answers.get("", lambda: _overview(network)))
 
     @router.get("/", dependencies=[needs(Role.VIEWER)])
     async def page(request: Request, network: Net) -> Response:
@@ -103,6 +103,7 @@ def add_pages(app: FastAPI, tokens: Trusted | None) -> None:
     app.include_router(router)
     app.include_router(acting.router)
     app.include_router(looking.router)
+    app.include_router(kept.router)
 
 
 def _file(content: bytes, media: str) -> Callable[[], Awaitable[Response]]:

@@ -24,6 +24,7 @@ from everlode.control.scopes import Scope
 from everlode.errors import ContractError, NotFound, Precondition
 from everlode.events.nodes import NodeStatus
 from everlode.events.services import SERVICES
+from everlode.views.backups import Shown
 from everlode.views.clusters import KINDS, cluster, nodes
 from everlode.views.explain import ids_of, last_events, one_explained
 from everlode.views.health import RegionSeen, gathered, of_projection
@@ -256,6 +257,17 @@ def reward(id: Id, network: Net, seen_from: SeenFrom = None) -> Response:  # noq
     return Plain(aggregate(network, "rewards", id, seen_from))
 
 
+def backups_of(network: Network, home: str) -> Shown:
+    """A region's backups, read at most each `BACKUPS_S`. Raises: Precondition; Unavailable."""
+    of = network.backups
+    if of is None:
+        raise Precondition("this network has no object store", code="no_store")
+    found: Shown = _BACKUPS.get(
+        f"{id(network)} {home}", lambda: of(home, network.control().newest.get(home))
+    )
+    return found
+
+
 @router.get(
     "/backups",
     response_model=Object,
@@ -263,10 +275,6 @@ def reward(id: Id, network: Net, seen_from: SeenFrom = None) -> Response:  # noq
 )
 def backups(network: Net, region: Named = None) -> Response:
     """A region's backups, oldest first, this server's without one; read at most each 10 s."""
-    home, of = network.require_region(region or network.region), network.backups
-    if of is None:
-        raise Precondition("this network has no object store", code="no_store")
-    found = _BACKUPS.get(
-        f"{id(network)} {home}", lambda: of(home, network.control().newest.get(home))
-    )
+    home = network.require_region(region or network.region)
+    found = backups_of(network, home)
     return Plain({"region": home, "backups": found.rows, "behind": found.behind})
