@@ -529,6 +529,7 @@ def test_pages_explain_a_scope_and_a_task_to_a_viewer_in_a_narrow_window(
     assert submit(server, task).status == 200
     page, complaints = opened(browser, viewport={"width": 320, "height": 700})
     signed_in(server, page, "viewer")
+    expect(page.locator("[data-health]")).to_contain_text("health", timeout=30_000)
     page.locator(f"[data-scope='{REGISTRY}']").get_by_role("link", name="why").click()
     expect(page.get_by_role("heading", level=1)).to_have_text(REGISTRY)
     led = server.ask(f"/primary/{REGISTRY}").body["primary"]

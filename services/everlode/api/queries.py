@@ -204,11 +204,17 @@ def health(network: Net, region: Named = None) -> Response:
     They are computed once for all who ask within two seconds.
     """
     names = [network.require_region(region)] if region else list(network.endpoints.regions)
+    return Plain(scores_of(network, names))
+
+
+def scores_of(network: Network, names: list[str]) -> Object:
+    """The scores of these regions, computed at most each `FRESH_S`. Raises: Unavailable."""
 
     def compute() -> Object:
         return gathered(names, network.control(), lambda name: _seen(network, name)).as_dict()
 
-    return Plain(_SCORES.get(f"{id(network)} {names}", compute))
+    found: Object = _SCORES.get(f"{id(network)} {names}", compute)
+    return found
 
 
 def _seen(network: Network, region: str) -> RegionSeen:
