@@ -522,6 +522,40 @@ def test_operator_acts_from_the_page_by_typing_the_name_and_no_other_site_can(
     page.close()
 
 
+def test_pages_explain_a_scope_and_a_task_to_a_viewer_in_a_narrow_window(
+    server: Server, browser: Browser
+) -> None:
+    task = "eu/pages/a?b#c"
+    assert submit(server, task).status == 200
+    page, complaints = opened(browser, viewport={"width": 320, "height": 700})
+    signed_in(server, page, "viewer")
+    expect(page.locator("[data-health]")).to_contain_text("health", timeout=30_000)
+    page.locator(f"[data-scope='{REGISTRY}']").get_by_role("link", name="why").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text(REGISTRY)
+    led = server.ask(f"/primary/{REGISTRY}").body["primary"]
+    expect(page.locator("[data-led]")).to_contain_text(f"{led} leads it")
+    for node in ("eu-mr-1", "eu-mr-2"):
+        expect(page.get_by_role("rowheader", name=node).first).to_be_visible()
+    expect(page.locator("tr").filter(has_text="bootstrap").last).to_be_visible()
+    assert page.evaluate("document.documentElement.scrollWidth") <= 320
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.className") == "skip"
+    until(lambda: server.ask("/tasks/" + quote(task, safe="")).status == 200, 60, "projected")
+    page.get_by_role("link", name="A task", exact=True).click()
+    page.get_by_label("Task").fill(task)
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", level=1)).to_have_text(task)
+    expect(page.locator("dd").filter(has_text="a miner").first).to_be_visible()
+    expect(page.get_by_role("rowheader", name="TaskSubmitted")).to_be_visible()
+    assert page.evaluate("document.documentElement.scrollWidth") <= 320
+    page.get_by_role("link", name="Dead letters").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Dead letters of eu")
+    expect(page.locator("main")).to_contain_text("Keys at which the projection has stopped")
+    assert page.get_by_role("alert").count() == 0
+    assert complaints == []
+    page.close()
+
+
 def test_viewer_is_shown_no_form_and_its_own_key_does_not_make_it_act(
     server: Server, browser: Browser
 ) -> None:

@@ -35,6 +35,8 @@ from everlode.telemetry.sink import Sink
 OPEN = frozenset({"/livez", "/sign-in", "/page.css"})
 FORMS = frozenset({"/act", "/sign-out"})
 """Where a cookie may do more than look."""
+PAGES = "/pages/"
+"""What stands below it is for people, as `/` is."""
 COOKIE = "everlode_token"
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
@@ -187,7 +189,7 @@ def _cookie(text: str) -> str:
 
 
 def _denied(error: EverlodeError, scope: Scope, headers: Headers) -> Response:
-    shown = scope["path"] in {"/", *FORMS}
+    shown = scope["path"] in {"/", *FORMS} or scope["path"].startswith(PAGES)
     page = "text/html" in headers.get("accept", "") and shown
     if isinstance(error, Denied) and error.status == HTTPStatus.UNAUTHORIZED and page:
         return RedirectResponse("/sign-in", HTTPStatus.SEE_OTHER)

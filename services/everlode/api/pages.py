@@ -15,7 +15,8 @@ from urllib.parse import parse_qs
 from fastapi import APIRouter, FastAPI, Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
-from everlode.api import acting
+from everlode.api import acting, kept, looking
+from everlode.api.aside import Aged, Aside
 from everlode.api.asking import Net, body_of, needs
 from everlode.api.audit import act_of
 from everlode.api.guard import COOKIE
@@ -24,48 +25,55 @@ from everlode.api.members import Trusted, known
 from everlode.api.network import MACHINERY, Network
 from everlode.api.overview import FILES, Seen, file, html, lines, values_of
 from everlode.api.problems import Denied
-from everlode.api.queries import Kept
+from everlode.api.queries import Kept, scores_of
 from everlode.api.tokens import NOBODY, Role
 from everlode.errors import EverlodeError
 
 FRESH_S = 0.5
 """An overview is made so often at most, however many look."""
+HEALTH_S = 5.0
+"""Scores are computed so often at most, while somebody looks."""
 LONGEST_FORM = 8_000
 
 
-def _seen(network: Network) -> Seen:
+def _scores(network: Network, scores: Aside) -> Aged | None:
+    return scores.newest(lambda: scores_of(network, list(network.endpoints.regions)))
+
+
+def _seen(network: Network, scores: Aside) -> Seen:
     trouble: EverlodeError | None = None
     lags: dict[str, float | None] = {}
     try:
         lags = lag_s(network)
     except EverlodeError as error:  # the page says so, and shows what else is known
         trouble = error
-    return Seen(network.control(), lags, _now_ms(), trouble)
+    return Seen(network.control(), lags, _now_ms(), trouble, _scores(network, scores))
 
 
 def _now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-def _overview(network: Network) -> str:
-    return html("overview.html.j2", **values_of(_seen(network), network.endpoints.topology.regions))
+def _overview(network: Network, scores: Aside) -> str:
+    names = network.endpoints.topology.regions
+    return html("overview.html.j2", **values_of(_seen(network, scores), names))
 
 
 def add_pages(app: FastAPI, tokens: Trusted | None) -> None:
     """Add the routes; `tokens` are those that the door knows."""
     router = APIRouter(include_in_schema=False)
-    kept = Kept(FRESH_S)
+    answers, scores = Kept(FRESH_S), Aside(HEALTH_S)
 
     @router.get("/overview", dependencies=[needs(Role.VIEWER)])
     def overview(network: Net) -> Response:
         """The overview by itself, for the page's script."""
-        return HTMLResponse(kept.get("", lambda: _overview(network)))
+        return HTMLResponse(answers.get("", lambda: _overview(network, scores)))
 
     @router.get("/", dependencies=[needs(Role.VIEWER)])
     async def page(request: Request, network: Net) -> Response:
         """The page."""
         items, position = network.feed(MACHINERY).kept()
-        seen = Seen(network.control(), {}, _now_ms())
+        seen = Seen(network.control(), {}, _now_ms(), health=_scores(network, scores))
         values = values_of(seen, network.endpoints.topology.regions) | {
             "events": lines(items), "position": position,
             "form_key": request.state.browser.form_key if tokens is not None else "",
@@ -102,6 +110,8 @@ def add_pages(app: FastAPI, tokens: Trusted | None) -> None:
         router.add_api_route(f"/{name}", _file(file(name), media))
     app.include_router(router)
     app.include_router(acting.router)
+    app.include_router(looking.router)
+    app.include_router(kept.router)
 
 
 def _file(content: bytes, media: str) -> Callable[[], Awaitable[Response]]:

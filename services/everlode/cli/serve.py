@@ -19,6 +19,7 @@ from everlode.api.tokens import load
 from everlode.backup.chosen import Shelf
 from everlode.backup.keys import KeyRing
 from everlode.cli.options import Dir, Json, Keys, absolute, keys_dir, stack_dir
+from everlode.cli.scope import scope_explained
 from everlode.errors import ConfigError
 from everlode.events.control import BackupMade
 from everlode.processes.host import hosted, until_signal
@@ -75,7 +76,12 @@ def run(
         ring = KeyRing(keys_dir(keys, root))
         stop = until_signal()  # what the server's own handlers leave is an end, not a death
         serve(
-            ServedRegion(endpoints, home, _backups(endpoints, ring, process.cfg)),
+            ServedRegion(
+                endpoints,
+                home,
+                _backups(endpoints, ring, process.cfg),
+                partial(scope_explained, endpoints, process.cfg),
+            ),
             site,
             Hooks(partial(_show, as_json=as_json), process.report, stop),
         )

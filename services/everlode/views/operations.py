@@ -54,13 +54,15 @@ class Operation:
     steps: list[dict[str, Any]] = field(default_factory=list)
     parts: list[dict[str, Any]] = field(default_factory=list)
     """What it ended with: `type` and fields; a recovery has one for each component too."""
+    evidence: list[dict[str, Any]] = field(default_factory=list)
+    """Where what it began for can be checked: topic, partition, offset and a note."""
     known: set[str] = field(default_factory=set)
 
     def shown(self) -> dict[str, Any]:
         """As the API answers it."""
         names = (
             "id", "kind", "region", "subject", "scope", "epoch", "started_at", "ended_at",
-            "success", "steps", "parts",
+            "success", "steps", "parts", "evidence",
         )  # fmt: skip
         return {name: getattr(self, name) for name in names}
 
@@ -100,6 +102,7 @@ class Operations:
                 found.kind, found.subject = data.kind, data.subject
                 found.region, found.scope = data.region or found.region, data.scope_name
                 found.epoch, found.started_at = data.scope_epoch, envelope.occurred_at
+                found.evidence = [each.model_dump() for each in data.evidence]
             case OperationStep():
                 self._step(found, envelope.occurred_at, data)
             case RegistryChanged() if found.kind:
