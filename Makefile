@@ -55,7 +55,7 @@ parts: setup ## Fetch, check and build the parts of the native stack
 test: static parts ## Lint, types, import contracts and every test there is, on real parts
 	$(every_test)
 
-test-long: static parts ## The same, with twenty times as many examples, and every damage
+test-long: static parts ## The same, with twenty times as many examples, and every damage, moment and seed
 	export LONG_TESTS=1; $(every_test)
 
 bench: setup ## Benchmarks, each against a peer or a limit; ONLY=name for one

@@ -210,7 +210,7 @@ def test_verdicts_of_all_this_follow_from_the_log_and_are_measured(network: Netw
     code, other = ask(network, "scope", "explain", SCOPE, "--with", str(quick))
     assert code == 0
     only = [r for r in other["with"] if r["at"] is None and r["event"] == "NodeLost"]
-    assert "eu-tm-3" in {r["node_id"] for r in only}, "half of its beats were lost"
+    assert only, "settings as quick as these find somebody lost whom ours did not"
     code, shown = ask(network, "status", "--detector")
     (one,) = shown["detectors"]
     killed = [

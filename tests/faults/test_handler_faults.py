@@ -1,10 +1,12 @@
 """The primary of each other service is killed under load: no registration, vote or payout is lost
 or doubled.
 
-One region on real parts, shared by all tests in the order of this file. A client keeps the history
-of all that it asked for and was answered; the checkers read the logs and the payment journal from
-their beginning, and compare. A fault that did not bite fails as vacuous: what was on its way when
-the primary died must have been taken up by its successor.
+One region on real parts, shared by all tests in the order of this file. Its coordinators are
+mortal: each is killed right after the first thing that it does about a node, and another one goes
+on, so all that is seen here happens although they die at each step of each handler. A client keeps
+the history of all that it asked for and was answered; the checkers read the logs and the payment
+journal from their beginning, and compare. A fault that did not bite fails as vacuous: what was on
+its way when the primary died must have been taken up by its successor.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ import signal
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from contextlib import ExitStack
 from datetime import timedelta
 from typing import Any
 
@@ -35,6 +38,7 @@ from everlode.sdk import EventConsumer, MiningClient
 from everlode.sdk.reference import solution_hash
 from tests.support.facts.one_writer import check_log
 from tests.support.facts.state_commands import register
+from tests.support.processes.mortal_coordinator import Mortals
 from tests.support.world.one_region import Network, eventually
 
 pytestmark = pytest.mark.timeout(280)
@@ -57,8 +61,8 @@ SHA = "a" * 64
 class Market:
     """Clients, miners and reviewers as one: what they asked for, and what they were answered."""
 
-    def __init__(self, network: Network) -> None:
-        self.network = network
+    def __init__(self, network: Network, mortals: Mortals) -> None:
+        self.network, self.mortals = network, mortals
         self.client = MiningClient(network.endpoints, "eu", "market", timeout_s=90, window=4000)
         self.log = EventConsumer(network.endpoints, "eu", ["tasks", "validations"])
         self.asked: list[tuple[str, Command, Future[CommandAnswered]]] = []
@@ -146,14 +150,14 @@ FULL = ("already_decided", "wrong_kind")
 
 @pytest.fixture(scope="module")
 def market(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Market]:
-    with Network(tmp_path_factory.mktemp("handlers")) as network:
+    with Network(tmp_path_factory.mktemp("handlers")) as network, ExitStack() as held:
         network.start("eu-det-1", "detector", "run")
         for node, words in NODES.items():
             network.start(node, "node", "run", *words)
         network.await_nodes(len(NODES) + 1)
-        network.start("eu-co-1", "coordinator", "run")
+        mortals = held.enter_context(Mortals(network.folder, network.env()))
         network.until(lambda s: all(s.epoch(scope) == 1 for scope in SCOPES), 90)
-        made = Market(network)
+        made = Market(network, mortals)
         for worker in WORKERS:
             made.send(worker, register(
                 operator_id=f"of-{worker}", specialties=("inference", "training"),
@@ -388,3 +392,18 @@ def test_time_of_a_handling_is_unknown_while_few_were_seen_and_they_are_counted(
     for scope, cases in (("miner-registry/eu", 1), ("validation/eu", 2), ("rewards/eu", 1)):
         found = market.network.ask("scope", "explain", scope)["recovery"]
         assert found == {"ms": None, "cases": cases, "score": unknown}
+
+
+def test_coordinator_was_killed_at_each_step_of_each_handler(market: Market) -> None:
+    """Each step has come once all the same: the tests before this one have looked."""
+    died = Counter(market.mortals.deaths())
+    for node in ("eu-mr-1", "eu-val-1", "eu-rd-1", "eu-val-3"):
+        assert died[f"{node} lost"] == 1
+    for node in ("eu-mr-1", "eu-val-1", "eu-rd-1"):
+        assert died[f"{node} assigned"] == 1
+    assert died["OperationStarted"] == 4
+    once = ("level", "notify", "defer", "RegistryRecoveryEnded", "RewardRecoveryEnded")
+    wanted = {"decide": 3, "promote": 3, **dict.fromkeys(once, 1)}
+    assert {step: died[step] for step in wanted} == wanted
+    # a node that comes back
+    assert [died[f"eu-mr-1 {status}"] for status in ("rejoining", "healthy")] == [0, 1]

@@ -58,6 +58,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NativeStack]:
     with one_region(tmp_path_factory.mktemp("running")) as stack:
         stack.up()
         yield stack
+        stack.down(at_once=True)
 
 
 def write(stack: NativeStack, value: str) -> None:

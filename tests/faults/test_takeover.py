@@ -1,7 +1,8 @@
 """A region is killed as a whole, on real parts: another one takes its scopes, and nothing that had
-been mirrored is lost.
+been mirrored is lost. It comes back with its disks: what it alone had is listed and counts nowhere,
+and its projection becomes what the others' are.
 
-A stack of its own, for a region that was fenced does not come back by itself yet.
+A stack of its own: a region that was fenced leads nothing.
 """
 
 from __future__ import annotations
@@ -13,10 +14,10 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-import psycopg
 import pytest
 
 from everlode.adapters.kafka_follower import ControlFollower
+from everlode.adapters.postgres_read import Generation
 from everlode.avro.codec import Codec
 from everlode.cli.main import run
 from everlode.control.fold import ControlState
@@ -65,14 +66,21 @@ class Network:
 
     def tasks(self, region: str) -> dict[str, int]:
         """us's tasks in a region's projection, with their versions."""
+        return {key: version for key, (version, *_) in self.states(region).items()}
+
+    def states(self, region: str) -> dict[str, tuple[Any, ...]]:
+        """us's tasks in a region's current generation, to the last byte of their states."""
         conninfo = self.endpoints.region(region).postgres_conninfo()
-        with psycopg.connect(conninfo) as db:
-            rows = db.execute("select key, version from g1.tasks where key like 'us/%'").fetchall()
-        return {str(key): int(version) for key, version in rows}
+        with closing(Generation.current(conninfo)) as db:
+            rows = db.query(
+                "select key, version, event_id, status, doc from {g}.tasks"
+                " where starts_with(key, 'us/')"
+            )
+        return {str(key): tuple(rest) for key, *rest in rows}
 
     def problems(self, region: str) -> set[tuple[str, str]]:
-        with psycopg.connect(self.endpoints.region(region).postgres_conninfo()) as db:
-            rows = db.execute("select kind, event_id from g1.problems").fetchall()
+        with closing(Generation.current(self.endpoints.region(region).postgres_conninfo())) as db:
+            rows = db.query("select kind, event_id from {g}.problems")
         return {(str(kind), str(event)) for kind, event in rows}
 
     def await_copy(self, region: str, seqs: list[int]) -> None:
@@ -98,6 +106,10 @@ class Network:
 
         until(listed, 60, f"{region} lists what was lost, and nothing else")
 
+    def ended(self, name: str) -> bool:
+        (found,) = (p for p in self.stack.processes() if p.name == name)
+        return found.exit_status is not None
+
     def of(self, region: str) -> list[str]:
         return [p.name for p in self.stack.processes() if p.name.startswith(f"{region}/")]
 
@@ -114,6 +126,7 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Network]:
                     lambda: all(made.leads(r) for r in REGIONS), 90, "each region's tasks are led"
                 )
                 yield made
+            stack.down(at_once=True)
 
 
 def submit(client: MiningClient, name: str) -> CommandAnswered:
@@ -128,8 +141,72 @@ def explained(network: Network, capsys: pytest.CaptureFixture[str]) -> dict[str,
     return found
 
 
+def said_by(network: Network, capsys: pytest.CaptureFixture[str], *words: str) -> dict[str, Any]:
+    """What a verb of `dlt` prints."""
+    capsys.readouterr()
+    assert run(["dlt", *words, "--dir", str(network.stack.data_dir), "--json"]) == 0
+    found: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return found
+
+
 def ids(answers: list[CommandAnswered]) -> set[str]:
     return {ref.event_id for answer in answers for ref in answer.facts}
+
+
+def comes_back(
+    network: Network,
+    names: list[str],
+    lost: set[str],
+    expected: dict[str, int],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """us comes back: what it had beyond the vector has no effect, in its own projection neither."""
+    back_at, stack = time.monotonic(), network.stack
+    parts = [f"us/{part}" for part in ("kafka", "postgres", "mirror")]
+    for name in (*parts, *sorted(set(names) - set(parts))):
+        stack.restart(name)
+    network.await_fenced("eu", lost)
+    assert network.tasks("eu") == expected
+    noted = {"above_vector", "fence_known", "unknown_epoch"}
+    kinds = {kind for kind, _ in network.problems("eu")}
+    assert kinds <= noted, "nothing is missing, and nothing twice"
+    until(lambda: not network.control.fences["us"].out, 60, "us is a member again")
+    with capsys.disabled():
+        print(
+            f"a member again {time.monotonic() - back_at:.1f} s after the start of the first part"
+        )
+    # its own projection had folded them: it is built anew, by itself
+    until(lambda: network.control.generations.get("us") == 2, 60, "us is built anew")
+    with capsys.disabled():
+        print(f"built anew {time.monotonic() - back_at:.1f} s after the start of the first part")
+    (projector,) = (name for name in names if "proj" in name)
+    until(lambda: network.ended(projector), 30, "who wrote the generation before has ended")
+    stack.restart(projector)  # as a supervisor would
+    network.await_fenced("us", lost)
+    network.await_tasks("us", expected)
+    assert network.states("us") == network.states("eu") == network.states("ap")
+
+
+def given_again(
+    network: Network, lost: set[str], expected: dict[str, int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What was lost is listed everywhere, with where its commands are; given again it is done."""
+    found = explained(network, capsys)
+    assert (found["lost_known"], {row["event_id"] for row in found["lost"]}) == (True, lost)
+    assert found["returned"]
+    for region in REGIONS:
+        listed = said_by(network, capsys, "fenced", "--region", region)["facts"]
+        assert {row["event_id"] for row in listed} == lost
+        assert {row["command_topic"] for row in listed} == {"us.commands.tasks"}
+    for _ in range(2):  # again changes nothing
+        given = said_by(network, capsys, "reissue", *sorted(lost), "--reason", "lost with us")
+        assert {row["owner"] for row in given["commands"]} == {found["owner"]}
+    whole = expected | {f"us/none-{n}": 1 for n in range(3)}
+    for region in REGIONS:
+        network.await_tasks(region, whole)
+    assert network.states("us") == network.states("eu") == network.states("ap")
+    rows = explained(network, capsys)["lost"]
+    assert [bool(row["carried_out"]) for row in rows] == [True] * 3
 
 
 def test_scopes_of_a_killed_region_are_led_elsewhere_and_what_was_mirrored_is_there(
@@ -184,13 +261,6 @@ def test_scopes_of_a_killed_region_are_led_elsewhere_and_what_was_mirrored_is_th
         network.await_tasks(region, expected)
     found = explained(network, capsys)
     assert (found["owner"], found["lost"], found["lost_known"]) == (owner, [], False)
-    # us comes back: what it had beyond the vector has no effect, and is named
-    parts = [f"us/{part}" for part in ("kafka", "postgres", "mirror")]
-    for name in (*parts, *sorted(set(names) - set(parts))):
-        stack.restart(name)
-    network.await_fenced("eu", ids(nowhere))
-    assert network.tasks("eu") == expected
-    noted = {"above_vector", "fence_known", "unknown_epoch"}
-    kinds = {kind for kind, _ in network.problems("eu")}
-    assert kinds <= noted, "nothing is missing, and nothing twice"
+    comes_back(network, names, ids(nowhere), expected, capsys)
     assert network.control.scopes[SCOPE].region == owner
+    given_again(network, ids(nowhere), expected, capsys)

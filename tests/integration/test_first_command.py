@@ -116,6 +116,7 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
     ]  # fmt: skip
     with ExitStack() as ending:
         stack = ending.enter_context(NativeStack(data_dir=folder / "stack"))
+        ending.callback(stack.down, at_once=True)
         stack.up()
         made = Desk(folder, stack, ending)
         for line in background:

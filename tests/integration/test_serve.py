@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import socket
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ import pytest
 import schemathesis
 from hypothesis import HealthCheck, given, settings
 from hypothesis.errors import Unsatisfiable
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import Browser, Page, expect
 from prometheus_client.parser import text_string_to_metric_families
 from schemathesis import checks
 from schemathesis.core.failures import FailureGroup
@@ -450,6 +451,130 @@ def test_page_fits_a_narrow_window_and_a_form_lets_in(
     assert TOKENS["viewer"] not in server.log.read_text()
 
 
+REGISTRY = "miner-registry/eu"
+ELSEWHERE = "http://127.0.0.1:9/"
+"""Another server of the same host: to a browser the same site, whose forms bring our cookie."""
+
+
+def signed_in(server: Server, page: Page, role: str) -> None:
+    page.goto(server.address)
+    page.get_by_label("Token").fill(TOKENS[role])
+    page.keyboard.press("Enter")
+    expect(page.locator("#link")).to_have_text("live")
+
+
+def decide(page: Page, name: str, verb: str, typed: str | None = None) -> None:
+    page.get_by_role("link", name=name).click()
+    page.get_by_role("radio", name=verb).check()
+    page.get_by_label("to confirm").fill(name if typed is None else typed)
+    page.keyboard.press("Enter")
+
+
+def test_operator_acts_from_the_page_by_typing_the_name_and_no_other_site_can(
+    server: Server, browser: Browser
+) -> None:
+    def primary() -> str:
+        return str(server.ask(f"/scopes/{REGISTRY}").body["primary"])
+
+    page, complaints = opened(browser, viewport={"width": 320, "height": 700})
+    signed_in(server, page, "operator")
+    before, known = primary(), len(server.ask("/operations").body["wishes"])
+    decide(page, REGISTRY, "switchover", "task-manager/eu")
+    expect(page.get_by_role("alert")).to_contain_text(f"type {REGISTRY}")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 320
+    assert "422" in complaints.pop()  # a browser notes the status
+    page.goto(server.address)
+    assert len(server.ask("/operations").body["wishes"]) == known
+    decide(page, REGISTRY, "pause")
+    row = page.locator(f"[data-scope='{REGISTRY}']")
+    expect(row).to_contain_text("failover is paused by operator")
+    decide(page, REGISTRY, "resume")
+    expect(row).not_to_contain_text("paused")
+    decide(page, before, "ack")  # of a node that is well: refused, with the reason
+    expect(page.get_by_role("alert")).to_contain_text("nothing to acknowledge")
+    assert "409" in complaints.pop()
+    page.get_by_role("link", name="Back").click()
+    decide(page, REGISTRY, "switchover")
+    wish = page.locator("[data-wish]").first
+    expect(wish).to_contain_text("switchover")
+    expect(wish.locator("td").last).to_contain_text("done", timeout=60_000)
+    expect(row.locator("td").nth(1)).not_to_have_text(before)
+    after = primary()
+    assert after != before
+    assert complaints == []
+    seen = partial(matching, entries(server.log), "AskedOverHttp", path="/act", who="operator")
+    acts = [e["about"].partition(" ")[0] for e in seen(status=303)]
+    assert acts == ["pause", "resume", "switchover"]
+
+    key = page.locator("[name=key]").first.get_attribute("value")
+    fields = {"key": key, "scope": REGISTRY, "verb": "switchover", "confirm": REGISTRY}
+    form = "".join(f"<input name={name} value='{value}'>" for name, value in fields.items())
+    text = f"<form method=post action={server.address}/act>{form}<button>Win</button></form>"
+    page.route(ELSEWHERE, lambda route: route.fulfill(body=text, content_type="text/html"))
+    page.goto(ELSEWHERE)
+    page.get_by_role("button").click()
+    expect(page.locator("body")).to_contain_text("cross_site")
+    assert primary() == after
+    page.goto(server.address)
+    page.get_by_role("button", name="Sign out").click()
+    expect(page.get_by_label("Token")).to_be_visible()
+    assert page.context.cookies() == []
+    page.close()
+
+
+def test_pages_explain_a_scope_and_a_task_to_a_viewer_in_a_narrow_window(
+    server: Server, browser: Browser
+) -> None:
+    task = "eu/pages/a?b#c"
+    assert submit(server, task).status == 200
+    page, complaints = opened(browser, viewport={"width": 320, "height": 700})
+    signed_in(server, page, "viewer")
+    expect(page.locator("[data-health]")).to_contain_text("health", timeout=30_000)
+    page.locator(f"[data-scope='{REGISTRY}']").get_by_role("link", name="why").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text(REGISTRY)
+    led = server.ask(f"/primary/{REGISTRY}").body["primary"]
+    expect(page.locator("[data-led]")).to_contain_text(f"{led} leads it")
+    for node in ("eu-mr-1", "eu-mr-2"):
+        expect(page.get_by_role("rowheader", name=node).first).to_be_visible()
+    expect(page.locator("tr").filter(has_text="bootstrap").last).to_be_visible()
+    assert page.evaluate("document.documentElement.scrollWidth") <= 320
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.className") == "skip"
+    until(lambda: server.ask("/tasks/" + quote(task, safe="")).status == 200, 60, "projected")
+    page.get_by_role("link", name="A task", exact=True).click()
+    page.get_by_label("Task").fill(task)
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", level=1)).to_have_text(task)
+    expect(page.locator("dd").filter(has_text="a miner").first).to_be_visible()
+    expect(page.get_by_role("rowheader", name="TaskSubmitted")).to_be_visible()
+    assert page.evaluate("document.documentElement.scrollWidth") <= 320
+    page.get_by_role("link", name="Dead letters").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Dead letters of eu")
+    expect(page.locator("main")).to_contain_text("Keys at which the projection has stopped")
+    assert page.get_by_role("alert").count() == 0
+    assert complaints == []
+    page.close()
+
+
+def test_viewer_is_shown_no_form_and_its_own_key_does_not_make_it_act(
+    server: Server, browser: Browser
+) -> None:
+    page, _ = opened(browser)
+    signed_in(server, page, "viewer")
+    key = page.locator("[name=key]").first.get_attribute("value")
+    before = len(server.ask("/operations").body["wishes"])
+    page.get_by_role("link", name=REGISTRY).click()
+    expect(page.locator("main")).to_contain_text("yours only looks")
+    assert page.locator("form").count() == 0
+    fields = {"key": key, "scope": REGISTRY, "verb": "pause", "confirm": REGISTRY}
+    asked = "body => fetch('/act', {method: 'POST', body: new URLSearchParams(body)})"
+    assert page.evaluate(f"({asked})(%s).then(a => a.status)" % json.dumps(fields)) == 403
+    assert len(server.ask("/operations").body["wishes"]) == before
+    refused = matching(entries(server.log), "AskedOverHttp", path="/act", who="viewer")
+    assert [(e["status"], e["code"]) for e in refused] == [(403, "forbidden")]
+    page.close()
+
+
 def test_node_that_is_killed_is_seen_by_the_page_a_listener_and_metrics(
     region: Region, server: Server, browser: Browser
 ) -> None:
@@ -488,6 +613,11 @@ def test_node_that_is_killed_is_seen_by_the_page_a_listener_and_metrics(
     answer = server.ask("/primary/miner-registry/eu").body
     # operators may have moved the scope in other tests, which is no failover
     assert (answer["primary"], int(answer["epoch"])) == (other, int(led["epoch"]) + 1)
+    page, _ = opened(browser)
+    signed_in(server, page, "operator")
+    decide(page, killed, "ack")
+    expect(page.locator(f"[data-node={killed}]")).to_contain_text("seen by operator")
+    page.close()
     counted = 'everlode_failovers_total{scope="miner-registry/eu",success="true"} 1.0'
     assert counted in server.ask("/metrics").body
     resumed = server.listen("?scope=miner-registry/eu", last=events[0].id)

@@ -22,6 +22,7 @@ class TestNative(ProviderContract):
         with NativeStack.small(tmp_path_factory.mktemp("native") / "stack") as stack:
             stack.up()
             yield stack
+            stack.down(at_once=True)
 
     def another(self, stack: StackProvider) -> StackProvider:
         assert isinstance(stack, NativeStack)
@@ -37,6 +38,7 @@ class TestExternal:
         with NativeStack.small(tmp_path_factory.mktemp("theirs") / "stack") as stack:
             stack.up()
             yield stack
+            stack.down(at_once=True)
 
     @pytest.fixture
     @staticmethod

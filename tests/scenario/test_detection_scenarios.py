@@ -20,6 +20,7 @@ from everlode.events.barriers import Barrier
 from everlode.events.base import Envelope, Event, Fact
 from everlode.events.health import NodeLost, NodeSuspected
 from everlode.events.heartbeats import NodeBeat, ProbeAnswered
+from everlode.failover import heartbeats
 
 BEGAN_MS = 1_800_000_000_000
 TOPIC = "eu.1.heartbeats"
@@ -445,6 +446,27 @@ def test_record_that_comes_again_gives_no_verdict() -> None:
     assert len(first) == 1
     assert isinstance(first[0].data, NodeSuspected)
     assert observe(records, detector) == []
+
+
+def test_beat_that_claims_an_epoch_that_is_over_says_that_its_node_lives_and_no_more() -> None:
+    """Who leads is on the control log alone; a zombie that beats is no primary, nor lost."""
+    script = "0: a..c beat\n10: a stops\n13: b beat\n20: c stops\n24: c probed refused\n30: b beat"
+    records = partition(script)
+
+    def claiming(fact: Fact) -> Fact:
+        if not isinstance(fact.data, NodeBeat):
+            return fact
+        claim = {"role": "primary", "held_epoch": 1}
+        return fact._replace(data=fact.data.model_copy(update=claim))
+
+    claimed = [claiming(fact) for fact in records]
+    assert claimed != records
+    assert observe(claimed) == observe(records) != []
+    for before, after in zip(records, claimed, strict=True):
+        if isinstance(before.data, NodeBeat) and isinstance(after.data, NodeBeat):
+            assert heartbeats.said(after.data) == heartbeats.said(before.data), (
+                "a coordinator goes by it"
+            )
 
 
 _acts = st.lists(

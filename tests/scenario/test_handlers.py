@@ -16,6 +16,7 @@ import pytest
 from everlode.events import tasks as t
 from everlode.events import validations as v
 from everlode.events.base import Event
+from everlode.events.control import NodeJoined
 from everlode.events.recovery import (
     OperationStarted,
     OperationStep,
@@ -335,6 +336,34 @@ SCRIPTS = {
 def test_lost_node_is_handled_as_written(name: str) -> None:
     (component, tasks, kinds), script = SCRIPTS[name]
     assert played(Scene(component, tasks, kinds), dedent(script)) == dedent(script).rstrip()
+
+
+def test_loss_that_was_handled_is_not_handled_again_when_its_node_is_back_and_has_not_beaten() -> (
+    None
+):
+    """A coordinator that begins between a node's join and its first beat reads the old verdict."""
+    scene = Scene("rewards", 0)
+    played(scene, "> rd-1 is silent\n> the successor opens its epoch")
+    rejoined = NodeJoined(
+        node_id="rd-1", region="eu", component="rewards", kind="", endpoint="127.0.0.1:2",
+        priority=8,
+    )  # fmt: skip
+    scene.region.write(rejoined)
+    assert scene.standing()["rd-1"] == "rejoining"
+    scene.log = scene.standing()
+    assert scene.follows() == []
+    scene.happens("rd-1 is silent")  # a second loss is another one
+    assert "log   rd-1: lost" in scene.follows()
+
+
+def test_node_that_never_joined_beats_and_falls_silent_and_nothing_follows() -> None:
+    """Nobody knows what it is: it is no candidate, and its loss is nobody's work."""
+    scene = Scene("task-manager", 7)
+    scene.region.beat("stranger")
+    scene.happens("stranger is silent")
+    assert scene.follows() == []
+    scene.happens("tm-1 is silent")
+    assert "log   task-manager/eu: epoch 2: tm-2" in scene.follows()
 
 
 @pytest.mark.parametrize("name", SCRIPTS)

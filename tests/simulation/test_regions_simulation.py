@@ -37,12 +37,18 @@ REPLACED = {
     "everlode.failover.again": {"time"},
     "everlode.failover.coordinator": {"time", "Probes"},
     "everlode.failover.heartbeats": {"time"},
-    "everlode.failover.inbox": {"time", "MixedReader", "Sender", "DeadLetters", "read_snapshot"},
+    "everlode.failover.inbox": {
+        "time", "Codec", "MixedReader", "Sender", "DeadLetters", "read_snapshot",
+    },
+    "everlode.failover.regions": {"Codec"},
     "everlode.failover.operations": {"time"},
     "everlode.failover.statuses": {"time"},
     "everlode.tasks.policy": {"uuid4"},
-}
-"""Module → what is replaced in it: the clock, chance, and what talks to Kafka or to sockets."""
+}  # fmt: skip
+"""Module → what is replaced in it: the clock, chance, and what talks to Kafka or to sockets.
+
+The codec is the shipped one, which here remembers what it has decoded for others.
+"""
 
 
 def play(seed: int, rules: Rules | None = None) -> tuple[Network, list[Found]]:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import threading
 from datetime import UTC, datetime
 from types import MappingProxyType
 
 import pytest
 
+from everlode.api.aside import Aged, Aside
 from everlode.api.feed import item_of
-from everlode.api.overview import Seen, html, lines, regions_of
+from everlode.api.overview import Seen, html, lines, regions_of, values_of
 from everlode.control.fold import ControlState, NodeState, ScopeState
 from everlode.errors import Unavailable
 from everlode.events.base import Envelope, Event, Fact
@@ -67,15 +69,14 @@ def control(node_id: str, status: str = "healthy") -> ControlState:
 
 
 def test_ids_are_escaped_wherever_they_stand() -> None:
-    seen = Seen(control(HOSTILE), {"eu": 1.25}, Unavailable(HOSTILE))
-    regions = regions_of(seen, ["eu"])
+    seen = Seen(control(HOSTILE), {"eu": 1.25}, 0, Unavailable(HOSTILE))
     items = [
         item_of(fact(data, str(n)), 0, ("eu.1.recovery", 0, n), (HOSTILE, "miner-registry/eu"))
         for n, data in enumerate((STARTED, STEP, ENDED))
     ]
     page = html(
-        "page.html.j2", regions=regions, trouble=seen.trouble, events=lines(items),
-        position='"><b>',
+        "page.html.j2", events=lines(items), position='"><b>', form_key=HOSTILE,
+        **values_of(seen, ["eu"]),
     )  # fmt: skip
     assert "<script>" not in page.replace('<script src="/page.js" defer>', "")
     assert '"><b>' not in page
@@ -83,19 +84,19 @@ def test_ids_are_escaped_wherever_they_stand() -> None:
 
 
 def test_region_without_a_node_and_a_part_that_does_not_answer_are_said() -> None:
-    seen = Seen(ControlState(), {"eu": None}, Unavailable("PostgreSQL is away", hint="start it"))
-    part = html("overview.html.j2", regions=regions_of(seen, ["eu"]), trouble=seen.trouble)
+    seen = Seen(ControlState(), {"eu": None}, 0, Unavailable("PostgreSQL is away", hint="start it"))
+    part = html("overview.html.j2", **values_of(seen, ["eu"]))
     assert "does not serve" in part
     assert "Nobody has led here yet" in part
     assert "PostgreSQL is away" in part
-    page = html("page.html.j2", regions=[], trouble=None, events=[], position="p")
+    page = html("page.html.j2", events=[], position="p", form_key="", **values_of(seen, []))
     assert "hidden" not in page.partition('id="empty"')[2].partition(">")[0]
 
 
 def test_primary_that_is_lost_does_not_serve() -> None:
-    found = regions_of(Seen(control("a", "lost"), {}), ["eu"])[0]
+    found = regions_of(Seen(control("a", "lost"), {}, 0), ["eu"])[0]
     assert "miner-registry/eu" in found["without"]
-    found = regions_of(Seen(control("a", "degraded"), {}), ["eu"])[0]
+    found = regions_of(Seen(control("a", "degraded"), {}, 0), ["eu"])[0]
     assert "miner-registry/eu" not in found["without"]
 
 
@@ -185,3 +186,55 @@ def test_event_is_a_cloud_event_whose_integers_are_texts() -> None:
     )  # fmt: skip
     assert (event["stamp"], event["data"]["duration_ms"]) == (str(2**62), "3")
     assert (item.type, item.region, item.scope) == ("OperationStep", "eu", "task-manager/eu")
+
+
+def test_health_of_regions_and_nodes_is_shown_with_what_lowers_it_and_how_old_it_is() -> None:
+    scores = {
+        "regions": [{"name": "eu", "score": 0.871, "reason": "rewards/eu"}],
+        "nodes": [{"name": HOSTILE, "score": None, "reason": HOSTILE}],
+    }
+    seen = Seen(control(HOSTILE), {"eu": 1.0}, 0, health=Aged(scores, 3.0))
+    part = html("overview.html.j2", **values_of(seen, ["eu"]))
+    assert "health 0.87 · rewards/eu" in part
+    assert "<td>? · &lt;script&gt;" in part
+    assert "<script" not in part
+    assert "as of" not in part
+    old = html("overview.html.j2", **values_of(seen._replace(health=Aged(scores, 90)), ["eu"]))
+    assert "as of 90 s ago" in old
+    none = html("overview.html.j2", **values_of(seen._replace(health=None), ["eu"]))
+    assert "health is not known yet" in none
+
+
+def test_what_is_computed_aside_holds_nobody_up_and_is_tried_again() -> None:
+    go, at_it, done = threading.Event(), threading.Event(), threading.Event()
+    found = iter([Unavailable("away"), 7])
+
+    def compute() -> object:
+        at_it.set()
+        assert go.wait(10)
+        value = next(found)
+        if isinstance(value, Exception):
+            raise value
+        return value
+
+    aside = Aside(fresh_s=3600)
+    for _ in range(2):
+        assert aside.newest(compute) is None
+        assert at_it.wait(10)
+        assert aside.newest(compute) is None  # one is at it
+        go.set()
+        join_aside()
+        go.clear()
+        at_it.clear()
+    newest = aside.newest(lambda: done.set())
+    assert newest is not None
+    assert (newest.value, done.is_set()) == (7, False)
+    assert 0 <= newest.age_s < 60
+
+
+def join_aside() -> None:
+    """Until nobody computes."""
+    for thread in threading.enumerate():
+        if thread.name == "aside":
+            thread.join(10)
+            assert not thread.is_alive()

@@ -10,11 +10,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from everlode.control.fences import Fence, longest, short
+from everlode.control.fences import Fence, longest, short, why_not_returned
 from everlode.control.fold import MAX_TICKS, apply
 from everlode.control.snapshot import from_bytes, to_bytes
 from everlode.events.base import Envelope, Event, Fact, Position
-from everlode.events.control import LeaseRenewed, PrefixReported, RegionFenced, ScopeAssigned
+from everlode.events.control import (
+    LeaseRenewed,
+    PrefixReported,
+    RegionFenced,
+    RegionReturned,
+    ScopeAssigned,
+)
 from tests.unit.test_control_sites import Log
 
 SCOPE = "task-manager/us"
@@ -45,6 +51,25 @@ class Fenced(Log):
         fenced_at = at if at is not None else fence.offset if fence else 0
         data = PrefixReported(region="us", observer=by, fenced_at=fenced_at, positions=positions)
         self.append(data, f"coordinator/{by}", 1)
+
+    def come_back(self, *seqs: int, by: str = "us", at: int | None = None) -> bool:
+        """us says where its log ended; whether it is a member by that."""
+        if not self.state.scopes["coordinator/us"].primary:
+            self.assign("us", "coordinator/us", "us-co")
+        positions = tuple(
+            Position(topic="us.1.tasks", partition=p, seq=seq) for p, seq in enumerate(seqs)
+        )
+        fenced_at = self.us.offset if at is None else at
+        data = RegionReturned(region="us", fenced_at=fenced_at, positions=positions)
+        self.append(data, f"coordinator/{by}", self.state.epoch(f"coordinator/{by}"))
+        return not self.us.out
+
+    def taken(self) -> None:
+        """us is fenced, and eu has its tasks."""
+        self.fence()
+        self.report("eu", 3)
+        self.report("ap", 3)
+        assert self.assign("eu", SCOPE, "eu-tm-1")
 
     def assign(self, by: str, scope: str, primary: str) -> bool:
         epoch = self.state.epoch(scope)
@@ -238,3 +263,69 @@ def record(data: Event, scope: str, epoch: int) -> Fact:
         seq=0, stamp=1, occurred_at=datetime(2026, 1, 1, tzinfo=UTC), correlation_id="c",
     )  # fmt: skip
     return Fact(envelope, data)
+
+
+# -- a region that is back -------------------------------------------------------------------------
+
+
+def test_region_is_a_member_again_once_its_scopes_are_taken_and_its_log_has_all_that_counts() -> (
+    None
+):
+    log = Fenced()
+    assert why_not_returned(log.state, log.state.fences.get("us")) == "it is not fenced"
+    log.fence()
+    assert not log.come_back(5), "what counts is not known"
+    log.report("eu", 3)
+    log.report("ap", 3)
+    assert not log.come_back(5), "nobody has its scopes"
+    assert log.assign("eu", SCOPE, "eu-tm-1")
+    assert not log.come_back(2), "it has lost what counts"
+    assert not log.come_back(5, by="eu"), "nobody else says so"
+    assert not log.come_back(5, at=log.us.offset - 1), "of another fence"
+    assert log.come_back(5)
+    assert (log.us.ended, log.us.accepted) == ({"us.1.tasks/0": 5}, {"us.1.tasks/0": 3})
+
+
+def test_region_that_is_back_owns_nothing_of_what_was_taken_and_counts_among_the_members() -> None:
+    log = Fenced()
+    log.taken()
+    assert not log.assign("us", "rewards/us", "us-r-1"), "while it is fenced it takes nothing"
+    assert log.come_back(5)
+    assert not log.assign("us", SCOPE, "us/tm-1"), "eu owns it"
+    assert log.assign("eu", SCOPE, "eu-tm-2"), "eu's own failover"
+    assert log.assign("us", "rewards/us", "us-r-1"), "what nobody has had it may begin"
+    log.suspect("us", "ap")
+    log.suspect("eu", "ap")
+    data = RegionFenced(
+        region="ap", fenced_origin="ap.1", observers=("eu", "us"), sites=3,
+        based_on=log.state.position,
+    )  # fmt: skip
+    log.append(data, "coordinator/us", log.state.epoch("coordinator/us"))
+    assert log.state.fences["ap"].members == ("eu", "us")
+
+
+def test_region_that_was_back_is_fenced_again_only_while_it_owns_no_service() -> None:
+    log = Fenced()
+    log.taken()
+    assert log.come_back(5)
+    first = log.us.offset
+    log.suspect("eu", "us")
+    log.suspect("ap", "us")
+    log.fence()
+    assert log.us.out
+    assert log.us.offset > first
+    assert (log.us.accepted, log.us.ended) == ({"us.1.tasks/0": 3}, {"us.1.tasks/0": 5})
+    assert log.state.scopes["coordinator/us"].primary == ""
+    assert log.us.level("eu")
+    assert log.come_back(4), "what it had once it has, whatever it says now"
+    assert log.us.ended == {"us.1.tasks/0": 5}
+    assert log.assign("us", "rewards/us", "us-r-1")
+    log.fence()
+    assert not log.us.out
+
+
+def test_snapshot_has_a_return() -> None:
+    log = Fenced()
+    log.taken()
+    log.come_back(5)
+    assert from_bytes(to_bytes(log.state)) == log.state

@@ -75,6 +75,7 @@ def test_report_is_saved_as_json_and_page(tmp_path: Path) -> None:
 def test_summary_has_every_promise() -> None:
     shown = dict(summary(GOOD))
     assert {"P1", "P2", "P3", "P4", "RPO", "RTO", "failover", "fraud", "proof"} <= shown.keys()
+    assert "validator eu-val-1, then eu-val-2 (epoch 1 to 2, 3100 ms" in shown["killed"]
     assert shown["RPO"] == "lost events: none"
 
 
@@ -88,6 +89,7 @@ P3 = ("promises", "P3_no_progress_lost")
 P4 = ("promises", "P4_rewards_right_and_once")
 KILL = (*P1, "during", "the kill")
 PART = ("recovery", "components", 0)
+RD = ("kills", "reward-distributor")
 Change = tuple[tuple[str | int, ...], Any]
 WRONG: dict[str, list[Change]] = {
     "95 % of all commands": [
@@ -103,8 +105,12 @@ WRONG: dict[str, list[Change]] = {
     "every rewarded task is paid": [((*P4, "wrong_or_twice"), 1), ((*P4, "paid"), 1)],
     "nobody honest is convicted": [(("fraud", "falsely_accused"), [f"m{n}" for n in range(900)])],
     "a third of the cheats": [(("fraud", "by_vice", "hasty", "found"), 0)],
-    "the killed node's successor": [
+    "the killed task manager's successor": [
         (("failover", "success"), False), (("failover", "recovery_action"), "secondary-removed"),
+    ],
+    "the successor of the primary": [
+        ((*RD, "success"), None), ((*RD, "successor"), None), ((*RD, "successor"), "eu-rd-1"),
+        ((*RD, "epoch_after"), None), ((*RD, "epoch_after"), 1), ((*RD, "facts_after"), 0),
     ],
     "tasks that it managed": [(("failover", "migrated_tasks"), 0)],
     "no acknowledged event is lost": [
@@ -141,7 +147,14 @@ VACUOUS: dict[str, list[Change]] = {
     "every rewarded task is paid": [((*P4, "paid"), 0)],
     "nobody honest is convicted": [(("fraud", "acted"), 0)],
     "a third of the cheats": [(("fraud", "by_vice", "hasty", "acted"), 0)],
-    "the killed node's successor": [(("verdicts",), {})],
+    "the killed task manager's successor": [(("verdicts",), {})],
+    "the successor of the primary": [
+        (("kills",), {}),
+        (("kills",), {"task-manager": GOOD["kills"]["task-manager"]}),
+        ((*RD, "led"), False),
+        ((*RD, "found_lost"), False),
+        ((*RD, "facts_before"), 0),
+    ],
     "tasks that it managed": [(("failover", "lasting_tasks_at_kill"), 0)],
     "no acknowledged event is lost": [(("acknowledged_events",), 0)],
     "`eu`'s projection is back": [(("recovery", "components"), [])],
@@ -221,6 +234,11 @@ def test_failover_that_has_not_ended_is_no_success() -> None:
 
 def test_nothing_to_migrate_is_no_failure_when_nothing_was_assigned() -> None:
     report = changed(("failover", "lasting_tasks_at_kill"), 0)
+    assert failures({**report, "kill_at": "before-first-assignment"}) == []
+
+
+def test_nothing_written_is_no_failure_when_nothing_had_begun() -> None:
+    report = changed((*RD, "facts_before"), 0)
     assert failures({**report, "kill_at": "before-first-assignment"}) == []
 
 

@@ -8,7 +8,7 @@ import pytest
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
 from everlode.adapters.kafka_offsets import Offsets
-from everlode.errors import Unavailable
+from everlode.errors import Refusal, Unavailable
 
 AT = ("t", 0)
 
@@ -30,10 +30,16 @@ class Client:
 )
 def test_broker_that_is_away_or_has_left_is_followed_by_another_question(code: int) -> None:
     client: Any = Client(code)
-    assert Offsets(client).ends([AT]) == {AT: 7}
+    assert Offsets(client, "").ends([AT]) == {AT: 7}
 
 
 def test_other_error_is_told_at_once() -> None:
-    client: Any = Client(KafkaError.TOPIC_AUTHORIZATION_FAILED)
+    client: Any = Client(KafkaError.UNSUPPORTED_VERSION)
     with pytest.raises(Unavailable, match="offsets of t/0"):
-        Offsets(client).ends([AT])
+        Offsets(client, "").ends([AT])
+
+
+def test_what_may_not_be_asked_is_refused_at_once() -> None:
+    client: Any = Client(KafkaError.TOPIC_AUTHORIZATION_FAILED)
+    with pytest.raises(Refusal, match=r"offsets of t/0: a client without a login may not"):
+        Offsets(client, "").ends([AT])

@@ -97,6 +97,11 @@ def test_facts_of_a_fenced_region_count_up_to_the_vector_and_not_before_it_is_kn
     known = adoption(FENCE._replace(accepted={"us.1.validations/0": 5}))
     assert [known.counts("us.1.validations", 0, seq) for seq in (5, 6)] == [True, False]
     assert not known.counts("us.1.validations", 1, 1)
+    ended = {"us.1.validations/0": 7}
+    back = FENCE._replace(accepted={"us.1.validations/0": 5}, ended=ended, returned_at=90)
+    seen = [adoption(back).counts("us.1.validations", 0, seq) for seq in (5, 6, 7, 8)]
+    assert seen == [True, False, False, True]
+    assert not adoption(back._replace(returned_at=-1)).counts("us.1.validations", 0, 8)
     assert gathering.marks() != known.marks()
 
 

@@ -166,3 +166,27 @@ def test_bounds_are_of_all_fact_topics_of_the_origin_and_of_one_partition_number
     assert set(one.upto) == {f"{ORIGIN}.{c}" for c in ("tasks", "miners", "validations", "rewards")}
     assert one.upto[f"{ORIGIN}.miners"] == 0
     assert one.after == {SCOPE: ((2, TOPIC),)}
+
+
+def test_between_the_vector_and_where_the_log_ended_nothing_counts_and_later_facts_do() -> None:
+    tape, view = Tape(), Projection()
+    first, *rest = tape.story("t1")[:4]
+    view.take(first)
+    view.take(*rest, now=counting(1))
+    assert view.version("t1") == 1
+    back = GATHERING._replace(accepted={f"{TOPIC}/0": 1}, ended={f"{TOPIC}/0": 3}, returned_at=99)
+    late = rest[-1]
+    version = late.fact.envelope.model_copy(update={"version": 2, "seq": 5, "event_id": "new"})
+    new = late._replace(offset=9, fact=rest[0].fact._replace(envelope=version))
+    view.take(new, now=bounds({REGION: back}, 0))
+    assert view.version("t1") == 2
+    assert [n for n in view.noted if n[0] == "above_vector"] == [
+        ("above_vector", 1, s) for s in (2, 3, 4)
+    ]
+    again = Projection()
+    again.take(first, *rest, new, now=bounds({REGION: back}, 0))
+    assert [n for n in again.noted if n[0] == "above_vector"] == [
+        ("above_vector", 1, s) for s in (2, 3)
+    ], "the fourth counts, to whoever knows that it is back"
+    out = bounds({REGION: back._replace(returned_at=-1)}, 0)
+    assert out.ended == {}, "fenced again"

@@ -5,7 +5,17 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from everlode.events.control import ScopeAssigned
-from everlode.failover.takeover import FenceRegion, Level, Report, Step, Take, heir, steps, wanted
+from everlode.failover.takeover import (
+    FenceRegion,
+    Level,
+    Report,
+    Return,
+    Step,
+    Take,
+    heir,
+    steps,
+    wanted,
+)
 from tests.unit.test_control_fences import SCOPE, Fenced
 
 OWN = "task-manager/eu"
@@ -97,3 +107,16 @@ def test_scope_without_a_primary_of_the_heirs_own_waits() -> None:
     log.report("ap", 1)
     assert all(list(steps(log.state, region, ("us",))) == [] for region in ("ap", "eu"))
     assert isinstance(log.state.scopes[SCOPE].decision, ScopeAssigned)
+
+
+def test_region_that_is_heard_returns_once_others_have_what_was_its_own() -> None:
+    log = Planned()
+    log.gathered()
+    assert log.steps("us") == [], "its scopes are nobody's yet"
+    log.report("ap", 3)
+    assert log.assign("eu", SCOPE, "eu-tm-1")
+    assert log.steps("us") == [], "it is not heard yet, and would be fenced again at once"
+    log.suspect("ap", "us", over=True)
+    assert log.steps("us") == [Return(log.us)]
+    assert log.come_back(5)
+    assert [log.steps(region) for region in ("ap", "eu", "us")] == [[], [], []]

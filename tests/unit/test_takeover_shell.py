@@ -10,7 +10,13 @@ import pytest
 
 from everlode.errors import Unavailable
 from everlode.events.base import Event, Position
-from everlode.events.control import PrefixReported, RegionFenced, ScopeAssigned
+from everlode.events.catalogue import FACT_COMPONENTS
+from everlode.events.control import (
+    PrefixReported,
+    RegionFenced,
+    RegionReturned,
+    ScopeAssigned,
+)
 from everlode.failover import again, taker
 from everlode.failover.taker import Leases, Taker
 from tests.unit.test_control_fences import SCOPE
@@ -29,9 +35,12 @@ class Clock:
 
 
 class World:
-    """A coordinator of ap on a control log, whose copies are figures."""
+    """A coordinator, ap's, on a control log, whose copies are figures."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, region: str = "ap") -> None:
+        self.region = region
+        self.ended: list[tuple[str, ...]] = []
+        monkeypatch.setattr(taker, "end_writer", lambda *at: self.ended.append(at))
         self.log, self.clock = Planned(), Clock()
         monkeypatch.setattr(taker, "time", self.clock)
         monkeypatch.setattr(again, "time", self.clock)
@@ -43,9 +52,9 @@ class World:
         self.failing = False
         self.fetched: list[tuple[object, ...]] = []
         self.appended: list[Event] = []
-        me = SimpleNamespace(node_id="ap-co", region="ap", origin="ap.1")
+        me = SimpleNamespace(node_id=f"{region}-co", region=region, origin=f"{region}.1")
         agent = SimpleNamespace(
-            identity=me, log=self, leads=lambda _: self.log.state.epoch("coordinator/ap")
+            identity=me, log=self, leads=lambda _: self.log.state.epoch(f"coordinator/{region}")
         )
         parts = {r: SimpleNamespace(origin=f"{r}.1", bootstrap=r, partitions=1)
                  for r in ("ap", "eu", "us")}  # fmt: skip
@@ -58,7 +67,7 @@ class World:
         return self.log.append(data, scope, epoch)
 
     def reach(self, bootstrap: str, *_: object) -> tuple[Position, ...]:
-        assert bootstrap == "ap", "its own copy"
+        assert bootstrap == self.region, "its own copy"
         self.may_answer.wait(5)
         if self.failing:
             raise Unavailable("Kafka is away")
@@ -156,3 +165,26 @@ def test_successor_that_has_seen_no_renewal_waits_anew(world: World) -> None:
     assert leases.quiet(world.log.state) == frozenset()
     world.clock.now += FENCE_AFTER_S + 1
     assert leases.quiet(world.log.state) == {"us"}
+
+
+def test_region_that_is_back_ends_its_writers_before_it_says_where_its_log_ends(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world = World(monkeypatch, "us")
+    world.log.taken()
+    world.log.assign("us", "coordinator/us", "us-co")
+    assert world.turn(10) == [], "it is not heard"
+    world.log.suspect("ap", "us", over=True)
+    world.seq = 5
+    ends = world.reach
+
+    def then(bootstrap: str, *more: object) -> tuple[Position, ...]:
+        assert {at[2] for at in world.ended} == set(FACT_COMPONENTS), "first"
+        return ends(bootstrap, *more)
+
+    monkeypatch.setattr(taker, "reach", then)
+    (returned,) = world.turn(10)
+    assert isinstance(returned, RegionReturned)
+    assert {at[:2] for at in world.ended} == {("us", "us.1")}
+    assert not world.log.us.out
+    assert world.turn(10) == []

@@ -54,7 +54,7 @@ def test_fenced_region_stands_with_what_it_waits_for_or_who_serves_it() -> None:
 
 FOUND = {
     "region": "us", "fenced_at": 7, "lacks": (), "owner": "eu", "accepted": {"us.1.tasks/0": 3},
-    "lost": [], "lost_known": True,
+    "lost": [], "lost_known": True, "returned": False,
 }  # fmt: skip
 
 

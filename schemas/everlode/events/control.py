@@ -194,3 +194,11 @@ class PrefixReported(Event):
     observer: Text
     fenced_at: Count
     positions: Items[Position]
+
+
+class RegionReturned(Event):
+    """A fenced region is back with its disks, and a member again."""
+
+    region: Text
+    fenced_at: Count
+    positions: Items[Position]

@@ -99,6 +99,7 @@ OperationKind = Literal[
     "registry-failover",
     "validation-failover",
     "reward-failover",
+    "takeover",
     "backup",
     "recovery",
     "drill",

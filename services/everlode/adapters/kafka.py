@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, cast
 
 from confluent_kafka import TIMESTAMP_NOT_AVAILABLE, Consumer, Message, TopicPartition
 
+from everlode.adapters.kafka_access import identified, refused
 from everlode.adapters.kafka_offsets import Offsets, within
 from everlode.errors import Unavailable
 
@@ -85,7 +86,7 @@ class Reader(Offsets):
         super().__init__(
             Consumer(
                 {
-                    "bootstrap.servers": bootstrap,
+                    **identified(bootstrap),
                     "group.id": group,
                     "enable.auto.commit": False,
                     "auto.offset.reset": "earliest",
@@ -95,9 +96,9 @@ class Reader(Offsets):
                     "queued.max.messages.kbytes": 8192,
                     "fetch.message.max.bytes": 2_000_000,
                     "reconnect.backoff.max.ms": 1000,
-                    "log_level": 0,
                 }
-            )
+            ),
+            bootstrap,
         )
 
     def assign(self, positions: Mapping[tuple[str, int], int]) -> None:
@@ -127,7 +128,7 @@ class Reader(Offsets):
         """Up to `most` records, in order within each partition.
 
         Waits `timeout_s` for as many, or fewer; with `linger_s`, waits `timeout_s` for the first
-        record and then only `linger_s` for more.
+        record and then only `linger_s` for more. Raises: Refusal: this process may not read them.
         """
         if linger_s is None:
             messages = self._consumer.consume(most, timeout=timeout_s)
@@ -135,7 +136,16 @@ class Reader(Offsets):
             messages = self._consumer.consume(1, timeout=timeout_s)
             if messages and most > 1:
                 messages += self._consumer.consume(most - 1, timeout=linger_s)
-        return [_raw(message) for message in messages if message.error() is None]
+        return [_raw(message) for message in messages if self._is_record(message)]
+
+    def _is_record(self, message: Message) -> bool:
+        """Else an error that the client retries by itself. Raises: Refusal: it would for ever."""
+        error = message.error()
+        if error is None:
+            return True
+        if told := refused(error, self._bootstrap, f"reading {message.topic() or 'as a group'}"):
+            raise told
+        return False
 
     def to_ends(
         self,

@@ -18,7 +18,8 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
     ResourceType,
 )
 
-from everlode.errors import DeadlineExceeded, Unavailable
+from everlode.adapters.kafka_access import explained, identified, refused
+from everlode.errors import DeadlineExceeded, EverlodeError, Unavailable
 from everlode.topics import TopicSpec
 
 REQUEST_S = 15.0
@@ -40,15 +41,19 @@ class Drift(NamedTuple):
     """Region, or control."""
 
 
-def admin_client(bootstrap: str) -> AdminClient:
-    """A client that reconnects quickly and logs nothing while a broker starts."""
+def admin_client(bootstrap: str, causes: list[KafkaError] | None = None) -> AdminClient:
+    """A client that reconnects quickly and logs nothing while a broker starts.
+
+    `causes`: gets what keeps it from connecting, as the client is polled.
+    """
+    listening: dict[str, Any] = {} if causes is None else {"error_cb": causes.append}
     return AdminClient(
         {
-            "bootstrap.servers": bootstrap,
+            **identified(bootstrap),
+            **listening,
             "reconnect.backoff.ms": 50,
             "reconnect.backoff.max.ms": 500,
             "socket.connection.setup.timeout.ms": 2000,
-            "log_level": 0,
         },
     )
 
@@ -58,15 +63,22 @@ def await_brokers(
 ) -> None:
     """Wait until `nodes` brokers have joined. `deadline` by time.monotonic().
 
-    Raises: DeadlineExceeded. Unavailable: `given_up` returned true.
+    Raises: DeadlineExceeded. Unavailable: `given_up` returned true. ConfigError: they do not let
+    this process in.
     """
-    client = admin_client(bootstrap)
+    causes: list[KafkaError] = []
+    client = admin_client(bootstrap, causes)
     found = 0
     while time.monotonic() < deadline:
         try:
             found = len(client.list_topics(timeout=1.0).brokers)
         except KafkaException:
             found = 0
+            client.poll(0)
+        for error in causes:
+            if told := refused(error, bootstrap, "the first question"):
+                raise told
+        causes.clear()
         if found >= nodes:
             return
         if given_up():
@@ -209,8 +221,9 @@ def last_written(
     return found
 
 
-def unavailable(bootstrap: str, exc: KafkaException) -> Unavailable:
-    return Unavailable(
+def unavailable(bootstrap: str, exc: KafkaException) -> EverlodeError:
+    told = explained(exc.args[0], bootstrap, "a question about topics")
+    return told or Unavailable(
         f"Kafka at {bootstrap} does not answer: {exc.args[0].str()}",
         hint="everlode stack status",
     )

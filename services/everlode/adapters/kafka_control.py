@@ -15,11 +15,12 @@ from collections.abc import Callable
 from confluent_kafka import KafkaError, Message, Producer
 
 from everlode.adapters.clock import Clock, WallClock, instant
+from everlode.adapters.kafka_access import explained, identified
 from everlode.avro.signals import Head, Now, SignalMaker
 from everlode.control.fold import ControlState
 from everlode.control.keys import lease_of, record_key
 from everlode.control.snapshot import to_bytes
-from everlode.errors import Unavailable
+from everlode.errors import EverlodeError, Unavailable
 from everlode.events.base import Event
 from everlode.events.control import LeaseRenewed
 from everlode.topics.names import CONTROL_SNAPSHOT_TOPIC, CONTROL_TOPIC
@@ -35,16 +36,18 @@ class ControlLog:
 
     def __init__(self, bootstrap: str, clock: Clock | None = None) -> None:
         self._clock = clock or WallClock()
+        self._bootstrap = bootstrap
+        self._failed: KafkaError | None = None
+        """Why the last record that failed did."""
         self._producer = Producer(
             {
-                "bootstrap.servers": bootstrap,
+                **identified(bootstrap),
                 "acks": "all",
                 "enable.idempotence": True,
                 "message.timeout.ms": APPEND_TIMEOUT_MS,
                 "linger.ms": 0,
                 "socket.keepalive.enable": True,
                 "reconnect.backoff.max.ms": 1000,
-                "log_level": 0,
             }
         )
         self._maker = SignalMaker("control")
@@ -77,6 +80,7 @@ class ControlLog:
             made = self._maker.make(Head(key, event_id, scope, epoch, node_id, first), data, now)
 
         def delivered(error: KafkaError | None, message: Message) -> None:
+            self._failed = error or self._failed
             if done is not None:
                 done(None if error else message.offset())
 
@@ -103,7 +107,8 @@ class ControlLog:
     ) -> int:
         """Append and return the offset once a majority holds the record.
 
-        Raises: Unavailable: not acknowledged within 8 s; it may still land.
+        Raises: Unavailable: not acknowledged within 8 s; it may still land. Refusal, ConfigError:
+        this process may not, or is not let in.
         """
         result: list[int | None] = []
         self.append_async(
@@ -113,12 +118,17 @@ class ControlLog:
         while not result and time.monotonic() < deadline:
             self._producer.poll(0.05)
         if not result or result[0] is None:
-            raise Unavailable(
-                f"the control log did not acknowledge {type(data).__name__}",
-                code="control_unavailable",
-                hint="a majority of the control nodes must run: everlode stack status",
-            )
+            raise self._unacknowledged(type(data).__name__)
         return result[0]
+
+    def _unacknowledged(self, kind: str) -> EverlodeError:
+        what = f"the control log did not acknowledge {kind}"
+        told = self._failed and explained(self._failed, self._bootstrap, what)
+        return told or Unavailable(
+            what,
+            code="control_unavailable",
+            hint="a majority of the control nodes must run: everlode stack status",
+        )
 
     def keep(self, state: ControlState) -> None:
         """Write a snapshot of the fold; whoever starts reads it. Does not wait for it."""

@@ -14,6 +14,7 @@ from collections.abc import Callable
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
+from everlode.adapters.kafka_access import explained, identified, refused
 from everlode.avro.cloudevents import URGENT_BYTES
 from everlode.avro.codec import Codec
 from everlode.control.fold import ControlState, apply
@@ -47,7 +48,7 @@ class ControlFollower:
     ) -> None:
         self._consumer = Consumer(
             {
-                "bootstrap.servers": bootstrap,
+                **identified(bootstrap),
                 "group.id": f"control-follower-{uuid.uuid4()}",
                 "enable.auto.commit": False,
                 "auto.offset.reset": "earliest",
@@ -56,9 +57,9 @@ class ControlFollower:
                 "fetch.min.bytes": URGENT_BYTES,
                 "reconnect.backoff.max.ms": 1000,
                 "queued.max.messages.kbytes": 4096,
-                "log_level": 0,
             }
         )
+        self._bootstrap = bootstrap
         self._whole = whole
         self._on_record = on_record
         self._codec = Codec()
@@ -120,9 +121,10 @@ class ControlFollower:
                 _, high = self._consumer.get_watermark_offsets(partition, timeout=5)
             except KafkaException as error:
                 if time.monotonic() > deadline:
-                    raise Unavailable(
-                        f"the control log cannot be read: {error.args[0].str()}",
-                        code="control_unavailable",
+                    what = "the control log cannot be read"
+                    told = explained(error.args[0], self._bootstrap, what)
+                    raise told or Unavailable(
+                        f"{what}: {error.args[0].str()}", code="control_unavailable"
                     ) from None
                 time.sleep(0.2)
             else:
@@ -165,7 +167,10 @@ class ControlFollower:
             self._consumer.close()
 
     def _one(self, message: Message) -> None:
-        if message.error() is not None:
+        failed = message.error()
+        if failed is not None:
+            if told := refused(failed, self._bootstrap, "following the control log"):
+                raise told
             return  # the client retries by itself
         offset = message.offset() or 0
         try:

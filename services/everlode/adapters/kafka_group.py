@@ -14,6 +14,7 @@ from confluent_kafka import (
 )
 from confluent_kafka.admin import AdminClient
 
+from everlode.adapters.kafka_access import explained, identified
 from everlode.errors import Unavailable
 
 _COMING = {
@@ -30,7 +31,7 @@ def group_members(bootstrap: str, group: str, timeout_s: float = 90) -> int:
 
     On a new broker nobody coordinates groups yet: asks again. Raises: Unavailable.
     """
-    admin = AdminClient({"bootstrap.servers": bootstrap, "log_level": 0})
+    admin = AdminClient(identified(bootstrap))
     deadline = time.monotonic() + timeout_s
     while True:
         try:
@@ -41,17 +42,20 @@ def group_members(bootstrap: str, group: str, timeout_s: float = 90) -> int:
             if cause.name() == "GROUP_ID_NOT_FOUND":
                 return 0
             if cause.code() not in _COMING or time.monotonic() > deadline:
-                raise Unavailable(f"group {group}: {cause.name()} {cause.str()}") from None
+                told = explained(cause, bootstrap, f"group {group}")
+                raise told or Unavailable(f"group {group}: {cause.name()} {cause.str()}") from None
         time.sleep(0.2)
 
 
 def group_offsets(bootstrap: str, timeout_s: float = 15) -> dict[str, dict[tuple[str, int], int]]:
     """Each group that has committed anything → its next offsets. Raises: Unavailable."""
-    admin = AdminClient({"bootstrap.servers": bootstrap, "log_level": 0})
+    admin = AdminClient(identified(bootstrap))
     found: dict[str, dict[tuple[str, int], int]] = {}
     try:
-        groups = admin.list_consumer_groups(request_timeout=timeout_s).result().valid
-        for name in sorted(group.group_id for group in groups):
+        groups = admin.list_consumer_groups(request_timeout=timeout_s).result()
+        for unanswered in groups.errors or ():
+            raise KafkaException(unanswered)
+        for name in sorted(group.group_id for group in groups.valid):
             asked = [ConsumerGroupTopicPartitions(name)]
             (future,) = admin.list_consumer_group_offsets(asked, request_timeout=timeout_s).values()
             found[name] = {
@@ -60,19 +64,22 @@ def group_offsets(bootstrap: str, timeout_s: float = 15) -> dict[str, dict[tuple
                 if at.offset >= 0
             }
     except KafkaException as error:
-        raise Unavailable(f"groups of {bootstrap}: {error.args[0].str()}") from None
+        what = f"groups of {bootstrap}"
+        told = explained(error.args[0], bootstrap, what)
+        raise told or Unavailable(f"{what}: {error.args[0].str()}") from None
     return {name: offsets for name, offsets in found.items() if offsets}
 
 
 def commit_group(bootstrap: str, group: str, offsets: Mapping[tuple[str, int], int]) -> None:
     """Set the offsets of a group without members. Raises: Unavailable."""
-    consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": group, "log_level": 0})
+    consumer = Consumer({**identified(bootstrap), "group.id": group})
     try:
         consumer.commit(
             offsets=[TopicPartition(t, p, o) for (t, p), o in offsets.items()],
             asynchronous=False,
         )
     except KafkaException as error:
-        raise Unavailable(f"group {group}: {error.args[0].str()}") from None
+        told = explained(error.args[0], bootstrap, f"group {group}")
+        raise told or Unavailable(f"group {group}: {error.args[0].str()}") from None
     finally:
         consumer.close()

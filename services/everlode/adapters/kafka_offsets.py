@@ -18,7 +18,8 @@ from confluent_kafka import (
     TopicPartition,
 )
 
-from everlode.errors import Unavailable
+from everlode.adapters.kafka_access import explained
+from everlode.errors import EverlodeError, Unavailable
 
 _MOVING = {
     KafkaError.NOT_LEADER_FOR_PARTITION,
@@ -45,15 +46,16 @@ def within(
 class Offsets:
     """What one consumer can ask without reading. Not thread-safe."""
 
-    def __init__(self, consumer: Consumer) -> None:
+    def __init__(self, consumer: Consumer, bootstrap: str) -> None:
         self._consumer = consumer
+        self._bootstrap = bootstrap
 
     def cluster_id(self, timeout_s: float = 15) -> str:
         """Id of the cluster. Raises: Unavailable."""
         try:
             return str(self._consumer.list_topics(timeout=timeout_s).cluster_id)
         except KafkaException as error:
-            raise Unavailable(f"cluster id: {error.args[0].str()}") from None
+            raise self._failed(error.args[0], "cluster id") from None
 
     def committed(
         self, partitions: Iterable[tuple[str, int]], timeout_s: float = 15
@@ -66,7 +68,7 @@ class Offsets:
         try:
             found = self._consumer.committed(asked, timeout=timeout_s)
         except KafkaException as error:
-            raise Unavailable(f"committed offsets: {error.args[0].str()}") from None
+            raise self._failed(error.args[0], "committed offsets") from None
         return {(f.topic, f.partition): max(0, f.offset) for f in found}
 
     def commit(self, positions: Mapping[tuple[str, int], int]) -> None:
@@ -143,11 +145,15 @@ class Offsets:
                 pause = 0.1 if cause.code() in _MOVING else 0.5
                 if cause.code() not in _MOVING | _AWAY or time.monotonic() + pause > deadline:
                     named = f"{where.topic}/{where.partition}"
-                    raise Unavailable(f"offsets of {named}: {cause.str()}")
+                    raise self._failed(cause, f"offsets of {named}")
                 time.sleep(pause)  # a client that is asked at once fails at once, and spins
                 if cause.code() in _MOVING:
                     self._hear_of({topic for topic, _ in asked.keys() - found.keys()}, deadline)
         return found
+
+    def _failed(self, error: KafkaError, what: str) -> EverlodeError:
+        told = explained(error, self._bootstrap, what)
+        return told or Unavailable(f"{what}: {error.str()}")
 
     def _hear_of(self, topics: set[str], deadline: float) -> None:
         """Fetch the topics' metadata; without an answer the next question is what fails."""

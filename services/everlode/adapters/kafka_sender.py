@@ -7,6 +7,7 @@ from typing import Any
 from confluent_kafka import Producer
 
 from everlode.adapters.kafka import Record
+from everlode.adapters.kafka_access import identified
 from everlode.adapters.kafka_writer import MESSAGE_BYTES, produce
 
 
@@ -16,7 +17,7 @@ class Sender:
     def __init__(self, bootstrap: str, *, linger_ms: int = 5, timeout_ms: int = 10_000) -> None:
         self._producer = Producer(
             {
-                "bootstrap.servers": bootstrap,
+                **identified(bootstrap),
                 "acks": "all",
                 "enable.idempotence": True,
                 "partitioner": "murmur2_random",
@@ -26,7 +27,6 @@ class Sender:
                 "compression.type": "lz4",
                 "reconnect.backoff.max.ms": 1000,
                 "queue.buffering.max.messages": 200_000,
-                "log_level": 0,
             }
         )
 

@@ -75,12 +75,19 @@ def ensure_topics(bootstrap: str, specs: Sequence[TopicSpec]) -> tuple[str, ...]
 def _await_leaders(bootstrap: str, specs: Sequence[TopicSpec]) -> None:
     """Until every node of the cluster knows a leader of each partition.
 
-    Asked node by node: a node that does not know a new topic yet answers that there is none.
+    Asked node by node: a node that does not know a new topic yet answers that there is none, and
+    one that makes many answers late.
     """
     deadline = time.monotonic() + REQUEST_S
     for server in bootstrap.split(","):
+        client = admin_client(server)
         while True:
-            present = present_topics(admin_client(server), server)
+            try:
+                present = present_topics(client, server)
+            except Unavailable:
+                if time.monotonic() > deadline:
+                    raise
+                continue
             waiting = [s.name for s in specs if not _led(present.get(s.name), s.partitions)]
             if not waiting:
                 break

@@ -14,7 +14,8 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer, Topic
 
 from everlode.adapters.aside import Aside
 from everlode.adapters.kafka import Record
-from everlode.errors import FencedOut, OutcomeUnknown, Unavailable
+from everlode.adapters.kafka_access import explained, identified
+from everlode.errors import EverlodeError, FencedOut, OutcomeUnknown
 
 PATIENCE_S = 0.1
 """How long a client that takes an id over is waited for before another one tries; then doubled."""
@@ -37,11 +38,10 @@ _FENCED = {
 }
 
 
-def _translated(error: KafkaException, what: str) -> Unavailable | FencedOut:
-    cause = error.args[0]
+def _translated(cause: KafkaError, bootstrap: str, what: str) -> EverlodeError:
     if cause.code() in _FENCED:
         return FencedOut(f"{what}: another writer has taken over")
-    return OutcomeUnknown(f"{what}: {cause.str()}")
+    return explained(cause, bootstrap, what) or OutcomeUnknown(f"{what}: {cause.str()}")
 
 
 def produce(producer: Producer, record: Record, done: Any) -> None:
@@ -66,9 +66,10 @@ class Writer:
     """A transactional producer; exactly one holder of its transactional id writes."""
 
     def __init__(self, bootstrap: str, transactional_id: str, *, timeout_ms: int = 10_000) -> None:
+        self._bootstrap = bootstrap
         self._timeout_s = timeout_ms / 1000
         self._settings = {
-            "bootstrap.servers": bootstrap,
+            **identified(bootstrap),
             "transactional.id": transactional_id,
             "transaction.timeout.ms": 30_000,
             "message.timeout.ms": timeout_ms,
@@ -78,7 +79,6 @@ class Writer:
             "message.max.bytes": MESSAGE_BYTES,
             "compression.type": "lz4",
             "reconnect.backoff.max.ms": 1000,
-            "log_level": 0,
         }
         self._producer = Producer(self._settings)
         self._aside: Aside | None = None
@@ -96,8 +96,10 @@ class Writer:
             try:
                 self._producer.init_transactions(max(0.001, min(patience_s, left_s)))
             except KafkaException as error:
-                if error.args[0].code() not in _PUT_OFF or left_s <= patience_s:
-                    raise _translated(error, "taking the writer over") from None
+                cause = error.args[0]
+                if cause.code() not in _PUT_OFF or left_s <= patience_s:
+                    what = f"taking the writer {self._settings['transactional.id']} over"
+                    raise _translated(cause, self._bootstrap, what) from None
                 patience_s *= 2
                 self._producer = Producer(self._settings)
             else:
@@ -115,12 +117,12 @@ class Writer:
         same transaction. Raises: FencedOut: another holds the id. OutcomeUnknown.
         """
         offsets = [-1] * len(records)
-        failed: list[str] = []
+        failed: list[KafkaError] = []
 
         def delivered(index: int) -> Any:
             def callback(error: KafkaError | None, message: Message) -> None:
                 if error is not None:
-                    failed.append(error.str())
+                    failed.append(error)
                 else:
                     offsets[index] = message.offset() or 0
 
@@ -129,7 +131,7 @@ class Writer:
         queued = ((record, delivered(index)) for index, record in enumerate(records))
         self._transact(queued, read, group)
         if failed:
-            raise OutcomeUnknown(f"writing facts: {failed[0]}")
+            raise _translated(failed[0], self._bootstrap, "writing facts")
         return offsets
 
     def put(self, records: Iterable[Record]) -> None:
@@ -153,7 +155,7 @@ class Writer:
                 self._send_positions(read, group)
             self._producer.commit_transaction(self._timeout_s)
         except KafkaException as error:
-            raise _translated(error, "writing facts") from None
+            raise _translated(error.args[0], self._bootstrap, "writing facts") from None
 
     def _send_positions(self, read: dict[tuple[str, int], int], group: Any) -> None:
         """Raises: OutcomeUnknown: not in time, whatever the client does with its own."""

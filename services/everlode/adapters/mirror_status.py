@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
+from everlode.adapters.kafka_access import explained, identified
 from everlode.errors import ContractError, Unavailable
 
 READ_S = 10.0
@@ -87,7 +88,9 @@ def read_all(bootstrap: str, topic: str) -> dict[str, bytes | None]:
                 if key is not None:
                     latest[key.decode(errors="replace")] = message.value()
     except KafkaException as exc:
-        raise Unavailable(f"{bootstrap}: {topic}: {exc.args[0].str()}") from exc
+        what = f"{bootstrap}: {topic}"
+        told = explained(exc.args[0], bootstrap, what)
+        raise told or Unavailable(f"{what}: {exc.args[0].str()}") from exc
     finally:
         consumer.close()
     return latest
@@ -97,13 +100,12 @@ def reader(bootstrap: str) -> Consumer:
     """A consumer of committed records, in no group, that is notified where a partition ends."""
     return Consumer(
         {
-            "bootstrap.servers": bootstrap,
+            **identified(bootstrap),
             "group.id": "everlode-mirror-status",
             "enable.auto.commit": False,
             "enable.partition.eof": True,
             "fetch.wait.max.ms": 20,
             "isolation.level": "read_committed",
-            "log_level": 0,
         }
     )
 

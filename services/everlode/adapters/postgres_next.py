@@ -66,6 +66,14 @@ class NextGeneration(Projection):
                 count += 1
         return count
 
+    def alone(self) -> bool:
+        """Whether this connection is the one, until it closes, that builds a generation anew.
+
+        Raises: Unavailable.
+        """
+        ((found,),) = self.query("select pg_try_advisory_lock(4712)")
+        return bool(found)
+
     def loaded(self, component: str, partition: int) -> int:
         """How many restored states are there, once nobody who is gone can add more.
 

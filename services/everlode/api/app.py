@@ -15,16 +15,17 @@ from everlode.api import commands, letters, metrics, queries, streams, wishes
 from everlode.api.answers import Live, Plain, problems, refusal
 from everlode.api.asking import Net, needs
 from everlode.api.audit import act_of
+from everlode.api.members import Trusted
 from everlode.api.network import MACHINERY, Network
 from everlode.api.pages import add_pages
 from everlode.api.problems import Denied, Problem
-from everlode.api.tokens import Role, Tokens
+from everlode.api.tokens import Role
 from everlode.errors import EverlodeError, Unavailable
 
 _LOG = logging.getLogger(__name__)
 
 
-def application(network: Network, tokens: Tokens | None) -> FastAPI:
+def application(network: Network, tokens: Trusted | None) -> FastAPI:
     """All routes over one network; the door is put around it by whoever serves it."""
     app = FastAPI(
         title="Everlode", version="1", docs_url=None, redoc_url=None, telemetry={"tracing": False},

@@ -1,13 +1,17 @@
 """The door of the server, before any route: headers, host, rate, who asks.
 
 Invariants: nothing but `OPEN` is answered without a token, unless none is wanted; a browser's
-cookie only reads, so that no other site can make it act; every answer has the headers that keep a
-page to itself. Shell: ASGI.
+cookie reads as a viewer, and acts by the page's own forms only (`FORMS`), as an operator at most:
+each must bring a key that no other site can know; every answer has the headers that keep a page to
+itself. Shell: ASGI.
 """
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import math
+import secrets
 import time
 from collections.abc import MutableMapping
 from http import HTTPStatus
@@ -21,12 +25,18 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from everlode.api.answers import refusal
 from everlode.api.audit import READS, Audited
+from everlode.api.members import Trusted, known
 from everlode.api.problems import Denied
 from everlode.api.rates import Rates
-from everlode.api.tokens import NOBODY, Member, Role, Tokens, member_of
+from everlode.api.tokens import NOBODY, Member, Role
+from everlode.errors import EverlodeError, Unavailable
 from everlode.telemetry.sink import Sink
 
 OPEN = frozenset({"/livez", "/sign-in", "/page.css"})
+FORMS = frozenset({"/act", "/sign-out"})
+"""Where a cookie may do more than look."""
+PAGES = "/pages/"
+"""What stands below it is for people, as `/` is."""
 COOKIE = "everlode_token"
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
@@ -39,10 +49,22 @@ HEADERS = {
 }
 
 
+class Browser(NamedTuple):
+    """What a browser may that shows who it is by itself, with each request."""
+
+    acts: bool
+    """Its token may do what operators do."""
+    form_key: str
+    """What its forms must bring; empty of callers that are no browsers: they have no forms."""
+
+
+NO_BROWSER = Browser(acts=False, form_key="")
+
+
 class House(NamedTuple):
     """Who may come in, and how often."""
 
-    tokens: Tokens | None
+    tokens: Trusted | None
     """None: no token is wanted."""
     hosts: frozenset[str] | None
     """Names by which the server may be asked for, so that no other site's name leads to it; None:
@@ -54,10 +76,11 @@ class House(NamedTuple):
 
 
 class Guard:
-    """Around the routes; a route asks `scope["state"]["member"]` who it is."""
+    """Around the routes; a route asks `scope["state"]["member"]` who it is, and `["browser"]`."""
 
     def __init__(self, app: ASGIApp, house: House) -> None:
         self._app, self._house = app, house
+        self._secret = secrets.token_hex()
         self._rates = Rates(house.rate, 2 * house.rate)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -74,20 +97,22 @@ class Guard:
 
         headers = Headers(scope=scope)
         try:
-            member = self._admitted(scope, headers)
-        except Denied as error:
+            member, browser = await self._admitted(scope, headers)
+        except (Denied, Unavailable) as error:
             audited.act.code = error.code
             await _denied(error, scope, headers)(scope, receive, with_headers)
             return
         state: MutableMapping[str, Any] = scope.setdefault("state", {})
         state["member"] = audited.member = member
+        state["browser"] = browser
         state["act"] = audited.act
         await self._app(scope, receive, with_headers)
 
-    def _admitted(self, scope: Scope, headers: Headers) -> Member | None:
-        """Raises: Denied."""
+    async def _admitted(self, scope: Scope, headers: Headers) -> tuple[Member | None, Browser]:
+        """Raises: Denied; Unavailable: it is not known now whose tokens are."""
         _check_host(headers, self._house.hosts)
-        member = self._member(scope, headers)
+        open_to_all = scope["path"] in OPEN
+        member, browser = (None, NO_BROWSER) if open_to_all else await self._member(scope, headers)
         caller = member.name if member and self._house.tokens else str((scope["client"] or [""])[0])
         wait_s = self._rates.wait_s(caller, time.monotonic())
         if wait_s and scope["path"] != "/livez":
@@ -95,26 +120,44 @@ class Guard:
                 HTTPStatus.TOO_MANY_REQUESTS, "too many requests", code="too_many",
                 hint=f"ask again in {math.ceil(wait_s)} s",
             )  # fmt: skip
-        if member is None and scope["path"] not in OPEN:
+        if member is None and not open_to_all:
             raise Denied(
                 HTTPStatus.UNAUTHORIZED, "there is no token, or it is not one of ours",
                 code="unauthorized", hint="Authorization: Bearer TOKEN",
             )  # fmt: skip
-        return member
+        return member, browser
 
-    def _member(self, scope: Scope, headers: Headers) -> Member | None:
+    async def _member(self, scope: Scope, headers: Headers) -> tuple[Member | None, Browser]:
+        """Raises: Denied; Unavailable."""
         tokens = self._house.tokens
         if tokens is None:
-            return NOBODY
+            return NOBODY, Browser(acts=True, form_key=form_key(self._secret))
         given = headers.getlist("authorization")
         scheme, _, token = (given[0] if len(given) == 1 else "").partition(" ")
         if given:
-            return member_of(tokens, token.strip()) if scheme.lower() == "bearer" else None
+            member = await known(tokens, token.strip()) if scheme.lower() == "bearer" else None
+            return member, NO_BROWSER
         cookie = _cookie(headers.get("cookie", ""))
-        if not cookie or scope["method"] not in READS:
-            return None
-        member = member_of(tokens, cookie)
-        return member and member._replace(role=Role.VIEWER)
+        member = await known(tokens, cookie) if cookie else None
+        if member is None:
+            return None, NO_BROWSER
+        browser = Browser(member.role.may(Role.OPERATOR), form_key(cookie))
+        if scope["method"] in READS:
+            return member._replace(role=Role.VIEWER), browser
+        if scope["path"] not in FORMS:
+            return None, NO_BROWSER
+        if "origin" not in headers:  # a browser says with each form where it comes from
+            raise Denied(HTTPStatus.FORBIDDEN, "the form does not say its site", code="cross_site")
+        most = Role.OPERATOR if browser.acts else member.role
+        return member._replace(role=most), browser
+
+
+def form_key(secret: str) -> str:
+    """What a form must bring to be of the page: who does not know the secret cannot make it. Pure.
+
+    Of a token, so that it holds on every server of a region and after a restart, and ends with it.
+    """
+    return hmac.new(secret.encode(), b"everlode: a form of the page", hashlib.sha256).hexdigest()
 
 
 def _check_host(headers: Headers, hosts: frozenset[str] | None) -> None:
@@ -145,8 +188,9 @@ def _cookie(text: str) -> str:
     return found.value if found else ""
 
 
-def _denied(error: Denied, scope: Scope, headers: Headers) -> Response:
-    page = "text/html" in headers.get("accept", "") and scope["path"] == "/"
-    if error.status == HTTPStatus.UNAUTHORIZED and page:
+def _denied(error: EverlodeError, scope: Scope, headers: Headers) -> Response:
+    shown = scope["path"] in {"/", *FORMS} or scope["path"].startswith(PAGES)
+    page = "text/html" in headers.get("accept", "") and shown
+    if isinstance(error, Denied) and error.status == HTTPStatus.UNAUTHORIZED and page:
         return RedirectResponse("/sign-in", HTTPStatus.SEE_OTHER)
     return refusal(error)

@@ -13,6 +13,7 @@ from starlette.responses import Response
 
 from everlode.api.answers import Plain, problems
 from everlode.api.asking import Net, needs
+from everlode.api.network import Network
 from everlode.api.queries import Kept, Named
 from everlode.api.streams import Text
 from everlode.api.tokens import Role
@@ -25,6 +26,24 @@ FRESH_S = 5.0
 LISTED = 100
 _ALL = Kept(FRESH_S)
 Status = Annotated[str, Query(pattern=f"^({'|'.join((*fates.STATUSES, 'all'))})$")]
+
+
+def letters_of(network: Network, home: str) -> list[fates.Kept]:
+    """A region's dead letters, read at most each `FRESH_S`. Raises: Unavailable."""
+
+    def compute() -> list[fates.Kept]:
+        with network.reader(home) as reader:
+            return letters.letters(reader, network.endpoints, home)
+
+    found: list[fates.Kept] = _ALL.get(f"{id(network)} {home}", compute)
+    return found
+
+
+def stopped_of(network: Network, region: str | None) -> dict[str, Any]:
+    """A region, its generation, and the keys at which that has stopped. Raises: Unavailable."""
+    with network.asked(region) as (asked, generation):
+        found = keys.wanted(keys.problems(asked.query), everything=False)
+    return {"region": asked.region, "generation": generation, "keys": found}
 
 
 @router.get(
@@ -44,13 +63,8 @@ def dead_letters(
     Of this server's region without one; read at most each 5 s.
     """
     home = network.require_region(region or network.region)
-
-    def compute() -> list[fates.Kept]:
-        with network.reader(home) as reader:
-            return letters.letters(reader, network.endpoints, home)
-
     asked = fates.Filter(status, consumer, topic, code)
-    found = [kept for kept in _ALL.get(f"{id(network)} {home}", compute) if asked.has(kept)]
+    found = [kept for kept in letters_of(network, home) if asked.has(kept)]
     return Plain({"region": home} | fates.listed(found, LISTED))
 
 
@@ -59,6 +73,4 @@ def dead_letters(
 )
 def stopped_keys(network: Net, region: Named = None) -> Response:
     """The keys at which a region's projection has stopped, and conflicts."""
-    with network.asked(region) as (asked, generation):
-        found = keys.wanted(keys.problems(asked.query), everything=False)
-    return Plain({"region": asked.region, "generation": generation, "keys": found})
+    return Plain(stopped_of(network, region))

@@ -31,7 +31,7 @@ from everlode.views.operations import HEALING
 
 router = APIRouter(include_in_schema=False, dependencies=[needs(Role.VIEWER)])
 FAILOVER = "-failover"
-OTHERS = ("backup", "drill", HEALING, "recovery")
+OTHERS = ("backup", "drill", HEALING, "recovery", "takeover")
 """Kinds of operations that are of a region."""
 HEALTH = tuple(name for name, kind in EVENTS.items() if kind.topic == "health")
 

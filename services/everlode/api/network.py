@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from queue import Empty, SimpleQueue
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from everlode.adapters.kafka import Reader
 from everlode.adapters.kafka_control import ControlLog
@@ -39,6 +39,7 @@ MACHINERY = "machinery"
 STREAMS = (MACHINERY, *FACT_COMPONENTS)
 RECENT = 10_000
 CONTROL_S = 10.0
+Row = dict[str, Any]
 
 
 class ServedRegion(NamedTuple):
@@ -48,13 +49,15 @@ class ServedRegion(NamedTuple):
     region: str
     backups: Callable[[str, BackupMade | None], Shown] | None = None
     """(region, its newest by the control log) → its backups; None: there is no store."""
+    explained: Callable[[str], tuple[Row, list[Row]]] | None = None
+    """Scope → what `everlode scope explain` says, and its decisions; None: nobody can say."""
 
 
 class Network:
     """Open it in the event loop, `close` it there."""
 
     def __init__(self, place: ServedRegion) -> None:
-        self.endpoints, self.region, self.backups = place
+        self.endpoints, self.region, self.backups, self.explained = place
         self.operations = Operations()
         self.verdicts: dict[tuple[str, str], int] = {}
         """(region, type) → events of health since the oldest that is kept."""

@@ -14,7 +14,13 @@
       if (answer.status === 401) { location.assign("/sign-in"); return; }
       if (answer.ok) {
         const text = await answer.text();
-        if (text !== refresh.last) { by("overview").innerHTML = text; refresh.last = text; }
+        const overview = by("overview");  // what is being pressed is not taken away
+        if (text !== refresh.last && !overview.matches(":active")) {
+          const at = overview.contains(document.activeElement) && document.activeElement.getAttribute("href");
+          overview.innerHTML = text;
+          refresh.last = text;
+          if (at) [...overview.querySelectorAll("a")].find((a) => a.getAttribute("href") === at)?.focus();
+        }
         good = Date.now();
       }
     } catch { /* its age says it */ }

@@ -24,6 +24,7 @@ from everlode.control.scopes import Scope
 from everlode.errors import ContractError, NotFound, Precondition
 from everlode.events.nodes import NodeStatus
 from everlode.events.services import SERVICES
+from everlode.views.backups import Shown
 from everlode.views.clusters import KINDS, cluster, nodes
 from everlode.views.explain import ids_of, last_events, one_explained
 from everlode.views.health import RegionSeen, gathered, of_projection
@@ -99,8 +100,8 @@ def known_nodes(control: ControlState, region: str | None) -> list[Object]:
     ]  # fmt: skip
 
 
-def _scope(network: Network, text: str) -> ScopeState:
-    """Raises: NotFound: it is no scope, or nobody has ever led it."""
+def known_scope(network: Network, text: str) -> ScopeState:
+    """The scope of this name. Raises: NotFound: it is no scope, or nobody has ever led it."""
     try:
         network.require_region(Scope.parse(text).home)
     except ContractError as error:
@@ -120,7 +121,7 @@ def primary(
     ] = None,
 ) -> Response:
     """Who leads a scope, for load balancers: 503 while its primary is known to have failed."""
-    found, control = _scope(network, scope), network.control()
+    found, control = known_scope(network, scope), network.control()
     if not works(control, scope) or node not in (None, found.primary):
         raise Denied(
             HTTPStatus.SERVICE_UNAVAILABLE, f"{node or 'a node that works'} does not lead {scope}",
@@ -158,7 +159,7 @@ def scopes(network: Net) -> Response:
 @router.get("/scopes/{scope:path}", response_model=Object, responses=problems(HTTPStatus.NOT_FOUND))
 def one_scope(scope: Id, network: Net) -> Response:
     """A scope, its last decision, and the nodes that could lead it."""
-    found, control = _scope(network, scope), network.control()
+    found, control = known_scope(network, scope), network.control()
     component, _, home = scope.partition("/")
     others = [n for n in known_nodes(control, home) if n["component"] == component]
     return Plain(led(control, found) | {"decision": found.decision, "nodes": others})
@@ -203,11 +204,17 @@ def health(network: Net, region: Named = None) -> Response:
     They are computed once for all who ask within two seconds.
     """
     names = [network.require_region(region)] if region else list(network.endpoints.regions)
+    return Plain(scores_of(network, names))
+
+
+def scores_of(network: Network, names: list[str]) -> Object:
+    """The scores of these regions, computed at most each `FRESH_S`. Raises: Unavailable."""
 
     def compute() -> Object:
         return gathered(names, network.control(), lambda name: _seen(network, name)).as_dict()
 
-    return Plain(_SCORES.get(f"{id(network)} {names}", compute))
+    found: Object = _SCORES.get(f"{id(network)} {names}", compute)
+    return found
 
 
 def _seen(network: Network, region: str) -> RegionSeen:
@@ -217,12 +224,16 @@ def _seen(network: Network, region: str) -> RegionSeen:
         return of_projection(asked, clocks)
 
 
-def _explained(network: Network, component: str, key: str, seen_from: str | None) -> Response:
+def aggregate(network: Network, component: str, key: str, seen_from: str | None) -> Object:
+    """An aggregate explained by a region's projection, this server's without one, and its facts.
+
+    Raises: NotFound: there is none, or no such region. Refusal: several are named so. Unavailable.
+    """
     with network.asked(seen_from) as (asked, generation):
         found, row = one_explained(asked, component, ids_of(key, list(network.endpoints.regions)))
     with network.reader(asked.region) as reader:
         events = last_events(reader, row)
-    return Plain(found | {"events": events, "seen_from": asked.region, "generation": generation})
+    return found | {"events": events, "seen_from": asked.region, "generation": generation}
 
 
 _ONE = problems(HTTPStatus.NOT_FOUND)
@@ -231,25 +242,36 @@ _ONE = problems(HTTPStatus.NOT_FOUND)
 @router.get("/tasks/{id:path}", response_model=Object, responses=_ONE)
 def task(id: Id, network: Net, seen_from: SeenFrom = None) -> Response:  # noqa: A002
     """What a task is, its last events with their places, and what it waits for."""
-    return _explained(network, "tasks", id, seen_from)
+    return Plain(aggregate(network, "tasks", id, seen_from))
 
 
 @router.get("/miners/{id:path}", response_model=Object, responses=_ONE)
 def miner(id: Id, network: Net, seen_from: SeenFrom = None) -> Response:  # noqa: A002
     """What a miner is, its last events with their places, and what it works on."""
-    return _explained(network, "miners", id, seen_from)
+    return Plain(aggregate(network, "miners", id, seen_from))
 
 
 @router.get("/validations/{id:path}", response_model=Object, responses=_ONE)
 def validation(id: Id, network: Net, seen_from: SeenFrom = None) -> Response:  # noqa: A002
     """A validation's state, and its last events with their places."""
-    return _explained(network, "validations", id, seen_from)
+    return Plain(aggregate(network, "validations", id, seen_from))
 
 
 @router.get("/rewards/{id:path}", response_model=Object, responses=_ONE)
 def reward(id: Id, network: Net, seen_from: SeenFrom = None) -> Response:  # noqa: A002
     """A reward's state, and its last events with their places."""
-    return _explained(network, "rewards", id, seen_from)
+    return Plain(aggregate(network, "rewards", id, seen_from))
+
+
+def backups_of(network: Network, home: str) -> Shown:
+    """A region's backups, read at most each `BACKUPS_S`. Raises: Precondition; Unavailable."""
+    of = network.backups
+    if of is None:
+        raise Precondition("this network has no object store", code="no_store")
+    found: Shown = _BACKUPS.get(
+        f"{id(network)} {home}", lambda: of(home, network.control().newest.get(home))
+    )
+    return found
 
 
 @router.get(
@@ -259,10 +281,6 @@ def reward(id: Id, network: Net, seen_from: SeenFrom = None) -> Response:  # noq
 )
 def backups(network: Net, region: Named = None) -> Response:
     """A region's backups, oldest first, this server's without one; read at most each 10 s."""
-    home, of = network.require_region(region or network.region), network.backups
-    if of is None:
-        raise Precondition("this network has no object store", code="no_store")
-    found = _BACKUPS.get(
-        f"{id(network)} {home}", lambda: of(home, network.control().newest.get(home))
-    )
+    home = network.require_region(region or network.region)
+    found = backups_of(network, home)
     return Plain({"region": home, "backups": found.rows, "behind": found.behind})

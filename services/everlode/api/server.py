@@ -17,8 +17,8 @@ import uvicorn
 
 from everlode.api.app import application
 from everlode.api.guard import Guard, House
+from everlode.api.members import Trusted
 from everlode.api.network import Network, ServedRegion
-from everlode.api.tokens import Tokens
 from everlode.errors import ConfigError
 from everlode.telemetry.sink import Sink
 
@@ -33,7 +33,7 @@ class Site(NamedTuple):
     host: str
     port: int
     """0: any that is free."""
-    tokens: Tokens | None
+    tokens: Trusted | None
     """None: no token is wanted, on the loopback only."""
     rate: float = 200.0
     """Requests a second of one caller."""

@@ -1,7 +1,8 @@
 """Asks, at the moment of a backup, what else knows how far the logs reached and which fences stood.
 
-Order (must): the moment and the marks before the logs' ends, which only grow. What the answers mean
-is witnesses.py's. Shell.
+Order (must): the moment and the marks before the logs' ends, which only grow. Marks may be older
+than the moment: they know less then, and nothing that is wrong. What the answers mean is
+witnesses.py's. Shell.
 """
 
 from __future__ import annotations
@@ -20,11 +21,11 @@ from everlode.backup.witnesses import (
     Short,
     fences_known,
     may_be_empty,
-    require_positions,
     short_logs,
     with_fences,
 )
 from everlode.events.control import BackupMade
+from everlode.events.snapshots import SnapshotMark
 from everlode.log.ends import ends_of
 from everlode.snapshots.read import marks_of
 from everlode.topics import Topology
@@ -54,17 +55,20 @@ class Witnessed(NamedTuple):
     """Of how many fences only others know."""
 
 
-def ask(
-    source: Source, codec: Codec, moment: Moment, parent: Manifest | None, generation: int
-) -> Witnessed:
-    """Ask the parent, the marks of the region's own primaries, and then the logs.
-
-    Raises: IntegrityError: a position is before that of the parent. Unavailable.
-    """
-    require_positions(moment.applied, parent, generation)
+def own_marks(source: Source, codec: Codec) -> dict[TopicPartition, SnapshotMark]:
+    """The newest marks of the region's own primaries. Raises: Unavailable."""
     topology = source.topology
-    origin = topology.origin(source.region)
-    marks = marks_of(source.bootstrap, codec, origin, topology.partitions)
+    return marks_of(source.bootstrap, codec, topology.origin(source.region), topology.partitions)
+
+
+def ask(
+    source: Source,
+    codec: Codec,
+    moment: Moment,
+    parent: Manifest | None,
+    marks: Mapping[TopicPartition, SnapshotMark],
+) -> Witnessed:
+    """Ask the logs, and compare them with the parent and the marks. Raises: Unavailable."""
     ends = _ends(source, codec, moment)
     short = short_logs(moment.applied, parent, marks, ends)
     cut_off = {(log.topic, log.partition) for log in short}

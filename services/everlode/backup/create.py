@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import asdict, dataclass
 
-from everlode.adapters.kafka_admin import last_written, topic_ids
+from everlode.adapters.kafka_admin import topic_ids
 from everlode.adapters.object_store import ObjectStore
 from everlode.adapters.postgres_read import current_generation
 from everlode.adapters.processor import uncollected
@@ -63,8 +63,8 @@ def create_backup(
     pace = Pace(report, "backup", parts, "partitions")
     with closing(Gatherer(source, generation, codec, parent)) as gatherer:
         moment = gatherer.moment
-        ends_ms = last_written(source.bootstrap, moment.applied)
-        age = age_of(moment.chosen.stamp, moment.applied.values(), ends_ms, _now_ms())
+        written_ms, stood = gatherer.written_ms, moment.applied.values()
+        age = age_of(moment.chosen.stamp, stood, written_ms, _now_ms())
         begun = Begun(
             source, generation, _id_of(at_ms), at_ms, parent, key_id, moment, write_once, after,
             age, gatherer.witnessed.short, gatherer.witnessed.fences_lost,

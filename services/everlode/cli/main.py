@@ -21,6 +21,7 @@ from typer.core import TyperGroup
 from everlode.cli.entry import lacking
 from everlode.errors import EverlodeError
 from everlode.settings.environment import settings
+from everlode.settings.login import use_login
 
 NOUNS = {
     "demo": "everlode.cli.demo",
@@ -105,7 +106,8 @@ def run(arguments: Sequence[str]) -> int:
     as_json = "--json" in arguments
     try:
         if "--help" not in arguments:
-            settings()  # one that is wrong or unknown stops every verb, also one that reads none
+            # one that is wrong or unknown stops every verb, also one that reads none
+            use_login(settings().kafka_login)
         result = typer.main.get_command(app).main(
             args=list(arguments), prog_name="everlode", standalone_mode=False
         )

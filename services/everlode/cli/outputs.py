@@ -21,6 +21,7 @@ from everlode.events.base import CommandAnswered
 from everlode.failover.estimates import Estimate, Score
 from everlode.failover.planner import Candidate
 from everlode.health.score import Evidence, Health
+from everlode.log.fenced import Fenced, Reissued
 from everlode.recovery.generations import GenerationThere
 from everlode.recovery.planner import Acceptance, ComponentResult, RecoveryResult, Stage
 from everlode.recovery.request import RecoveryRequest
@@ -239,6 +240,10 @@ OUTPUTS: dict[str, Any] = {
     "dlt discard": DECIDED,
     "dlt keys": closed(
         "Keys", region=str, generation=int, keys=many(of(keys.Noted, noted_at=str))
+    ),
+    "dlt fenced": closed("FencedFacts", region=str, facts=many(of(Fenced))),
+    "dlt reissue": closed(
+        "ReissuedCommands", region=str, dry_run=bool, commands=many(of(Reissued))
     ),
     "backup create": Manifest,
     "backup list": closed("Backups", region=str, backups=BACKUPS, behind=str),

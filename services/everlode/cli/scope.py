@@ -20,7 +20,7 @@ from everlode.cli.scope_verbs import verbs
 from everlode.errors import Unavailable
 from everlode.processes.policies import policies
 from everlode.settings.endpoints import Endpoints
-from everlode.settings.environment import settings
+from everlode.settings.environment import Settings, settings
 from everlode.views.scopes import Seen, explained, look, nothing_seen, planned, recorded
 from everlode.views.unreached import taken_over
 
@@ -30,9 +30,7 @@ app.add_typer(verbs)
 Scope = Annotated[str, typer.Argument(help="component/region, e.g. task-manager/eu.")]
 
 
-def _look(folder: Path | None, scope: str) -> Seen:
-    endpoints = Endpoints.load(stack_dir(folder))
-    cfg = settings()
+def _look(endpoints: Endpoints, cfg: Settings, scope: str) -> Seen:
     partitions = cfg.topology_of(endpoints).partitions
     return look(endpoints, scope, partitions, policies(cfg, partitions))
 
@@ -46,17 +44,23 @@ def _table(title: str, columns: Sequence[str], rows: Sequence[dict[str, Any]]) -
     Console(highlight=False, soft_wrap=True).print(table)
 
 
-def _explained(folder: Path | None, scope: str) -> dict[str, Any]:
-    """With what was taken from its region, if that was fenced; then also while it is gone."""
-    endpoints = Endpoints.load(stack_dir(folder))
+def scope_explained(
+    endpoints: Endpoints, cfg: Settings, scope: str
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """What `explain` says of a scope, and the decisions about it, oldest first.
+
+    With what was taken from its region, if that was fenced; then also while it is gone. Raises:
+    Refusal: it is no scope. NotFound: its region is not there. Unavailable.
+    """
     try:
-        seen = _look(folder, scope)
+        seen = _look(endpoints, cfg, scope)
     except Unavailable:
-        control, _, _ = recorded(endpoints, scope)
+        control, decisions, _ = recorded(endpoints, scope)
         if taken_over(endpoints, control, scope) is None:
             raise
-        seen = nothing_seen(scope, control)
-    return explained(seen) | {"takeover": taken_over(endpoints, seen.control, scope)}
+        seen = nothing_seen(scope, control)._replace(decisions=decisions)
+    takeover = taken_over(endpoints, seen.control, scope)
+    return explained(seen) | {"takeover": takeover}, seen.decisions
 
 
 @app.command()
@@ -82,7 +86,7 @@ def explain(
     if replay or policy is not None:
         recount(Asked(scope, replay, policy), stack_dir(folder), as_json)
         return
-    found = _explained(folder, scope)
+    found, _ = scope_explained(Endpoints.load(stack_dir(folder)), settings(), scope)
     if as_json:
         typer.echo(json.dumps(found, indent=2))
         return
@@ -104,7 +108,8 @@ def _takeover(found: dict[str, Any]) -> None:
     if found["accepted"] is None:
         typer.echo(f"; what counts of it waits for {', '.join(found['lacks'])}")
         return
-    typer.echo(f"; it is {found['owner'] or 'nobody'}'s now")
+    back = f", and {region} is back" if found["returned"] else ""
+    typer.echo(f"; it is {found['owner'] or 'nobody'}'s now{back}")
     if not found["lost_known"]:
         typer.echo(f"what was lost is not known: the log of {region} does not answer")
     elif not lost:
@@ -158,7 +163,7 @@ def plan(
 
     Example: everlode scope plan task-manager/eu --node eu-tm-2
     """
-    steps = planned(_look(folder, scope), node)
+    steps = planned(_look(Endpoints.load(stack_dir(folder)), settings(), scope), node)
     if as_json:
         typer.echo(json.dumps({"scope": scope, "steps": steps}, indent=2))
         return

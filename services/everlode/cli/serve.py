@@ -11,12 +11,15 @@ from typing import Annotated
 import typer
 
 from everlode.adapters.s3 import S3Store
+from everlode.api.issuer import Issuer, Trust
+from everlode.api.members import Trusted
 from everlode.api.network import ServedRegion
 from everlode.api.server import Hooks, Site, check_site, serve
 from everlode.api.tokens import load
 from everlode.backup.chosen import Shelf
 from everlode.backup.keys import KeyRing
 from everlode.cli.options import Dir, Json, Keys, absolute, keys_dir, stack_dir
+from everlode.cli.scope import scope_explained
 from everlode.errors import ConfigError
 from everlode.events.control import BackupMade
 from everlode.processes.host import hosted, until_signal
@@ -37,6 +40,13 @@ def run(
     tokens: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Tokens: lines of NAME ROLE SHA256.")
     ] = None,
+    issuer: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="OpenID Connect issuer whose tokens count instead."),
+    ] = None,
+    audience: Annotated[str, typer.Option(help="What its tokens must be for.")] = "everlode",
+    roles_claim: Annotated[str, typer.Option(help="Their claim with roles.")] = "roles",
+    name_claim: Annotated[str, typer.Option(help="Their claim with who it is.")] = "sub",
     insecure: Annotated[
         bool, typer.Option("--insecure", help="No tokens, on the loopback only.")
     ] = False,
@@ -50,9 +60,14 @@ def run(
     Prints its address first. Example: everlode serve --insecure --dir STACK
     """
     root = stack_dir(folder)
-    if insecure == (tokens is not None):
-        raise ConfigError("one of --tokens FILE and --insecure", hint="--insecure to try it out")
-    site = Site(host, port, load(absolute(tokens)) if tokens else None, rate)
+    if [insecure, tokens is not None, issuer is not None].count(True) != 1:
+        raise ConfigError(
+            "one of --tokens FILE, --issuer URL and --insecure", hint="--insecure to try it out"
+        )
+    trusted: Trusted | None = load(absolute(tokens)) if tokens else None
+    if issuer is not None:
+        trusted = Issuer(Trust(issuer, audience, roles_claim, name_claim)).open()
+    site = Site(host, port, trusted, rate)
     check_site(site)
     endpoints = Endpoints.load(root)
     home = region or endpoints.topology.regions[0]
@@ -61,7 +76,12 @@ def run(
         ring = KeyRing(keys_dir(keys, root))
         stop = until_signal()  # what the server's own handlers leave is an end, not a death
         serve(
-            ServedRegion(endpoints, home, _backups(endpoints, ring, process.cfg)),
+            ServedRegion(
+                endpoints,
+                home,
+                _backups(endpoints, ring, process.cfg),
+                partial(scope_explained, endpoints, process.cfg),
+            ),
             site,
             Hooks(partial(_show, as_json=as_json), process.report, stop),
         )

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import platform
-import time
 from collections import Counter
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import psutil
 
-from everlode.adapters.kafka import Reader
 from everlode.adapters.postgres_read import Generation
-from everlode.avro.codec import Codec
 from everlode.backup.manifest import Manifest
+from everlode.demo.kills import Kill, Seen, outcome
 from everlode.demo.options import Options
+from everlode.demo.signals import Signal, signals
 from everlode.fleet.lag import Lag
 from everlode.fleet.meter import Meter
 from everlode.proof.findings import Proof
@@ -23,7 +22,6 @@ from everlode.proof.money import about_money
 from everlode.proof.promises import availability, during, reconnected
 from everlode.recovery.planner import RecoveryResult
 from everlode.settings.endpoints import Endpoints
-from everlode.topics.names import fact_topic
 from everlode.workload.journal import read
 from everlode.workload.plan import Workload
 
@@ -45,10 +43,10 @@ class Ran(NamedTuple):
     """Of what was acknowledged, a region each."""
     statuses: list[dict[str, Any]]
     """The actors' last words, a region each."""
-    victim: str
-    """The node that was killed."""
+    kills: list[Kill]
+    """The nodes that were killed, one of each kind."""
     lasting: int
-    """Tasks that it managed then, and that went on for long enough to be migrated."""
+    """Tasks that the task manager managed then, and that went on for long enough to migrate."""
     windows: dict[str, tuple[int, int]]
     """Faults: begin and end, milliseconds on the wall."""
     meter: Meter
@@ -58,19 +56,6 @@ class Ran(NamedTuple):
     manifest: Manifest
     recovery: RecoveryResult
     proof: Proof
-
-
-def _signals(endpoints: Endpoints, component: str) -> list[tuple[str, dict[str, Any]]]:
-    """All records of a signal topic of every origin: (type, values)."""
-    codec = Codec()
-    found = []
-    for place in endpoints.regions.values():
-        topic = (fact_topic(place.origin, component), 0)
-        reader = Reader(place.kafka_bootstrap, "report", wait_ms=20)
-        for batch in reader.to_ends({topic: 0}, 30):
-            found += [codec.decode_dict(raw.value) for raw in batch]
-        reader.close()
-    return found
 
 
 def _folded(endpoints: Endpoints) -> dict[str, dict[str, int]]:
@@ -83,7 +68,7 @@ def _folded(endpoints: Endpoints) -> dict[str, dict[str, int]]:
     return found
 
 
-def failover(stream: list[tuple[str, dict[str, Any]]], victim: str) -> dict[str, Any]:
+def failover(stream: list[Signal], victim: str) -> dict[str, Any]:
     """What the recovery stream says of the failover of `victim`, its last operation."""
     of_victim = [
         v for n, v in stream if n == "TaskManagerRecoveryEnded" and v["failed_node"] == victim
@@ -108,19 +93,7 @@ def failover(stream: list[tuple[str, dict[str, Any]]], victim: str) -> dict[str,
     }
 
 
-def await_failover(endpoints: Endpoints, victim: str, timeout_s: float) -> None:
-    """Wait for the failover's end: work may end before it, and the coordinators are stopped then.
-
-    One that has not ended after `timeout_s` is a failure of the report, not of this.
-    """
-    deadline = time.monotonic() + timeout_s
-    while time.monotonic() < deadline:
-        if failover(_signals(endpoints, "recovery"), victim)["ended"]:
-            return
-        time.sleep(0.5)
-
-
-def _promises(ran: Ran, entries: list[Any]) -> dict[str, Any]:
+def _promises(ran: Ran, entries: list[Any], manager: str) -> dict[str, Any]:
     """What the network promises its users, as figures."""
     return {
         "P1_mining_does_not_stop": {
@@ -133,7 +106,7 @@ def _promises(ran: Ran, entries: list[Any]) -> dict[str, Any]:
         "P2_miners_do_not_notice": {
             "exceptions_seen": sum(s.get("error_count", 0) for s in ran.statuses),
             "submissions_lost": len(ran.proof.lost),
-            "reconnected": reconnected(entries, "eu", ran.victim, ran.windows[SIGKILL]),
+            "reconnected": reconnected(entries, "eu", manager, ran.windows[SIGKILL]),
         },
         "P3_no_progress_lost": {
             "acknowledged": ran.proof.progress_acknowledged, "went_back": ran.proof.progress_back,
@@ -150,8 +123,11 @@ def collect(ran: Ran) -> dict[str, Any]:
     endpoints, manifest, recovery, proof = ran.endpoints, ran.manifest, ran.recovery, ran.proof
     entries = list(read(ran.journals))
     folded = _folded(endpoints)
-    verdicts = Counter(n for n, _ in _signals(endpoints, "health") if n in VERDICTS)
-    stream = _signals(endpoints, "recovery")
+    health, stream = signals(endpoints, "health"), signals(endpoints, "recovery")
+    lost = {v["envelope"]["aggregate_id"] for n, v in health if n == "NodeLost"}
+    seen = Seen(stream, lost, proof.epochs, entries)
+    kills = {k.service.node: outcome(k, endpoints.regions["eu"].origin, seen) for k in ran.kills}
+    manager = next((k.node for k in ran.kills if k.service.facts == "tasks"), "")
     planned = Counter(t.fate for t in ran.workload.tasks)
     report = {
         "workload": ran.workload.source,
@@ -173,13 +149,14 @@ def collect(ran: Ran) -> dict[str, Any]:
         },
         "rewards": {"paid": proof.rewards_paid, "paid_micro": proof.paid_micro},
         "fraud": fraud(ran.workload, proof),
-        "promises": _promises(ran, entries),
+        "promises": _promises(ran, entries, manager),
         "folded": folded,
         "folded_live": sum(v.get("live", 0) for v in folded.values()),
         "folded_bulk": sum(n for v in folded.values() for name, n in v.items()
                            if name == "bulk" or name.startswith("replay ")),
-        "verdicts": dict(verdicts),
-        "failover": {**failover(stream, ran.victim), "lasting_tasks_at_kill": ran.lasting},
+        "verdicts": dict(Counter(n for n, _ in health if n in VERDICTS)),
+        "kills": kills,
+        "failover": {**failover(stream, manager), "lasting_tasks_at_kill": ran.lasting},
         "backup": {
             "backup_id": manifest.backup_id, "records": sum(o.records for o in manifest.objects),
             "bytes": manifest.total_backup_size, "write_once": manifest.write_once,

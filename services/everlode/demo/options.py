@@ -8,7 +8,7 @@ from typing import NamedTuple
 from everlode.errors import ConfigError
 
 MOMENTS = ("before-first-assignment", "mid-run", "during-backup", "during-recovery")
-"""When the primary task manager is killed."""
+"""When the primary of each kind is killed."""
 
 
 class Options(NamedTuple):

@@ -40,6 +40,13 @@ def way_out(report: dict[str, Any]) -> str:
     )
 
 
+def _killed(kind: str, kill: dict[str, Any]) -> str:
+    """One kill, in words."""
+    epochs = f"epoch {kill['epoch_before']} to {kill['epoch_after']}"
+    silent = f"{kill['without_facts_ms']} ms without its facts"
+    return f"{kind} {kill['killed']}, then {kill['successor']} ({epochs}, {silent})"
+
+
 def summary(report: dict[str, Any]) -> list[tuple[str, str]]:
     """What the terminal shows."""
     p1 = report["promises"]["P1_mining_does_not_stop"]
@@ -68,6 +75,7 @@ def summary(report: dict[str, Any]) -> list[tuple[str, str]]:
         ("P4", f"{p4['wrong_or_twice']} of {p4['paid']} rewards wrong or paid twice"),
         ("folded", f"{report['folded_live']} live by Faust, {report['folded_bulk']} in bulk"),
         ("verdicts", ", ".join(f"{v} {k}" for k, v in sorted(report["verdicts"].items()))),
+        ("killed", "; ".join(_killed(kind, kill) for kind, kill in report["kills"].items())),
         ("failover", f"detected after {failover.get('time_to_detect_ms')} ms, promoted "
                      f"{failover.get('time_to_promote_ms')} ms later, "
                      f"{failover.get('migrated_tasks')} tasks migrated of "

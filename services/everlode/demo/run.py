@@ -23,8 +23,8 @@ from everlode.adapters.s3 import S3Store
 from everlode.backup.keys import KeyRing
 from everlode.backup.manifest import Manifest
 from everlode.backup.operation import back_up
-from everlode.control.scopes import Scope
-from everlode.demo.collect import SIGKILL, Ran, await_failover, collect
+from everlode.demo.collect import SIGKILL, Ran, collect
+from everlode.demo.kills import Kill, await_failovers, primaries
 from everlode.demo.only_one import FOLDER, RUNNING, only_one, remove_killed
 from everlode.demo.options import Options
 from everlode.demo.work import Work, now_ms
@@ -78,8 +78,8 @@ class Demo:
         self._pacing = Work(self._workload, options.speed, self._plan.clock_file)
         self._fleet: Fleet | None = None
         self._control: ControlFollower | None = None
-        self.victim = ""
-        """The node that was killed."""
+        self.kills: list[Kill] = []
+        """The nodes that were killed, one of each kind; the first is the task manager."""
         self.lasting = 0
         """Tasks that it managed then, and that went on for long enough to be migrated."""
         self.timeline: list[dict[str, Any]] = []
@@ -107,17 +107,18 @@ class Demo:
             raise Unavailable("the demo has not started its processes")
         return self._fleet
 
-    def _primary(self) -> str:
-        """The primary task manager of eu, as the control log says."""
-        scopes = self._control.state.scopes if self._control is not None else {}
-        return scopes[str(Scope("tasks", "eu"))].primary
+    def _primaries(self) -> list[Kill]:
+        """The primary of each kind in eu, as the control log says."""
+        if self._control is None:
+            raise Unavailable("the demo does not follow the control log yet")
+        return primaries(self._control.state, "eu")
 
     def _kill(self) -> None:
-        """Kill the primary, with tasks under way that outlive its failover: those behind the limit.
+        """Kill the primary of each kind at once, with tasks under way that outlive the failover.
 
-        The limit is not raised again before the failover has ended.
+        Those are behind the limit, which is not raised again before each failover has ended.
         """
-        if self.victim:
+        if self.kills:
             return
         if "actors_at_s" in self.times:
             self._go_on(more=FELT)
@@ -125,23 +126,26 @@ class Demo:
             deadline = time.monotonic() + LASTING_S
             while not self._lasting() and time.monotonic() < deadline:
                 time.sleep(0.25)
-        self.victim = self._primary()
         self.lasting = self._lasting()
-        self.fleet.kill(self.victim)
+        self.kills = self._primaries()
+        for kill in self.kills:
+            self.fleet.kill(kill.node)
         at_ms = now_ms()
         self.windows[SIGKILL] = (at_ms, at_ms + 30_000)
-        self._mark("failure", f"SIGKILL of {self.victim}, the primary task manager of eu, with "
-                   f"{self.lasting} tasks that outlive a failover")  # fmt: skip
+        killed = ", ".join(f"{k.node} ({k.service.node})" for k in self.kills)
+        self._mark("failure", f"SIGKILL of eu's primaries: {killed}; with {self.lasting} tasks "
+                   "that outlive a failover")  # fmt: skip
 
     def _go_on(self, step: str = "", more: float = 0.0) -> None:
         """Let the work go on to the step's limit, or to a little more than now."""
-        if step and self.victim:
-            await_failover(Endpoints.load(self._plan.stack_dir), self.victim, 30)
+        if step and self.kills:
+            await_failovers(Endpoints.load(self._plan.stack_dir), self.kills, 30)
         self._pacing.go_on(step, more)
 
     def _lasting(self) -> int:
-        """Tasks that the primary manages and that are under way for long enough."""
-        return sum(s.get("lasting", {}).get(self._primary(), 0) for s in self.statuses())
+        """Tasks that eu's task manager manages and that are under way for long enough."""
+        manager = self._primaries()[0].node
+        return sum(s.get("lasting", {}).get(manager, 0) for s in self.statuses())
 
     # -- the whole ---------------------------------------------------------------------------
 
@@ -215,6 +219,7 @@ class Demo:
         began = time.monotonic()
         for region in self._topology.regions:
             self.fleet.start_region(region)
+        self.fleet.start_spare("eu")
         self._control = ControlFollower(endpoints.control_bootstrap or "").start()
         await_leaders(self._control, self._topology, 120, self._check_alive)
         await_projectors(endpoints, 120, self._check_alive)
@@ -291,7 +296,7 @@ class Demo:
             for region, status in zip(self._topology.regions, self.statuses(), strict=True)
             if status.get("finished")
         }
-        allowed.add(self.victim)
+        allowed.update(kill.node for kill in self.kills)
         dead = [n for n in self.fleet.dead() if n not in allowed]
         if dead:
             log = self.root / "logs" / f"{dead[0]}.log"
@@ -375,7 +380,7 @@ class Demo:
         self.times["work_s"] = time.monotonic() - self._began - self.times["actors_at_s"]
         self._mark("proof", "the work has ended; waiting until every projection is level")
         began = time.monotonic()
-        await_failover(endpoints, self.victim, 60)
+        await_failovers(endpoints, self.kills, 60)
         await_level(endpoints, self._topology, 120, self.fleet.stop)
         journals = [self._plan.journal(r) for r in self._topology.regions]
         payouts = sorted((self.root / "payouts").glob("*.jsonl"))
@@ -386,7 +391,7 @@ class Demo:
         self._mark("proof", f"{proof.compared_keys} keys compared: {verdict}")
         return collect(
             Ran(
-                self._options, endpoints, self._workload, journals, self.statuses(), self.victim,
+                self._options, endpoints, self._workload, journals, self.statuses(), self.kills,
                 self.lasting, self.windows, self.fleet.meter, self._lag, self.times, self.timeline,
                 manifest, recovery, proof,
             )

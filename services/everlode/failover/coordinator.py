@@ -15,7 +15,7 @@ and take the scope when its renewals have stopped. One turn, in this order:
   4. publish a barrier each second;
   5. give scopes without a primary one (bootstrap);
   6. carry on what operators asked for (see `carrier`);
-  7. handle the nodes that are lost (see `handler`);
+  7. handle the nodes that are lost (see `handler`), tell of takeovers (see `milestones`);
   8. replace primaries that live and do not do their work (see `unsteady`);
   9. write a snapshot of the control log's fold, now and then.
 Everything it knows comes from the logs, so it can be killed at any step. Shell: one thread, and
@@ -37,6 +37,7 @@ from everlode.failover.handler import Handler
 from everlode.failover.heartbeats import Heartbeats
 from everlode.failover.inbox import Inbox, Read
 from everlode.failover.limits import Limits
+from everlode.failover.milestones import milestones
 from everlode.failover.orders import Orders
 from everlode.failover.planner import GONE
 from everlode.failover.policy import Policies
@@ -124,8 +125,10 @@ class Coordinator:
         self._bootstrap(Basis(control, epoch))
         # 6. operators' wishes
         self._carrier.turn(Basis(control, epoch))
-        # 7. lost nodes
+        # 7. lost nodes, and regions
         self._handler.turn(epoch)
+        for step in milestones(control, self.region):
+            self._handler.log.publish(step)
         # 8. primaries that do not do their work
         self._unsteady.turn(Basis(self._agent.control, epoch))
         # 9. the control log's snapshot

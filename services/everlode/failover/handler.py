@@ -93,6 +93,7 @@ class Handler:
         for node in self._nodes(control):
             paused = control.wishes.pause(f"{node.component}/{self._region}", self._clock.wall_ms())
             handled = operation_id(node) in self.log.ended or paused is not None
+            self._statuses.begun(node.node_id, self.log.begun.get(node.node_id, ()))
             self._statuses.note(control, node, epoch, handled)
         # 2. the next step of each loss, those that were noted now too
         control = self.decisions.read_back()

@@ -18,6 +18,7 @@ from everlode.control.fences import Vector, place
 from everlode.errors import IntegrityError
 from everlode.events.base import Position
 from everlode.log.ends import ends_of, standing
+from everlode.log.facts import writer_id
 from everlode.topics.place import End, TopicPartition
 
 READ_S = 60.0
@@ -32,6 +33,16 @@ def reach(bootstrap: str, codec: Codec, places: list[TopicPartition]) -> tuple[P
         Position(topic=topic, partition=partition, seq=end.seq)
         for (topic, partition), end in sorted(found.items())
     )
+
+
+def end_writer(bootstrap: str, origin: str, component: str) -> None:
+    """Whoever wrote an origin's facts of a component writes no more: what it left open is undone.
+
+    Raises: Unavailable.
+    """
+    writer = Writer(bootstrap, writer_id(component, origin))
+    writer.open()
+    writer.abandon()
 
 
 def fetch(own: str, donor: str, codec: Codec, at: TopicPartition, upto: int) -> int:

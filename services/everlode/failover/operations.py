@@ -21,6 +21,7 @@ from everlode.events.stamp import millis_of
 from everlode.events.types import StepName, fitting
 from everlode.failover.again import Again
 from everlode.failover.estimates import UNKNOWN, Estimate, History
+from everlode.failover.milestones import Milestone
 from everlode.failover.planner import NAMESPACE, Finish, OwnStep, operation_id
 from everlode.failover.policy import End, Policies, Policy
 from everlode.membership.agent import NodeAgent
@@ -79,6 +80,8 @@ class OperationLog:
         self._steps: Counter[str] = Counter()
         self._started_ms: dict[str, int] = {}
         """Operation → wall milliseconds of its start."""
+        self.begun: dict[str, tuple[Evidence, ...]] = {}
+        """Node → evidence of the verdict that its last handling began with; empty: of none."""
         self.history: defaultdict[type[Event], History] = defaultdict(History)
         """End event → what the handlings took that it ended."""
         self._done: defaultdict[str, set[str]] = defaultdict(set)
@@ -98,8 +101,10 @@ class OperationLog:
             self._steps[operation] += envelope.event_id not in self._mine
         if isinstance(data, OperationStarted):
             self._started_ms.setdefault(operation, millis_of(envelope.stamp))
-            if data.kind in self._kinds and operation not in self.ended:
-                self.open[operation] = data
+            if data.kind in self._kinds:
+                self.begun[data.subject] = data.evidence
+                if operation not in self.ended:
+                    self.open[operation] = data
         if isinstance(data, self._end_events) and operation not in self.ended:
             self.ended.add(operation)
             self.open.pop(operation, None)
@@ -166,6 +171,10 @@ class OperationLog:
         """Publish that a scope's primary has changed, though none was lost, once an epoch."""
         operation = str(uuid5(NAMESPACE, f"changed/{led.scope}/{led.epoch}"))
         self._send(operation, led.primary, "changed", data)
+
+    def publish(self, step: Milestone) -> None:
+        """Publish what is told of a takeover, once."""
+        self._send(step.operation, step.region, step.what, step.data)
 
     def _publish(self, op: Operation, what: str, data: Event) -> bool:
         """Publish once: again only when it has not been read back for long. True when sent."""

@@ -10,11 +10,12 @@ healthy ──┬── a verdict that counts ───────────�
 from __future__ import annotations
 
 import time
-from collections.abc import Set
+from collections.abc import Sequence, Set
 from dataclasses import dataclass, field
 
 from everlode.control.fold import ControlState, NodeState
 from everlode.detection.detector import mass_silence
+from everlode.events.base import Evidence
 from everlode.events.nodes import TRANSITIONS, NodeStatus
 from everlode.failover.decisions import Decisions
 from everlode.failover.heartbeats import Heartbeats
@@ -76,6 +77,16 @@ class Statuses:
         if verdict.lost.actionable:
             watched = self._of(node_id)
             watched.verdict, watched.observed_at = verdict, time.monotonic()
+
+    def begun(self, node_id: str, evidence: Sequence[Evidence]) -> None:
+        """The node's last handling began with this evidence: its verdict has been acted on.
+
+        Whoever did so may have died: by the control log alone a node that is back, and has not
+        beaten yet, would be lost again by the verdict that it was lost by.
+        """
+        watched = self._of(node_id)
+        if evidence and watched.verdict and tuple(watched.verdict.lost.evidence) == tuple(evidence):
+            watched.used.add(watched.verdict.id)
 
     def verdict(self, node_id: str) -> Verdict | None:
         """The last verdict that a node is lost."""

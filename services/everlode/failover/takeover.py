@@ -4,6 +4,7 @@
       fenced, leases over       Report      PrefixReported      each member, once
       accepted, copy too short  Level       records from the longest copy, then PrefixReported
       level, and the heir       Take        ScopeAssigned       each scope that it owned
+      all taken, and it is back Return      RegionReturned      the region itself
       an owner's own failover   Take        ScopeAssigned       what it owns beside follows its own
 
 Each is done when its record has been read back, so whoever leads goes on from the log, and a step
@@ -15,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from typing import NamedTuple
 
-from everlode.control.fences import Fence, Vector, short
+from everlode.control.fences import Fence, Vector, out, short, why_not_returned
 from everlode.control.fold import ControlState
 from everlode.control.sites import losses
 from everlode.events.catalogue import FACT_COMPONENTS
@@ -56,7 +57,13 @@ class Take(NamedTuple):
     primary: str
 
 
-Step = FenceRegion | Report | Level | Take
+class Return(NamedTuple):
+    """This region was fenced, and is back."""
+
+    fence: Fence
+
+
+Step = FenceRegion | Report | Level | Take | Return
 
 
 def heir(control: ControlState, fence: Fence) -> str:
@@ -74,7 +81,8 @@ def heir(control: ControlState, fence: Fence) -> str:
         own = sum(1 for s in led if s.scope.partition("/")[2] == member)
         return -own, len(led) - own, member
 
-    standing = [member for member in fence.members if member not in control.fences]
+    away = out(control.fences)
+    standing = [member for member in fence.members if member not in away]
     return min(standing, key=fitness, default="")
 
 
@@ -83,14 +91,18 @@ def steps(control: ControlState, region: str, quiet: Collection[str]) -> Iterato
 
     `quiet`: fenced regions whose leases have run out, as far as it knows.
     """
-    if region in control.fences:
+    own, away = control.fences.get(region), out(control.fences)
+    if own is not None and own.out:
+        heard = region not in losses(control)  # else it would be fenced again at once
+        if heard and why_not_returned(control, own) is None:
+            yield Return(own)
         return
     for loss in losses(control).values():
-        if loss.region != region and loss.region not in control.fences:
+        if loss.region != region and loss.region not in away:
             observers = tuple(word.observer for word in loss.suspicions)
             yield FenceRegion(loss.region, observers, loss.sites)
     for fence in control.fences.values():
-        if region in fence.members:
+        if fence.out and region in fence.members:
             yield from _of_fence(control, region, fence, fence.region in quiet)
     yield from _follows(control, region)
 

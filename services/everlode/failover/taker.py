@@ -2,6 +2,7 @@
 
     control log ─► steps (pure) ─► RegionFenced, ScopeAssigned ──────────► control log
                         └────────► how far the copy reaches, what it lacks ─► PrefixReported
+                                   where its own log ends, once nobody adds ─► RegionReturned
 
 What reads or writes copies is done in a thread of its own, one thing at a time, because barriers
 must not wait; it is asked for anew until its record has been read back. A region's leases have run
@@ -20,18 +21,29 @@ from everlode.control.fences import place
 from everlode.control.fold import ControlState
 from everlode.errors import EverlodeError
 from everlode.events.base import Event
-from everlode.events.control import PrefixReported, RegionFenced
+from everlode.events.catalogue import FACT_COMPONENTS
+from everlode.events.control import PrefixReported, RegionFenced, RegionReturned
 from everlode.failover.again import Again
 from everlode.failover.decisions import Basis, Decisions, Loss
-from everlode.failover.levelling import fetch, lacks, reach
-from everlode.failover.takeover import FenceRegion, Level, Report, Step, Take, places, steps, wanted
+from everlode.failover.levelling import end_writer, fetch, lacks, reach
+from everlode.failover.takeover import (
+    FenceRegion,
+    Level,
+    Report,
+    Return,
+    Step,
+    Take,
+    places,
+    steps,
+    wanted,
+)
 from everlode.membership.agent import NodeAgent
 from everlode.settings.endpoints import Endpoints
 from everlode.telemetry.entries import TakeoverStep, Unanswered
 from everlode.telemetry.sink import Sink, silent
 
 AGAIN_S = 3.0
-Said = Callable[[], PrefixReported]
+Said = Callable[[], Event]
 
 
 class Leases:
@@ -76,7 +88,7 @@ class Taker:
         self._leases = Leases(fence_after_ms / 1000)
         self._again = Again(AGAIN_S)
         self._hands = ThreadPoolExecutor(1, thread_name_prefix="takeover")
-        self._work: tuple[str, Future[PrefixReported]] | None = None
+        self._work: tuple[str, Future[Event]] | None = None
         self._codec = Codec()
 
     def turn(self) -> None:
@@ -107,11 +119,13 @@ class Taker:
                 self._begin(step, lambda: self._prefix(step))
             case Level():
                 self._begin(step, lambda: self._levelled(step))
+            case Return():
+                self._begin(step, lambda: self._returned(step))
             case Take():
                 loss = Loss(None, reason="takeover")
                 self._decisions.assign(Basis(control, epoch), step.scope, step.primary, loss)
 
-    def _begin(self, step: Report | Level, said: Said) -> None:
+    def _begin(self, step: Report | Level | Return, said: Said) -> None:
         region = step.fence.region
         if self._work is None and self._again.due((type(step), region)):
             self._work = region, self._hands.submit(said)
@@ -126,7 +140,8 @@ class Taker:
         except EverlodeError as error:
             self._report(Unanswered(error.code, error.message, error.hint))
             return
-        self._append(data, region, epoch, f"report on {region}")
+        what = "return" if isinstance(data, RegionReturned) else f"report on {region}"
+        self._append(data, region, epoch, what)
 
     def _prefix(self, step: Report | Level) -> PrefixReported:
         fence, own = step.fence, self._endpoints.parts(self.region)
@@ -134,6 +149,14 @@ class Taker:
         return PrefixReported(
             region=fence.region, observer=self.region, fenced_at=fence.offset, positions=found
         )
+
+    def _returned(self, step: Return) -> RegionReturned:
+        """Fences whoever wrote here before: what the log ends with is all that it ever had."""
+        fence, own = step.fence, self._endpoints.parts(self.region)
+        for component in FACT_COMPONENTS:
+            end_writer(own.bootstrap, fence.origin, component)
+        found = reach(own.bootstrap, self._codec, places(fence.origin, own.partitions))
+        return RegionReturned(region=fence.region, fenced_at=fence.offset, positions=found)
 
     def _levelled(self, step: Level) -> PrefixReported:
         own = self._endpoints.parts(self.region).bootstrap

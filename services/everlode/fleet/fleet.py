@@ -16,6 +16,7 @@ NODES = {"tasks": 3, "miners": 2, "rewards": 2}
 """Nodes of a region for each service; validators have a kind besides."""
 STOP_S = 8.0
 VALIDATORS = ((1, "automatic"), (2, "peer-review"), (3, "expert"))
+SPARE = (4, "automatic")
 
 
 class Fleet:
@@ -48,6 +49,11 @@ class Fleet:
             self._start_node(BY_FACTS["validations"], region, n, "--validator-kind", kind)
         self.cli(f"{region}-det-1", "detector", "detector", "run", *where, f"{region}-det-1")
         self.start_projector(region)
+
+    def start_spare(self, region: str) -> None:
+        """A second automatic validator, so that the first can be lost: all else has another."""
+        n, kind = SPARE
+        self._start_node(BY_FACTS["validations"], region, n, "--validator-kind", kind)
 
     def _start_node(self, service: Service, region: str, n: int, *more: str) -> None:
         name, kind = f"{region}-{service.short}-{n}", service.node

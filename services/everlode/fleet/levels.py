@@ -16,7 +16,8 @@ from everlode.topics import Topology, fact_topics
 from everlode.topics.names import region_of, split_fact_topic
 
 WATCHERS = ("co-1", "det-1")
-WRITERS = ("tm-1", "tm-2", "tm-3", "mr-1", "mr-2", "val-1", "val-2", "val-3", "rd-1", "rd-2")
+WRITERS = ("tm-1", "tm-2", "tm-3", "mr-1", "mr-2", "val-1", "val-2", "val-3", "val-4", "rd-1",
+           "rd-2")  # fmt: skip
 
 
 def _positions(endpoints: Endpoints, region: str) -> dict[tuple[str, int], int]:

@@ -96,6 +96,11 @@ def begun(
     return found
 
 
+def writer_id(component: str, origin: str) -> str:
+    """The transactional id of the one writer of an origin's facts of a component."""
+    return f"{component}.{origin}"
+
+
 class FactLog:
     """Facts of one component of one origin. Not thread-safe.
 
@@ -125,7 +130,7 @@ class FactLog:
         """Scope → epoch in which it is written for, since `open`."""
         self._mine: set[tuple[int, int]] = set()
         self._bootstrap = bootstrap
-        self._transactional_id = f"{component}.{origin}"
+        self._transactional_id = writer_id(component, origin)
         self._folded = folded
         self._codec = Codec()
         self._writer: Writer | None = None

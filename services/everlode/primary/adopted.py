@@ -100,11 +100,13 @@ class Adoption:
         return [at for at in inputs if split_fact_topic(at[0])[0] in origins]
 
     def counts(self, topic: str, partition: int, seq: int) -> bool:
-        """Whether a fact counts: all but those of a fenced region that are above the vector, or
-        whose region's vector is not known yet."""
+        """Whether a fact counts: all but those of a fenced region that are above the vector, up to
+        where its log ended when it returned, or whose region's vector is not known yet."""
+        at = place(topic, partition)
         for fence in self._control().fences.values():
             if topic.startswith(f"{fence.origin}."):
-                return seq <= (fence.accepted or {}).get(place(topic, partition), 0)
+                back = not fence.out and seq > (fence.ended or {}).get(at, 0)
+                return back or seq <= (fence.accepted or {}).get(at, 0)
         return True
 
     def catch_up(self) -> None:

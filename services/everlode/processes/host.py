@@ -16,6 +16,7 @@ from everlode.errors import EverlodeError
 from everlode.membership.agent import Identity, NodeAgent
 from everlode.settings.endpoints import Endpoints
 from everlode.settings.environment import Settings, settings
+from everlode.settings.login import use_login
 from everlode.telemetry.entries import ProcessFailed
 from everlode.telemetry.sink import LoggingHandler, Sink, to_stream
 
@@ -41,6 +42,7 @@ def hosted(source: str) -> Iterator[Host]:
     before = root.handlers[:]
     try:
         cfg = settings()
+        use_login(cfg.kafka_login)
         report = to_stream(source, cfg.log)
         logging.captureWarnings(True)
         root.addHandler(LoggingHandler(report))

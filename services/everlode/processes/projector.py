@@ -7,30 +7,45 @@ import signal
 import sys
 import threading
 import time
+import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, suppress
+from typing import NamedTuple
 
 from everlode.adapters.kafka_group import commit_group, group_members
 from everlode.adapters.postgres_read import current_generation
 from everlode.agents.app import STOP_S, run_app
 from everlode.agents.projection import Effects, ProjectionAgents
 from everlode.control.fold import ControlState
-from everlode.errors import FencedOut, Unavailable
+from everlode.errors import EverlodeError, FencedOut, Unavailable
+from everlode.events.control import GenerationSwitched
 from everlode.log.signals import SignalWriter
-from everlode.membership.agent import Identity, Load
+from everlode.membership.agent import Identity, Load, NodeAgent
 from everlode.processes.host import Host, agent_of, end_when_failed, failure, hosted
+from everlode.projector import anew
 from everlode.projector.epochs import DecidedEpochs
-from everlode.projector.findings import Findings
+from everlode.projector.findings import Findings, no_report
 from everlode.projector.live import Projector
 from everlode.projector.standstill import LOOK_S, Standing, Watch, report_threads
 from everlode.projector.worker import Home, Outside
 from everlode.settings.endpoints import Endpoints
-from everlode.telemetry.entries import CaughtUp, OtherCatchesUp, ProcessReady, StopHung
+from everlode.telemetry.entries import (
+    CaughtUp,
+    Note,
+    OtherCatchesUp,
+    ProcessReady,
+    StopHung,
+    Unanswered,
+)
 from everlode.telemetry.sink import Sink
+from everlode.topics import Topology
 from everlode.topics.names import fact_topic
 
 OVERTAKEN_S = 1.0
 """How often a projector looks whether its generation is still the current one."""
+ANEW_S = 2.0
+"""How often it looks whether its projection is to be built anew."""
 LISTENS_S = 0.05
 """How often one that is to end looks whether Faust listens to SIGTERM yet."""
 
@@ -73,6 +88,8 @@ def _run(region: str, node_id: str, endpoints: Endpoints, host: Host) -> int:
     threading.Thread(
         target=_end_when_overtaken, args=(home, lambda: agent.control, overtaken), daemon=True
     ).start()
+    rebuilding = Rebuilding(home, topology, outside._replace(problems=no_report), agent, report)
+    threading.Thread(target=rebuilding.watch, args=(overtaken,), name="anew", daemon=True).start()
     end_when_failed(agent)
     watch = Watch(home.bootstrap, projector.assignment, -(-cfg.stall_s // int(LOOK_S)), report)
     stalled: list[Exception] = []
@@ -101,6 +118,39 @@ def _run(region: str, node_id: str, endpoints: Endpoints, host: Host) -> int:
     return code
 
 
+class Rebuilding(NamedTuple):
+    """What builds a projection anew that says so, beside the one that is read."""
+
+    home: Home
+    topology: Topology
+    outside: Outside
+    agent: NodeAgent
+    report: Sink
+
+    def watch(self, over: threading.Event) -> None:
+        """Look until `over`; what fails is tried again."""
+        while not over.wait(ANEW_S):
+            try:
+                if anew.due(self.home.conninfo):
+                    self._build()
+            except EverlodeError as error:
+                self.report(Unanswered(error.code, error.message, error.hint))
+                over.wait(10 * ANEW_S)
+
+    def _build(self) -> None:
+        with closing(anew.Anew(*self[:3], self.report)) as work:
+            generation = work.build()
+            if generation is None:  # another process does
+                return
+            data = GenerationSwitched(
+                region=self.home.region, generation=generation, operation_id=str(uuid.uuid4())
+            )
+            self.agent.log.append(self.home.region, data, node_id=self.home.node_id)
+            anew.built(self.home, generation)
+        remark = f"{self.home.generation} had folded what does not count; {generation} is current"
+        self.report(Note("generation", remark))
+
+
 def _replaced(home: Home) -> FencedOut:
     return FencedOut(
         f"{home.node_id}: generation {home.generation} of {home.region} is no longer the "
@@ -114,8 +164,10 @@ def _end_when_overtaken(
     home: Home, control: Callable[[], ControlState], overtaken: threading.Event
 ) -> None:
     """End this process once its generation is replaced: what it writes is not read any more."""
-    while control().generations.get(home.region, 0) <= home.generation:
+    while (newest := control().generations.get(home.region, 0)) <= home.generation:
         time.sleep(OVERTAKEN_S)
+    with suppress(EverlodeError):  # who decided it may have been killed since
+        anew.built(home, newest)
     overtaken.set()
     _terminate()
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from everlode.proof.epochs import Led
+
 
 @dataclass
 class Proof:
@@ -28,6 +30,8 @@ class Proof:
     """Fraud cases by rule and status."""
     progress_acknowledged: int = 0
     progress_back: int = 0
+    epochs: dict[str, dict[int, Led]] = field(default_factory=dict)
+    """Fact topic → epoch → who led it, and what was written then."""
     ledger: dict[str, int] = field(default_factory=dict)
     """Account → sum of the postings in the log, zero left out."""
 

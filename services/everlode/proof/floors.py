@@ -31,7 +31,9 @@ FOUND = 1 / 3
 BY_RECORD = "colluder"
 """Found by the weight of many votes: a short run has too few, so there is no floor."""
 UNTOUCHED = "before-first-assignment"
-"""A node that is killed then manages nothing."""
+"""A node that is killed then manages nothing, and has written nothing."""
+KINDS = ("task-manager", "miner-registry", "validator", "reward-distributor")
+"""Of each the primary is killed."""
 
 
 class Floor(NamedTuple):
@@ -136,6 +138,26 @@ def _had_tasks(report: Report) -> bool:
     return report["kill_at"] == UNTOUCHED or bool(report["failover"]["lasting_tasks_at_kill"])
 
 
+def _kills(report: Report) -> list[dict[str, Any]]:
+    """What came of the primary of each kind. Raises: KeyError: one was not killed."""
+    return [report["kills"][kind] for kind in KINDS]
+
+
+def _hit(kill: dict[str, Any], kill_at: str) -> bool:
+    """It led, had written something, and was missed: a kill without effect proves nothing."""
+    worked = kill["facts_before"] > 0 or kill_at == UNTOUCHED
+    return kill["led"] is True and kill["found_lost"] is True and worked
+
+
+def _succeeded(kill: dict[str, Any]) -> bool:
+    return bool(
+        kill["success"] is True
+        and kill["successor"] not in (None, kill["killed"])
+        and kill["epoch_after"] > kill["epoch_before"]
+        and kill["facts_after"] > 0
+    )
+
+
 def _as_planned(report: Report) -> bool:
     """Tasks to cancel are cancelled, those to fail fail; those to solve may fail too."""
     planned, ended = report["tasks"]["planned"], report["tasks"]["ended"]
@@ -216,8 +238,16 @@ FLOORS = (
         lambda r: f"{_by_work(r, 'found')} of {_by_work(r, 'acted')} were",
     ),
     Floor(
-        "failover", "the killed node's successor is promoted", "a verdict that a node is lost",
+        "failover", "the killed task manager's successor is promoted",
+        "a verdict that a node is lost",
         lambda r: r["verdicts"].get("NodeLost"), _promoted, lambda r: r["failover"],
+    ),
+    Floor(
+        "failover", "the successor of the primary of each kind writes on in a later epoch",
+        "primary of each kind that had written, was killed, and was found lost",
+        lambda r: all(_hit(kill, r["kill_at"]) for kill in _kills(r)),
+        lambda r: all(map(_succeeded, _kills(r))),
+        lambda r: [kill for kill in _kills(r) if not _succeeded(kill)],
     ),
     Floor(
         "failover", "tasks that it managed and that outlive the failover migrate",

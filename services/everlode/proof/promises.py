@@ -80,6 +80,20 @@ def reconnected(
     return {"who": len(times), "p95_ms": _p95(times)}
 
 
+def without_answers_ms(entries: Entries, before: str, after: str) -> int | None:
+    """From the last answer of a node that was lost to its successor's first one.
+
+    None: one of them has answered nobody who keeps a journal.
+    """
+    last, first = [], []
+    for entry in entries:
+        if entry["node"] == before:
+            last.append(entry["at_ms"])
+        elif entry["node"] == after:
+            first.append(entry["at_ms"])
+    return min(first) - max(last) if first and last else None
+
+
 def _p95(values: list[int]) -> int | None:
     """The 95th percentile of sorted values, by nearest rank."""
     return values[(len(values) * 95 + 99) // 100 - 1] if values else None

@@ -16,6 +16,7 @@ from typing import Any
 
 from everlode.adapters.kafka import Reader
 from everlode.adapters.postgres_read import Generation
+from everlode.proof.epochs import epochs
 from everlode.proof.findings import Proof
 from everlode.proof.money import check_ledger, check_rewards
 from everlode.proof.reading import read_record
@@ -194,6 +195,10 @@ def prove(
     log = decoded(raw)
     del raw
     proof.events = sum(len(events) for events in log.values())
+    for topic in sorted({topic for topic, _ in log}):
+        proof.epochs[topic] = epochs(
+            e for (of, _), part in log.items() if of == topic for e in part
+        )
     check_dense(proof, log)
     check_journal(proof, log, read(journals))
     judged = _of(log, "validations")

@@ -46,6 +46,7 @@ def everlode_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StackPr
     with NativeStack(data_dir=folder / "stack") as stack:
         stack.up()
         yield stack
+        stack.down(at_once=True)
 
 
 @pytest.fixture(scope="session")
@@ -55,6 +56,7 @@ def everlode_small_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S
     with NativeStack.small(folder / "small") as stack:
         stack.up()
         yield stack
+        stack.down(at_once=True)
 
 
 @pytest.fixture(scope="session")
@@ -68,6 +70,7 @@ def everlode_region(
         return
     with NativeStack.small(_folder(tmp_path_factory) / "region") as stack:
         yield start_services(stack, stack.up(), SERVICES)
+        stack.down(at_once=True)
 
 
 @pytest.fixture

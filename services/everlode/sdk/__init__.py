@@ -27,6 +27,7 @@ from everlode.sdk.producer import EventProducer
 from everlode.sdk.watch import Change, TaskWatch
 from everlode.sdk.work import Work
 from everlode.settings.endpoints import Endpoints
+from everlode.settings.login import use_login
 
 __all__ = [
     "Ack",
@@ -59,4 +60,5 @@ __all__ = [
     "TaskWatch",
     "Unavailable",
     "Work",
+    "use_login",
 ]

@@ -50,6 +50,9 @@ class Settings(BaseSettings):
     payout_dir: Path = Path("payouts")
     """Folder of the journal that stands for the payout system, seen from the stack's folder."""
 
+    kafka_login: Path | None = None
+    """JSON file that says who this process is to Kafka; plain text, for loopback, without it."""
+
     # -- of the network and its processes
     topology: Path | None = None
     """JSON or YAML file of a new stack's topology, three regions without it; a stack that there is

@@ -46,7 +46,7 @@ def stale_links(reader: str, verdicts: Iterable[Fact]) -> list[StaleLink]:
 def standing(control: ControlState, region: str) -> str | None:
     """Whether a region is fenced, lost or suspected, and by whom; None: by nobody."""
     fence = control.fences.get(region)
-    if fence is not None:
+    if fence is not None and fence.out:
         owners = {
             control.scopes[s].region for s in fence.epochs if not s.startswith("coordinator/")
         }

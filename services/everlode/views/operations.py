@@ -23,6 +23,7 @@ from everlode.events.recovery import (
     OperationStep,
     RegistryChanged,
 )
+from everlode.failover.milestones import TAKEN
 from everlode.topics.names import region_of, split_fact_topic
 
 MOST = 1_000
@@ -53,13 +54,15 @@ class Operation:
     steps: list[dict[str, Any]] = field(default_factory=list)
     parts: list[dict[str, Any]] = field(default_factory=list)
     """What it ended with: `type` and fields; a recovery has one for each component too."""
+    evidence: list[dict[str, Any]] = field(default_factory=list)
+    """Where what it began for can be checked: topic, partition, offset and a note."""
     known: set[str] = field(default_factory=set)
 
     def shown(self) -> dict[str, Any]:
         """As the API answers it."""
         names = (
             "id", "kind", "region", "subject", "scope", "epoch", "started_at", "ended_at",
-            "success", "steps", "parts",
+            "success", "steps", "parts", "evidence",
         )  # fmt: skip
         return {name: getattr(self, name) for name in names}
 
@@ -99,9 +102,9 @@ class Operations:
                 found.kind, found.subject = data.kind, data.subject
                 found.region, found.scope = data.region or found.region, data.scope_name
                 found.epoch, found.started_at = data.scope_epoch, envelope.occurred_at
+                found.evidence = [each.model_dump() for each in data.evidence]
             case OperationStep():
-                found.kind = found.kind or data.kind
-                found.steps.append({"at": envelope.occurred_at, **data.model_dump()})
+                self._step(found, envelope.occurred_at, data)
             case RegistryChanged() if found.kind:
                 pass  # for miners; the failover's step says so too
             case RegistryChanged():
@@ -121,6 +124,13 @@ class Operations:
             case _:
                 self._end(found, envelope.occurred_at, data)
         return found
+
+    def _step(self, found: Operation, at: datetime, data: OperationStep) -> None:
+        found.kind = found.kind or data.kind
+        found.steps.append({"at": at, **data.model_dump()})
+        if data.kind == "takeover" and data.subject == TAKEN and found.ended_at is None:
+            found.ended_at, found.success = at, True
+            self.ended[found.kind, found.region, True] += 1
 
     def _end(self, found: Operation, at: datetime, data: Event) -> None:
         name = type(data).__name__

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from everlode.adapters.kafka import Reader
 from everlode.avro.codec import Codec
-from everlode.control.fences import place
+from everlode.control.fences import Fence, place
 from everlode.control.fold import ControlState
 from everlode.control.scopes import Scope
 from everlode.errors import ContractError, Unavailable
@@ -58,7 +58,7 @@ def taken_over(endpoints: Endpoints, control: ControlState, scope: str) -> dict[
         "region": fence.region, "fenced_at": fence.offset, "members": fence.members,
         "lacks": fence.lacks(), "level": [m for m in fence.members if fence.level(m)],
         "owner": None if led.region == fence.region else led.region,
-        "accepted": None, "lost": [], "lost_known": False,
+        "returned": not fence.out, "accepted": None, "lost": [], "lost_known": False,
     }  # fmt: skip
     if fence.accepted is None:
         return found
@@ -67,9 +67,10 @@ def taken_over(endpoints: Endpoints, control: ControlState, scope: str) -> dict[
     upto = {(topic, p): fence.accepted.get(place(topic, p), 0) for p in range(own.partitions)}
     found["accepted"] = {place(*at): seq for at, seq in upto.items()}
     try:
-        beyond = _facts(own, upto)
+        facts = _facts(own, upto)
     except Unavailable:
         return found
+    beyond = [fact for fact in facts if not _counts_again(fence, topic, fact, own.partitions)]
     found["lost_known"] = True
     owner = endpoints.parts(led.region)
     at_owner = {(fact_topic(owner.origin, component), p): 0 for p in range(owner.partitions)}
@@ -77,6 +78,12 @@ def taken_over(endpoints: Endpoints, control: ControlState, scope: str) -> dict[
     rows = listed(own.partitions, topic, beyond, made, Scope.parse(scope).home)
     found["lost"] = [row._asdict() for row in rows]
     return found
+
+
+def _counts_again(fence: Fence, topic: str, fact: Fact, partitions: int) -> bool:
+    """Whether a fact was written after the region has returned."""
+    at = place(topic, partition_of(fact.envelope.aggregate_id, partitions))
+    return not fence.out and fact.envelope.seq > (fence.ended or {}).get(at, 0)
 
 
 def listed(

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import os
+import ssl
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -18,6 +19,7 @@ import faust
 from aiokafka import AIOKafkaConsumer
 from faust.transport.drivers import aiokafka as driver
 
+from everlode.access.login import Login, current
 from everlode.avro.cloudevents import URGENT_BYTES
 
 LOG = logging.getLogger(__name__)
@@ -66,6 +68,9 @@ def make_app(
     there counts, whether it is committed or not. They are read patiently, but for
     what is urgent; facts are read at once.
     """
+    login = current()
+    if login is not None:
+        settings["broker_credentials"] = _credentials(login)
     app = _FolderlessApp(
         app_id,
         broker=f"kafka://{bootstrap}",
@@ -87,6 +92,41 @@ def make_app(
     transport = _UNCOMMITTED if uncommitted else _COMMITTED
     app.transport = transport(app.conf.broker_consumer, app)
     return app
+
+
+def _credentials(login: Login) -> faust.auth.Credentials:
+    """The process's login in Faust's words."""
+    if not login.user:
+        return faust.SSLCredentials(context=tls_of(login))
+    return faust.SASLCredentials(
+        username=login.user,
+        password=login.secret,
+        mechanism=login.mechanism,
+        ssl_context=tls_of(login),
+    )
+
+
+def tls_of(login: Login) -> ssl.SSLContext:
+    """Believes the login's authorities, and shows its certificate if it has one."""
+    context = ssl.create_default_context(cafile=login.ca)
+    if login.certificate:
+        context.load_cert_chain(login.certificate, login.key)
+    return context
+
+
+def client_login() -> dict[str, Any]:
+    """The process's login in the words of aiokafka; nothing without one."""
+    login = current()
+    if login is None:
+        return {}
+    found = {"security_protocol": login.protocol, "ssl_context": tls_of(login)}
+    if login.user:
+        found |= {
+            "sasl_mechanism": login.mechanism,
+            "sasl_plain_username": login.user,
+            "sasl_plain_password": login.secret,
+        }
+    return found
 
 
 def raw_topic(app: faust.App, *names: str) -> Any:

@@ -17,7 +17,7 @@ import faust
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from everlode.agents.acks import each_batch
-from everlode.agents.app import make_app, raw_topic
+from everlode.agents.app import client_login, make_app, raw_topic
 from everlode.avro.codec import Codec
 from everlode.avro.signals import Head, Now, Signal, SignalMaker
 from everlode.detection.detector import Detector, Verdict
@@ -115,6 +115,7 @@ class DetectionAgent:
             enable_auto_commit=False,
             isolation_level="read_uncommitted",  # as the app does: the position must reach it
             auto_offset_reset="earliest",
+            **client_login(),
         )
         place = TopicPartition(self._topic, message.partition)
         await consumer.start()

@@ -5,13 +5,18 @@
       PrefixReported ap    us.1.tasks/0: 40   us.1.tasks/1: 9   all members: accepted is 41, 9
       PrefixReported ap    us.1.tasks/0: 41   us.1.tasks/1: 9   ap is level
       ScopeAssigned        task-manager/us -> eu/tm-1, by a member that is level
+      RegionReturned us    us.1.tasks/0: 44   us.1.tasks/1: 9   42 to 44 never count, 45 would
 
 A copy is a prefix of one sequence, so the longest prefix of each partition holds all that any of
 them does. The members are the sites that were not fenced when the region was; the accepted vector
 is fixed by the first record with which all of them have reported, and never changes, so all who
 fold the log have the same. Nothing is lawful by what compaction leaves out (see `control.keys`):
 whether the region was lost at `based_on` is its coordinator's word, and only a word that was taken
-back since makes it void. Pure.
+back since makes it void.
+
+A region that has returned is a member like any other, and owns nothing of what was taken. It can be
+fenced again while it owns no scope of a service: then nothing that it wrote since is in question.
+Pure.
 """
 
 from __future__ import annotations
@@ -22,7 +27,7 @@ from typing import Any, NamedTuple, Protocol
 
 from everlode.control.suspicions import Suspicions
 from everlode.events.base import Envelope, Position
-from everlode.events.control import PrefixReported, RegionFenced
+from everlode.events.control import PrefixReported, RegionFenced, RegionReturned
 
 
 class Folded(Protocol):
@@ -56,10 +61,19 @@ class Fence(NamedTuple):
     """Member → what its copy holds, by its last report."""
     accepted: Vector | None = None
     """What counts; None: not all members have reported yet."""
+    ended: Vector | None = None
+    """Where its log ended when it returned: from the accepted to here nothing counts, ever."""
+    returned_at: int = -1
+    """Control offset of its RegionReturned; -1: it is still fenced."""
+
+    @property
+    def out(self) -> bool:
+        """Whether it has not returned."""
+        return self.returned_at < 0
 
     def level(self, member: str) -> bool:
         """Whether a member's copy holds all that counts."""
-        return self.accepted is not None and not short(self.reports[member], self.accepted)
+        return self.accepted is not None and not short(self.reports.get(member, {}), self.accepted)
 
     def lacks(self) -> tuple[str, ...]:
         """Members that have not reported."""
@@ -67,7 +81,17 @@ class Fence(NamedTuple):
 
 
 Fences = Mapping[str, Fence]
-"""Region → its fence."""
+"""Region → its fence, also of those that have returned: what counts of their facts is there."""
+
+
+def out(known: Fences) -> frozenset[str]:
+    """Regions that are fenced now."""
+    return frozenset(region for region, fence in known.items() if fence.out)
+
+
+def of_services(scopes: Iterable[str]) -> list[str]:
+    """Those that are no coordinator's, which is its region's always."""
+    return sorted(scope for scope in scopes if not scope.startswith("coordinator/"))
 
 
 def place(topic: str, partition: int) -> str:
@@ -103,29 +127,36 @@ def taken_back(words: Suspicions, data: RegionFenced) -> str | None:
     return None
 
 
-def why_not_fenced(known: Fences, data: RegionFenced, decider: str) -> str | None:
+def why_not_fenced(log: Folded, data: RegionFenced, decider: str) -> str | None:
     """Why a region is not fenced by this record of a region's coordinator, whatever was late."""
-    if data.region in known:
-        return f"{data.region} is fenced since offset {known[data.region].offset}"
-    if decider in known or decider == data.region:
+    known, away = log.fences.get(data.region), out(log.fences)
+    if data.region in away:
+        return f"{data.region} is fenced since offset {log.fences[data.region].offset}"
+    if decider in away or decider == data.region:
         return f"{decider} does not fence {data.region}"
     if 2 * len(set(data.observers) - {data.region}) <= data.sites:
         return f"{len(data.observers)} of {data.sites} sites are no majority"
+    owned = of_services(s for s, led in log.scopes.items() if led.region == data.region)
+    if known is not None and owned:
+        return f"{data.region} was fenced before and owns {owned[0]} since: not known how"
     return None
 
 
 def fenced(log: Folded, data: RegionFenced, decider: str) -> dict[str, Any] | str:
     """`scopes` and `fences` after it, or why it has no effect."""
-    reason = why_not_fenced(log.fences, data, decider)
+    reason = why_not_fenced(log, data, decider)
     if reason is not None:
         return reason
     at, region = log.position, data.region
     owned = {s: led for s, led in log.scopes.items() if led.region == region}
     epochs = {scope: led.epoch + 1 for scope, led in owned.items()}
     sites = (scope.partition("/") for scope in log.scopes)
-    others = {home for name, _, home in sites if name == "coordinator"} - log.fences.keys()
+    others = {home for name, _, home in sites if name == "coordinator"} - out(log.fences)
     members = tuple(sorted(others - {region}))
     fence = Fence(region, data.fenced_origin, at, members, epochs, {})
+    known = log.fences.get(region)
+    if known is not None:  # it has written nothing since it returned
+        fence = known._replace(offset=at, members=members, returned_at=-1)
     after = {
         scope: led._replace(epoch=epochs[scope], primary="", decided_at=at, renewed_at=-1)
         for scope, led in owned.items()
@@ -134,6 +165,38 @@ def fenced(log: Folded, data: RegionFenced, decider: str) -> dict[str, Any] | st
         "scopes": MappingProxyType({**log.scopes, **after}),
         "fences": MappingProxyType({**log.fences, region: fence}),
     }
+
+
+def why_not_returned(log: Folded, fence: Fence | None) -> str | None:
+    """What a fenced region waits for before it is a member again; None: nothing.
+
+    What was taken from it must have an owner: who is a member again is nobody's to take from.
+    """
+    if fence is None or not fence.out:
+        return "it is not fenced"
+    if fence.accepted is None:
+        return f"what counts of it waits for {', '.join(fence.lacks())}"
+    owned = [s for s in of_services(fence.epochs) if log.scopes[s].region == fence.region]
+    return f"{', '.join(owned)}: not taken yet" if owned else None
+
+
+def returned(log: Folded, data: RegionReturned, by: Envelope) -> Fences | str:
+    """The fences once a region is back, or why it has no effect."""
+    fence = log.fences.get(data.region)
+    if by.scope != f"coordinator/{data.region}":
+        return f"{by.scope} does not speak for {data.region}"
+    reason = why_not_returned(log, fence)
+    if fence is None or fence.accepted is None or reason is not None:
+        return f"{data.region}: {reason}"
+    if fence.offset != data.fenced_at:
+        return f"{data.region} was not fenced at offset {data.fenced_at}"
+    ended = longest((fence.ended or {}, vector(data.positions)))
+    missing = short(ended, fence.accepted)
+    if missing:
+        at, seq = min(missing.items())
+        return f"{data.region} has lost {at} from seq {seq} on: it is not back with its disks"
+    after = fence._replace(ended=ended, returned_at=log.position)
+    return MappingProxyType({**log.fences, data.region: after})
 
 
 def reported(known: Fences, data: PrefixReported, by: Envelope) -> Fences | str:
@@ -160,13 +223,17 @@ def why_not_taken(log: Folded, scope: str, decider: str) -> str | None:
     A coordinator's scope is its region's own, always.
     """
     name, _, home = scope.partition("/")
-    led = log.scopes.get(scope)
-    if led is None or name == "coordinator" or not log.fences.keys() & {home, led.region}:
+    led, away = log.scopes.get(scope), out(log.fences)
+    if name == "coordinator":
+        return None
+    if led is None:
+        return f"{decider} is fenced" if decider in away else None
+    if not log.fences.keys() & {home, led.region}:
         return None
     fence = log.fences.get(led.region)
-    if fence is None:
+    if fence is None or not fence.out:
         return None if decider == led.region else f"{led.region} owns it, {decider} does not"
-    if decider in log.fences or decider not in fence.members:
+    if decider in away or decider not in fence.members:
         return f"{led.region} is fenced, and {decider} is no member"
     if not fence.level(decider):
         return f"{led.region} is fenced, and {decider} is not level"

@@ -320,6 +320,10 @@ def _report(state: ControlState, data: e.PrefixReported, fact: Fact) -> ControlS
     )
 
 
+def _return(state: ControlState, data: e.RegionReturned, fact: Fact) -> ControlState | Void:
+    return _deposed(state, fact) or _taken(state, "fences", f.returned(state, data, fact.envelope))
+
+
 def _ask(state: ControlState, data: e.OperatorAsked, _: Fact) -> ControlState | Void:
     region = data.scope_name.rpartition("/")[2]
     late = state.late.get(state.position) or _passed(state, region, data.based_on)  # 3.
@@ -376,6 +380,7 @@ RULES: Mapping[type[Event], Rule] = {
     e.RegionSuspected: _suspect,
     e.RegionFenced: _fence,
     e.PrefixReported: _report,
+    e.RegionReturned: _return,
     e.OperatorAsked: _ask,
     e.FreezeAsked: _freeze,
     e.ScopeDrained: _drain,

@@ -12,6 +12,7 @@ this build. Pure.
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import NamedTuple
 
 from everlode.control.fold import ControlState
@@ -64,5 +65,7 @@ def suspicions(control: ControlState, region: str) -> tuple[Suspicion, ...]:
 def losses(control: ControlState) -> dict[str, Loss]:
     """Region → its loss, of those that are lost."""
     known = sites(control)
-    found = (Loss(region, len(known), suspicions(control, region)) for region in known)
+    said = Counter(word.region for word in control.suspicions.values() if not word.over)
+    accused = [region for region in known if 2 * said[region] > len(known)]
+    found = (Loss(region, len(known), suspicions(control, region)) for region in accused)
     return {loss.region: loss for loss in found if 2 * len(loss.suspicions) > loss.sites}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 from everlode.control.fences import Fences, place
@@ -26,6 +27,8 @@ class Bounds(NamedTuple):
     """Topic of a fenced region → the last `seq` that counts; None: not decided yet."""
     after: Mapping[str, tuple[After, ...]]
     """Scope that a fenced region owned → what its facts of later epochs wait for."""
+    ended: Mapping[str, int] = MappingProxyType({})
+    """Topic of a region that has returned → the last `seq` that does not count: later ones do."""
 
 
 FREE = Bounds({}, {})
@@ -38,14 +41,17 @@ def bounds(fences: Fences, partition: int) -> Bounds:
         return FREE
     upto: dict[str, int | None] = {}
     after: dict[str, tuple[After, ...]] = {}
+    ended: dict[str, int] = {}
     for fence in fences.values():
         for component in FACT_COMPONENTS:
             topic = fact_topic(fence.origin, component)
             at = place(topic, partition)
             upto[topic] = None if fence.accepted is None else fence.accepted.get(at, 0)
+            if fence.ended is not None and not fence.out:
+                ended[topic] = fence.ended.get(at, 0)
         for scope, epoch in fence.epochs.items():
             component = COMPONENT_OF[scope.partition("/")[0]]
             if component in FACT_COMPONENTS:
                 waits = After(epoch, fact_topic(fence.origin, component))
                 after[scope] = (*after.get(scope, ()), waits)
-    return Bounds(upto, after)
+    return Bounds(upto, after, ended)

@@ -18,7 +18,8 @@ Each record takes the first of these that fits; nothing is passed over silently:
 2. *Mark.* A Barrier does no more. EpochOpened ends the lower epochs of its scopes in this topic.
 3. *Fenced.* The fact's epoch is over: it has no effect (`fenced`). Nor has a fact about what is at
    home elsewhere, by its id (`foreign_home`): its home's primary alone says what becomes of it.
-   Nor has one above the accepted vector of a fenced region (`above_vector`), whatever its epoch.
+   Nor has one above the accepted vector of a fenced region (`above_vector`), whatever its epoch,
+   up to where its log ended when it returned.
 4. *Held.* Its epoch is not decided, as far as the control log was read, or its key waits for such
    a one: it waits in log order (`unknown_epoch`), and goes on once the epoch is decided. So the
    outcome does not hang on which of the two logs was read first. So does one of a fenced region
@@ -153,7 +154,7 @@ class PartitionFold:
         envelope = item.fact.envelope
         if epochs is not None and envelope.epoch > epochs.get(envelope.scope, 0):
             return False
-        upto, after = self._bounds
+        upto, after, _ = self._bounds
         if not upto:
             return True
         if upto.get(item.topic, 0) is None:
@@ -170,6 +171,8 @@ class PartitionFold:
         """Whether a record of a fenced region does not count; a fact is noted."""
         upto, seq = self._bounds.upto.get(item.topic), item.fact.envelope.seq
         if upto is None or seq <= upto:
+            return False
+        if seq > self._bounds.ended.get(item.topic, seq):
             return False
         if type(item.fact.data) not in _MARKS:
             out.note("above_vector", item, upto, seq)

@@ -27,6 +27,14 @@ GOOD: dict[str, Any] = {
     },
     "folded": {"eu": {"live": 1}}, "folded_live": 1, "folded_bulk": 1,
     "verdicts": {"NodeLost": 1},
+    "kills": {
+        kind: {"killed": f"eu-{short}-1", "led": True, "found_lost": True, "success": True,
+               "successor": f"eu-{short}-2", "epoch_before": 1, "epoch_after": 2,
+               "recovery_ms": 3000, "facts_before": 5, "facts_after": 7, "without_facts_ms": 3100,
+               "without_answers_ms": None}
+        for kind, short in (("task-manager", "tm"), ("miner-registry", "mr"),
+                            ("validator", "val"), ("reward-distributor", "rd"))
+    },
     "failover": {"ended": True, "success": True, "time_to_detect_ms": 2000,
                  "time_to_promote_ms": 100, "migrated_tasks": 4, "lasting_tasks_at_kill": 3,
                  "recovery_action": "secondary-promoted", "actual_recovery_ms": 6000},

@@ -105,7 +105,7 @@ class Backed:
     ) -> None:
         for writer in self._writers.values():
             writer.abandon()
-        self.stack.down()
+        self.stack.down(at_once=True)
 
     def write(
         self,

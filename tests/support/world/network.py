@@ -5,6 +5,7 @@ detector, roles and leases, the fold of the control log, the task component with
 policy and planner of its failover, the projection's fold. Replaced, by `adapters`: Kafka's readers
 and senders, the clock, probes (sockets), the node agent's threads. All chance is the seed's.
 
+The control log is folded once and each record decoded once, for all who read it: both are pure.
 Time moves by STEP_MS; in each step everybody who lives has a turn, in an order that is drawn.
 """
 
@@ -45,6 +46,7 @@ from everlode.failover import (
     heartbeats,
     inbox,
     operations,
+    regions,
     statuses,
 )  # fmt: skip
 from everlode.failover.coordinator import Coordinator
@@ -158,6 +160,22 @@ class Reader:
         """See Reader."""
 
 
+class OnceDecoded(Codec):
+    """See Codec: who reads a record after others is given what they were."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._facts: dict[bytes, Fact] = {}
+
+    def decode_fact(self, data: bytes | None) -> Fact:
+        """See Codec."""
+        value = data or b""
+        found = self._facts.get(value)
+        if found is None:
+            found = self._facts[value] = super().decode_fact(data)
+        return found
+
+
 class Probes:
     """See `failover.probes.Probes`: the world knows who lives."""
 
@@ -189,12 +207,14 @@ class Probes:
 @contextmanager
 def adapters(seed: int) -> Iterator[None]:
     """Nothing but what talks to the outside is replaced, and what is drawn."""
-    draws = Random(seed)
+    draws, codec = Random(seed), OnceDecoded()
     empty = SimpleNamespace(entries=tuple, marks={}, next_offset=lambda _: 0)
     letters = SimpleNamespace(deliver=lambda _: None, add=lambda *_: None)
     with pytest.MonkeyPatch.context() as patch:
         for module in (again, coordinator, heartbeats, inbox, operations, statuses):
             patch.setattr(module, "time", TIME)
+        for module in (inbox, regions):
+            patch.setattr(module, "Codec", lambda: codec)
         patch.setattr(inbox, "MixedReader", Reader)
         patch.setattr(inbox, "Sender", lambda _: SimpleNamespace(flush=lambda _: 0))
         patch.setattr(inbox, "DeadLetters", lambda *_: letters)
@@ -237,7 +257,7 @@ class Agent:
             return self.control
         log = self.region.world.control
         for offset in range(self.control.position + 1, len(log)):
-            self.control = apply(self.control, offset, log[offset])
+            self.control = self.region.world.after[offset]
             if self._roles.observe(log[offset].data, self.control, TIME.ms):
                 self._renew_at = 0
         return self.control
@@ -376,14 +396,14 @@ class DetectorProcess(Process):
     def __init__(self, region: Region, name: str) -> None:
         super().__init__(region, name)
         topic = fact_topic(region.origin, "heartbeats")
-        self._detector, self._codec = Detector(topic, 0), Codec()
+        self._detector = Detector(topic, 0)
         self._reader = Reader(region.kafka)
         self._reader.assign({(topic, 0): max(0, len(region.kafka.topic(topic)) - 40)})
 
     def turn(self) -> None:
         """See Process."""
         for raw in self._reader.batch(500, 0):
-            for found in self._detector.observe(raw.offset, self._codec.decode_fact(raw.value)):
+            for found in self._detector.observe(raw.offset, self.region.world.decoded(raw)):
                 self.region.signal("health", found.node_id, found.data, found.event_id)
 
 
@@ -633,11 +653,13 @@ class Network:
         self.counts: Counter[str] = Counter()
         """What really happened."""
         self.control: list[Fact] = []
+        self.after: list[ControlState] = []
+        """After each record of it: the fold is pure, so it is done once for all who read."""
         self.late: list[tuple[int, Fact]] = []
         self.before: dict[str, str] = {}
         self.cut: dict[tuple[str, str], int] = {}
         self._counters: Counter[str] = Counter()
-        self._codec, self._decoded = Codec(), dict[bytes, Fact]()
+        self._codec = OnceDecoded()
         self._folded = ControlState()
         self._deaf_at: dict[tuple[str, str], int] = {}
         self.broken: list[Found] = []
@@ -656,10 +678,7 @@ class Network:
 
     def decoded(self, raw: Raw) -> Fact:
         """A fact, decoded once for all readers."""
-        value = raw.value or b""
-        if value not in self._decoded:
-            self._decoded[value] = self._codec.decode_fact(value)
-        return self._decoded[value]
+        return self._codec.decode_fact(raw.value)
 
     # -- the control log ---------------------------------------------------------------------
 
@@ -682,6 +701,7 @@ class Network:
         before = self._folded
         self.control.append(fact)
         self._folded = apply(before, len(self.control) - 1, fact)
+        self.after.append(self._folded)
         if isinstance(fact.data, ScopeAssigned):
             counts = self._folded.epoch(fact.data.scope_name) > before.epoch(fact.data.scope_name)
             self.counts["decisions" if counts else "void decisions"] += 1

@@ -62,15 +62,10 @@ class Network:
         self.control.close()
         for process in self.processes.values():
             if process.poll() is None:
-                process.send_signal(signal.SIGCONT)
-                process.terminate()
-        for process in self.processes.values():
-            try:
-                process.wait(8)
-            except subprocess.TimeoutExpired:
                 process.kill()
-                process.wait(8)
-        self.stack.down()
+        for process in self.processes.values():
+            process.wait(8)
+        self.stack.down(at_once=True)
 
     def start(self, node: str, *words: str, stops_at: str = "") -> None:
         """Start a process; `stops_at`: as a coordinator of `stopping_coordinator`."""

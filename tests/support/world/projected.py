@@ -81,7 +81,7 @@ class Lab:
         trace: TracebackType | None,
     ) -> None:
         self.leave()
-        self.stack.down()
+        self.stack.down(at_once=True)
 
     def make(self, generation: int) -> None:
         """A new, empty generation, used from now on."""

@@ -37,11 +37,15 @@ PARTITIONS = TOPOLOGY.partitions
 
 
 def until(true: Callable[[], bool], within_s: float, what: str) -> None:
-    """Wait for a condition, or fail naming it."""
+    """Wait for a condition, or fail naming it. What takes long to look at is looked at less."""
     deadline = time.monotonic() + within_s
-    while not true():
-        assert time.monotonic() < deadline, f"not within {within_s} s: {what}"
-        time.sleep(0.05)
+    while True:
+        began = time.monotonic()
+        if true():
+            return
+        now = time.monotonic()
+        assert now < deadline, f"not within {within_s} s: {what}"
+        time.sleep(max(0.05, now - began))
 
 
 class Node:
@@ -110,7 +114,7 @@ class Region:
                 node.kill()
         self.follower.close()
         self.control.close()
-        self.stack.down()
+        self.stack.down(at_once=True)
 
     def node(
         self, kind: str, node_id: str, *more: str, module: str | None = None, die: str = ""

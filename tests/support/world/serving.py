@@ -59,6 +59,7 @@ class Server:
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
         assert line, log.read_text()
+        self.printed = line.decode()
         self.address: str = json.loads(line)["address"]
         self.host = self.address.removeprefix("http://")
 

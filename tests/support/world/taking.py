@@ -1,41 +1,62 @@
 """Three to five regions in one process that lose one, seeded: who takes over, and what counts.
 
-Shipped: the fold of the control log, the plan of a takeover, bounds, the fold of projections. A
-region's topic and each copy of it is a list; a copy grows by what its mirror brings, in order, and
-by what a leveller appends. Everybody reads the control log late, at random, and appends may land
-late, twice, or never. The lost region goes on writing while it believes that it leads; its mirrors
-come and go, also in the midst of its takeover. All chance is the seed's.
+Shipped: the fold of the control log, a coordinator's hand in a takeover with its planner, leases
+and decisions, decide and evolve of tasks, bounds, the fold of projections. Replaced, by `adapters`:
+what reads and writes copies, its thread, the clock. A region's topic and each copy of it is a list;
+a copy grows by what its mirror brings, in order, and by what a leveller appends. Everybody reads
+the control log late, at random, and appends may land late, twice, or never. The lost region goes on
+writing while it believes that it leads; its mirrors come and go, also in the midst of its takeover;
+the heir's own primary may fail. All chance is the seed's. A step of time is a second.
+
+The control log is folded once, record by record, and whoever reads it is given the state up to
+where he has come: the fold is pure, so everybody's own would be the same.
 """
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime, timedelta
 from random import Random
-from typing import NamedTuple
+from types import SimpleNamespace
+from typing import Any, NamedTuple, TypeVar, cast
 
-from everlode.control.fences import place, vector
+import pytest
+
+from everlode.control.fences import Fences, place
 from everlode.control.fold import ControlState, apply
-from everlode.events.base import Envelope, Event, Fact, Position
-from everlode.events.control import (
-    LeaseRenewed,
-    PrefixReported,
-    RegionFenced,
-    RegionSuspected,
-    ScopeAssigned,
-)
-from everlode.failover.takeover import FenceRegion, Level, Report, Take, steps, wanted
-from everlode.projection.bounds import bounds
+from everlode.errors import Unavailable
+from everlode.events.base import Command, Envelope, Event, Fact, Position
+from everlode.events.commands import AssignTask, ReportProgress
+from everlode.events.control import LeaseRenewed, RegionSuspected, ScopeAssigned
+from everlode.events.states import TaskState
+from everlode.failover import again, taker
+from everlode.failover.decisions import Basis, Loss, decision
+from everlode.failover.taker import Taker
+from everlode.projection.bounds import Bounds, bounds
 from everlode.projection.fold import Incoming, PartitionFold
 from everlode.projection.records import UNKNOWN, Key, Known
+from everlode.state.dispatch import decide, evolve
+from everlode.state.shape import Context
 from everlode.topics.names import fact_topic
-from tests.unit.test_projection_fold import ASSIGNED, SUBMITTED, progressed
+from everlode.topics.place import TopicPartition
+from tests.support.facts.state_commands import submit
 
+_T = TypeVar("_T")
 NAMES = ("ap", "eu", "sa", "us", "za")
 LOST = "us"
 SCOPE = f"task-manager/{LOST}"
 AT = datetime(2027, 1, 1, tzinfo=UTC)
+LEASE = timedelta(days=1)
+TOPICS = {name: fact_topic(f"{name}.1", "tasks") for name in NAMES}
 TASKS = 4
+FENCE_AFTER_S, RENEW_S = 4, 2
+SINCE_S = 12
+"""For so long things go on happening after a takeover."""
+MOST_S = 60
+"""Within so long a lost region's scope is taken once the control log is reached by all."""
 
 
 class Found(NamedTuple):
@@ -53,9 +74,10 @@ class View:
 
     def follow(self, most: int = 1_000_000) -> ControlState:
         """Read on."""
-        log = self.world.log
-        for offset in range(self.control.position + 1, min(len(log), self.control.position + most)):
-            self.control = apply(self.control, offset, log[offset])
+        states = self.world.states
+        end = min(len(states), self.control.position + most) - 1
+        if end > self.control.position:
+            self.control = states[end]
         return self.control
 
 
@@ -77,6 +99,14 @@ class Projection(View):
         self.asleep = False
         """It folds what comes, and reads nothing of the control log."""
 
+    def level(self) -> bool:
+        """Whether it has folded all that its region has, knowing all of the control log."""
+        copies, at = self.world.copies, self.fold.positions
+        return self.control is self.world.states[-1] and all(
+            at[TOPICS[name]].next_offset >= len(copies[self.region, name])
+            for name in self.world.names if copies[self.region, name]
+        )  # fmt: skip
+
     def restart(self) -> None:
         """Killed and started again: what is stored is left, and the control log is read first."""
         fold, self.asleep = self.fold, False
@@ -87,16 +117,21 @@ class Projection(View):
 
     def turn(self, most: int) -> None:
         """Fold some of each topic."""
+        before = self.control
         if not self.asleep:
             self.follow(most * 8)
         batch: list[Incoming] = []
-        for origin in self.world.draw.sample(self.world.names, len(self.world.names)):
+        for origin in self.world.shuffled(self.world.names):
             log = self.world.copies[self.region, origin]
-            topic = fact_topic(f"{origin}.1", "tasks")
+            topic = TOPICS[origin]
             at = self.fold.positions[topic].next_offset if topic in self.fold.positions else 0
-            batch += [Incoming(topic, at + n, f, b"") for n, f in enumerate(log[at : at + most])]
+            if at < len(log):
+                new = log[at : at + most]
+                batch += [Incoming(topic, at + n, f, b"") for n, f in enumerate(new)]
+        if not batch and self.control is before and not self.parked:
+            return  # nothing has changed
         epochs = {scope: led.epoch for scope, led in self.control.scopes.items()}
-        self.fold.bound(bounds(self.control.fences, 0))
+        self.fold.bound(self.world.bounds_of(self.control.fences))
         keys = PartitionFold.keys(batch) | self.fold.releasable(epochs)
         out = self.fold.fold(batch, {k: self.states.get(k, UNKNOWN) for k in keys}, epochs)
         fence = self.control.fences.get(LOST)
@@ -111,34 +146,83 @@ class Projection(View):
         self.fenced_at |= {p.topic: p.found for p in out.problems if p.kind == "fence_known"}
 
 
+class Hands:
+    """Stands for a pool of threads: what is asked of it is done by the next turn."""
+
+    def __init__(self, *_: object, **__: object) -> None:
+        """See ThreadPoolExecutor."""
+
+    def submit(self, work: Callable[[], Any]) -> Future[Any]:
+        """See ThreadPoolExecutor."""
+        done: Future[Any] = Future()
+        done.set_result(work())
+        return done
+
+
+@contextmanager
+def adapters(world: Takeover) -> Iterator[None]:
+    """Nothing but what talks to the outside is replaced."""
+
+    def reach(region: str, *_: object) -> tuple[Position, ...]:
+        seq = max((f.envelope.seq for f in world.copies[region, LOST]), default=0)
+        return (Position(topic=TOPICS[LOST], partition=0, seq=seq),)
+
+    def fetch(own: str, donor: str, _codec: object, _at: TopicPartition, upto: int) -> int:
+        copy = world.copies[own, LOST]
+        seq = max((f.envelope.seq for f in copy), default=0)
+        copy += [f for f in world.copies[donor, LOST] if seq < f.envelope.seq <= upto]
+        world.counts["levelled"] += 1
+        return upto - seq
+
+    clock = SimpleNamespace(monotonic=lambda: float(world.now))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(again, "time", clock)
+        patch.setattr(taker, "time", clock)
+        patch.setattr(taker, "Codec", lambda: None)  # what reads copies here needs none
+        patch.setattr(taker, "ThreadPoolExecutor", Hands)
+        patch.setattr(taker, "reach", reach)
+        patch.setattr(taker, "fetch", fetch)
+        yield
+
+
 class Coordinator(View):
-    """Of a survivor."""
+    """Of a survivor: the agent of a shipped `Taker`, and its log."""
 
     def __init__(self, world: Takeover, region: str) -> None:
         super().__init__(world)
-        self.region = region
+        self.region, self.scope = region, f"coordinator/{region}"
+        self.identity = SimpleNamespace(node_id=f"{region}-co", region=region)
+        self.log = self
         self.turns = 0
-        self.found: PrefixReported | None = None
-        """What its thread has found, and what is not written yet."""
+        parts = SimpleNamespace(parts=world.parts)
+        self.taker = Taker(cast("Any", self), cast("Any", parts), FENCE_AFTER_S * 1000)
+
+    def leads(self, scope: str) -> int | None:
+        """See NodeAgent."""
+        return self.control.epoch(scope) or None
+
+    def append(self, _key: str, data: Event, **_: object) -> int:
+        """See ControlLog: what is not acknowledged may land all the same, also later."""
+        if not self.world.append(self.region, data):
+            raise Unavailable("not acknowledged")
+        return len(self.world.log) - 1
 
     def turn(self) -> None:
-        """Read on, say what it hears, take a step."""
+        """Read on, say what it hears, take the steps that are due."""
         world = self.world
-        control = self.follow(world.draw.randrange(1, 40))
+        control = self.follow(world.some(40))
         self.turns += 1
         if self.turns % 3 == 1:
             self._speak(control)
-        if self.found is not None:
-            world.append(self.region, self.found)
-            self.found = None
-        quiet = {LOST} if world.leases_over(control) else set()
-        for step in steps(control, self.region, quiet):
-            self._take(step, control)
+        if world.draw.random() < 0.02 and not world.healing:
+            self._fail_over(control)
+        with suppress(Unavailable):
+            self.taker.turn()
 
     def _speak(self, control: ControlState) -> None:
-        world, scope = self.world, f"coordinator/{self.region}"
+        world, me = self.world, self.identity.node_id
         world.append(self.region, LeaseRenewed(
-            scope_name=scope, node_id=f"{self.region}-co", held_epoch=1, nonce="n",
+            scope_name=self.scope, node_id=me, held_epoch=1, nonce="n",
         ))  # fmt: skip
         deaf = (LOST, self.region) in world.cut
         word = RegionSuspected(
@@ -147,39 +231,13 @@ class Coordinator(View):
         )  # fmt: skip
         world.append(self.region, word)
 
-    def _take(self, step: FenceRegion | Report | Level | Take, control: ControlState) -> None:
-        world, copy = self.world, self.world.copies[self.region, LOST]
-        match step:
-            case FenceRegion():
-                world.append(self.region, RegionFenced(
-                    region=step.region, fenced_origin=f"{LOST}.1", observers=step.observers,
-                    sites=step.sites, based_on=control.position,
-                ))  # fmt: skip
-            case Report():
-                self._prefix(step.fence.offset)
-            case Level():
-                for at, upto in wanted(step).items():
-                    seq = copy[-1].envelope.seq if copy else 0
-                    donor = world.copies[step.donor(at), LOST]
-                    copy += [f for f in donor if seq < f.envelope.seq <= upto]
-                    world.counts["levelled"] += 1
-                self._prefix(step.fence.offset)
-            case Take():
-                epoch = control.epoch(step.scope)
-                world.append(self.region, ScopeAssigned(
-                    scope_name=step.scope, new_epoch=epoch + 1, primary_node=step.primary,
-                    region=self.region, reason="takeover", based_on=control.position,
-                    based_on_epoch=epoch,
-                    coordinator_epoch=control.epoch(f"coordinator/{self.region}"),
-                ))  # fmt: skip
-
-    def _prefix(self, fenced_at: int) -> None:
-        copy = self.world.copies[self.region, LOST]
-        seq = max((f.envelope.seq for f in copy), default=0)
-        at = Position(topic=fact_topic(f"{LOST}.1", "tasks"), partition=0, seq=seq)
-        self.found = PrefixReported(
-            region=LOST, observer=self.region, fenced_at=fenced_at, positions=(at,)
-        )
+    def _fail_over(self, control: ControlState) -> None:
+        """Its region's own primary is replaced; what it has taken is to follow."""
+        scope = f"task-manager/{self.region}"
+        if control.epoch(scope) and control.epoch(self.scope):
+            other = f"{self.region}-tm{control.epoch(scope)}"
+            basis = Basis(control, control.epoch(self.scope))
+            self.world.append(self.region, decision(basis, self.region, scope, other, Loss(None)))
 
 
 class Primary(View):
@@ -188,39 +246,75 @@ class Primary(View):
     def __init__(self, world: Takeover, region: str) -> None:
         super().__init__(world)
         self.region = region
-        self.versions: dict[str, int] = {}
+        self.states: dict[str, TaskState] = {}
         self.epoch = 1 if region == LOST else 0
+        self._good_until = FENCE_AFTER_S
 
     def turn(self) -> None:
         """Go on with a task of the lost region, while it leads its scope."""
-        control = self.follow(self.world.draw.randrange(1, 40))
+        control = self.follow(self.world.some(40))
         led = control.scopes.get(SCOPE)
-        if led is None or led.region != self.region or not led.primary:
+        if led is None or led.region != self.region or not led.primary or not self._leased(led):
             return
         if led.epoch != self.epoch:
             if not self._adopt(control):
                 return
+            self.world.counts["failovers" if self.epoch else "takeovers"] += 1
             self.epoch = led.epoch
-            self.world.counts["takeovers"] += 1
         key = f"{LOST}/t{self.world.draw.randrange(TASKS)}"
-        version = self.versions.get(key, 0) + 1
-        self.versions[key] = version
-        data = (SUBMITTED, ASSIGNED)[version - 1] if version < 3 else progressed(version)
-        self.world.write(self.region, key, version, self.epoch, data)
+        state = self.states.get(key)
+        context = Context(at=AT + timedelta(seconds=self.world.now), aggregate_id=key, home=LOST)
+        for data in decide("tasks", self._next(state), state, context):
+            version = state.version + 1 if state else 1
+            self._fold(self.world.write(self.region, key, version, self.epoch, data))
+
+    def _leased(self, led: Any) -> bool:
+        """Of the lost region, whose leases count: it leads for so long after what it has read."""
+        if self.region != LOST:
+            return True
+        world = self.world
+        if (LOST, "control") not in world.cut and world.now % RENEW_S == 0:
+            world.append(LOST, LeaseRenewed(
+                scope_name=SCOPE, node_id=led.primary, held_epoch=led.epoch, nonce="n",
+            ), SCOPE)  # fmt: skip
+        if led.renewed_at >= 0:
+            self._good_until = max(self._good_until, world.sent[led.renewed_at] + FENCE_AFTER_S)
+        return world.now < self._good_until
+
+    def _next(self, state: TaskState | None) -> Command:
+        """What is asked of it next."""
+        if state is None:
+            return submit(deadline_at=AT + LEASE)
+        if state.status == "submitted":
+            return AssignTask(miner_id="m", manager_node="n", lease_until=AT + LEASE)
+        done = state.progress_ppm + 1
+        return ReportProgress(miner_id="m", attempt=1, progress_ppm=done, lease_until=AT + LEASE)
+
+    def _fold(self, fact: Fact) -> None:
+        key = fact.envelope.aggregate_id
+        state = evolve("tasks", self.states.get(key), fact, 0)
+        assert isinstance(state, TaskState)
+        self.states[key] = state
 
     def reaches(self, have: int, upto: int) -> bool:
         """Whether this region's copy holds all that counts."""
         return have >= upto
 
     def _adopt(self, control: ControlState) -> bool:
-        """As `primary.adopted`: this region's copy, as far as it counts; False: it is too short."""
-        upto = (control.fences[LOST].accepted or {})[place(fact_topic(f"{LOST}.1", "tasks"), 0)]
-        copy = [f for f in self.world.copies[self.region, LOST] if f.envelope.seq <= upto]
-        if not self.reaches(max((f.envelope.seq for f in copy), default=0), upto):
+        """As `primary.adopted`: this region's copy, as far as it counts; False: it is too short.
+
+        What an own predecessor has made of it since comes behind it.
+        """
+        upto = (control.fences[LOST].accepted or {})[place(TOPICS[LOST], 0)]
+        copy = {f.envelope.seq: f for f in self.world.copies[self.region, LOST]}
+        if not self.reaches(max(copy, default=0), upto):
             return False
-        self.versions = defaultdict(int)
-        for fact in sorted(copy, key=lambda f: f.envelope.seq):  # some of it may be there twice
-            self.versions[fact.envelope.aggregate_id] = fact.envelope.version
+        self.states = {}
+        for seq in sorted(copy):  # some of it may be there twice
+            if seq <= upto:
+                self._fold(copy[seq])
+        for fact in self.world.copies[self.region, self.region]:
+            self._fold(fact)
         return True
 
 
@@ -233,7 +327,13 @@ class Takeover:
         self.names = self.names if len(self.names) > 2 else NAMES[:4]
         self.counts: Counter[str] = Counter()
         self.log: list[Fact] = []
-        self.late: list[tuple[int, Fact]] = []
+        self.states: list[ControlState] = []
+        """After each record of it."""
+        self.sent: dict[int, int] = {}
+        """Control offset of a renewal → when it was sent."""
+        self._bounds: tuple[Fences, Bounds] | None = None
+        self.late: list[tuple[int, int, Fact]] = []
+        """(When it lands, when it was sent, the record)."""
         self.copies: defaultdict[tuple[str, str], list[Fact]] = defaultdict(list)
         """(Region, whose topic) → that region's copy; its own topic, where both are the same."""
         self.mirrored: Counter[tuple[str, str]] = Counter()
@@ -243,13 +343,12 @@ class Takeover:
         self.alive = True
         self.seen_fence: dict[str, int] = {}
         self.healing = False
-        self.judge = View(self)
         for name in self.names:
             self._lead(f"coordinator/{name}", f"{name}-co", name)
             self._lead(f"task-manager/{name}", f"{name}-tm", name)
         self.survivors = [name for name in self.names if name != LOST]
         self.projections = {name: Projection(self, name) for name in self.survivors}
-        self.coordinators = {name: Coordinator(self, name) for name in self.survivors}
+        self.coordinators: dict[str, Coordinator] = {}
         self.primaries = [Primary(self, name) for name in self.names]
 
     def _lead(self, scope: str, node: str, region: str) -> None:
@@ -264,35 +363,52 @@ class Takeover:
             scope=scope, epoch=epoch, seq=0, stamp=1, occurred_at=AT, correlation_id="c",
         )  # fmt: skip
 
-    def append(self, region: str, data: Event) -> None:
-        """On the control log: at once, late, twice, or never."""
-        scope = f"coordinator/{region}"
-        fact = Fact(self._envelope(region, scope, 1), data)
+    def shuffled(self, of: Sequence[_T]) -> list[_T]:
+        """Each once, in an order that is drawn."""
+        return sorted(of, key=lambda _: self.draw.random())
+
+    def some(self, below: int) -> int:
+        """At least one."""
+        return 1 + int(self.draw.random() * (below - 1))
+
+    def append(self, region: str, data: Event, scope: str = "") -> bool:
+        """On the control log: at once, late, twice, or never; False: its maker is not told."""
+        fact = Fact(self._envelope(region, scope or f"coordinator/{region}", 1), data)
         luck = 1.0 if self.healing else self.draw.random()
         if luck > 0.1:
-            self._land(fact)
+            self._land(fact, self.now)
         if luck < 0.15:
-            self.late.append((self.now + self.draw.randrange(1, 40), fact))
+            self.late.append((self.now + self.draw.randrange(1, 40), self.now, fact))
+            self.counts["appends that landed late, or twice"] += 1
+        return luck > 0.1
 
-    def _land(self, fact: Fact) -> None:
+    def _land(self, fact: Fact, sent: int = 0) -> None:
+        before = self.states[-1] if self.states else ControlState()
         self.log.append(fact)
-        before = self.judge.control
-        after = self.judge.follow()
+        after = apply(before, len(self.log) - 1, fact)
+        self.states.append(after)
+        if isinstance(fact.data, LeaseRenewed):
+            self.sent[len(self.log) - 1] = sent
+        if isinstance(fact.data, ScopeAssigned) and fact.data.reason != "bootstrap":
+            self.counts["decisions" if after.void is before.void else "void decisions"] += 1
         if LOST in after.fences and LOST not in before.fences:
             self.fenced_at = len(self.log) - 1
             copies = [self.copies[name, LOST] for name in self.survivors]
-            self.held_at_fence = max(f.envelope.seq for c in copies for f in (*c, _NOTHING))
+            self.held_at_fence = max((f.envelope.seq for c in copies for f in c), default=0)
             self.counts["fences"] += 1
 
-    def leases_over(self, control: ControlState) -> bool:
-        """Whether the lost region's primary may lead no more: it has read of the fence."""
-        fence = control.fences.get(LOST)
-        return (
-            fence is not None
-            and self.primaries[self.names.index(LOST)].control.position >= fence.offset
-        )
+    @staticmethod
+    def parts(region: str) -> Any:
+        """See Endpoints.parts."""
+        return SimpleNamespace(origin=f"{region}.1", bootstrap=region, partitions=1)
 
-    def write(self, region: str, key: str, version: int, epoch: int, data: Event) -> None:
+    def bounds_of(self, fences: Fences) -> Bounds:
+        """As projections have them; made once for what does not change."""
+        if self._bounds is None or self._bounds[0] is not fences:
+            self._bounds = fences, bounds(fences, 0)
+        return self._bounds[1]
+
+    def write(self, region: str, key: str, version: int, epoch: int, data: Event) -> Fact:
         """A fact on a region's own topic."""
         log = self.copies[region, region]
         seq = len(log) + 1
@@ -301,28 +417,30 @@ class Takeover:
             scope=SCOPE, epoch=epoch, seq=seq, stamp=sum(map(len, self.copies.values())) + 1,
             occurred_at=AT, correlation_id="c",
         )  # fmt: skip
-        log.append(Fact(envelope, data))
+        fact = Fact(envelope, data)
+        log.append(fact)
         self.counts["facts of the lost" if region == LOST else "facts of the heir"] += 1
+        return fact
 
     # -- time --------------------------------------------------------------------------------
 
     def step(self) -> None:
         """Something happens, and everybody may have a turn."""
         self.now += 1
-        for at, fact in [one for one in self.late if one[0] <= self.now]:
-            self.late.remove((at, fact))
-            self._land(fact)
+        for due in [late for late in self.late if late[0] <= self.now]:
+            self.late.remove(due)
+            self._land(due[2], due[1])
         self._mirror()
         turns: list[Primary | Coordinator | Projection] = [
             *self.primaries,
             *self.coordinators.values(),
             *self.projections.values(),
         ]
-        for one in self.draw.sample(turns, len(turns)):
+        for one in self.shuffled(turns):
             if self.draw.random() < 0.3 and not self.healing:
                 continue
             if isinstance(one, Projection):
-                one.turn(self.draw.randrange(1, 6))
+                one.turn(self.some(6))
             elif not isinstance(one, Primary) or one.region != LOST or self.alive:
                 one.turn()
 
@@ -332,38 +450,54 @@ class Takeover:
                 if source == target or (source, target) in self.cut:
                     continue
                 at = self.mirrored[target, source]
-                new = self.copies[source, source][at : at + self.draw.randrange(0, 4)]
+                if at >= len(self.copies[source, source]):
+                    continue
+                new = self.copies[source, source][at : at + int(self.draw.random() * 4)]
                 self.mirrored[target, source] += len(new)
                 self.copies[target, source] += new  # also what a leveller has brought already
 
     def run(self) -> list[Found]:
         """A history: it works, us is lost, it may come back in the midst, all is mended."""
+        with adapters(self):
+            return self._run()
+
+    def _run(self) -> list[Found]:
+        self.coordinators = {name: Coordinator(self, name) for name in self.survivors}
         for _ in range(10):
             self.step()
         links = [(LOST, name) for name in self.survivors]
         self.draw.shuffle(links)
         for link in links:  # one after the other: copies end at different places
             self.cut.add(link)
+            self.counts["links cut"] += 1
             for _ in range(self.draw.randrange(0, 4)):
                 self.step()
         self.alive = self.draw.random() < 0.5
         self.counts["killed" if not self.alive else "cut off"] += 1
-        for _ in range(60):
-            if self.draw.random() < 0.03:
-                self._flap(self.draw.choice(links))
-            if self.draw.random() < 0.03:
-                self._sleep(self.draw.choice(self.survivors))
-            if self.draw.random() < 0.05:
-                self.projections[self.draw.choice(self.survivors)].restart()
-                self.counts["projections killed"] += 1
-            if self.draw.random() < 0.05:
-                name = self.draw.choice(self.survivors)
-                self.coordinators[name] = Coordinator(self, name)
-                self.counts["coordinators killed"] += 1
-            if self.fenced_at and not self.alive:
-                self.primaries[self.names.index(LOST)].follow()  # its leases run out
+        if self.draw.random() < 0.5:
+            self.cut.add((LOST, "control"))
+        taken = 0
+        for _ in range(MOST_S):
+            taken += bool(self.counts["takeovers"])
+            if taken > SINCE_S:
+                break
+            self._happen(links)
             self.step()
         return self._heal()
+
+    def _happen(self, links: list[tuple[str, str]]) -> None:
+        """What goes wrong meanwhile, now and then."""
+        if self.draw.random() < 0.03:
+            self._flap(self.draw.choice(links))
+        if self.draw.random() < 0.03:
+            self._sleep(self.draw.choice(self.survivors))
+        if self.draw.random() < 0.05:
+            self.projections[self.draw.choice(self.survivors)].restart()
+            self.counts["projections killed"] += 1
+        if self.draw.random() < 0.05:
+            name = self.draw.choice(self.survivors)
+            self.coordinators[name] = Coordinator(self, name)
+            self.counts["coordinators killed"] += 1
 
     def _flap(self, link: tuple[str, str]) -> None:
         self.cut.symmetric_difference_update({link})
@@ -377,10 +511,9 @@ class Takeover:
         """The control log is reached by all; us stays lost until it is taken over."""
         self.healing = True
         self.cut |= {(LOST, name) for name in self.survivors}
-        for _ in range(60):
-            self.primaries[self.names.index(LOST)].follow()
+        for _ in range(MOST_S):
             self.step()
-            led = self.judge.control.scopes[SCOPE]
+            led = self.states[-1].scopes[SCOPE]
             if led.region != LOST and led.primary and self.counts["takeovers"]:
                 break
         self.cut.clear()
@@ -393,20 +526,28 @@ class Takeover:
             coordinator.turn = lambda: None  # type: ignore[method-assign]
         for _ in range(80):
             self.step()
+            if self._settled():
+                self.step()  # what waited for the last record goes on with the next one
+                break
         return self.check()
+
+    def _settled(self) -> bool:
+        """Whether everything has come everywhere, and all projections have seen it come."""
+        ends = {source: len(self.copies[source, source]) for source in self.names}
+        return not self.late and all(
+            self.mirrored[name, source] >= end or name == source
+            for name in self.survivors for source, end in ends.items()
+        ) and all(one.level() for one in self.projections.values())  # fmt: skip
 
     # -- laws --------------------------------------------------------------------------------
 
     def check(self) -> list[Found]:
         """All laws that do not hold."""
-        control = self.judge.control
+        control = self.states[-1]
         fence, led = control.fences.get(LOST), control.scopes[SCOPE]
         if fence is None or fence.accepted is None or led.region == LOST:
             return [Found("not_taken", str(fence))]
-        (upto,) = vector(
-            Position(topic=k.rpartition("/")[0], partition=0, seq=v)
-            for k, v in fence.accepted.items()
-        ).values()
+        upto = fence.accepted[place(TOPICS[LOST], 0)]
         found = [] if upto >= self.held_at_fence else [
             Found("mirrored_lost", f"{upto} counts, {self.held_at_fence} had come")
         ]  # fmt: skip
@@ -439,12 +580,3 @@ class Takeover:
         for heir in heirs:
             counts += self.copies[heir, heir]
         return {f.envelope.aggregate_id: f.envelope.version for f in counts}
-
-
-_NOTHING = Fact(
-    Envelope(
-        event_id="0", aggregate_id="0", version=0, origin="0", scope="", epoch=0, seq=0, stamp=1,
-        occurred_at=AT, correlation_id="0",
-    ),
-    SUBMITTED,
-)  # fmt: skip

@@ -200,7 +200,8 @@ class NativeStack(StackProvider):
     def down(self, *, at_once: bool = False) -> None:
         """Stop everything and wait for it; data stay. Idempotent; a fork of ours does nothing.
 
-        `at_once`: by SIGKILL, for who will not need the data.
+        `at_once`: by SIGKILL, for who will not need the data; a database still ends by itself,
+        since its shared memory would stay on the machine.
         """
         if os.getpid() != self._owner:
             return
@@ -209,7 +210,8 @@ class NativeStack(StackProvider):
             for group in (beside, {"mirror"}, PARTS - {"mirror"}):
                 members = [p for p in self._processes.values() if p.command.kind in group]
                 for process in members:
-                    process.kill9() if at_once else process.terminate()
+                    killed = at_once and process.command.kind != "postgres"
+                    process.kill9() if killed else process.terminate()
                 for process in members:
                     process.stop()
             if self._processes:

@@ -1,0 +1,76 @@
+"""Settings of a Kafka node that lets in who proves itself, and lets it do what its ACLs say.
+
+Clients come over TLS with SCRAM; the stack itself, and each broker, with PLAIN in the same TLS, as
+a super user whose secret is in the node's own settings: a file of mode 0600. So a new node needs
+nothing in its log to be asked. Nodes know each other as controllers by their certificates. Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from everlode.access.login import MECHANISM, Login
+
+OWN_USER = "everlode"
+"""The stack's own super user; also the name in the certificates of its nodes."""
+LISTENER = "CLIENT"
+_MODULE = "org.apache.kafka.common.security"
+
+
+class NodeKeys(NamedTuple):
+    """What a node proves itself by."""
+
+    ca: Path
+    """PEM file of the authority that signed all nodes."""
+    keystore: Path
+    """PEM file with the node's key, then its certificate."""
+    secret: str
+    """Of OWN_USER."""
+
+
+def secured(settings: Mapping[str, object], keys: NodeKeys) -> dict[str, object]:
+    """`settings` of `node_settings`, over TLS, with users and rights. They hold the secret."""
+    login = f'username="{OWN_USER}" password="{keys.secret}" user_{OWN_USER}="{keys.secret}"'
+    of = f"listener.name.{LISTENER.lower()}"
+    heard = {
+        name: str(settings[name]).replace("PLAINTEXT://", f"{LISTENER}://")
+        for name in ("listeners", "advertised.listeners")
+    }
+    return {
+        **settings,
+        **heard,
+        "inter.broker.listener.name": LISTENER,
+        "listener.security.protocol.map": f"{LISTENER}:SASL_SSL,CONTROLLER:SSL",
+        "sasl.enabled.mechanisms": f"{MECHANISM},PLAIN",
+        "sasl.mechanism.inter.broker.protocol": "PLAIN",
+        f"{of}.plain.sasl.jaas.config": f"{_MODULE}.plain.PlainLoginModule required {login};",
+        f"{of}.{MECHANISM.lower()}.sasl.jaas.config": f"{_MODULE}.scram.ScramLoginModule required;",
+        "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+        "super.users": f"User:{OWN_USER};User:CN={OWN_USER}",
+        "allow.everyone.if.no.acl.found": "false",
+        "listener.name.controller.ssl.client.auth": "required",
+        "ssl.keystore.type": "PEM",
+        "ssl.keystore.location": keys.keystore,
+        "ssl.truststore.type": "PEM",
+        "ssl.truststore.location": keys.ca,
+    }
+
+
+def java_client(login: Login, prefix: str = "") -> dict[str, object]:
+    """Settings of a Java client, each name after `prefix`. They hold the secret.
+
+    A Java client reads key and certificate from one file: a login with a certificate is told
+    by its user alone.
+    """
+    proof = f'username="{login.user}" password="{login.secret}"'
+    kind = "plain.Plain" if login.mechanism == "PLAIN" else "scram.Scram"
+    found: dict[str, object] = {
+        "security.protocol": login.protocol,
+        "sasl.mechanism": login.mechanism,
+        "sasl.jaas.config": f"{_MODULE}.{kind}LoginModule required {proof};",
+        "ssl.truststore.type": "PEM",
+        "ssl.truststore.location": login.ca,
+    }
+    return {prefix + name: value for name, value in found.items()}
