@@ -206,7 +206,7 @@ def test_verdicts_of_all_this_follow_from_the_log_and_are_measured(network: Netw
     assert (code, found.get("replay", {}).get("disagreements")) == (0, []), found
     assert found["replay"]["agreed"] >= 20
     quick = network.region.folder / "quick.yaml"
-    quick.write_text("pause_ms: 100\nalive_ms: 1\nfloor_ms: 10\n")
+    quick.write_text("pause_ms: 100\nalive_ms: 1\nfloor_ms: 10\nconvicted: 0.3\n")
     code, other = ask(network, "scope", "explain", SCOPE, "--with", str(quick))
     assert code == 0
     only = [r for r in other["with"] if r["at"] is None and r["event"] == "NodeLost"]
