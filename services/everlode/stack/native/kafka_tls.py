@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from everlode.access.login import MECHANISM, Login
+from everlode.access.login import MECHANISM
 
 OWN_USER = "everlode"
 """The stack's own super user; also the name in the certificates of its nodes."""
@@ -56,21 +56,3 @@ def secured(settings: Mapping[str, object], keys: NodeKeys) -> dict[str, object]
         "ssl.truststore.type": "PEM",
         "ssl.truststore.location": keys.ca,
     }
-
-
-def java_client(login: Login, prefix: str = "") -> dict[str, object]:
-    """Settings of a Java client, each name after `prefix`. They hold the secret.
-
-    A Java client reads key and certificate from one file: a login with a certificate is told
-    by its user alone.
-    """
-    proof = f'username="{login.user}" password="{login.secret}"'
-    kind = "plain.Plain" if login.mechanism == "PLAIN" else "scram.Scram"
-    found: dict[str, object] = {
-        "security.protocol": login.protocol,
-        "sasl.mechanism": login.mechanism,
-        "sasl.jaas.config": f"{_MODULE}.{kind}LoginModule required {proof};",
-        "ssl.truststore.type": "PEM",
-        "ssl.truststore.location": login.ca,
-    }
-    return {prefix + name: value for name, value in found.items()}
