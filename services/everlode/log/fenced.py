@@ -129,12 +129,32 @@ class Reissued(NamedTuple):
     partition: int
 
 
+class _Writers:
+    """One of each region while it is asked for; opening one fences, and so takes its time."""
+
+    def __init__(self) -> None:
+        self._opened: dict[str, Writer] = {}
+
+    def of(self, owner: str, bootstrap: str) -> Writer:
+        """Raises: Unavailable."""
+        if owner not in self._opened:
+            writer = self._opened[owner] = Writer(bootstrap, f"reissue-{owner}")
+            writer.open()
+        return self._opened[owner]
+
+    def close(self) -> None:
+        """Leave; it may be asked again."""
+        while self._opened:
+            self._opened.popitem()[1].abandon()
+
+
 class Reissuer:
     """Gives the commands of fenced facts again. Not thread-safe."""
 
     def __init__(self, endpoints: Endpoints, control: ControlState, clock: Clock) -> None:
         self._endpoints, self._control, self._clock = endpoints, control, clock
         self._codec = Codec()
+        self._writers = _Writers()
 
     def reissue(
         self, found: Iterable[Fenced], wishes: Iterable[Wish], *, dry_run: bool = False
@@ -150,18 +170,19 @@ class Reissuer:
         asked = [(_one(known, wish.id), wish) for wish in wishes]
         ready = [(fact, wish, self._owner(fact), self._command(fact)) for fact, wish in asked]
         done = []
-        for fact, wish, owner, raw in ready:
-            _, component = split_fact_topic(fact.topic)
-            topic = command_topic(owner, component)
-            if not dry_run:
-                self._append(fact, wish, owner, Record(
-                    topic, raw.partition, raw.key, raw.value,
-                    [*own_headers(raw.headers), (REISSUE_OF, fact.event_id.encode())],
-                ))  # fmt: skip
-            command_id = fact.command_id or ""
-            done.append(
-                Reissued(fact.event_id, command_id, fact.scope, owner, topic, raw.partition)
-            )
+        with closing(self._writers):
+            for fact, wish, owner, raw in ready:
+                _, component = split_fact_topic(fact.topic)
+                topic = command_topic(owner, component)
+                if not dry_run:
+                    self._append(fact, wish, owner, Record(
+                        topic, raw.partition, raw.key, raw.value,
+                        [*own_headers(raw.headers), (REISSUE_OF, fact.event_id.encode())],
+                    ))  # fmt: skip
+                command_id = fact.command_id or ""
+                done.append(
+                    Reissued(fact.event_id, command_id, fact.scope, owner, topic, raw.partition)
+                )
         return done
 
     def _owner(self, fact: Fenced) -> str:
@@ -204,14 +225,10 @@ class Reissuer:
         head = Head(f"{CODE}/{fact.event_id}", f"{CODE}/{fact.event_id}/reissued")
         made = SignalMaker(place.origin).make(head, data, now)
         told = Record(fact_topic(place.origin, "recovery"), 0, head.key, made.value, made.headers)
-        writer = Writer(place.bootstrap, f"reissue-{owner}")
         try:
-            writer.open()
-            writer.write([record, told])
+            self._writers.of(owner, place.bootstrap).write([record, told])
         except FencedOut:
             raise Locked("another reissue has begun", hint="ask again") from None
-        finally:
-            writer.abandon()
 
 
 def _one(known: Mapping[str, Fenced], event_id: str) -> Fenced:
