@@ -87,11 +87,7 @@ class Issuer:
         """Whose token it is; may ask the issuer. Raises: Refused; Unavailable: no keys for it."""
         if len(token) > LONGEST_TOKEN:
             raise Refused(f"the token has more than {LONGEST_TOKEN} characters")
-        try:
-            kid = jws.extract_compact(token.encode()).headers().get("kid")
-        except (JoseError, ValueError):
-            raise Refused("it is no signed token") from None
-        keys = self._keys_for(kid)
+        keys = self._keys_for(key_id_of(token))
         try:
             claims = jwt.decode(token, keys, algorithms=list(ALGORITHMS)).claims
         except (JoseError, ValueError, TypeError):
@@ -101,10 +97,9 @@ class Issuer:
     def needs_asking(self, token: str) -> bool:
         """Whether `member_of` might ask the issuer, and so take its time."""
         try:
-            kid = jws.extract_compact(token.encode()).headers().get("kid")
-        except (JoseError, ValueError):
+            return self._is_wanted(key_id_of(token), self._clock())
+        except Refused:
             return False
-        return self._is_wanted(kid, self._clock())
 
     def _keys_for(self, kid: Any) -> KeySet:
         if self._is_wanted(kid, self._clock()) and self._guard.acquire(blocking=False):
@@ -141,6 +136,17 @@ class Issuer:
         url = str(about.get("jwks_uri", ""))
         _check_url(url)
         self._keys, self._at = keys_of(_asked(url)), self._clock()
+
+
+def key_id_of(token: str) -> Any:
+    """Which key a token says that it was signed with, unchecked; None: it does not say. Pure.
+
+    Raises: Refused: it is no signed token.
+    """
+    try:
+        return jws.extract_compact(token.encode()).headers().get("kid")
+    except (JoseError, ValueError):
+        raise Refused("it is no signed token") from None
 
 
 def keys_of(document: Mapping[str, Any]) -> KeySet:
