@@ -128,11 +128,11 @@ def test_end_of_a_failover_is_the_last_of_that_node_and_kind() -> None:
         (failed,) = [x for x in service.ended.model_fields if x.startswith("failed_")]
         of = [(service.ended.__name__, {failed: node, "success": n})
               for n, node in enumerate(("a", "b", "a", "b"))]  # fmt: skip
-        end = ended(of, Kill(service, "a", 1))
+        end = ended(of, service, "a")
         assert end is not None
         assert end["success"] == 2
-        assert ended(of, Kill(service, "c", 1)) is None
-    assert ended([ENDED], Kill(BY_FACTS["tasks"], "eu-rd-1", 1)) is None
+        assert ended(of, service, "c") is None
+    assert ended([ENDED], BY_FACTS["tasks"], "eu-rd-1") is None
 
 
 def test_time_without_answers_needs_an_answer_of_each() -> None:

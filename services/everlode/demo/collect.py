@@ -11,9 +11,10 @@ import psutil
 
 from everlode.adapters.postgres_read import Generation
 from everlode.backup.manifest import Manifest
-from everlode.demo.kills import Kill, Seen, outcome
+from everlode.demo.kills import Kill, Seen, ended, outcome
 from everlode.demo.options import Options
 from everlode.demo.signals import Signal, signals
+from everlode.events.services import BY_FACTS
 from everlode.fleet.lag import Lag
 from everlode.fleet.meter import Meter
 from everlode.proof.findings import Proof
@@ -70,12 +71,9 @@ def _folded(endpoints: Endpoints) -> dict[str, dict[str, int]]:
 
 def failover(stream: list[Signal], victim: str) -> dict[str, Any]:
     """What the recovery stream says of the failover of `victim`, its last operation."""
-    of_victim = [
-        v for n, v in stream if n == "TaskManagerRecoveryEnded" and v["failed_node"] == victim
-    ]
-    if not of_victim:
+    last = ended(stream, BY_FACTS["tasks"], victim)
+    if last is None:
         return {"ended": False}
-    last = of_victim[-1]
     operation = last["envelope"]["aggregate_id"]
     promote = [
         v["duration_ms"]

@@ -59,12 +59,12 @@ def primaries(control: ControlState, region: str) -> list[Kill]:
     return found
 
 
-def ended(stream: Sequence[Signal], kill: Kill) -> dict[str, Any] | None:
-    """The last end of the killed node's failover on the recovery streams; None: there is none."""
-    kind = kill.service.ended
+def ended(stream: Sequence[Signal], service: Service, node: str) -> dict[str, Any] | None:
+    """The last end of a node's failover on the recovery streams; None: there is none."""
+    kind = service.ended
     (failed,) = (name for name in kind.model_fields if name.startswith("failed_"))
-    mine = (v for n, v in stream if n == kind.__name__ and v[failed] == kill.node)
-    return next(iter([*mine][-1:]), None)
+    mine = (v for n, v in reversed(stream) if n == kind.__name__ and v[failed] == node)
+    return next(mine, None)
 
 
 def await_failovers(endpoints: Endpoints, kills: Sequence[Kill], timeout_s: float) -> None:
@@ -75,7 +75,7 @@ def await_failovers(endpoints: Endpoints, kills: Sequence[Kill], timeout_s: floa
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
         stream = signals(endpoints, "recovery")
-        if all(ended(stream, kill) for kill in kills):
+        if all(ended(stream, kill.service, kill.node) for kill in kills):
             return
         time.sleep(0.5)
 
@@ -90,7 +90,7 @@ def outcome(kill: Kill, origin: str, seen: Seen) -> dict[str, Any]:
     later = min((e for e, led in epochs.items() if e > kill.epoch and led.node), default=None)
     before = epochs.get(kill.epoch, NOBODY)
     after = NOBODY if later is None else epochs[later]
-    end = ended(seen.stream, kill) or {}
+    end = ended(seen.stream, kill.service, kill.node) or {}
     silent = None
     if before.last_ms is not None and after.first_ms is not None:
         silent = after.first_ms - before.last_ms
