@@ -11,10 +11,10 @@ import os
 import sys
 from collections import deque
 from concurrent.futures import Future
-from datetime import UTC, datetime, timedelta
 from itertools import count
 from pathlib import Path
 
+from benchmarks._failover_child import TASK
 from everlode.events import commands as c
 from everlode.events.base import CommandAnswered
 from everlode.processes.host import until_signal
@@ -28,11 +28,6 @@ WINDOW = 200
 def main() -> None:
     """Each task is submitted and, once it is known, cancelled: nothing piles up."""
     name, stop = sys.argv[1], until_signal()
-    task = c.SubmitTask(
-        client_id=name, task_type="inference", payload_uri="s3://x", payload_sha256="0" * 64,
-        payload_bytes=1, cpu_milli=1, memory_mib=1, gpus=1, gpu_milli=1, base_reward_micro=1000,
-        max_attempts=3, deadline_at=datetime.now(UTC).replace(microsecond=0) + timedelta(days=365),
-    )  # fmt: skip
     waiting = deque[Future[CommandAnswered]]()
     endpoints = Endpoints.load(Path(os.environ["EVERLODE_STACK_DIR"]))
     answered = 0
@@ -40,7 +35,7 @@ def main() -> None:
         for number in count():
             if stop.is_set():
                 break
-            waiting.append(client.send(f"eu/{name}-{number}", task))
+            waiting.append(client.send(f"eu/{name}-{number}", TASK))
             if number >= WINDOW:
                 cancelled = f"eu/{name}-{number - WINDOW}"
                 waiting.append(client.send(cancelled, c.CancelTask(reason="r")))

@@ -19,9 +19,12 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from benchmarks.result import write
 from everlode.adapters.kafka_follower import ControlFollower
 from everlode.avro.codec import Codec
+from everlode.demo.work import now_ms
 from everlode.detection.replay import VERDICTS
 from everlode.events.base import Fact
 from everlode.events.health import NodeRecovered, NodeSuspected
@@ -39,12 +42,6 @@ WARM_S = 15
 """After the start: a detector's grace, and what processes do once."""
 BUSY = 0.9
 FALSE = tuple(kind for kind in VERDICTS if kind not in (NodeSuspected, NodeRecovered))
-
-
-def used() -> tuple[int, int]:
-    """Ticks of the cores that were used, and all of them, since the machine started."""
-    ticks = [int(word) for word in Path("/proc/stat").read_text().split("\n")[0].split()[1:9]]
-    return sum(ticks) - ticks[3] - ticks[4], sum(ticks)
 
 
 class Seen:
@@ -74,11 +71,6 @@ class Seen:
     def verdicts(self, begin: int) -> list[Fact]:
         """All from then on."""
         return [f for f in self._verdicts if millis_of(f.envelope.stamp) >= begin]
-
-
-def now_ms() -> int:
-    """Wall milliseconds."""
-    return time.time_ns() // 1_000_000
 
 
 def rest(fleet: Fleet, seconds: float) -> tuple[int, int]:
@@ -112,9 +104,9 @@ def measure(folder: Path) -> None:
             for name in clients:
                 fleet.start(name, "load", "benchmarks._loading", name)
             rest(fleet, WARM_S)
-            before = used()
+            psutil.cpu_percent()  # from here on
             loaded = rest(fleet, SECONDS)
-            after = used()
+            busy = psutil.cpu_percent() / 100
             fleet.stop(clients)
             changed = {n for n, s in follower.state.scopes.items() if epochs.get(n) != s.epoch}
             follower.close()
@@ -122,7 +114,6 @@ def measure(folder: Path) -> None:
             seen = Seen(place.bootstrap, place.origin, place.partitions)
         finally:
             fleet.end()
-    busy = (after[0] - before[0]) / (after[1] - before[1])
     logs = [(folder / "logs" / f"{name}.log").read_text() for name in clients]
     answered = sum(json.loads(log.splitlines()[-1])["answered"] for log in logs)
     found = seen.verdicts(still[0])
