@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import TypeVar
 
 from confluent_kafka import (
     Consumer,
@@ -17,6 +19,7 @@ from confluent_kafka.admin import AdminClient
 from everlode.adapters.kafka_access import explained, identified
 from everlode.errors import Unavailable
 
+Answer = TypeVar("Answer")
 _COMING = {
     KafkaError.COORDINATOR_NOT_AVAILABLE,
     KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
@@ -24,62 +27,81 @@ _COMING = {
     KafkaError._TIMED_OUT,
 }
 """A broker that makes the topic of groups' offsets: some of these, or no answer at all."""
+COMMIT_S = 15
 
 
-def group_members(bootstrap: str, group: str, timeout_s: float = 90) -> int:
-    """Live members of a group; 0 for one that nobody has used.
+def when_coordinated(
+    ask: Callable[[float], Answer], bootstrap: str, what: str, timeout_s: float
+) -> Answer:
+    """What `ask` answers, given the seconds that it may take.
 
-    On a new broker nobody coordinates groups yet: asks again. Raises: Unavailable.
+    On a broker that has just started nobody coordinates groups yet: asks again until `timeout_s`,
+    so it must be a question that may be asked twice. Raises: Unavailable, or what `explained` says.
     """
-    admin = AdminClient(identified(bootstrap))
     deadline = time.monotonic() + timeout_s
     while True:
         try:
-            found = admin.describe_consumer_groups([group], request_timeout=10)[group].result()
-            return len(found.members)
+            return ask(max(deadline - time.monotonic(), 1))
         except KafkaException as error:
             cause = error.args[0]
-            if cause.name() == "GROUP_ID_NOT_FOUND":
-                return 0
-            if cause.code() not in _COMING or time.monotonic() > deadline:
-                told = explained(cause, bootstrap, f"group {group}")
-                raise told or Unavailable(f"group {group}: {cause.name()} {cause.str()}") from None
+            if cause.code() not in _COMING or time.monotonic() >= deadline:
+                told = explained(cause, bootstrap, what)
+                raise told or Unavailable(f"{what}: {cause.name()} {cause.str()}") from None
         time.sleep(0.2)
+
+
+def group_members(bootstrap: str, group: str, timeout_s: float = 90) -> int:
+    """Live members of a group; 0 for one that nobody has used. Raises: Unavailable."""
+    admin = AdminClient(identified(bootstrap))
+
+    def ask(within_s: float) -> int:
+        within_s = min(within_s, 10)
+        asked = admin.describe_consumer_groups([group], request_timeout=within_s)[group]
+        try:
+            return len(asked.result().members)
+        except KafkaException as error:
+            if error.args[0].name() == "GROUP_ID_NOT_FOUND":
+                return 0
+            raise
+
+    return when_coordinated(ask, bootstrap, f"group {group}", timeout_s)
 
 
 def group_offsets(bootstrap: str, timeout_s: float = 15) -> dict[str, dict[tuple[str, int], int]]:
     """Each group that has committed anything → its next offsets. Raises: Unavailable."""
     admin = AdminClient(identified(bootstrap))
-    found: dict[str, dict[tuple[str, int], int]] = {}
-    try:
-        groups = admin.list_consumer_groups(request_timeout=timeout_s).result()
+
+    def names(within_s: float) -> list[str]:
+        groups = admin.list_consumer_groups(request_timeout=within_s).result()
         for unanswered in groups.errors or ():
             raise KafkaException(unanswered)
-        for name in sorted(group.group_id for group in groups.valid):
-            asked = [ConsumerGroupTopicPartitions(name)]
-            (future,) = admin.list_consumer_group_offsets(asked, request_timeout=timeout_s).values()
-            found[name] = {
-                (at.topic, at.partition): at.offset
-                for at in future.result().topic_partitions
-                if at.offset >= 0
-            }
-    except KafkaException as error:
-        what = f"groups of {bootstrap}"
-        told = explained(error.args[0], bootstrap, what)
-        raise told or Unavailable(f"{what}: {error.args[0].str()}") from None
+        return sorted(group.group_id for group in groups.valid)
+
+    def offsets(name: str, within_s: float) -> dict[tuple[str, int], int]:
+        asked = [ConsumerGroupTopicPartitions(name)]
+        (future,) = admin.list_consumer_group_offsets(asked, request_timeout=within_s).values()
+        return {
+            (at.topic, at.partition): at.offset
+            for at in future.result().topic_partitions
+            if at.offset >= 0
+        }
+
+    what = f"groups of {bootstrap}"
+    found = {
+        name: when_coordinated(partial(offsets, name), bootstrap, what, timeout_s)
+        for name in when_coordinated(names, bootstrap, what, timeout_s)
+    }
     return {name: offsets for name, offsets in found.items() if offsets}
 
 
 def commit_group(bootstrap: str, group: str, offsets: Mapping[tuple[str, int], int]) -> None:
     """Set the offsets of a group without members. Raises: Unavailable."""
     consumer = Consumer({**identified(bootstrap), "group.id": group})
+    wanted = [TopicPartition(t, p, o) for (t, p), o in offsets.items()]
     try:
-        consumer.commit(
-            offsets=[TopicPartition(t, p, o) for (t, p), o in offsets.items()],
-            asynchronous=False,
-        )
-    except KafkaException as error:
-        told = explained(error.args[0], bootstrap, f"group {group}")
-        raise told or Unavailable(f"group {group}: {error.args[0].str()}") from None
+        when_coordinated(
+            lambda _: consumer.commit(offsets=wanted, asynchronous=False),
+            bootstrap, f"group {group}", COMMIT_S,
+        )  # fmt: skip
     finally:
         consumer.close()
