@@ -13,7 +13,7 @@ from playwright.sync_api import Browser, Page
 
 from everlode.demo.page import html
 from tests.support.facts.report import GOOD
-from tests.support.processes.chromium import chromium, opened
+from tests.support.processes.chromium import chromium, opened, width_of
 
 
 def busy() -> dict[str, Any]:
@@ -57,7 +57,7 @@ def test_page_fits_its_window_and_nothing_is_complained_of(
     page, complaints = show(browser, tmp_path, busy(), viewport={"width": width, "height": 800})
     page.locator("summary").all()[5].click()
     page.locator("details").evaluate_all("all => all.forEach(d => d.open = true)")
-    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert width_of(page) <= width
     assert complaints == []
     page.close()
 

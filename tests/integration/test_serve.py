@@ -31,7 +31,7 @@ from everlode.settings.endpoints import Endpoints
 from everlode.topics.names import command_topic
 from tests.support.facts.alerts import metrics_of_alerts
 from tests.support.facts.dashboards import metrics_of_dashboards
-from tests.support.processes.chromium import chromium, opened
+from tests.support.processes.chromium import chromium, opened, width_of
 from tests.support.processes.entries import entries, matching
 from tests.support.world.region import Region, until
 from tests.support.world.serving import TOKENS, Server, tokens_file
@@ -436,7 +436,7 @@ def test_page_fits_a_narrow_window_and_a_form_lets_in(
     page.get_by_label("Token").fill(TOKENS["viewer"])
     page.keyboard.press("Enter")
     expect(page.locator("#link")).to_have_text("live")
-    assert page.evaluate("document.documentElement.scrollWidth") <= 320
+    assert width_of(page) <= 320
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.className") == "skip"
     ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
@@ -481,7 +481,7 @@ def test_operator_acts_from_the_page_by_typing_the_name_and_no_other_site_can(
     before, known = primary(), len(server.ask("/operations").body["wishes"])
     decide(page, REGISTRY, "switchover", "task-manager/eu")
     expect(page.get_by_role("alert")).to_contain_text(f"type {REGISTRY}")
-    assert page.evaluate("document.documentElement.scrollWidth") <= 320
+    assert width_of(page) <= 320
     assert "422" in complaints.pop()  # a browser notes the status
     page.goto(server.address)
     assert len(server.ask("/operations").body["wishes"]) == known
@@ -537,7 +537,7 @@ def test_pages_explain_a_scope_and_a_task_to_a_viewer_in_a_narrow_window(
     for node in ("eu-mr-1", "eu-mr-2"):
         expect(page.get_by_role("rowheader", name=node).first).to_be_visible()
     expect(page.locator("tr").filter(has_text="bootstrap").last).to_be_visible()
-    assert page.evaluate("document.documentElement.scrollWidth") <= 320
+    assert width_of(page) <= 320
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.className") == "skip"
     until(lambda: server.ask("/tasks/" + quote(task, safe="")).status == 200, 60, "projected")
@@ -547,7 +547,7 @@ def test_pages_explain_a_scope_and_a_task_to_a_viewer_in_a_narrow_window(
     expect(page.get_by_role("heading", level=1)).to_have_text(task)
     expect(page.locator("dd").filter(has_text="a miner").first).to_be_visible()
     expect(page.get_by_role("rowheader", name="TaskSubmitted")).to_be_visible()
-    assert page.evaluate("document.documentElement.scrollWidth") <= 320
+    assert width_of(page) <= 320
     page.get_by_role("link", name="Dead letters").click()
     expect(page.get_by_role("heading", level=1)).to_have_text("Dead letters of eu")
     expect(page.locator("main")).to_contain_text("Keys at which the projection has stopped")

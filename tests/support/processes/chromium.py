@@ -31,3 +31,9 @@ def opened(browser: Browser, **options: Any) -> tuple[Page, list[str]]:
     page.on("console", lambda line: complaints.append(line.text))
     page.on("pageerror", lambda error: complaints.append(str(error)))
     return page, complaints
+
+
+def width_of(page: Page) -> int:
+    """Pixels that it is wide, with its style: words are found before that has come."""
+    page.wait_for_load_state("load")
+    return int(page.evaluate("document.documentElement.scrollWidth"))
