@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import re
 import signal
@@ -13,6 +14,8 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from pathlib import Path
+from typing import Any
 
 import pytest
 from confluent_kafka import TopicPartition
@@ -21,7 +24,7 @@ from everlode.adapters.kafka import Raw, Reader, Record
 from everlode.adapters.kafka_admin import admin_client
 from everlode.adapters.kafka_follower import ControlFollower
 from everlode.adapters.kafka_sender import Sender
-from everlode.adapters.kafka_topics import alter_topic
+from everlode.adapters.kafka_topics import alter_topic, ensure_topics
 from everlode.avro.codec import Codec
 from everlode.avro.snapshots import decode_snapshot
 from everlode.control.fold import MAX_TICKS, ControlState
@@ -46,13 +49,14 @@ from everlode.rewards.component import RewardComponent
 from everlode.rewards.sink import Fence
 from everlode.sdk import Ack, EventProducer, MiningClient
 from everlode.sdk.known import _Folds as OwnFolds
-from everlode.settings.endpoints import RegionParts
+from everlode.settings.endpoints import Endpoints, RegionParts
 from everlode.snapshots.read import read_snapshot
 from everlode.stack.retention import late_readers, primaries_of
 from everlode.state.ended import ended
 from everlode.state.fraudrules import copied_solution, handed_in
 from everlode.state.validation import validation_id
 from everlode.topics import Topology
+from everlode.topics.catalogue import catalogue
 from everlode.topics.names import archive_topic, command_topic, fact_topic
 from everlode.topics.partition import partition_of
 from everlode.validations.component import ValidationComponent
@@ -514,27 +518,82 @@ def test_own_producer_begins_with_its_snapshot_and_forgets_nothing_that_it_ackno
     assert all(last[p] > mark.seq for p, mark in marks.items()), "seq goes on"
 
 
-def test_log_that_was_emptied_of_what_no_snapshot_has_is_not_led(region: Region) -> None:
+def copied(region: Region, topic: str, folder: Path) -> Endpoints:
+    """Endpoints with a region us beside eu, which has eu's topic as a mirror would bring it."""
+    bootstrap = region.endpoints.control_bootstrap
+    assert bootstrap is not None
+    ensure_topics(bootstrap, [spec for spec in catalogue(TOPOLOGY) if spec.name == topic])
+    sender = Sender(bootstrap)
+    for raw in region.records(topic):
+        sender.send(Record(topic, raw.partition, raw.key, raw.value, raw.headers))
+    assert sender.flush(30) == 0
+    eu = region.endpoints.regions["eu"]
+    us = eu.model_copy(update={"kafka_bootstrap": bootstrap, "origin": "us.1"})
+    ap = eu.model_copy(update={"origin": "ap.1"})  # whose copy is as empty as eu's log
+    topology = TOPOLOGY.model_copy(update={"regions": ("eu", "us", "ap")})
+    found = region.endpoints.model_copy(
+        update={"regions": {"eu": eu, "us": us, "ap": ap}, "topology": topology}
+    )
+    found.save(folder)
+    return found
+
+
+def begun(folder: Path, source: str) -> Any:
+    """What `everlode recover beginning` prints, or its error."""
+    words = ["recover", "beginning", "tasks", "--region", "eu", "--from", source, "--json"]
+    run = [sys.executable, "-m", "everlode.cli.main", *words, "--dir", str(folder)]
+    done = subprocess.run(run, capture_output=True, text=True, check=False)
+    return json.loads(done.stdout)
+
+
+def test_log_that_lacks_what_no_snapshot_has_is_not_led_until_a_copy_brings_it_back(
+    region: Region, tmp_path: Path
+) -> None:
     """It names what it lacks; nothing is written on top of it."""
     first = region.leader("task-manager", "tasks", "eu-tm-1")
     with region.client("c1") as client:
-        client.submit_task("t1", "inference", "s3://x", "0" * 64, 1)
+        answers = [
+            client.submit_task(f"t{n}", "inference", "s3://x", "0" * 64, 1) for n in range(12)
+        ]
     first.kill()
     topic = fact_topic("eu.1", "tasks")
+    copied(region, topic, tmp_path)
+    full = Known(region, "tasks", Folds(("tasks",), lambda *_: None), snapshot=False)
+    # partition 0 is emptied, 1 is left with its last task
+    last = max(a.facts[0].offset for a in answers if a.facts[0].partition == 1)
     admin = admin_client(region.bootstrap)
     with closing(Reader(region.bootstrap, "ends")) as reader:
-        ends = reader.ends([(topic, p) for p in range(PARTITIONS)])
-    gone = [TopicPartition(t, p, end) for (t, p), end in ends.items()]
+        end = reader.ends([(topic, 0)])[topic, 0]
+    gone = [TopicPartition(topic, 0, end), TopicPartition(topic, 1, last)]
     for future in admin.delete_records(gone).values():
         future.result()
+    left = region.records(topic)
     second = region.node("task-manager", "eu-tm-2")
-    region.assign("tasks", "eu-tm-2")
+    epoch = region.assign("tasks", "eu-tm-2")
     until(lambda: second.process.poll() is not None, 60, "it ends")
     assert second.process.returncode == 13
     said = second.log.read_text()
     assert "beginning_lost" in said
     assert re.search(rf"{re.escape(topic)}/0: everything from seq \d+ on is gone", said)
-    assert region.records(topic) == []
+    assert region.records(topic) == left
+    # a copy that ends sooner is not taken for all there was
+    assert begun(tmp_path, "ap")["error"]["code"] == "longer_copy"
+    found = begun(tmp_path, "us")["filled"]
+    assert [(one["partition"], one["emptied"]) for one in found] == [(0, True), (1, False)]
+    assert found[0]["last"] == full.seqs[0]
+    assert found[1]["last"] < full.seqs[1]
+    assert begun(tmp_path, "us")["filled"] == []
+    assert region.records(topic) == left, "nothing is written into the log"
+    third = region.node("task-manager", "eu-tm-2")
+    third.leads(epoch)
+    with region.client("c1") as client:
+        again = [client.submit_task(f"t{n}", "inference", "s3://x", "0" * 64, 1) for n in range(12)]
+        assert [a.facts[0].event_id for a in again] == [a.facts[0].event_id for a in answers]
+        client.submit_task("t-new", "inference", "s3://x", "0" * 64, 1)
+    third.kill()
+    now = Known(region, "tasks", Folds(("tasks",), lambda *_: None), snapshot=True)
+    assert set(now.folds.states["tasks"]) > set(full.folds.states["tasks"])
+    assert all(now.seqs[p] > full.seqs[p] for p in range(PARTITIONS)), "seq goes on"
 
 
 def read_control(region: Region, *, whole: bool = False) -> tuple[ControlState, list[Fact]]:

@@ -21,6 +21,7 @@ from everlode.events.base import CommandAnswered
 from everlode.failover.estimates import Estimate, Score
 from everlode.failover.planner import Candidate
 from everlode.health.score import Evidence, Health
+from everlode.log.beginning import Filled
 from everlode.log.fenced import Fenced, Reissued
 from everlode.recovery.generations import GenerationThere
 from everlode.recovery.planner import Acceptance, ComponentResult, RecoveryResult, Stage
@@ -260,6 +261,9 @@ OUTPUTS: dict[str, Any] = {
     "recover run": of(
         RecoveryResult, components=many(of(ComponentResult)), accepted=many(of(Acceptance)),
         services=Object | None,
+    ),
+    "recover beginning": closed(
+        "Begun", region=str, component=str, source=str, filled=many(of(Filled))
     ),
     "recover list": closed("There", region=str, generations=many(of(GenerationThere))),
     "recover drop": closed("Gone", region=str, dropped=int),

@@ -75,8 +75,8 @@ def lacking(where: str, first: int, last: int | None) -> IntegrityError:
     return IntegrityError(
         f"{where}: {what} is gone, and no snapshot covers it",
         code="beginning_lost",
-        hint="facts were removed before they were in a snapshot. Copy them back in their order "
-        "from another region's copy of the topic, or recover the region from a backup",
+        hint="facts were removed before they were in a snapshot. Get them from another region's "
+        "copy: everlode recover beginning COMPONENT --region REGION --from OTHER",
     )
 
 

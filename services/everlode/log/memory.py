@@ -211,9 +211,12 @@ class Memory:
         most = max(FEW, facts) if facts else MANY
         return self._checkpoint.take(time.monotonic(), self._at(), most)
 
-    def rest(self) -> list[Record]:
-        """Records of the next transaction of a primary that leaves; empty once all is written."""
-        if not len(self._folds.dirty):
+    def rest(self, *, marks: bool = False) -> list[Record]:
+        """Records of the next transaction of a primary that leaves; empty once all is written.
+
+        With `marks` not empty then: marks stand for what changed no aggregate, too.
+        """
+        if not len(self._folds.dirty) and not marks:
             return []
         self._checkpoint.mark_next()
         return self._checkpoint.take(time.monotonic(), self._at(), MANY, 0.0)

@@ -45,7 +45,8 @@ class NodeSpec(NamedTuple):
     priority: int = 0
 
 
-def _component(spec: NodeSpec, topology: Topology, cfg: Settings, payouts: Path) -> Component:
+def component_of(spec: NodeSpec, topology: Topology, cfg: Settings, payouts: Path) -> Component:
+    """What a node of this kind decides with; it has read nothing yet."""
     match spec.kind:
         case "task-manager":
             lease = timedelta(seconds=cfg.lease_s)
@@ -113,7 +114,7 @@ def _run(spec: NodeSpec, endpoints: Endpoints, host: Host, stack: Path) -> None:
     region = endpoints.region(spec.region)
     cfg, report = host
     topology, clock = cfg.topology_of(endpoints), cfg.clock()
-    component = _component(spec, topology, cfg, cfg.payouts(stack))
+    component = component_of(spec, topology, cfg, cfg.payouts(stack))
     identity = Identity(
         spec.node_id,
         spec.region,
