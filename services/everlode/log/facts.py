@@ -141,7 +141,6 @@ class FactLog:
             bootstrap, group, wait_ms=wait_ms, min_bytes=65_536, prompt=self.prompt
         )
         self._next: dict[TopicPartition, int] = {(self.topic, p): 0 for p in range(partitions)}
-        self._reader.assign(self._next)
         self._begun = False
         self._read_from: set[int] = set()
         """Partitions of which a record was read."""
@@ -154,7 +153,6 @@ class FactLog:
             self.clock.observe(mark.stamp)
             self._stamps[partition] = mark.stamp
             self._opened(mark)
-        self._reader.assign(self._next)
 
     def ends(self) -> list[int]:
         """Offset after the last committed record of each partition. Raises: Unavailable."""
@@ -187,6 +185,7 @@ class FactLog:
         """Fold what others have appended; returns how many records. Raises: IntegrityError."""
         if not self._begun:
             self._begin()
+            self._reader.assign(self._next)  # not before: it fetches ahead from there
         batch = self._reader.batch(most, timeout_s)
         self._fold_all(batch)
         return len(batch)

@@ -70,26 +70,26 @@ class Memory:
         """
         parts = self._parts
         found = read_snapshot(parts.bootstrap, parts.origin, self._name, parts.partitions)
+        keys, ends = found.keys(), found.ends
         anew = self._is_of_another_fold(found) and self._log.is_whole()
         self._folds.past.start(found.tallies, anew=anew)
         if anew:
             self._checkpoint.start_anew(self._log.ends())
-            ends = self._log.prompt.ends(self._archive.positions)
-            self._archive.start_anew([ends[at] for at in self._archive.positions])
-            before = found
+            archived = self._log.prompt.ends(self._archive.positions)
+            self._archive.start_anew([archived[at] for at in self._archive.positions])
             found = Snapshot(self._codec, {})  # all is folded anew, and written anew
-            found.keys, found.ends = before.keys, before.ends
         else:
             self._archive.start(found.pages)
+            found.pages.clear()
         self._folds.find = self._archive.find
         alive = found.entries()
         self._overlap(alive)
-        self._folds.restore(alive, found.answers)
+        self._folds.restore(alive, found.answers())
         self._folds.answered = self._checkpoint.answered
-        self._checkpoint.start(found.keys)
+        self._checkpoint.start(keys)
         self._checkpoint.marked(found.marks)
         self._log.resume(found.marks)
-        self._next = {(self._topic, p): found.ends.get(p, 0) for p in range(parts.partitions)}
+        self._next = {(self._topic, p): ends.get(p, 0) for p in range(parts.partitions)}
 
     @staticmethod
     def _is_of_another_fold(found: Snapshot) -> bool:
