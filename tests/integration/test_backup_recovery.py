@@ -24,7 +24,7 @@ from everlode.backup.keys import KeyRing
 from everlode.backup.manifest import Manifest
 from everlode.backup.operation import back_up, holder_is_gone, leased
 from everlode.backup.stored import list_backups
-from everlode.backup.verify import fetch, newest_signed, verify
+from everlode.backup.verify import fetch, signed_manifest, verify
 from everlode.cli.main import run as cli
 from everlode.errors import IntegrityError, Locked, NotFound, Precondition, Unavailable
 from everlode.events.base import Fact
@@ -40,6 +40,7 @@ from everlode.topics import fact_topics, state_topics
 from everlode.topics.names import state_topic
 from tests.support.facts.decided import decide
 from tests.support.facts.whole_topic import records
+from tests.support.stores.junk import KINDS, junk
 from tests.support.world.backed import STORY_EPOCHS, STORY_SCOPES, TOPOLOGY, Backed, Rows, story
 
 pytestmark = pytest.mark.timeout(280)
@@ -393,7 +394,7 @@ def test_last_backup_is_the_latest_though_the_clock_went_back(
     before = region.create()
     monkeypatch.setattr(create, "_now_ms", lambda: 1_000)
     last = region.create()
-    assert (last.parent_id, newest_signed(region.store, region.keys, "eu")) == (
+    assert (last.parent_id, signed_manifest(region.store, region.keys, "eu", "latest")) == (
         before.backup_id,
         last,
     )
@@ -659,27 +660,45 @@ def test_unfinished_backup_is_listed_as_such_only_when_asked(
 
 
 def test_foreign_objects_and_junk_manifests_stop_nobody(
-    region: Backed, capsys: pytest.CaptureFixture[str]
+    region: Backed, backup: Manifest, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A console's folder, and a forged manifest with the highest id: named, and passed over."""
-    junk = "eu/99991231T235959999-ffffff/manifest.json"
-    planted = {"eu/": b"", "eu/notes.txt": b"x", "eu/a/b/c": b"x", junk: b"{}"}
+    """A console's folder, and junk of every kind with the highest ids: named, and passed over."""
+    foreign = {"eu/": b"", "eu/notes.txt": b"x", "eu/a/b/c": b"x"}
+    names = {f"99991231T235959999-fffff{n:x}": kind for n, kind in enumerate(KINDS)}
+    planted = dict(foreign)
+    for name, kind in names.items():
+        forged = backup.model_copy(update={"backup_id": name, "created_at_ms": 253_402_300_799_000})
+        planted[f"eu/{name}/manifest.json"] = junk(kind, forged, tmp_path)
+
+    def named(text: str) -> bool:
+        return all(f"{name} is passed over: eu/{name}/manifest.json" in text for name in names)
+
     for key, value in planted.items():
         region.store.put(key, value)
     try:
         made = region.create()
         assert made.backup_id < "9999"
-        assert newest_signed(region.store, region.keys, "eu") == made
-        last = region.create()
-        assert last.parent_id == made.backup_id
         capsys.readouterr()
-        assert command(region, "recover", "plan", "--json") == 0
-        assert json.loads(capsys.readouterr().out)["backup_id"] == last.backup_id
+        assert command(region, "backup", "create", "--json") == 0
+        shown = capsys.readouterr()
+        last = json.loads(shown.out)["backup_id"]
+        assert (json.loads(shown.out)["parent_id"], named(shown.err)) == (made.backup_id, True)
         assert command(region, "backup", "list", "--all") == 0
-        shown = capsys.readouterr().out
-        for key in planted.keys() - {junk}:
-            assert f"{key}  foreign" in shown
-        assert "99991231T235959999-ffffff  NOT USABLE" in shown
+        listed = capsys.readouterr().out
+        assert [f"{key}  foreign" in listed for key in foreign] == [True] * len(foreign)
+        assert [f"{name}  NOT USABLE" in listed for name in names] == [True] * len(names)
+        for verb in (
+            ("recover", "plan"), ("backup", "verify", "--level", "hash"),
+            ("recover", "run", "--staging", str(tmp_path / "work"), "--accept", "parked",
+             "--reason", "left by the test before"),
+        ):  # fmt: skip
+            assert command(region, *verb, "--json") == 0
+            shown = capsys.readouterr()
+            found = json.loads(shown.out)
+            assert (found["backup_id"], named(shown.err)) == (last, True)
+            for name, line in zip(reversed(names), found["passed_over"], strict=True):
+                assert line.startswith(f"eu/{name}/manifest.json: ")
+        assert command(region, "backup", "verify", next(iter(names))) == 13
     finally:
         for key in planted:
             region.store.delete(key)
