@@ -731,7 +731,7 @@ def test_foreign_objects_and_junk_manifests_stop_nobody(
         made = region.create()
         assert made.backup_id < "9999"
         capsys.readouterr()
-        assert command(region, "backup", "create", "--json") == 0
+        assert command(region, "backup", "create", "--max-age", "3600", "--json") == 0
         shown = capsys.readouterr()
         last = json.loads(shown.out)["backup_id"]
         assert (json.loads(shown.out)["parent_id"], named(shown.err)) == (made.backup_id, True)

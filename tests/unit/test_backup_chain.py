@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from everlode.backup import chosen as chosen_module
 from everlode.backup.chain import Parent, behind, breaks, parent_of, require_newest
-from everlode.backup.chosen import Shelf, broken, finished
+from everlode.backup.chosen import Shelf, broken, chosen, finished
 from everlode.backup.drop import drop_backups
 from everlode.backup.keys import KeyRing
 from everlode.backup.manifest import Manifest, body_of, dump, sha256_of
@@ -163,6 +164,27 @@ def test_junk_in_place_of_the_newest_that_was_made_is_an_error_by_name(
     assert shown(shelf, note).behind == caught.value.message
     with pytest.raises(IntegrityError, match="backup d, the newest that was made"):
         drop_backups(shelf, "a", note, even_newest=False, report=silent)
+
+
+def test_end_is_chosen_with_what_was_passed_over_and_an_id_keeps_its_refusal(
+    shelf: Shelf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in (JUNK_ID, "A"):
+        planted(shelf, name, "deep object", tmp_path)
+    monkeypatch.setattr(chosen_module, "newest_noted", lambda *_: noted(CHAIN["d"]))
+    for end, ours, junk_id in (("latest", "d", JUNK_ID), ("oldest", "a", "A")):
+        meant = chosen(shelf, end, "control", silent)
+        assert meant.manifest == CHAIN[ours]
+        assert meant.passed_over == [f"eu/{junk_id}/manifest.json: not a manifest (RecursionError)"]
+    assert chosen(shelf, "b", "control", silent) == (CHAIN["b"], {})
+    with pytest.raises(IntegrityError, match=f"eu/{JUNK_ID}/manifest"):
+        chosen(shelf, JUNK_ID, "control", silent)
+    planted(shelf, "d", "foreign", tmp_path)
+    with pytest.raises(
+        IntegrityError, match="d, the newest that was made, is not usable"
+    ) as caught:
+        chosen(shelf, "latest", "control", silent)
+    assert caught.value.code == "bad_signature"
 
 
 def test_store_with_nothing_but_junk_says_what_it_passed_over(shelf: Shelf, tmp_path: Path) -> None:
