@@ -13,7 +13,6 @@ import pytest
 
 from everlode.demo.options import MOMENTS
 from everlode.events.services import SERVICES
-from everlode.workload.plan import LASTING_MS
 
 LONG = bool(os.environ.get("LONG_TESTS"))
 SECONDS = 400
@@ -59,8 +58,7 @@ def test_demo_with_a_killed_primary_loses_nothing(tmp_path: Path, moment: str) -
         for kill in report["kills"].values():
             assert kill["without_facts_ms"] > 0, kill
         assert report["kills"]["task-manager"]["without_answers_ms"] > 0
-        failover = report["failover"]
-        assert failover["migrated_tasks"] or failover["actual_recovery_ms"] >= LASTING_MS
+        assert report["failover"]["migrated_tasks"] > 0
         assert report["promises"]["P2_miners_do_not_notice"]["reconnected"]["who"] > 0
     assert report["recovery"]["overall_success"] is True
     assert report["rewards"]["paid"] == report["tasks"]["ended"]["rewarded"] > 0

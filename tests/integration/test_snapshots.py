@@ -51,7 +51,7 @@ from everlode.sdk import Ack, EventProducer, MiningClient
 from everlode.sdk.known import _Folds as OwnFolds
 from everlode.settings.endpoints import Endpoints, RegionParts
 from everlode.snapshots.read import read_snapshot
-from everlode.stack.retention import late_readers, primaries_of
+from everlode.stack.retention import late_readers, writers_of
 from everlode.state.ended import ended
 from everlode.state.fraudrules import copied_solution, handed_in
 from everlode.state.validation import validation_id
@@ -430,12 +430,14 @@ def test_what_retention_removed_is_known_from_the_snapshot(region: Region) -> No
     unread = remove_an_unread_command(region)
     assert not [f for f in region.facts("miners") if isinstance(f.data, MinerRegistered)]
     place = region.endpoints.regions["eu"]
-    ((_, known),) = primaries_of("eu", place, PARTITIONS, others_of("miners")).items()
+    known = writers_of("eu", place, PARTITIONS, others_of("miners"))
+    assert known[f"writer of {topic}"] == {at[:2]: at[2] for at in map(position, gone)}
     (late,) = [
         late
-        for late in late_readers("eu", region.bootstrap, {"group primary.miners.eu": known})
-        if late.topic == unread.topic
+        for late in late_readers("eu", region.bootstrap, known)
+        if late.topic in (unread.topic, topic)  # of the facts all that are gone are in the snapshot
     ]
+    assert late.reader == "group primary.miners.eu"
     assert (late.removed > 0, "clients send commands again" in late.hint) == (True, True)
     second = region.leader("miner-registry", "miners", "eu-mr-2")
     second.await_entry("InputsRemoved", topic=unread.topic, partition=unread.partition)
@@ -449,6 +451,10 @@ def test_what_retention_removed_is_known_from_the_snapshot(region: Region) -> No
     partition = more.facts[0].partition
     assert more.facts[0].seq > before.seqs[partition], "seq goes on"
     second.kill()
+
+
+def position(at: TopicPartition) -> tuple[str, int, int]:
+    return at.topic, at.partition, at.offset
 
 
 def emit_until_killed(region: Region, epoch: int, seconds: float) -> list[Ack]:
@@ -492,6 +498,8 @@ def test_own_producer_begins_with_its_snapshot_and_forgets_nothing_that_it_ackno
     admin = admin_client(region.bootstrap)  # must live until it has answered
     for future in admin.delete_records(gone).values():
         future.result()
+    behind = writers_of("eu", region.endpoints.regions["eu"], PARTITIONS, ())
+    assert behind[f"writer of {topic}"] == {at[:2]: at[2] for at in map(position, gone)}
     with pytest.raises(IntegrityError, match="its first facts are gone") as caught:
         EventProducer(*place, epoch=105, folded=everything.append)
     assert (caught.value.code, "restored" in caught.value.hint) == ("beginning_lost", True)
@@ -568,6 +576,11 @@ def test_log_that_lacks_what_no_snapshot_has_is_not_led_until_a_copy_brings_it_b
     for future in admin.delete_records(gone).values():
         future.result()
     left = region.records(topic)
+    place = region.endpoints.regions["eu"]
+    known = writers_of("eu", place, PARTITIONS, others_of("tasks"))
+    late = [row for row in late_readers("eu", region.bootstrap, known) if row.topic == topic]
+    assert {row.reader for row in late} == {f"writer of {topic}"}
+    assert all(row.removed > 0 and "does not start" in row.hint for row in late)
     second = region.node("task-manager", "eu-tm-2")
     epoch = region.assign("tasks", "eu-tm-2")
     until(lambda: second.process.poll() is not None, 60, "it ends")

@@ -250,13 +250,15 @@ OUTPUTS: dict[str, Any] = {
     "backup list": closed("Backups", region=str, backups=BACKUPS, behind=str),
     "backup show": Manifest,
     "backup verify": closed(
-        "Verified", backup_id=str, level=str, verified=bool, objects=int, records=int
+        "Verified", backup_id=str, level=str, verified=bool, objects=int, records=int,
+        passed_over=list[str],
     ),
     "backup drop": closed("Dropped", region=str, dropped=list[str], stays=str | None),
     "backup keys create": closed("Made", keys=list[str]),
     "backup keys list": closed("AtHand", folder=str, keys=list[str]),
     "recover plan": closed(
-        "Planned", plan=RecoveryRequest, backup_id=str, cut_age_ms=int, stages=many(of(Stage))
+        "Planned", plan=RecoveryRequest, backup_id=str, cut_age_ms=int, stages=many(of(Stage)),
+        passed_over=list[str],
     ),
     "recover run": of(
         RecoveryResult, components=many(of(ComponentResult)), accepted=many(of(Acceptance)),

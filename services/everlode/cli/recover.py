@@ -63,7 +63,8 @@ def plan_(
     wanted = _plan(path, region)
     place = open_place(folder, keys, bucket)
     shelf = place.shelf(wanted.target_region)
-    manifest = chosen(shelf, wanted.backup, place.endpoints.control(), progress())
+    meant = chosen(shelf, wanted.backup, place.endpoints.control(), progress())
+    manifest = meant.manifest
     walk(shelf, progress(), WALKED)
     require_alike(manifest, place.topology, progress())
     found = stages(manifest)
@@ -72,6 +73,7 @@ def plan_(
             {
                 "plan": wanted.model_dump(mode="json"),
                 "backup_id": manifest.backup_id,
+                "passed_over": meant.passed_over,
                 "cut_age_ms": age_ms(manifest),
                 "stages": [s._asdict() for s in found],
             }
