@@ -165,7 +165,7 @@ def test_bounds_are_of_all_fact_topics_of_the_origin_and_of_one_partition_number
     assert one.upto[TOPIC] == 5
     assert set(one.upto) == {f"{ORIGIN}.{c}" for c in ("tasks", "miners", "validations", "rewards")}
     assert one.upto[f"{ORIGIN}.miners"] == 0
-    assert one.after == {SCOPE: ((2, TOPIC),)}
+    assert one.after == {SCOPE: ((2, TOPIC, 5),)}
 
 
 def test_between_the_vector_and_where_the_log_ended_nothing_counts_and_later_facts_do() -> None:

@@ -68,6 +68,20 @@ def test_two_who_ask_the_same_send_it_once_and_both_get_the_answer() -> None:
     assert len(callers.waiting) == 0
 
 
+def test_command_that_its_region_does_not_serve_is_sent_at_once_to_whoever_does() -> None:
+    callers = Callers()
+    future = callers.ask("a")
+    callers.waiting.not_there(answer("a", "not_served"))
+    assert not future.done()
+    assert callers.waiting.oldest() == 0.0, "its owner is looked for now"
+    callers.waiting.redirect(lambda _: "us", callers.began - 2)
+    assert callers.due(0, ready=True) == ["a"]
+    callers.waiting.not_there(answer("a", "not_served"))
+    assert callers.due(0, ready=True) == [], "it has been sent to another one since"
+    callers.waiting.answered(answer("a"))
+    assert future.result(0).outcome == "done"
+
+
 def test_one_whose_time_is_over_takes_nothing_from_the_other() -> None:
     callers = Callers()
     short, long = callers.ask("a", 2), callers.ask("a", 60)

@@ -23,7 +23,8 @@ Each record takes the first of these that fits; nothing is passed over silently:
 4. *Held.* Its epoch is not decided, as far as the control log was read, or its key waits for such
    a one: it waits in log order (`unknown_epoch`), and goes on once the epoch is decided. So the
    outcome does not hang on which of the two logs was read first. So does one of a fenced region
-   until it is decided what counts of it, and one of a new owner until that has come (`bounds`).
+   until it is decided what counts of it, one of a new owner until that has come, and one of a
+   scope that is at home again until what was made of it elsewhere has (`bounds`).
 5. *Folded.* Its version is the next: `evolve` gives the new state, or refuses (`unlawful`); then
    what was parked behind it follows.
 6. *Parked.* Its version is a later one: its key stops until what is missing comes (`version_gap`).
@@ -159,10 +160,10 @@ class PartitionFold:
             return True
         if upto.get(item.topic, 0) is None:
             return False
-        for epoch, topic in after.get(envelope.scope, ()):
+        for epoch, topic, counts in after.get(envelope.scope, ()):
             if envelope.epoch < epoch or item.topic == topic:
                 continue
-            counts, stands = upto[topic], self.positions.get(topic)
+            stands = self.positions.get(topic)
             if counts is None or (stands.seq if stands else 0) < counts:
                 return False
         return True
@@ -275,11 +276,11 @@ class PartitionFold:
 
     def _queue(self, waiting: list[Incoming], item: Incoming) -> None:
         """In log order, but before what a new owner made of it."""
-        after = self._bounds.after
+        after, own = self._bounds.after, item.fact.envelope.epoch
         for index, other in enumerate(waiting):
             envelope = other.fact.envelope
-            for epoch, topic in after.get(envelope.scope, ()):
-                if epoch <= envelope.epoch and other.topic != topic == item.topic:
+            for epoch, topic, _ in after.get(envelope.scope, ()):
+                if own < epoch <= envelope.epoch and other.topic != topic == item.topic:
                     waiting.insert(index, item)
                     return
         waiting.append(item)
