@@ -13,7 +13,8 @@ from everlode.control.snapshot import from_bytes, to_bytes
 from everlode.control.wishes import Wish
 from everlode.errors import IntegrityError, Unavailable
 from everlode.events import tasks as t
-from everlode.events.base import Event, Position
+from everlode.events.barriers import EpochOpened
+from everlode.events.base import Event, Position, ScopeEpoch
 from everlode.events.control import (
     FreezeAsked,
     NodeJoined,
@@ -342,6 +343,35 @@ def test_facts_at_home_wait_for_those_of_elsewhere_in_whatever_order_they_come(
     assert kinds.count("above_vector") == 1
 
 
+@pytest.mark.parametrize("read", ["not yet", "as it comes"])
+def test_fact_at_home_that_comes_before_the_return_is_read_waits_and_is_not_lost(read: str) -> None:
+    log = Back(member=False)
+    before = log.state.fences
+    assert log.come_back(5)
+    log.ask()
+    log.freeze()
+    log.drain()
+    assert log.flip()
+    fold = PartitionFold(0, {}, {}, [], ("ap", "eu", "us"))
+    fold.bound(bounds(before, 0))
+    states: dict[Any, Known] = {}
+    out = fold.fold([MADE, LOST, AWAY], {("tasks", KEY): UNKNOWN}, {SCOPE: 3})
+    states.update(out.changed)
+    marks = EpochOpened(node_id="n", scopes=(ScopeEpoch(scope=SCOPE, epoch=4),))
+    opens = item(marks, 0, "us.1.tasks", 6, 4)
+    home = item(t.TaskDeleted(reason="home"), 3, "us.1.tasks", 7, 4)
+    if read == "as it comes":
+        fold.bound(bounds(log.state.fences, 0))
+    epochs = {SCOPE: 4 if read == "as it comes" else 3}
+    out = fold.fold([opens, home], dict(states), epochs)
+    assert out.opened == {("us.1.tasks", SCOPE): 4}
+    fold.bound(bounds(log.state.fences, 0))
+    later = fold.fold([], dict(states), {SCOPE: 4})
+    folded = {**states, **out.changed, **later.changed}
+    assert folded["tasks", KEY].version == 3
+    assert "above_vector" not in {p.kind for p in (*out.problems, *later.problems)}
+
+
 # -- what a primary takes over ---------------------------------------------------------------------
 
 BACK = Fence(
@@ -405,6 +435,12 @@ def test_node_at_home_decides_nothing_before_it_has_what_was_made_elsewhere(
     assert len(folds.dirty) == 1, "it is no part of the snapshot: its own fact alone is"
     found.bring_home()
     assert found.fold(logged(HOME))
+
+
+def test_what_follows_from_a_fact_at_home_is_owed_though_the_return_is_not_read_yet() -> None:
+    found, _, _ = adoption("eu", BACK._replace(returned_at=-1, ended=None, home={}))
+    assert not found.may_cause("us.1.tasks", 0, LOST.fact.envelope.model_copy(update={"epoch": 0}))
+    assert found.may_cause("us.1.tasks", 0, HOME.fact.envelope)
 
 
 def test_who_had_taken_a_scope_forgets_it_when_it_has_gone_home(

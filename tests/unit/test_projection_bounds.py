@@ -87,7 +87,7 @@ def test_facts_up_to_the_vector_count_and_later_ones_are_fenced_whenever_they_co
 def test_marks_above_the_vector_open_nothing_and_are_no_problems() -> None:
     tape, view = Tape(), Projection()
     view.take(tape.put("t1", 1, SUBMITTED), now=counting(1))
-    view.take(tape.opened(9))
+    view.take(tape.opened(EPOCHS[SCOPE]))
     assert (view.noted, view.fold.opened) == ([], {})
 
 

@@ -28,6 +28,7 @@ from everlode.control.fold import ControlState
 from everlode.control.scopes import Scope
 from everlode.errors import ContractError, IntegrityError, Unavailable
 from everlode.events.barriers import Barrier, EpochOpened
+from everlode.events.base import Envelope
 from everlode.log.facts import LoggedFact, lacking
 from everlode.log.folds import Folds
 from everlode.primary.component import Component
@@ -178,6 +179,12 @@ class Adoption:
                 back = not fence.out and seq > (fence.ended or {}).get(at, 0)
                 return back or seq <= (fence.accepted or {}).get(at, 0)
         return True
+
+    def may_cause(self, topic: str, partition: int, envelope: Envelope) -> bool:
+        """Whether what follows from a fact is owed: it counts, or is of an epoch that is not known
+        here yet: then its region has returned, and that is not known either."""
+        newer = envelope.epoch > self._control().epoch(envelope.scope)
+        return newer or self.counts(topic, partition, envelope.seq)
 
     def catch_up(self) -> None:
         """Adopt what counts of each fenced region, once. Raises: Unavailable."""

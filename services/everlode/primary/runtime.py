@@ -328,7 +328,7 @@ class Runtime:
         if raw.topic != self._commands:
             try:
                 fact = placed(self._codec, raw.topic, raw.key, raw.value)
-                counts = self._adopted.counts(*raw[:2], fact.envelope.seq)
+                counts = self._adopted.may_cause(*raw[:2], fact.envelope)
                 return FactRead(where, fact) if counts else NothingRead(where)
             except ContractError:
                 return NothingRead(where)  # the projection quarantines it; it can cause nothing
