@@ -60,7 +60,7 @@ class Copies:
         places = [(topic, p) for p in range(own.partitions)]
         mine = [(fact_topic(own.origin, component), p) for p in range(own.partitions)]
         found = ends_of(own.bootstrap, Codec(), places)
-        with closing(Reader(own.bootstrap, "copies", wait_ms=50)) as reader:
+        with closing(Reader(own.bootstrap, "coordinator-copies", wait_ms=50)) as reader:
             cut = {at: begin for at, begin in reader.beginnings([*places, *mine]).items() if begin}
         return Copy(
             {place(*at): end.seq for at, end in found.items()},
