@@ -34,7 +34,7 @@ from everlode.log.folds import Folds
 from everlode.primary.component import Component
 from everlode.settings.endpoints import RegionParts
 from everlode.state.shape import home_of
-from everlode.telemetry.entries import Adopted, NotAdopted
+from everlode.telemetry.entries import Adopted, BroughtHome, NotAdopted
 from everlode.telemetry.sink import Sink, silent
 from everlode.topics.names import fact_topic, split_fact_topic
 from everlode.topics.place import TopicPartition, placed
@@ -231,7 +231,7 @@ class Adoption:
                 elsewhere.fold(logged)
         count = folds.adopt(elsewhere, back.topic)
         self._brought.add(partition)
-        self._report(Adopted(place(*at), self._component.name, count))
+        self._report(BroughtHome(place(*at), count))
 
     def _facts(self, upto: dict[TopicPartition, int]) -> Iterator[LoggedFact]:
         """This region's copy of these places, up to a `seq` each, as far as it counts, in order.
