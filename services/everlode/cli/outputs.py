@@ -209,7 +209,8 @@ OUTPUTS: dict[str, Any] = {
     "scope plan": closed("Plan", scope=str, steps=many(STEP)),
     **dict.fromkeys(
         (f"scope {verb}" for verb in
-         ("switchover", "failover", "pause", "resume", "ack", "drain", "rejoin")), ASKED,
+         ("switchover", "failover", "failback", "pause", "resume", "ack", "drain", "rejoin")),
+        ASKED,
     ),
     "task explain": closed(
         "TaskExplained", task_id=str, status=str, home=str, version=int, task_type=str, gpus=int,

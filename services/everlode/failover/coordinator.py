@@ -32,6 +32,7 @@ from everlode.control.snapshot import EVERY
 from everlode.events.barriers import Barrier
 from everlode.events.health import NodeDegraded, NodeFlapping, NodeLost, NodeSuspected
 from everlode.failover.carrier import Carrier, Parts
+from everlode.failover.copies import Look, nobody_looks
 from everlode.failover.decisions import Basis
 from everlode.failover.handler import Handler
 from everlode.failover.heartbeats import Heartbeats
@@ -69,6 +70,7 @@ class Coordinator:
         orders: Orders,
         limits: Limits,
         *,
+        copy_of: Look = nobody_looks,
         report: Sink = silent,
     ) -> None:
         self.region = place.region
@@ -81,7 +83,7 @@ class Coordinator:
         self._takeover_s = limits.takeover_s
         self._heartbeats = Heartbeats()
         self._handler = Handler(agent, self._heartbeats, policies, orders, limits, report=report)
-        parts = Parts(agent, self._heartbeats, policies, orders, self._handler.decisions)
+        parts = Parts(agent, self._heartbeats, policies, orders, self._handler.decisions, copy_of)
         self._carrier = Carrier(parts, self._handler.log.ended, report)
         self._unsteady = Unsteady(
             place.region, self._heartbeats, self._handler.decisions, policies, report

@@ -121,6 +121,11 @@ class Folds:
         """Last version of an aggregate; 0 when it never was. Raises: Unavailable."""
         return self._known(component, key)[0]
 
+    def entry(self, component: str, key: str) -> Kept | None:
+        """As `look`, with the id of its last fact; None of what never was. Raises: Unavailable."""
+        version, last, state = self._known(component, key)
+        return Kept(version, last or "", state) if version else None
+
     def _known(self, component: str, key: str) -> tuple[int, str | None, State | None]:
         """Version of an aggregate, the id of its last fact, and its state."""
         state = dict.get(self.states[component], key)
@@ -257,6 +262,15 @@ class Folds:
         for asked, facts in others.answers.items():
             self.answers.setdefault(asked, [a._replace(topic=a.topic or topic) for a in facts])
         return count
+
+    def forget(self, home: str) -> None:
+        """Whatever is at home there is not decided here any more."""
+        for component, states in self.states.items():
+            for key, state in [(k, s) for k, s in states.items() if s.home == home]:
+                del states[key]
+                self._last.pop((component, key), None)
+                self.dirty.forget((component, key))
+                self._changed(state, None)
 
     def holds(self, key: Key) -> bool:
         """True for what is in memory."""

@@ -27,7 +27,7 @@ from everlode.events.snapshots import (
     SnapshotMark,
 )
 from everlode.events.states import State
-from everlode.log.facts import FactLog
+from everlode.log.facts import FactLog, lacking
 from everlode.log.folds import Folds
 from everlode.settings.endpoints import RegionParts
 from everlode.snapshots.archive import Archive
@@ -63,15 +63,19 @@ class Memory:
 
     # -- start and secondary -----------------------------------------------------------------
 
-    def start(self) -> None:
+    def start(self, *, anew: bool = False) -> None:
         """Take the snapshot over, and let the log go on behind it. Raises: Unavailable.
 
-        `catch_up` follows before any fact is folded: what was archived last is known by it.
+        `anew`: what it says does not count, and all is folded from the log's beginning. Raises
+        IntegrityError then, when that is gone. `catch_up` follows before any fact is folded: what
+        was archived last is known by it.
         """
+        if anew and not self._log.is_whole():
+            raise lacking(self._log.topic, 1, None)
         parts = self._parts
         found = read_snapshot(parts.bootstrap, parts.origin, self._name, parts.partitions)
         keys, ends = found.keys(), found.ends
-        anew = self._is_of_another_fold(found) and self._log.is_whole()
+        anew = anew or (self._is_of_another_fold(found) and self._log.is_whole())
         self._folds.past.start(found.tallies, anew=anew)
         if anew:
             self._checkpoint.start_anew(self._log.ends())

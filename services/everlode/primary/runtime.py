@@ -12,7 +12,7 @@ A turn of a primary, in this order:
   7. answer what is held (should: a lost answer is asked for again by the client), and publish
      what others must hear of.
 A promotion, in this order:
-  a. fence the writer before, read to the end, fold;
+  a. fence the writer before, read to the end, fold; what was made elsewhere meanwhile, too;
   b. read what is only looked at to its end;
   c. open the epoch of each scope in every partition;
   d. read on where the last commit of anybody here has left off; what retention has removed since
@@ -125,7 +125,8 @@ class Runtime:
         self._memory.arrived = component.arrived
         self._seen = Seen(component, parts, report, prompt=self._log.prompt)
         self._turns = Turns()
-        self._to_start = [self._memory.start, self._memory.catch_up, self._seen.start]
+        begin = lambda: self._memory.start(anew=self._adopted.begin())  # noqa: E731
+        self._to_start = [begin, self._memory.catch_up, self._seen.start]
         """Each once, also where the other must wait for Kafka."""
         self._answers = Sender(parts.bootstrap, linger_ms=2, timeout_ms=ANSWER_MS)
         """Its own: a dead letter that does not get through is sent again, an answer is not."""
@@ -175,6 +176,10 @@ class Runtime:
         self._answers.flush(2)
 
     def _run_once(self, led: dict[str, int]) -> None:
+        if self._adopted.fenced():
+            self._step_down()
+            self._stop.wait(FOLLOW_S)
+            return
         while self._to_start:
             self._to_start[0]()
             del self._to_start[0]
@@ -245,6 +250,7 @@ class Runtime:
         self._hand.blame()  # what may have ended its predecessor
         # a. fence, read to the end, fold
         self._log.open(self._texts(led))
+        self._adopted.bring_home()
         self._memory.catch_up()
         # b. what is only looked at
         self._seen.catch_up()
@@ -322,7 +328,7 @@ class Runtime:
         if raw.topic != self._commands:
             try:
                 fact = placed(self._codec, raw.topic, raw.key, raw.value)
-                counts = self._adopted.counts(*raw[:2], fact.envelope.seq)
+                counts = self._adopted.may_cause(*raw[:2], fact.envelope)
                 return FactRead(where, fact) if counts else NothingRead(where)
             except ContractError:
                 return NothingRead(where)  # the projection quarantines it; it can cause nothing

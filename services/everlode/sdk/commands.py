@@ -4,8 +4,9 @@ A command is answered when its fact is in the log. Until then it is sent again u
 so that it is carried out once however often it is sent. It goes to the home that its aggregate's id
 begins with, and to no other region while that is not fenced: whether a region that does not answer
 has stored it, nobody knows. Once it is fenced, and another region has taken its scope, it goes
-there, what waits already too. Deadlines hold whatever the links do: whoever waits for a link is not
-who looks at the time.
+there, what waits already too; and home again once the scope has gone home: a region that says that
+it does not serve the scope has not carried it out. Deadlines hold whatever the links do: whoever
+waits for a link is not who looks at the time.
 Shell: one thread a region, one for time, one to send again.
 """
 
@@ -35,6 +36,8 @@ from everlode.settings.endpoints import Endpoints
 TICK_S = 0.25
 OWNER_S = 2.0
 """A command without an answer for so long may be one of a region that is gone."""
+AWAY = frozenset({"not_served", "not_at_home"})
+"""What a region that is not an aggregate's home says when it does not serve that, or no more."""
 NAMING = (SubmitTask, RegisterMiner)
 """Commands that create what their sender names: a name without a home gets this client's."""
 
@@ -155,9 +158,18 @@ class CommandClient:
             link = self._links.get(region)
             if link is None:
                 parts = self._endpoints.parts(region)
-                link = RegionLink(parts, self._reply_to, self._waiting.answered)
+                link = RegionLink(parts, self._reply_to, self._answered)
                 self._links[region] = link
         return link
+
+    def _answered(self, answer: CommandAnswered) -> None:
+        """Of the links' threads."""
+        home = home_of_id(answer.aggregate_id)
+        moved = answer.code in AWAY and answer.region != home
+        if moved and home in self._endpoints.regions:
+            self._waiting.not_there(answer)
+        else:
+            self._waiting.answered(answer)
 
     def _time(self) -> None:
         while not self._stop.wait(TICK_S):
