@@ -9,9 +9,9 @@ LOCK := --quiet --universal --python-version 3.11 --generate-hashes --no-header 
 ONLY ?=
 SITE := build/docs
 DEMO ?=
-# two workers on two cores: with three, what has real parts waits for a turn until its patience ends.
-# A file is one worker's, in the order of tests/conftest.py
-WORKERS := -n 2 --dist loadfile --no-loadscope-reorder
+# on two cores two workers have real parts, and a third one fills up the time in which these wait: see
+# tests/conftest.py. A file is one worker's, in the order given there
+WORKERS := -n 3 --dist loadfile --no-loadscope-reorder
 # whole demos take both cores: they run after the rest, by themselves
 DEMOS := tests/faults/test_demo.py tests/faults/test_demo_signals.py
 every_test = $(BIN)/pytest $(WORKERS) tests $(DEMOS:%=--ignore=%); \
