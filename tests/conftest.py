@@ -44,6 +44,8 @@ WAITING = {
     "test_states_and_rows.py",
 }  # fmt: skip
 """Files with one small stack at a time, whose processes use less than half a core."""
+ONE_REGION = {"test_examples.py", "test_users_suite.py"}
+"""Files that one worker has: the region that they use is started once."""
 BUSY_WORKERS = 2
 """So many have any file; those beyond them fill up."""
 NICENESS = 10
@@ -81,6 +83,10 @@ class Filling(LoadFileScheduling):  # type: ignore[misc]  # it has no types
                 return
             self.workqueue.move_to_end(file.as_posix(), last=False)
         super()._assign_work_unit(node)
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = str(super()._split_scope(nodeid))
+        return "one region" if PurePath(file).name in ONE_REGION else file
 
 
 def _pure(file: PurePath) -> bool:
