@@ -48,8 +48,8 @@ ONE_REGION = {"test_examples.py", "test_users_suite.py"}
 """Files that one worker has: the region that they use is started once."""
 BUSY_WORKERS = 2
 """So many have any file; those beyond them fill up."""
-NICENESS = 10
-"""Of tests that fill up: about a tenth of a core when others want all of it."""
+NICENESS = 15
+"""Of tests that fill up: about a thirtieth of a core when others want all of it."""
 
 _skipped: list[str] = []
 
