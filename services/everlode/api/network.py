@@ -7,6 +7,7 @@ Shell.
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -39,6 +40,7 @@ MACHINERY = "machinery"
 STREAMS = (MACHINERY, *FACT_COMPONENTS)
 RECENT = 10_000
 CONTROL_S = 10.0
+LOOK_S = 0.1
 Row = dict[str, Any]
 
 
@@ -101,6 +103,17 @@ class Network:
         if self._follower.error is not None:
             raise self._follower.error
         return self._follower.state
+
+    async def await_read(self) -> None:
+        """Return once the control log and the stream of recoveries are read.
+
+        Raises: Unavailable: they are not in `CONTROL_S`; as `control` does.
+        """
+        await self.feed(MACHINERY).await_level()
+        deadline = time.monotonic() + CONTROL_S
+        while self._follower is None and time.monotonic() < deadline:
+            await asyncio.sleep(LOOK_S)
+        self.control()
 
     def desk(self) -> Desk:
         """Where its operators ask. Raises: as `control` does."""
