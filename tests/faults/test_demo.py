@@ -35,7 +35,9 @@ class Done(NamedTuple):
 
 def demo(folder: Path, *arguments: str, trace: str | None) -> Done:
     """Run the demo as its users do, with somebody who watches it."""
-    env = {k: v for k, v in os.environ.items() if k != "EVERLODE_TRACE"} | {"EVERLODE_LOG": "json"}
+    metrics = folder / "metrics"
+    env = {k: v for k, v in os.environ.items() if k != "EVERLODE_TRACE"}
+    env |= {"EVERLODE_LOG": "json", "EVERLODE_METRICS_DIR": str(metrics)}
     if trace is not None:
         env["EVERLODE_TRACE"] = trace
     words = ["demo", "--json", "--report", str(folder), "--share", "0.02", *arguments]
@@ -48,7 +50,7 @@ def demo(folder: Path, *arguments: str, trace: str | None) -> Done:
     try:
         said = await_entry(log, "Note", ended=lambda: process.poll() is not None, about="page")
         (host,) = re.findall(r"http://(\S+)", said["remark"])
-        watcher = Watcher(host, frozenset({BY_FACTS["tasks"].ended.__name__}))
+        watcher = Watcher(host, frozenset({BY_FACTS["tasks"].ended.__name__}), metrics)
         watcher.start()
         out, _ = process.communicate(timeout=SECONDS - 30)
         watcher.join(20)
@@ -109,3 +111,8 @@ def seen_by(watcher: Watcher, progress: list[dict[str, Any]], kill: dict[str, An
     assert re.search(rf"<em>{ended}</em><span>eu · [^<]*primary: {successor} · done", page), page
     assert re.search(rf'data-node="{killed}".*class="(lost|fenced)"', page), page
     assert watcher.ended, "it was cut off"
+    for actors in ("actors-eu", "actors-us", "actors-ap"):
+        figures = watcher.figures[actors]
+        assert figures["everlode_actors_answers_total", ("RegisterMiner", "done")] > 0
+        assert ("everlode_actors_commands_waiting", ()) in figures
+    assert killed not in watcher.figures

@@ -26,6 +26,7 @@ from everlode.stack.native.lock import holder, read_record
 from everlode.stack.native.supervisor import build, save_options
 from everlode.topics.names import fact_topic
 from tests.support.facts.whole_topic import records
+from tests.support.processes.scraping import figures_of, scrape, targets
 from tests.support.world.region import TOPOLOGY, until
 
 pytestmark = pytest.mark.timeout(240)
@@ -84,10 +85,12 @@ class Healing:
 @pytest.fixture(scope="module")
 def healing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Healing]:
     folder = tmp_path_factory.mktemp("healing")
-    try:
-        yield Healing(folder)
-    finally:
-        stop_detached(folder, 60.0)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("EVERLODE_METRICS_DIR", str(folder / "metrics"))
+        try:
+            yield Healing(folder)
+        finally:
+            stop_detached(folder, 60.0)
 
 
 def test_broker_that_stands_still_for_long_leaves_a_region_that_goes_on(healing: Healing) -> None:
@@ -118,6 +121,14 @@ def test_killed_parts_and_processes_are_started_again_and_that_is_published(
         os.kill(healing.pid(name), signal.SIGKILL)
     for name in killed:
         healing.healed(name, before[name] + 1)
+    supervisor = targets(healing.folder / "metrics")["supervisor"]
+    counted = figures_of(scrape(supervisor))
+    for name in killed:
+        kind = read_book(healing.folder)[name].kind
+        assert counted["everlode_stack_process_up", (kind, name)] == 1
+        assert counted["everlode_stack_process_given_up", (kind, name)] == 0
+        restarts = counted["everlode_stack_process_restarts_total", (kind, name)]
+        assert restarts == healing.restarts(name) > before[name]
     healing.register("miner-3")
     published: set[tuple[str, str]] = set()
     wanted = {(kind, name) for kind in ("HealingStarted", "HealingSucceeded") for name in killed}

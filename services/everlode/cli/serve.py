@@ -81,7 +81,7 @@ def run(
     home = region
     if not wait:
         home = _home(Endpoints.load(root), region)  # what is not there is said before an address is
-    with hosted("-".join(filter(None, ("serve", home)))) as process:
+    with hosted("-".join(filter(None, ("serve", home))), scrape=False) as process:
         ring = KeyRing(keys_dir(keys, root))
         stop = until_signal()  # what the server's own handlers leave is an end, not a death
 

@@ -6,6 +6,10 @@ import http.client
 import json
 import threading
 import time
+from contextlib import suppress
+from pathlib import Path
+
+from tests.support.processes.scraping import Figures, figures_of, scrape, targets
 
 LISTENS_S = 60
 """By then a server that was started listens."""
@@ -16,14 +20,17 @@ UP_S = 180
 class Watcher(threading.Thread):
     """Follows `/events`; each time that one of `wanted` has come, it looks at the page again."""
 
-    def __init__(self, host: str, wanted: frozenset[str]) -> None:
-        """`host`: with the port. `wanted`: types of events."""
+    def __init__(self, host: str, wanted: frozenset[str], metrics: Path) -> None:
+        """`host`: with the port. `wanted`: types of events. `metrics`: where processes say that
+        they are scraped."""
         super().__init__(name="watcher", daemon=True)
-        self._host, self._wanted = host, wanted
+        self._host, self._wanted, self._metrics = host, wanted, metrics
         self.pages: list[str] = []
         """The page at the first look, then after each event that was wanted."""
         self.kinds: list[str] = []
         """Types of all events, in the order in which they came."""
+        self.figures: dict[str, Figures] = {}
+        """Process → its figures when an event that was wanted had come."""
         self.ended = False
         """The server has ended the stream itself: nothing of it is missing."""
 
@@ -52,6 +59,9 @@ class Watcher(threading.Thread):
         self.kinds.append(kind)
         if kind in self._wanted:
             self._look()
+            for name, at in targets(self._metrics).items():
+                with suppress(OSError):  # one that was killed leaves its file
+                    self.figures[name] = figures_of(scrape(at))
 
     def _look(self) -> None:
         deadline = time.monotonic() + LISTENS_S
