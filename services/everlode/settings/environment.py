@@ -92,6 +92,9 @@ class Settings(BaseSettings):
     """Folder where each process says to Prometheus (file_sd) where it answers: at any free port of
     the loopback without EVERLODE_METRICS_PORT. Without either it answers nowhere."""
 
+    log_mib: int = Field(default=16, ge=1)
+    """MiB of one log of a detached stack's processes; as many are kept of what was before."""
+
     operator: str | None = None
     """Who asks, in what operators ask for; the name of the system's user without it."""
 

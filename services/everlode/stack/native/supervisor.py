@@ -25,6 +25,7 @@ from everlode.settings.endpoints import Endpoints
 from everlode.settings.environment import settings
 from everlode.stack.book import BOOK, Kept, read_book
 from everlode.stack.healing_stream import HealingStream
+from everlode.stack.native.bounded import BoundedLogs
 from everlode.stack.native.guard import GUARD, guard_argv, ports_of
 from everlode.stack.native.keeper import Keeper
 from everlode.stack.native.layout import log_of
@@ -152,8 +153,14 @@ def heal(stack: NativeStack, endpoints: Endpoints, report: Sink) -> None:
     stream = HealingStream(endpoints)
     keeper = Keeper(stack, stack.data_dir, stream.publish, report)
     members = Members(stack, keeper.starts, report)
+    logs = BoundedLogs(stack.data_dir / "logs", settings().log_mib * 2**20, report)
+
+    def before() -> None:
+        members.turn()
+        logs.turn()
+
     try:
-        keeper.watch(members.turn)
+        keeper.watch(before)
     finally:
         keeper.close()
         stream.close()
