@@ -583,6 +583,18 @@ def test_pages_explain_a_scope_and_a_task_to_a_viewer_in_a_narrow_window(
     expect(page.locator("dd").filter(has_text="a miner").first).to_be_visible()
     expect(page.get_by_role("rowheader", name="TaskSubmitted")).to_be_visible()
     assert width_of(page) <= 320
+    page.get_by_role("link", name="Figures", exact=True).click()
+    tasks = page.locator("[data-figure='task-manager pending tasks']")
+
+    def drawn() -> bool:
+        page.reload()
+        line = tasks.locator("path").last
+        return tasks.count() == 1 and "L" in (line.get_attribute("d") or "")
+
+    until(drawn, 90, "two samples are drawn")
+    expect(tasks).to_contain_text(re.compile(r"pending tasks: [\d,]+ "))
+    assert width_of(page) <= 320
+    assert tasks.locator("svg").bounding_box()["width"] > 200  # type: ignore[index]
     page.get_by_role("link", name="Dead letters").click()
     expect(page.get_by_role("heading", level=1)).to_have_text("Dead letters of eu")
     expect(page.locator("main")).to_contain_text("Keys at which the projection has stopped")
