@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import subprocess
@@ -16,6 +15,7 @@ from everlode.demo.options import MOMENTS
 from everlode.events.services import BY_FACTS, SERVICES
 from everlode.workload.plan import LASTING_MS
 from tests.support.processes.entries import await_entry, entries
+from tests.support.processes.outputs import fitting
 from tests.support.processes.watching import Watcher
 
 LONG = bool(os.environ.get("LONG_TESTS"))
@@ -56,7 +56,8 @@ def demo(folder: Path, *arguments: str, trace: str | None) -> Done:
         watcher.join(20)
     finally:
         process.kill()
-    return Done(process.returncode, json.loads(out) if out.strip() else {}, entries(log), watcher)
+    report = fitting(words, out) if out.strip() else {}
+    return Done(process.returncode, report, entries(log), watcher)
 
 
 @pytest.mark.timeout(SECONDS)
