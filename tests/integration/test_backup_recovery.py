@@ -44,6 +44,7 @@ from everlode.topics import fact_topics, state_topics
 from everlode.topics.names import state_topic
 from tests.support.facts.decided import decide
 from tests.support.facts.whole_topic import records
+from tests.support.processes.outputs import fitting
 from tests.support.stores.junk import KINDS, junk
 from tests.support.world.backed import STORY_EPOCHS, STORY_SCOPES, TOPOLOGY, Backed, Rows, story
 
@@ -632,7 +633,7 @@ def test_key_that_waits_for_no_reason_holds_until_an_operator_accepts_it(
     capsys.readouterr()
     why = ("--accept", "parked", "--reason", "the writer is mended")
     assert command(region, *words, *why) == 0
-    done = json.loads(capsys.readouterr().out)
+    done = fitting(words, capsys.readouterr().out)
     assert (done["held"], done["generation"]) == (False, held["generation"])
     assert current_generation(region.conninfo) == held["generation"]
     [word] = done["accepted"]
@@ -685,7 +686,7 @@ def test_backup_whose_cut_is_too_old_is_made_and_ends_with_20(
     capsys.readouterr()
     assert command(region, "backup", "create", "--max-age", "1", "--json") == 20
     shown = capsys.readouterr()
-    age = json.loads(shown.out)["age"]
+    age = fitting(("backup", "create"), shown.out)["age"]
     assert min(age["behind_logs_ms"], age["behind_clock_ms"]) > 1000
     assert "behind the ends of the logs, at most 1 s" in shown.err
     assert command(region, "backup", "list", "--json") == 0
@@ -814,7 +815,7 @@ def test_older_backups_are_dropped_and_the_newest_stays(
     assert cli(["backup", "drop", newest.backup_id, *place]) == 14
     assert json.loads(capsys.readouterr().out)["error"]["code"] == "newest"
     assert cli(["backup", "drop", older.backup_id, *place]) == 0
-    found = json.loads(capsys.readouterr().out)
+    found = fitting(("backup", "drop"), capsys.readouterr().out)
     assert (found["dropped"][-1], found["stays"]) == (older.backup_id, newest.backup_id)
     assert list_backups(region.store, "eu") == [(newest.backup_id, True)]
     assert cli(["backup", "verify", "latest", *place]) == 0

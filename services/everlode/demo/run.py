@@ -27,6 +27,7 @@ from everlode.demo.collect import Ran, collect
 from everlode.demo.kills import Kill, await_failovers, primaries
 from everlode.demo.only_one import FOLDER, RUNNING, only_one, remove_killed
 from everlode.demo.options import Options
+from everlode.demo.watched import PAGE, serve_page
 from everlode.demo.work import Work, now_ms
 from everlode.errors import ConfigError, Unavailable
 from everlode.fleet.fleet import Fleet
@@ -185,6 +186,7 @@ class Demo:
         if self._control is not None:
             self._control.close()
         if self._fleet is not None:
+            self._fleet.stop([PAGE])
             self._fleet.end()
         self._stack.down(at_once=not self._options.keep)
         (self.root / RUNNING).unlink(missing_ok=True)
@@ -194,6 +196,8 @@ class Demo:
     # -- 1. up -------------------------------------------------------------------------------
 
     def _up(self) -> Endpoints:
+        self._fleet = Fleet(self.root / "logs", self._environment())
+        serve_page(self.fleet, self._report)
         self._mark("up", f"workload: {self._workload.source}, {len(self._workload.tasks)} tasks, "
                    f"{len(self._workload.miners)} miners")  # fmt: skip
         endpoints = self._stack.up(self._report)
@@ -216,7 +220,6 @@ class Demo:
     def _work(self, endpoints: Endpoints) -> None:
         self._plan.save(self.root / "plan.json")
         self._pacing.wait()
-        self._fleet = Fleet(self.root / "logs", self._environment())
         threading.Thread(target=self._measure, name="measure", daemon=True).start()
         began = time.monotonic()
         for region in self._topology.regions:
@@ -324,13 +327,9 @@ class Demo:
             self._report(Note("backup", line))
 
         manifest = back_up(
-            "eu",
-            endpoints,
-            self._topology,
-            self._store(endpoints),
-            keys,
+            "eu", endpoints, self._topology, self._store(endpoints), keys,
             report=lambda entry: progress(entry.text),
-        )
+        )  # fmt: skip
         self.times["backup_s"] = time.monotonic() - began
         records = sum(o.records for o in manifest.objects)
         took, size = self.times["backup_s"], manifest.total_backup_size

@@ -68,6 +68,7 @@ from everlode.primary.standstill import Standstill, Turns
 from everlode.settings.endpoints import RegionParts
 from everlode.state.view import Where
 from everlode.telemetry.entries import FencedOutOf, Led, Unanswered
+from everlode.telemetry.figures import PrimaryFigures
 from everlode.telemetry.sink import Sink, silent
 from everlode.topics.names import command_topic, reply_topic
 from everlode.topics.partition import partition_of
@@ -112,7 +113,7 @@ class Runtime:
             parts.bootstrap, parts.origin, component.name, parts.partitions, self._adopted.fold
         )
         self._core = Core(component, self._log, parts.region, agent.identity.node_id, hand)
-        component.leads = self._leads
+        component.leads, self._figures = self._leads, PrimaryFigures(component.name)
         group = f"primary.{component.name}.{parts.region}"
         self._commands = command_topic(parts.region, component.name)
         self._inputs = MixedReader(parts.bootstrap, group, {self._commands}, wait_ms=500)
@@ -283,6 +284,7 @@ class Runtime:
         # 2. read
         self._seen.look()
         raws = self._inputs.batch(BATCH, IDLE_S, LINGER_S)
+        began = time.monotonic()
         inputs = [self._decoded(raw) for raw in raws]
         # 3. decide
         for ready in self._core.turn(self._turn_of(led, inputs)):
@@ -297,13 +299,17 @@ class Runtime:
             # 6. take over
             self._core.committed(offsets)
             # 7. answer
-            for answer in self._core.held(HOME, instant(self._clock.wall_ms())):
+            answers = self._core.held(HOME, instant(self._clock.wall_ms()))
+            for answer in answers:
                 self._answer(answer)
+            self._figures.answered(answer.outcome for answer in answers)
             for notice in ready.notices:
                 self._agent.signal(
                     notice.data, topic="health", key=notice.key, partition=0,
                     event_id=notice.event_id,
                 )  # fmt: skip
+        if inputs:
+            self._figures.turned(time.monotonic() - began)
         if not self._announced:  # not while somebody waits for the first answer
             announce(self._agent)
             self._announced = True
@@ -377,6 +383,7 @@ class Runtime:
             self._core.impossible(unwritable(ready.facts))
             raise Unavailable(error.message, code=error.code) from None
         self._memory.committed(offsets[len(ready.facts) :], read)
+        self._figures.committed(len(ready.facts))
         return offsets[: len(ready.facts)]
 
     def _write_rest(self) -> None:

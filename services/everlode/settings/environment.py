@@ -22,6 +22,7 @@ from everlode.detection.regions import Patience
 from everlode.errors import ConfigError
 from everlode.settings.endpoints import Endpoints
 from everlode.settings.topology import agreed, load_topology
+from everlode.telemetry.scraped import Scraping
 from everlode.telemetry.sink import Form
 from everlode.topics import Topology
 
@@ -85,6 +86,15 @@ class Settings(BaseSettings):
     log: Form = "auto"
     """Form of logs: text, json, or auto: text for people at a terminal, JSON elsewhere."""
 
+    metrics_port: int | None = Field(default=None, ge=1, le=65_535)
+    """Port of the loopback where a process answers Prometheus at /metrics."""
+    metrics_dir: Path | None = None
+    """Folder where each process says to Prometheus (file_sd) where it answers: at any free port of
+    the loopback without EVERLODE_METRICS_PORT. Without either it answers nowhere."""
+
+    log_mib: int = Field(default=16, ge=1)
+    """MiB of one log of a detached stack's processes; as many are kept of what was before."""
+
     operator: str | None = None
     """Who asks, in what operators ask for; the name of the system's user without it."""
 
@@ -107,6 +117,11 @@ class Settings(BaseSettings):
         if self.clock_file:
             return PacedClock.load(self.clock_file)
         return WallClock(self.clock_wrong_file)
+
+    def figures(self) -> Scraping:
+        """Where a process's figures are to be had."""
+        folder = self.metrics_dir and self.metrics_dir.expanduser().absolute()
+        return Scraping(self.metrics_port, folder)
 
     def patience(self) -> Patience:
         """How long another region may be silent."""
