@@ -22,8 +22,11 @@ from typing import Any
 
 import pytest
 
+from everlode.avro.codec import Codec
 from everlode.events import commands as c
 from everlode.events.base import Command, CommandAnswered, Event, Fact
+from everlode.events.health import NodeDegraded
+from everlode.events.heartbeats import NodeBeat
 from everlode.events.miners import MinerRegistered
 from everlode.events.recovery import OperationStep, RegistryChanged
 from everlode.events.rewards import RewardCalculated, RewardPaid
@@ -38,6 +41,7 @@ from everlode.sdk import EventConsumer, MiningClient
 from everlode.sdk.reference import solution_hash
 from tests.support.facts.one_writer import check_log
 from tests.support.facts.state_commands import register
+from tests.support.facts.whole_topic import records
 from tests.support.processes.mortal_coordinator import Mortals
 from tests.support.world.one_region import Network, eventually
 
@@ -385,6 +389,52 @@ def test_registry_that_is_switched_over_is_told_to_miners(market: Market) -> Non
     check(market)
 
 
+def test_validator_whose_judge_does_not_come_back_is_replaced_and_others_judge_its_cases(
+    market: Market,
+) -> None:
+    network, node = market.network, "eu-val-hung"
+    network.start(node, "node", "run", "validator", fault="hangs")
+    network.until(lambda s: node in s.nodes)
+    asked = network.ask("scope", "switchover", "validation/eu", "--to", node, "--wait")
+    assert asked["outcome"] == "done"
+    names = [f"eu/hangs{n}" for n in range(8)] + [f"eu/brief{n}" for n in range(8)]
+    market.brings(names, "inference")
+    market.solve()
+    # it says so, is noted as degraded, and another one leads in its place
+    led = network.until(lambda s: s.scopes["validation/eu"].primary != node).scopes["validation/eu"]
+    assert (led.decision.reason, led.decision.failed_node) == ("node-unsteady", node)
+    told = [
+        f.data for _, f in network.log("eu.1.health", 1)
+        if isinstance(f.data, NodeDegraded) and f.envelope.aggregate_id == node
+    ]  # fmt: skip
+    assert [(t.rule, t.actionable) for t in told][:1] == [("says-so", True)]
+    beats = dict[int, NodeBeat]()
+    place = {e.offset for e in told[0].evidence}
+    for raw in records(network.bootstrap, "eu.1.heartbeats", 2):
+        fact = Codec().decode_fact(raw.value)
+        if isinstance(fact.data, NodeBeat) and fact.envelope.aggregate_id == node:
+            beats[raw.offset] = fact.data
+    said = [beats[offset].waits_for for offset in place]
+    assert all(text.startswith("a judge that began ") for text in said)
+    blamed = eventually(lambda: network.control.state.blamed)
+    assert {text.partition(" ")[0] for ended in blamed.values() for text in ended} == {node}
+    # all that was handed in is decided, and by the others what it does not come back from
+    def decided() -> set[str]:
+        found = facts(market, "validations", ValidationDecided)
+        return {f.data.task_id for f in found if isinstance(f.data, ValidationDecided)}
+
+    eventually(lambda: decided() >= set(names), 90)
+    cast = {
+        f.data.voter_id for f in facts(market, "validations", VoteCast)
+        if isinstance(f.data, VoteCast) and f.envelope.aggregate_id in {
+            what.removeprefix("validation ") for what in blamed
+        }
+    }  # fmt: skip
+    assert cast, "vacuous: nothing was left to others"
+    assert node not in cast
+    check(market)
+
+
 def test_time_of_a_handling_is_unknown_while_few_were_seen_and_they_are_counted(
     market: Market,
 ) -> None:
@@ -405,5 +455,7 @@ def test_coordinator_was_killed_at_each_step_of_each_handler(market: Market) -> 
     once = ("level", "notify", "defer", "RegistryRecoveryEnded", "RewardRecoveryEnded")
     wanted = {"decide": 3, "promote": 3, **dict.fromkeys(once, 1)}
     assert {step: died[step] for step in wanted} == wanted
+    # a node that lives, and does not do its work
+    assert died["eu-val-hung degraded"] == 1
     # a node that comes back
     assert [died[f"eu-mr-1 {status}"] for status in ("rejoining", "healthy")] == [0, 1]

@@ -18,10 +18,12 @@ from everlode.membership.hand import NOTHING, Hands, InHand
 from everlode.miners.component import MinerComponent
 from everlode.primary.component import Component
 from everlode.primary.runtime import Runtime
+from everlode.primary.standstill import stood
 from everlode.processes.host import Host, agent_of, hosted, until_signal
 from everlode.rewards.component import RewardComponent
 from everlode.rewards.sink import JournalSink
 from everlode.sdk.client import MiningClient
+from everlode.sdk.reference import reference_judge
 from everlode.settings.endpoints import Endpoints
 from everlode.settings.environment import Settings
 from everlode.tasks.component import TaskComponent
@@ -29,6 +31,7 @@ from everlode.telemetry.entries import Note, ProcessReady
 from everlode.telemetry.sink import Sink
 from everlode.topics import Topology
 from everlode.validations.component import ValidationComponent
+from everlode.validations.limited import LimitedJudge
 from everlode.validations.validator import Validator, judges_of
 
 IN_HAND = "in-hand"
@@ -64,6 +67,7 @@ class Judging(NamedTuple):
 
     agent: NodeAgent
     hands: InHand
+    judge: LimitedJudge
 
 
 def _hands(folder: Path, agent: NodeAgent, report: Sink) -> InHand:
@@ -87,7 +91,7 @@ def _judging(
         worker = Validator(
             spec.node_id, spec.validator_kind, component, client, clock,
             judges=lambda: judges_of(by.agent.control, spec.region, spec.validator_kind),
-            hand=by.hands,
+            hand=by.hands, judge=by.judge,
         )  # fmt: skip
         worker.start()
         try:
@@ -128,7 +132,10 @@ def _run(spec: NodeSpec, endpoints: Endpoints, host: Host, stack: Path) -> None:
     scopes = tuple(Scope(component.name, home) for home in (spec.region, *homes))
     texts = tuple(map(str, scopes))
     runtime: Runtime
-    agent = agent_of(identity, endpoints, cfg, scopes=texts, load=lambda: runtime.load())
+    judge = LimitedJudge(reference_judge, cfg.judge_s)
+    agent = agent_of(
+        identity, endpoints, cfg, scopes=texts, load=lambda: stood(runtime.load(), judge.stands())
+    )
     hands = _hands(stack / IN_HAND, agent, report)
     parts = endpoints.parts(spec.region)
     runtime = Runtime(component, agent, parts, clock, scopes, hand=hands, report=report)
@@ -141,6 +148,6 @@ def _run(spec: NodeSpec, endpoints: Endpoints, host: Host, stack: Path) -> None:
     threading.Thread(target=wait, name="signal", daemon=True).start()
     with agent:
         report(ProcessReady())
-        with _judging(spec, component, Judging(agent, hands), endpoints, clock):
+        with _judging(spec, component, Judging(agent, hands, judge), endpoints, clock):
             runtime.run()
     hands.close()

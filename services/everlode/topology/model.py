@@ -134,6 +134,14 @@ class BalancingPolicy(_Section):
     """Tasks that one task manager node manages at once."""
 
 
+class ValidationPolicy(_Section):
+    """How validators work."""
+
+    judge_s: int = Field(default=10, ge=1)
+    """A validator's judge that has not come back from a solution for so long is left alone with it:
+    others judge that, and the node goes on."""
+
+
 class ProjectionPolicy(_Section):
     """When a projection is taken for stuck."""
 
@@ -152,6 +160,8 @@ class Policies(_Section):
     """How long a primary may lead unheard."""
     balancing: BalancingPolicy = BalancingPolicy()
     """Who gets how much work."""
+    validation: ValidationPolicy = ValidationPolicy()
+    """How validators work."""
     projection: ProjectionPolicy = ProjectionPolicy()
     """When a projection is taken for stuck."""
 
@@ -173,6 +183,7 @@ READERS: dict[str, tuple[str, ...]] = {
     "max_concurrent": (
         "task-manager", "miner-registry", "validator", "reward-distributor", "coordinator",
     ),
+    "judge_s": ("validator",),
     "stall_s": ("projector",),
 }  # fmt: skip
 """Policy that is a setting → the kinds of process that read it; these are replaced by a change."""
