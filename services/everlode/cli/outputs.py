@@ -185,7 +185,8 @@ OUTPUTS: dict[str, Any] = {
     "scope explain": closed(
         "ScopeExplained", scope=str, epoch=int, primary=str | None, region=str | None,
         decided_at=int | None, renewed_at=int | None, control_position=int,
-        candidates=many(of(Candidate)), recovery=of(Estimate, score=of(Score)),
+        candidates=many(of(Candidate)),
+        recovery=of(Estimate, score=of(Score), delay_score=of(Score) | None),
         takeover=Object | None,
     )
     | RECOUNTED,

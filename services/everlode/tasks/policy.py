@@ -34,7 +34,7 @@ from everlode.failover.planner import (
     finish,
     succession,
 )
-from everlode.failover.policy import End, Order
+from everlode.failover.policy import End, Order, Succession
 from everlode.snapshots.read import Snapshot
 from everlode.tasks.active import ActiveTasks
 
@@ -79,7 +79,7 @@ def migrate_id(operation: str) -> str:
     return f"{operation}/{uuid4()}"
 
 
-class TaskPolicy:
+class TaskPolicy(Succession):
     """See failover.policy. `lease` is that of a migrated task, in event time."""
 
     service = BY_FACTS["tasks"]
@@ -140,14 +140,6 @@ class TaskPolicy:
         for task, node in step.moves:
             move = MigrateTask(from_node=step.from_node, to_node=node, lease_until=until)
             yield Order(task, move, migrate_id(operation))
-
-    def event(self, _step: OwnStep, _led: ScopeState) -> Event | None:
-        """See Policy: none."""
-        return None
-
-    def changed(self, _led: ScopeState, _before: str, _endpoint: str) -> Event | None:
-        """See Policy: nothing."""
-        return None
 
     def ended(self, end: End) -> Event:
         """See Policy."""
