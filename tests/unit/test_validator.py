@@ -12,7 +12,7 @@ from typing import Any, cast
 import pytest
 
 from everlode.adapters.clock import WallClock
-from everlode.balancing.judges import first_judges
+from everlode.balancing.judges import Judging, first_judges
 from everlode.events.commands import CastVote, EscalateValidation
 from everlode.events.states import ValidationState
 from everlode.events.validations import ValidationRequested
@@ -84,8 +84,9 @@ def test_validators_share_what_waits_and_take_over_what_another_leaves_undone(
 ) -> None:
     monkeypatch.setattr(validating, "HOLD_S", 600.0)
     pending = waiting()
-    judges = {"v-1": 1.0, "v-2": 1.0, "v-3": 1.0}
-    shares = {v: {k for k in pending if first_judges(k, judges, 1) == (v,)} for v in judges}
+    judges = dict.fromkeys(("v-1", "v-2", "v-3"), Judging())
+    alike = dict.fromkeys(judges, 1.0)
+    shares = {v: {k for k in pending if first_judges(k, alike, 1) == (v,)} for v in judges}
     assert all(shares.values()), "vacuous: one of them has no share"
 
     def started(name: str) -> tuple[Validator, Client]:

@@ -59,6 +59,7 @@ class NodeJoined(Event):
     replaces: Text = ""
     host: Text = ""
     process_id: Text = ""
+    specialties: Items[Text] = ()
 
 
 class NodeStatusChanged(Event):

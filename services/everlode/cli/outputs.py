@@ -166,7 +166,7 @@ OUTPUTS: dict[str, Any] = {
         members=many(
             closed(
                 "Member", process=str, node_id=str, kind=str, priority=int,
-                settings=dict[str, str],
+                settings=dict[str, str], specialties=list[str],
             )
         ),
         notes=list[str],

@@ -26,6 +26,7 @@ from everlode.sdk.client import MiningClient
 from everlode.sdk.reference import reference_judge
 from everlode.settings.endpoints import Endpoints
 from everlode.settings.environment import Settings
+from everlode.stack.services import SPECIAL
 from everlode.tasks.component import TaskComponent
 from everlode.telemetry.entries import Note, ProcessReady
 from everlode.telemetry.sink import Sink
@@ -46,6 +47,8 @@ class NodeSpec(NamedTuple):
     node_id: str
     validator_kind: str = "automatic"
     priority: int = 0
+    specialties: tuple[str, ...] = ()
+    """Types of tasks that it gets before others."""
 
 
 def _component(spec: NodeSpec, topology: Topology, cfg: Settings, payouts: Path) -> Component:
@@ -60,6 +63,19 @@ def _component(spec: NodeSpec, topology: Topology, cfg: Settings, payouts: Path)
         case _:
             sink = JournalSink(payouts / f"payouts-{spec.region}.jsonl")
             return RewardComponent(spec.region, topology, sink)
+
+
+def _specialties(spec: NodeSpec, topology: Topology) -> tuple[str, ...]:
+    if spec.specialties and spec.kind not in SPECIAL:
+        raise ConfigError(
+            f"--specialty: no {spec.kind} is chosen by it",
+            hint=f"of nodes that are: {', '.join(SPECIAL)}",
+        )
+    for name in spec.specialties:
+        if name not in topology.task_types:
+            types = ", ".join(topology.task_types)
+            raise ConfigError(f"--specialty {name}: no such type of task", hint=f"one of: {types}")
+    return spec.specialties
 
 
 class Judging(NamedTuple):
@@ -125,7 +141,7 @@ def _run(spec: NodeSpec, endpoints: Endpoints, host: Host, stack: Path) -> None:
         SCOPE_OF[component.name],
         spec.validator_kind if spec.kind == "validator" else "",
         spec.priority,
-        topology.task_types,
+        _specialties(spec, topology),
         cfg.max_concurrent,
     )
     homes = [home for home in topology.regions if home != spec.region and cfg.takeover]

@@ -20,7 +20,7 @@ from typing import Any, get_args
 
 from everlode.adapters.clock import Clock
 from everlode.balancing.assign import MANAGING
-from everlode.balancing.judges import first_judges
+from everlode.balancing.judges import Judging, first_for
 from everlode.control.fold import ControlState
 from everlode.errors import Unavailable
 from everlode.events.base import CommandAnswered
@@ -47,10 +47,10 @@ REVIEW_S = 15.0
 """Reviewers have at least this long on the wall, however fast event time runs in a replay."""
 
 
-def judges_of(control: ControlState, region: str, kind: str) -> dict[str, float]:
-    """The nodes of a region that work as validators of a kind, and their health. Pure."""
+def judges_of(control: ControlState, region: str, kind: str) -> dict[str, Judging]:
+    """The nodes of a region that work as validators of a kind. Pure."""
     return {
-        node.node_id: STATUS[node.status]
+        node.node_id: Judging(STATUS[node.status], node.specialties)
         for node in control.nodes_of(region, JUDGES)
         if node.kind == kind and node.status in MANAGING
     }
@@ -72,10 +72,10 @@ class Validator:
         client: MiningClient,
         clock: Clock,
         judge: LimitedJudge | None = None,
-        judges: Callable[[], Mapping[str, float]] = dict,
+        judges: Callable[[], Mapping[str, Judging]] = dict,
         hand: InHand = NOTHING,
     ) -> None:
-        """`judges` gives the nodes of its kind that work, and their health; none: it is alone.
+        """`judges` gives the nodes of its kind that work; none: it is alone.
         `judge`: without one it is the reference's.
         """
         self._hand = hand
@@ -86,7 +86,7 @@ class Validator:
         self._clock = clock
         self._judge = judge or LimitedJudge(reference_judge, JUDGE_S)
         self._judges = judges
-        self._now_judging: Mapping[str, float] = {}
+        self._now_judging: Mapping[str, Judging] = {}
         self._waits_since: dict[str, float] = {}
         """Of what is another one's share."""
         self._look_at = 0.0
@@ -111,7 +111,7 @@ class Validator:
     def _run(self) -> None:
         while not self._stop.wait(TURN_S):
             self._look()
-            self._now_judging = self._judges() or {self._node_id: 1.0}
+            self._now_judging = self._judges() or {self._node_id: Judging()}
             for state in list(self._component.pending.values()):
                 if state.kind == self._kind:
                     self._guarded(state, self._work)
@@ -166,7 +166,8 @@ class Validator:
         """It is this node's share, or has waited for whoever's it is."""
         if self._asked.get(state.key) == self._kind:
             return True
-        if self._node_id in first_judges(state.key, self._now_judging, state.quorum):
+        first = first_for(state.key, state.task_type, self._now_judging, state.quorum)
+        if self._node_id in first:
             return True
         since = self._waits_since.setdefault(state.key, time.monotonic())
         return time.monotonic() - since >= HOLD_S
