@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,11 +12,13 @@ from everlode.balancing.judges import Judging, first_for, first_judges
 from everlode.balancing.specialties import by_specialty
 from everlode.errors import ConfigError
 from everlode.events.control import NodeJoined
+from everlode.events.tasks import TaskAssigned, TaskCancelled, TaskMigrated
 from everlode.failover.planner import Stuck
 from everlode.processes.node import NodeSpec, _specialties
-from everlode.tasks.policy import Migrate
+from everlode.tasks.policy import Migrate, TaskPolicy
 from everlode.tasks.turn import Managers
 from everlode.topics import Topology
+from tests.simulation.test_failover_simulation import NOW, fact
 from tests.unit.test_failover_planner import World, plan
 
 NODES = {"a": ("training",), "b": (), "c": ("inference", "training"), "d": ("evaluation",)}
@@ -76,6 +80,23 @@ def test_tasks_of_a_lost_node_go_to_who_is_special_in_them_while_one_has_room() 
     step = next(s for s in plan(world.view("c")) if isinstance(s, Migrate | Stuck))
     assert isinstance(step, Migrate)
     assert dict(step.moves) == {"t1": "b", "t2": "b", "t3": "a", "t4": "a"}, "t5: all are full"
+
+
+def test_type_of_a_task_is_known_while_it_is_under_way() -> None:
+    policy = TaskPolicy(2, 100, timedelta(hours=1))
+    assigned = TaskAssigned(
+        attempt=1, miner_id="m", manager_node="a", lease_until=NOW, base_reward_micro=1,
+        task_type="training",
+    )  # fmt: skip
+    moved = TaskMigrated(
+        attempt=2, miner_id="m", from_node="a", to_node="b", lease_until=NOW
+    )  # fmt: skip
+    policy.observe(0, fact("t1", assigned))
+    policy.observe(0, fact("t2", assigned.model_copy(update={"task_type": None})))
+    policy.observe(0, fact("t1", moved, 2))
+    assert policy.work("b").types == {"t1": "training", "t2": ""}
+    policy.observe(0, fact("t1", TaskCancelled(reason="r"), 3))
+    assert policy.work("b").types == {"t2": ""}
 
 
 def test_node_refuses_a_specialty_that_it_cannot_have() -> None:
