@@ -106,5 +106,7 @@ def test_node_refuses_a_specialty_that_it_cannot_have() -> None:
     with pytest.raises(ConfigError, match=r"traning: no such type of task") as wrong:
         _specialties(node._replace(specialties=("training", "traning")), topology)
     assert wrong.value.hint == "one of: training, inference"
+    with pytest.raises(ConfigError, match="no validator of peer review is chosen by it"):
+        _specialties(node._replace(validator_kind="peer-review"), topology)
     with pytest.raises(ConfigError, match="no miner-registry is chosen by it"):
         _specialties(node._replace(kind="miner-registry"), topology)

@@ -66,10 +66,11 @@ def _component(spec: NodeSpec, topology: Topology, cfg: Settings, payouts: Path)
 
 
 def _specialties(spec: NodeSpec, topology: Topology) -> tuple[str, ...]:
-    if spec.specialties and spec.kind not in SPECIAL:
+    reviews = spec.kind == "validator" and spec.validator_kind == "peer-review"
+    if spec.specialties and (spec.kind not in SPECIAL or reviews):
         raise ConfigError(
-            f"--specialty: no {spec.kind} is chosen by it",
-            hint=f"of nodes that are: {', '.join(SPECIAL)}",
+            f"--specialty: no {spec.kind}{' of peer review' if reviews else ''} is chosen by it",
+            hint=f"of nodes that are: {', '.join(SPECIAL)}, automatic or expert",
         )
     for name in spec.specialties:
         if name not in topology.task_types:
