@@ -19,6 +19,7 @@ from everlode.events.validations import ValidationRequested
 from everlode.membership.hand import Nothing
 from everlode.sdk.reference import Solution, Verdict
 from everlode.state.dispatch import evolve_fact
+from everlode.validations import limited as limiting
 from everlode.validations import validator as validating
 from everlode.validations.limited import MOST_LEFT, LimitedJudge, Overdue
 from everlode.validations.validator import Validator
@@ -195,6 +196,17 @@ def test_few_threads_are_left_alone_and_then_nothing_is_judged_until_one_comes_b
     for end in ends.values():
         end.set()
     until(lambda: not limited.stands(), 20, "all have come back")
+
+
+def test_judge_whose_process_was_stopped_has_a_moment_to_come_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def judge(solution: Solution) -> Verdict:
+        time.sleep(0.3)
+        return Verdict(accept=True, score_ppm=1)
+
+    monkeypatch.setattr(limiting, "GRACE_S", 60.0)
+    assert LimitedJudge(judge, 0.01)(solution("t")) == Verdict(accept=True, score_ppm=1)
 
 
 def test_time_out_of_the_judges_own_is_its_error_and_not_overdue() -> None:
