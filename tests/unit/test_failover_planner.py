@@ -47,6 +47,7 @@ class World:
     def __init__(self, nodes: Mapping[str, int], managed: Mapping[str, str], most: int) -> None:
         self.control = ControlState()
         self.manager = dict(managed)
+        self.types: dict[str, str] = {}
         self.most = most
         self.opened = 0
         self.beating = dict.fromkeys(nodes, Beating(0, 0))
@@ -105,7 +106,7 @@ class World:
         mine = tuple(sorted(t for t, n in self.manager.items() if n == node))
         return View(
             self.control, state, self.beating, self.opened, decided,
-            TaskWork(mine, Counter(self.manager.values()), self.most),
+            TaskWork(mine, Counter(self.manager.values()), self.most, self.types),
         )  # fmt: skip
 
     def do(self, step: Step) -> None:

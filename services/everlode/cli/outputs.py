@@ -167,7 +167,7 @@ OUTPUTS: dict[str, Any] = {
         members=many(
             closed(
                 "Member", process=str, node_id=str, kind=str, priority=int,
-                settings=dict[str, str],
+                settings=dict[str, str], specialties=list[str],
             )
         ),
         notes=list[str],
@@ -186,7 +186,8 @@ OUTPUTS: dict[str, Any] = {
     "scope explain": closed(
         "ScopeExplained", scope=str, epoch=int, primary=str | None, region=str | None,
         decided_at=int | None, renewed_at=int | None, control_position=int,
-        candidates=many(of(Candidate)), recovery=of(Estimate, score=of(Score)),
+        candidates=many(of(Candidate)),
+        recovery=of(Estimate, score=of(Score), delay_score=of(Score) | None),
         takeover=Object | None,
     )
     | RECOUNTED,

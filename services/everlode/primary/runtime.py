@@ -64,7 +64,7 @@ from everlode.primary.inputs import (
 from everlode.primary.pending import HOME
 from everlode.primary.ready import Ready
 from everlode.primary.seen import Seen
-from everlode.primary.standstill import Standstill, Turns
+from everlode.primary.standstill import Standstill, Turns, stood
 from everlode.settings.endpoints import RegionParts
 from everlode.state.view import Where
 from everlode.telemetry.entries import FencedOutOf, Led, Unanswered
@@ -233,10 +233,8 @@ class Runtime:
     def load(self) -> Load:
         """For the next beat. Any thread."""
         load = self._component.load()._replace(read_stamp=self._log.read_stamp)
-        if why := self._turns.stands():
-            return load._replace(stands_still=True, waits_for=load.waits_for or why)
-        why = "its own log: it moves on, unread" if self._standstill.found else ""
-        return load._replace(stands_still=True, waits_for=why) if why else load
+        unread = "its own log: it moves on, unread" if self._standstill.found else ""
+        return stood(load, self._turns.stands() or unread)
 
     def _step_down(self) -> None:
         for entry in self._core.step_down():

@@ -81,6 +81,9 @@ class Settings(BaseSettings):
     """Lease of an assignment, in seconds of event time."""
     max_concurrent: int = Field(default=20_000, ge=1)
     """Tasks that one task manager node manages at once."""
+    judge_s: int = Field(default=10, ge=1)
+    """A validator's judge that has not come back from a solution for so long is left alone with it:
+    others judge that, and the node goes on."""
     stall_s: int = Field(default=120, ge=5)
     """A projector that stands still for so long, while its logs go on, ends and names the place."""
     log: Form = "auto"

@@ -244,7 +244,7 @@ def _join(state: ControlState, data: e.NodeJoined, _: Fact) -> ControlState | Vo
     node = NodeState(
         data.node_id, data.region, data.component, data.kind, data.endpoint, data.priority,
         status.value, state.position, state.position,
-        data.incarnation, data.host, data.process_id, drains,
+        data.incarnation, data.host, data.process_id, drains, data.specialties,
     )  # fmt: skip
     return _set(state, "nodes", data.node_id, node)
 

@@ -37,6 +37,7 @@ FAST = {
     "EVERLODE_RENEW_MS": "500",
     "EVERLODE_CONTROL_ELECTION_MS": "1500",
     "EVERLODE_FENCE_AFTER_MS": "4000",
+    "EVERLODE_JUDGE_S": "2",
 }
 
 
@@ -67,15 +68,17 @@ class Network:
             process.wait(8)
         self.stack.down(at_once=True)
 
-    def start(self, node: str, *words: str, stops_at: str = "") -> None:
-        """Start a process; `stops_at`: as a coordinator of `stopping_coordinator`."""
-        stopping = "tests.support.processes.stopping_coordinator"
-        program = stopping if stops_at else "everlode.cli.main"
+    def start(self, node: str, *words: str, stops_at: str = "", fault: str = "") -> None:
+        """Start a process; `stops_at`: as a coordinator of `stopping_coordinator`; `fault`: as a
+        node of `dying_node`."""
+        support = "tests.support.processes."
+        program = support + "dying_node" if fault else "everlode.cli.main"
+        program = support + "stopping_coordinator" if stops_at else program
         command = [sys.executable, "-m", program, *words]
         with (self.folder / f"{node}.log").open("ab") as log:
             self.processes[node] = subprocess.Popen(
                 [*command, "--region", "eu", "--node-id", node],
-                env={**self.env(), "COORDINATOR_STOPS_AT": stops_at},
+                env={**self.env(), "COORDINATOR_STOPS_AT": stops_at, "DYING_NODE_AT": fault},
                 stdout=log,
                 stderr=log,
             )
