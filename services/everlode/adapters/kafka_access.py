@@ -35,10 +35,7 @@ _SILENT = {
     KafkaError._MSG_TIMED_OUT,
 }
 _TLS = (
-    (
-        "expired", "the broker's certificate has expired",
-        "renew it; a stack that is --secure does so when it starts: everlode stack down, then up",
-    ),
+    ("expired", "the broker's certificate has expired", "renew the broker's certificate"),
     ("mismatch", "the broker's certificate is not for this host", "renew it, for this host too"),
     ("issuer", "nobody in {ca} has issued the broker's certificate", "put who did there"),
     ("self-signed", "nobody in {ca} has issued the broker's certificate", "put who did there"),
@@ -116,8 +113,7 @@ def _nameless(bootstrap: str, what: str) -> ConfigError | None:
     return ConfigError(
         f"{what}: Kafka at {bootstrap} speaks TLS and asks who comes; this process has no login",
         code="login_missing",
-        hint="EVERLODE_KAFKA_LOGIN=FILE, or use_login(FILE) of the SDK; a stack that was started"
-        " with --secure has them in its folder, e.g. logins/client.json",
+        hint="EVERLODE_KAFKA_LOGIN=FILE, or use_login(FILE) of the SDK",
     )  # fmt: skip
 
 

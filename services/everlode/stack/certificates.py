@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
@@ -21,9 +20,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from everlode.stack.secret import write_private
 
 DAYS = 825
-"""How long what is made here is good."""
-RENEW = timedelta(days=30)
-"""What ends sooner is made anew when a stack starts."""
+"""How long what is made here is good; then a stack makes it anew."""
 _CLOCKS_APART = timedelta(minutes=5)
 
 
@@ -126,16 +123,3 @@ def _keep(pair: Pair, key: ec.EllipticCurvePrivateKey, certificate: x509.Certifi
     )
     write_private(pair.key, secret)
     write_private(pair.certificate, certificate.public_bytes(serialization.Encoding.PEM))
-
-
-def lasts(pair: Pair, authority: Pair) -> bool:
-    """Whether it is there, of this authority, and good for RENEW more."""
-    try:
-        found, issuer = (
-            x509.load_pem_x509_certificate(one.certificate.read_bytes())
-            for one in (pair, authority)
-        )
-        found.verify_directly_issued_by(issuer)
-    except (OSError, ValueError, TypeError, InvalidSignature):
-        return False
-    return pair.key.exists() and found.not_valid_after_utc > datetime.now(UTC) + RENEW

@@ -128,12 +128,12 @@ RIGHTS = (
         ("states",),
     ),
     Rights(
-        "operator", "verbs that look and ask: `status`, `scope`, `dlt`, `events`, `stack doctor`",
-        KINDS, ("control", "recovery", *LETTERS),
+        "operator", "verbs that look and ask: `status`, `scope`, `miner`, `dlt`, `events`",
+        KINDS, (*COMMANDS, "control", "recovery", *LETTERS),
         (
-            "operators-", "scope-explain", "explain", "dlt", "dead-letters-", "look-", "skews-",
-            "unreached", "doctor", "health", "retention", "replay-", "topology-apply", "tail-",
-            *LOOK,
+            "client-", "fenced", "operators-", "scope-explain", "explain", "dlt", "dead-letters-",
+            "look-", "skews-", "unreached", "doctor", "health", "retention", "replay-",
+            "topology-apply", "tail-", *LOOK,
         ), ("dead-letters-",),
     ),
     Rights(
