@@ -58,7 +58,9 @@ class CommandClient:
         window: int = 2000,
         clock: Clock | None = None,
     ) -> None:
-        """Raises: ConfigError: the region is not in the endpoints."""
+        """Raises: ConfigError: the region is not in the endpoints, or does not let this process in.
+        Refusal: it may not read answers there.
+        """
         endpoints.region(region)
         self.client_id = client_id
         self.region = region
@@ -71,7 +73,11 @@ class CommandClient:
         self._guard = threading.Lock()
         self._links: dict[str, RegionLink] = {}
         self._stop = threading.Event()
-        self._link(region).ready(min(timeout_s, 10))
+        link = self._link(region)
+        link.ready(min(timeout_s, 10))
+        if link.refused is not None:
+            link.close()
+            raise link.refused
         self._timer = threading.Thread(target=self._time, name="client-time", daemon=True)
         self._timer.start()
         self._again = threading.Thread(target=self._resend, name="client-again", daemon=True)
@@ -95,7 +101,8 @@ class CommandClient:
         The same `command_id` again is carried out once; while it waits, it is not sent anew, and
         each caller's future has its own deadline and may be cancelled by itself. Waits while the
         window is full. Raises: Refusal: the client is closed, an id does not fit (`bad_field`),
-        e.g. is empty, or what is to be created is at home in no region (`not_at_home`).
+        e.g. is empty, or what is to be created is at home in no region (`not_at_home`), or
+        the region that it goes to does not let this process in: then a ConfigError, too.
         ContractError: the command is too large. DeadlineExceeded: the window was full for all the
         time given.
         """
@@ -118,10 +125,13 @@ class CommandClient:
             raise door.refused(str(item["loc"][0]), "does not fit", item["msg"]) from None
         value = encode_request(header, command)  # what cannot be sent must not wait for an answer
         asked = Asked(header, command, value, region)
-        asked.handed = self._link(region).ready(0)  # else once its answers are read, by `_resend`
+        link = self._link(region)
+        if link.refused is not None:
+            raise link.refused
+        asked.handed = link.ready(0)  # else once its answers are read, by `_resend`
         future, new = self._waiting.ask(asked, timeout_s or self._timeout_s)
         if new and asked.handed:
-            self._link(region).send(header, command, value)
+            link.send(header, command, value)
         return future
 
     def id_of(self, name: str) -> str:
