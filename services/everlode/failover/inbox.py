@@ -1,7 +1,8 @@
 """What a coordinator reads of its region: heartbeats, facts, verdicts, the recovery stream. Shell.
 
 Invariants: a record is given once to a process, in order within its partition; a damaged one is
-left out, and kept as a dead letter by the leading coordinator where no other process keeps it.
+left out, and kept as a dead letter by the leading coordinator where no other process keeps it; so
+is one that whoever it was given to could not take, of any topic.
 """
 
 from __future__ import annotations
@@ -22,7 +23,6 @@ from everlode.settings.endpoints import RegionParts
 from everlode.snapshots.read import read_snapshot
 from everlode.telemetry.entries import RecordLeftOut, Unanswered
 from everlode.telemetry.sink import Sink, silent
-from everlode.topics.catalogue import DEAD_LETTER_CONSUMERS
 from everlode.topics.names import fact_topic
 from everlode.topics.place import placed
 
@@ -32,18 +32,17 @@ CAUGHT_UP_S = 3.0
 HEARTBEATS_KEPT = 20_000
 LOOK_BACK_S = 120.0
 """Facts of this time are read whatever a snapshot has: an operation that is resumed counts them."""
-ALONE = DEAD_LETTER_CONSUMERS["coordinator"]
-"""Components whose topics no other process keeps dead letters of; they have one partition."""
+ALONE = ("health", "recovery")
+"""Components whose topics nobody else reads, and keeps dead letters of; they have one partition."""
 
 
 class Read(NamedTuple):
     """A record that was read. `behind`: it is older than this process."""
 
     component: str
-    partition: int
-    offset: int
     behind: bool
     fact: Fact
+    raw: Raw
 
 
 class Inbox:
@@ -137,7 +136,12 @@ class Inbox:
             if not behind and component in ALONE:
                 self._leave_out(raw, error)
             return None  # of the others, the projector and the detector keep it
-        return Read(component, raw.partition, raw.offset, behind, fact)
+        return Read(component, behind, fact, raw)
+
+    def leave_out(self, record: Read, error: ContractError) -> None:
+        """Keep a record that could not be taken; one that is older than this process was kept."""
+        if not record.behind:
+            self._leave_out(record.raw, error)
 
     def _leave_out(self, raw: Raw, error: ContractError) -> None:
         self._report(RecordLeftOut(raw.topic, raw.partition, raw.offset, error.message))
