@@ -38,7 +38,7 @@ from everlode.events.snapshots import SnapshotEntry
 from everlode.events.states import State, ValidationState
 from everlode.events.tasks import TaskAssigned, TaskSolved, TaskSubmitted
 from everlode.log.facts import FactLog, LoggedFact
-from everlode.log.folds import Folds
+from everlode.log.folds import AtHand, Folds
 from everlode.log.memory import Memory
 from everlode.miners.component import MinerComponent
 from everlode.primary.component import Component
@@ -114,12 +114,16 @@ class Known:
 class Node(Known):
     """A node."""
 
-    def __init__(self, region: Region, name: str, *, snapshot: bool) -> None:
+    def __init__(
+        self, region: Region, name: str, *, snapshot: bool, at_hand: AtHand | None = None
+    ) -> None:
         self.component: Component = MinerComponent("eu", TOPOLOGY)
         if name == "rewards":
             self.component = RewardComponent("eu", TOPOLOGY, NoSink())
         if name == "validations":
             self.component = ValidationComponent("eu", TOPOLOGY)
+        if at_hand is not None:
+            self.component.folds.keep(at_hand)
         super().__init__(region, name, self.component.folds, snapshot=snapshot)
 
     def arrived(self, state: State) -> None:
@@ -377,6 +381,9 @@ def test_start_from_a_snapshot_equals_one_from_the_beginning_whenever_the_writer
     alive = kept(region, "rewards").states["rewards"]
     full = Node(region, "rewards", snapshot=False).folds.states["rewards"]
     assert len(alive) < len(full) - 100, "what has ended is not in memory"
+    small = Node(region, "rewards", snapshot=True, at_hand=AtHand(ended=7))
+    assert {key: small.folds.get("rewards", key) for key in full} == full
+    assert len(small.memory._archive._kept) == 7, "what was found again, no more than is set"
 
 
 def test_standby_forgets_what_its_primary_has_archived(region: Region) -> None:
