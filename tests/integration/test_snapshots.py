@@ -17,6 +17,7 @@ from functools import partial
 import pytest
 from confluent_kafka import TopicPartition
 
+from everlode.adapters.clock import WallClock
 from everlode.adapters.kafka import Raw, Reader, Record
 from everlode.adapters.kafka_admin import admin_client
 from everlode.adapters.kafka_follower import ControlFollower
@@ -25,21 +26,27 @@ from everlode.adapters.kafka_topics import alter_topic
 from everlode.avro.codec import Codec
 from everlode.avro.snapshots import decode_snapshot
 from everlode.control.fold import MAX_TICKS, ControlState
+from everlode.control.snapshot import EVERY, from_bytes
 from everlode.errors import IntegrityError, Refusal, Unavailable
 from everlode.events import commands as c
 from everlode.events.barriers import Barrier, Marker
 from everlode.events.base import Event, Fact
 from everlode.events.catalogue import FACT_COMPONENTS
 from everlode.events.control import LeaseRenewed, NodeJoined, ScopeAssigned
+from everlode.events.health import DetectorStarted
 from everlode.events.identity import name_of
 from everlode.events.miners import MinerRegistered
+from everlode.events.recovery import OperationStarted
 from everlode.events.rewards import RewardWithheld
 from everlode.events.snapshots import SnapshotEntry
 from everlode.events.states import State, ValidationState
 from everlode.events.tasks import TaskAssigned, TaskSolved, TaskSubmitted
+from everlode.failover import inbox
+from everlode.failover.inbox import Inbox, Read
 from everlode.log.facts import FactLog, LoggedFact
 from everlode.log.folds import AtHand, Folds
 from everlode.log.memory import Memory
+from everlode.log.signals import SignalWriter
 from everlode.miners.component import MinerComponent
 from everlode.primary.component import Component
 from everlode.rewards.component import RewardComponent
@@ -53,11 +60,17 @@ from everlode.state.ended import ended
 from everlode.state.fraudrules import copied_solution, handed_in
 from everlode.state.validation import validation_id
 from everlode.topics import Topology
-from everlode.topics.names import archive_topic, command_topic, fact_topic
+from everlode.topics.names import (
+    CONTROL_SNAPSHOT_TOPIC,
+    archive_topic,
+    command_topic,
+    fact_topic,
+)
 from everlode.topics.partition import partition_of
 from everlode.validations.component import ValidationComponent
 from tests.support.facts.accepted import accepted, suspected
 from tests.support.facts.state_commands import sha256_of
+from tests.support.facts.whole_topic import records
 from tests.support.world.region import PARTITIONS, Region, until
 
 pytestmark = pytest.mark.timeout(300)
@@ -553,6 +566,78 @@ def read_control(region: Region, *, whole: bool = False) -> tuple[ControlState, 
     state = follower.start().state
     follower.close()
     return state, found
+
+
+def kept_at(region: Region) -> int:
+    """Position of the control log's newest snapshot; -1: there is none."""
+    bootstrap = region.endpoints.control_bootstrap
+    assert bootstrap is not None
+    states = [from_bytes(raw.value) for raw in records(bootstrap, CONTROL_SNAPSHOT_TOPIC, 1)]
+    return max((state.position for state in states if state is not None), default=-1)
+
+
+def is_kept(region: Region, position: int) -> bool:
+    return kept_at(region) > position
+
+
+def test_coordinator_that_leads_keeps_the_control_log_and_it_is_read_from_there(
+    region: Region,
+) -> None:
+    coordinator = region.coordinator("eu-co-keeps")
+    coordinator.ready()
+
+    def leads() -> bool:
+        led = region.follower.state.scopes.get("coordinator/eu")
+        return led is not None and led.primary == "eu-co-keeps" and led.renewed_at >= 0
+
+    until(leads, 60, "it leads")
+    before = kept_at(region)
+    for _ in range(2):  # at its start it may have nothing to keep yet, then each EVERY records
+        region.assign("validations", "nobody")
+        renewed = LeaseRenewed(scope_name="validation/eu", node_id="no", held_epoch=1, nonce="n")
+        for _ in range(EVERY):
+            region.control.append_async("validation/eu", renewed, node_id="no")
+        last = region.control.append("validation/eu", renewed, node_id="no")
+        until(partial(is_kept, region, last - EVERY), 30, "it has kept the log")
+    assert kept_at(region) >= before + EVERY
+    coordinator.kill()
+    now, tail = read_control(region)
+    history, all_of_it = read_control(region, whole=True)
+    assert now == history
+    assert len(tail) < 2 * EVERY < len(all_of_it)
+
+
+def test_coordinator_begins_with_the_last_signals_and_what_is_recent(
+    region: Region, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer = SignalWriter(region.bootstrap, "eu.1", WallClock())
+    verdict = DetectorStarted(partition=0, from_offset=0)
+    started = OperationStarted(
+        kind="drill", region="eu", subject="x", scope_name="s/eu", scope_epoch=1, evidence=()
+    )
+    for number in range(9):
+        writer.signal(verdict, topic="health", key=f"d-{number}", partition=0)
+        writer.signal(started, topic="recovery", key=f"o-{number}", partition=0)
+    writer.close()
+    parts = RegionParts("eu", "eu.1", region.bootstrap, PARTITIONS)
+
+    def begins_with() -> list[list[str]]:
+        with closing(Inbox(parts, "looks", ["tasks"], lambda: False)) as box:
+            found = list[Read]()
+            while not box.caught_up:
+                found += box.read()
+        assert all(read.behind for read in found)
+        return [
+            [r.fact.envelope.aggregate_id for r in found if r.component == name]
+            for name in ("health", "recovery")
+        ]
+
+    everything = begins_with()
+    assert [len(names) >= 9 for names in everything] == [True, True]
+    monkeypatch.setattr(inbox, "SIGNALS_READ", 4)
+    assert begins_with() == everything, "all of it is recent"
+    monkeypatch.setattr(inbox, "LOOK_BACK_S", 0.0)
+    assert begins_with() == [[f"{kind}-{n}" for n in range(5, 9)] for kind in "do"]
 
 
 def test_control_log_is_read_from_its_snapshot_and_whole_for_its_history(region: Region) -> None:
