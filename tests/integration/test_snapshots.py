@@ -17,7 +17,7 @@ from functools import partial
 import pytest
 from confluent_kafka import TopicPartition
 
-from everlode.adapters.clock import WallClock
+from everlode.adapters.clock import WallClock, millis
 from everlode.adapters.kafka import Raw, Reader, Record
 from everlode.adapters.kafka_admin import admin_client
 from everlode.adapters.kafka_follower import ControlFollower
@@ -185,8 +185,8 @@ def test_log_reads_on_whatever_a_look_at_it_ran_into(
         marker = Marker(writer.topic, "eu.1", scope, 1, "n")
 
         def write() -> None:
-            stamp, now = writer.next_stamp(), datetime.now(UTC).replace(microsecond=0)
-            barrier = Barrier(writer_id="n")
+            now = datetime.now(UTC).replace(microsecond=0)
+            stamp, barrier = writer.next_stamp(millis(now)), Barrier(writer_id="n")
             marks = [marker.envelope(p, writer.seqs[p] + 1, stamp, now) for p in range(PARTITIONS)]
             writer.append([(p, mark, barrier) for p, mark in enumerate(marks)])
 
