@@ -69,7 +69,7 @@ def test_case_is_an_operators_and_so_is_the_end_of_a_suspension_for_fraud(region
 def kept(region: Region, command_id: str) -> bool:
     """Whether the miners' snapshot says what a command asked for."""
     found = read_snapshot(region.bootstrap, "eu.1", "miners", PARTITIONS)
-    return any(fact.command_id == command_id and fact.content for fact in found.answers)
+    return any(fact.command_id == command_id and fact.content for fact in found.answers())
 
 
 def test_successor_refuses_another_command_under_an_id_that_its_predecessor_took(

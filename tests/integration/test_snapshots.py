@@ -20,6 +20,7 @@ from typing import Any
 import pytest
 from confluent_kafka import TopicPartition
 
+from everlode.adapters.clock import WallClock, millis
 from everlode.adapters.kafka import Raw, Reader, Record
 from everlode.adapters.kafka_admin import admin_client
 from everlode.adapters.kafka_follower import ControlFollower
@@ -28,21 +29,27 @@ from everlode.adapters.kafka_topics import alter_topic, ensure_topics
 from everlode.avro.codec import Codec
 from everlode.avro.snapshots import decode_snapshot
 from everlode.control.fold import MAX_TICKS, ControlState
+from everlode.control.snapshot import EVERY, from_bytes
 from everlode.errors import IntegrityError, Refusal, Unavailable
 from everlode.events import commands as c
 from everlode.events.barriers import Barrier, Marker
 from everlode.events.base import Event, Fact
 from everlode.events.catalogue import FACT_COMPONENTS
 from everlode.events.control import LeaseRenewed, NodeJoined, ScopeAssigned
+from everlode.events.health import DetectorStarted
 from everlode.events.identity import name_of
 from everlode.events.miners import MinerRegistered
+from everlode.events.recovery import OperationStarted
 from everlode.events.rewards import RewardWithheld
 from everlode.events.snapshots import SnapshotEntry
 from everlode.events.states import State, ValidationState
 from everlode.events.tasks import TaskAssigned, TaskSolved, TaskSubmitted
+from everlode.failover import inbox
+from everlode.failover.inbox import Inbox, Read
 from everlode.log.facts import FactLog, LoggedFact
-from everlode.log.folds import Folds
+from everlode.log.folds import AtHand, Folds
 from everlode.log.memory import Memory
+from everlode.log.signals import SignalWriter
 from everlode.miners.component import MinerComponent
 from everlode.primary.component import Component
 from everlode.rewards.component import RewardComponent
@@ -57,11 +64,17 @@ from everlode.state.fraudrules import copied_solution, handed_in
 from everlode.state.validation import validation_id
 from everlode.topics import Topology
 from everlode.topics.catalogue import catalogue
-from everlode.topics.names import archive_topic, command_topic, fact_topic
+from everlode.topics.names import (
+    CONTROL_SNAPSHOT_TOPIC,
+    archive_topic,
+    command_topic,
+    fact_topic,
+)
 from everlode.topics.partition import partition_of
 from everlode.validations.component import ValidationComponent
 from tests.support.facts.accepted import accepted, suspected
 from tests.support.facts.state_commands import sha256_of
+from tests.support.facts.whole_topic import records
 from tests.support.world.region import PARTITIONS, Region, until
 
 pytestmark = pytest.mark.timeout(300)
@@ -118,12 +131,16 @@ class Known:
 class Node(Known):
     """A node."""
 
-    def __init__(self, region: Region, name: str, *, snapshot: bool) -> None:
+    def __init__(
+        self, region: Region, name: str, *, snapshot: bool, at_hand: AtHand | None = None
+    ) -> None:
         self.component: Component = MinerComponent("eu", TOPOLOGY)
         if name == "rewards":
             self.component = RewardComponent("eu", TOPOLOGY, NoSink())
         if name == "validations":
             self.component = ValidationComponent("eu", TOPOLOGY)
+        if at_hand is not None:
+            self.component.folds.keep(at_hand)
         super().__init__(region, name, self.component.folds, snapshot=snapshot)
 
     def arrived(self, state: State) -> None:
@@ -172,8 +189,8 @@ def test_log_reads_on_whatever_a_look_at_it_ran_into(
         marker = Marker(writer.topic, "eu.1", scope, 1, "n")
 
         def write() -> None:
-            stamp, now = writer.next_stamp(), datetime.now(UTC).replace(microsecond=0)
-            barrier = Barrier(writer_id="n")
+            now = datetime.now(UTC).replace(microsecond=0)
+            stamp, barrier = writer.next_stamp(millis(now)), Barrier(writer_id="n")
             marks = [marker.envelope(p, writer.seqs[p] + 1, stamp, now) for p in range(PARTITIONS)]
             writer.append([(p, mark, barrier) for p, mark in enumerate(marks)])
 
@@ -381,6 +398,9 @@ def test_start_from_a_snapshot_equals_one_from_the_beginning_whenever_the_writer
     alive = kept(region, "rewards").states["rewards"]
     full = Node(region, "rewards", snapshot=False).folds.states["rewards"]
     assert len(alive) < len(full) - 100, "what has ended is not in memory"
+    small = Node(region, "rewards", snapshot=True, at_hand=AtHand(ended=7))
+    assert {key: small.folds.get("rewards", key) for key in full} == full
+    assert len(small.memory._archive._kept) == 7, "what was found again, no more than is set"
 
 
 def test_standby_forgets_what_its_primary_has_archived(region: Region) -> None:
@@ -618,6 +638,78 @@ def read_control(region: Region, *, whole: bool = False) -> tuple[ControlState, 
     state = follower.start().state
     follower.close()
     return state, found
+
+
+def kept_at(region: Region) -> int:
+    """Position of the control log's newest snapshot; -1: there is none."""
+    bootstrap = region.endpoints.control_bootstrap
+    assert bootstrap is not None
+    states = [from_bytes(raw.value) for raw in records(bootstrap, CONTROL_SNAPSHOT_TOPIC, 1)]
+    return max((state.position for state in states if state is not None), default=-1)
+
+
+def is_kept(region: Region, position: int) -> bool:
+    return kept_at(region) > position
+
+
+def test_coordinator_that_leads_keeps_the_control_log_and_it_is_read_from_there(
+    region: Region,
+) -> None:
+    coordinator = region.coordinator("eu-co-keeps")
+    coordinator.ready()
+
+    def leads() -> bool:
+        led = region.follower.state.scopes.get("coordinator/eu")
+        return led is not None and led.primary == "eu-co-keeps" and led.renewed_at >= 0
+
+    until(leads, 60, "it leads")
+    before = kept_at(region)
+    for _ in range(2):  # at its start it may have nothing to keep yet, then each EVERY records
+        region.assign("validations", "nobody")
+        renewed = LeaseRenewed(scope_name="validation/eu", node_id="no", held_epoch=1, nonce="n")
+        for _ in range(EVERY):
+            region.control.append_async("validation/eu", renewed, node_id="no")
+        last = region.control.append("validation/eu", renewed, node_id="no")
+        until(partial(is_kept, region, last - EVERY), 30, "it has kept the log")
+    assert kept_at(region) >= before + EVERY
+    coordinator.kill()
+    now, tail = read_control(region)
+    history, all_of_it = read_control(region, whole=True)
+    assert now == history
+    assert len(tail) < 2 * EVERY < len(all_of_it)
+
+
+def test_coordinator_begins_with_the_last_signals_and_what_is_recent(
+    region: Region, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer = SignalWriter(region.bootstrap, "eu.1", WallClock())
+    verdict = DetectorStarted(partition=0, from_offset=0)
+    started = OperationStarted(
+        kind="drill", region="eu", subject="x", scope_name="s/eu", scope_epoch=1, evidence=()
+    )
+    for number in range(9):
+        writer.signal(verdict, topic="health", key=f"d-{number}", partition=0)
+        writer.signal(started, topic="recovery", key=f"o-{number}", partition=0)
+    writer.close()
+    parts = RegionParts("eu", "eu.1", region.bootstrap, PARTITIONS)
+
+    def begins_with() -> list[list[str]]:
+        with closing(Inbox(parts, "looks", ["tasks"], lambda: False)) as box:
+            found = list[Read]()
+            while not box.caught_up:
+                found += box.read()
+        assert all(read.behind for read in found)
+        return [
+            [r.fact.envelope.aggregate_id for r in found if r.component == name]
+            for name in ("health", "recovery")
+        ]
+
+    everything = begins_with()
+    assert [len(names) >= 9 for names in everything] == [True, True]
+    monkeypatch.setattr(inbox, "SIGNALS_READ", 4)
+    assert begins_with() == everything, "all of it is recent"
+    monkeypatch.setattr(inbox, "LOOK_BACK_S", 0.0)
+    assert begins_with() == [[f"{kind}-{n}" for n in range(5, 9)] for kind in "do"]
 
 
 def test_control_log_is_read_from_its_snapshot_and_whole_for_its_history(region: Region) -> None:

@@ -10,7 +10,6 @@ fails, the reader is left where the folds are, and reads on. Shell.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -336,9 +335,12 @@ class FactLog:
                 self._opened(data)
         return offsets
 
-    def next_stamp(self, cause: int = 0) -> int:
-        """The next stamp, above that of the cause. Raises: Refusal: clock skew."""
-        return self.clock.next(time.time_ns() // 1_000_000, cause)
+    def next_stamp(self, wall_ms: int, cause: int = 0) -> int:
+        """The next stamp, above that of the cause. Raises: Refusal: clock skew.
+
+        Whoever writes has seen to it that the wall clock is right enough: see `StampClock`.
+        """
+        return self.clock.next(wall_ms, cause)
 
     def abandon(self) -> None:
         """Throw the producer away; whatever it held may or may not be there."""

@@ -45,7 +45,9 @@ class Memory:
         """`log` hands what it reads to `folds`."""
         self._folds, self._log, self._parts = folds, log, parts
         _, self._name = split_fact_topic(log.topic)
-        self._archive = Archive(parts.bootstrap, parts.origin, self._name, parts.partitions)
+        self._archive = Archive(
+            parts.bootstrap, parts.origin, self._name, parts.partitions, folds.at_hand.ended
+        )
         self._checkpoint = Checkpoint(parts.origin, self._name, folds, self._archive)
         self._topic = snapshot_topic(parts.origin, self._name)
         group = f"memory-{self._name}-{parts.origin}"

@@ -13,6 +13,7 @@ from everlode.adapters.clock import Clock
 from everlode.control.scopes import SCOPE_OF, Scope
 from everlode.errors import ConfigError
 from everlode.events.services import BY_NODE
+from everlode.log.folds import AtHand
 from everlode.membership.agent import Identity, NodeAgent
 from everlode.membership.hand import NOTHING, Hands, InHand
 from everlode.miners.component import MinerComponent
@@ -53,6 +54,12 @@ class NodeSpec(NamedTuple):
 
 def component_of(spec: NodeSpec, topology: Topology, cfg: Settings, payouts: Path) -> Component:
     """What a node of this kind decides with; it has read nothing yet."""
+    made = _kind(spec, topology, cfg, payouts)
+    made.folds.keep(AtHand(cfg.ended_at_hand, cfg.answers_at_hand))
+    return made
+
+
+def _kind(spec: NodeSpec, topology: Topology, cfg: Settings, payouts: Path) -> Component:
     match spec.kind:
         case "task-manager":
             lease = timedelta(seconds=cfg.lease_s)

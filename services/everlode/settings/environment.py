@@ -84,6 +84,12 @@ class Settings(BaseSettings):
     judge_s: int = Field(default=10, ge=1)
     """A validator's judge that has not come back from a solution for so long is left alone with it:
     others judge that, and the node goes on."""
+    ended_at_hand: int = Field(default=10_000, ge=1)
+    """Ended aggregates that a node has in memory, of those that were asked for last, and as many
+    solutions; others are read from the archive again."""
+    answers_at_hand: int = Field(default=50_000, ge=1000, le=50_000)
+    """Commands whose answers a node has in memory: a repeat that is older is decided anew. No more
+    than a snapshot has."""
     stall_s: int = Field(default=120, ge=5)
     """A projector that stands still for so long, while its logs go on, ends and names the place."""
     log: Form = "auto"

@@ -127,9 +127,9 @@ class Region:
         """Start a coordinator."""
         return self.process("coordinator", node_id)
 
-    def process(self, noun: str, node_id: str) -> Node:
-        """Start a process of the region: coordinator, projector or detector."""
-        return self._start((noun, "run"), node_id, "everlode.cli.main", "")
+    def process(self, noun: str, node_id: str, *, module: str | None = None) -> Node:
+        """Start a process of the region: coordinator, projector or detector; see `node`."""
+        return self._start((noun, "run"), node_id, module or "everlode.cli.main", "")
 
     def _start(self, words: tuple[str, ...], node_id: str, module: str, die: str) -> Node:
         arguments = [
