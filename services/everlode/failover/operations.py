@@ -97,7 +97,7 @@ class OperationLog:
             return
         self._known.add(envelope.event_id)
         for policy in self._policies.values():
-            policy.told(fact)
+            policy.observe_operation(fact)
         if isinstance(data, OperationStep):
             self._done[operation].add(data.step)
             self._steps[operation] += envelope.event_id not in self._mine

@@ -59,7 +59,7 @@ class Later(NamedTuple):
 
 
 class Policy(Planner[W], Protocol[W]):
-    """One service's failover. `restore`, `observe` and `told` alone change it."""
+    """One service's failover. `restore`, `observe` and `observe_operation` alone change it."""
 
     @property
     def service(self) -> Service:
@@ -75,7 +75,7 @@ class Policy(Planner[W], Protocol[W]):
     def observe(self, partition: int, fact: Fact) -> None:
         """Fold one record of the fact topic, in order within its partition."""
 
-    def told(self, fact: Fact) -> None:
+    def observe_operation(self, fact: Fact) -> None:
         """Fold one record of the region's recovery stream, once."""
 
     def later(self) -> Iterable[Later]:
@@ -129,7 +129,7 @@ class Succession:
     def observe(self, partition: int, fact: Fact) -> None:
         """See Policy."""
 
-    def told(self, fact: Fact) -> None:
+    def observe_operation(self, fact: Fact) -> None:
         """See Policy."""
 
     def later(self) -> Iterable[Later]:

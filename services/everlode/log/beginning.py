@@ -173,7 +173,7 @@ class _Filling:
         """Fold the copy from each gap's first to its last; what has piled up is written."""
         topic, codec = self._log.topic, Codec()
         count = told = 0
-        with closing(Reader(bootstrap, f"copy-{topic}", wait_ms=50)) as reader:
+        with closing(Reader(bootstrap, f"filling-{topic}", wait_ms=50)) as reader:
             starts = reader.beginnings([(topic, p) for p in self._left()])
             for batch in reader.to_ends(starts, STILL_S) if starts else ():
                 for raw in batch:

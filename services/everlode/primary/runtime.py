@@ -301,11 +301,8 @@ class Runtime:
             for answer in answers:
                 self._answer(answer)
             self._figures.answered(answer.outcome for answer in answers)
-            for notice in ready.notices:
-                self._agent.signal(
-                    notice.data, topic="health", key=notice.key, partition=0,
-                    event_id=notice.event_id,
-                )  # fmt: skip
+            for key, event_id, data in ready.notices:
+                self._agent.signal(data, topic="health", key=key, partition=0, event_id=event_id)
         if inputs:
             self._figures.turned(time.monotonic() - began)
         if not self._announced:  # not while somebody waits for the first answer
@@ -321,8 +318,7 @@ class Runtime:
         return Turn(led, inputs, tick, self._agent.control, horizon)
 
     def _positions(self) -> dict[TopicPartition, int]:
-        places = [(self._commands, p) for p in range(self._parts.partitions)]
-        return self._inputs.positions(places)
+        return self._inputs.positions([(self._commands, p) for p in range(self._parts.partitions)])
 
     def _tick(self) -> Tick:
         return Tick(self._clock.event_now(), self._clock.wall_ms(), time.monotonic())

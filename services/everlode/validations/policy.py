@@ -88,7 +88,7 @@ class ValidationPolicy(Succession):
         self._queue.observe(fact)
         self._epochs.observe(partition, fact)
 
-    def told(self, fact: Fact) -> None:
+    def observe_operation(self, fact: Fact) -> None:
         """See Policy: what an end has estimated is measured."""
         operation = fact.envelope.aggregate_id
         if isinstance(fact.data, ValidationRecoveryEnded):
