@@ -5,22 +5,20 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 CODE := schemas streams services tests $(wildcard benchmarks examples docs/site) deploy/standins deploy/image
-MYPY := $(BIN)/mypy $(CODE)
 LOCK := --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url
 ONLY ?=
 SITE := build/docs
 DEMO ?=
-# on two cores two workers have real parts, and a third one fills up the time in which these wait: see
-# tests/conftest.py. A file is one worker's, in the order given there
-WORKERS := -n 3 --dist loadfile --no-loadscope-reorder
+# two workers on two cores: with three, what has real parts waits for a turn until its patience ends.
+# A file is one worker's, in the order of tests/conftest.py
+WORKERS := -n 2 --dist loadfile --no-loadscope-reorder
 # whole demos take both cores: they run after the rest, by themselves
 DEMOS := tests/faults/test_demo.py tests/faults/test_demo_signals.py
-# mypy takes a minute of one core: it has what the first tests leave
-every_test = nice $(MYPY) & types=$$!; $(BIN)/pytest $(WORKERS) tests $(DEMOS:%=--ignore=%); rest=$$?; \
-	wait $$types || rest=1; $(BIN)/pytest $(DEMOS) && exit $$rest
+every_test = $(BIN)/pytest $(WORKERS) tests $(DEMOS:%=--ignore=%); \
+	rest=$$?; $(BIN)/pytest $(DEMOS) && exit $$rest
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo docs test test-long check lint parts bench lock clean
+.PHONY: help setup demo docs test test-long check static parts bench lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -42,22 +40,22 @@ docs: setup ## Build the site, strictly: build/docs/docs/index.html
 	$(BIN)/python -m sphinx -qnW --keep-going -j auto -c docs/site -d build/doctrees . $(SITE)
 	@echo $(SITE)/docs/index.html
 
-lint: setup
+static: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy $(CODE)
 	$(BIN)/lint-imports --no-logo
 
-check: lint ## Lint, types, import contracts, tests without real parts (under a minute)
-	$(MYPY)
+check: static ## Lint, types, import contracts, tests without real parts (under a minute)
 	$(BIN)/pytest -q -n 2 $(wildcard tests/unit tests/contract tests/scenario)
 
 parts: setup ## Fetch, check and build the parts of the native stack
 	$(BIN)/everlode stack fetch
 
-test: lint parts ## Lint, types, import contracts and every test there is, on real parts
+test: static parts ## Lint, types, import contracts and every test there is, on real parts
 	$(every_test)
 
-test-long: lint parts ## The same, with twenty times as many examples, and every damage, moment and seed
+test-long: static parts ## The same, with twenty times as many examples, and every damage, moment and seed
 	export LONG_TESTS=1; $(every_test)
 
 bench: setup ## Benchmarks, each against a peer or a limit; ONLY=name for one

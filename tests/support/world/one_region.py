@@ -30,6 +30,7 @@ from everlode.stack import NativeStack
 from tests.support.facts.one_writer import check_log
 from tests.support.facts.whole_topic import records
 from tests.support.processes.entries import entries, matching
+from tests.support.world.region import MARKED_S, until
 
 T = TypeVar("T")
 SCOPE = "task-manager/eu"
@@ -183,8 +184,15 @@ def managers(network: Network) -> dict[str, str]:
 
 
 def check(network: Network, answered: list[str]) -> None:
-    """The checkers, over the whole log of task facts."""
-    log = network.log("eu.1.tasks")
-    check_log(log)
-    stored = {f.envelope.aggregate_id for _, f in log if isinstance(f.data, TaskSubmitted)}
-    assert set(answered) <= stored, "lost_write"
+    """The checkers, over the whole log of task facts.
+
+    Kafka says that a transaction is committed before each partition has the mark by which readers
+    are given it, so what was answered last is waited for.
+    """
+
+    def stored() -> set[str]:
+        found = (f for _, f in network.log("eu.1.tasks") if isinstance(f.data, TaskSubmitted))
+        return {f.envelope.aggregate_id for f in found}
+
+    until(lambda: set(answered) <= stored(), MARKED_S, "lost_write")
+    check_log(network.log("eu.1.tasks"))

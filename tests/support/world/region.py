@@ -35,6 +35,9 @@ TOPOLOGY = Topology(
 )
 PARTITIONS = TOPOLOGY.partitions
 
+MARKED_S = 30.0
+"""A transaction's marks are in all of its partitions by then."""
+
 
 def until(true: Callable[[], bool], within_s: float, what: str) -> None:
     """Wait for a condition, or fail naming it. What takes long to look at is looked at less."""
