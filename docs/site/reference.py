@@ -11,6 +11,7 @@ import json
 import re
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import typer
@@ -22,12 +23,17 @@ from everlode.api.app import application
 from everlode.avro import schemas as _schemas
 from everlode.cli.main import app
 from everlode.settings.environment import PREFIX, Settings
+from everlode.telemetry import figures as _figures
 from everlode.topics import Topology
 from everlode.topics.catalogue import TopicSpec, catalogue
 from everlode.topics.names import CONTROL_CLUSTER
 
 DAY_MS = 86_400_000
-FAMILIES = {"CounterMetricFamily": "counter", "GaugeMetricFamily": "gauge"}
+FAMILIES = {
+    "CounterMetricFamily": "counter", "GaugeMetricFamily": "gauge",
+    "Counter": "counter", "Histogram": "histogram",
+}  # fmt: skip
+"""What makes a metric → its kind."""
 
 
 def _cell(text: object) -> str:
@@ -215,33 +221,52 @@ def _form(schema: dict[str, Any]) -> str:
 # -- metrics
 
 
-def figures() -> list[tuple[str, str, tuple[str, ...], str]]:
-    """(name, kind, labels, meaning) of every metric, read out of the module that makes them."""
-    tree = ast.parse(Path(_metrics.__file__).read_text())
-    functions = (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef))
-    return sorted(row for function in functions for row in _families(function))
+def figures(*modules: ModuleType) -> list[tuple[str, str, tuple[str, ...], str]]:
+    """(name, kind, labels, meaning) of every metric, read out of the modules that make them.
+
+    Without modules: of all.
+    """
+    found = []
+    for module in modules or (_metrics, _figures):
+        body = ast.parse(Path(str(module.__file__)).read_text()).body
+        parts = [
+            p for node in body for p in (node.body if isinstance(node, ast.ClassDef) else [node])
+        ]
+        found += [row for part in parts for row in _families(part)]
+    return sorted(found)
 
 
 def metrics() -> str:
-    """Every metric."""
+    """Every metric of a network."""
+    return _metric_table(_metrics)
+
+
+def processes() -> str:
+    """Every metric of a process."""
+    return _metric_table(_figures)
+
+
+def _metric_table(module: ModuleType) -> str:
     rows = (
         (_code(name), kind, ", ".join(map(_code, labels)), _cell(meaning))
-        for name, kind, labels, meaning in figures()
+        for name, kind, labels, meaning in figures(module)
     )
     return _table(("metric", "kind", "labels", "meaning"), rows)
 
 
-def _families(function: ast.FunctionDef) -> Iterator[tuple[str, str, tuple[str, ...], str]]:
-    assigned = (node for node in ast.walk(function) if isinstance(node, ast.Assign))
+def _families(part: ast.AST) -> Iterator[tuple[str, str, tuple[str, ...], str]]:
+    """Of a function, or of an assignment: `labels=` may name what the function assigned."""
+    assigned = (node for node in ast.walk(part) if isinstance(node, ast.Assign))
     named = {ast.unparse(node.targets[0]): node.value for node in assigned}
-    for node in ast.walk(function):
+    for node in ast.walk(part):
         if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name):
             continue
         kind = FAMILIES.get(node.func.id)
-        if kind is None:
-            continue
+        if kind is None or len(node.args) < len(("name", "meaning")):
+            continue  # another Counter
         name, meaning = (ast.literal_eval(argument) for argument in node.args)
-        (labels,) = (k.value for k in node.keywords if k.arg == "labels")
+        given = (k.value for k in node.keywords if k.arg in ("labels", "labelnames"))
+        labels = next(given, ast.Tuple([], ast.Load()))
         labels = named.get(ast.unparse(labels), labels)
         total = "_total" if kind == "counter" else ""
         yield name + total, kind, tuple(ast.literal_eval(labels)), meaning
@@ -249,6 +274,6 @@ def _families(function: ast.FunctionDef) -> Iterator[tuple[str, str, tuple[str, 
 
 PARTS: dict[str, Callable[[], str]] = {
     "cli": cli, "api": api, "topics": topics, "schemas": schemas, "settings": settings,
-    "metrics": metrics,
+    "metrics": metrics, "processes": processes,
 }  # fmt: skip
 """Name of a part → what makes it."""

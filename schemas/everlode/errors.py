@@ -6,6 +6,8 @@ translated once, in the adapter. Pure.
 
 from __future__ import annotations
 
+import traceback
+from pathlib import Path
 from typing import ClassVar
 
 
@@ -114,3 +116,13 @@ class ConfigError(EverlodeError):
 
     exit_code = 2
     default_code = "config"
+
+
+def unforeseen(what: str, error: Exception) -> ContractError:
+    """A mistake of ours over one input (`what`), as what its reader keeps that for.
+
+    It names the error's kind and where it was raised; never its text, which may quote anything.
+    """
+    frames = traceback.extract_tb(error.__traceback__)
+    last = f" at {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
+    return ContractError(f"{what}: {type(error).__name__}{last}", code="internal")

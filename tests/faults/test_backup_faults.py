@@ -34,7 +34,7 @@ from everlode.backup.keys import KeyRing
 from everlode.backup.manifest import MANIFEST, Compared, Manifest, body_of, dump, sha256_of
 from everlode.backup.operation import back_up
 from everlode.backup.stored import list_backups
-from everlode.backup.verify import newest_signed, verify
+from everlode.backup.verify import signed_manifest, verify
 from everlode.cli.main import run as cli
 from everlode.errors import ConfigError, IntegrityError, Precondition, Unavailable
 from everlode.events.base import CommandAnswered, Envelope, Fact, FactRef
@@ -582,10 +582,12 @@ def test_emptied_store_and_older_manifest_put_back_are_not_the_latest(region: Ba
     empty = Shelf(MemoryStore(), region.keys, "eu")
     with pytest.raises(IntegrityError, match="no other is there"):
         chosen(empty, "latest", control, lambda _: None)
-    assert chosen(shelf, "latest", control, lambda _: None) == last
+    assert chosen(shelf, "latest", control, lambda _: None).manifest == last
 
 
-def test_forged_manifest_is_no_parent_and_decides_no_id(region: Backed, tmp_path: Path) -> None:
+def test_forged_manifest_decides_nothing_and_in_place_of_the_newest_is_an_error(
+    region: Backed, tmp_path: Path
+) -> None:
     before, forger = made(region), KeyRing(tmp_path / "forger")
     forger.create()
     name = "99991231T235959999-ffffff"
@@ -597,10 +599,15 @@ def test_forged_manifest_is_no_parent_and_decides_no_id(region: Backed, tmp_path
         assert (after.parent_id, after.backup_id < name) == (before.backup_id, True)
         shelf, control = Shelf(region.store, region.keys, "eu"), region.endpoints.control()
         assert walk(shelf, lambda _: None) == {}
-        with pytest.raises(IntegrityError, match=name) as caught:
+        meant = chosen(shelf, "latest", control, lambda _: None)
+        assert (meant.manifest, list(meant.passed)) == (after, [name])
+        ours, noted = f"eu/{after.backup_id}/{MANIFEST}", "the newest that was made, is not usable"
+        right = region.store.get(ours)
+        region.store.put(ours, dump(after, forger.sign(body_of(after))))
+        with pytest.raises(IntegrityError, match=f"{after.backup_id}, {noted}") as caught:
             chosen(shelf, "latest", control, lambda _: None)
         assert caught.value.code == "bad_signature"
-        assert chosen(shelf, after.backup_id, control, lambda _: None) == after
+        region.store.put(ours, right)
     finally:
         region.store.delete(key)
 
@@ -627,9 +634,8 @@ def test_latest_without_a_control_log_needs_its_id(
     with pytest.raises(Unavailable, match="not known") as caught:
         chosen(shelf, "latest", nobody, lambda _: None)
     assert "by its id" in caught.value.hint
-    newest = newest_signed(*shelf)
-    assert newest is not None
-    assert chosen(shelf, newest.backup_id, nobody, lambda _: None) == newest
+    newest = signed_manifest(*shelf, "latest")
+    assert chosen(shelf, newest.backup_id, nobody, lambda _: None).manifest == newest
 
 
 def test_backup_and_recovery_through_a_store_that_fails_each_request_once(

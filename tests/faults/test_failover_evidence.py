@@ -32,7 +32,7 @@ from everlode.log.facts import FactLog
 from everlode.sdk import MiningClient
 from tests.support.facts.one_writer import check_log
 from tests.support.facts.whole_topic import records
-from tests.support.world.region import Node, Region, until
+from tests.support.world.region import MARKED_S, Node, Region, until
 
 pytestmark = pytest.mark.timeout(240)
 SCOPE = "task-manager/eu"
@@ -108,10 +108,13 @@ class Network(NamedTuple):
 
     def check(self) -> None:
         """The checkers."""
-        log = [(partition, fact) for partition, _, fact in self.log("eu.1.tasks", 2)]
-        check_log(log)
-        stored = {f.envelope.aggregate_id for _, f in log if isinstance(f.data, TaskSubmitted)}
-        assert self.answered <= stored, "lost_write"
+
+        def stored() -> set[str]:
+            found = (f for *_, f in self.log("eu.1.tasks", 2) if isinstance(f.data, TaskSubmitted))
+            return {f.envelope.aggregate_id for f in found}
+
+        until(lambda: self.answered <= stored(), MARKED_S, "lost_write")
+        check_log([(partition, fact) for partition, _, fact in self.log("eu.1.tasks", 2)])
 
 
 @pytest.fixture(scope="module")

@@ -21,11 +21,14 @@ from everlode.sdk import MiningClient
 from everlode.settings.endpoints import Endpoints
 from everlode.stack.book import read_book
 from everlode.stack.condition import look
+from everlode.stack.native.bounded import older_of
 from everlode.stack.native.detach import start_detached, stop_detached
 from everlode.stack.native.lock import holder, read_record
 from everlode.stack.native.supervisor import build, save_options
 from everlode.topics.names import fact_topic
 from tests.support.facts.whole_topic import records
+from tests.support.processes.entries import entries, matching
+from tests.support.processes.scraping import figures_of, scrape, targets
 from tests.support.world.region import TOPOLOGY, until
 
 pytestmark = pytest.mark.timeout(240)
@@ -84,10 +87,13 @@ class Healing:
 @pytest.fixture(scope="module")
 def healing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Healing]:
     folder = tmp_path_factory.mktemp("healing")
-    try:
-        yield Healing(folder)
-    finally:
-        stop_detached(folder, 60.0)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("EVERLODE_METRICS_DIR", str(folder / "metrics"))
+        patch.setenv("EVERLODE_LOG_MIB", "1")
+        try:
+            yield Healing(folder)
+        finally:
+            stop_detached(folder, 60.0)
 
 
 def test_broker_that_stands_still_for_long_leaves_a_region_that_goes_on(healing: Healing) -> None:
@@ -109,6 +115,21 @@ def test_broker_that_stands_still_for_long_leaves_a_region_that_goes_on(healing:
     healing.register("miner-2")
 
 
+def test_log_that_is_full_is_cut_while_its_process_writes_on(healing: Healing) -> None:
+    log = healing.folder / "logs" / "supervisor.log"
+    with log.open("a") as full:
+        full.write("line of the test\n" * 2**16)
+    until(lambda: log.stat().st_size < 2**20, 30, "it is cut")
+    assert older_of(log).read_text().endswith("line of the test\n")
+    count = healing.restarts("eu/mr-1")
+    os.kill(healing.pid("eu/mr-1"), signal.SIGKILL)
+    healing.healed("eu/mr-1", count + 1)
+    written = log.read_text()
+    assert "\0" not in written
+    assert matching(entries(log), "Note", text="eu/mr-1 has ended")
+    assert written.startswith("{"), written[:80]
+
+
 def test_killed_parts_and_processes_are_started_again_and_that_is_published(
     healing: Healing,
 ) -> None:
@@ -118,6 +139,14 @@ def test_killed_parts_and_processes_are_started_again_and_that_is_published(
         os.kill(healing.pid(name), signal.SIGKILL)
     for name in killed:
         healing.healed(name, before[name] + 1)
+    supervisor = targets(healing.folder / "metrics")["supervisor"]
+    counted = figures_of(scrape(supervisor))
+    for name in killed:
+        kind = read_book(healing.folder)[name].kind
+        assert counted["everlode_stack_process_up", (kind, name)] == 1
+        assert counted["everlode_stack_process_given_up", (kind, name)] == 0
+        restarts = counted["everlode_stack_process_restarts_total", (kind, name)]
+        assert restarts == healing.restarts(name) > before[name]
     healing.register("miner-3")
     published: set[tuple[str, str]] = set()
     wanted = {(kind, name) for kind in ("HealingStarted", "HealingSucceeded") for name in killed}

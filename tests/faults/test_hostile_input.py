@@ -44,6 +44,7 @@ from tests.support.facts.hostile import (
     TASKS,
     Hostile,
     every_extreme,
+    every_extreme_heartbeat,
     hostile_commands,
     hostile_heartbeats,
     now_ms,
@@ -56,6 +57,7 @@ pytestmark = pytest.mark.timeout(1800 if LONG else 280)
 RECORDS = 600 * (20 if LONG else 1)
 AT_ONCE = 100
 """Commands that wait for their answers at a time: it is about what they hold, not how many come."""
+BEATS_AT_ONCE = 650
 NODES = {
     "tasks": "task-manager", "miners": "miner-registry", "validations": "validator",
     "rewards": "reward-distributor",
@@ -292,11 +294,16 @@ def left_out(region: Region) -> set[bytes | None]:
     return {raw.key for raw in region.records("dlt.detector.eu.1.heartbeats", 1)}
 
 
-def test_hostile_heartbeats_stop_nobody_and_the_next_ones_are_noted(region: Region) -> None:
-    records = drawn(lambda n: hostile_heartbeats(n), RECORDS // 2)
+def test_every_extreme_of_a_heartbeat_and_hostile_ones_stop_nobody_and_the_next_are_noted(
+    region: Region,
+) -> None:
+    records = [*every_extreme_heartbeat()]
+    assert len(records) > 500, "nothing was tried"
+    records += drawn(lambda n: hostile_heartbeats(n), RECORDS // 2)
     topic = fact_topic("eu.1", "heartbeats")
-    for start in range(0, len(records), AT_ONCE):
-        batch = [(topic, n % PARTITIONS, r) for n, r in enumerate(records[start : start + AT_ONCE])]
+    for start in range(0, len(records), BEATS_AT_ONCE):
+        some = records[start : start + BEATS_AT_ONCE]
+        batch = [(topic, n % PARTITIONS, r) for n, r in enumerate(some)]
         names = {f"lawful-{start}-{p}" for p in range(PARTITIONS)}
         last = [(topic, int(name[-1]), lawful_beat(name, start + 1)) for name in names]
         ends = [r._replace(key=b"end-" + (r.key or b""), value=b"end") for *_, r in last]

@@ -116,7 +116,7 @@ def test_pause_holds_the_failover_up_and_its_end_lets_it_go(network: Operated) -
 
 def test_pause_ends_by_itself(network: Operated) -> None:
     primary, epoch = network.primary, network.state.epoch(SCOPE)
-    assert network.scope("pause", SCOPE, "--for", "20s").code == 0
+    assert network.scope("pause", SCOPE, "--for", "30s").code == 0
     (pause,) = network.state.wishes.pauses
     assert pause.until_ms is not None
     network.signal(primary, signal.SIGKILL)

@@ -36,6 +36,7 @@ from everlode.telemetry.entries import Entry, Note
 from everlode.topics import Topology, state_topics
 from tests.support.processes.disks import small_disk
 from tests.support.processes.entries import entry_in
+from tests.support.processes.outputs import fitting
 
 pytestmark = pytest.mark.timeout(120)
 ONE = Topology(regions=("eu",), control_replication=1, control_min_insync=1)
@@ -310,7 +311,10 @@ def command(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, s
     """Exit code and standard output of `everlode stack ...`."""
     capsys.readouterr()
     code = run(["stack", *arguments])
-    return code, capsys.readouterr().out
+    out = capsys.readouterr().out
+    if "--json" in arguments and arguments[0] != "logs":  # that prints a document a line
+        fitting(["stack", *arguments], out)
+    return code, out
 
 
 def not_serving(out: str) -> dict[str, str]:
@@ -389,6 +393,10 @@ def test_commands_on_a_detached_stack(detached: Path, capsys: pytest.CaptureFixt
     lock.release()
     assert (code, json.loads(out)["state"]) == (20, "degraded")
     assert not_serving(out) == {"eu/kafka": "missing", "eu/postgres": "missing"}
+    assert command(capsys, "fetch", "--json")[0] == 0
+    code, out = command(capsys, "up", *place)
+    assert (code, json.loads(out)["regions"].keys()) == (0, {"eu"})
+    assert command(capsys, "down", *place)[0] == 0
 
 
 def test_commands_without_a_stack_say_so(

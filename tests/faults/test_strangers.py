@@ -4,19 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 
 import pytest
 from confluent_kafka import Producer
 
+from everlode.adapters.clock import WallClock
 from everlode.adapters.kafka_transactions import OpenTransaction, open_transactions
 from everlode.events import commands as c
+from everlode.events.heartbeats import MinerBeat
+from everlode.log.signals import SignalWriter
 from everlode.stack import doctor
 from everlode.topics import Topology
 from everlode.topics.names import command_topic, dead_letter_topic, fact_topic, reply_topic
-from tests.support.processes.flawed_node import FLAWED_MICRO
+from tests.support.processes.flawed_node import FLAWED_BEAT, FLAWED_MICRO
 from tests.support.world.region import PARTITIONS, Region, until
 
 pytestmark = pytest.mark.timeout(180)
+FLAWED = "tests.support.processes.flawed_node"
 COMMANDS, REPLIES = command_topic("eu", "miners"), reply_topic("eu")
 BEATS = fact_topic("eu.1", "heartbeats")
 
@@ -123,9 +128,7 @@ def test_transaction_left_open_on_heartbeats_hides_no_node_from_the_coordinator(
 def test_command_whose_decision_fails_is_answered_and_kept_and_the_primary_goes_on(
     region: Region,
 ) -> None:
-    node = region.leader(
-        "miner-registry", "miners", "eu-mr-flawed", module="tests.support.processes.flawed_node"
-    )
+    node = region.leader("miner-registry", "miners", "eu-mr-flawed", module=FLAWED)
     register(region, "m-flawed")
     letters = dead_letter_topic("primary", COMMANDS)
     before = len(region.records(letters, 1))
@@ -141,3 +144,47 @@ def test_command_whose_decision_fails_is_answered_and_kept_and_the_primary_goes_
     node.await_entry("Undecided", text="the-id")
     assert node.process.poll() is None
     node.kill()
+
+
+def has(region: Region, topic: str, letters: int) -> bool:
+    return len(region.records(topic, 1)) == letters
+
+
+def test_heartbeat_that_cannot_be_observed_is_kept_and_coordinator_and_detector_go_on(
+    region: Region,
+) -> None:
+    readers = [
+        region.process(noun, f"eu-{noun}-flawed", module=FLAWED)
+        for noun in ("coordinator", "detector")
+    ]
+    for reader in readers:
+        reader.ready()
+    coordinator, scope, coordinator_id = readers[0], "coordinator/eu", "eu-coordinator-flawed"
+
+    def leads() -> bool:
+        led = region.follower.state.scopes.get(scope)
+        return led is not None and led.primary == coordinator_id and led.renewed_at >= 0
+
+    until(leads, 60, "it leads, and keeps what it cannot take")
+    topics = [dead_letter_topic(who, BEATS) for who in ("coordinator", "detector")]
+    before = {topic: len(region.records(topic, 1)) for topic in topics}
+    beats = SignalWriter(region.bootstrap, "eu.1", WallClock())
+    lawful = MinerBeat(running=(), work_done=1, interval_ms=15_000)
+    for partition in range(PARTITIONS):
+        beats.signal(lawful, topic="heartbeats", key=FLAWED_BEAT, partition=partition)
+    beats.close()
+    for topic in topics:
+        wanted = before[topic] + PARTITIONS
+        until(partial(has, region, topic, wanted), 60, f"letters on {topic}")
+        for raw in region.records(topic, 1)[before[topic] :]:
+            letter = dict(raw.headers)
+            assert (raw.key, letter["dlt-code"]) == (FLAWED_BEAT.encode(), b"internal")
+            assert letter["dlt-topic"] == BEATS.encode()
+            assert b"MinerBeat cannot be observed: KeyError" in letter["dlt-message"]
+    coordinator.await_entry("RecordLeftOut", topic=BEATS)
+    served = "rewards/eu"
+    node = region.node("reward-distributor", "eu-rd-flawed")
+    until(lambda: served in region.follower.state.scopes, 40, "a beat behind it counts")
+    assert [reader.process.poll() for reader in readers] == [None, None]
+    for one in (*readers, node):
+        one.kill()

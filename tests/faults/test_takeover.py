@@ -1,6 +1,6 @@
 """A region is killed as a whole, on real parts: another one takes its scopes, and nothing that had
 been mirrored is lost. It comes back with its disks: what it alone had is listed and counts nowhere,
-and its projection becomes what the others' are.
+and its projection becomes what the others' are. Then its scope goes home while clients write.
 
 A stack of its own: a region that was fenced leads nothing.
 """
@@ -8,8 +8,10 @@ A stack of its own: a region that was fenced leads nothing.
 from __future__ import annotations
 
 import json
+import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -149,6 +151,22 @@ def said_by(network: Network, capsys: pytest.CaptureFixture[str], *words: str) -
     return found
 
 
+def write_until(network: Network, stop: threading.Event, found: list[CommandAnswered]) -> None:
+    """One task after another, with what a client of us is answered."""
+    with MiningClient(network.endpoints, "us", "home-client", timeout_s=40) as client:
+        while not stop.is_set():
+            found.append(submit(client, f"home-{len(found)}"))
+
+
+def failed_back(network: Network, capsys: pytest.CaptureFixture[str], *how: str) -> dict[str, Any]:
+    """What `scope failback` prints."""
+    capsys.readouterr()
+    words = ["scope", "failback", SCOPE, "--dir", str(network.stack.data_dir), "--json", *how]
+    assert run(words) == 0
+    found: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return found
+
+
 def ids(answers: list[CommandAnswered]) -> set[str]:
     return {ref.event_id for answer in answers for ref in answer.facts}
 
@@ -209,6 +227,59 @@ def given_again(
     assert [bool(row["carried_out"]) for row in rows] == [True] * 3
 
 
+def goes_home(
+    network: Network, owner: str, expected: dict[str, int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """us's tasks are led at home again; a client writes meanwhile, and hears of nothing."""
+    steps = failed_back(network, capsys, "--dry-run")["steps"]
+    assert [step["step"] for step in steps] == [
+        "Await", "Freeze", "Await", "Flip", "Await", "Answer",
+    ]  # fmt: skip
+    stop, answers = threading.Event(), list[CommandAnswered]()
+    with ThreadPoolExecutor(1) as hands:
+        writing = hands.submit(write_until, network, stop, answers)
+        try:
+            until(lambda: len(answers) >= 5, 30, "the owner answers")
+            asked_at = time.monotonic()
+            wish = failed_back(network, capsys, "--wait")
+            took_s = time.monotonic() - asked_at
+            until(lambda: answers[-1].region == "us" or writing.done(), 30, "us answers")
+        finally:
+            stop.set()
+        writing.result(60)
+    led = network.control.scopes[SCOPE]
+    assert (wish["outcome"], led.region, led.primary) == ("done", "us", wish["target"])
+    assert {answer.outcome for answer in answers} == {"done"}
+    served = [answer.region for answer in answers]
+    home_at = served.index("us")
+    assert set(served[:home_at]) == {owner}, "the owner, until the scope is at home"
+    assert set(served[home_at:]) == {"us"}
+    pause_s = (answers[home_at].answered_at - answers[home_at - 1].answered_at).total_seconds()
+    with capsys.disabled():
+        print(
+            f"at home {took_s:.1f} s after it was asked for, {pause_s:.1f} s between two answers; "
+            f"{home_at} written elsewhere, {len(answers) - home_at} at home"
+        )
+    expected = expected | {f"us/home-{n}": 1 for n in range(len(answers))}
+    with MiningClient(network.endpoints, "us", "home-client", timeout_s=40) as client:
+        for key in ("us/all-5", "us/new", "us/none-1", "us/home-0"):  # of all three times
+            answer = client.call(key, c.CancelTask(reason="at home"))
+            assert (answer.outcome, answer.region) == ("done", "us")
+            assert [(f.topic, f.version) for f in answer.facts] == [("us.1.tasks", 2)]
+            expected[key] = 2
+        again = submit(client, "home-0")
+        assert (again.outcome, ids([again])) == ("repeated", ids(answers[:1]))
+    for region in REGIONS:
+        network.await_tasks(region, expected)
+    assert network.states("us") == network.states("eu") == network.states("ap")
+    noted = {"above_vector", "fence_known", "unknown_epoch"}
+    for region in REGIONS:
+        assert {kind for kind, _ in network.problems(region)} <= noted
+    found = explained(network, capsys)
+    assert (found["owner"], len(found["lost"])) == ("us", 3)
+    assert all(row["carried_out"] for row in found["lost"])
+
+
 def test_scopes_of_a_killed_region_are_led_elsewhere_and_what_was_mirrored_is_there(
     network: Network, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -264,3 +335,5 @@ def test_scopes_of_a_killed_region_are_led_elsewhere_and_what_was_mirrored_is_th
     comes_back(network, names, ids(nowhere), expected, capsys)
     assert network.control.scopes[SCOPE].region == owner
     given_again(network, ids(nowhere), expected, capsys)
+    expected |= {f"us/none-{n}": 1 for n in range(3)}
+    goes_home(network, owner, expected, capsys)

@@ -23,7 +23,7 @@ from everlode.events.miners import StakeDeposited
 from everlode.sdk import MiningClient
 from everlode.stack import NativeStack
 from everlode.topics import Topology, catalogue
-from tests.support.world.region import Node, Region, until
+from tests.support.world.region import MARKED_S, Node, Region, until
 
 pytestmark = pytest.mark.timeout(240)
 TOPOLOGY = Topology(regions=("eu",), replication=3, min_insync=2)
@@ -104,13 +104,17 @@ def answered(made: list[Future[CommandAnswered]]) -> None:
 
 def check(region: Replicated) -> None:
     """Each acknowledged deposit is in the log once, and nothing is missing from it."""
-    facts = region.facts("miners")
-    stored = [f.envelope.event_id for f in facts if isinstance(f.data, StakeDeposited)]
-    assert len(set(stored)) == len(stored), "twice"
+
+    def stored() -> list[str]:
+        facts = region.facts("miners")
+        return [f.envelope.event_id for f in facts if isinstance(f.data, StakeDeposited)]
+
     done = [one for one in region.sent if one.done() and one.exception() is None]
     acknowledged = {fact.event_id for one in done for fact in one.result().facts}
     assert len(acknowledged) == len(done)
-    assert acknowledged <= set(stored), "lost_write"
+    until(lambda: acknowledged <= set(stored()), MARKED_S, "lost_write")
+    assert len(set(stored())) == len(stored()), "twice"
+    facts = region.facts("miners")
     versions = sorted(
         f.envelope.version for f in facts if f.envelope.aggregate_id == MINER and f.envelope.version
     )

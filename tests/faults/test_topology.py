@@ -42,7 +42,7 @@ FILE: dict[str, Any] = {
     "control_min_insync": 1,
     "clusters": {
         "eu": {
-            "task-manager": {"nodes": 2},
+            "task-manager": {"nodes": 2, "specialties": {"1": ["training"]}},
             "miner-registry": {"nodes": 1},
             "detector": {"nodes": 1},
             "coordinator": {"nodes": 1},
@@ -76,7 +76,11 @@ class Followed:
         self.file.write_text(json.dumps({**self.data, **fields}))
 
     def nodes(self, kind: str, nodes: Any) -> None:
-        self.data["clusters"]["eu"][kind]["nodes"] = nodes
+        """Numbers, or a count; who leaves takes its specialties with it."""
+        cluster = self.data["clusters"]["eu"][kind]
+        cluster["nodes"] = nodes
+        if isinstance(nodes, list) and (special := cluster.pop("specialties", {})):
+            cluster["specialties"] = {n: s for n, s in special.items() if int(n) in nodes}
         self.write()
 
     def run(self, *words: str) -> subprocess.CompletedProcess[str]:
@@ -248,21 +252,27 @@ def test_changed_policy_reaches_every_reader_though_the_apply_was_killed_half_wa
 
 
 def with_tasks(followed: Followed, count: int) -> None:
-    """A miner with room, and tasks that are all assigned; none is solved."""
+    """A miner with room, and tasks that are all assigned, half of them of the type that tm-1 is
+    special in; none is solved."""
     with MiningClient(followed.endpoints, "eu", "m1", timeout_s=60) as miner:
-        miner.register_miner(["inference"], endpoint="m1", max_concurrent=1000)
+        miner.register_miner(["inference", "training"], endpoint="m1", max_concurrent=1000)
         miner.deposit_stake(10**12)
     digest = hashlib.sha256(b"x").hexdigest()
     with MiningClient(followed.endpoints, "eu", "c1", timeout_s=60) as client:
         command = c.SubmitTask(
-            client_id="c1", task_type="inference", payload_uri="s3://x", payload_sha256=digest,
+            client_id="c1", task_type="training", payload_uri="s3://x", payload_sha256=digest,
             payload_bytes=1, cpu_milli=1, memory_mib=1, gpus=1, gpu_milli=1,
             base_reward_micro=1000, max_attempts=3,
             deadline_at=client._clock.event_now() + timedelta(days=365),
         )  # fmt: skip
-        sent = [client.send(f"eu/t{i:03}", command) for i in range(count)]
+        other = command.model_copy(update={"task_type": "inference"})
+        kinds = [command if i < count // 2 else other for i in range(count)]
+        sent = [client.send(f"eu/t{i:03}", kind) for i, kind in enumerate(kinds)]
         assert {answer.result(60).outcome for answer in sent} == {"done"}
     until(lambda: len(followed.managers()) == count, 60, "all are assigned")
+    nodes = [node for _, node in sorted(followed.managers().items())]
+    assert set(nodes[: count // 2]) == {"eu-tm-1"}
+    assert set(nodes[count // 2 :]) == {"eu-tm-2", "eu-tm-3"}
 
 
 def test_drained_node_gives_up_what_it_leads_and_manages_though_the_apply_was_killed(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 import subprocess
 import sys
@@ -18,6 +17,7 @@ from everlode.events.base import Evidence
 from everlode.events.health import WorkWaits
 from everlode.snapshots.read import read_snapshot
 from everlode.topics.names import fact_topic
+from tests.support.processes.outputs import fitting
 from tests.support.world.region import PARTITIONS, Region, until
 
 pytestmark = pytest.mark.timeout(180)
@@ -36,7 +36,7 @@ def lift(region: Region, by: str) -> tuple[int, dict[str, Any]]:
     line = f'miner reinstate eu/m-lifted --region eu --by {by} --reason "rested" --json'
     words = [*EVERLODE, *shlex.split(line), "--dir", str(region.folder / "stack")]
     done = subprocess.run(words, capture_output=True, check=False, timeout=60)
-    return done.returncode, json.loads(done.stdout)
+    return done.returncode, fitting(shlex.split(line), done.stdout.decode())
 
 
 def test_case_is_an_operators_and_so_is_the_end_of_a_suspension_for_fraud(region: Region) -> None:
@@ -69,7 +69,7 @@ def test_case_is_an_operators_and_so_is_the_end_of_a_suspension_for_fraud(region
 def kept(region: Region, command_id: str) -> bool:
     """Whether the miners' snapshot says what a command asked for."""
     found = read_snapshot(region.bootstrap, "eu.1", "miners", PARTITIONS)
-    return any(fact.command_id == command_id and fact.content for fact in found.answers)
+    return any(fact.command_id == command_id and fact.content for fact in found.answers())
 
 
 def test_successor_refuses_another_command_under_an_id_that_its_predecessor_took(

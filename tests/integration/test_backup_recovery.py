@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +19,14 @@ from everlode.adapters.postgres_next import NextGeneration
 from everlode.adapters.postgres_read import current_generation
 from everlode.avro.codec import encode_fact, encode_state
 from everlode.backup import create, cut, standing
+from everlode.backup.asked import Source
 from everlode.backup.container import DELETED, PARKED, read
 from everlode.backup.gather import Gatherer
 from everlode.backup.keys import KeyRing
-from everlode.backup.manifest import Manifest
+from everlode.backup.manifest import Manifest, body_of, dump
 from everlode.backup.operation import back_up, holder_is_gone, leased
 from everlode.backup.stored import list_backups
-from everlode.backup.verify import fetch, newest_signed, verify
+from everlode.backup.verify import fetch, signed_manifest, verify
 from everlode.cli.main import run as cli
 from everlode.errors import IntegrityError, Locked, NotFound, Precondition, Unavailable
 from everlode.events.base import Fact
@@ -36,10 +38,14 @@ from everlode.recovery.operation import recover
 from everlode.recovery.planner import ComponentResult, RecoveryResult
 from everlode.recovery.request import RecoveryRequest
 from everlode.state.dispatch import evolve_fact
+from everlode.state.shape import FOLD_VERSION
+from everlode.telemetry.entries import Entry
 from everlode.topics import fact_topics, state_topics
 from everlode.topics.names import state_topic
 from tests.support.facts.decided import decide
 from tests.support.facts.whole_topic import records
+from tests.support.processes.outputs import fitting
+from tests.support.stores.junk import KINDS, junk
 from tests.support.world.backed import STORY_EPOCHS, STORY_SCOPES, TOPOLOGY, Backed, Rows, story
 
 pytestmark = pytest.mark.timeout(280)
@@ -168,19 +174,67 @@ def test_backup_is_announced_on_the_recovery_stream(region: Backed, backup: Mani
     assert [e.backup_id for e in ended] == [backup.backup_id]  # type: ignore[attr-defined]
 
 
-def test_backup_of_another_topology_stops_before_anything_changes(
-    region: Backed, backup: Manifest, tmp_path: Path
-) -> None:
-    other = TOPOLOGY.model_copy(update={"partitions": 4})
+@contextmanager
+def of_others(region: Backed, fold: int = FOLD_VERSION, origin: str = "") -> Iterator[str]:
+    """The newest backup, signed by us, as another build or network would have made it; its id."""
+    newest = signed_manifest(region.store, region.keys, "eu", "latest")
+    name = f"eu/{newest.backup_id}/manifest.json"
+    first = newest.positions[0]
+    more = (first.model_copy(update={"topic": f"{origin}.tasks"}),) if origin else ()
+    changes = {"fold_version": fold, "positions": (*newest.positions, *more)}
+    right, other = region.store.get(name), newest.model_copy(update=changes)
+    region.store.put(name, dump(other, region.keys.sign(body_of(other))))
+    try:
+        yield newest.backup_id
+    finally:
+        region.store.put(name, right)
+
+
+@pytest.mark.parametrize(
+    ("partitions", "others", "code", "text", "hint"),
+    [
+        (4, {}, "partitions_differ", "has 2 partitions, the topology 4", "set partitions to 2"),
+        (2, {"origin": "ap.1"}, "origins_differ", "has facts of ap.1, which the topology does not",
+         "name all regions in the topology"),
+        (2, {"fold": FOLD_VERSION + 1}, "fold_newer", f"is of fold version {FOLD_VERSION + 1}",
+         "use the build that made it"),
+    ],
+    ids=["partitions", "origins", "newer folds"],
+)  # fmt: skip
+def test_backup_of_another_topology_or_of_newer_folds_stops_before_anything_changes(
+    region: Backed, backup: Manifest, tmp_path: Path, partitions: int, others: dict[str, Any],
+    code: str, text: str, hint: str,
+) -> None:  # fmt: skip
+    topology = TOPOLOGY.model_copy(update={"partitions": partitions})
     before = list_backups(region.store, "eu"), current_generation(region.conninfo)
-    with pytest.raises(Precondition, match="has 2 partitions, the topology 4") as caught:
-        back_up("eu", region.endpoints, other, region.store, region.keys)
-    with pytest.raises(Precondition, match=f"{backup.backup_id} has 2 partitions") as again:
-        recover(PLAN, region.endpoints, other, region.store, region.keys, tmp_path)
+    with of_others(region, **others) as newest:
+        plan = PLAN.model_copy(update={"backup": newest})
+        with pytest.raises(Precondition, match=f"backup {newest} {text}") as caught:
+            back_up("eu", region.endpoints, topology, region.store, region.keys)
+        with pytest.raises(Precondition, match=f"backup {newest} {text}") as again:
+            recover(plan, region.endpoints, topology, region.store, region.keys, tmp_path)
     for error in (caught.value, again.value):
-        assert error.code == "partitions_differ"
-        assert "set partitions to 2" in error.hint
+        assert (error.code, hint in error.hint) == (code, True)
     assert (list_backups(region.store, "eu"), current_generation(region.conninfo)) == before
+
+
+def test_backup_of_older_folds_is_noted_and_goes_on(
+    region: Backed, backup: Manifest, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plan = tmp_path / "plan.yaml"
+    with of_others(region, FOLD_VERSION - 1) as newest:
+        plan.write_text(json.dumps({**PLAN.model_dump(), "backup": newest}))
+        words = f"backup {newest} is of fold version {FOLD_VERSION - 1}, this build has"
+        capsys.readouterr()
+        assert command(region, "recover", "plan", str(plan)) == 0
+        assert words in capsys.readouterr().err
+        source = Source("eu", region.bootstrap, region.conninfo, TOPOLOGY)
+        notes = list[Entry]()
+        made = create.create_backup(source, region.store, region.keys, report=notes.append)
+        assert made.parent_id == newest
+        assert any(words in note.text for note in notes)
+        for item in list(region.store.list(f"eu/{made.backup_id}/")):
+            region.store.delete(item.key)
 
 
 def test_one_backup_of_a_region_at_a_time(region: Backed) -> None:
@@ -393,7 +447,7 @@ def test_last_backup_is_the_latest_though_the_clock_went_back(
     before = region.create()
     monkeypatch.setattr(create, "_now_ms", lambda: 1_000)
     last = region.create()
-    assert (last.parent_id, newest_signed(region.store, region.keys, "eu")) == (
+    assert (last.parent_id, signed_manifest(region.store, region.keys, "eu", "latest")) == (
         before.backup_id,
         last,
     )
@@ -579,7 +633,7 @@ def test_key_that_waits_for_no_reason_holds_until_an_operator_accepts_it(
     capsys.readouterr()
     why = ("--accept", "parked", "--reason", "the writer is mended")
     assert command(region, *words, *why) == 0
-    done = json.loads(capsys.readouterr().out)
+    done = fitting(words, capsys.readouterr().out)
     assert (done["held"], done["generation"]) == (False, held["generation"])
     assert current_generation(region.conninfo) == held["generation"]
     [word] = done["accepted"]
@@ -632,7 +686,7 @@ def test_backup_whose_cut_is_too_old_is_made_and_ends_with_20(
     capsys.readouterr()
     assert command(region, "backup", "create", "--max-age", "1", "--json") == 20
     shown = capsys.readouterr()
-    age = json.loads(shown.out)["age"]
+    age = fitting(("backup", "create"), shown.out)["age"]
     assert min(age["behind_logs_ms"], age["behind_clock_ms"]) > 1000
     assert "behind the ends of the logs, at most 1 s" in shown.err
     assert command(region, "backup", "list", "--json") == 0
@@ -659,27 +713,45 @@ def test_unfinished_backup_is_listed_as_such_only_when_asked(
 
 
 def test_foreign_objects_and_junk_manifests_stop_nobody(
-    region: Backed, capsys: pytest.CaptureFixture[str]
+    region: Backed, backup: Manifest, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A console's folder, and a forged manifest with the highest id: named, and passed over."""
-    junk = "eu/99991231T235959999-ffffff/manifest.json"
-    planted = {"eu/": b"", "eu/notes.txt": b"x", "eu/a/b/c": b"x", junk: b"{}"}
+    """A console's folder, and junk of every kind with the highest ids: named, and passed over."""
+    foreign = {"eu/": b"", "eu/notes.txt": b"x", "eu/a/b/c": b"x"}
+    names = {f"99991231T235959999-fffff{n:x}": kind for n, kind in enumerate(KINDS)}
+    planted = dict(foreign)
+    for name, kind in names.items():
+        forged = backup.model_copy(update={"backup_id": name, "created_at_ms": 253_402_300_799_000})
+        planted[f"eu/{name}/manifest.json"] = junk(kind, forged, tmp_path)
+
+    def named(text: str) -> bool:
+        return all(f"{name} is passed over: eu/{name}/manifest.json" in text for name in names)
+
     for key, value in planted.items():
         region.store.put(key, value)
     try:
         made = region.create()
         assert made.backup_id < "9999"
-        assert newest_signed(region.store, region.keys, "eu") == made
-        last = region.create()
-        assert last.parent_id == made.backup_id
         capsys.readouterr()
-        assert command(region, "recover", "plan", "--json") == 0
-        assert json.loads(capsys.readouterr().out)["backup_id"] == last.backup_id
+        assert command(region, "backup", "create", "--max-age", "3600", "--json") == 0
+        shown = capsys.readouterr()
+        last = json.loads(shown.out)["backup_id"]
+        assert (json.loads(shown.out)["parent_id"], named(shown.err)) == (made.backup_id, True)
         assert command(region, "backup", "list", "--all") == 0
-        shown = capsys.readouterr().out
-        for key in planted.keys() - {junk}:
-            assert f"{key}  foreign" in shown
-        assert "99991231T235959999-ffffff  NOT USABLE" in shown
+        listed = capsys.readouterr().out
+        assert [f"{key}  foreign" in listed for key in foreign] == [True] * len(foreign)
+        assert [f"{name}  NOT USABLE" in listed for name in names] == [True] * len(names)
+        for verb in (
+            ("recover", "plan"), ("backup", "verify", "--level", "hash"),
+            ("recover", "run", "--staging", str(tmp_path / "work"), "--accept", "parked",
+             "--reason", "left by the test before"),
+        ):  # fmt: skip
+            assert command(region, *verb, "--json") == 0
+            shown = capsys.readouterr()
+            found = json.loads(shown.out)
+            assert (found["backup_id"], named(shown.err)) == (last, True)
+            for name, line in zip(reversed(names), found["passed_over"], strict=True):
+                assert line.startswith(f"eu/{name}/manifest.json: ")
+        assert command(region, "backup", "verify", next(iter(names))) == 13
     finally:
         for key in planted:
             region.store.delete(key)
@@ -743,7 +815,7 @@ def test_older_backups_are_dropped_and_the_newest_stays(
     assert cli(["backup", "drop", newest.backup_id, *place]) == 14
     assert json.loads(capsys.readouterr().out)["error"]["code"] == "newest"
     assert cli(["backup", "drop", older.backup_id, *place]) == 0
-    found = json.loads(capsys.readouterr().out)
+    found = fitting(("backup", "drop"), capsys.readouterr().out)
     assert (found["dropped"][-1], found["stays"]) == (older.backup_id, newest.backup_id)
     assert list_backups(region.store, "eu") == [(newest.backup_id, True)]
     assert cli(["backup", "verify", "latest", *place]) == 0

@@ -11,10 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from everlode.cli.outputs import OUTPUTS
 from everlode.stack.native.detach import stop_detached
 from tests.support.facts.pages import ROOT, saved, typed
-from tests.support.processes.outputs import misfits, printed_by
+from tests.support.processes.outputs import misfits, printed_by, verb_of
 from tests.support.processes.shell import run
 from tests.unit.test_docs_pages import ELSEWHERE
 
@@ -78,7 +77,7 @@ def test_what_verbs_print_of_a_network_fits_their_schema(
     monkeypatch.chdir(desk)
     monkeypatch.setenv("EVERLODE_STACK_DIR", "stack")
     for words in map(str.split, PRINTED):
-        verb = next(name for n in (2, 1) if (name := " ".join(words[:n])) in OUTPUTS)
+        verb = verb_of(words)
         code, out = printed_by(words)
         assert code in (0, FOUND), out
         assert misfits(verb, out, lines=verb in LINES) == []

@@ -10,6 +10,7 @@ from itertools import count
 import pytest
 from confluent_kafka.admin import NewTopic  # type: ignore[attr-defined]
 
+from everlode.adapters.clock import millis
 from everlode.adapters.kafka_admin import admin_client
 from everlode.adapters.kafka_writer import Writer
 from everlode.errors import FencedOut
@@ -36,7 +37,7 @@ class Node:
         log = self.log
         marker = Marker(log.topic, log.origin, SCOPE, epoch, self.name)
         now = datetime.now(UTC).replace(microsecond=0)
-        mark = marker.envelope(0, log.seqs[0] + 1, log.next_stamp(), now)
+        mark = marker.envelope(0, log.seqs[0] + 1, log.next_stamp(millis(now)), now)
         log.append([(0, mark, Barrier(writer_id=self.name))])
 
 

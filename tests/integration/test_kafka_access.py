@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import socket
-import ssl
-import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,7 +23,7 @@ from everlode.errors import ConfigError, EverlodeError, Refusal
 from everlode.events.control import LeaseRenewed
 from everlode.settings.login import load_login
 from everlode.stack.certificates import Pair, make_authority, make_pair
-from tests.support.world.guarded import Guarded, being, guarded_broker, login_file
+from tests.support.world.guarded import Guarded, being, guarded_broker, login_file, tls_server
 
 RENEWED = LeaseRenewed(scope_name="s", node_id="n", held_epoch=1, nonce="x")
 
@@ -55,28 +52,6 @@ def read(bootstrap: str) -> None:
     with closing(reader):
         reader.assign({("t", 0): 0})
         reader.batch(1, 20)
-
-
-@contextmanager
-def tls_server(pair: Pair) -> Iterator[str]:
-    """Something with that certificate, which is as far as a client comes."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(pair.certificate, pair.key)
-    with socket.create_server(("127.0.0.1", 0)) as server:
-
-        def serve() -> None:
-            while True:
-                try:
-                    with server.accept()[0] as client:
-                        context.wrap_socket(client, server_side=True)
-                except ssl.SSLError:
-                    continue
-                except OSError:
-                    return
-
-        threading.Thread(target=serve, daemon=True).start()
-        yield f"127.0.0.1:{server.getsockname()[1]}"
-        server.shutdown(socket.SHUT_RDWR)
 
 
 def test_the_right_secret_is_let_in(broker: Guarded) -> None:

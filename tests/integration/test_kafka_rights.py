@@ -25,7 +25,7 @@ from confluent_kafka import (
 )
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
 
-from everlode.access.acls import acls
+from everlode.access.acls import acls, named
 from everlode.access.rights import BY_PRINCIPAL, RIGHTS
 from everlode.adapters.kafka_access import identified
 from everlode.adapters.kafka_acls import set_acls
@@ -168,15 +168,17 @@ def test_a_principal_reads_and_writes_what_the_table_says_and_nothing_else(
     rights = BY_PRINCIPAL[principal]
     with being(load_login(lab.logins[principal])):
         wrote = written(lab.broker.bootstrap, lab.topics)
-        got = read(lab.broker.bootstrap, rights.groups[0], lab.topics)
+        group = named(rights.groups, NETWORK)[0]
+        got = read(lab.broker.bootstrap, group, lab.topics)
     assert wrote == {topic: kind_of(topic) in rights.writes for topic in lab.topics}
     assert got == {topic: kind_of(topic) in rights.reads for topic in lab.topics}
 
 
 @pytest.mark.parametrize("principal", PRINCIPALS)
 def test_a_principal_uses_its_own_groups_and_no_others(lab: Lab, principal: str) -> None:
-    mine = BY_PRINCIPAL[principal].groups
-    names = sorted({f"{group}x" for rights in RIGHTS for group in rights.groups} | {"strange"})
+    mine = named(BY_PRINCIPAL[principal].groups, NETWORK)
+    groups = {group for rights in RIGHTS for group in named(rights.groups, NETWORK)}
+    names = sorted({f"{group}x" for group in groups} | {"strange"})
     with being(load_login(lab.logins[principal])):
         client = AdminClient(identified(lab.broker.bootstrap))
         asked = {
@@ -189,8 +191,8 @@ def test_a_principal_uses_its_own_groups_and_no_others(lab: Lab, principal: str)
 
 @pytest.mark.parametrize("principal", PRINCIPALS)
 def test_a_principal_takes_its_own_writers_over_and_no_others(lab: Lab, principal: str) -> None:
-    mine = BY_PRINCIPAL[principal].transactions
-    names = sorted({f"{name}eu" for rights in RIGHTS for name in rights.transactions})
+    mine = named(BY_PRINCIPAL[principal].transactions, NETWORK)
+    names = sorted({f"{n}eu" for rights in RIGHTS for n in named(rights.transactions, NETWORK)})
     with being(load_login(lab.logins[principal])):
         settings = identified(lab.broker.bootstrap)
         writers = [Producer({**settings, "transactional.id": name}) for name in names]

@@ -18,12 +18,15 @@ import pytest
 from confluent_kafka import OFFSET_END, TopicPartition
 from confluent_kafka.admin import AdminClient
 
+from everlode.adapters.clock import WallClock
 from everlode.adapters.kafka import Record
+from everlode.adapters.kafka_control import ControlLog
 from everlode.adapters.kafka_sender import Sender
 from everlode.avro.codec import Codec, encode_fact
 from everlode.errors import ContractError, DeadlineExceeded, FencedOut, Refusal
 from everlode.events import commands as c
 from everlode.events.base import Envelope, Fact, LedgerEntry
+from everlode.events.control import LeaseRenewed
 from everlode.events.heartbeats import MinerBeat
 from everlode.events.miners import MinerRetired
 from everlode.events.receipts import Applied
@@ -43,6 +46,7 @@ from everlode.sdk import (
     NodeAgent,
     OutcomeUnknown,
     Received,
+    stampclock,
     waiting,
 )
 from everlode.topics import Topology
@@ -525,3 +529,68 @@ def test_position_whose_facts_are_no_longer_kept_is_refused(region: Region) -> N
         EventConsumer(*place, position=position)
     assert caught.value.code == "position_expired"
     EventConsumer(*place, position=end).close()
+
+
+class SteppedClock(WallClock):
+    """A wall clock that is set wrong."""
+
+    ahead_ms = 0
+
+    def wall_ms(self) -> int:
+        """See Clock."""
+        return super().wall_ms() + self.ahead_ms
+
+
+def renew(region: Region, *, ago_ms: int = 0) -> None:
+    """Somebody renews a lease, as nodes do every two seconds, or did once."""
+    bootstrap, clock = region.endpoints.control_bootstrap, SteppedClock()
+    assert bootstrap is not None
+    clock.ahead_ms = -ago_ms
+    with closing(ControlLog(bootstrap, clock)) as log:
+        data = LeaseRenewed(scope_name="validation/eu", node_id="n", held_epoch=1, nonce="n")
+        log.append("validation/eu", data, node_id="n")
+
+
+def test_event_producer_whose_clock_is_ahead_is_refused_by_name_until_it_is_right(
+    region: Region,
+) -> None:
+    clock, hour_ms = SteppedClock(), 3_600_000
+    bound = stamp_at(clock.wall_ms() + MAX_AHEAD_MS + 60_000)
+    renew(region)
+    with producer(region, 901, clock=clock) as made:
+        made.emit("eu/skew", FACT).result(30)
+        renew(region)
+        clock.ahead_ms = hour_ms
+        for _ in range(2):
+            with pytest.raises(Refusal, match=r"ClockSkew: .* 36\d\d s ahead") as caught:
+                made.emit("eu/skew", FACT, event_id="skewed").result(30)
+        assert (caught.value.code, "set this machine" in caught.value.hint) == ("clock_skew", True)
+        clock.ahead_ms = 0
+        made.emit("eu/skew", FACT, event_id="skewed").result(30)
+        clock.ahead_ms = -hour_ms
+        made.emit("eu/skew", FACT).result(30)  # stamps go on by their counter
+    clock.ahead_ms = hour_ms
+    renew(region, ago_ms=60_000)
+
+    def refused() -> bool:
+        renew(region)
+        return opened.done()
+
+    with ThreadPoolExecutor(1) as other:
+        opened = other.submit(producer, region, 902, clock=clock)
+        until(refused, 30, "it has seen who renews")
+        with pytest.raises(Refusal, match="ClockSkew"):
+            opened.result(0)
+    facts = [f for f in region.facts("rewards") if f.envelope.epoch in (901, 902)]
+    assert len([f for f in facts if f.envelope.aggregate_id == "eu/skew"]) == 3
+    assert max(f.envelope.stamp for f in facts) < bound
+
+
+def test_event_producer_is_not_judged_where_nobody_renews(
+    region: Region, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A clock of long ago says that nobody leads, not that this one is wrong."""
+    monkeypatch.setattr(stampclock, "BACK", 1)
+    renew(region, ago_ms=2 * MAX_AHEAD_MS)
+    with producer(region, 903) as made:
+        made.emit("eu/alone", FACT).result(30)

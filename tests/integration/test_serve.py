@@ -28,13 +28,16 @@ from everlode.events.stamp import stamp_at
 from everlode.health.weights import NODE
 from everlode.log.announcer import Announcer
 from everlode.settings.endpoints import Endpoints
+from everlode.telemetry import figures
 from everlode.topics.names import command_topic
 from tests.support.facts.alerts import metrics_of_alerts
 from tests.support.facts.dashboards import metrics_of_dashboards
 from tests.support.processes.chromium import chromium, opened, width_of
 from tests.support.processes.entries import entries, matching
+from tests.support.processes.scraping import figures_of, scrape, targets
 from tests.support.world.region import Region, until
 from tests.support.world.serving import TOKENS, Server, tokens_file
+from tests.unit.test_runbooks import exported
 
 pytestmark = pytest.mark.timeout(300)
 AWKWARD = ("eu/a/b?c#d", "eu/..", "..", "%2e", "eu/%2e%2e/x", "a b+c&d=e;f", "eu/" + "ä" * 97)
@@ -53,7 +56,9 @@ EXAMPLES = 3
 @pytest.fixture(scope="module")
 def region(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Region]:
     """All services of a region; its coordinator decides who leads."""
-    with Region(tmp_path_factory.mktemp("serve")) as found:
+    folder = tmp_path_factory.mktemp("serve")
+    with pytest.MonkeyPatch.context() as patch, Region(folder) as found:
+        patch.setenv("EVERLODE_METRICS_DIR", str(folder / "metrics"))
         found.coordinator("eu-co-1")
         found.process("detector", "eu-det-1")
         found.process("projector", "eu-pj-1")
@@ -403,7 +408,8 @@ def test_metrics_are_in_prometheus_form_and_name_no_task_or_miner(server: Server
     assert found["everlode_scope_led", scope] == 1
     assert {value for (name, _), value in found.items() if name == "everlode_up"} == {1}
     names = {name for name, _ in found}
-    assert names >= metrics_of_alerts() | metrics_of_dashboards()
+    assert names >= (metrics_of_alerts() | metrics_of_dashboards()) - exported(figures).keys()
+    assert found["process_resident_memory_bytes", ()] > 1e6
     assert found["everlode_failovers_total", (*scope, ("success", "false"))] == 0
     damage = (("region", "eu"), ("type", "ForeignWrite"))
     assert found["everlode_health_events_total", damage] == 0  # there before it happens
@@ -412,9 +418,38 @@ def test_metrics_are_in_prometheus_form_and_name_no_task_or_miner(server: Server
     labels = {label for _, labels in found for label, _ in labels}
     assert labels <= {
         "scope", "region", "component", "status", "topic", "part", "success", "type", "kind",
-        "stream",
+        "stream", "entry", "level",
     }  # fmt: skip
     assert "metrics-task" not in text
+
+
+def test_each_process_has_the_figures_of_its_kind_and_names_no_task_or_miner(
+    region: Region, server: Server
+) -> None:
+    register(server, "scraped-miner")
+    submit(server, "scraped-task")
+    until(lambda: server.ask("/miners/scraped-miner").status == 200, 60, "it is projected")
+    found = {name: scrape(at) for name, at in targets(region.folder / "metrics").items()}
+    kinds = {"eu-co-1", "eu-det-1", "eu-pj-1", "eu-mr-1", "eu-tm-1", "eu-val-1", "eu-rd-1"}
+    assert found.keys() >= kinds
+    assert not [name for name, text in found.items() if "scraped-" in text]
+    figures_by = {name: figures_of(text) for name, text in found.items()}
+    manager, projector = figures_by["eu-tm-1"], figures_by["eu-pj-1"]
+    assert manager["everlode_node_info", ("task-manager", "eu-tm-1", "eu")] == 1
+    assert manager["everlode_node_leads", ("task-manager/eu",)] == 1
+    assert manager["everlode_entries_total", ("Led", "info")] >= 1
+    assert manager["everlode_facts_appended_total", ("tasks",)] > 0
+    assert manager["everlode_commands_answered_total", ("tasks", "done")] > 0
+    assert manager["everlode_primary_turn_seconds_count", ("tasks",)] > 0
+    assert projector["everlode_projector_records_total", ("live",)] > 0
+    assert projector["everlode_projector_batch_seconds_count", ("eu",)] > 0
+    assert figures_by["eu-det-1"]["everlode_node_work_done_total", ()] > 0
+    assert figures_by["eu-co-1"]["everlode_entries_total", ("Decided", "info")] > 0
+    assert all(process["process_open_fds", ()] > 3 for process in figures_by.values())
+    names = {name for process in figures_by.values() for name, _ in process}
+    elsewhere = {n for n in exported(figures) if "_stack_" in n or "_actors_" in n}
+    ours = {n for n in names if n.startswith("everlode_")}
+    assert ours | {"everlode_detector_verdicts_total"} == exported(figures).keys() - elsewhere
 
 
 @pytest.fixture(scope="module")
@@ -548,6 +583,18 @@ def test_pages_explain_a_scope_and_a_task_to_a_viewer_in_a_narrow_window(
     expect(page.locator("dd").filter(has_text="a miner").first).to_be_visible()
     expect(page.get_by_role("rowheader", name="TaskSubmitted")).to_be_visible()
     assert width_of(page) <= 320
+    page.get_by_role("link", name="Figures", exact=True).click()
+    tasks = page.locator("[data-figure='task-manager pending tasks']")
+
+    def drawn() -> bool:
+        page.reload()
+        line = tasks.locator("path").last
+        return tasks.count() == 1 and "L" in (line.get_attribute("d") or "")
+
+    until(drawn, 90, "two samples are drawn")
+    expect(tasks).to_contain_text(re.compile(r"pending tasks: [\d,]+ "))
+    assert width_of(page) <= 320
+    assert tasks.locator("svg").bounding_box()["width"] > 200  # type: ignore[index]
     page.get_by_role("link", name="Dead letters").click()
     expect(page.get_by_role("heading", level=1)).to_have_text("Dead letters of eu")
     expect(page.locator("main")).to_contain_text("Keys at which the projection has stopped")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import re
 import signal
@@ -13,51 +14,67 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from pathlib import Path
+from typing import Any
 
 import pytest
 from confluent_kafka import TopicPartition
 
+from everlode.adapters.clock import WallClock, millis
 from everlode.adapters.kafka import Raw, Reader, Record
 from everlode.adapters.kafka_admin import admin_client
 from everlode.adapters.kafka_follower import ControlFollower
 from everlode.adapters.kafka_sender import Sender
-from everlode.adapters.kafka_topics import alter_topic
+from everlode.adapters.kafka_topics import alter_topic, ensure_topics
 from everlode.avro.codec import Codec
 from everlode.avro.snapshots import decode_snapshot
 from everlode.control.fold import MAX_TICKS, ControlState
+from everlode.control.snapshot import EVERY, from_bytes
 from everlode.errors import IntegrityError, Refusal, Unavailable
 from everlode.events import commands as c
 from everlode.events.barriers import Barrier, Marker
 from everlode.events.base import Event, Fact
 from everlode.events.catalogue import FACT_COMPONENTS
 from everlode.events.control import LeaseRenewed, NodeJoined, ScopeAssigned
+from everlode.events.health import DetectorStarted
 from everlode.events.identity import name_of
 from everlode.events.miners import MinerRegistered
+from everlode.events.recovery import OperationStarted
 from everlode.events.rewards import RewardWithheld
 from everlode.events.snapshots import SnapshotEntry
 from everlode.events.states import State, ValidationState
 from everlode.events.tasks import TaskAssigned, TaskSolved, TaskSubmitted
+from everlode.failover import inbox
+from everlode.failover.inbox import Inbox, Read
 from everlode.log.facts import FactLog, LoggedFact
-from everlode.log.folds import Folds
+from everlode.log.folds import AtHand, Folds
 from everlode.log.memory import Memory
+from everlode.log.signals import SignalWriter
 from everlode.miners.component import MinerComponent
 from everlode.primary.component import Component
 from everlode.rewards.component import RewardComponent
 from everlode.rewards.sink import Fence
 from everlode.sdk import Ack, EventProducer, MiningClient
 from everlode.sdk.known import _Folds as OwnFolds
-from everlode.settings.endpoints import RegionParts
+from everlode.settings.endpoints import Endpoints, RegionParts
 from everlode.snapshots.read import read_snapshot
-from everlode.stack.retention import late_readers, primaries_of
+from everlode.stack.retention import late_readers, writers_of
 from everlode.state.ended import ended
 from everlode.state.fraudrules import copied_solution, handed_in
 from everlode.state.validation import validation_id
 from everlode.topics import Topology
-from everlode.topics.names import archive_topic, command_topic, fact_topic
+from everlode.topics.catalogue import catalogue
+from everlode.topics.names import (
+    CONTROL_SNAPSHOT_TOPIC,
+    archive_topic,
+    command_topic,
+    fact_topic,
+)
 from everlode.topics.partition import partition_of
 from everlode.validations.component import ValidationComponent
 from tests.support.facts.accepted import accepted, suspected
 from tests.support.facts.state_commands import sha256_of
+from tests.support.facts.whole_topic import records
 from tests.support.world.region import PARTITIONS, Region, until
 
 pytestmark = pytest.mark.timeout(300)
@@ -114,12 +131,16 @@ class Known:
 class Node(Known):
     """A node."""
 
-    def __init__(self, region: Region, name: str, *, snapshot: bool) -> None:
+    def __init__(
+        self, region: Region, name: str, *, snapshot: bool, at_hand: AtHand | None = None
+    ) -> None:
         self.component: Component = MinerComponent("eu", TOPOLOGY)
         if name == "rewards":
             self.component = RewardComponent("eu", TOPOLOGY, NoSink())
         if name == "validations":
             self.component = ValidationComponent("eu", TOPOLOGY)
+        if at_hand is not None:
+            self.component.folds.keep(at_hand)
         super().__init__(region, name, self.component.folds, snapshot=snapshot)
 
     def arrived(self, state: State) -> None:
@@ -168,8 +189,8 @@ def test_log_reads_on_whatever_a_look_at_it_ran_into(
         marker = Marker(writer.topic, "eu.1", scope, 1, "n")
 
         def write() -> None:
-            stamp, now = writer.next_stamp(), datetime.now(UTC).replace(microsecond=0)
-            barrier = Barrier(writer_id="n")
+            now = datetime.now(UTC).replace(microsecond=0)
+            stamp, barrier = writer.next_stamp(millis(now)), Barrier(writer_id="n")
             marks = [marker.envelope(p, writer.seqs[p] + 1, stamp, now) for p in range(PARTITIONS)]
             writer.append([(p, mark, barrier) for p, mark in enumerate(marks)])
 
@@ -377,6 +398,9 @@ def test_start_from_a_snapshot_equals_one_from_the_beginning_whenever_the_writer
     alive = kept(region, "rewards").states["rewards"]
     full = Node(region, "rewards", snapshot=False).folds.states["rewards"]
     assert len(alive) < len(full) - 100, "what has ended is not in memory"
+    small = Node(region, "rewards", snapshot=True, at_hand=AtHand(ended=7))
+    assert {key: small.folds.get("rewards", key) for key in full} == full
+    assert len(small.memory._archive._kept) == 7, "what was found again, no more than is set"
 
 
 def test_standby_forgets_what_its_primary_has_archived(region: Region) -> None:
@@ -426,12 +450,14 @@ def test_what_retention_removed_is_known_from_the_snapshot(region: Region) -> No
     unread = remove_an_unread_command(region)
     assert not [f for f in region.facts("miners") if isinstance(f.data, MinerRegistered)]
     place = region.endpoints.regions["eu"]
-    ((_, known),) = primaries_of("eu", place, PARTITIONS, others_of("miners")).items()
+    known = writers_of("eu", place, PARTITIONS, others_of("miners"))
+    assert known[f"writer of {topic}"] == {at[:2]: at[2] for at in map(position, gone)}
     (late,) = [
         late
-        for late in late_readers("eu", region.bootstrap, {"group primary.miners.eu": known})
-        if late.topic == unread.topic
+        for late in late_readers("eu", region.bootstrap, known)
+        if late.topic in (unread.topic, topic)  # of the facts all that are gone are in the snapshot
     ]
+    assert late.reader == "group primary.miners.eu"
     assert (late.removed > 0, "clients send commands again" in late.hint) == (True, True)
     second = region.leader("miner-registry", "miners", "eu-mr-2")
     second.await_entry("InputsRemoved", topic=unread.topic, partition=unread.partition)
@@ -445,6 +471,10 @@ def test_what_retention_removed_is_known_from_the_snapshot(region: Region) -> No
     partition = more.facts[0].partition
     assert more.facts[0].seq > before.seqs[partition], "seq goes on"
     second.kill()
+
+
+def position(at: TopicPartition) -> tuple[str, int, int]:
+    return at.topic, at.partition, at.offset
 
 
 def emit_until_killed(region: Region, epoch: int, seconds: float) -> list[Ack]:
@@ -488,6 +518,8 @@ def test_own_producer_begins_with_its_snapshot_and_forgets_nothing_that_it_ackno
     admin = admin_client(region.bootstrap)  # must live until it has answered
     for future in admin.delete_records(gone).values():
         future.result()
+    behind = writers_of("eu", region.endpoints.regions["eu"], PARTITIONS, ())
+    assert behind[f"writer of {topic}"] == {at[:2]: at[2] for at in map(position, gone)}
     with pytest.raises(IntegrityError, match="its first facts are gone") as caught:
         EventProducer(*place, epoch=105, folded=everything.append)
     assert (caught.value.code, "restored" in caught.value.hint) == ("beginning_lost", True)
@@ -514,27 +546,89 @@ def test_own_producer_begins_with_its_snapshot_and_forgets_nothing_that_it_ackno
     assert all(last[p] > mark.seq for p, mark in marks.items()), "seq goes on"
 
 
-def test_log_that_was_emptied_of_what_no_snapshot_has_is_not_led(region: Region) -> None:
+def copied(region: Region, topic: str, folder: Path) -> Endpoints:
+    """Endpoints with a region us beside eu, which has eu's topic as a mirror would bring it."""
+    bootstrap = region.endpoints.control_bootstrap
+    assert bootstrap is not None
+    ensure_topics(bootstrap, [spec for spec in catalogue(TOPOLOGY) if spec.name == topic])
+    sender = Sender(bootstrap)
+    for raw in region.records(topic):
+        sender.send(Record(topic, raw.partition, raw.key, raw.value, raw.headers))
+    assert sender.flush(30) == 0
+    eu = region.endpoints.regions["eu"]
+    us = eu.model_copy(update={"kafka_bootstrap": bootstrap, "origin": "us.1"})
+    ap = eu.model_copy(update={"origin": "ap.1"})  # whose copy is as empty as eu's log
+    topology = TOPOLOGY.model_copy(update={"regions": ("eu", "us", "ap")})
+    found = region.endpoints.model_copy(
+        update={"regions": {"eu": eu, "us": us, "ap": ap}, "topology": topology}
+    )
+    found.save(folder)
+    return found
+
+
+def begun(folder: Path, source: str) -> Any:
+    """What `everlode recover beginning` prints, or its error."""
+    words = ["recover", "beginning", "tasks", "--region", "eu", "--from", source, "--json"]
+    run = [sys.executable, "-m", "everlode.cli.main", *words, "--dir", str(folder)]
+    done = subprocess.run(run, capture_output=True, text=True, check=False)
+    return json.loads(done.stdout)
+
+
+def test_log_that_lacks_what_no_snapshot_has_is_not_led_until_a_copy_brings_it_back(
+    region: Region, tmp_path: Path
+) -> None:
     """It names what it lacks; nothing is written on top of it."""
     first = region.leader("task-manager", "tasks", "eu-tm-1")
     with region.client("c1") as client:
-        client.submit_task("t1", "inference", "s3://x", "0" * 64, 1)
+        answers = [
+            client.submit_task(f"t{n}", "inference", "s3://x", "0" * 64, 1) for n in range(12)
+        ]
     first.kill()
     topic = fact_topic("eu.1", "tasks")
+    copied(region, topic, tmp_path)
+    full = Known(region, "tasks", Folds(("tasks",), lambda *_: None), snapshot=False)
+    # partition 0 is emptied, 1 is left with its last task
+    last = max(a.facts[0].offset for a in answers if a.facts[0].partition == 1)
     admin = admin_client(region.bootstrap)
     with closing(Reader(region.bootstrap, "ends")) as reader:
-        ends = reader.ends([(topic, p) for p in range(PARTITIONS)])
-    gone = [TopicPartition(t, p, end) for (t, p), end in ends.items()]
+        end = reader.ends([(topic, 0)])[topic, 0]
+    gone = [TopicPartition(topic, 0, end), TopicPartition(topic, 1, last)]
     for future in admin.delete_records(gone).values():
         future.result()
+    left = region.records(topic)
+    place = region.endpoints.regions["eu"]
+    known = writers_of("eu", place, PARTITIONS, others_of("tasks"))
+    late = [row for row in late_readers("eu", region.bootstrap, known) if row.topic == topic]
+    assert {row.reader for row in late} == {f"writer of {topic}"}
+    assert all(row.removed > 0 and "does not start" in row.hint for row in late)
     second = region.node("task-manager", "eu-tm-2")
-    region.assign("tasks", "eu-tm-2")
+    epoch = region.assign("tasks", "eu-tm-2")
     until(lambda: second.process.poll() is not None, 60, "it ends")
     assert second.process.returncode == 13
     said = second.log.read_text()
     assert "beginning_lost" in said
     assert re.search(rf"{re.escape(topic)}/0: everything from seq \d+ on is gone", said)
-    assert region.records(topic) == []
+    assert region.records(topic) == left
+    # a copy that ends sooner is not taken for all there was
+    assert begun(tmp_path, "ap")["error"]["code"] == "longer_copy"
+    found = begun(tmp_path, "us")["filled"]
+    assert [(one["partition"], one["emptied"]) for one in found] == [(0, True), (1, False)]
+    assert found[0]["last"] == full.seqs[0]
+    assert found[1]["last"] < full.seqs[1]
+    assert begun(tmp_path, "us")["filled"] == []
+    assert region.records(topic) == left, "nothing is written into the log"
+    third = region.node("task-manager", "eu-tm-2")
+    third.leads(epoch)
+    with region.client("c1") as client:
+        again = [client.submit_task(f"t{n}", "inference", "s3://x", "0" * 64, 1) for n in range(12)]
+        assert [a.facts[0].event_id for a in again] == [a.facts[0].event_id for a in answers]
+        client.submit_task("t-new", "inference", "s3://x", "0" * 64, 1)
+    third.kill()
+    now = Known(region, "tasks", Folds(("tasks",), lambda *_: None), snapshot=True)
+    stay = {key for key, state in full.folds.states["tasks"].items() if not ended(state)}
+    assert len(stay) >= 12
+    assert set(now.folds.states["tasks"]) > stay
+    assert all(now.seqs[p] > full.seqs[p] for p in range(PARTITIONS)), "seq goes on"
 
 
 def read_control(region: Region, *, whole: bool = False) -> tuple[ControlState, list[Fact]]:
@@ -546,6 +640,78 @@ def read_control(region: Region, *, whole: bool = False) -> tuple[ControlState, 
     state = follower.start().state
     follower.close()
     return state, found
+
+
+def kept_at(region: Region) -> int:
+    """Position of the control log's newest snapshot; -1: there is none."""
+    bootstrap = region.endpoints.control_bootstrap
+    assert bootstrap is not None
+    states = [from_bytes(raw.value) for raw in records(bootstrap, CONTROL_SNAPSHOT_TOPIC, 1)]
+    return max((state.position for state in states if state is not None), default=-1)
+
+
+def is_kept(region: Region, position: int) -> bool:
+    return kept_at(region) > position
+
+
+def test_coordinator_that_leads_keeps_the_control_log_and_it_is_read_from_there(
+    region: Region,
+) -> None:
+    coordinator = region.coordinator("eu-co-keeps")
+    coordinator.ready()
+
+    def leads() -> bool:
+        led = region.follower.state.scopes.get("coordinator/eu")
+        return led is not None and led.primary == "eu-co-keeps" and led.renewed_at >= 0
+
+    until(leads, 60, "it leads")
+    before = kept_at(region)
+    for _ in range(2):  # at its start it may have nothing to keep yet, then each EVERY records
+        region.assign("validations", "nobody")
+        renewed = LeaseRenewed(scope_name="validation/eu", node_id="no", held_epoch=1, nonce="n")
+        for _ in range(EVERY):
+            region.control.append_async("validation/eu", renewed, node_id="no")
+        last = region.control.append("validation/eu", renewed, node_id="no")
+        until(partial(is_kept, region, last - EVERY), 30, "it has kept the log")
+    assert kept_at(region) >= before + EVERY
+    coordinator.kill()
+    now, tail = read_control(region)
+    history, all_of_it = read_control(region, whole=True)
+    assert now == history
+    assert len(tail) < 2 * EVERY < len(all_of_it)
+
+
+def test_coordinator_begins_with_the_last_signals_and_what_is_recent(
+    region: Region, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer = SignalWriter(region.bootstrap, "eu.1", WallClock())
+    verdict = DetectorStarted(partition=0, from_offset=0)
+    started = OperationStarted(
+        kind="drill", region="eu", subject="x", scope_name="s/eu", scope_epoch=1, evidence=()
+    )
+    for number in range(9):
+        writer.signal(verdict, topic="health", key=f"d-{number}", partition=0)
+        writer.signal(started, topic="recovery", key=f"o-{number}", partition=0)
+    writer.close()
+    parts = RegionParts("eu", "eu.1", region.bootstrap, PARTITIONS)
+
+    def begins_with() -> list[list[str]]:
+        with closing(Inbox(parts, "looks", ["tasks"], lambda: False)) as box:
+            found = list[Read]()
+            while not box.caught_up:
+                found += box.read()
+        assert all(read.behind for read in found)
+        return [
+            [r.fact.envelope.aggregate_id for r in found if r.component == name]
+            for name in ("health", "recovery")
+        ]
+
+    ours = [[f"{kind}-{n}" for n in range(9)] for kind in "do"]
+    assert [names[-9:] for names in begins_with()] == ours
+    monkeypatch.setattr(inbox, "SIGNALS_READ", 4)
+    assert [names[-9:] for names in begins_with()] == ours, "all of these are recent"
+    monkeypatch.setattr(inbox, "LOOK_BACK_S", 0.0)
+    assert begins_with() == [[f"{kind}-{n}" for n in range(5, 9)] for kind in "do"]
 
 
 def test_control_log_is_read_from_its_snapshot_and_whole_for_its_history(region: Region) -> None:

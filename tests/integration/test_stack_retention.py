@@ -5,15 +5,22 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
+from contextlib import closing
 
 import pytest
 from confluent_kafka import OFFSET_END, Consumer, Producer, TopicPartition
 
+from everlode.adapters.kafka import Reader, Record
 from everlode.adapters.kafka_admin import admin_client
 from everlode.adapters.kafka_topics import alter_topic
+from everlode.adapters.kafka_writer import Writer
+from everlode.avro.snapshots import encode_snapshot
 from everlode.cli.main import run
+from everlode.events.snapshots import MARK, SnapshotMark
 from everlode.stack.doctor import examine
 from everlode.stack.retention import Late
+from everlode.state.shape import FOLD_VERSION
+from everlode.topics.names import snapshot_topic
 from tests.support.world.backed import TOPOLOGY, Backed, story
 
 pytestmark = pytest.mark.timeout(240)
@@ -91,6 +98,39 @@ def test_what_was_removed_before_it_was_read_is_named_as_lost(region: Backed) ->
     assert (found.reader, found.topic, found.partition) == ("projector of eu", TASKS, 0)
     assert found.removed >= 2
     assert "everlode recover" in found.hint
+
+
+def mark(region: Backed, seq: int, next_offset: int) -> None:
+    """What the writer of the miners' log writes every few seconds."""
+    value = encode_snapshot(SnapshotMark(seq, next_offset, 1, FOLD_VERSION, 0, (), ()))
+    writer = Writer(region.bootstrap, "a-writer")
+    writer.open()
+    writer.write([Record(snapshot_topic("eu.1", "miners"), 0, MARK + b"0", value, [])])
+
+
+def test_facts_that_no_snapshot_has_are_named_before_they_are_removed(region: Backed) -> None:
+    """Nobody has led, or emitted, for long: who starts then would lack them."""
+    with closing(Reader(region.bootstrap, "end")) as reader:
+        end = reader.ends([(MINERS, 0)])[MINERS, 0]
+    mark(region, 1, end)
+    assert late(region) == ()
+    write_old(region, MINERS, KEPT_MS * 6 // 10)
+    region.project()
+    (found,) = late(region)
+    assert (found.reader, found.cluster) == ("writer of eu.1.miners", "eu")
+    assert (found.topic, found.partition, found.removed) == (MINERS, 0, 0)
+    assert KEPT_MS * 6 // 10 <= found.lag_ms < KEPT_MS
+    assert "takes a snapshot" in found.hint
+    mark(region, 2, end + 1)
+    assert late(region) == ()
+    for _ in range(3):
+        write_old(region, MINERS, 0)
+    region.project()
+    assert late(region) == ()
+    remove_all(region, MINERS)
+    (lost,) = late(region)
+    assert (lost.reader, lost.topic, lost.partition) == ("writer of eu.1.miners", MINERS, 0)
+    assert (lost.removed > 0, "does not start" in lost.hint) == (True, True)
 
 
 def test_group_is_named_by_what_it_has_committed(region: Backed) -> None:

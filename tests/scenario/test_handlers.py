@@ -14,7 +14,6 @@ from textwrap import dedent
 import pytest
 
 from everlode.events import tasks as t
-from everlode.events import validations as v
 from everlode.events.base import Event
 from everlode.events.control import NodeJoined
 from everlode.events.recovery import (
@@ -22,6 +21,7 @@ from everlode.events.recovery import (
     OperationStep,
     RegistryChanged,
     RewardRecoveryEnded,
+    ValidationDelayMeasured,
 )
 from everlode.failover.planner import LEVEL_WAIT_MS, View, foresee
 from tests.simulation.test_failover_simulation import (
@@ -79,14 +79,10 @@ class Scene:
                     region.recovery.append(fact(f"earlier-{n}", end, event_id=f"earlier-{n}"))
                 self.shown[0] = len(region.recovery)
             case [number, "decisions", "came,", "one", "each", "second"]:
-                decided = v.ValidationDecided.model_validate(
-                    {"task_id": "t", "task_type": "training", "solution_id": "s", "miner_id": "m",
-                     "kind": region.kinds[0], "accepted": True, "score_ppm": 1, "votes_for": 1,
-                     "votes_against": 0, "work_ms": 1, "base_reward_micro": 1}
-                )  # fmt: skip
-                for n in range(int(number)):
-                    at = region.clock = region.clock + 1_000
-                    region.tasks.append((0, fact(f"earlier-{n}", decided, at)))
+                region.judged(int(number))
+                self.shown[1] = len(region.tasks)
+            case ["what", "waits", "is", "decided,", "the", "last", "after", ms, "ms"]:
+                region.judge(int(ms))
                 self.shown[1] = len(region.tasks)
             case ["five", "seconds", "pass"]:
                 began = region.recovery[0]
@@ -127,6 +123,8 @@ def line_of(data: Event) -> str:
             return f"step  {data.step}{count}: {data.detail}"
         case RegistryChanged():
             return f"event RegistryChanged: {data.to_node}, epoch {data.scope_epoch}"
+        case ValidationDelayMeasured():
+            return f"later estimated {data.estimated_delay_ms} ms, was {data.actual_delay_ms} ms"
     assert type(data).__name__.endswith("Ended")
     said = data.model_dump()
     found = [f"{name} {said[name]}" for name in OF_INTEREST if said.get(name) not in (None, 0, "")]
@@ -258,6 +256,7 @@ SCRIPTS = {
           step  redistribute [5]: what waits for automatic votes is for val-1, val-2
           end   validator_type automatic, redistributed_tasks 5
           from  0 earlier ones: unknown
+        > what waits is decided, the last after 6000 ms
         """,
     ),
     "automatic validator: five are an estimate, by two thirds of the nodes": (
@@ -269,6 +268,8 @@ SCRIPTS = {
           step  redistribute [5]: what waits for automatic votes is for val-1, val-2
           end   validator_type automatic, redistributed_tasks 5, estimated_delay_ms 7500
           from  0 earlier ones: unknown
+        > what waits is decided, the last after 6000 ms
+          later estimated 7500 ms, was 6000 ms
         """,
     ),
     "automatic validator: the last one; an expert gets what is late": (

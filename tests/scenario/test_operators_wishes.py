@@ -49,7 +49,7 @@ class Region:
     def view(self, wish: Wish) -> WishView:
         node = wish.asked.node_id
         loads = {n: len(tasks) for n, tasks in self.managed.items()}
-        work = TaskWork(self.managed.get(node, ()), loads, 100)
+        work = TaskWork(self.managed.get(node, ()), loads, 100, {})
         beats = dict.fromkeys(self.beating, Beating(0, 0))
         return WishView(
             self.log.state, wish, beats, self.opened, self.now_ms, POLICY, work

@@ -91,6 +91,16 @@ def requested(kind: str) -> v.ValidationRequested:
     )  # fmt: skip
 
 
+def decision(kind: str) -> v.ValidationDecided:
+    return v.ValidationDecided.model_validate(
+        {
+            "task_id": "t", "task_type": "training", "solution_id": "s", "miner_id": "m",
+            "kind": kind, "accepted": True, "score_ppm": 1, "votes_for": 1,
+            "votes_against": 0, "work_ms": 1, "base_reward_micro": 1,
+        }
+    )  # fmt: skip
+
+
 class Region:
     """All logs of a region, and the primaries' side of a failover."""
 
@@ -243,6 +253,21 @@ class Region:
                 self.clock += 1
                 data = v.ValidationDeferred(reason=command.reason, deadline_at=command.deadline_at)
                 self.tasks.append((0, fact(state.key, data, self.clock, version=2)))
+
+    def judged(self, count: int) -> None:
+        """So many others were decided, one each second."""
+        for n in range(count):
+            self.clock += 1_000
+            self.tasks.append((0, fact(f"earlier-{n}", decision(self.kinds[0]), self.clock)))
+
+    def judge(self, last_ms: int) -> None:
+        """What waits for the first kind is decided, the last so long after the handling's end."""
+        ended = self.recovery[-1].envelope.stamp >> 16
+        asked = [f for _, f in self.tasks if isinstance(f.data, v.ValidationRequested)]
+        for n, one in enumerate(asked, 1):
+            at = ended + last_ms * n // len(asked)
+            data = decision(self.kinds[0])
+            self.tasks.append((0, fact(one.envelope.aggregate_id, data, at, version=2)))
 
     def opened(self) -> int:
         return max(

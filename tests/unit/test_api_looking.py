@@ -19,6 +19,7 @@ from fastapi import FastAPI
 from everlode.api import kept, looking, queries
 from everlode.api.app import application
 from everlode.api.guard import COOKIE, Guard, House
+from everlode.api.history import History
 from everlode.api.queries import Kept
 from everlode.api.tokens import parsed
 from everlode.control.fold import ControlState, NodeState, ScopeState
@@ -64,6 +65,7 @@ class Network:
         self.fails = fails
         self.asked: list[str] = []
         self.operations = SimpleNamespace(newest=self.newest)
+        self.history = History(dict)
 
     def newest(self, most: int) -> list[Operation]:
         step = {"step": HOSTILE, "outcome": "done", "detail": "", "duration_ms": 3, "at": None}
@@ -340,3 +342,18 @@ def test_letters_are_shown_though_the_projection_is_away_and_the_other_way_round
     assert answer.text.count('role="alert"') == 1
     answer = asked(Network(), "/pages/letters?region=xx")
     assert (answer.status_code, answer.text.count('role="alert"')) == (404, 1)
+
+
+def test_figures_are_drawn_as_far_as_they_are_known_and_escaped() -> None:
+    network = Network()
+    answer = asked(network, "/pages/figures")
+    assert (answer.status_code, "Nothing is known yet" in answer.text) == (200, True)
+    network.history = History(lambda: {(HOSTILE, "active_tasks"): 7.0})
+    network.history.sample()
+    network.history.sample()
+    answer = asked(network, "/pages/figures")
+    assert answer.status_code == 200
+    assert "active tasks: <strong>7</strong>" in answer.text
+    assert answer.text.count("<svg") == 1
+    assert HOSTILE not in answer.text
+    assert escape(HOSTILE, quote=True).replace("&quot;", "&#34;") in answer.text

@@ -22,7 +22,7 @@ SEEN = {
     11: "faults/test_topology.py::test_one_apply_at_a_time_the_other_is_named",
     12: "integration/test_backup_recovery.py::test_wrong_key_is_refused_and_nothing_changes",
     13: "integration/test_snapshots.py::"
-    "test_log_that_was_emptied_of_what_no_snapshot_has_is_not_led",
+    "test_log_that_lacks_what_no_snapshot_has_is_not_led_until_a_copy_brings_it_back",
     14: "faults/test_topology.py::test_network_grows_by_a_node_and_applied_again_nothing_happens",
     20: "integration/test_stack_retention.py::"
     "test_stopped_projector_is_named_from_half_of_the_retention_on",

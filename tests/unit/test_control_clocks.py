@@ -76,3 +76,22 @@ def test_fewer_than_half_of_the_clocks_cannot_make_a_right_one_wrong(
     walls = {("eu", str(n)): step if n < wrong else 0 for n, step in enumerate(steps)}
     if 2 * sum(wall != 0 for wall in walls.values()) < len(walls):
         assert all(ahead(walls)[key] == 0 for key, wall in walls.items() if not wall)
+
+
+@pytest.mark.parametrize("walls", [
+    {("eu", "a"): 0},
+    {("eu", "a"): 0, ("eu", "b"): 0, ("eu", "c"): HOUR},
+    {(r, n): -HOUR if r == "ap" else 0 for r in ("eu", "us", "ap") for n in ("a", "b")},
+])  # fmt: skip
+@pytest.mark.parametrize("step", [HOUR, MAX_AHEAD_MS + 1, 1, 0, -HOUR])
+def test_clock_without_a_vote_is_judged_by_the_others_alone_and_only_when_it_is_ahead(
+    walls: dict[tuple[str, str], int], step: int
+) -> None:
+    assert seen_by("", "", walls).beyond_ms(NOW + step, 0) == max(0, step)
+    assert seen_by("", "", walls).beyond_ms(NOW + HOUR + step, HOUR) == 0, "none is fresh"
+
+
+def test_clock_without_a_vote_is_not_judged_where_nobody_shows_one() -> None:
+    assert Clocks("", "").beyond_ms(NOW + HOUR, 0) == 0
+    walls = {("eu", "a"): 0, ("us", "a"): HOUR}
+    assert seen_by("", "", walls).beyond_ms(NOW + HOUR, 0) == 0, "either may be right"

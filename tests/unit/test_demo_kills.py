@@ -11,7 +11,6 @@ from typing import Any, cast
 import pytest
 
 from everlode.control.fold import ControlState, ScopeState
-from everlode.demo.collect import SIGKILL
 from everlode.demo.kills import Kill, Seen, ended, outcome, primaries
 from everlode.demo.options import Options
 from everlode.demo.run import Demo
@@ -21,7 +20,7 @@ from everlode.events.services import BY_FACTS, SERVICES
 from everlode.fleet.fleet import NODES, SPARE, VALIDATORS, Fleet
 from everlode.fleet.levels import WATCHERS, WRITERS
 from everlode.proof.epochs import Led, epochs
-from everlode.proof.floors import KINDS
+from everlode.proof.floors import KINDS, SIGKILL
 from everlode.proof.promises import without_answers_ms
 from everlode.proof.recount import LoggedEvent
 

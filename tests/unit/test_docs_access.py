@@ -85,9 +85,10 @@ def test_a_fact_topic_has_one_principal_that_writes_it() -> None:
         assert len([one for one in RIGHTS if kind in one.writes]) == 1
 
 
-def test_nobody_but_programs_outside_and_the_api_writes_commands() -> None:
+def test_commands_are_written_by_programs_outside_judges_operators_and_who_moves_tasks() -> None:
     writers = {one.principal for one in RIGHTS if set(one.writes) & set(COMMANDS)}
-    assert writers == {"client", "miner", "expert", "serve"}
+    outside = {"client", "miner", "expert", "serve"}
+    assert writers == {*outside, "validator", "operator", "coordinator"}
 
 
 def test_a_principal_without_a_topic_in_a_cluster_has_no_right_there() -> None:

@@ -12,7 +12,7 @@ from everlode.avro.codec import Codec, encode_fact
 from everlode.errors import ContractError, Refusal
 from everlode.events import commands as c
 from everlode.events import door
-from everlode.events.base import CommandHeader, Envelope, Evidence, Record
+from everlode.events.base import CommandHeader, Envelope, Evidence, OwnCommand, Record
 from everlode.events.catalogue import COMMANDS
 from everlode.events.heartbeats import MinerBeat, NodeBeat
 from everlode.topics.place import placed
@@ -80,10 +80,10 @@ def test_every_integer_of_every_model_is_bounded_so_that_sums_hold(model: type[R
             continue
         (rule,) = (r for r in door._rules(model) if r.field == name)
         assert 0 < rule.most < 2**63 // 9000
-        for value in (rule.most + 1, -1):
+        for value in (rule.most + 1, rule.least - 1, -1):
             with pytest.raises(Refusal, match=name):
                 rule.check(name, value, NOW)
-        for value in (0, 1, rule.most):  # as what is let in without being asked
+        for value in (rule.least, 1, rule.most):  # as what is let in without being asked
             rule.check(name, value, NOW)
 
 
@@ -96,6 +96,48 @@ def test_every_text_time_and_list_of_every_model_has_its_rule(model: type[Record
             getattr(k, "__origin__", None) is tuple for k in kinds
         ):
             assert name in ruled
+
+
+OF_STRANGERS = {
+    "SubmitTask.base_reward_micro": 0,  # a free task
+    "DepositStake.amount_micro": 1,
+    "ResolveFraudCase.penalty_micro": 0,  # none, e.g. of who is cleared
+    "ResolveFraudCase.record_worth_micro": 0,
+}
+"""Amounts that may be asked for from outside → the least."""
+OF_PRIMARIES = {
+    "RecordReward.amount_micro", "LockStake.amount_micro", "SlashStake.amount_micro",
+    "CalculateReward.base_micro", "CollectSlash.amount_micro", "RepayDebt.amount_micro",
+    "RepayDebt.owed_micro", "ReduceReward.amount_micro", "ReduceReward.due_micro",
+    "RequestValidation.base_reward_micro",
+}  # fmt: skip
+"""Amounts that follow from those: 0 of a free task."""
+AMOUNTS = {
+    f"{name}.{field}": (model, field)
+    for name, model in COMMANDS.items()
+    for field in model.model_fields
+    if field.endswith("_micro")
+}
+
+
+def test_of_every_amount_it_is_decided_whether_it_may_be_0() -> None:
+    own = {name for name, (model, _) in AMOUNTS.items() if issubclass(model, OwnCommand)}
+    assert own == OF_PRIMARIES
+    assert AMOUNTS.keys() - own == OF_STRANGERS.keys()
+
+
+@pytest.mark.parametrize("amount", AMOUNTS)
+def test_amount_that_is_0_or_negative_is_named_or_lawful(amount: str) -> None:
+    model, field = AMOUNTS[amount]
+    least = OF_STRANGERS.get(amount, 0)
+    asked = model.model_construct(**dict.fromkeys(model.model_fields))
+    for value in {-1, 0, least - 1} - set(range(least, 1)):
+        error = refusal(changed(asked, **{field: value}))
+        assert error.message == f"{field} is {value}"
+        assert error.hint == (
+            f"expected for {field}: an amount in millionths, {least} to {door.MOST_MICRO}"
+        )
+    door.check(changed(asked, **{field: least}), NOW)
 
 
 def heartbeat(**changes: Any) -> tuple[bytes, bytes]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from types import MappingProxyType
 
 import pytest
 from hypothesis import given
@@ -45,6 +47,7 @@ class World:
     def __init__(self, nodes: Mapping[str, int], managed: Mapping[str, str], most: int) -> None:
         self.control = ControlState()
         self.manager = dict(managed)
+        self.types: dict[str, str] = {}
         self.most = most
         self.opened = 0
         self.beating = dict.fromkeys(nodes, Beating(0, 0))
@@ -103,7 +106,7 @@ class World:
         mine = tuple(sorted(t for t, n in self.manager.items() if n == node))
         return View(
             self.control, state, self.beating, self.opened, decided,
-            TaskWork(mine, Counter(self.manager.values()), self.most),
+            TaskWork(mine, Counter(self.manager.values()), self.most, self.types),
         )  # fmt: skip
 
     def do(self, step: Step) -> None:
@@ -166,6 +169,18 @@ def test_lost_node_without_work_needs_no_migration() -> None:
     world.lose("c")
     assert run(world, "c").action == "secondary-removed"
     assert world.order == ["Finish"]
+
+
+def test_node_whose_scope_another_region_has_taken_leaves_nothing_that_is_waited_for() -> None:
+    world = World({"a": 0, "b": 0}, {"t1": "b"}, 9)
+    world.assign("a")
+    world.open()
+    led = world.control.scopes[SCOPE]._replace(primary="us-tm-1", epoch=3, region="us")
+    taken = MappingProxyType({SCOPE: led})
+    world.lose("b")
+    view = world.view("b")
+    view = view._replace(control=replace(world.control, scopes=taken))
+    assert list(plan(view)) == [Finish("secondary-removed", None, True)]
 
 
 def test_second_loss_of_the_same_node_is_another_operation() -> None:

@@ -353,19 +353,32 @@ def test_journal_cuts_off_what_a_killed_node_left_of_a_line(tmp_path: Path) -> N
     ]
 
 
-@pytest.mark.parametrize("line", [b"{", b"[]", b'{"key": "eu/t|m"}', b"\xff\xfe"])
-def test_journal_names_the_line_that_is_no_payout(tmp_path: Path, line: bytes) -> None:
-    path = tmp_path / "payouts.jsonl"
-    sink = JournalSink(path)
-    sink.pay("eu/t|m", "m", 5, FENCE)
-    sink.close()
-    path.write_bytes(path.read_bytes() + line + b"\n")
-    with (
-        closing(JournalSink(path)) as damaged,
-        pytest.raises(IntegrityError, match="line 2: not a payout") as caught,
-    ):
-        damaged.find("eu/t|m", FENCE)
-    assert caught.value.code == "payout_journal_damaged"
+@pytest.mark.parametrize(
+    "line",
+    [b"{", b"[]", b'{"key": "eu/t|m"}', b"\xff\xfe", b"[" * 100_000,
+     b'{"scope": "s", "epoch": Infinity}'],
+    ids=lambda line: line[:9],
+)  # fmt: skip
+def test_journal_names_the_line_that_is_no_payout_at_every_look_until_it_is_mended(
+    tmp_path: Path, line: bytes
+) -> None:
+    path, own = tmp_path / "payouts.jsonl", Fence("rewards/us", 1)
+    with closing(JournalSink(path)) as sink:
+        sink.pay("eu/t|m", "m", 5, FENCE)
+        sink.pay("eu/u|m", "m", 5, FENCE)
+    first, second = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(first + line + b"\n" + second)
+    with closing(JournalSink(path)) as damaged:
+        for _ in range(3):
+            for look in (damaged.find, lambda key, fence: damaged.pay(key, "m", 5, fence)):
+                with pytest.raises(IntegrityError, match="line 2: not a payout") as caught:
+                    look("eu/t|m", own)
+                assert caught.value.code == "payout_journal_damaged"
+        path.write_bytes(first + second + b"{\n")  # line 2 is mended; the next is found
+        with pytest.raises(IntegrityError, match="line 3: not a payout"):
+            damaged.find("eu/u|m", own)
+        path.write_bytes(first + second)
+        assert damaged.pay("eu/u|m", "m", 5, own) == json.loads(second)["ref"]
 
 
 def test_payout_that_contradicts_one_that_left_stops_alone(

@@ -18,6 +18,7 @@ from everlode.control.blame import MOST, blamed, kept_off
 from everlode.events.control import InputBlamed
 from everlode.membership.hand import DECIDING, JUDGING, Hands, Mark, Nothing, left
 from everlode.sdk.reference import Solution, Verdict
+from everlode.validations.limited import LimitedJudge
 from everlode.validations.validator import Validator
 from tests.support.world.region import until
 from tests.unit.test_control_grounds import Log
@@ -109,6 +110,12 @@ def test_what_is_found_is_published_once_and_folded(tmp_path: Path) -> None:
         assert bool(hands.kept_off(POISON)) == (process == "2")
     assert len(log.records) == 2
     assert {path.name for path in tmp_path.iterdir()} == {"own"}
+    # what the own process, which lives, does not come back from
+    hands.stands("validation eu/v")
+    hands.blame()
+    hands.blame()
+    assert log.state.blamed["validation eu/v"] == ("me (own)",)
+    assert len(log.records) == 3
     hands.close()
     assert list(tmp_path.iterdir()) == []
 
@@ -151,7 +158,7 @@ def test_validator_judges_no_case_that_has_ended_two_and_all_others() -> None:
     hand = Poisoned(f"validation {poison}")
     worker = Validator(
         "v", "automatic", cast("Any", SimpleNamespace(pending=pending)), cast("Any", client),
-        WallClock(), judge, hand=hand,
+        WallClock(), LimitedJudge(judge, 60), hand=hand,
     )  # fmt: skip
     worker.start()
     until(lambda: set(others) <= set(client.votes), 20, "the others are voted on")

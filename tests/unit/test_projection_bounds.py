@@ -87,7 +87,7 @@ def test_facts_up_to_the_vector_count_and_later_ones_are_fenced_whenever_they_co
 def test_marks_above_the_vector_open_nothing_and_are_no_problems() -> None:
     tape, view = Tape(), Projection()
     view.take(tape.put("t1", 1, SUBMITTED), now=counting(1))
-    view.take(tape.opened(9))
+    view.take(tape.opened(EPOCHS[SCOPE]))
     assert (view.noted, view.fold.opened) == ([], {})
 
 
@@ -165,7 +165,7 @@ def test_bounds_are_of_all_fact_topics_of_the_origin_and_of_one_partition_number
     assert one.upto[TOPIC] == 5
     assert set(one.upto) == {f"{ORIGIN}.{c}" for c in ("tasks", "miners", "validations", "rewards")}
     assert one.upto[f"{ORIGIN}.miners"] == 0
-    assert one.after == {SCOPE: ((2, TOPIC),)}
+    assert one.after == {SCOPE: ((2, TOPIC, 5),)}
 
 
 def test_between_the_vector_and_where_the_log_ended_nothing_counts_and_later_facts_do() -> None:

@@ -57,4 +57,4 @@ def test_epoch_that_nobody_decides_is_waited_for_once() -> None:
     began = time.monotonic()
     for _ in range(100):
         assert asked([item]) == {}
-    assert time.monotonic() - began < 0.3
+    assert time.monotonic() - began < 5, "not 0.3 s each"

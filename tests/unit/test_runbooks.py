@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import yaml
@@ -11,6 +12,7 @@ import yaml
 from docs.site.reference import figures
 from everlode.events.catalogue import EVENTS
 from everlode.events.nodes import NodeStatus
+from everlode.telemetry import figures as process_figures
 from tests.support.facts.alerts import METRIC, ROOT, RULES, alerts, metrics_of_alerts
 from tests.unit.test_cli_main import LEAVES
 
@@ -23,12 +25,27 @@ LOOKING = {
     "recover plan", "recover list",
 }  # fmt: skip
 """Verbs that change nothing."""
+TARGET = ("process", "instance")
+"""Labels of a process that Prometheus scrapes."""
 API = (ROOT / "docs/api.md").read_text()
 
 
-def exported() -> dict[str, set[str]]:
-    """Metric → its labels, as the exporter makes them."""
-    return {name: set(labels) for name, _, labels, _ in figures()}
+def exported(*modules: ModuleType) -> dict[str, set[str]]:
+    """Series → its labels, as these modules make them; without modules: as all do.
+
+    Of a process they have its target's labels too, as Prometheus adds them.
+    """
+    found = dict[str, set[str]]()
+    of_processes = {name for name, *_ in figures(process_figures)}
+    for name, kind, own, _ in figures(*modules):
+        labels = {*own, *(TARGET if name in of_processes else ())}
+        if kind == "histogram":
+            found |= {f"{name}_bucket": {*labels, "le"}} | dict.fromkeys(
+                (f"{name}_count", f"{name}_sum"), labels
+            )
+        else:
+            found[name] = labels
+    return found
 
 
 def section(text: str, name: str) -> str:

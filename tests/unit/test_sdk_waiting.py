@@ -6,12 +6,15 @@ import threading
 import time
 from concurrent.futures import CancelledError
 from datetime import UTC, datetime
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
 from everlode.errors import DeadlineExceeded
 from everlode.events import commands as c
 from everlode.events.base import CommandAnswered, CommandHeader
+from everlode.sdk.commands import CommandClient
 from everlode.sdk.waiting import RESEND_S, Answered, Asked, Waiting
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -66,6 +69,44 @@ def test_two_who_ask_the_same_send_it_once_and_both_get_the_answer() -> None:
     assert callers.sent == ["a"]
     assert [future.result(0).outcome for future in futures] == ["done", "done"]
     assert len(callers.waiting) == 0
+
+
+def test_command_that_its_region_does_not_serve_is_sent_at_once_to_whoever_does() -> None:
+    callers = Callers()
+    future = callers.ask("a")
+    callers.waiting.not_there(answer("a", "not_served"))
+    assert not future.done()
+    assert callers.waiting.oldest() == 0.0, "its owner is looked for now"
+    callers.waiting.redirect(lambda _: "us", callers.began - 2)
+    assert callers.due(0, ready=True) == ["a"]
+    callers.waiting.not_there(answer("a", "not_served"))
+    assert callers.due(0, ready=True) == [], "it has been sent to another one since"
+    callers.waiting.answered(answer("a"))
+    assert future.result(0).outcome == "done"
+
+
+@pytest.mark.parametrize(
+    ("aggregate", "region", "code", "told"),
+    [
+        ("us/t", "eu", "not_served", "not_there"),
+        ("us/t", "eu", "not_at_home", "not_there"),
+        ("us/t", "us", "not_served", "answered"),
+        ("us/t", "eu", "unlawful", "answered"),
+        ("us/t", "eu", "", "answered"),
+        ("t", "eu", "not_served", "answered"),
+    ],
+)
+def test_only_a_region_that_is_not_the_home_is_left_by_what_it_does_not_serve(
+    aggregate: str, region: str, code: str, told: str
+) -> None:
+    heard: list[str] = []
+    waiting = SimpleNamespace(
+        not_there=lambda _: heard.append("not_there"), answered=lambda _: heard.append("answered")
+    )
+    client = SimpleNamespace(_endpoints=SimpleNamespace(regions=("eu", "us")), _waiting=waiting)
+    said = answer("a", code).model_copy(update={"aggregate_id": aggregate, "region": region})
+    CommandClient._answered(cast("Any", client), said)
+    assert heard == [told]
 
 
 def test_one_whose_time_is_over_takes_nothing_from_the_other() -> None:

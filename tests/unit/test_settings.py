@@ -107,6 +107,9 @@ def test_unknown_variable_stops_a_process_that_is_not_a_verb(program: str, tmp_p
         ({"LOG": "loud"}, "EVERLODE_LOG=loud"),
         ({"S3": "rclone", "REQUIRE_MINIO": "1"}, "EVERLODE_REQUIRE_MINIO"),
         ({"FENCE_AFTER_MS": "1000"}, "fence_after_ms"),
+        ({"ENDED_AT_HAND": "0"}, "EVERLODE_ENDED_AT_HAND=0"),
+        ({"ANSWERS_AT_HAND": "999"}, "EVERLODE_ANSWERS_AT_HAND=999"),
+        ({"ANSWERS_AT_HAND": "50001"}, "EVERLODE_ANSWERS_AT_HAND=50001"),
     ],
 )
 def test_wrong_value_and_contradiction_are_refused_by_name(

@@ -55,7 +55,7 @@ def test_start_from_pages_and_their_sums_equals_the_running_one() -> None:
             write(at)
     write(len(facts))
     assert not folds.states["validations"], "all are decided, and have left"
-    found = Snapshot(Codec(), archive.snapshot)
+    found = Snapshot(Codec(), {0: archive.snapshot})
     assert len(found.tallies[0]) == 7
     fresh = restarted(archive, found)
     for n in range(7):

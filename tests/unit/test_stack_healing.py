@@ -123,8 +123,11 @@ def test_service_knows_its_name_its_command_and_what_it_needs() -> None:
 
 
 def test_members_are_kept_as_rows_or_as_counts_for_every_region() -> None:
-    members = (Member("eu", "task-manager", 2, 7, (("beat_ms", 500), ("lease_s", 60))),)
-    assert members_of(json.loads(json.dumps(as_rows(members))), ("eu",)) == members
+    members = (Member("eu", "task-manager", 2, 7, (("beat_ms", 500), ("lease_s", 60)), ("a", "b")),)
+    rows = json.loads(json.dumps(as_rows(members)))
+    assert members_of(rows, ("eu",)) == members
+    del rows[0]["specialties"]  # of an older build
+    assert members_of(rows, ("eu",)) == (members[0]._replace(specialties=()),)
     assert [m.name for m in members_of({"validator": 1}, ("eu", "us"))] == ["eu/val-1", "us/val-1"]
     with pytest.raises(ConfigError, match="cannot be read"):
         members_of([{"region": "eu"}], ("eu",))
@@ -132,8 +135,12 @@ def test_members_are_kept_as_rows_or_as_counts_for_every_region() -> None:
 
 def test_member_is_made_of_all_that_it_is_run_with() -> None:
     one = Member("eu", "task-manager", 1, 99)
-    others = (one._replace(priority=98), one._replace(settings=(("beat_ms", 500),)))
+    others = (
+        one._replace(priority=98), one._replace(specialties=("a", "b")),
+        one._replace(settings=(("beat_ms", 500),)),
+    )  # fmt: skip
     assert one.made_of == Member("eu", "task-manager", 1, 99).made_of
     assert one.made_of not in {other.made_of for other in others}
-    (found,) = service_processes(others[1:], Path("/stack"))
+    special, found = service_processes(others[1:], Path("/stack"))
+    assert " --specialty a --specialty b " in " ".join(special.argv)
     assert found.env == {"EVERLODE_BEAT_MS": "500"}

@@ -149,6 +149,18 @@ def test_name_that_cannot_be_part_of_a_key_is_refused(name: str) -> None:
     assert task.do(solve(solution="x" * 100)) == ["TaskSolved"]
 
 
+def test_free_task_goes_the_whole_way_and_its_reward_of_0_is_paid_and_booked() -> None:
+    """See the door: 0 is lawful. No stake is locked for it: `LockStake` would be of 0."""
+    task = Aggregate("tasks", "t")
+    free = REWARD.model_copy(update={"amount_micro": 0})
+    task.do(submit(base_reward_micro=0), assign(), solve(), validated(), free)
+    assert (task.state.status, task.state.reward_micro) == ("rewarded", 0)
+    reward = Aggregate("rewards", "t|m")
+    assert reward.do(calculate().model_copy(update={"base_micro": 0}), PAY) == ["RewardPaid"]
+    assert (reward.state.status, reward.state.amount_micro) == ("paid", 0)
+    assert stake_of(0) == 0
+
+
 def test_task_submitted_again_changes_nothing_and_another_is_refused() -> None:
     task = a_task()
     assert task.do(submit()) == []
@@ -492,7 +504,6 @@ def test_miner_that_breaks_a_rule_is_refused() -> None:
         assert miner.refused(REGISTER.model_copy(update=other)) == "exists"
     assert miner.do(REGISTER.model_copy(update={"endpoint": "e2"})) == ["MinerUpdated"]
     assert miner.state.endpoint == "e2"
-    assert miner.refused(c.DepositStake(amount_micro=0)) == "bad_field"
     update = c.UpdateMiner(endpoint="f", specialties=(), max_concurrent=3)
     assert miner.do(update) == ["MinerUpdated"]
     assert miner.do(update) == []

@@ -81,7 +81,7 @@ def test_catalogue_names_each_topic_once_a_cluster() -> None:
     assert len(names) == len(set(names))
     assert names == sorted(names)
     assert {spec.cluster for spec in specs} == {"eu", "us", "ap", "control"}
-    per_region = 3 * 9 + 3 * 10 + 2 + 2 * 4 + 1 + 5 + 2 * 4
+    per_region = 3 * 9 + 3 * 10 + 7 + 2 * 4 + 1 + 5 + 2 * 4
     assert len(specs) == 3 * per_region + 2
 
 

@@ -23,9 +23,9 @@ RIGHT = """\
 regions: [eu, us]
 clusters:
   eu: &same
-    task-manager: {nodes: 3, priorities: {2: 500}}
+    task-manager: {nodes: 3, priorities: {2: 500}, specialties: {3: [training, inference]}}
     validator:
-      automatic: {nodes: 2}
+      automatic: {nodes: 2, specialties: {2: [inference]}}
       peer-review: {nodes: [2]}
     detector: {nodes: 1}
     coordinator: {nodes: 1}
@@ -51,6 +51,10 @@ def test_right_file_says_what_runs_in_each_region() -> None:
     assert [by_name[f"eu/tm-{n}"].priority for n in (1, 2, 3)] == [99, 500, 97]
     assert by_name["eu/tm-1"].settings == (("beat_ms", 500), ("lease_s", 60))
     assert by_name["eu/det-1"].settings == (("beat_ms", 500),)
+    assert {m.node_id: m.specialties for m in found.network.members if m.specialties} == {
+        f"{region}-{node}": names for region in ("eu", "us")
+        for node, names in (("tm-3", ("training", "inference")), ("val-4", ("inference",)))
+    }  # fmt: skip
     kinds = [by_name[f"eu/val-{n}"].validator_kind for n in (1, 4, 5)]
     assert kinds == ["automatic", "automatic", "peer-review"]
     assert found.network.topology.model_fields_set == {"regions"}
@@ -87,8 +91,42 @@ WRONG = {
     ),
     "key of another place": (f"{ONE}lease_s: 5\n", 2, "unknown-key", "in policies.balancing"),
     "key that nothing obeys": (
-        f"{EU}    task-manager: {{nodes: 1, specialties: [training]}}\n", 6, "not-obeyed",
-        "eu.task-manager.specialties: nothing in this build obeys it: no node is chosen",
+        f"{EU}    task-manager: {{nodes: 1, endpoint: x}}\n", 6, "not-obeyed",
+        "eu.task-manager.endpoint: nothing in this build obeys it: a node listens where",
+    ),
+    "specialities by another spelling": (
+        f"{EU}    task-manager: {{nodes: 1, specialities: {{1: [training]}}}}\n", 6, "not-obeyed",
+        "the key is specialties",
+    ),
+    "special in a type that there is not": (
+        f"{EU}    task-manager:\n      nodes: 2\n      specialties:\n"
+        "        1: [training,\n          traning]\n", 10, "specialty",
+        "specialties.1.1: traning: there is no such type of task; the nearest is training",
+    ),
+    "special in a type twice": (
+        f"{EU}    task-manager: {{nodes: 2, specialties: {{1: [training, training]}}}}\n", 6,
+        "specialty", "name each type once",
+    ),
+    "special in nothing": (
+        f"{EU}    validator:\n      expert: {{nodes: 2, specialties: {{1: []}}}}\n", 7,
+        "specialty", "name a type of task, or leave the node out",
+    ),
+    "special node that there is not": (
+        f"{EU}    validator:\n      expert: {{nodes: 2, specialties: {{3: [training]}}}}\n", 7,
+        "specialty", "validator.expert.specialties.3: 3 is no node of it; its nodes are 1, 2",
+    ),
+    "a type that no node is for": (
+        f"task_types: [aa, bb, cc]\n{EU}    task-manager:\n      nodes: 2\n"
+        "      specialties: {1: [aa], 2: [aa, bb]}\n", 9,
+        "specialty", "every node is special, and none in cc: leave one out",
+    ),
+    "specialties of who is not chosen by them": (
+        f"{EU}    miner-registry: {{nodes: 1, specialties: {{1: [training]}}}}\n", 6,
+        "unknown-key", "miner-registry.specialties: it belongs in clusters.REGION.task-manager",
+    ),
+    "a list for specialties": (
+        f"{EU}    task-manager: {{nodes: 1, specialties: [training]}}\n", 6, "type",
+        "task-manager.specialties: expected",
     ),
     "policy that nothing obeys": (
         f"{ONE}policies:\n  detection: {{phi: 8}}\n", 3, "not-obeyed", "policies.detection.phi",

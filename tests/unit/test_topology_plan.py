@@ -90,6 +90,20 @@ def test_changed_priority_and_policy_replace_whom_they_are_about_and_say_what_ch
     assert step.why == "priority 99 → 7, x not given → 3"
 
 
+def test_changed_specialties_replace_whom_they_are_about_and_say_what_changes() -> None:
+    now = of(task_manager=2, **WATCH)
+    first = Member("eu", "task-manager", 1, 99)
+    special = first._replace(specialties=("training", "inference"))
+    wanted = network(*(now.members - {first}), special)
+    (step,) = plan(wanted, Running(now)).steps
+    assert isinstance(step, Replace)
+    assert (step.member, step.why) == (special, "specialties none → training, inference")
+    (back,) = plan(now, Running(wanted)).steps
+    assert (back.member, back.why) == (first, "specialties training, inference → none")  # type: ignore[union-attr]
+    (start,) = plan(wanted, Running(network(*(now.members - {first})))).steps
+    assert start.why == "priority 99, special in training, inference"
+
+
 def test_longer_leases_reach_coordinators_first_and_shorter_ones_last() -> None:
     short = told(of(task_manager=1, **WATCH), fence_after_ms=4000)
     long = told(of(task_manager=1, **WATCH), fence_after_ms=8000)
@@ -176,6 +190,7 @@ def test_field_that_the_file_does_not_name_contradicts_nothing() -> None:
 
 REGIONS = ("eu", "us")
 TWO = Topology(regions=REGIONS)
+SPECIALTIES = st.sampled_from([(), ("training",), ("inference", "training")])
 
 
 @st.composite
@@ -194,7 +209,8 @@ def networks(draw: st.DrawFn) -> Network:
                 rank = draw(st.integers(0, 2)) if kind in BY_NODE else 0
                 rank = rank or default_priority(kind, n)
                 given = tuple((s, v) for s, v in sorted(settings.items()) if kind in READERS[s])
-                members.add(Member(region, kind, n, rank, given))
+                special = draw(SPECIALTIES) if kind == "task-manager" and n > min(numbers) else ()
+                members.add(Member(region, kind, n, rank, given, special))
     return network(*members, topology=TWO, mirrors=None)
 
 

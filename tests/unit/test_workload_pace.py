@@ -9,8 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from everlode.adapters.clock import PacedClock
+from everlode.demo.run import FELT
+from everlode.demo.work import LEAST_S, LIMITS, RATE
 from everlode.workload.pace import LEAD_MS, Pace
-from everlode.workload.plan import plan
+from everlode.workload.plan import LASTING_MS, plan
 from everlode.workload.trace import generate, share_of
 
 WORK = plan(share_of(generate(1), 0.05), 1, ("eu", "us", "ap"))
@@ -51,6 +53,32 @@ def test_raised_limit_lets_the_work_go_on_at_the_first_pace() -> None:
     assert share(ENDS, pace, 20 * MINUTE) == pytest.approx(0.9, abs=0.02)
     pace.go_on(20 * MINUTE)
     assert share(TIMES, pace, 20 * MINUTE + LEAD_MS + int((1.05 - waited) * MINUTE)) == 1
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("share", [0.02, 0.1])
+@pytest.mark.parametrize("speed", [0.1, 4.0])
+def test_tasks_outlive_a_failover_at_each_moment_that_a_demo_kills_at(
+    share: float, seed: int, speed: float
+) -> None:
+    """Or whether they migrate could not be asked, and a slow machine would fail by chance."""
+    work = plan(share_of(generate(seed), share), seed, ("eu", "us", "ap"))
+    planned_ms = int(max(LEAST_S, len(work.tasks) / RATE) / speed * 1000)
+    ends = sorted(task.ended_ms for task in work.tasks)
+    for ended, limit in ((0.35, "work"), (0.5, "work"), (0.55, "backup"), (0.72, "disaster")):
+        pace = Pace(work, planned_ms)
+        pace.begin(0, LIMITS[limit])
+        killed_ms = PacedClock(pace.knots).wall_ms_of(ends[int(ended * len(ends))])
+        pace.go_on(killed_ms, LIMITS[limit] + FELT)
+        clock = PacedClock(pace.knots)
+        begun, later = (clock.event_ms_at(killed_ms + ms) for ms in (0, LASTING_MS))
+        lasting = [
+            task
+            for task in work.tasks
+            if task.region == "eu" and task.fate != "cancel"
+            if task.created_ms <= begun and task.ended_ms > later
+        ]
+        assert len(lasting) >= 2, (ended, limit)
 
 
 CHANGE = st.tuples(st.integers(0, 240_000), st.floats(0.05, 1.0))

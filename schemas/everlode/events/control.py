@@ -59,6 +59,7 @@ class NodeJoined(Event):
     replaces: Text = ""
     host: Text = ""
     process_id: Text = ""
+    specialties: Items[Text] = ()
 
 
 class NodeStatusChanged(Event):
@@ -159,11 +160,12 @@ class OperatorAnswered(Event):
 
 
 class InputBlamed(Event):
-    """A process ended while it had an input in hand."""
+    """A process ended while it had an input in hand, or does not come back from it."""
 
     node_id: Id
     incarnation: Text
     input: Text
+    lives: bool = False
 
 
 class RegionSuspected(Event):

@@ -9,7 +9,7 @@ A field's kind follows from its type and its name:
     tuple               each item once; then the rule of its items
     datetime            from `PAST` before now to `FUTURE` after it: also what was meant in another
                         unit than milliseconds falls outside
-    int, *_micro        an amount of money: 0 to `MOST_MICRO`
+    int, *_micro        an amount of money: 0 to `MOST_MICRO`; what `ABOVE_0` names, from 1 on
     int, *_ms           a duration: 0 to `LONGEST_MS`
     int, *_bytes        a size: 0 to `LARGEST_BYTES`
     int, a share or a place (`FREE`): as the model bounds it; nothing adds them up
@@ -33,7 +33,7 @@ from pydantic import AwareDatetime, ValidationError
 
 from everlode.errors import Refusal
 from everlode.events.base import Command, Envelope, Event, OperatorCommand, OwnCommand, Record
-from everlode.events.commands import FRAUD, SuspendMiner
+from everlode.events.commands import FRAUD, DepositStake, SuspendMiner
 from everlode.events.types import SHA256
 
 PAST = timedelta(days=3660)
@@ -42,6 +42,8 @@ BEGINNING = datetime(2000, 1, 1, tzinfo=UTC)
 """No heartbeat is older."""
 MOST_MICRO = 10**15
 """A thousand million whole units."""
+ABOVE_0: Container[tuple[type[Record], str]] = {(DepositStake, "amount_micro")}
+"""Amounts that are not 0. Of others 0 is lawful: a task may be free, a verdict without penalty."""
 LONGEST_MS = 10 * 366 * 86_400_000
 LARGEST_BYTES = 2**49
 MOST_THINGS = 10**9
@@ -58,8 +60,9 @@ class _Rule(NamedTuple):
     field: str
     check: Check
     text: bool
+    least: int
     most: int
-    """Of a whole number from 0; -1: it is none."""
+    """Of a whole number; -1: it is none."""
 
 
 def refused(field: str, is_now: str, expected: str) -> Refusal:
@@ -142,9 +145,13 @@ def check_signal(envelope: Envelope, data: Event) -> None:
 
 def _check(record: Record, prefix: str, now: datetime) -> None:
     values = record.__dict__
-    for name, check, text, most in _rules(type(record)):
+    for name, check, text, least, most in _rules(type(record)):
         value = values[name]
-        if value is None or (text and value.isprintable()) or (most >= 0 and 0 <= value <= most):
+        if (
+            value is None
+            or (text and value.isprintable())
+            or (most >= 0 and least <= value <= most)
+        ):
             continue
         check(prefix + name, value, now)
 
@@ -154,10 +161,12 @@ def _rules(model: type[Record]) -> tuple[_Rule, ...]:
     """Of those fields that have one, in order."""
     found = []
     for name, field in model.model_fields.items():
-        check = _rule(name, field.annotation)
+        least = int((model, name) in ABOVE_0)
+        check = _rule(name, field.annotation, least)
         if check is not None:
             (kind,) = _plain(field.annotation)
-            found.append(_Rule(name, check, kind is str, _most(name)[0] if kind is int else -1))
+            most = _most(name)[0] if kind is int else -1
+            found.append(_Rule(name, check, kind is str, least, most))
     return tuple(found)
 
 
@@ -172,14 +181,14 @@ def _plain(annotation: Any) -> Iterator[Any]:
         yield annotation
 
 
-def _rule(name: str, annotation: Any) -> Check | None:
+def _rule(name: str, annotation: Any, least: int = 0) -> Check | None:
     (kind,) = _plain(annotation)
     if kind is str:
         return _text
     if kind in (datetime, AwareDatetime):
         return _time
     if kind is int:
-        return _bounded(name)
+        return _bounded(name, least)
     if get_origin(kind) is tuple:
         return _each(_rule(name, get_args(kind)[0]))
     if isinstance(kind, type) and issubclass(kind, Record):
@@ -215,14 +224,14 @@ def _most(name: str) -> tuple[int, str]:
     return MOST_THINGS, "a number"
 
 
-def _bounded(name: str) -> Check | None:
+def _bounded(name: str, least: int) -> Check | None:
     if name.endswith(FREE):
         return None
     most, what = _most(name)
 
     def bounded(field: str, value: int, _: datetime) -> None:
-        if not 0 <= value <= most:
-            raise refused(field, f"is {value}", f"{what}, 0 to {most}")
+        if not least <= value <= most:
+            raise refused(field, f"is {value}", f"{what}, {least} to {most}")
 
     return bounded
 

@@ -101,6 +101,15 @@ class ValidationRecoveryEnded(Event):
     deferred_tasks: Count = 0
 
 
+class ValidationDelayMeasured(Event):
+    """All that waited when the handler of a failed validator ended is decided."""
+
+    failed_validator: Text
+    validator_type: ValidatorKind
+    estimated_delay_ms: Count
+    actual_delay_ms: Count
+
+
 class RewardRecoveryEnded(Event):
     """The handler of a failed reward distributor ended."""
 

@@ -133,5 +133,7 @@ StepOutcome = Literal["done", "skipped", "failed", "held"]
 AssignReason = Literal[
     "bootstrap", "node-lost", "node-unsteady", "switchover", "forced", "takeover"
 ]
-OperatorVerb = Literal["switchover", "failover", "pause", "resume", "ack", "drain", "rejoin"]
+OperatorVerb = Literal[
+    "switchover", "failover", "failback", "pause", "resume", "ack", "drain", "rejoin"
+]
 WishOutcome = Literal["done", "refused", "timed-out", "overtaken"]

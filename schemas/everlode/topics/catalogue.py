@@ -28,11 +28,11 @@ DEAD_LETTER_CONSUMERS = {
     "projector": (*FACT_COMPONENTS, "heartbeats"),
     "primary": FACT_COMPONENTS,
     "detector": ("heartbeats",),
-    "coordinator": ("health", "recovery"),
+    "coordinator": (*FACT_COMPONENTS, "heartbeats", "health", "recovery"),
 }
 """Consumer → components whose topics it reads; primaries have theirs for commands besides.
 
-A coordinator reads those of its own region only.
+A coordinator reads those of its own region only, and is alone with those of one partition.
 """
 
 

@@ -19,6 +19,8 @@ from everlode.errors import ConfigError, EverlodeError, Refusal
 
 ASK_S = 2.0
 """For the question why a client is not let in."""
+KNOCK_S = 0.5
+"""For the question whether a broker speaks TLS: asked each time that one does not answer."""
 _LOGIN = {KafkaError._AUTHENTICATION, KafkaError.SASL_AUTHENTICATION_FAILED}
 _RIGHTS = {
     KafkaError.TOPIC_AUTHORIZATION_FAILED,
@@ -54,8 +56,10 @@ def explained(error: KafkaError, bootstrap: str, what: str) -> EverlodeError | N
 
     Asks for up to ASK_S where the broker did not answer. Errors: see `refused`.
     """
-    if error.code() not in _SILENT or current() is None:
+    if error.code() not in _SILENT:
         return refused(error, bootstrap, what)
+    if current() is None:
+        return _nameless(bootstrap, what)
     causes: list[KafkaError] = []
     settings: dict[str, Any] = {**identified(bootstrap), "error_cb": causes.append}
     client = AdminClient(settings)
@@ -68,10 +72,13 @@ def explained(error: KafkaError, bootstrap: str, what: str) -> EverlodeError | N
 def refused(error: KafkaError, bootstrap: str, what: str) -> EverlodeError | None:
     """What a broker's no to this client means; None: it is no such no.
 
-    A `ConfigError`, `login_refused` or `tls_refused`, or a `Refusal`, `not_allowed`.
+    A `ConfigError`: `login_missing`, `login_refused` or `tls_refused`; or a `Refusal`,
+    `not_allowed`.
     """
     login = current()
     code, who = error.code(), login.said if login else "a client without a login"
+    if login is None and code in _SILENT and "SSL listener" in error.str():
+        return _nameless(bootstrap, what)
     if code in _LOGIN:
         path = login.secret_file if login else ""
         return ConfigError(
@@ -93,6 +100,28 @@ def refused(error: KafkaError, bootstrap: str, what: str) -> EverlodeError | Non
     return None
 
 
+def _nameless(bootstrap: str, what: str) -> ConfigError | None:
+    """What it means that a client in plain text is hung up on; None: the broker speaks no TLS."""
+    anybody = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # nothing is said to whom this asks
+    anybody.check_hostname, anybody.verify_mode = False, ssl.CERT_NONE
+    host, port = _first(bootstrap)
+    try:
+        with socket.create_connection((host, port), KNOCK_S) as plain:
+            anybody.wrap_socket(plain).close()
+    except OSError:
+        return None
+    return ConfigError(
+        f"{what}: Kafka at {bootstrap} speaks TLS and asks who comes; this process has no login",
+        code="login_missing",
+        hint="EVERLODE_KAFKA_LOGIN=FILE, or use_login(FILE) of the SDK",
+    )  # fmt: skip
+
+
+def _first(bootstrap: str) -> tuple[str, int]:
+    host, _, port = bootstrap.partition(",")[0].rpartition(":")
+    return host, int(port)
+
+
 def _tls(error: KafkaError, bootstrap: str, login: Login) -> tuple[str, str]:
     said = error.str() if "alert" in error.str() else _verified(bootstrap, login.ca)
     for sign, why, hint in _TLS:
@@ -104,10 +133,10 @@ def _tls(error: KafkaError, bootstrap: str, login: Login) -> tuple[str, str]:
 
 def _verified(bootstrap: str, ca: str) -> str:
     """What is wrong with the broker's certificate: librdkafka says only that something is."""
-    host, _, port = bootstrap.partition(",")[0].rpartition(":")
+    host, port = _first(bootstrap)
     try:
-        with socket.create_connection((host, int(port)), ASK_S) as plain:
-            ssl.create_default_context(cafile=ca).wrap_socket(plain, server_hostname=host)
+        with socket.create_connection((host, port), ASK_S) as plain:
+            ssl.create_default_context(cafile=ca).wrap_socket(plain, server_hostname=host).close()
     except ssl.SSLCertVerificationError as error:
         return error.verify_message
     except OSError as error:

@@ -110,7 +110,7 @@ class ControlFollower:
 
         0 for a snapshot's topic that is not there: the stack is of an older build.
         """
-        name = partition.topic
+        name, asked = partition.topic, False
         while True:
             try:
                 # the client must have heard of the topic before it can be asked for its ends
@@ -120,12 +120,17 @@ class ControlFollower:
                     return 0
                 _, high = self._consumer.get_watermark_offsets(partition, timeout=5)
             except KafkaException as error:
-                if time.monotonic() > deadline:
-                    what = "the control log cannot be read"
-                    told = explained(error.args[0], self._bootstrap, what)
-                    raise told or Unavailable(
+                over, what = time.monotonic() > deadline, "the control log cannot be read"
+                # at once, too: who is not let in now is not let in by waiting
+                if (over or not asked) and (
+                    told := explained(error.args[0], self._bootstrap, what)
+                ):
+                    raise told from None
+                if over:
+                    raise Unavailable(
                         f"{what}: {error.args[0].str()}", code="control_unavailable"
                     ) from None
+                asked = True
                 time.sleep(0.2)
             else:
                 return high

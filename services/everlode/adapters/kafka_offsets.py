@@ -35,6 +35,8 @@ _AWAY = {
     KafkaError._DESTROY_BROKER,  # it has left the cluster's metadata: another one is asked
 }
 
+QUESTION_S = 4.0
+
 
 def within(
     starts: Mapping[tuple[str, int], int], bounds: Mapping[tuple[str, int], tuple[int, int]]
@@ -127,13 +129,15 @@ class Offsets:
         """Asks again while a leader moves or is not known yet, and while no broker answers.
 
         The client keeps what it has heard of a topic: one that it was told of while its partitions
-        had no leader would be unknown to it for minutes, unless it asks for its metadata anew.
+        had no leader would be unknown to it for minutes, unless it asks for its metadata anew. One
+        question must not take all of the time: it waits to its end for a leader of what is unknown.
         """
         deadline = time.monotonic() + timeout_s
         found: dict[tuple[str, int], int] = {}
         while left := [TopicPartition(*k, asked[k]) for k in asked if k not in found]:
             try:
-                answers = self._consumer.offsets_for_times(left, timeout=timeout_s)
+                within_s = max(0.1, min(deadline - time.monotonic(), QUESTION_S))
+                answers = self._consumer.offsets_for_times(left, timeout=within_s)
             except KafkaException as error:
                 answers, cause, where = [], error.args[0], left[0]
             for answer in answers:

@@ -44,6 +44,7 @@ MEANINGS = {
     "scope": {
         "switchover": "another node is to lead, as planned; clients see a wait and no error",
         "failover": "another node is to lead now; the primary is treated as lost",
+        "failback": "its home is to lead it again, as planned, after another region has taken it",
         "pause": "no automatic failover for a while",
         "resume": "automatic failover again",
         "ack": "the change of primary was seen; its cool-down ends",

@@ -101,10 +101,10 @@ class Feed:
             )  # fmt: skip
         return self._ring, self.stream
 
-    async def require_room(self) -> None:
+    async def await_level(self) -> None:
         """Return once it is read: a stream is begun when it is first asked for.
 
-        Raises: Unavailable: it is not read in `READ_S`, or has as many listeners as it may have.
+        Raises: Unavailable: it is not read in `READ_S`.
         """
         deadline = self._loop.time() + READ_S
         while not self._level and not self._stop.is_set():
@@ -112,6 +112,13 @@ class Feed:
             if left <= 0 or not await _within(self._changed, left):
                 break
         self._ready()
+
+    async def require_room(self) -> None:
+        """Return once it is read.
+
+        Raises: Unavailable: it is not in time, or has as many listeners as it may have.
+        """
+        await self.await_level()
         if self.listeners >= LISTENERS:
             raise Unavailable(
                 f"{LISTENERS} listen already", code="too_many_listeners", hint="ask another server"

@@ -1,7 +1,8 @@
-"""Routes of the pages that explain one thing: a scope, a task. They need no script.
+"""Routes of the pages that show one thing closely. They need no script.
 
     GET /pages/scope?name=task-manager/eu ─► who leads it and why; who else might
     GET /pages/task?id=eu/a ─► where it is, and what it waits for
+    GET /pages/figures ─► the figures of this region's clusters over time
 
 An id is a parameter: of a path, browsers take `.` and `..` away. What is known is shown, and beside
 it what did not answer. They say what the command's `explain` says, by the same functions. Shell.
@@ -25,6 +26,7 @@ from starlette.responses import HTMLResponse, Response
 from everlode.api.asking import NO_CONTROL, Net
 from everlode.api.audit import act_of
 from everlode.api.guard import PAGES
+from everlode.api.history import BOX, EVERY_S, charts
 from everlode.api.lags import lag_s
 from everlode.api.network import Network
 from everlode.api.overview import html
@@ -163,3 +165,19 @@ async def task(request: Request, network: Net) -> Response:
             values["lag_s"] = lag_s(network).get(values["task"]["home"])
 
     return await shown(request, "task.html.j2", values, by_projection, its_age)
+
+
+# -- figures over time ----------------------------------------------------------------------------
+
+
+@router.get("/figures")
+async def figures(request: Request, network: Net) -> Response:
+    """The figures of this region's clusters, as long as this server has known them."""
+    samples = network.history.samples()
+    ends = [datetime.fromtimestamp(s.at_s, UTC).strftime("%H:%M:%S") for s in samples]
+    values = {
+        "region": network.region, "groups": charts(samples), "box": BOX,
+        "begin": ends[0] if ends else "", "end": ends[-1] if ends else "",
+        "every_s": f"{EVERY_S:.0f}",
+    }  # fmt: skip
+    return await shown(request, "figures.html.j2", values)

@@ -26,6 +26,7 @@ from everlode.errors import EverlodeError
 from everlode.events.catalogue import EVENTS
 from everlode.events.services import SERVICES
 from everlode.events.stamp import millis_of
+from everlode.telemetry.figures import REGISTRY
 from everlode.topics.catalogue import catalogue
 from everlode.views.operations import HEALING
 
@@ -153,7 +154,8 @@ class Figures(Collector):
 
 @router.get("/metrics")
 def metrics(network: Net) -> Response:
-    """All figures, in Prometheus's text format."""
+    """All figures, and those of this process, in Prometheus's text format."""
     registry = CollectorRegistry()
     registry.register(Figures(network))
-    return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
+    text = generate_latest(registry) + generate_latest(REGISTRY)
+    return Response(text, media_type=CONTENT_TYPE_LATEST)

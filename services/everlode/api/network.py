@@ -7,6 +7,7 @@ Shell.
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -19,6 +20,7 @@ from everlode.adapters.kafka_control import ControlLog
 from everlode.adapters.kafka_follower import ControlFollower
 from everlode.adapters.postgres_pool import ReadPool
 from everlode.api.feed import Feed, Group
+from everlode.api.history import History, Key, numbers
 from everlode.control.fold import ControlState
 from everlode.errors import NotFound, Unavailable
 from everlode.events.base import Fact
@@ -31,7 +33,7 @@ from everlode.settings.endpoints import Endpoints
 from everlode.topics.names import region_of, split_fact_topic
 from everlode.topics.place import TopicPartition
 from everlode.views.backups import Shown
-from everlode.views.clusters import Asked
+from everlode.views.clusters import KINDS, Asked, cluster
 from everlode.views.operations import Operations, about
 
 MACHINERY = "machinery"
@@ -39,6 +41,7 @@ MACHINERY = "machinery"
 STREAMS = (MACHINERY, *FACT_COMPONENTS)
 RECENT = 10_000
 CONTROL_S = 10.0
+LOOK_S = 0.1
 Row = dict[str, Any]
 
 
@@ -62,6 +65,7 @@ class Network:
         self.verdicts: dict[tuple[str, str], int] = {}
         """(region, type) → events of health since the oldest that is kept."""
         self.client: AsyncMiningClient | None = None
+        self.history = History(self._figures)
         self._pools: dict[str, ReadPool] = {}
         self._readers: dict[str, SimpleQueue[Reader]] = {}
         self._feeds: dict[str, Feed] = {}
@@ -73,6 +77,9 @@ class Network:
         """Begin to follow; returns at once."""
         self.feed(MACHINERY)
         threading.Thread(target=self._follow, name="serve-control", daemon=True).start()
+        threading.Thread(
+            target=self.history.follow, args=(self._stop,), name="serve-figures", daemon=True
+        ).start()
 
     def _follow(self) -> None:
         while not self._stop.is_set():
@@ -101,6 +108,17 @@ class Network:
         if self._follower.error is not None:
             raise self._follower.error
         return self._follower.state
+
+    async def await_read(self) -> None:
+        """Return once the control log and the stream of recoveries are read.
+
+        Raises: Unavailable: they are not in `CONTROL_S`; as `control` does.
+        """
+        await self.feed(MACHINERY).await_level()
+        deadline = time.monotonic() + CONTROL_S
+        while self._follower is None and time.monotonic() < deadline:
+            await asyncio.sleep(LOOK_S)
+        self.control()
 
     def desk(self) -> Desk:
         """Where its operators ask. Raises: as `control` does."""
@@ -149,6 +167,12 @@ class Network:
         finally:
             reader.assign({})
             idle.put(reader)
+
+    def _figures(self) -> dict[Key, float]:
+        """The figures of this region's clusters. Raises: Unavailable; NotFound."""
+        with self.asked() as (asked, _):
+            found = (numbers(kind, cluster(kind, asked)) for kind in KINDS)
+            return {key: value for each in found for key, value in each.items()}
 
     # -- streams ------------------------------------------------------------------------------
 

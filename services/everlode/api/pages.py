@@ -71,7 +71,8 @@ def add_pages(app: FastAPI, tokens: Trusted | None) -> None:
 
     @router.get("/", dependencies=[needs(Role.VIEWER)])
     async def page(request: Request, network: Net) -> Response:
-        """The page."""
+        """The page; who comes as the server starts waits for what it has to read."""
+        await network.await_read()
         items, position = network.feed(MACHINERY).kept()
         seen = Seen(network.control(), {}, _now_ms(), health=_scores(network, scores))
         values = values_of(seen, network.endpoints.topology.regions) | {

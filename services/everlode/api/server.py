@@ -1,7 +1,7 @@
 """The process that serves: one socket, one loop, until SIGTERM or SIGINT.
 
-Steps: 1. listen, and print where. 2. follow the network. 3. serve. 4. end the streams, let requests
-end, let go. Shell.
+Steps: 1. listen, and print where. 2. follow the network, once it is there. 3. serve. 4. end the
+streams, let requests end, let go. Who connects before 3 waits for it. Shell.
 """
 
 from __future__ import annotations
@@ -83,15 +83,18 @@ class Hooks(NamedTuple):
     """Is set by a signal that comes before the server itself takes them."""
 
 
-def serve(place: ServedRegion, site: Site, hooks: Hooks) -> None:
+def serve(place: Callable[[], ServedRegion | None], site: Site, hooks: Hooks) -> None:
     """Serve until SIGTERM or SIGINT.
 
-    Raises: ConfigError: the address cannot be had, or would be open to others.
+    `place` may wait for its network; it is asked once the server listens, and None ends it. Raises:
+    ConfigError: the address cannot be had, or would be open to others. Whatever `place` raises.
     """
     check_site(site)
-    listening = _listen(site)  # 1.
-    hooks.started(_address(listening))
-    asyncio.run(_serve(place, site, hooks, listening))
+    with _listen(site) as listening:  # 1.
+        hooks.started(_address(listening))
+        found = place()
+        if found is not None:
+            asyncio.run(_serve(found, site, hooks, listening))
 
 
 def _listen(site: Site) -> socket.socket:

@@ -12,6 +12,7 @@ itself. So the newest one is noted outside the store too:
 which older ones stand is a break, and so is a parent of another hash, or one that others stand
 between. Backups are whole by themselves: a break is named, and is no reason against recovering.
 (2) What is older than the note needs the operator's word: the backup's id in place of `latest`.
+What else is not signed by us is anybody's, and passed over; the noted one is an error by name.
 
 Invariants: what is not signed by us is no parent, and decides no id; ids rise along the chain, past
 what is noted and no longer there.
@@ -22,7 +23,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from everlode.backup.manifest import Manifest, sha256_of
+from everlode.backup.manifest import LIST, Manifest, sha256_of
 from everlode.errors import IntegrityError
 from everlode.events.control import BackupMade
 
@@ -46,30 +47,38 @@ def parent_of(newest: Manifest | None, noted: BackupMade | None) -> Parent:
     return Parent()
 
 
-def behind(latest: Manifest | None, noted: BackupMade | None) -> str:
+def behind(
+    latest: Manifest | None, noted: BackupMade | None, passed: Mapping[str, IntegrityError]
+) -> str:
     """How the latest backup of the store falls short of what is noted; empty: it does not.
 
-    Nothing is noted of what only older builds have made: then nothing can be compared.
+    `passed`: why others are not usable, by id. Nothing is noted of what only older builds have
+    made: then nothing can be compared.
     """
     if noted is None:
         return ""
     if latest is None or latest.backup_id < noted.backup_id:
         there = f"the latest there is {latest.backup_id}" if latest else "no other is there"
-        return f"backup {noted.backup_id}, the newest that was made, is not in the store: {there}"
+        error = passed.get(noted.backup_id)
+        how = f"is not usable: {error.message}" if error else "is not in the store"
+        return f"backup {noted.backup_id}, the newest that was made, {how}: {there}"
     if latest.backup_id == noted.backup_id and sha256_of(latest) != noted.manifest_sha256:
         return f"backup {noted.backup_id} has another manifest than the control log notes"
     return ""
 
 
-def require_newest(latest: Manifest | None, noted: BackupMade | None) -> None:
-    """Raises: IntegrityError: see `behind`."""
-    if reason := behind(latest, noted):
+def require_newest(
+    latest: Manifest | None, noted: BackupMade | None, passed: Mapping[str, IntegrityError]
+) -> None:
+    """Raises: IntegrityError: see `behind`; of one that is there and not usable, by its code."""
+    if reason := behind(latest, noted, passed):
+        error = passed.get(noted.backup_id) if noted else None
         raise IntegrityError(
             reason,
-            code="newest_missing",
-            hint="find out where it went; to use an older one, name its id instead of latest:"
-            " everlode backup list",
-        )
+            code=error.code if error else "newest_missing",
+            hint=f"{error.hint}, by its id instead of latest" if error else
+            f"find out where it went; to use an older one, name its id instead of latest: {LIST}",
+        )  # fmt: skip
 
 
 def breaks(finished: Mapping[str, Manifest | None]) -> dict[str, str]:

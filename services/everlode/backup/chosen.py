@@ -10,10 +10,10 @@ from everlode.adapters.kafka_follower import ControlFollower
 from everlode.adapters.object_store import ObjectStore
 from everlode.backup.chain import breaks, require_newest
 from everlode.backup.keys import KeyRing
-from everlode.backup.manifest import Manifest
+from everlode.backup.manifest import LIST, Manifest
 from everlode.backup.stored import list_backups
-from everlode.backup.verify import AT_ONCE, LATEST, signed_manifest
-from everlode.errors import IntegrityError, NotFound, Unavailable
+from everlode.backup.verify import AT_ONCE, LATEST, OLDEST, Passed, from_end, none_of, of_id
+from everlode.errors import IntegrityError, Unavailable
 from everlode.events.control import BackupMade
 from everlode.telemetry.entries import Note
 from everlode.telemetry.sink import Sink
@@ -21,7 +21,6 @@ from everlode.telemetry.sink import Sink
 CONTROL_S = 15.0
 WALKED = 100
 """So many backups back a recovery walks the chain: it has to be quick."""
-LIST = "everlode backup list"
 
 
 class Shelf(NamedTuple):
@@ -30,6 +29,18 @@ class Shelf(NamedTuple):
     store: ObjectStore
     keys: KeyRing
     region: str
+
+
+class Chosen(NamedTuple):
+    """The backup that is meant, and those that stood before it and are not signed by us."""
+
+    manifest: Manifest
+    passed: Passed
+
+    @property
+    def passed_over(self) -> list[str]:
+        """Each by its object, and why."""
+        return [error.message for error in self.passed.values()]
 
 
 Read = Manifest | IntegrityError
@@ -42,23 +53,21 @@ def newest_noted(control: str, region: str) -> BackupMade | None:
         return follower.start(CONTROL_S).state.newest.get(region)
 
 
-def chosen(shelf: Shelf, backup_id: str, control: str, report: Sink) -> Manifest:
-    """The manifest of a backup: by its id, which is the operator's word for it, or an end's.
+def chosen(shelf: Shelf, backup_id: str, control: str, report: Sink) -> Chosen:
+    """A backup: by its id, which is the operator's word for it, or that at an end.
 
     `latest` is compared with what is noted on the control log, at its bootstrap address.
 
     Raises: NotFound. IntegrityError: it is not signed by us, or the latest is not the newest that
     was made. Unavailable: no store, or for `latest` no control log to compare it with.
     """
-    if backup_id != LATEST:
-        return signed_manifest(*shelf, backup_id, report)
-    manifest, none = None, NotFound("")
+    if backup_id not in (LATEST, OLDEST):
+        return Chosen(of_id(*shelf, backup_id), {})
+    if backup_id == OLDEST:
+        return _end(shelf.region, *from_end(*shelf, OLDEST, report))
     with ThreadPoolExecutor(1, "noted") as beside:
         asking = beside.submit(newest_noted, control, shelf.region)
-        try:
-            manifest = signed_manifest(*shelf, LATEST, report)
-        except NotFound as error:
-            none = error
+        manifest, passed = from_end(*shelf, LATEST, report)
         try:
             noted = asking.result()
         except Unavailable as error:
@@ -68,13 +77,19 @@ def chosen(shelf: Shelf, backup_id: str, control: str, report: Sink) -> Manifest
                 code=error.code,
                 hint=f"start the control log, or name a backup by its id: {LIST}",
             ) from None
-    require_newest(manifest, noted)
-    if manifest is None:
-        raise none
+    require_newest(manifest, noted, passed)
+    found = _end(shelf.region, manifest, passed)
     if noted is None:
+        name = found.manifest.backup_id
         report(Note("backup", f"no backup of {shelf.region} is noted on the control log: whether"
-                              f" {manifest.backup_id} is the newest is not known"))  # fmt: skip
-    return manifest
+                              f" {name} is the newest is not known"))  # fmt: skip
+    return found
+
+
+def _end(region: str, manifest: Manifest | None, passed: Passed) -> Chosen:
+    if manifest is None:
+        raise none_of(region, passed)
+    return Chosen(manifest, passed)
 
 
 def finished(shelf: Shelf, most: int = 0) -> dict[str, Read]:
@@ -86,7 +101,7 @@ def finished(shelf: Shelf, most: int = 0) -> dict[str, Read]:
 
     def read(name: str) -> Read:
         try:
-            return signed_manifest(*shelf, name)
+            return of_id(*shelf, name)
         except IntegrityError as error:
             return error
 

@@ -24,7 +24,7 @@ from everlode.backup.keys import DEFAULT_KEY, KeyRing
 from everlode.backup.manifest import Manifest
 from everlode.backup.partition import PartitionCut
 from everlode.backup.seal import Begun, Sealer
-from everlode.backup.verify import newest_signed
+from everlode.backup.verify import Passed, from_end
 from everlode.errors import IntegrityError
 from everlode.log.learn import taught
 from everlode.telemetry.entries import Note
@@ -47,16 +47,16 @@ def create_backup(
     """
     with ThreadPoolExecutor(3) as beside:  # each waits for another part of the region
         able = beside.submit(store.capabilities)
-        before = beside.submit(_parent, source, store, keys)
+        before = beside.submit(_parent, source, store, keys, report)
         learnt = beside.submit(taught, source.bootstrap, source.topology.origins)
         generation = current_generation(source.conninfo)
     write_once, codec = able.result().conditional_put, learnt.result()
-    parent, ids = before.result()
+    parent, passed, ids = before.result()
     if parent is not None:
         require_alike(parent, source.topology, report, ids)
         _require_not_back(parent, generation)
     after = parent_of(parent, source.noted)
-    if reason := behind(parent, source.noted):
+    if reason := behind(parent, source.noted, passed):
         report(Note("chain", f"{reason}; this backup is chained to what was made"))
     at_ms = max(_now_ms(), after.created_at_ms + 1)  # ids in order, always
     parts = source.topology.partitions
@@ -79,12 +79,12 @@ def create_backup(
 
 
 def _parent(
-    source: Source, store: ObjectStore, keys: KeyRing
-) -> tuple[Manifest | None, dict[str, str]]:
-    """The newest backup, and the ids by which the cluster knows its topics now."""
-    found = newest_signed(store, keys, source.region)
+    source: Source, store: ObjectStore, keys: KeyRing, report: Sink
+) -> tuple[Manifest | None, Passed, dict[str, str]]:
+    """The newest backup, what was passed over, and the ids that the cluster's topics have now."""
+    found, passed = from_end(store, keys, source.region, report=report)
     ids = topic_ids(source.bootstrap, [t.name for t in found.topics]) if found else {}
-    return found, ids
+    return found, passed, ids
 
 
 def _require_not_back(parent: Manifest, generation: int) -> None:

@@ -13,7 +13,7 @@ from everlode.backup.chain import require_newest
 from everlode.backup.chosen import Shelf
 from everlode.backup.manifest import MANIFEST
 from everlode.backup.stored import list_backups
-from everlode.backup.verify import LATEST, signed_manifest, verify
+from everlode.backup.verify import from_end, none_of, verify
 from everlode.errors import NotFound, Precondition
 from everlode.events.control import BackupMade
 from everlode.telemetry.entries import Note
@@ -53,13 +53,15 @@ def drop_backups(
 
 def _stays(shelf: Shelf, upto: str, noted: BackupMade | None, report: Sink) -> str:
     """The newest backup, which stays, and is whole in the store."""
-    latest = signed_manifest(*shelf, LATEST, report)
+    latest, passed = from_end(*shelf, report=report)
+    if latest is None:
+        raise none_of(shelf.region, passed)
     if latest.backup_id <= upto:
         raise Precondition(
             f"backup {latest.backup_id} is the newest whole one of {shelf.region}",
             code="newest",
             hint="make another one first; --even-newest drops it too, and then there is none",
         )
-    require_newest(latest, noted)
+    require_newest(latest, noted, passed)
     verify(*shelf, latest.backup_id, "hash", report)
     return latest.backup_id

@@ -10,7 +10,7 @@ import hashlib
 import json
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from everlode.errors import IntegrityError
 
@@ -20,6 +20,7 @@ READ = (1, 2, 3)
 """What is read: an older one has the defaults of what came later."""
 MANIFEST = "manifest.json"
 """Its name below the backup's prefix."""
+LIST = "everlode backup list"
 
 
 class _Part(BaseModel):
@@ -182,7 +183,7 @@ def dump(manifest: Manifest, signature: str) -> bytes:
 def parse(data: bytes, name: str) -> tuple[Manifest, bytes, str]:
     """(manifest, its signed bytes, signature). The signature is not checked here.
 
-    Raises: IntegrityError: it is no manifest, or not in canonical form.
+    Raises: IntegrityError: it is no manifest, or not in canonical form; whatever the bytes are.
     """
     try:
         value = json.loads(data)
@@ -191,18 +192,21 @@ def parse(data: bytes, name: str) -> tuple[Manifest, bytes, str]:
         if canonical(value) != data:
             raise ValueError("not canonical")
         made_as = value["manifest"]["format"]
+        if not isinstance(made_as, int):
+            raise TypeError("a format is a number")
         if made_as not in READ:
             raise IntegrityError(
                 f"{name}: format {made_as}, expected {FORMAT}",
                 code="unknown_format",
-                hint=f"made by {value['manifest'].get('tool', 'another version')}: use that",
+                hint=f"it says that {value['manifest'].get('tool', 'another build')!r:.60} made it:"
+                f" use that, or another backup: {LIST}",
             )
         manifest = Manifest.model_validate_json(body)
-    except (ValueError, KeyError, TypeError, ValidationError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:  # strangers write there too
         kind = type(error).__name__
         raise IntegrityError(
             f"{name}: not a manifest ({kind})",
             code="bad_manifest",
-            hint="it was changed: use another backup: everlode backup list",
+            hint=f"it was changed: use another backup: {LIST}",
         ) from None
     return manifest, body, signature

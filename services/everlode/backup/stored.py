@@ -7,7 +7,7 @@ import time
 from typing import NamedTuple
 
 from everlode.adapters.object_store import ObjectStore
-from everlode.backup.manifest import MANIFEST, Manifest, parse
+from everlode.backup.manifest import LIST, MANIFEST, Manifest, parse
 from everlode.errors import IntegrityError, NotFound
 from everlode.events.stamp import millis_of
 
@@ -56,14 +56,14 @@ def load_manifest(store: ObjectStore, region: str, backup_id: str) -> tuple[Mani
     except NotFound:
         raise NotFound(
             f"backup {backup_id} of {region} does not exist or is unfinished",
-            hint="everlode backup list",
+            hint=LIST,
         ) from None
     manifest, body, signature = parse(data, name)
     if (manifest.region, manifest.backup_id) != (region, backup_id):
         raise IntegrityError(
             f"{name}: it is of {manifest.region}/{manifest.backup_id}",
             code="bad_manifest",
-            hint="it was copied there: use another backup: everlode backup list",
+            hint=f"it was copied there: use another backup: {LIST}",
         )
     return manifest, body, signature
 

@@ -13,7 +13,7 @@ from typing import Any, BinaryIO, NamedTuple, TypeVar, cast
 from everlode.adapters.object_store import ObjectStore
 from everlode.backup.container import Sums, check_records, open_sealed, room
 from everlode.backup.keys import KeyRing
-from everlode.backup.manifest import Manifest, ObjectEntry, checksum
+from everlode.backup.manifest import LIST, Manifest, ObjectEntry, checksum
 from everlode.backup.stored import list_backups, load_manifest
 from everlode.errors import ConfigError, IntegrityError, NotFound, WrongKey
 from everlode.telemetry.entries import Note, StepEnded
@@ -21,10 +21,12 @@ from everlode.telemetry.pace import Pace
 from everlode.telemetry.sink import Sink, silent
 
 LATEST, OLDEST = "latest", "oldest"
-ANOTHER = "use another backup: everlode backup list"
+ANOTHER = f"use another backup: {LIST}"
 LEVELS = ("exists", "hash", "decode")
 AT_ONCE = 8
 """Objects that are read at the same time."""
+Passed = Mapping[str, IntegrityError]
+"""Backup id → why it was passed over, in the order in which they were looked at."""
 T = TypeVar("T")
 
 
@@ -50,25 +52,51 @@ def signed_manifest(
 ) -> Manifest:
     """A manifest whose signature and checksum are right; `latest` and `oldest` are ids too.
 
-    For these, what is no manifest at all is reported and passed over: whoever can write to the
-    store could put any name before or behind ours. One that is a manifest and is not signed by us
-    is refused: it may be the newest, damaged, and an older one needs the operator's word. Raises:
-    NotFound: there is none, or it is unfinished. IntegrityError.
+    Raises: NotFound: there is none, or it is unfinished. IntegrityError: of an id, why it is not
+    usable. WrongKey: there is no key to check signatures with. Unavailable.
     """
     if backup_id not in (LATEST, OLDEST):
-        return _signed(store, keys, region, backup_id)
+        return of_id(store, keys, region, backup_id)
+    manifest, passed = from_end(store, keys, region, backup_id, report)
+    if manifest is None:
+        raise none_of(region, passed)
+    return manifest
+
+
+def from_end(
+    store: ObjectStore, keys: KeyRing, region: str, end: str = LATEST, report: Sink = silent
+) -> tuple[Manifest | None, Passed]:
+    """The first manifest from an end that is signed by us, and those that stand before it.
+
+    Whoever can write to the store can put any name before or behind ours: only what we have signed
+    counts, the rest is reported and passed over. Whether ours is among the rest, damaged, is for
+    the control log to say: see chain.py. Raises: WrongKey; Unavailable.
+    """
     finished = [b for b, done in list_backups(store, region) if done]
-    for found in finished if backup_id == OLDEST else reversed(finished):
+    passed = dict[str, IntegrityError]()
+    for found in finished if end == OLDEST else reversed(finished):
         try:
-            return _signed(store, keys, region, found)
+            return of_id(store, keys, region, found), passed
+        except WrongKey:
+            raise
+        except NotFound:
+            continue  # dropped a moment ago
         except IntegrityError as error:
-            if error.code != "bad_manifest":
-                raise
             report(Note("backup", f"{found} is passed over: {error.message}"))
-    raise NotFound(f"region {region} has no backup", hint="everlode backup create")
+            passed[found] = error
+    return None, passed
 
 
-def _signed(store: ObjectStore, keys: KeyRing, region: str, backup_id: str) -> Manifest:
+def none_of(region: str, passed: Passed) -> NotFound:
+    """The error of who wants an end, and there is none."""
+    for error in passed.values():
+        why = f"{len(passed)} passed over, the first: {error.message}"
+        return NotFound(f"region {region} has no backup that we signed: {why}", hint=error.hint)
+    return NotFound(f"region {region} has no backup", hint="everlode backup create")
+
+
+def of_id(store: ObjectStore, keys: KeyRing, region: str, backup_id: str) -> Manifest:
+    """The manifest of that name, whatever it is. Raises: as `signed_manifest`."""
     manifest, body, signature = load_manifest(store, region, backup_id)
     name = f"{region}/{manifest.backup_id}/manifest.json"
     try:
@@ -81,22 +109,6 @@ def _signed(store: ObjectStore, keys: KeyRing, region: str, backup_id: str) -> M
     if checksum(manifest.objects) != manifest.integrity_checksum:
         raise IntegrityError(f"{name}: the checksum of its objects differs", hint=ANOTHER)
     return manifest
-
-
-def newest_signed(store: ObjectStore, keys: KeyRing, region: str) -> Manifest | None:
-    """The newest manifest with our signature, whatever stands beside it.
-
-    Raises: Unavailable. WrongKey: there is no key to check signatures with.
-    """
-    for backup_id, finished in reversed(list_backups(store, region)):
-        try:
-            if finished:
-                return _signed(store, keys, region, backup_id)
-        except WrongKey:
-            raise
-        except (NotFound, IntegrityError):
-            continue
-    return None
 
 
 def fetch(store: ObjectStore, keys: KeyRing, entry: ObjectEntry, folder: Path) -> Path:

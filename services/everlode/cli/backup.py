@@ -213,7 +213,7 @@ def show(
     Example: everlode backup show latest --region eu
     """
     place = open_place(folder, keys, bucket)
-    m = chosen(place.shelf(region), backup_id, place.endpoints.control(), progress())
+    m = chosen(place.shelf(region), backup_id, place.endpoints.control(), progress()).manifest
     if as_json:
         out(m.model_dump(mode="json"))
         return
@@ -259,7 +259,8 @@ def verify(
     """
     place = open_place(folder, keys, bucket)
     shelf, report = place.shelf(region), progress()
-    name = chosen(shelf, backup_id, place.endpoints.control(), report).backup_id
+    meant = chosen(shelf, backup_id, place.endpoints.control(), report)
+    name = meant.manifest.backup_id
     found = verify_backup(*shelf, name, level, report)
     if reason := walk(shelf, report).get(name):
         raise IntegrityError(
@@ -269,7 +270,8 @@ def verify(
         )
     if as_json:
         out({"backup_id": found.manifest.backup_id, "level": found.level, "verified": True,
-             "objects": found.objects, "records": found.records})  # fmt: skip
+             "objects": found.objects, "records": found.records,
+             "passed_over": meant.passed_over})  # fmt: skip
         return
     typer.echo(f"{found.manifest.backup_id}: {found.objects} objects right ({found.level})")
 

@@ -24,11 +24,15 @@ def run(
         str, typer.Option(help="For validators: automatic, peer-review or expert.")
     ] = "automatic",
     priority: Annotated[int, typer.Option(help="Preference at promotion; higher first.")] = 0,
+    specialty: Annotated[
+        list[str] | None,
+        typer.Option(help="Type of task that it gets before others; give it for each."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Run one node.
 
     Example: everlode node run task-manager --region eu --node-id eu-tm-1 --dir STACK
     """
-    spec = NodeSpec(kind, region, node_id, validator_kind, priority)
+    spec = NodeSpec(kind, region, node_id, validator_kind, priority, tuple(specialty or ()))
     run_node(spec, stack_dir(folder))

@@ -21,6 +21,7 @@ from everlode.events.base import CommandAnswered
 from everlode.failover.estimates import Estimate, Score
 from everlode.failover.planner import Candidate
 from everlode.health.score import Evidence, Health
+from everlode.log.beginning import Filled
 from everlode.log.fenced import Fenced, Reissued
 from everlode.recovery.generations import GenerationThere
 from everlode.recovery.planner import Acceptance, ComponentResult, RecoveryResult, Stage
@@ -166,7 +167,7 @@ OUTPUTS: dict[str, Any] = {
         members=many(
             closed(
                 "Member", process=str, node_id=str, kind=str, priority=int,
-                settings=dict[str, str],
+                settings=dict[str, str], specialties=list[str],
             )
         ),
         notes=list[str],
@@ -185,7 +186,8 @@ OUTPUTS: dict[str, Any] = {
     "scope explain": closed(
         "ScopeExplained", scope=str, epoch=int, primary=str | None, region=str | None,
         decided_at=int | None, renewed_at=int | None, control_position=int,
-        candidates=many(of(Candidate)), recovery=of(Estimate, score=of(Score)),
+        candidates=many(of(Candidate)),
+        recovery=of(Estimate, score=of(Score), delay_score=of(Score) | None),
         takeover=Object | None,
     )
     | RECOUNTED,
@@ -208,7 +210,8 @@ OUTPUTS: dict[str, Any] = {
     "scope plan": closed("Plan", scope=str, steps=many(STEP)),
     **dict.fromkeys(
         (f"scope {verb}" for verb in
-         ("switchover", "failover", "pause", "resume", "ack", "drain", "rejoin")), ASKED,
+         ("switchover", "failover", "failback", "pause", "resume", "ack", "drain", "rejoin")),
+        ASKED,
     ),
     "task explain": closed(
         "TaskExplained", task_id=str, status=str, home=str, version=int, task_type=str, gpus=int,
@@ -249,17 +252,22 @@ OUTPUTS: dict[str, Any] = {
     "backup list": closed("Backups", region=str, backups=BACKUPS, behind=str),
     "backup show": Manifest,
     "backup verify": closed(
-        "Verified", backup_id=str, level=str, verified=bool, objects=int, records=int
+        "Verified", backup_id=str, level=str, verified=bool, objects=int, records=int,
+        passed_over=list[str],
     ),
     "backup drop": closed("Dropped", region=str, dropped=list[str], stays=str | None),
     "backup keys create": closed("Made", keys=list[str]),
     "backup keys list": closed("AtHand", folder=str, keys=list[str]),
     "recover plan": closed(
-        "Planned", plan=RecoveryRequest, backup_id=str, cut_age_ms=int, stages=many(of(Stage))
+        "Planned", plan=RecoveryRequest, backup_id=str, cut_age_ms=int, stages=many(of(Stage)),
+        passed_over=list[str],
     ),
     "recover run": of(
         RecoveryResult, components=many(of(ComponentResult)), accepted=many(of(Acceptance)),
         services=Object | None,
+    ),
+    "recover beginning": closed(
+        "Begun", region=str, component=str, source=str, filled=many(of(Filled))
     ),
     "recover list": closed("There", region=str, generations=many(of(GenerationThere))),
     "recover drop": closed("Gone", region=str, dropped=int),

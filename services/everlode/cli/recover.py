@@ -1,4 +1,4 @@
-"""`everlode recover plan | run | list | drop`. Data to stdout, progress to stderr."""
+"""`everlode recover plan | run | beginning | list | drop`. Data to stdout, progress to stderr."""
 
 from __future__ import annotations
 
@@ -13,11 +13,16 @@ from everlode.backup.differences import require_alike
 from everlode.backup.stored import age_ms
 from everlode.cli.backup import open_place, out
 from everlode.cli.options import Bucket, Dir, Json, Keys, noun, progress, stack_dir
+from everlode.errors import ConfigError
+from everlode.events.services import BY_FACTS
+from everlode.log.beginning import Copies, fill
+from everlode.processes.node import NodeSpec, component_of
 from everlode.recovery.generations import drop_generation, generations
 from everlode.recovery.operation import recover, report_dict
 from everlode.recovery.planner import ACCEPTABLE, stages
 from everlode.recovery.request import RecoveryRequest, load_request
 from everlode.settings.endpoints import Endpoints
+from everlode.settings.environment import settings
 from everlode.views.health import services_health
 
 app = noun("Rebuild a region's projection from a backup and the log's tail.")
@@ -58,7 +63,8 @@ def plan_(
     wanted = _plan(path, region)
     place = open_place(folder, keys, bucket)
     shelf = place.shelf(wanted.target_region)
-    manifest = chosen(shelf, wanted.backup, place.endpoints.control(), progress())
+    meant = chosen(shelf, wanted.backup, place.endpoints.control(), progress())
+    manifest = meant.manifest
     walk(shelf, progress(), WALKED)
     require_alike(manifest, place.topology, progress())
     found = stages(manifest)
@@ -67,6 +73,7 @@ def plan_(
             {
                 "plan": wanted.model_dump(mode="json"),
                 "backup_id": manifest.backup_id,
+                "passed_over": meant.passed_over,
                 "cut_age_ms": age_ms(manifest),
                 "stages": [s._asdict() for s in found],
             }
@@ -126,6 +133,52 @@ def run_(
         _print(value)
     if result.held:
         raise typer.Exit(HELD)
+
+
+@app.command()
+def beginning(
+    component: Annotated[
+        str, typer.Argument(help="Whose log lacks it: tasks, miners, validations or rewards.")
+    ],
+    source: Annotated[
+        str, typer.Option("--from", metavar="REGION", help="The region whose copy has it.")
+    ],
+    region: Region = "eu",
+    folder: Dir = None,
+    as_json: Json = False,
+) -> None:
+    """Get the beginning that a region's fact log has lost, from another region's copy of it.
+
+    For nodes that end with `beginning_lost`: retention, or somebody, removed facts that no snapshot
+    had. What lacks goes into the log's snapshot, from which the next node begins; the log itself is
+    not written. Run it again after an interruption. Nothing happens where nothing lacks.
+
+    Example: everlode recover beginning tasks --region eu --from us
+    """
+    root, cfg = stack_dir(folder), settings()
+    endpoints = Endpoints.load(root)
+    service = BY_FACTS.get(component)
+    if service is None:
+        raise ConfigError(f"no log {component!r}", hint=f"one of: {', '.join(BY_FACTS)}")
+    parts, there = endpoints.parts(region), endpoints.parts(source)
+    if there.region == region:
+        raise ConfigError(f"{region} has the log itself", hint="--from another region")
+    spec = NodeSpec(service.node, region, f"{region}-nobody")
+    made = component_of(spec, cfg.topology_of(endpoints), cfg, cfg.payouts(root))
+    copies = {r: p.kafka_bootstrap for r, p in endpoints.regions.items() if r != region}
+    found = fill(made.folds, parts, component, Copies(source, copies), progress())
+    if as_json:
+        filled = [one._asdict() for one in found]
+        out({"region": region, "component": component, "source": source, "filled": filled})
+        return
+    if not found:
+        typer.echo(f"nothing lacks in {region}'s log of {component}")
+    for one in found:
+        known = "; the log was emptied, and no copy goes further" if one.emptied else ""
+        typer.echo(
+            f"partition {one.partition}: seq {one.first} to {one.last} of {component} are in"
+            f" {region}'s snapshot{known}"
+        )
 
 
 @app.command("list")

@@ -1,4 +1,4 @@
-"""`everlode scope switchover|failover|pause|resume|ack|drain|rejoin`: what operators ask for.
+"""`everlode scope switchover|failover|failback|pause|resume|ack|drain|rejoin`: operators' wishes.
 
 Each asks on the control log, prints the operation and ends; with --wait it ends with it.
 """
@@ -169,6 +169,28 @@ def failover(
     Example: everlode scope failover task-manager/eu --wait
     """
     wanted = Wanted("failover", scope, to or "", reason, None, timeout, operation)
+    _do(wanted, How(folder, as_json, dry_run, wait))
+
+
+@verbs.command()
+def failback(
+    scope: Scope,
+    to: To = None,
+    reason: Reason = "",
+    timeout: Timeout = 60,
+    wait: Wait = False,
+    dry_run: DryRun = False,
+    operation: Operation = "",
+    folder: Dir = None,
+    as_json: Json = False,
+) -> None:
+    """Let a scope that another region has taken go home, as planned; the home is a member again.
+
+    The home has a copy of all that the other one has committed before it leads. Clients see a wait
+    and no error. If it does not come to it in time, all is as before. Only task managers so far.
+    Example: everlode scope failback task-manager/us --wait
+    """
+    wanted = Wanted("failback", scope, to or "", reason, None, timeout, operation)
     _do(wanted, How(folder, as_json, dry_run, wait))
 
 

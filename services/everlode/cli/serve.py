@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import threading
+import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -20,7 +22,7 @@ from everlode.backup.chosen import Shelf
 from everlode.backup.keys import KeyRing
 from everlode.cli.options import Dir, Json, Keys, absolute, keys_dir, stack_dir
 from everlode.cli.scope import scope_explained
-from everlode.errors import ConfigError
+from everlode.errors import ConfigError, NotFound
 from everlode.events.control import BackupMade
 from everlode.processes.host import hosted, until_signal
 from everlode.settings.endpoints import Endpoints
@@ -28,6 +30,8 @@ from everlode.settings.environment import Settings
 from everlode.views.backups import Shown, shown
 
 app = typer.Typer(add_completion=False)
+LOOK_S = 0.2
+"""How often a stack that is waited for is looked for."""
 
 
 @app.command()
@@ -51,13 +55,18 @@ def run(
         bool, typer.Option("--insecure", help="No tokens, on the loopback only.")
     ] = False,
     rate: Annotated[float, typer.Option(min=1, help="Requests a second of one caller.")] = 200.0,
+    wait: Annotated[
+        float,
+        typer.Option(min=0, metavar="SECONDS", help="Listen at once, and wait for a new stack."),
+    ] = 0.0,
     folder: Dir = None,
     keys: Keys = None,
     as_json: Json = False,
 ) -> None:
     """Serve queries, commands, recovery events, a page and metrics over HTTP.
 
-    Prints its address first. Example: everlode serve --insecure --dir STACK
+    Prints its address first. With --wait it may be started before its stack: who asks it then waits
+    for an answer until that is up. Example: everlode serve --insecure --dir STACK
     """
     root = stack_dir(folder)
     if [insecure, tokens is not None, issuer is not None].count(True) != 1:
@@ -69,22 +78,48 @@ def run(
         trusted = Issuer(Trust(issuer, audience, roles_claim, name_claim)).open()
     site = Site(host, port, trusted, rate)
     check_site(site)
-    endpoints = Endpoints.load(root)
-    home = region or endpoints.topology.regions[0]
-    endpoints.region(home)
-    with hosted(f"serve-{home}") as process:
+    home = region
+    if not wait:
+        home = _home(Endpoints.load(root), region)  # what is not there is said before an address is
+    with hosted("-".join(filter(None, ("serve", home))), scrape=False) as process:
         ring = KeyRing(keys_dir(keys, root))
         stop = until_signal()  # what the server's own handlers leave is an end, not a death
-        serve(
-            ServedRegion(
+
+        def place() -> ServedRegion | None:
+            endpoints = _awaited(root, wait, stop)
+            if endpoints is None:
+                return None
+            return ServedRegion(
                 endpoints,
-                home,
+                _home(endpoints, region),
                 _backups(endpoints, ring, process.cfg),
                 partial(scope_explained, endpoints, process.cfg),
-            ),
-            site,
-            Hooks(partial(_show, as_json=as_json), process.report, stop),
-        )
+            )
+
+        serve(place, site, Hooks(partial(_show, as_json=as_json), process.report, stop))
+
+
+def _home(endpoints: Endpoints, region: str | None) -> str:
+    """The region that is served. Raises: ConfigError: it is not in the endpoints."""
+    home = region or endpoints.topology.regions[0]
+    endpoints.region(home)
+    return home
+
+
+def _awaited(root: Path, wait_s: float, stop: threading.Event) -> Endpoints | None:
+    """The endpoints of a stack, waited for while it comes up; None: `stop` was set before.
+
+    Raises: NotFound: there is none in time. ConfigError: the file is damaged.
+    """
+    deadline = time.monotonic() + wait_s
+    while True:
+        try:
+            return Endpoints.load(root)
+        except NotFound:
+            if time.monotonic() > deadline:
+                raise
+        if stop.wait(LOOK_S):
+            return None
 
 
 def _show(address: str, *, as_json: bool) -> None:

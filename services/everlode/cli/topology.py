@@ -140,7 +140,7 @@ def _member(member: Member) -> dict[str, Any]:
     return {
         "process": member.name, "node_id": member.node_id,
         "kind": f"{member.kind} {member.validator_kind}".rstrip(), "priority": member.priority,
-        "settings": dict(member.settings),
+        "settings": dict(member.settings), "specialties": list(member.specialties),
     }  # fmt: skip
 
 

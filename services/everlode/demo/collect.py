@@ -18,7 +18,7 @@ from everlode.events.services import BY_FACTS
 from everlode.fleet.lag import Lag
 from everlode.fleet.meter import Meter
 from everlode.proof.findings import Proof
-from everlode.proof.floors import broken
+from everlode.proof.floors import SIGKILL, broken
 from everlode.proof.money import about_money
 from everlode.proof.promises import availability, during, reconnected
 from everlode.recovery.planner import RecoveryResult
@@ -26,8 +26,6 @@ from everlode.settings.endpoints import Endpoints
 from everlode.workload.journal import read
 from everlode.workload.plan import Workload
 
-SIGKILL = "30 s after the SIGKILL"
-"""Name of the window."""
 DEADLINE_MS = 15_000
 """A command answered later than this is late (P1)."""
 VERDICTS = ("NodeSuspected", "NodeLost", "NodeDegraded", "NodeRecovered", "NodeFlapping",

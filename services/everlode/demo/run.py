@@ -23,16 +23,18 @@ from everlode.adapters.s3 import S3Store
 from everlode.backup.keys import KeyRing
 from everlode.backup.manifest import Manifest
 from everlode.backup.operation import back_up
-from everlode.demo.collect import SIGKILL, Ran, collect
+from everlode.demo.collect import Ran, collect
 from everlode.demo.kills import Kill, await_failovers, primaries
 from everlode.demo.only_one import FOLDER, RUNNING, only_one, remove_killed
 from everlode.demo.options import Options
+from everlode.demo.watched import PAGE, serve_page
 from everlode.demo.work import Work, now_ms
 from everlode.errors import ConfigError, Unavailable
 from everlode.fleet.fleet import Fleet
 from everlode.fleet.lag import Lag
 from everlode.fleet.levels import await_leaders, await_level, await_projectors
 from everlode.fleet.meter import proportional
+from everlode.proof.floors import DISASTER, SIGKILL
 from everlode.proof.prove import prove
 from everlode.recovery.operation import recover
 from everlode.recovery.planner import RecoveryResult
@@ -43,6 +45,7 @@ from everlode.telemetry.entries import Note
 from everlode.telemetry.sink import Sink, silent
 from everlode.topics import state_topics
 from everlode.workload.file import PlanFile
+from everlode.workload.plan import LASTING_MS
 
 FELT = 0.05
 """Share of the tasks that may end during a failover, so that clients and miners feel it."""
@@ -139,7 +142,7 @@ class Demo:
     def _go_on(self, step: str = "", more: float = 0.0) -> None:
         """Let the work go on to the step's limit, or to a little more than now."""
         if step and self.kills:
-            await_failovers(Endpoints.load(self._plan.stack_dir), self.kills, 30)
+            await_failovers(Endpoints.load(self._plan.stack_dir), self.kills, LASTING_MS / 1000)
         self._pacing.go_on(step, more)
 
     def _lasting(self) -> int:
@@ -183,6 +186,7 @@ class Demo:
         if self._control is not None:
             self._control.close()
         if self._fleet is not None:
+            self._fleet.stop([PAGE])
             self._fleet.end()
         self._stack.down(at_once=not self._options.keep)
         (self.root / RUNNING).unlink(missing_ok=True)
@@ -192,6 +196,8 @@ class Demo:
     # -- 1. up -------------------------------------------------------------------------------
 
     def _up(self) -> Endpoints:
+        self._fleet = Fleet(self.root / "logs", self._environment())
+        serve_page(self.fleet, self._report)
         self._mark("up", f"workload: {self._workload.source}, {len(self._workload.tasks)} tasks, "
                    f"{len(self._workload.miners)} miners")  # fmt: skip
         endpoints = self._stack.up(self._report)
@@ -214,7 +220,6 @@ class Demo:
     def _work(self, endpoints: Endpoints) -> None:
         self._plan.save(self.root / "plan.json")
         self._pacing.wait()
-        self._fleet = Fleet(self.root / "logs", self._environment())
         threading.Thread(target=self._measure, name="measure", daemon=True).start()
         began = time.monotonic()
         for region in self._topology.regions:
@@ -322,13 +327,9 @@ class Demo:
             self._report(Note("backup", line))
 
         manifest = back_up(
-            "eu",
-            endpoints,
-            self._topology,
-            self._store(endpoints),
-            keys,
+            "eu", endpoints, self._topology, self._store(endpoints), keys,
             report=lambda entry: progress(entry.text),
-        )
+        )  # fmt: skip
         self.times["backup_s"] = time.monotonic() - began
         records = sum(o.records for o in manifest.objects)
         took, size = self.times["backup_s"], manifest.total_backup_size
@@ -366,7 +367,7 @@ class Demo:
         self.fleet.start_projector("eu")
         self.times["recovery_s"] = time.monotonic() - began
         at_ms = now_ms()
-        self.windows["from the disaster to the recovery"] = (self._disaster_ms, at_ms)
+        self.windows[DISASTER] = (self._disaster_ms, at_ms)
         verdict = "held" if result.held else f"generation {result.generation} is current"
         self._mark("recovery", f"{verdict} after {self.times['recovery_s']:.1f} s")
         self._go_on("end")
@@ -380,7 +381,7 @@ class Demo:
         self.times["work_s"] = time.monotonic() - self._began - self.times["actors_at_s"]
         self._mark("proof", "the work has ended; waiting until every projection is level")
         began = time.monotonic()
-        await_failovers(endpoints, self.kills, 60)
+        await_failovers(endpoints, self.kills, LASTING_MS / 1000)
         await_level(endpoints, self._topology, 120, self.fleet.stop)
         journals = [self._plan.journal(r) for r in self._topology.regions]
         payouts = sorted((self.root / "payouts").glob("*.jsonl"))

@@ -16,12 +16,13 @@ from uuid import uuid5
 
 from everlode.adapters.clock import WallClock
 from everlode.control.fold import ScopeState
-from everlode.control.wishes import Wish
+from everlode.control.wishes import FAILBACK, Wish
 from everlode.events.control import FreezeAsked, OperatorAnswered
 from everlode.events.types import fitting
 from everlode.failover.again import Again
+from everlode.failover.copies import Look, nobody_looks
 from everlode.failover.decisions import Basis, Decisions, Loss
-from everlode.failover.eligible import WishView
+from everlode.failover.eligible import Copy, WishView
 from everlode.failover.heartbeats import Heartbeats
 from everlode.failover.orders import Orders
 from everlode.failover.planner import GONE, NAMESPACE, operation_id
@@ -40,13 +41,15 @@ class Parts(NamedTuple):
     policies: Policies
     orders: Orders
     decisions: Decisions
+    copy_of: Look = nobody_looks
 
 
 class Carrier:
     """Of one coordinator. `ended`: ids of the losses whose handling is over."""
 
     def __init__(self, parts: Parts, ended: Container[str], report: Sink = silent) -> None:
-        self._agent, self._heartbeats, self._policies, self._orders, self._decisions = parts
+        self._parts = parts
+        self._agent, self._heartbeats, self._policies, self._orders, self._decisions, _ = parts
         self._region = self._agent.identity.region
         self._ended = ended
         self._report = report
@@ -102,7 +105,13 @@ class Carrier:
             planner=policy,
             work=policy.work(asked.node_id) if asked.verb == "drain" else None,
             handled=node is None or node.status not in GONE or self._over(led, operation_id(node)),
+            copy=self._copy(led, policy) if asked.verb == FAILBACK else None,
         )
+
+    def _copy(self, led: ScopeState | None, policy: Policy[Any]) -> Copy | None:
+        if led is None or led.region == self._region:
+            return None
+        return self._parts.copy_of(led.region, policy.service.facts)
 
     def _over(self, led: ScopeState | None, loss: str) -> bool:
         """The node's loss is handled, or waits for a pause to end: it may come back meanwhile."""

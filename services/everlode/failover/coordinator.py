@@ -29,9 +29,11 @@ import time
 from everlode.control.fold import ControlState
 from everlode.control.scopes import Scope
 from everlode.control.snapshot import EVERY
+from everlode.errors import unforeseen
 from everlode.events.barriers import Barrier
 from everlode.events.health import NodeDegraded, NodeFlapping, NodeLost, NodeSuspected
 from everlode.failover.carrier import Carrier, Parts
+from everlode.failover.copies import Look, nobody_looks
 from everlode.failover.decisions import Basis
 from everlode.failover.handler import Handler
 from everlode.failover.heartbeats import Heartbeats
@@ -69,6 +71,7 @@ class Coordinator:
         orders: Orders,
         limits: Limits,
         *,
+        copy_of: Look = nobody_looks,
         report: Sink = silent,
     ) -> None:
         self.region = place.region
@@ -81,7 +84,7 @@ class Coordinator:
         self._takeover_s = limits.takeover_s
         self._heartbeats = Heartbeats()
         self._handler = Handler(agent, self._heartbeats, policies, orders, limits, report=report)
-        parts = Parts(agent, self._heartbeats, policies, orders, self._handler.decisions)
+        parts = Parts(agent, self._heartbeats, policies, orders, self._handler.decisions, copy_of)
         self._carrier = Carrier(parts, self._handler.log.ended, report)
         self._unsteady = Unsteady(
             place.region, self._heartbeats, self._handler.decisions, policies, report
@@ -107,7 +110,7 @@ class Coordinator:
         self._turned = time.monotonic()
         # 1. read
         for record in self._inbox.read(BUSY_S if self._carrier.open() else IDLE_S):
-            self._observe(record)
+            self._take(record)
         if not self._inbox.caught_up:
             return  # what was not read yet may say otherwise
         control = self._agent.control
@@ -143,11 +146,19 @@ class Coordinator:
     def _leads(self) -> bool:
         return self._agent.leads(self.scope) is not None
 
+    def _take(self, record: Read) -> None:
+        """What goes wrong follows from the record, so each coordinator would end by it in turn."""
+        try:
+            self._observe(record)
+        except Exception as error:  # noqa: BLE001 - see above
+            what = f"{type(record.fact.data).__name__} cannot be observed"
+            self._inbox.leave_out(record, unforeseen(what, error))
+
     def _observe(self, record: Read) -> None:
-        fact = record.fact
+        fact, raw = record.fact, record.raw
         match record.component:
             case "heartbeats":
-                self._heartbeats.observe(fact, record.partition, record.offset, record.behind)
+                self._heartbeats.observe(fact, raw.partition, raw.offset, record.behind)
             case "recovery":
                 self._handler.log.observe(fact)
             case "health":
@@ -160,7 +171,7 @@ class Coordinator:
             case facts:
                 for policy in self._policies.values():
                     if policy.facts == facts:
-                        policy.observe(record.partition, fact)
+                        policy.observe(raw.partition, fact)
 
     def _watched(self, control: ControlState) -> dict[str, str]:
         """Node → endpoint, of those whose end would be news."""

@@ -9,14 +9,31 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+from everlode.control.fences import Vector
 from everlode.control.fold import ControlState, NodeState, ScopeState
-from everlode.control.wishes import Wish
+from everlode.control.wishes import FAILBACK, Wish
 from everlode.errors import Locked, NotFound, Precondition, Refusal
 from everlode.events.nodes import TRANSITIONS, NodeStatus
+from everlode.events.services import BY_FACTS
 from everlode.failover.planner import GONE, Beating, Candidate, Planner, View, candidates
 
 BACK = frozenset({NodeStatus.DRAINING, *GONE})
 """Statuses from which an operator takes a node back."""
+
+
+GOES_HOME = frozenset({BY_FACTS["tasks"].scope})
+"""Services whose primaries take over what was made elsewhere meanwhile (see `primary.adopted`)."""
+
+
+class Copy(NamedTuple):
+    """A region's copy of the facts that another one has written for its scope."""
+
+    seqs: Vector
+    """What it holds."""
+    stamp_ms: int
+    """Wall milliseconds of the oldest of its partitions' last records."""
+    lacks: str = ""
+    """A topic whose beginning is gone, its own or the copy; empty: both are whole."""
 
 
 class NotEligible(Precondition):
@@ -51,6 +68,8 @@ class WishView(NamedTuple):
     """What the node of a drain leaves to do."""
     handled: bool = True
     """False: the loss of the node that is to rejoin is still being handled."""
+    copy: Copy | None = None
+    """Of a failback: the home's copy of the owner's facts; None: not looked at yet."""
 
     @property
     def scope(self) -> str:
@@ -68,17 +87,27 @@ class WishView(NamedTuple):
         return self.control.nodes.get(self.wish.asked.node_id)
 
     @property
+    def home(self) -> str:
+        """The scope's home region."""
+        return self.scope.rpartition("/")[2]
+
+    @property
     def over(self) -> bool:
         """Its time is over."""
         return self.now_ms >= self.wish.asked.expires_ms
 
 
 def successors(view: WishView) -> list[Candidate]:
-    """All other nodes of the scope, best first, each with why it cannot be promoted."""
+    """All other nodes of the scope, best first, each with why it cannot be promoted.
+
+    Of a failback those of the home region.
+    """
     led = view.led
     primary = view.control.nodes.get(led.primary) if led else None
     if primary is None:
         return []
+    if view.wish.asked.verb == FAILBACK:
+        primary = primary._replace(region=view.home)
     nodes = candidates(View(view.control, primary, view.beats, 0, False, None))
     return [c for c in nodes if c.node_id != primary.node_id]
 
@@ -123,6 +152,21 @@ def _no_switchover(view: WishView) -> Refusal | None:
             f"{led.primary} cannot commit what it has: it is lost, or does not beat",
             code="primary_silent", hint=f"everlode scope failover {view.scope}",
         )  # fmt: skip
+    return _no_successor(view)
+
+
+def _no_failback(view: WishView) -> Refusal | None:
+    led, home = view.led, view.home
+    fence = view.control.fences.get(home)
+    if led is not None and led.region == home:
+        return Precondition(f"{view.scope} is {home}'s: it is at home", code="at_home")
+    if fence is None or fence.out:
+        hint = "everlode status shows what it waits for"
+        return Precondition(f"{home} is no member again", code="no_member", hint=hint)
+    if view.scope.partition("/")[0] not in GOES_HOME:
+        can = ", ".join(sorted(GOES_HOME))
+        hint = f"it stays where it is served; so far only {can} goes home"
+        return Precondition(f"{view.scope} cannot go home", code="not_built", hint=hint)
     return _no_successor(view)
 
 
@@ -197,6 +241,7 @@ def _no_ack(view: WishView) -> Refusal | None:
 _REFUSALS: Mapping[str, Callable[[WishView], Refusal | None]] = {
     "switchover": _no_switchover,
     "failover": _no_successor,
+    "failback": _no_failback,
     "drain": _no_drain,
     "rejoin": _no_rejoin,
     "pause": _no_pause,

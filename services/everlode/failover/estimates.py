@@ -9,6 +9,7 @@ with the count.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Collection
 from statistics import median
 from typing import Any, NamedTuple
 
@@ -38,6 +39,15 @@ class Score(NamedTuple):
     within_half: int | None
     """Of the cases, those that were off by at most half of what they took; None: unknown."""
 
+    @classmethod
+    def of(cls, cases: Collection[tuple[int, int]]) -> Score:
+        """Of cases: (estimate, what it was)."""
+        if len(cases) < FEWEST:
+            return cls(len(cases), None, None)
+        errors = [(abs(foreseen - took), took) for foreseen, took in cases]
+        typical = round(median(error for error, _ in errors))
+        return cls(len(cases), typical, sum(2 * error <= took for error, took in errors))
+
 
 class History:
     """What handlings of one kind took. Not thread-safe."""
@@ -46,6 +56,12 @@ class History:
         self._took: deque[int] = deque(maxlen=KEPT)
         self._foreseen: deque[tuple[int, int]] = deque(maxlen=KEPT)
         """(estimate, what it took)."""
+        self._delays: deque[tuple[int, int]] = deque(maxlen=KEPT)
+        """(estimate of what then waited on, how long it did)."""
+
+    def measured(self, estimated_ms: int, actual_ms: int) -> None:
+        """Fold how long what waited at an end has waited on."""
+        self._delays.append((estimated_ms, actual_ms))
 
     def observe(self, ended: Any) -> None:
         """Fold the end of one; one without success says nothing about time."""
@@ -65,9 +81,9 @@ class History:
     @property
     def score(self) -> Score:
         """Of those that had an estimate."""
-        cases = len(self._foreseen)
-        if cases < FEWEST:
-            return Score(cases, None, None)
-        errors = [(abs(foreseen - took), took) for foreseen, took in self._foreseen]
-        typical = round(median(error for error, _ in errors))
-        return Score(cases, typical, sum(2 * error <= took for error, took in errors))
+        return Score.of(self._foreseen)
+
+    @property
+    def delay_score(self) -> Score:
+        """Of what was said to wait on after an end, and how long it did."""
+        return Score.of(self._delays)

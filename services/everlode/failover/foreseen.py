@@ -7,9 +7,10 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
+from everlode.control.wishes import FAILBACK
 from everlode.events.control import FreezeAsked, ScopeDrained
 from everlode.events.nodes import NodeStatus
-from everlode.failover.eligible import WishView
+from everlode.failover.eligible import Copy, WishView
 from everlode.failover.wishes import Answer, Await, Flip, Freeze, Move, WishStep, plan
 
 
@@ -51,6 +52,8 @@ def _after(view: WishView, step: WishStep) -> WishView:
 
 def _awaited(view: WishView) -> WishView:
     wish, led, node = view.wish, view.led, view.node
+    if view.copy is None and wish.asked.verb == FAILBACK:
+        return view._replace(copy=Copy({}, view.now_ms))  # of what is drained, which is not known
     if led is not None and wish.freeze is not None and wish.drained is None:
         drained = ScopeDrained(
             operation_id=wish.id, scope_name=led.scope, node_id=led.primary, held_epoch=led.epoch,

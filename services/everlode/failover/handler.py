@@ -10,7 +10,8 @@ One pass, in this order:
   2. for each loss, carry out the next step of its service's policy, unless an operator has paused
      that, or moves the scope;
   3. end what is overtaken, because its node is back;
-  4. publish who leads instead of a primary that was not lost: miners follow their registry.
+  4. publish who leads instead of a primary that was not lost: miners follow their registry;
+  5. publish what is known of operations only after their end: how long what waited did so.
 Everything comes from the logs, and ids are derived, so another coordinator goes on at any point
 and a repeat changes nothing. Shell: one thread.
 """
@@ -107,6 +108,10 @@ class Handler:
             led = control.scopes.get(f"{component}/{self._region}")
             if led is not None and led.decision.reason in WITHOUT_LOSS:
                 self._publish_change(led, policy, control)
+            # 5. what came of those that have ended
+            if self.decisions.leads(epoch):
+                for found in policy.later():
+                    self.log.later(found)
 
     def _nodes(self, control: ControlState) -> list[NodeState]:
         return [node for node in control.nodes.values() if node.region == self._region]

@@ -1,7 +1,8 @@
 """What a coordinator reads of its region: heartbeats, facts, verdicts, the recovery stream. Shell.
 
 Invariants: a record is given once to a process, in order within its partition; a damaged one is
-left out, and kept as a dead letter by the leading coordinator where no other process keeps it.
+left out, and kept as a dead letter by the leading coordinator where no other process keeps it; so
+is one that whoever it was given to could not take, of any topic.
 """
 
 from __future__ import annotations
@@ -22,28 +23,30 @@ from everlode.settings.endpoints import RegionParts
 from everlode.snapshots.read import read_snapshot
 from everlode.telemetry.entries import RecordLeftOut, Unanswered
 from everlode.telemetry.sink import Sink, silent
-from everlode.topics.catalogue import DEAD_LETTER_CONSUMERS
 from everlode.topics.names import fact_topic
 from everlode.topics.place import placed
 
 LETTERS_S = 1.0
 CAUGHT_UP_S = 3.0
 """Nothing more to read for this long: all has been read that can be."""
-HEARTBEATS_KEPT = 20_000
+SIGNALS_READ = 20_000
+"""Of heartbeats, verdicts and the recovery stream the last ones. Older verdicts have been acted on
+or are overtaken, estimates are from the last `estimates.KEPT`, and that an older operation is open
+the control log says: what is published of it again has the same ids."""
 LOOK_BACK_S = 120.0
-"""Facts of this time are read whatever a snapshot has: an operation that is resumed counts them."""
-ALONE = DEAD_LETTER_CONSUMERS["coordinator"]
-"""Components whose topics no other process keeps dead letters of; they have one partition."""
+"""All but heartbeats is read from this time on, at least: an operation that is resumed counts it.
+"""
+ALONE = ("health", "recovery")
+"""Components whose topics nobody else reads, and keeps dead letters of; they have one partition."""
 
 
 class Read(NamedTuple):
     """A record that was read. `behind`: it is older than this process."""
 
     component: str
-    partition: int
-    offset: int
     behind: bool
     fact: Fact
+    raw: Raw
 
 
 class Inbox:
@@ -80,25 +83,22 @@ class Inbox:
         ]
         self._ends = self._reader.ends(places)
         since_ms = round((time.time() - LOOK_BACK_S) * 1000)
-        recent = self._reader.at_time({at: since_ms for at in places if self._is_fact(at[0])})
-        self._reader.assign({at: self._start(*at, recent.get(at, 0)) for at in places})
-        self._behind = {at for at in places if self._ends[at] > 0}
+        beats = fact_topic(place.origin, "heartbeats")
+        recent = self._reader.at_time({at: since_ms for at in places if at[0] != beats})
+        starts = {at: self._start(*at, recent.get(at)) for at in places}
+        begins = self._reader.beginnings(places)
+        self._reader.assign(starts)
+        self._behind = {at for at in places if self._ends[at] > max(starts[at], begins[at])}
+        """Not what retention has emptied: of that the client never says that it is at the end."""
         self._read_at = time.monotonic()
 
-    def _is_fact(self, topic: str) -> bool:
-        return self._component[topic] in self.snapshots
-
-    def _start(self, topic: str, partition: int, recent: int) -> int:
-        """Of heartbeats only the last ones matter, of facts what no snapshot has, and `recent`.
-
-        All else is read from its beginning.
-        """
-        component, end = self._component[topic], self._ends[topic, partition]
-        if component == "heartbeats":
-            return max(0, end - HEARTBEATS_KEPT)
-        if component not in self.snapshots:
-            return 0
-        return min(self.snapshots[component].next_offset(partition), recent)
+    def _start(self, topic: str, partition: int, recent: int | None) -> int:
+        """Of facts what no snapshot has, of signals the last ones; in any case what is `recent`."""
+        component = self._component[topic]
+        last = max(0, self._ends[topic, partition] - SIGNALS_READ)
+        if component in self.snapshots:
+            last = self.snapshots[component].next_offset(partition)
+        return last if recent is None else min(last, recent)
 
     @property
     def caught_up(self) -> bool:
@@ -121,7 +121,7 @@ class Inbox:
             self._report(Unanswered(error.code, error.message, error.hint))
         if not self._behind:
             return
-        if batch:
+        if any(raw.offset < self._ends[raw.topic, raw.partition] for raw in batch):
             self._read_at = time.monotonic()
         at = self._reader.positions(self._behind)
         self._behind = {key for key in self._behind if at[key] < self._ends[key]}
@@ -137,7 +137,12 @@ class Inbox:
             if not behind and component in ALONE:
                 self._leave_out(raw, error)
             return None  # of the others, the projector and the detector keep it
-        return Read(component, raw.partition, raw.offset, behind, fact)
+        return Read(component, behind, fact, raw)
+
+    def leave_out(self, record: Read, error: ContractError) -> None:
+        """Keep a record that could not be taken; one that is older than this process was kept."""
+        if not record.behind:
+            self._leave_out(record.raw, error)
 
     def _leave_out(self, raw: Raw, error: ContractError) -> None:
         self._report(RecordLeftOut(raw.topic, raw.partition, raw.offset, error.message))

@@ -23,7 +23,7 @@ from everlode.failover.again import Again
 from everlode.failover.estimates import UNKNOWN, Estimate, History
 from everlode.failover.milestones import Milestone
 from everlode.failover.planner import NAMESPACE, Finish, OwnStep, operation_id
-from everlode.failover.policy import End, Policies, Policy
+from everlode.failover.policy import End, Later, Policies, Policy
 from everlode.membership.agent import NodeAgent
 from everlode.telemetry.entries import HandlingPublished
 from everlode.telemetry.sink import Sink, silent
@@ -96,6 +96,8 @@ class OperationLog:
         if envelope.event_id in self._known:
             return
         self._known.add(envelope.event_id)
+        for policy in self._policies.values():
+            policy.observe_operation(fact)
         if isinstance(data, OperationStep):
             self._done[operation].add(data.step)
             self._steps[operation] += envelope.event_id not in self._mine
@@ -166,6 +168,10 @@ class OperationLog:
             others=others,
         )  # fmt: skip
         self._publish(op, "ended", self._policies[op.node.component].ended(end))
+
+    def later(self, found: Later) -> None:
+        """Publish what is known of an operation only after its end, once."""
+        self._send(found.operation, found.node_id, "later", found.data)
 
     def changed(self, led: ScopeState, data: Event) -> None:
         """Publish that a scope's primary has changed, though none was lost, once an epoch."""

@@ -236,6 +236,8 @@ def succession(view: View[W]) -> Step | None:
         return finish(view)
     if led is None:
         return None
+    if led.region != view.node.region:
+        return finish(view)  # another region has taken it: nothing waits for a node here
     if led.primary == view.node.node_id:
         best = next((c for c in candidates(view) if not c.excluded), None)
         if best is None:

@@ -50,8 +50,16 @@ class End(NamedTuple):
     """Nodes of its component and kind that work beside it."""
 
 
+class Later(NamedTuple):
+    """What follows the end of an operation; one at most does."""
+
+    operation: str
+    node_id: str
+    data: Event
+
+
 class Policy(Planner[W], Protocol[W]):
-    """One service's failover. `restore` and `observe` alone change it."""
+    """One service's failover. `restore`, `observe` and `observe_operation` alone change it."""
 
     @property
     def service(self) -> Service:
@@ -66,6 +74,12 @@ class Policy(Planner[W], Protocol[W]):
 
     def observe(self, partition: int, fact: Fact) -> None:
         """Fold one record of the fact topic, in order within its partition."""
+
+    def observe_operation(self, fact: Fact) -> None:
+        """Fold one record of the region's recovery stream, once."""
+
+    def later(self) -> Iterable[Later]:
+        """What is known only now of operations that have ended; until it is read back."""
 
     def opened(self, led: ScopeState) -> int:
         """Lowest epoch of the scope that is open in every partition."""
@@ -114,6 +128,13 @@ class Succession:
 
     def observe(self, partition: int, fact: Fact) -> None:
         """See Policy."""
+
+    def observe_operation(self, fact: Fact) -> None:
+        """See Policy."""
+
+    def later(self) -> Iterable[Later]:
+        """See Policy: nothing."""
+        return ()
 
     def opened(self, led: ScopeState) -> int:
         """See Policy."""

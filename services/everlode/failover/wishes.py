@@ -2,6 +2,8 @@
 
     switchover   Freeze ─► Await (drained) ─► Flip ─► Await (opened) ─► Answer
     failover     Move (the primary: lost) ─► Flip ─► Await (opened) ─► Answer
+    failback     Await (its copy is level) ─► Freeze ─► Await (drained, and that has come home)
+                 ─► Flip (a node at home) ─► Await (opened) ─► Answer
     drain        Move (draining) ─► [as a switchover, if it leads] ─► own steps ─► Answer
     rejoin       Move (back) ─► Await (healthy) ─► Answer
 
@@ -9,7 +11,8 @@ Each step leaves its record in the control log, so any coordinator goes on where
 and a step that was taken is not taken again. Until the flip a wish that cannot go on, or whose time
 is over, is answered so, which ends its freeze: all is as before. After the flip nothing goes back.
 
-Invariant: a switchover flips only a primary that has drained. Pure.
+Invariants: a switchover flips only a primary that has drained; a failback only once the home's copy
+has all that it had drained to. Pure.
 """
 
 from __future__ import annotations
@@ -17,12 +20,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, NamedTuple, get_args
 
+from everlode.control.fences import short, vector
 from everlode.control.fold import NodeState
 from everlode.errors import Refusal
 from everlode.events.nodes import NodeStatus
 from everlode.events.types import StepName, WishOutcome
 from everlode.failover.eligible import BACK, WishView, refusal, successors
-from everlode.failover.planner import GONE, Finish, OwnStep, Stuck, View
+from everlode.failover.planner import GONE, LEVEL_MS, Finish, OwnStep, Stuck, View
 
 
 class Move(NamedTuple):
@@ -74,6 +78,33 @@ def plan(view: WishView) -> WishStep:
 
 def _switchover(view: WishView) -> WishStep:
     return _end(view) or _freeze(view) or _opened(view)
+
+
+def _failback(view: WishView) -> WishStep:
+    return _end(view) or _copied(view) or _freeze(view) or _opened(view)
+
+
+def _copied(view: WishView) -> WishStep | None:
+    """What a failback waits for: the copy is nearly level before anything is frozen, and has all
+    that the owner had before anything is decided. None: for nothing.
+    """
+    led, copy, drained = view.led, view.copy, view.wish.drained
+    if led is None or led.decision.operation_id == view.wish.id:
+        return None
+    whose = f"{view.home}'s copy of {led.region}'s facts"
+    if view.wish.freeze is None:
+        refused = refusal(view)
+        if refused is not None:
+            return _refused(refused)
+        if copy is not None and copy.lacks:
+            return Answer("refused", f"{copy.lacks} lacks its beginning: recover from a backup")
+        if copy is None or view.now_ms - copy.stamp_ms > LEVEL_MS:
+            return Await(f"{whose} is level")
+    elif drained is not None:
+        wanted = vector(drained.positions)
+        if copy is None or short(copy.seqs, wanted):
+            return Await(f"{whose} has all that {led.primary} has committed")
+    return None
 
 
 def _failover(view: WishView) -> WishStep:
@@ -188,6 +219,7 @@ def _rejoin(view: WishView) -> WishStep:
 _PLANS: Mapping[str, Callable[[WishView], WishStep]] = {
     "switchover": _switchover,
     "failover": _failover,
+    "failback": _failback,
     "drain": _drain,
     "rejoin": _rejoin,
 }

@@ -16,8 +16,9 @@ from hashlib import blake2b
 from everlode.errors import Refusal
 from everlode.events.base import Command
 
-KEPT_ANSWERS = 50_000
-"""Commands whose answer is remembered; a repeat that is older is decided again, by the state."""
+ANSWERS_AT_HAND = 50_000
+"""Commands whose answer is remembered, unless a setting says less; a snapshot has no more. A repeat
+that is older is decided again, by the state."""
 
 Asked = tuple[str, str]
 """Aggregate and command id: an id is its aggregate's."""
@@ -37,7 +38,8 @@ def content_of(command: Command) -> int:
 class Contents:
     """Of the last commands of one component. Not thread-safe."""
 
-    def __init__(self) -> None:
+    def __init__(self, at_hand: int = ANSWERS_AT_HAND) -> None:
+        self._at_hand = at_hand
         self._known: OrderedDict[Asked, int] = OrderedDict()
 
     def of(self, asked: Asked) -> int:
@@ -49,7 +51,7 @@ class Contents:
         if not content:
             return
         self._known[asked] = content
-        while len(self._known) > KEPT_ANSWERS:
+        while len(self._known) > self._at_hand:
             self._known.popitem(last=False)
 
     def add(self, others: Contents) -> None:

@@ -10,7 +10,6 @@ fails, the reader is left where the folds are, and reads on. Shell.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -75,8 +74,8 @@ def lacking(where: str, first: int, last: int | None) -> IntegrityError:
     return IntegrityError(
         f"{where}: {what} is gone, and no snapshot covers it",
         code="beginning_lost",
-        hint="facts were removed before they were in a snapshot. Copy them back in their order "
-        "from another region's copy of the topic, or recover the region from a backup",
+        hint="facts were removed before they were in a snapshot. Get them from another region's "
+        "copy: everlode recover beginning COMPONENT --region REGION --from OTHER",
     )
 
 
@@ -141,7 +140,6 @@ class FactLog:
             bootstrap, group, wait_ms=wait_ms, min_bytes=65_536, prompt=self.prompt
         )
         self._next: dict[TopicPartition, int] = {(self.topic, p): 0 for p in range(partitions)}
-        self._reader.assign(self._next)
         self._begun = False
         self._read_from: set[int] = set()
         """Partitions of which a record was read."""
@@ -154,7 +152,6 @@ class FactLog:
             self.clock.observe(mark.stamp)
             self._stamps[partition] = mark.stamp
             self._opened(mark)
-        self._reader.assign(self._next)
 
     def ends(self) -> list[int]:
         """Offset after the last committed record of each partition. Raises: Unavailable."""
@@ -187,6 +184,7 @@ class FactLog:
         """Fold what others have appended; returns how many records. Raises: IntegrityError."""
         if not self._begun:
             self._begin()
+            self._reader.assign(self._next)  # not before: it fetches ahead from there
         batch = self._reader.batch(most, timeout_s)
         self._fold_all(batch)
         return len(batch)
@@ -337,9 +335,12 @@ class FactLog:
                 self._opened(data)
         return offsets
 
-    def next_stamp(self, cause: int = 0) -> int:
-        """The next stamp, above that of the cause. Raises: Refusal: clock skew."""
-        return self.clock.next(time.time_ns() // 1_000_000, cause)
+    def next_stamp(self, wall_ms: int, cause: int = 0) -> int:
+        """The next stamp, above that of the cause. Raises: Refusal: clock skew.
+
+        Whoever writes has seen to it that the wall clock is right enough: see `StampClock`.
+        """
+        return self.clock.next(wall_ms, cause)
 
     def abandon(self) -> None:
         """Throw the producer away; whatever it held may or may not be there."""

@@ -2,7 +2,8 @@
 
 Invariants: a fact is folded once; what is staged in a batch is forgotten unless it is committed;
 what has ended and left the memory is found in the archive.
-Memory: one state an aggregate that is alive, and the last `KEPT_ANSWERS` commands.
+Memory: one state an aggregate that is alive, and as many of the last
+commands, and of what has ended, as `AtHand` says.
 """
 
 from __future__ import annotations
@@ -17,9 +18,9 @@ from everlode.events.barriers import Barrier, EpochOpened
 from everlode.events.base import Envelope, Fact
 from everlode.events.snapshots import AnsweredFact
 from everlode.events.states import State
-from everlode.log.contents import KEPT_ANSWERS, Asked, Contents
+from everlode.log.contents import ANSWERS_AT_HAND, Asked, Contents
 from everlode.log.facts import LoggedFact
-from everlode.snapshots.archive import Find, Kept, nothing
+from everlode.snapshots.archive import ENDED_AT_HAND, Find, Kept, nothing
 from everlode.snapshots.dirty import Dirty, FactAt, Key
 from everlode.snapshots.past import Past
 from everlode.snapshots.read import Alive
@@ -29,6 +30,15 @@ from everlode.state.ended import ended
 FIND_OUT = "facts are missing, or somebody else writes here: find out before going on"
 
 Changed = Callable[[State | None, State | None], None]
+
+
+class AtHand(NamedTuple):
+    """How much of what is over a writer has at hand."""
+
+    ended: int = ENDED_AT_HAND
+    """Ended aggregates."""
+    answers: int = ANSWERS_AT_HAND
+    """Commands with their answers."""
 
 
 class Answered(NamedTuple):
@@ -77,6 +87,7 @@ class Folds:
     """States by state component and key. `changed(old, new)` after each step."""
 
     def __init__(self, components: tuple[str, ...], changed: Changed) -> None:
+        self.at_hand = AtHand()
         self.find: Find = nothing
         """Where ended aggregates are found."""
         self.states: dict[str, States] = {name: self._states(name) for name in components}
@@ -101,6 +112,11 @@ class Folds:
         """Notified of each fact of a command."""
         self._changed = changed
 
+    def keep(self, at_hand: AtHand) -> None:
+        """Have so much at hand; before anything is folded."""
+        self.at_hand = at_hand
+        self.contents = Contents(at_hand.answers)
+
     def _states(self, component: str) -> States:
         return States(lambda key: self._archived(component, key))
 
@@ -120,6 +136,11 @@ class Folds:
     def version(self, component: str, key: str) -> int:
         """Last version of an aggregate; 0 when it never was. Raises: Unavailable."""
         return self._known(component, key)[0]
+
+    def entry(self, component: str, key: str) -> Kept | None:
+        """As `look`, with the id of its last fact; None of what never was. Raises: Unavailable."""
+        version, last, state = self._known(component, key)
+        return Kept(version, last or "", state) if version else None
 
     def _known(self, component: str, key: str) -> tuple[int, str | None, State | None]:
         """Version of an aggregate, the id of its last fact, and its state."""
@@ -218,7 +239,7 @@ class Folds:
         if known and any(a.event_id == fact.event_id for a in known):
             return False
         known.append(Answered(*fact[2:-1]))
-        while len(self.answers) > KEPT_ANSWERS:
+        while len(self.answers) > self.at_hand.answers:
             self.answers.popitem(last=False)  # a plain dict is searched from its old beginning
         return True
 
@@ -257,6 +278,15 @@ class Folds:
         for asked, facts in others.answers.items():
             self.answers.setdefault(asked, [a._replace(topic=a.topic or topic) for a in facts])
         return count
+
+    def forget(self, home: str) -> None:
+        """Whatever is at home there is not decided here any more."""
+        for component, states in self.states.items():
+            for key, state in [(k, s) for k, s in states.items() if s.home == home]:
+                del states[key]
+                self._last.pop((component, key), None)
+                self.dirty.forget((component, key))
+                self._changed(state, None)
 
     def holds(self, key: Key) -> bool:
         """True for what is in memory."""

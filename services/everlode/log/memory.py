@@ -27,7 +27,7 @@ from everlode.events.snapshots import (
     SnapshotMark,
 )
 from everlode.events.states import State
-from everlode.log.facts import FactLog
+from everlode.log.facts import FactLog, lacking
 from everlode.log.folds import Folds
 from everlode.settings.endpoints import RegionParts
 from everlode.snapshots.archive import Archive
@@ -45,7 +45,9 @@ class Memory:
         """`log` hands what it reads to `folds`."""
         self._folds, self._log, self._parts = folds, log, parts
         _, self._name = split_fact_topic(log.topic)
-        self._archive = Archive(parts.bootstrap, parts.origin, self._name, parts.partitions)
+        self._archive = Archive(
+            parts.bootstrap, parts.origin, self._name, parts.partitions, folds.at_hand.ended
+        )
         self._checkpoint = Checkpoint(parts.origin, self._name, folds, self._archive)
         self._topic = snapshot_topic(parts.origin, self._name)
         group = f"memory-{self._name}-{parts.origin}"
@@ -63,33 +65,37 @@ class Memory:
 
     # -- start and secondary -----------------------------------------------------------------
 
-    def start(self) -> None:
+    def start(self, *, anew: bool = False) -> None:
         """Take the snapshot over, and let the log go on behind it. Raises: Unavailable.
 
-        `catch_up` follows before any fact is folded: what was archived last is known by it.
+        `anew`: what it says does not count, and all is folded from the log's beginning. Raises
+        IntegrityError then, when that is gone. `catch_up` follows before any fact is folded: what
+        was archived last is known by it.
         """
+        if anew and not self._log.is_whole():
+            raise lacking(self._log.topic, 1, None)
         parts = self._parts
         found = read_snapshot(parts.bootstrap, parts.origin, self._name, parts.partitions)
-        anew = self._is_of_another_fold(found) and self._log.is_whole()
+        keys, ends = found.keys(), found.ends
+        anew = anew or (self._is_of_another_fold(found) and self._log.is_whole())
         self._folds.past.start(found.tallies, anew=anew)
         if anew:
             self._checkpoint.start_anew(self._log.ends())
-            ends = self._log.prompt.ends(self._archive.positions)
-            self._archive.start_anew([ends[at] for at in self._archive.positions])
-            before = found
+            archived = self._log.prompt.ends(self._archive.positions)
+            self._archive.start_anew([archived[at] for at in self._archive.positions])
             found = Snapshot(self._codec, {})  # all is folded anew, and written anew
-            found.keys, found.ends = before.keys, before.ends
         else:
             self._archive.start(found.pages)
+            found.pages.clear()
         self._folds.find = self._archive.find
         alive = found.entries()
         self._overlap(alive)
-        self._folds.restore(alive, found.answers)
+        self._folds.restore(alive, found.answers())
         self._folds.answered = self._checkpoint.answered
-        self._checkpoint.start(found.keys)
+        self._checkpoint.start(keys)
         self._checkpoint.marked(found.marks)
         self._log.resume(found.marks)
-        self._next = {(self._topic, p): found.ends.get(p, 0) for p in range(parts.partitions)}
+        self._next = {(self._topic, p): ends.get(p, 0) for p in range(parts.partitions)}
 
     @staticmethod
     def _is_of_another_fold(found: Snapshot) -> bool:
@@ -211,9 +217,12 @@ class Memory:
         most = max(FEW, facts) if facts else MANY
         return self._checkpoint.take(time.monotonic(), self._at(), most)
 
-    def rest(self) -> list[Record]:
-        """Records of the next transaction of a primary that leaves; empty once all is written."""
-        if not len(self._folds.dirty):
+    def rest(self, *, marks: bool = False) -> list[Record]:
+        """Records of the next transaction of a primary that leaves; empty once all is written.
+
+        With `marks` not empty then: marks stand for what changed no aggregate, too.
+        """
+        if not len(self._folds.dirty) and not marks:
             return []
         self._checkpoint.mark_next()
         return self._checkpoint.take(time.monotonic(), self._at(), MANY, 0.0)

@@ -223,7 +223,7 @@ class NodeAgent:
         joined = NodeJoined(
             node_id=me.node_id, region=me.region, component=me.component, kind=me.kind,
             endpoint=self._probe.endpoint, priority=me.priority, incarnation=own.id,
-            replaces=before, host=own.host, process_id=own.process_id,
+            replaces=before, host=own.host, process_id=own.process_id, specialties=me.specialties,
         )  # fmt: skip
         for _ in range(8):
             with suppress(Unavailable):  # it may land twice: it is the same process

@@ -4,6 +4,8 @@
                                    ──► whoever finds it says so on the control log (see
                                        `control.blame`), and removes it
 
+    take ──► work that does not come back        its own process says so itself, and goes on
+
 A mark is a small mapped file: writing it costs a microsecond, and what was written is there however
 the process ends. It is locked while its process lives; one that ends in good order removes it. A
 machine that is gone takes its marks with it. Shell.
@@ -40,8 +42,11 @@ class InHand(Protocol):
     def kept_off(self, what: str) -> tuple[str, ...]:
         """The processes that it has ended, when it is to be kept off; else none."""
 
+    def stands(self, what: str) -> None:
+        """This process, which lives, does not come back from it. Said at the next `blame`."""
+
     def blame(self) -> None:
-        """Publish what ended others. Raises: Unavailable."""
+        """Publish what ended others, or stands. Raises: Unavailable."""
 
     def close(self) -> None:
         """The process ends in good order."""
@@ -59,6 +64,9 @@ class Nothing:
     def kept_off(self, what: str) -> tuple[str, ...]:
         """See InHand."""
         return ()
+
+    def stands(self, what: str) -> None:
+        """See InHand."""
 
     def blame(self) -> None:
         """See InHand."""
@@ -136,22 +144,32 @@ class Hands:
         self._folder = folder
         self._agent = agent
         self._mark = Mark(folder, agent.identity.node_id, agent.incarnation.id)
+        self._stands: list[str] = []
+        """What this process does not come back from, and has not said yet."""
         self.take, self.drop, self.close = self._mark.take, self._mark.drop, self._mark.close
 
     def kept_off(self, what: str) -> tuple[str, ...]:
         """See InHand."""
         return kept_off(self._agent.control.blamed, what)
 
+    def stands(self, what: str) -> None:
+        """See InHand."""
+        self._stands.append(what)
+
     def blame(self) -> None:
-        """Say on the control log what ended others, and wait until it is read back.
+        """Say on the control log what ended others or stands, and wait until it is read back.
 
         Raises: Unavailable: the control log does not answer; it is said again.
         """
-        at = -1
+        at, me, own = -1, self._agent.identity.node_id, self._agent.incarnation.id
+        while self._stands:
+            what = self._stands[0]
+            data = InputBlamed(node_id=me, incarnation=own, input=what, lives=True)
+            at = self._agent.log.append(me, data, node_id=me)
+            self._stands.pop(0)
         for found in left(self._folder):
             for what in found.inputs:
                 data = InputBlamed(node_id=found.node_id, incarnation=found.incarnation, input=what)
-                me = self._agent.identity.node_id
                 at = self._agent.log.append(found.node_id, data, node_id=me)
             found.path.unlink(missing_ok=True)
         if at >= 0:

@@ -3,7 +3,12 @@
 Between two turns nothing is under way: all that was taken is committed or not taken at all. So a
 frozen primary has only to publish its positions (`ScopeDrained`), and to rest. It goes on by itself
 when its time is over, should nobody be left to end the freeze: who may write is decided by epochs,
-never by this. Its lease is renewed meanwhile. Shell: the runtime's thread.
+never by this. Its lease is renewed meanwhile.
+
+Not so of a failback: the next primary writes elsewhere, and fences nobody here, so it stands on
+what was said. Then a primary goes on only once the control log says that the wish has ended. When
+its time is over it says so there itself: that, or the decision, is first for all. Shell: the
+runtime's thread.
 """
 
 from __future__ import annotations
@@ -11,9 +16,9 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 
-from everlode.control.wishes import Wish
-from everlode.events.base import Position
-from everlode.events.control import ScopeDrained
+from everlode.control.wishes import FAILBACK, Wish
+from everlode.events.base import Event, Position
+from everlode.events.control import OperatorAnswered, ScopeDrained
 from everlode.membership.agent import NodeAgent
 from everlode.telemetry.entries import Frozen
 from everlode.telemetry.sink import Sink, silent
@@ -33,7 +38,7 @@ class Freeze:
         self._report = report
         self._since: tuple[str, float] = ("", 0.0)
         """The wish that it was frozen for last, and since when."""
-        self._published_at = float("-inf")
+        self._published_at = self._ended_at = float("-inf")
 
     def holds(self, led: Mapping[str, int], topic: str, seqs: Sequence[int] | None) -> bool:
         """True while a scope that is led (→ epoch) is frozen, of which it notifies all.
@@ -57,7 +62,24 @@ class Freeze:
             self._since = wish.id, time.monotonic()
             self._published_at = float("-inf")
             self._report(Frozen(wish.freeze.scope_name, wish.text, wish.freeze.target_node))
-        return time.monotonic() - self._since[1] < wish.freeze.limit_ms / 1000
+        over = time.monotonic() - self._since[1] >= wish.freeze.limit_ms / 1000
+        if wish.asked.verb != FAILBACK:
+            return not over
+        if over:
+            self._end(wish)
+        return True
+
+    def _end(self, wish: Wish) -> None:
+        """Say that its time is over, until that is read back, or that the scope has gone home."""
+        now, freeze = time.monotonic(), wish.freeze
+        if freeze is None or now < self._ended_at + AGAIN_S:
+            return
+        self._ended_at = now
+        why = f"{self._me} goes on as before: nothing was decided in time"
+        data = OperatorAnswered(
+            operation_id=wish.id, scope_name=freeze.scope_name, outcome="timed-out", reason=why
+        )
+        self._append(freeze.scope_name, freeze.held_epoch, data)
 
     def _drained(self, wish: Wish, topic: str, seqs: Sequence[int]) -> None:
         """Publish the positions, until they are read back."""
@@ -70,7 +92,7 @@ class Freeze:
             held_epoch=freeze.held_epoch,
             positions=tuple(Position(topic=topic, partition=p, seq=s) for p, s in enumerate(seqs)),
         )  # fmt: skip
-        self._agent.log.append_async(
-            freeze.scope_name, data, node_id=self._me, scope=freeze.scope_name,
-            epoch=freeze.held_epoch,
-        )  # fmt: skip
+        self._append(freeze.scope_name, freeze.held_epoch, data)
+
+    def _append(self, scope: str, epoch: int, data: Event) -> None:
+        self._agent.log.append_async(scope, data, node_id=self._me, scope=scope, epoch=epoch)

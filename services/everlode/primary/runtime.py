@@ -12,7 +12,7 @@ A turn of a primary, in this order:
   7. answer what is held (should: a lost answer is asked for again by the client), and publish
      what others must hear of.
 A promotion, in this order:
-  a. fence the writer before, read to the end, fold;
+  a. fence the writer before, read to the end, fold; what was made elsewhere meanwhile, too;
   b. read what is only looked at to its end;
   c. open the epoch of each scope in every partition;
   d. read on where the last commit of anybody here has left off; what retention has removed since
@@ -64,10 +64,11 @@ from everlode.primary.inputs import (
 from everlode.primary.pending import HOME
 from everlode.primary.ready import Ready
 from everlode.primary.seen import Seen
-from everlode.primary.standstill import Standstill, Turns
+from everlode.primary.standstill import Standstill, Turns, stood
 from everlode.settings.endpoints import RegionParts
 from everlode.state.view import Where
 from everlode.telemetry.entries import FencedOutOf, Led, Unanswered
+from everlode.telemetry.figures import PrimaryFigures
 from everlode.telemetry.sink import Sink, silent
 from everlode.topics.names import command_topic, reply_topic
 from everlode.topics.partition import partition_of
@@ -112,7 +113,7 @@ class Runtime:
             parts.bootstrap, parts.origin, component.name, parts.partitions, self._adopted.fold
         )
         self._core = Core(component, self._log, parts.region, agent.identity.node_id, hand)
-        component.leads = self._leads
+        component.leads, self._figures = self._leads, PrimaryFigures(component.name)
         group = f"primary.{component.name}.{parts.region}"
         self._commands = command_topic(parts.region, component.name)
         self._inputs = MixedReader(parts.bootstrap, group, {self._commands}, wait_ms=500)
@@ -125,7 +126,8 @@ class Runtime:
         self._memory.arrived = component.arrived
         self._seen = Seen(component, parts, report, prompt=self._log.prompt)
         self._turns = Turns()
-        self._to_start = [self._memory.start, self._memory.catch_up, self._seen.start]
+        begin = lambda: self._memory.start(anew=self._adopted.begin())  # noqa: E731
+        self._to_start = [begin, self._memory.catch_up, self._seen.start]
         """Each once, also where the other must wait for Kafka."""
         self._answers = Sender(parts.bootstrap, linger_ms=2, timeout_ms=ANSWER_MS)
         """Its own: a dead letter that does not get through is sent again, an answer is not."""
@@ -175,6 +177,10 @@ class Runtime:
         self._answers.flush(2)
 
     def _run_once(self, led: dict[str, int]) -> None:
+        if self._adopted.fenced():
+            self._step_down()
+            self._stop.wait(FOLLOW_S)
+            return
         while self._to_start:
             self._to_start[0]()
             del self._to_start[0]
@@ -227,10 +233,8 @@ class Runtime:
     def load(self) -> Load:
         """For the next beat. Any thread."""
         load = self._component.load()._replace(read_stamp=self._log.read_stamp)
-        if why := self._turns.stands():
-            return load._replace(stands_still=True, waits_for=load.waits_for or why)
-        why = "its own log: it moves on, unread" if self._standstill.found else ""
-        return load._replace(stands_still=True, waits_for=why) if why else load
+        unread = "its own log: it moves on, unread" if self._standstill.found else ""
+        return stood(load, self._turns.stands() or unread)
 
     def _step_down(self) -> None:
         for entry in self._core.step_down():
@@ -245,6 +249,7 @@ class Runtime:
         self._hand.blame()  # what may have ended its predecessor
         # a. fence, read to the end, fold
         self._log.open(self._texts(led))
+        self._adopted.bring_home()
         self._memory.catch_up()
         # b. what is only looked at
         self._seen.catch_up()
@@ -277,6 +282,7 @@ class Runtime:
         # 2. read
         self._seen.look()
         raws = self._inputs.batch(BATCH, IDLE_S, LINGER_S)
+        began = time.monotonic()
         inputs = [self._decoded(raw) for raw in raws]
         # 3. decide
         for ready in self._core.turn(self._turn_of(led, inputs)):
@@ -291,13 +297,14 @@ class Runtime:
             # 6. take over
             self._core.committed(offsets)
             # 7. answer
-            for answer in self._core.held(HOME, instant(self._clock.wall_ms())):
+            answers = self._core.held(HOME, instant(self._clock.wall_ms()))
+            for answer in answers:
                 self._answer(answer)
-            for notice in ready.notices:
-                self._agent.signal(
-                    notice.data, topic="health", key=notice.key, partition=0,
-                    event_id=notice.event_id,
-                )  # fmt: skip
+            self._figures.answered(answer.outcome for answer in answers)
+            for key, event_id, data in ready.notices:
+                self._agent.signal(data, topic="health", key=key, partition=0, event_id=event_id)
+        if inputs:
+            self._figures.turned(time.monotonic() - began)
         if not self._announced:  # not while somebody waits for the first answer
             announce(self._agent)
             self._announced = True
@@ -311,8 +318,7 @@ class Runtime:
         return Turn(led, inputs, tick, self._agent.control, horizon)
 
     def _positions(self) -> dict[TopicPartition, int]:
-        places = [(self._commands, p) for p in range(self._parts.partitions)]
-        return self._inputs.positions(places)
+        return self._inputs.positions([(self._commands, p) for p in range(self._parts.partitions)])
 
     def _tick(self) -> Tick:
         return Tick(self._clock.event_now(), self._clock.wall_ms(), time.monotonic())
@@ -322,7 +328,7 @@ class Runtime:
         if raw.topic != self._commands:
             try:
                 fact = placed(self._codec, raw.topic, raw.key, raw.value)
-                counts = self._adopted.counts(*raw[:2], fact.envelope.seq)
+                counts = self._adopted.may_cause(*raw[:2], fact.envelope)
                 return FactRead(where, fact) if counts else NothingRead(where)
             except ContractError:
                 return NothingRead(where)  # the projection quarantines it; it can cause nothing
@@ -371,6 +377,7 @@ class Runtime:
             self._core.impossible(unwritable(ready.facts))
             raise Unavailable(error.message, code=error.code) from None
         self._memory.committed(offsets[len(ready.facts) :], read)
+        self._figures.committed(len(ready.facts))
         return offsets[: len(ready.facts)]
 
     def _write_rest(self) -> None:

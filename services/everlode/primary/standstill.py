@@ -12,9 +12,15 @@ import time
 from collections.abc import Callable, Sequence
 
 from everlode.errors import Unavailable
+from everlode.membership.agent import Load
 
 STILL_S = 10.0
 """Positions that have not moved for so long are looked at; a turn that takes so long stands."""
+
+
+def stood(load: Load, why: str) -> Load:
+    """The load of a node that stands still for this reason; without one, as it is. Pure."""
+    return load._replace(stands_still=True, waits_for=load.waits_for or why) if why else load
 
 
 class Standstill:

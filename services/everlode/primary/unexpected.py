@@ -6,11 +6,9 @@ It is answered, kept as a dead letter, and passed over; what it would have led t
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
-from everlode.errors import ContractError, FencedOut, Refusal, Unavailable
+from everlode.errors import ContractError, FencedOut, Refusal, Unavailable, unforeseen
 
 PASSES = (Unavailable, FencedOut)
 """What says nothing of the input: it may be decided later, or by another."""
@@ -21,12 +19,12 @@ class Unexpected(Refusal):
 
     default_code = "internal"
 
-    def __init__(self, what: str, where: str) -> None:
+    def __init__(self, what: str, letter: ContractError) -> None:
         super().__init__(
             f"{what} could not be decided, by a mistake of ours",
             hint="nothing has changed; it is kept as a dead letter: report it with its id",
         )
-        self.letter = ContractError(f"{what}: {where}", code=self.code)
+        self.letter = letter
 
 
 class SetAside(Unexpected):
@@ -35,7 +33,8 @@ class SetAside(Unexpected):
     default_code = "set_aside"
 
     def __init__(self, what: str, ended: Sequence[str]) -> None:
-        super().__init__(what, f"processes that ended with it in hand: {', '.join(ended)}")
+        text = f"{what}: processes that ended with it in hand: {', '.join(ended)}"
+        super().__init__(what, ContractError(text, code=self.default_code))
 
 
 def attempt(what: str, decide: Callable[[], object]) -> Unexpected | None:
@@ -48,12 +47,5 @@ def attempt(what: str, decide: Callable[[], object]) -> Unexpected | None:
     except PASSES:
         raise
     except Exception as error:  # noqa: BLE001 - whatever it is, it follows from this input
-        return Unexpected(what, _where(error))
+        return Unexpected(what, unforeseen(what, error))
     return None
-
-
-def _where(error: Exception) -> str:
-    """Kind of an error and where it was raised; never its text, which may quote anything."""
-    frames = traceback.extract_tb(error.__traceback__)
-    last = f" at {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
-    return f"{type(error).__name__}{last}"

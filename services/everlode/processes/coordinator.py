@@ -8,6 +8,7 @@ from everlode.adapters.kafka import Reader
 from everlode.control.scopes import Scope
 from everlode.errors import Unavailable
 from everlode.failover.coordinator import Coordinator
+from everlode.failover.copies import Copies
 from everlode.failover.limits import Limits
 from everlode.failover.orders import Orders
 from everlode.failover.regions import RegionWatch, places
@@ -42,12 +43,14 @@ def _run(region: str, node_id: str, endpoints: Endpoints, host: Host) -> None:
 
     stop = until_signal()
     agent.start()
+    copies = Copies(endpoints, region)
     coordinator = Coordinator(
         endpoints.parts(region),
         agent,
         policies(cfg, topology.partitions),
         Orders(client, clock),
         Limits(cfg.fence_after_ms, cfg.renew_ms),
+        copy_of=copies.look,
         report=report,
     )
     watched = places(endpoints, region)
@@ -71,4 +74,5 @@ def _run(region: str, node_id: str, endpoints: Endpoints, host: Host) -> None:
         taker.close()
     regions.close()
     coordinator.close()
+    copies.close()
     agent.close()

@@ -10,6 +10,7 @@ from everlode.membership.agent import Identity, Load
 from everlode.processes.host import Host, agent_of, end_when_failed, hosted
 from everlode.settings.endpoints import Endpoints
 from everlode.telemetry.entries import DetectorEnded, ProcessReady, StopHung
+from everlode.telemetry.figures import VERDICTS
 
 
 def run_detector(region: str, node_id: str, endpoints: Endpoints) -> None:
@@ -24,8 +25,9 @@ def _run(region: str, node_id: str, endpoints: Endpoints, host: Host) -> int:
     cfg, report = host
     cfg.topology_of(endpoints)  # a setting that contradicts the stack is an error here too
     detection = DetectionAgent(
-        place.origin, place.kafka_bootstrap, node_id, f"detector.{place.origin}"
-    )
+        place.origin, place.kafka_bootstrap, node_id, f"detector.{place.origin}",
+        verdict=lambda found: VERDICTS.labels(type(found.data).__name__).inc(),
+    )  # fmt: skip
     agent = agent_of(
         Identity(node_id, region, place.origin, "detector"),
         endpoints,

@@ -7,17 +7,19 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from types import FrameType
 from typing import NamedTuple
 
 from everlode.errors import EverlodeError
-from everlode.membership.agent import Identity, NodeAgent
+from everlode.membership.agent import Identity, Load, NodeAgent
 from everlode.settings.endpoints import Endpoints
 from everlode.settings.environment import Settings, settings
 from everlode.settings.login import use_login
 from everlode.telemetry.entries import ProcessFailed
+from everlode.telemetry.figures import REGISTRY, Member, MemberFigures, counted
+from everlode.telemetry.scraped import scraped
 from everlode.telemetry.sink import LoggingHandler, Sink, to_stream
 
 WATCH_S = 0.5
@@ -32,8 +34,10 @@ class Host(NamedTuple):
 
 
 @contextmanager
-def hosted(source: str) -> Iterator[Host]:
-    """Read the settings and open the log of a process, named `source` there.
+def hosted(source: str, *, scrape: bool = True) -> Iterator[Host]:
+    """Read the settings and open the log of a process, named `source` there; let it be scraped.
+
+    `scrape`: False for one that answers `/metrics` itself.
 
     An error that ends the block is reported, then raised. Raises: ConfigError: a setting is wrong.
     """
@@ -43,10 +47,13 @@ def hosted(source: str) -> Iterator[Host]:
     try:
         cfg = settings()
         use_login(cfg.kafka_login)
-        report = to_stream(source, cfg.log)
+        report = counted(to_stream(source, cfg.log))
         logging.captureWarnings(True)
         root.addHandler(LoggingHandler(report))
-        yield Host(cfg, report)
+        with ExitStack() as stack:
+            if scrape:
+                stack.enter_context(scraped(source, cfg.figures(), report))
+            yield Host(cfg, report)
     except Exception as error:
         report(failure(error))
         raise
@@ -88,14 +95,38 @@ def end_when_failed(agent: NodeAgent) -> None:
     threading.Thread(target=watch, name="agent-failed", daemon=True).start()
 
 
-def agent_of(identity: Identity, endpoints: Endpoints, cfg: Settings, **more: object) -> NodeAgent:
-    """A NodeAgent with the settings' timings. Raises: ConfigError: no control cluster."""
-    return NodeAgent.of(
+def agent_of(
+    identity: Identity,
+    endpoints: Endpoints,
+    cfg: Settings,
+    *,
+    scopes: tuple[str, ...] = (),
+    load: Callable[[], Load] = Load,
+) -> NodeAgent:
+    """A NodeAgent with the settings' timings; what it is and does is among the process's figures.
+
+    Raises: ConfigError: no control cluster.
+    """
+    agent = NodeAgent.of(
         identity,
         endpoints,
         clock=cfg.clock(),
         beat_ms=cfg.beat_ms,
         renew_ms=cfg.renew_ms,
         fence_after_ms=cfg.fence_after_ms,
-        **more,
+        scopes=scopes,
+        load=load,
     )
+    REGISTRY.register(MemberFigures(lambda: _member(agent, scopes, load)))
+    return agent
+
+
+def _member(agent: NodeAgent, scopes: Iterable[str], load: Callable[[], Load]) -> Member | None:
+    if agent.control.position < 0:  # it has not been started
+        return None
+    me, now = agent.identity, load()
+    leads = {scope: agent.leads(scope) is not None for scope in scopes}
+    return Member(
+        me.node_id, me.region, me.component, leads,
+        now.work_done, now.queue_size, now.stands_still,
+    )  # fmt: skip

@@ -13,22 +13,27 @@ from everlode.adapters.clock import Clock
 from everlode.control.scopes import SCOPE_OF, Scope
 from everlode.errors import ConfigError
 from everlode.events.services import BY_NODE
+from everlode.log.folds import AtHand
 from everlode.membership.agent import Identity, NodeAgent
 from everlode.membership.hand import NOTHING, Hands, InHand
 from everlode.miners.component import MinerComponent
 from everlode.primary.component import Component
 from everlode.primary.runtime import Runtime
+from everlode.primary.standstill import stood
 from everlode.processes.host import Host, agent_of, hosted, until_signal
 from everlode.rewards.component import RewardComponent
 from everlode.rewards.sink import JournalSink
 from everlode.sdk.client import MiningClient
+from everlode.sdk.reference import reference_judge
 from everlode.settings.endpoints import Endpoints
 from everlode.settings.environment import Settings
+from everlode.stack.services import SPECIAL
 from everlode.tasks.component import TaskComponent
 from everlode.telemetry.entries import Note, ProcessReady
 from everlode.telemetry.sink import Sink
 from everlode.topics import Topology
 from everlode.validations.component import ValidationComponent
+from everlode.validations.limited import LimitedJudge
 from everlode.validations.validator import Validator, judges_of
 
 IN_HAND = "in-hand"
@@ -43,9 +48,18 @@ class NodeSpec(NamedTuple):
     node_id: str
     validator_kind: str = "automatic"
     priority: int = 0
+    specialties: tuple[str, ...] = ()
+    """Types of tasks that it gets before others."""
 
 
-def _component(spec: NodeSpec, topology: Topology, cfg: Settings, payouts: Path) -> Component:
+def component_of(spec: NodeSpec, topology: Topology, cfg: Settings, payouts: Path) -> Component:
+    """What a node of this kind decides with; it has read nothing yet."""
+    made = _kind(spec, topology, cfg, payouts)
+    made.folds.keep(AtHand(cfg.ended_at_hand, cfg.answers_at_hand))
+    return made
+
+
+def _kind(spec: NodeSpec, topology: Topology, cfg: Settings, payouts: Path) -> Component:
     match spec.kind:
         case "task-manager":
             lease = timedelta(seconds=cfg.lease_s)
@@ -59,11 +73,26 @@ def _component(spec: NodeSpec, topology: Topology, cfg: Settings, payouts: Path)
             return RewardComponent(spec.region, topology, sink)
 
 
+def _specialties(spec: NodeSpec, topology: Topology) -> tuple[str, ...]:
+    reviews = spec.kind == "validator" and spec.validator_kind == "peer-review"
+    if spec.specialties and (spec.kind not in SPECIAL or reviews):
+        raise ConfigError(
+            f"--specialty: no {spec.kind}{' of peer review' if reviews else ''} is chosen by it",
+            hint=f"of nodes that are: {', '.join(SPECIAL)}, automatic or expert",
+        )
+    for name in spec.specialties:
+        if name not in topology.task_types:
+            types = ", ".join(topology.task_types)
+            raise ConfigError(f"--specialty {name}: no such type of task", hint=f"one of: {types}")
+    return spec.specialties
+
+
 class Judging(NamedTuple):
     """What a validator has of its node."""
 
     agent: NodeAgent
     hands: InHand
+    judge: LimitedJudge
 
 
 def _hands(folder: Path, agent: NodeAgent, report: Sink) -> InHand:
@@ -87,7 +116,7 @@ def _judging(
         worker = Validator(
             spec.node_id, spec.validator_kind, component, client, clock,
             judges=lambda: judges_of(by.agent.control, spec.region, spec.validator_kind),
-            hand=by.hands,
+            hand=by.hands, judge=by.judge,
         )  # fmt: skip
         worker.start()
         try:
@@ -113,7 +142,7 @@ def _run(spec: NodeSpec, endpoints: Endpoints, host: Host, stack: Path) -> None:
     region = endpoints.region(spec.region)
     cfg, report = host
     topology, clock = cfg.topology_of(endpoints), cfg.clock()
-    component = _component(spec, topology, cfg, cfg.payouts(stack))
+    component = component_of(spec, topology, cfg, cfg.payouts(stack))
     identity = Identity(
         spec.node_id,
         spec.region,
@@ -121,14 +150,17 @@ def _run(spec: NodeSpec, endpoints: Endpoints, host: Host, stack: Path) -> None:
         SCOPE_OF[component.name],
         spec.validator_kind if spec.kind == "validator" else "",
         spec.priority,
-        topology.task_types,
+        _specialties(spec, topology),
         cfg.max_concurrent,
     )
     homes = [home for home in topology.regions if home != spec.region and cfg.takeover]
     scopes = tuple(Scope(component.name, home) for home in (spec.region, *homes))
     texts = tuple(map(str, scopes))
     runtime: Runtime
-    agent = agent_of(identity, endpoints, cfg, scopes=texts, load=lambda: runtime.load())
+    judge = LimitedJudge(reference_judge, cfg.judge_s)
+    agent = agent_of(
+        identity, endpoints, cfg, scopes=texts, load=lambda: stood(runtime.load(), judge.stands())
+    )
     hands = _hands(stack / IN_HAND, agent, report)
     parts = endpoints.parts(spec.region)
     runtime = Runtime(component, agent, parts, clock, scopes, hand=hands, report=report)
@@ -141,6 +173,6 @@ def _run(spec: NodeSpec, endpoints: Endpoints, host: Host, stack: Path) -> None:
     threading.Thread(target=wait, name="signal", daemon=True).start()
     with agent:
         report(ProcessReady())
-        with _judging(spec, component, Judging(agent, hands), endpoints, clock):
+        with _judging(spec, component, Judging(agent, hands, judge), endpoints, clock):
             runtime.run()
     hands.close()

@@ -11,6 +11,7 @@ from everlode.projector.assignment import Assignment
 from everlode.projector.beats import Beats
 from everlode.projector.bulk import catch_up
 from everlode.projector.worker import NOTHING_OUTSIDE, Home, Outside, PartitionWorker
+from everlode.telemetry.figures import APPLIED, BATCHES
 from everlode.telemetry.sink import Sink, silent
 from everlode.topics import Topology, fact_topics
 
@@ -44,12 +45,17 @@ class Projector:
 
     def catch_up(self, workers: Mapping[int, PartitionWorker]) -> int:
         """Bring workers to the ends of their logs in bulk; returns how many records."""
-        return catch_up(self.home.bootstrap, workers, self.topics, self._report)
+        count = catch_up(self.home.bootstrap, workers, self.topics, self._report)
+        APPLIED.labels("bulk").inc(count)
+        return count
 
     def apply(self, partition: int, messages: list[Message]) -> None:
         """Apply live records."""
         raws = [Raw(*m) for m in messages]
-        self.applied += self.assignment.apply(partition, raws, "live")
+        with BATCHES.labels(self.home.region).time():
+            count = self.assignment.apply(partition, raws, "live")
+        self.applied += count
+        APPLIED.labels("live").inc(count)
 
     def heartbeats(self, messages: list[Message]) -> None:
         """Note the last heartbeat of each node and each miner."""

@@ -143,6 +143,8 @@ class RecoveryResult(NamedTuple):
     """What the ends of the logs were compared with."""
     services: Mapping[str, Any] | None = None
     """The health of the region's services before the switch; None: it was not asked."""
+    passed_over: tuple[str, ...] = ()
+    """Manifests that stood before the one that is meant, and are not signed by us; why."""
 
 
 def stages(manifest: Manifest) -> tuple[Stage, ...]:

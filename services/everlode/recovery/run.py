@@ -192,6 +192,7 @@ class Recovery:
             planner.rpo_met(self._request, results),
             took_ms <= self._request.recovery_time_objective_s * 1000, tasks, reasons,
             self.accepted(), sources(self.journal), noted_services(self.journal),
+            tuple(done.get("passed_over", {}).get("manifests", ())),
         )  # fmt: skip
 
     def _kinds(self) -> set[str]:
@@ -214,11 +215,14 @@ class Recovery:
         breaks: list[Entry] = []
         with ThreadPoolExecutor(1, "chain") as beside:
             walking = beside.submit(walk, shelf, breaks.append, WALKED)
-            manifest = chosen(shelf, wanted, self._target.control_bootstrap, self._report)
+            meant = chosen(shelf, wanted, self._target.control_bootstrap, self._report)
+            manifest = meant.manifest
             ids = topic_ids(self._target.bootstrap, [t.name for t in manifest.topics])
             walking.result()
         for entry in breaks:
             self._report(entry)
+        if meant.passed:
+            self.journal.note("passed_over", manifests=meant.passed_over)
         require_alike(manifest, self._target.topology, self._report, ids)
         return manifest
 

@@ -83,24 +83,29 @@ class JournalSink:
         """Scope → the highest epoch that was shown."""
         self._at = 0
         self._lines = 0
+        """What was read whole and right: bytes, and lines."""
 
     def _catch_up(self) -> None:
         """Read what another node has appended meanwhile; an unfinished last line is no payout.
 
-        Raises: IntegrityError: a whole line is no payout; names it.
+        Raises: IntegrityError: a whole line is no payout; names it, at every look until it is
+        mended.
         """
-        self._file.seek(self._at)
-        while (line := self._file.readline()).endswith(b"\n"):
-            self._lines += 1
-            try:
-                self._take_over(json.loads(line))
-            except (ValueError, KeyError, TypeError):
-                raise IntegrityError(
-                    f"{self._path}, line {self._lines}: not a payout",
-                    code="payout_journal_damaged",
-                    hint="mend the line from the payment system's own books, then start the node",
-                ) from None
-            self._at = self._file.tell()
+        with open(self._file.fileno(), "rb", closefd=False) as lines:
+            lines.seek(self._at)  # in a buffer of its own: a line may have been mended since
+            while (line := lines.readline()).endswith(b"\n"):
+                self._read(line)
+
+    def _read(self, line: bytes) -> None:
+        try:
+            self._take_over(json.loads(line))
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
+            raise IntegrityError(
+                f"{self._path}, line {self._lines + 1}: not a payout",
+                code="payout_journal_damaged",
+                hint="mend the line from the payment system's own books, then start the node",
+            ) from None
+        self._at, self._lines = self._at + len(line), self._lines + 1
 
     def _take_over(self, entry: dict[str, Any]) -> None:
         if "key" in entry:

@@ -4,8 +4,9 @@ A command is answered when its fact is in the log. Until then it is sent again u
 so that it is carried out once however often it is sent. It goes to the home that its aggregate's id
 begins with, and to no other region while that is not fenced: whether a region that does not answer
 has stored it, nobody knows. Once it is fenced, and another region has taken its scope, it goes
-there, what waits already too. Deadlines hold whatever the links do: whoever waits for a link is not
-who looks at the time.
+there, what waits already too; and home again once the scope has gone home: a region that says that
+it does not serve the scope has not carried it out. Deadlines hold whatever the links do: whoever
+waits for a link is not who looks at the time.
 Shell: one thread a region, one for time, one to send again.
 """
 
@@ -35,6 +36,8 @@ from everlode.settings.endpoints import Endpoints
 TICK_S = 0.25
 OWNER_S = 2.0
 """A command without an answer for so long may be one of a region that is gone."""
+AWAY = frozenset({"not_served", "not_at_home"})
+"""What a region that is not an aggregate's home says when it does not serve that, or no more."""
 NAMING = (SubmitTask, RegisterMiner)
 """Commands that create what their sender names: a name without a home gets this client's."""
 
@@ -55,7 +58,9 @@ class CommandClient:
         window: int = 2000,
         clock: Clock | None = None,
     ) -> None:
-        """Raises: ConfigError: the region is not in the endpoints."""
+        """Raises: ConfigError: the region is not in the endpoints, or does not let this process in.
+        Refusal: it may not read answers there.
+        """
         endpoints.region(region)
         self.client_id = client_id
         self.region = region
@@ -68,7 +73,11 @@ class CommandClient:
         self._guard = threading.Lock()
         self._links: dict[str, RegionLink] = {}
         self._stop = threading.Event()
-        self._link(region).ready(min(timeout_s, 10))
+        link = self._link(region)
+        link.ready(min(timeout_s, 10))
+        if link.refused is not None:
+            link.close()
+            raise link.refused
         self._timer = threading.Thread(target=self._time, name="client-time", daemon=True)
         self._timer.start()
         self._again = threading.Thread(target=self._resend, name="client-again", daemon=True)
@@ -92,7 +101,8 @@ class CommandClient:
         The same `command_id` again is carried out once; while it waits, it is not sent anew, and
         each caller's future has its own deadline and may be cancelled by itself. Waits while the
         window is full. Raises: Refusal: the client is closed, an id does not fit (`bad_field`),
-        e.g. is empty, or what is to be created is at home in no region (`not_at_home`).
+        e.g. is empty, or what is to be created is at home in no region (`not_at_home`), or
+        the region that it goes to does not let this process in: then a ConfigError, too.
         ContractError: the command is too large. DeadlineExceeded: the window was full for all the
         time given.
         """
@@ -115,10 +125,13 @@ class CommandClient:
             raise door.refused(str(item["loc"][0]), "does not fit", item["msg"]) from None
         value = encode_request(header, command)  # what cannot be sent must not wait for an answer
         asked = Asked(header, command, value, region)
-        asked.handed = self._link(region).ready(0)  # else once its answers are read, by `_resend`
+        link = self._link(region)
+        if link.refused is not None:
+            raise link.refused
+        asked.handed = link.ready(0)  # else once its answers are read, by `_resend`
         future, new = self._waiting.ask(asked, timeout_s or self._timeout_s)
         if new and asked.handed:
-            self._link(region).send(header, command, value)
+            link.send(header, command, value)
         return future
 
     def id_of(self, name: str) -> str:
@@ -155,9 +168,18 @@ class CommandClient:
             link = self._links.get(region)
             if link is None:
                 parts = self._endpoints.parts(region)
-                link = RegionLink(parts, self._reply_to, self._waiting.answered)
+                link = RegionLink(parts, self._reply_to, self._answered)
                 self._links[region] = link
         return link
+
+    def _answered(self, answer: CommandAnswered) -> None:
+        """Of the links' threads."""
+        home = home_of_id(answer.aggregate_id)
+        moved = answer.code in AWAY and answer.region != home
+        if moved and home in self._endpoints.regions:
+            self._waiting.not_there(answer)
+        else:
+            self._waiting.answered(answer)
 
     def _time(self) -> None:
         while not self._stop.wait(TICK_S):

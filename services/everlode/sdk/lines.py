@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from everlode.avro.building import builder
 from everlode.avro.codec import encode_fact
 from everlode.errors import ContractError, Refusal
 from everlode.events.base import Envelope
@@ -14,6 +15,35 @@ from everlode.events.stamp import MAX_AHEAD_MS, millis_of
 from everlode.events.types import LONGEST_ID, fitting
 from everlode.log.facts import NewFact
 from everlode.sdk.emits import Emit, Result
+
+_NO_COMMAND = dict.fromkeys(("command_id", "source_topic", "source_partition", "source_position"))
+_made: Callable[[dict[str, Any]], Envelope] = builder(Envelope)
+"""Of ids that `emit` has checked; all the rest is ours."""
+
+
+class Writing(NamedTuple):
+    """What is the same in all of a producer's envelopes."""
+
+    origin: str
+    scope: str
+    epoch: int
+
+    def envelope(self, emit: Emit, version: int, seq: int, stamp: int) -> Envelope:
+        """Of an emit's fact. Raises: ValidationError: it holds what does not fit."""
+        return _made(
+            {
+                "event_id": emit.event_id,
+                "aggregate_id": emit.key,
+                "version": version,
+                **self._asdict(),
+                "seq": seq,
+                "stamp": stamp,
+                "occurred_at": emit.occurred_at,
+                "correlation_id": emit.correlation_id,
+                "causation_id": emit.cause.event_id if emit.cause else None,
+                **_NO_COMMAND,
+            }
+        )
 
 
 class Line(NamedTuple):

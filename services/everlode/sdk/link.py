@@ -14,7 +14,7 @@ from everlode.adapters.kafka import Raw, Reader, Record
 from everlode.adapters.kafka_sender import Sender
 from everlode.avro.cloudevents import command_headers
 from everlode.avro.codec import Codec
-from everlode.errors import ContractError, EverlodeError
+from everlode.errors import ConfigError, ContractError, EverlodeError, Refusal
 from everlode.events.base import Command, CommandAnswered, CommandHeader
 from everlode.settings.endpoints import RegionParts
 from everlode.topics.names import command_topic, reply_topic
@@ -39,7 +39,12 @@ class RegionLink:
         self._answered = answered
         self._codec = Codec()
         self._stop = threading.Event()
-        self._reading = threading.Event()
+        self._settled = threading.Event()
+        self.refused: EverlodeError | None = None
+        """Why the region does not let this client in, or read its answers: it does not ask again.
+
+        A `ConfigError` or a `Refusal`.
+        """
         self._thread = threading.Thread(
             target=self._run, name=f"answers-{self.region}", daemon=True
         )
@@ -47,7 +52,7 @@ class RegionLink:
 
     def ready(self, timeout_s: float) -> bool:
         """True once answers are being read; commands must not be sent before."""
-        return self._reading.wait(timeout_s)
+        return self._settled.wait(timeout_s) and self.refused is None
 
     def send(self, header: CommandHeader, command: Command, value: bytes) -> None:
         """Queue a command and its encoding; delivery is not waited for, the answer is the proof."""
@@ -78,12 +83,17 @@ class RegionLink:
         while not self._stop.is_set():
             try:
                 ends = self._reader.ends([(topic, mine)], timeout_s=2)
+            except (ConfigError, Refusal) as error:
+                self.refused = error
+                self._settled.set()
+                self._reader.close()
+                return
             except EverlodeError:
                 self._sender.poll()  # so that what cannot be delivered is known
                 continue  # the region is away; the client's deadline decides
             self._reader.assign(ends)
             break
-        self._reading.set()
+        self._settled.set()
         me = self.reply_to.encode()
         while not self._stop.is_set():
             for raw in self._reader.batch(1000, 0.2, 0.0):

@@ -10,7 +10,8 @@ How a fact gets into the log. Any thread emits; one thread of the producer's own
 
 A turn of that thread, in this order:
   1. take what waits, 5,000 at most; what is known to be in the log gets its first Ack again;
-  2. the epoch is still held, and nobody else has written, else nothing is written any more;
+  2. the clock is right (see `stampclock`), else nothing is written now; the epoch is still held,
+     and nobody else has written, else nothing is written any more;
   3. make one list of lines: barriers when due, then the facts, each with its version, `seq`, stamp;
   4. append them in one transaction, with what is due of the snapshot (must: before any Ack);
   5. take them over, and deliver the Acks;
@@ -32,13 +33,11 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from datetime import datetime
-from typing import Any
 
 from pydantic import ValidationError
 
-from everlode.adapters.clock import WallClock
+from everlode.adapters.clock import Clock, WallClock
 from everlode.adapters.processor import uncollected
-from everlode.avro.building import builder
 from everlode.control.scopes import Scope
 from everlode.errors import EverlodeError, FencedOut, Refusal, Unavailable
 from everlode.events.barriers import Barrier, EpochOpened, Marker
@@ -52,7 +51,8 @@ from everlode.log.signals import SignalWriter
 from everlode.membership.agent import NodeAgent
 from everlode.sdk.emits import Ack, Emit, Emits, RandomIds, Result, unknown
 from everlode.sdk.known import Callbacks, Known
-from everlode.sdk.lines import Line, check_cause, check_home, check_ids, moment, too_large
+from everlode.sdk.lines import Line, Writing, check_cause, check_home, check_ids, moment, too_large
+from everlode.sdk.stampclock import ClockAhead, StampClock
 from everlode.settings.endpoints import Endpoints
 from everlode.state.dispatch import state_component
 
@@ -63,9 +63,6 @@ BARRIER_S = 1.0
 OPENS = 5
 """It fences at most so often before it gives way to one who does the same."""
 CLOSE_S = 15.0
-_NO_COMMAND = dict.fromkeys(("command_id", "source_topic", "source_partition", "source_position"))
-_made: Callable[[dict[str, Any]], Envelope] = builder(Envelope)
-"""Of ids that `emit` has checked; all the rest is ours."""
 REST_S = 10.0
 """A producer that is closed writes the rest of its snapshot for so long at most."""
 
@@ -78,7 +75,8 @@ class EventProducer:
     (back-pressure). While the cluster is away a fact waits `timeout_s`, then it fails with
     OutcomeUnknown. A second emit of an `event_id` that is in the log (or waits) gives its first Ack
     again, for as long as it is one of the last 50,000 facts. With an `agent` nothing is written
-    unless it leads the scope in this epoch.
+    unless it leads the scope in this epoch; without one, facts are refused (`clock_skew`) while
+    this machine's clock is ahead of the network's.
 
     It begins from the topic's snapshot: `restored` gets the state of each aggregate that is alive,
     `state` finds the others. `folded` gets each fact that is newer than these, marks left out, in
@@ -100,8 +98,12 @@ class EventProducer:
         restored: Callable[[State], None] | None = None,
         window: int = 10_000,
         timeout_s: float = 30.0,
+        clock: Clock | None = None,
     ) -> None:
-        """Raises: FencedOut: a later epoch is open. Unavailable. IntegrityError. ConfigError."""
+        """Raises: FencedOut: a later epoch is open. Refusal: the clock is ahead of the network's.
+
+        Unavailable. IntegrityError. ConfigError.
+        """
         parts = endpoints.parts(region)
         self.window = window
         self._timeout_s = timeout_s
@@ -110,16 +112,19 @@ class EventProducer:
         self._leads = agent.leads if agent else None
         self._node_id = agent.identity.node_id if agent else "event-producer"
         self._notify = folded
-        self._clock = WallClock()
+        control = endpoints.control_bootstrap if agent is None else None
+        self._clock = StampClock(clock or WallClock(), control)
         self._place = (parts.bootstrap, parts.origin)
         self._known = Known(parts, component, Callbacks(folded, restored))
         self._log = self._known.log
+        self._by = Writing(parts.origin, self._scope, epoch)
         self._marker = Marker(self._log.topic, parts.origin, self._scope, epoch, self._node_id)
         try:
+            self._clock.begin()
             self._known.begin()
             self._open()
         except BaseException:
-            self._known.close()
+            self._leave()
             raise
         self._emits = Emits(window)
         self._ids = RandomIds()
@@ -194,8 +199,12 @@ class EventProducer:
         self._stop.set()
         self._emits.close()
         self._thread.join(CLOSE_S + REST_S)
-        self._known.close()
+        self._leave()
         self._emits.abandon()
+
+    def _leave(self) -> None:
+        self._known.close()
+        self._clock.close()
 
     def __enter__(self) -> EventProducer:
         return self
@@ -211,6 +220,7 @@ class EventProducer:
         scopes = (ScopeEpoch(scope=self._scope, epoch=self._epoch),)
         opened = EpochOpened(node_id=self._node_id, scopes=scopes)
         for left in reversed(range(OPENS)):
+            self._clock.require()
             self._log.open({self._scope: self._epoch})
             self._known.opened()
             try:
@@ -223,7 +233,7 @@ class EventProducer:
 
     def _mark(self, partition: int, data: Event) -> NewFact:
         seq = self._log.seqs[partition] + 1
-        stamp, now = self._log.next_stamp(), self._clock.event_now()
+        stamp, now = self._log.next_stamp(self._clock.judged_ms), self._clock.event_now()
         return partition, self._marker.envelope(partition, seq, stamp, now), data
 
     # -- a turn ------------------------------------------------------------------------------
@@ -249,6 +259,9 @@ class EventProducer:
         """One transaction, as the module says."""
         # 1. a repeat gets its first Ack again
         fresh = self._fresh(emits)
+        if wrong := self._clock.ahead():
+            self._emits.deliver([(emit, wrong) for emit in fresh])
+            return
         lines: list[Line] = []
         try:
             with uncollected():  # 2. to 4.: what is made here is sent, or gone with the turn
@@ -344,7 +357,9 @@ class EventProducer:
             version = versions.get(aggregate) or self._known.version(key, emit.data)
             version += 1
             try:
-                envelope = self._envelope(emit, version, seqs[partition] + 1)
+                above = emit.cause.stamp if emit.cause else 0
+                stamp = self._log.next_stamp(self._clock.judged_ms, above)
+                envelope = self._by.envelope(emit, version, seqs[partition] + 1, stamp)
             except (Refusal, ValidationError) as error:
                 wrong.append((emit, error if isinstance(error, Refusal) else misfit(error)))
                 continue
@@ -354,24 +369,6 @@ class EventProducer:
         self._emits.deliver(wrong)
         return lines
 
-    def _envelope(self, emit: Emit, version: int, seq: int) -> Envelope:
-        return _made(
-            {
-                "event_id": emit.event_id,
-                "aggregate_id": emit.key,
-                "version": version,
-                "origin": self._log.origin,
-                "scope": self._scope,
-                "epoch": self._epoch,
-                "seq": seq,
-                "stamp": self._log.next_stamp(emit.cause.stamp if emit.cause else 0),
-                "occurred_at": emit.occurred_at,
-                "correlation_id": emit.correlation_id,
-                "causation_id": emit.cause.event_id if emit.cause else None,
-                **_NO_COMMAND,
-            }
-        )
-
     def _reopen(self) -> None:
         """Find out what really is in the log before going on."""
         while not self._stop.wait(0.5):
@@ -379,7 +376,7 @@ class EventProducer:
                 if self._leads is not None and not self._still_mine():
                     raise FencedOut(f"{self._scope}: epoch {self._epoch} is not held now")
                 self._open()
-            except Unavailable as error:
+            except (Unavailable, ClockAhead) as error:
                 self._emits.expire(self._timeout_s, error.message)
                 continue
             except EverlodeError as error:

@@ -164,6 +164,16 @@ class Waiting:
                 if region != asked.region:
                     asked.region, asked.handed, asked.wait_s = region, False, RESEND_S
 
+    def not_there(self, answer: CommandAnswered) -> None:
+        """The region that was asked does not serve it: it is sent to whoever does, at once.
+
+        Where it was sent to another one since, that is waited for.
+        """
+        with self._guard:
+            asked = self._asked.get((answer.aggregate_id, answer.command_id))
+            if asked is not None and asked.region == answer.region:
+                asked.handed, asked.asked_at = False, 0.0
+
     def oldest(self) -> float | None:
         """When the first of those that wait was asked; None: nothing waits."""
         with self._guard:

@@ -22,6 +22,7 @@ from everlode.detection.regions import Patience
 from everlode.errors import ConfigError
 from everlode.settings.endpoints import Endpoints
 from everlode.settings.topology import agreed, load_topology
+from everlode.telemetry.scraped import Scraping
 from everlode.telemetry.sink import Form
 from everlode.topics import Topology
 
@@ -80,10 +81,28 @@ class Settings(BaseSettings):
     """Lease of an assignment, in seconds of event time."""
     max_concurrent: int = Field(default=20_000, ge=1)
     """Tasks that one task manager node manages at once."""
+    judge_s: int = Field(default=10, ge=1)
+    """A validator's judge that has not come back from a solution for so long is left alone with it:
+    others judge that, and the node goes on."""
+    ended_at_hand: int = Field(default=10_000, ge=1)
+    """Ended aggregates that a node has in memory, of those that were asked for last, and as many
+    solutions; others are read from the archive again."""
+    answers_at_hand: int = Field(default=50_000, ge=1000, le=50_000)
+    """Commands whose answers a node has in memory: a repeat that is older is decided anew. No more
+    than a snapshot has."""
     stall_s: int = Field(default=120, ge=5)
     """A projector that stands still for so long, while its logs go on, ends and names the place."""
     log: Form = "auto"
     """Form of logs: text, json, or auto: text for people at a terminal, JSON elsewhere."""
+
+    metrics_port: int | None = Field(default=None, ge=1, le=65_535)
+    """Port of the loopback where a process answers Prometheus at /metrics."""
+    metrics_dir: Path | None = None
+    """Folder where each process says to Prometheus (file_sd) where it answers: at any free port of
+    the loopback without EVERLODE_METRICS_PORT. Without either it answers nowhere."""
+
+    log_mib: int = Field(default=16, ge=1)
+    """MiB of one log of a detached stack's processes; as many are kept of what was before."""
 
     operator: str | None = None
     """Who asks, in what operators ask for; the name of the system's user without it."""
@@ -107,6 +126,11 @@ class Settings(BaseSettings):
         if self.clock_file:
             return PacedClock.load(self.clock_file)
         return WallClock(self.clock_wrong_file)
+
+    def figures(self) -> Scraping:
+        """Where a process's figures are to be had."""
+        folder = self.metrics_dir and self.metrics_dir.expanduser().absolute()
+        return Scraping(self.metrics_port, folder)
 
     def patience(self) -> Patience:
         """How long another region may be silent."""

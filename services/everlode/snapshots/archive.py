@@ -24,8 +24,8 @@ from everlode.snapshots.index import PartitionIndex, name_hash
 from everlode.topics.names import archive_topic
 from everlode.topics.partition import partition_of
 
-KEPT = 10_000
-"""Ended aggregates at hand that were asked for last."""
+ENDED_AT_HAND = 10_000
+"""Ended aggregates that were asked for last, and as many solutions, unless a setting says else."""
 READ_S = 10.0
 
 
@@ -50,10 +50,18 @@ def solution_key(home: str, sha256: str) -> str:
 class Archive:
     """It knows what is before its `positions`."""
 
-    def __init__(self, bootstrap: str, origin: str, component: str, partitions: int) -> None:
+    def __init__(
+        self,
+        bootstrap: str,
+        origin: str,
+        component: str,
+        partitions: int,
+        at_hand: int = ENDED_AT_HAND,
+    ) -> None:
         self.topic = archive_topic(origin, component)
         self.indexes = [PartitionIndex() for _ in range(partitions)]
         self._partitions = partitions
+        self._at_hand = at_hand
         self._codec = Codec()
         self._bootstrap, self._group = bootstrap, f"archive-{component}-{origin}"
         self._reader: Reader | None = None  # made once something is asked for
@@ -106,7 +114,7 @@ class Archive:
             if raw is None:
                 return None
             found = self._kept[component, key] = self._ended(raw)
-            while len(self._kept) > KEPT:
+            while len(self._kept) > self._at_hand:
                 self._kept.popitem(last=False)
             return found
 
@@ -129,7 +137,7 @@ class Archive:
             if not isinstance(found, ArchivedSolution):
                 raise IntegrityError(f"{raw.topic}/{raw.partition}@{raw.offset}: no solution")
             self._solutions[partition, name] = found.first
-            while len(self._solutions) > KEPT:
+            while len(self._solutions) > self._at_hand:
                 self._solutions.popitem(last=False)
             return found.first
 

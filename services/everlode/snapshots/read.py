@@ -6,8 +6,10 @@ Committed records only: what a primary was writing when it was killed is not the
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterator
 from contextlib import closing
-from typing import NamedTuple
+from sys import intern
+from typing import Any, NamedTuple
 
 from everlode.adapters.kafka import Reader
 from everlode.adapters.kafka_admin import missing_topics
@@ -29,6 +31,11 @@ from everlode.topics.names import fact_topic, snapshot_topic
 from everlode.topics.place import TopicPartition
 
 TIMEOUT_S = 600.0
+COMMON = frozenset({
+    "origin", "status", "home", "task_type", "client_id", "manager_node", "operator_id",
+    "specialties", "gpu_model", "cpu_milli", "memory_mib",
+})  # fmt: skip
+"""Fields of states that have few values; all of them may be keys of a dict."""
 MARK_BACK = (64, 4096)
 """So many offsets before the end a partition's mark is looked for: it is written every 5 s."""
 
@@ -36,39 +43,48 @@ MARK_BACK = (64, 4096)
 class Snapshot:
     """One fact topic's snapshot as it stands."""
 
-    def __init__(self, codec: Codec, records: dict[tuple[int, bytes], bytes]) -> None:
+    def __init__(self, codec: Codec, records: dict[int, dict[bytes, bytes]]) -> None:
+        """`records` by partition and key; those of entries are let go of as they are decoded."""
         self._codec = codec
-        self._entries: list[bytes] = []
+        self._records = records
         self.ends: dict[int, int] = {}
         """Partition → offset after the last record that was read."""
-        self.keys = {key for _, key in records if key.startswith(ENTRY)}
-        """Keys of the entries' records."""
         self.marks: dict[int, SnapshotMark] = {}
         """Partition → its mark; none where no snapshot was taken."""
         self.pages: dict[int, list[ArchivePage]] = defaultdict(list)
         self.tallies: dict[int, list[SnapshotTally]] = defaultdict(list)
-        rings: list[SnapshotAnswers] = []
-        for (partition, key), value in records.items():
-            if key.startswith(ENTRY):
-                self._entries.append(value)
-                continue
+        self._rings: list[tuple[int, bytes]] = []
+        """Number and record of each slot of answers: decoded, all of them are large."""
+        others = [(p, k) for p, of in records.items() for k in of if not k.startswith(ENTRY)]
+        for partition, key in others:
+            value = records[partition].pop(key)
             match decode_snapshot(codec, value):
                 case SnapshotMark() as mark:
                     self.marks[partition] = mark
                 case SnapshotAnswers() as answers:
-                    rings.append(answers)
+                    self._rings.append((answers.number, value))
                 case ArchivePage() as page:
                     self.pages[partition].append(page)
                 case SnapshotTally() as tally:
                     self.tallies[partition].append(tally)
-        rings.sort(key=lambda ring: ring.number)
-        self.answers: list[AnsweredFact] = [fact for ring in rings for fact in ring.facts]
-        """Facts of the last commands, oldest first."""
+        self._rings.sort()
 
     def next_offset(self, partition: int) -> int:
         """Where the facts behind it begin; 0 where no snapshot was taken."""
         mark = self.marks.get(partition)
         return 0 if mark is None else mark.next_offset
+
+    def answers(self) -> Iterator[AnsweredFact]:
+        """Facts of the last commands, oldest first; a slot of them at a time is in memory."""
+        for _, value in self._rings:
+            ring = decode_snapshot(self._codec, value)
+            if isinstance(ring, SnapshotAnswers):
+                for fact in ring.facts:
+                    yield fact._replace(event_type=intern(fact.event_type))
+
+    def keys(self) -> set[bytes]:
+        """Keys of the entries' records, as long as these are not given away."""
+        return {key for of in self._records.values() for key in of}
 
     def entries(self) -> list[Alive]:
         """All aggregates that are alive, by the stamps of their last facts. Raises: ContractError.
@@ -76,13 +92,41 @@ class Snapshot:
         They are given away: a second call finds none.
         """
         found = []
-        while self._entries:
-            entry = decode_snapshot(self._codec, self._entries.pop())
+        shared = Shared()
+        for value in self._given():
+            entry = decode_snapshot(self._codec, value)
             if isinstance(entry, SnapshotEntry) and entry.state is not None:
-                state = self._codec.decode_state(entry.state)
-                found.append(Alive(entry.component, entry.event_id, state))
+                state = shared.of(self._codec.decode_state(entry.state))
+                found.append(Alive(intern(entry.component), entry.event_id, state))
         found.sort(key=lambda alive: alive.state.stamp)
         return found
+
+    def _given(self) -> Iterator[bytes]:
+        while self._records:
+            _, records = self._records.popitem()
+            while records:
+                yield records.popitem()[1]
+
+
+class Shared:
+    """One of each value that many aggregates have: decoding gives each of them its own."""
+
+    def __init__(self) -> None:
+        self._one: dict[object, object] = {}
+        self._fields: dict[type[State], list[int]] = {}
+
+    def of(self, state: State) -> State:
+        """An equal state, whose common values it shares with those before."""
+        kind = type(state)
+        fields = self._fields.get(kind)
+        if fields is None:
+            fields = [at for at, name in enumerate(kind._fields) if name in COMMON]
+            self._fields[kind] = fields
+        values: list[Any] = list(state)
+        for at in fields:
+            value = values[at]
+            values[at] = self._one.setdefault(value, value)
+        return kind._make(values)
 
 
 class Alive(NamedTuple):
@@ -96,18 +140,17 @@ class Alive(NamedTuple):
 def read_snapshot(bootstrap: str, origin: str, component: str, partitions: int) -> Snapshot:
     """Read a fact topic's snapshot to its end. Raises: Unavailable."""
     topic = snapshot_topic(origin, component)
-    records: dict[tuple[int, bytes], bytes] = {}
+    records: dict[int, dict[bytes, bytes]] = {p: {} for p in range(partitions)}
     ends: dict[int, int] = {}
     with closing(Reader(bootstrap, f"snapshot-{component}-{origin}", wait_ms=50)) as reader:
         starts = {(topic, p): 0 for p in range(partitions)}
         for batch in reader.to_ends(starts, TIMEOUT_S, 5000):
             for raw in batch:
-                at = raw.partition, raw.key or b""
                 ends[raw.partition] = raw.offset + 1
                 if raw.value is None:
-                    records.pop(at, None)
+                    records[raw.partition].pop(raw.key or b"", None)
                 else:
-                    records[at] = raw.value
+                    records[raw.partition][raw.key or b""] = raw.value
     found = Snapshot(Codec(), records)
     found.ends = ends
     return found

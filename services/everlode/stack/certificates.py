@@ -7,7 +7,6 @@ this: a login file names it.
 from __future__ import annotations
 
 import ipaddress
-import os
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -17,6 +16,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from everlode.stack.secret import write_private
 
 DAYS = 825
 """How long what is made here is good; then a stack makes it anew."""
@@ -122,13 +123,3 @@ def _keep(pair: Pair, key: ec.EllipticCurvePrivateKey, certificate: x509.Certifi
     )
     write_private(pair.key, secret)
     write_private(pair.certificate, certificate.public_bytes(serialization.Encoding.PEM))
-
-
-def write_private(path: Path, content: bytes) -> None:
-    """A file that its owner alone may read, whole or not at all."""
-    draft = path.with_suffix(path.suffix + ".draft")
-    draft.unlink(missing_ok=True)
-    handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(handle, "wb") as file:
-        file.write(content)
-    draft.replace(path)

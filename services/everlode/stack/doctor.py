@@ -23,8 +23,8 @@ from everlode.stack.retention import (
     Positions,
     groups_of,
     late_readers,
-    primaries_of,
     projector_of,
+    writers_of,
 )
 from everlode.topics import TopicSpec, Topology, catalogue, mirrored_topics
 
@@ -114,7 +114,7 @@ def _late(
         unreachable[asked] = exc.message
     try:
         found |= groups_of(place.kafka_bootstrap)
-        found |= primaries_of(region, place, partitions, found)
+        found |= writers_of(region, place, partitions, found)
         return late_readers(region, place.kafka_bootstrap, found)
     except EverlodeError as exc:
         unreachable[region] = exc.message

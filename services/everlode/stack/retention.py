@@ -9,7 +9,9 @@ would say nothing of this.
 
 Readers are consumer groups, by what they have committed; primaries whose groups have expired, by
 their snapshots; mirrors, by MirrorMaker's own offsets; and projectors, by their positions in
-PostgreSQL, whatever their groups say. Shell: asks one cluster.
+PostgreSQL, whatever their groups say. The writer of a log (a primary, or an own producer) reads
+what stands behind its snapshot when it starts next, and begins no log that lacks it. Shell: asks
+one cluster.
 """
 
 from __future__ import annotations
@@ -23,14 +25,16 @@ from everlode.adapters.kafka import Reader
 from everlode.adapters.kafka_admin import retentions
 from everlode.adapters.kafka_group import group_offsets
 from everlode.adapters.postgres_read import Generation
+from everlode.avro.codec import Codec
 from everlode.errors import NotFound
 from everlode.events.catalogue import FACT_COMPONENTS
 from everlode.settings.endpoints import RegionEndpoints
-from everlode.snapshots.read import read_snapshot
+from everlode.snapshots.read import marks_of, read_snapshot
+from everlode.topics.names import fact_topic
 
 NAMED_FROM = 0.5
 """Lag ÷ retention."""
-PROJECTOR, PRIMARY = "projector", "group primary."
+PROJECTOR, PRIMARY, WRITER = "projector", "group primary.", "writer of "
 Positions = Mapping[tuple[str, int], int]
 """(topic, partition) → the next offset that a reader wants, in the cluster that it reads from."""
 
@@ -51,6 +55,14 @@ class Late(NamedTuple):
     @property
     def hint(self) -> str:
         """The way out."""
+        if self.reader.startswith(WRITER):
+            return (
+                "facts that no snapshot has are gone, and it does not start without them: copies in"
+                " other regions and backups have them"
+                if self.removed
+                else "start the primary or the program that writes it, which takes a snapshot, or"
+                f" raise retention.ms of {self.topic}: without these facts it would not start"
+            )
         if self.removed and self.reader.startswith(PRIMARY):
             return (
                 "what asked for something there was not carried out: its clients send commands"
@@ -73,21 +85,26 @@ def groups_of(bootstrap: str) -> dict[str, Positions]:
     return {f"group {n}": at for n, at in found.items() if not n.startswith(f"{PROJECTOR}.")}
 
 
-def primaries_of(
+def writers_of(
     region: str, place: RegionEndpoints, partitions: int, groups: Container[str]
 ) -> dict[str, Positions]:
-    """How far the region's primaries had read that are not among the groups. Raises: Unavailable.
+    """Where the facts begin that each log's snapshot lacks; and how far the region's primaries had
+    read that are not among the groups. Raises: Unavailable.
 
-    None that has never led.
+    None of a log that has no snapshot: nobody of ours has written it.
     """
     found: dict[str, Positions] = {}
+    all_marks = marks_of(place.kafka_bootstrap, Codec(), place.origin, partitions)
     for component in FACT_COMPONENTS:
+        topic = fact_topic(place.origin, component)
+        marks = {p: mark for (name, p), mark in all_marks.items() if name == topic}
+        if len(marks) < partitions:  # none, or further before the end than is looked
+            of_all = read_snapshot(place.kafka_bootstrap, place.origin, component, partitions)
+            marks = of_all.marks
+        found[WRITER + topic] = {(topic, p): mark.next_offset for p, mark in marks.items()}
         name = f"{PRIMARY}{component}.{region}"
-        if name in groups:
-            continue
-        marks = read_snapshot(place.kafka_bootstrap, place.origin, component, partitions).marks
-        reads = marks[0].reads if 0 in marks else ()
-        found[name] = {(r.topic, r.partition): r.next_offset for r in reads}
+        if name not in groups and 0 in marks:
+            found[name] = {(r.topic, r.partition): r.next_offset for r in marks[0].reads}
     return found
 
 

@@ -16,3 +16,13 @@ def write_secret(path: Path, length: int = 24) -> str:
     with os.fdopen(handle, "w") as file:
         file.write(secret)
     return secret
+
+
+def write_private(path: Path, content: bytes) -> None:
+    """A file that its owner alone may read, whole or not at all."""
+    draft = path.with_suffix(path.suffix + ".draft")
+    draft.unlink(missing_ok=True)
+    handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(handle, "wb") as file:
+        file.write(content)
+    draft.replace(path)

@@ -28,6 +28,8 @@ ALL = {
     "projector": 1, "detector": 1, "coordinator": 1,
 }  # fmt: skip
 """In the order in which a network is built: the four services, what they write, who watches."""
+SPECIAL = ("task-manager", "validator")
+"""Kinds of nodes that work is chosen for by its type."""
 NEEDS_DATABASE = ("projector",)
 MOST = 99
 """The highest number of a member."""
@@ -45,6 +47,8 @@ class Member(NamedTuple):
     """Of a node: the higher, the sooner it leads."""
     settings: tuple[tuple[str, int], ...] = ()
     """Settings that it is given, e.g. (beat_ms, 500); the others are its supervisor's."""
+    specialties: tuple[str, ...] = ()
+    """Types of tasks that it gets before others; of kinds in SPECIAL."""
 
     @property
     def name(self) -> str:
@@ -125,14 +129,20 @@ def members_of(found: Any, regions: Iterable[str]) -> tuple[Member, ...]:
     if isinstance(found, Mapping):
         return counted(found, regions)
     try:
-        return tuple(
-            Member(**{**row, "settings": tuple(sorted(row["settings"].items()))}) for row in found
-        )
+        return tuple(map(_member_of, found))
     except (TypeError, KeyError, AttributeError) as error:
         raise ConfigError(
             f"the members that a stack keeps cannot be read: {error}",
             hint="everlode stack down, then up with --services or --topology",
         ) from None
+
+
+def _member_of(row: Mapping[str, Any]) -> Member:
+    lists = {
+        "settings": tuple(sorted(row["settings"].items())),
+        "specialties": tuple(row.get("specialties", ())),  # an older build has kept none
+    }
+    return Member(**{**row, **lists})
 
 
 def service_processes(members: Iterable[Member], folder: Path) -> tuple[ServiceProcess, ...]:
@@ -148,6 +158,8 @@ def words_of(member: Member, folder: Path) -> tuple[str, ...]:
         verb = ("node", "run", kind, "--priority", str(member.priority))
     if kind == "validator":
         verb += ("--validator-kind", member.validator_kind)
+    for name in member.specialties:
+        verb += ("--specialty", name)
     where = ("--region", region, "--node-id", member.node_id, "--dir", str(folder))
     return (*verb, *where)
 

@@ -31,12 +31,15 @@ class ActiveTasks:
         self.manager: dict[str, str] = {}
         self.loads: Counter[str] = Counter()
         """Node → tasks under way that it manages."""
+        self.types: dict[str, str] = {}
+        """Task under way → its type."""
         self._moved: dict[str, deque[Moved]] = {}
 
     def restore(self, state: TaskState) -> None:
         """Begin with a task as it is alive."""
         if state.status == "assigned":
             self._put(state.key, state.manager_node)
+            self.types[state.key] = state.task_type
 
     def observe(self, fact: Fact) -> None:
         """Fold one record, in order within its partition."""
@@ -44,12 +47,14 @@ class ActiveTasks:
         match data:
             case t.TaskAssigned():
                 self._put(key, data.manager_node)
+                self.types[key] = data.task_type or ""
             case t.TaskMigrated():
                 self._put(key, data.to_node)
                 moved = self._moved.setdefault(data.from_node, deque(maxlen=MOVED_MOST))
                 moved.append(Moved(key, data.to_node, fact.envelope.command_id or ""))
             case t.TaskSolved() | t.TaskAttemptFailed() | t.TaskLeaseExpired() | t.TaskCancelled():
                 self._put(key, None)
+                self.types.pop(key, None)
 
     def _put(self, task: str, node: str | None) -> None:
         old = self.manager.pop(task, None)

@@ -6,7 +6,7 @@ from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
 
-from everlode.balancing.assign import MANAGING, choose_manager, choose_miner
+from everlode.balancing.assign import MANAGING, choose_miner
 from everlode.balancing.outliers import Outliers
 from everlode.control.fold import ControlState
 from everlode.errors import IntegrityError
@@ -23,7 +23,7 @@ from everlode.state.dispatch import evolve
 from everlode.state.formulas import stake_of
 from everlode.tasks.roster import Roster
 from everlode.tasks.timers import Timers
-from everlode.tasks.turn import Turn
+from everlode.tasks.turn import Managers, Turn
 from everlode.topics import Topology
 
 INSTANT = timedelta(milliseconds=1)
@@ -133,14 +133,13 @@ class TaskComponent(Component):
     def due(self, now: datetime, control: ControlState) -> Iterable[Owed]:
         """Assignments of waiting tasks, oldest first."""
         self._wake()
-        able = {
-            n.node_id: STATUS[n.status]
-            for n in control.nodes_of(self.home, "task-manager")
-            if n.status in MANAGING
-        } or {self._node_id: 1.0}
-        managed = {node: self.by_manager[node] for node in able}
+        nodes = control.nodes_of(self.home, "task-manager")
+        working = [n for n in nodes if n.status in MANAGING]
+        able = {n.node_id: STATUS[n.status] for n in working} or {self._node_id: 1.0}
+        special = {n.node_id: n.specialties for n in working} or {self._node_id: ()}
+        managers = Managers({node: self.by_manager[node] for node in able}, able, special)
         trust = self._outliers.at(now, len(self._roster))
-        turn = Turn(Counter(self.by_miner), self._promised(), managed, able, trust)
+        turn = Turn(Counter(self.by_miner), self._promised(), managers, trust)
         count = 0
         for key in self._next_waiting():
             if count >= ASSIGN_MOST:
@@ -191,7 +190,7 @@ class TaskComponent(Component):
         if miner is None:
             turn.nobody_for(task, candidates, trust)
             return None
-        manager = choose_manager(task.key, turn.managed, self._max, turn.able)
+        manager = turn.managers.choose(task.key, task.task_type, self._max)
         if manager is None:
             return None
         turn.take(task, miner.key, manager)

@@ -1,7 +1,7 @@
 """The failover of task managers: a successor, then the lost node's tasks migrate.
 
     Decide ─► AwaitFence ─► Migrate ─► … ─► Migrate ─► Finish
-                            (200 tasks at most, each to the least loaded node with room)
+                            (200 tasks at most, each to the best node with room)
 
 Any loss migrates tasks, not only a primary's: every healthy node manages some. Invariants: a node
 gets no more tasks than it can manage; a move names the node that it is from, so it is carried out
@@ -17,6 +17,7 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 from uuid import uuid4
 
+from everlode.balancing.specialties import by_specialty
 from everlode.control.fold import ScopeState
 from everlode.events.base import Event, Fact
 from everlode.events.commands import MigrateTask
@@ -34,7 +35,7 @@ from everlode.failover.planner import (
     finish,
     succession,
 )
-from everlode.failover.policy import End, Order
+from everlode.failover.policy import End, Order, Succession
 from everlode.snapshots.read import Snapshot
 from everlode.tasks.active import ActiveTasks
 
@@ -72,6 +73,8 @@ class TaskWork(NamedTuple):
     loads: Mapping[str, int]
     """Tasks under way that each task manager manages."""
     max_concurrent: int
+    types: Mapping[str, str]
+    """Task under way → its type."""
 
 
 def migrate_id(operation: str) -> str:
@@ -79,7 +82,7 @@ def migrate_id(operation: str) -> str:
     return f"{operation}/{uuid4()}"
 
 
-class TaskPolicy:
+class TaskPolicy(Succession):
     """See failover.policy. `lease` is that of a migrated task, in event time."""
 
     service = BY_FACTS["tasks"]
@@ -114,7 +117,8 @@ class TaskPolicy:
 
     def work(self, node_id: str) -> TaskWork:
         """See Policy."""
-        return TaskWork(self._active.of(node_id), self._active.loads, self._max_concurrent)
+        active = self._active
+        return TaskWork(active.of(node_id), active.loads, self._max_concurrent, active.types)
 
     def plan(self, view: View[TaskWork]) -> Step:
         """See Planner."""
@@ -141,14 +145,6 @@ class TaskPolicy:
             move = MigrateTask(from_node=step.from_node, to_node=node, lease_until=until)
             yield Order(task, move, migrate_id(operation))
 
-    def event(self, _step: OwnStep, _led: ScopeState) -> Event | None:
-        """See Policy: none."""
-        return None
-
-    def changed(self, _led: ScopeState, _before: str, _endpoint: str) -> Event | None:
-        """See Policy: nothing."""
-        return None
-
     def ended(self, end: End) -> Event:
         """See Policy."""
         node = end.node.node_id
@@ -164,19 +160,23 @@ class TaskPolicy:
 
 
 def _migration(view: View[TaskWork]) -> Step | None:
-    """Spread the tasks over the healthy nodes, each time to the least loaded with room."""
+    """Spread the tasks over the healthy nodes, each time to the least loaded with room, of those
+    that are special in its type as long as one of them has any."""
     work = view.work
     if not work.managed:
         return None
-    loads = {
-        n.node_id: work.loads.get(n.node_id, 0)
+    specialties = {
+        n.node_id: n.specialties
         for n in view.control.nodes_of(view.node.region, view.node.component)
         if n.node_id != view.node.node_id and n.node_id in view.beats and n.status in PROMOTABLE
     }
+    loads = {node: work.loads.get(node, 0) for node in specialties}
     moves = []
     for task in work.managed[:MIGRATE_MOST]:
-        node = min(loads, key=lambda n: (loads[n], n), default=None)
-        if node is None or loads[node] >= work.max_concurrent:
+        suited = by_specialty(work.types.get(task, ""), specialties)
+        best = (min(nodes, key=lambda n: (loads[n], n)) for nodes in suited)
+        node = next((n for n in best if loads[n] < work.max_concurrent), None)
+        if node is None:
             break
         loads[node] += 1
         moves.append((task, node))

@@ -8,10 +8,35 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from everlode.balancing.assign import trust_for
+from everlode.balancing.assign import choose_manager, trust_for
 from everlode.balancing.outliers import Trust
+from everlode.balancing.specialties import Specialties, by_specialty
 from everlode.events.states import MinerState, TaskState
 from everlode.state.formulas import stake_of
+
+
+class Managers:
+    """The nodes that manage tasks, as they are in one turn."""
+
+    def __init__(
+        self, managed: dict[str, int], able: Mapping[str, float], specialties: Specialties
+    ) -> None:
+        """`able`: node → its health; `managed`: the tasks that it has."""
+        self.managed, self._able, self._specialties = managed, able, specialties
+        self._suited: dict[str, list[tuple[str, ...]]] = {}
+        """Type of task → the nodes for it, the most fitting ones first."""
+
+    def choose(self, seed: str, task_type: str, max_concurrent: int) -> str | None:
+        """See `choose_manager`: of the most fitting ones of which one has room."""
+        suited = self._suited.get(task_type)
+        if suited is None:
+            suited = self._suited[task_type] = [*by_specialty(task_type, self._specialties)]
+        for nodes in suited:
+            loads = {node: self.managed[node] for node in nodes}
+            chosen = choose_manager(seed, loads, max_concurrent, self._able)
+            if chosen is not None:
+                return chosen
+        return None
 
 
 class Turn:
@@ -21,12 +46,10 @@ class Turn:
         self,
         running: Counter[str],
         promised: Counter[str],
-        managed: dict[str, int],
-        able: Mapping[str, float],
+        managers: Managers,
         trust: Trust,
     ) -> None:
-        """`able`: node that manages → its health; `managed`: the tasks that it has."""
-        self.running, self.promised, self.managed, self.able = running, promised, managed, able
+        self.running, self.promised, self.managers = running, promised, managers
         self._trust = trust
         self._trusts: dict[tuple[str, int], Trust] = {}
         """(type, GPUs) → the trust to choose with."""
@@ -65,4 +88,4 @@ class Turn:
         """The task goes to them."""
         self.running[miner] += 1
         self.promised[miner] += stake_of(task.base_reward_micro)
-        self.managed[manager] += 1
+        self.managers.managed[manager] += 1

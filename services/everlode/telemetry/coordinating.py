@@ -96,6 +96,19 @@ class Adopted(Entry):
 
 
 @dataclass(frozen=True, slots=True)
+class BroughtHome(Entry):
+    """A node at home knows what was made of its aggregates elsewhere, of one partition."""
+
+    place: str
+    aggregates: int
+
+    @property
+    def text(self) -> str:
+        """See Entry."""
+        return f"brought home: {self.aggregates} aggregates of {self.place}"
+
+
+@dataclass(frozen=True, slots=True)
 class NotAdopted(Entry):
     """A node cannot know what counts of a fenced region's facts, and does not serve its scope."""
 

@@ -15,6 +15,7 @@ from typing import ClassVar
 
 from everlode.events.types import StepName
 from everlode.telemetry.coordinating import Adopted as Adopted
+from everlode.telemetry.coordinating import BroughtHome as BroughtHome
 from everlode.telemetry.coordinating import Decided as Decided
 from everlode.telemetry.coordinating import Frozen as Frozen
 from everlode.telemetry.coordinating import HandlingPublished as HandlingPublished

@@ -25,8 +25,7 @@ from everlode.topology.source import Finding, Source, Where, source_of
 
 MOST_BYTES = 256 * 1024
 NOT_OBEYED = {
-    "specialties": "no node is chosen by what it is good at; miners say so of themselves",
-    "specialities": "no node is chosen by what it is good at; miners say so of themselves",
+    "specialities": "the key is specialties, of task managers, automatic validators and experts",
     "max_concurrent_tasks": "one number holds for all nodes: policies.balancing.max_concurrent",
     "endpoint": "a node listens where its machine lets it, and says where in each heartbeat",
     "endpoints": "a node listens where its machine lets it, and says where in each heartbeat",

@@ -65,22 +65,30 @@ class Cluster(_Section):
     number in its id."""
 
 
+class SpecialCluster(Cluster):
+    """Nodes of a service that work is chosen for by its type."""
+
+    specialties: dict[int, tuple[str, ...]] = Field(default_factory=dict)
+    """Number → the types of tasks that this node gets before others. A node without takes every
+    type alike; one that names others gets a type when nobody else has room, or does it in time."""
+
+
 class Validators(_Kinds):
     """Validators, by their kind. They share one count: the k-th automatic one is val-(3k-2), the
     k-th of peer review val-(3k-1), the k-th expert val-3k."""
 
-    automatic: Cluster | None = None
+    automatic: SpecialCluster | None = None
     """Judge alone, at once."""
     peer_review: Cluster | None = None
     """Draw panels and ask them."""
-    expert: Cluster | None = None
+    expert: SpecialCluster | None = None
     """Decide what a panel could not, and audit."""
 
 
 class Clusters(_Kinds):
     """What runs in one region."""
 
-    task_manager: Cluster | None = None
+    task_manager: SpecialCluster | None = None
     """Manage tasks; one of them leads."""
     miner_registry: Cluster | None = None
     """Know the miners; one of them leads."""
@@ -134,6 +142,14 @@ class BalancingPolicy(_Section):
     """Tasks that one task manager node manages at once."""
 
 
+class ValidationPolicy(_Section):
+    """How validators work."""
+
+    judge_s: int = Field(default=10, ge=1)
+    """A validator's judge that has not come back from a solution for so long is left alone with it:
+    others judge that, and the node goes on."""
+
+
 class ProjectionPolicy(_Section):
     """When a projection is taken for stuck."""
 
@@ -152,6 +168,8 @@ class Policies(_Section):
     """How long a primary may lead unheard."""
     balancing: BalancingPolicy = BalancingPolicy()
     """Who gets how much work."""
+    validation: ValidationPolicy = ValidationPolicy()
+    """How validators work."""
     projection: ProjectionPolicy = ProjectionPolicy()
     """When a projection is taken for stuck."""
 
@@ -173,6 +191,7 @@ READERS: dict[str, tuple[str, ...]] = {
     "max_concurrent": (
         "task-manager", "miner-registry", "validator", "reward-distributor", "coordinator",
     ),
+    "judge_s": ("validator",),
     "stall_s": ("projector",),
 }  # fmt: skip
 """Policy that is a setting → the kinds of process that read it; these are replaced by a change."""
@@ -216,6 +235,11 @@ def number_of(validator_kind: str, number: int) -> int:
     return len(VALIDATORS) * (number - 1) + VALIDATORS.index(validator_kind) + 1
 
 
+def specialties_of(cluster: Cluster | Processes) -> dict[int, tuple[str, ...]]:
+    """Of its nodes, by their numbers; of a cluster that can have none, none."""
+    return cluster.specialties if isinstance(cluster, SpecialCluster) else {}
+
+
 def network_of(file: TopologyFile) -> Network:
     """What a file wants, in full."""
     settings = given(file.policies)
@@ -227,7 +251,8 @@ def network_of(file: TopologyFile) -> Network:
             for number in cluster.nodes:
                 n = number_of(which, number)
                 rank = ranks.get(number, default_priority(kind, n))
-                members.add(Member(region, kind, n, rank, told))
+                special = specialties_of(cluster).get(number, ())
+                members.add(Member(region, kind, n, rank, told, special))
     fields = file.model_fields_set & Topology.model_fields.keys()
     topology = Topology.model_validate({name: getattr(file, name) for name in fields})
     mirrors = file.policies.replication

@@ -3,7 +3,7 @@
     1. who was about to leave and is not wanted: the rest of that      (an apply that was killed)
     2. who is missing starts: task managers, registries, validators, reward distributors, then
        projectors, detectors, coordinators: the published order, a service before who watches it
-    3. who runs with other priorities or policies is replaced, one after another
+    3. who runs with other priorities, specialties or policies is replaced, one after another
     4. each scope that has got its first nodes has a primary
     5. who is not wanted leaves, one after another: what it led and managed is given up first
 
@@ -45,7 +45,9 @@ class Start(NamedTuple):
     @property
     def why(self) -> str:
         """For people."""
-        return f"priority {self.member.priority}" if self.member.kind in BY_NODE else ""
+        special = ", ".join(self.member.specialties)
+        rank = f"priority {self.member.priority}" if self.member.kind in BY_NODE else ""
+        return f"{rank}, special in {special}" if special else rank
 
 
 class Replace(NamedTuple):
@@ -63,6 +65,9 @@ class Replace(NamedTuple):
             for name in sorted(old.keys() | new.keys())
             if old.get(name) != new.get(name)
         ]
+        was, now = (", ".join(m.specialties) or "none" for m in (self.before, self.member))
+        if was != now:
+            found.insert(0, f"specialties {was} → {now}")
         if self.before.priority != self.member.priority:
             found.insert(0, f"priority {self.before.priority} → {self.member.priority}")
         return ", ".join(found)

@@ -72,6 +72,7 @@ def _expected(field: FieldInfo) -> str:
     of: dict[Any, str] = {
         int: "number", bool: "true or false", tuple[str, ...]: "list of names",
         dict[str, int]: "region: number", tuple[int, ...]: "count or numbers",
+        dict[int, tuple[str, ...]]: "number: list of names",
     }  # fmt: skip
     kind = of.get(field.annotation, "number: number")
     low = next((m.ge for m in field.metadata if hasattr(m, "ge")), None)

@@ -52,7 +52,9 @@ def _cluster(members: Iterable[Member], kinds: int) -> dict[str, Any]:
         n: m.priority for n, m in ranked.items() if m.priority != default_priority(m.kind, m.number)
     }
     found: dict[str, Any] = {"nodes": count if numbers == [*range(1, count + 1)] else numbers}
-    return found | ({"priorities": priorities} if priorities else {})
+    special = {n: list(m.specialties) for n, m in ranked.items() if m.specialties}
+    found |= {"priorities": priorities} if priorities else {}
+    return found | ({"specialties": special} if special else {})
 
 
 def _policies(network: Network) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from everlode.control.lease import check_fence_after
 from everlode.detection.regions import Patience
 from everlode.errors import ConfigError
 from everlode.events.services import BY_NODE
-from everlode.topology.model import Cluster, Clusters, TopologyFile, clusters_of
+from everlode.topology.model import Cluster, Clusters, TopologyFile, clusters_of, specialties_of
 from everlode.topology.source import Where
 
 TWO = 2
@@ -100,6 +100,38 @@ def _priorities(file: TopologyFile) -> Iterator[Broken]:
                 yield Broken((*where, str(number)), "priority", why)
 
 
+def _specialties(file: TopologyFile) -> Iterator[Broken]:
+    """Specialties are of nodes and types that there are, and every type has somebody."""
+    for region, clusters in file.clusters.items():
+        for kind, which, cluster in clusters_of(clusters):
+            special = specialties_of(cluster)
+            where = ("clusters", region, kind, *filter(None, (which,)), "specialties")
+            for number, names in special.items():
+                here = (*where, str(number))
+                if number not in cluster.nodes:
+                    there = ", ".join(map(str, cluster.nodes)) or "none"
+                    why = f"{number} is no node of it; its nodes are {there}"
+                    yield Broken(here, "specialty", why)
+                yield from _named(here, names, file.task_types)
+            lacks = set(file.task_types).difference(*special.values())
+            if lacks and cluster.nodes and set(cluster.nodes) <= special.keys():
+                why = f"every node is special, and none in {', '.join(sorted(lacks))}"
+                yield Broken(where, "specialty", f"{why}: leave one out, which takes all alike")
+
+
+def _named(where: Where, names: Sequence[str], types: Sequence[str]) -> Iterator[Broken]:
+    if not names:
+        yield Broken(where, "specialty", "name a type of task, or leave the node out")
+    for index, name in enumerate(names):
+        at = (*where, str(index))
+        if name not in types:
+            (near,) = get_close_matches(name, types, 1, cutoff=0.0)
+            why = f"{name}: there is no such type of task; the nearest is {near}"
+            yield Broken(at, "specialty", why)
+        elif name in names[:index]:
+            yield Broken(at, "specialty", f"{name}: name each type once")
+
+
 def _watched(file: TopologyFile) -> Iterator[Broken]:
     """Nodes are given a primary, and the loss of one is found."""
     for region, clusters in file.clusters.items():
@@ -121,7 +153,8 @@ def _there(clusters: Clusters, kind: str) -> bool:
 
 
 RULES: tuple[Callable[[TopologyFile], Iterator[Broken]], ...] = (
-    _regions, _majority, _brokers, _fence_after, _patience, _priorities, _watched,
+    _regions, _majority, _brokers, _fence_after, _patience, _priorities, _specialties,
+    _watched,
 )  # fmt: skip
 
 

@@ -13,12 +13,14 @@ what it has observed.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
 from everlode.control.fold import NodeState, ScopeState
 from everlode.events.base import Event, Fact
-from everlode.events.recovery import ValidationRecoveryEnded
+from everlode.events.recovery import ValidationDelayMeasured, ValidationRecoveryEnded
 from everlode.events.services import BY_FACTS
+from everlode.events.stamp import millis_of
 from everlode.events.states import ValidationState
 from everlode.events.types import StepName
 from everlode.failover.epochs import OpenedEpochs
@@ -30,7 +32,7 @@ from everlode.failover.planner import (
     finish,
     succession,
 )
-from everlode.failover.policy import End, Succession
+from everlode.failover.policy import End, Later, Succession
 from everlode.snapshots.read import Snapshot
 from everlode.validations.queue import Queue, Waiting
 
@@ -85,6 +87,19 @@ class ValidationPolicy(Succession):
         """See Policy."""
         self._queue.observe(fact)
         self._epochs.observe(partition, fact)
+
+    def observe_operation(self, fact: Fact) -> None:
+        """See Policy: what an end has estimated is measured."""
+        operation = fact.envelope.aggregate_id
+        if isinstance(fact.data, ValidationRecoveryEnded):
+            self._queue.delays.ended(operation, millis_of(fact.envelope.stamp), fact.data)
+        elif isinstance(fact.data, ValidationDelayMeasured):
+            self._queue.delays.measured(operation)
+
+    def later(self) -> Iterator[Later]:
+        """See Policy: the delays that are known now."""
+        for operation, data in self._queue.due():
+            yield Later(operation, data.failed_validator, data)
 
     def opened(self, led: ScopeState) -> int:
         """See Policy: by the validation topic itself."""

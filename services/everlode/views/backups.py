@@ -8,6 +8,7 @@ from everlode.backup.chain import behind
 from everlode.backup.chosen import Read, Shelf, broken, finished
 from everlode.backup.manifest import Manifest
 from everlode.backup.stored import contents
+from everlode.errors import IntegrityError
 from everlode.events.control import BackupMade
 
 
@@ -86,7 +87,8 @@ def shown(shelf: Shelf, noted: BackupMade | None, *, unfinished: bool = False) -
     if unfinished:
         rows += [Foreign(key) for key in found.foreign]
     signed = [m for m in read.values() if isinstance(m, Manifest)]
-    return Shown(rows, behind(signed[-1] if signed else None, noted))
+    others = {name: e for name, e in read.items() if isinstance(e, IntegrityError)}
+    return Shown(rows, behind(signed[-1] if signed else None, noted, others))
 
 
 def _row(backup_id: str, found: Read, chain: str) -> Listed:

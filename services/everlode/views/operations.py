@@ -32,6 +32,8 @@ HEALING = "healing"
 """Kind of what a supervisor does for one process; each start of it begins the operation anew."""
 CHANGE = "registry-change"
 """Kind of a switchover's event for miners, which is one event and no operation on the wire."""
+NO_END = ("ComponentRecoveryEnded", "ValidationDelayMeasured")
+"""A part of a recovery, which goes on; what is known only after the end."""
 DEAD_LETTER = "dead-letter"
 """Kind of what became of a dead letter, which is one event and no operation on the wire."""
 
@@ -135,8 +137,8 @@ class Operations:
     def _end(self, found: Operation, at: datetime, data: Event) -> None:
         name = type(data).__name__
         found.parts.append(_part(at, data))
-        if name == "ComponentRecoveryEnded" or found.ended_at is not None:
-            return  # a part of a recovery, which goes on
+        if name in NO_END or found.ended_at is not None:
+            return
         if isinstance(data, BackupEnded) and data.success:
             self.cuts[found.region] = max(data.cut_stamp, self.cuts.get(found.region, 0))
         fields = data.model_dump()

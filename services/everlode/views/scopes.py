@@ -18,7 +18,8 @@ from everlode.errors import ContractError, NotFound, Precondition, Refusal
 from everlode.events.base import Event, Fact
 from everlode.events.control import RegionSuspected, ScopeAssigned
 from everlode.events.nodes import NodeStatus
-from everlode.events.services import BY_SCOPE
+from everlode.events.recovery import ValidationDelayMeasured, ValidationRecoveryEnded
+from everlode.events.services import BY_FACTS, BY_SCOPE
 from everlode.failover.estimates import History
 from everlode.failover.planner import GONE, Beating, Planner, View, candidates, foresee
 from everlode.failover.policy import Policies, Succession
@@ -97,6 +98,10 @@ def _history(reader: Reader, topic: str, end: type[Event]) -> History:
             if fact.envelope.aggregate_id not in ended:
                 found.observe(fact.data)
             ended.add(fact.envelope.aggregate_id)
+        elif isinstance(fact.data, ValidationDelayMeasured) and end is ValidationRecoveryEnded:
+            if fact.envelope.event_id not in ended:
+                found.measured(fact.data.estimated_delay_ms, fact.data.actual_delay_ms)
+            ended.add(fact.envelope.event_id)
 
     _facts(reader, {(topic, 0): 0}, observe)
     return found
@@ -237,9 +242,15 @@ def explained(seen: Seen) -> dict[str, Any]:
 
 
 def _foreseen(seen: Seen) -> dict[str, Any]:
-    """How long a handling would take, from how many cases, and how well that was foreseen."""
+    """How long a handling would take, from how many cases, and how well that was foreseen; of
+    validations also how well it was how long what waited would wait on."""
     history = seen.history or History()
-    return {**history.estimate._asdict(), "score": history.score._asdict()}
+    estimates = seen.scope.startswith(f"{BY_FACTS['validations'].scope}/")
+    return {
+        **history.estimate._asdict(),
+        "score": history.score._asdict(),
+        "delay_score": history.delay_score._asdict() if estimates else None,
+    }
 
 
 def planned(seen: Seen, node_id: str | None = None) -> list[dict[str, Any]]:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from everlode.adapters.kafka import Reader
 from everlode.avro.codec import Codec
-from everlode.control.fences import Fence, place
+from everlode.control.fences import Fence, Homecoming, place
 from everlode.control.fold import ControlState
 from everlode.control.scopes import Scope
 from everlode.errors import ContractError, Unavailable
@@ -21,7 +21,7 @@ from everlode.events.barriers import Barrier, EpochOpened
 from everlode.events.base import Fact
 from everlode.settings.endpoints import Endpoints, RegionParts
 from everlode.state.shape import home_of
-from everlode.topics.names import fact_topic
+from everlode.topics.names import fact_topic, split_fact_topic
 from everlode.topics.partition import partition_of
 from everlode.topics.place import TopicPartition, placed
 
@@ -52,12 +52,12 @@ def taken_over(endpoints: Endpoints, control: ControlState, scope: str) -> dict[
     fence = next((f for f in control.fences.values() if scope in f.epochs), None)
     if fence is None:
         return None
-    led = control.scopes[scope]
+    led, back = control.scopes[scope], fence.home.get(scope)
     component = Scope.parse(scope).component
     found: dict[str, Any] = {
         "region": fence.region, "fenced_at": fence.offset, "members": fence.members,
         "lacks": fence.lacks(), "level": [m for m in fence.members if fence.level(m)],
-        "owner": None if led.region == fence.region else led.region,
+        "owner": None if led.region == fence.region and back is None else led.region,
         "returned": not fence.out, "accepted": None, "lost": [], "lost_known": False,
     }  # fmt: skip
     if fence.accepted is None:
@@ -72,12 +72,19 @@ def taken_over(endpoints: Endpoints, control: ControlState, scope: str) -> dict[
         return found
     beyond = [fact for fact in facts if not _counts_again(fence, topic, fact, own.partitions)]
     found["lost_known"] = True
-    owner = endpoints.parts(led.region)
+    owner = endpoints.parts(_taker(endpoints, back) or led.region)
     at_owner = {(fact_topic(owner.origin, component), p): 0 for p in range(owner.partitions)}
     made = _facts(owner, at_owner) if beyond and found["owner"] else []
+    made += [f for f in facts if _counts_again(fence, topic, f, own.partitions)]
     rows = listed(own.partitions, topic, beyond, made, Scope.parse(scope).home)
     found["lost"] = [row._asdict() for row in rows]
     return found
+
+
+def _taker(endpoints: Endpoints, back: Homecoming | None) -> str | None:
+    """The region that had the scope until it went home; None: it has not."""
+    origin = split_fact_topic(back.topic)[0] if back is not None else ""
+    return next((r for r in endpoints.regions if endpoints.parts(r).origin == origin), None)
 
 
 def _counts_again(fence: Fence, topic: str, fact: Fact, partitions: int) -> bool:

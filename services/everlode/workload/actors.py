@@ -32,6 +32,7 @@ from everlode.sdk.beacon import MinerBeacon
 from everlode.sdk.reference import Solution, planted_hash, reference_judge, solution_hash
 from everlode.settings.endpoints import Endpoints
 from everlode.telemetry.entries import ProcessReady
+from everlode.telemetry.figures import REGISTRY, ActorFigures
 from everlode.telemetry.sink import Sink
 from everlode.workload.file import PlanFile
 from everlode.workload.journal import Journal
@@ -276,6 +277,13 @@ class Actors:
         later = self._clock.event_ms_at(self._clock.wall_ms() + LASTING_MS)
         return Counter(n for k, n in self._manager.items() if self.tasks[k].ended_ms > later)
 
+    def figures(self) -> tuple[dict[tuple[str, str], int], int]:
+        """Answers by command and outcome, and how many commands wait for theirs."""
+        with self._guard:
+            parted = {name.partition("/"): count for name, count in self.counts.items()}
+        by = {(command, outcome): count for (command, _, outcome), count in parted.items()}
+        return by, self._client.waiting()
+
     def report(self) -> dict[str, Any]:
         """Where they stand."""
         by_status = Counter(self.status.values())
@@ -346,6 +354,7 @@ def _main(region: str, plan_file: PlanFile, report: Sink) -> None:
         PacedClock.load(plan_file.clock_file), Journal(plan_file.journal(region)),
     )  # fmt: skip
     status = plan_file.status(region)
+    REGISTRY.register(ActorFigures(actors.figures))
     actors.register()
     report(ProcessReady())
     write_status(status, actors.report())

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Literal, NamedTuple
 
-from everlode.access.rights import RIGHTS, Rights
+from everlode.access.rights import REGION, RIGHTS, Rights
 from everlode.events.catalogue import FACT_COMPONENTS, SIGNALS
 from everlode.topics import Topology
 from everlode.topics.names import (
@@ -69,6 +69,15 @@ def topics_of(kind: str, topology: Topology, cluster: str) -> Names:
     return found[sort]
 
 
+def named(beginnings: Iterable[str], topology: Topology) -> tuple[str, ...]:
+    """Beginnings of names, each that has a REGION in it once a region."""
+    return tuple(
+        dict.fromkeys(
+            one.replace(REGION, region) for one in beginnings for region in topology.regions
+        )
+    )
+
+
 def acls(topology: Topology, cluster: str, table: Iterable[Rights] = RIGHTS) -> tuple[Acl, ...]:
     """All permissions of a cluster: a region's, or `control`."""
     found: list[Acl] = []
@@ -87,9 +96,12 @@ def acls(topology: Topology, cluster: str, table: Iterable[Rights] = RIGHTS) -> 
         if not topics:
             continue
         found += topics
-        found += [Acl(rights.principal, "GROUP", g, True, "READ") for g in rights.groups]
+        found += [
+            Acl(rights.principal, "GROUP", name, True, "READ")
+            for name in named(rights.groups, topology)
+        ]
         found += [
             Acl(rights.principal, "TRANSACTIONAL_ID", name, True, "WRITE")
-            for name in rights.transactions
+            for name in named(rights.transactions, topology)
         ]
     return tuple(dict.fromkeys(found))

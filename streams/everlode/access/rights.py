@@ -26,6 +26,14 @@ LOOK = ("control-follower-", "schemas", "snapshot-", "marks-", "ends")
 """Groups that nearly everybody uses; nothing is ever committed in them."""
 
 
+REGION = "REGION"
+"""Stands for each region's name, in beginnings of names."""
+
+
+_OF_THE_SDK = ("replay-", "consumer-")
+"""Of a service that somebody else writes: `EventProducer`, `EventConsumer`."""
+
+
 class Rights(NamedTuple):
     """Of one principal."""
 
@@ -46,17 +54,22 @@ class Rights(NamedTuple):
 def _service(service: Service) -> Rights:
     """Of all nodes of a service: its primary is one of them, and any may become it."""
     own = service.facts
+    votes = service.node == "validator"  # each of its nodes judges, as a client of the primary
     return Rights(
         service.node,
         f"`everlode node run {service.node}`",
-        (f"commands.{own}", *FACTS, "copies", "schemas", *SNAPSHOTS, "control"),
         (
-            f"facts.{own}", "replies", f"snapshots.{own}", "letters.primary", "heartbeats",
-            "health", "schemas", "control",
+            f"commands.{own}", *(("replies",) if votes else ()), *FACTS, "copies", "schemas",
+            *SNAPSHOTS, "control",
         ),
         (
+            *((f"commands.{own}",) if votes else ()), f"facts.{own}", "replies",
+            f"snapshots.{own}", "letters.primary", "heartbeats", "health", "schemas", "control",
+        ),
+        (
+            *(("client-",) if votes else ()),
             f"primary.{own}.", f"writer-{own}-", f"memory-{own}-", f"seen-{own}-",
-            f"adopted-{own}-", f"archive-{own}-", *LOOK,
+            f"adopted-{own}-", f"archive-{own}-", *_OF_THE_SDK, *LOOK,
         ),
         (f"{own}.",),
     )  # fmt: skip
@@ -91,14 +104,17 @@ RIGHTS = (
     ),
     Rights(
         "coordinator", "`everlode coordinator run`",
-        (*FACTS, *SIGNALS, "copies", *SNAPSHOTS, "control"),
-        ("copies", "heartbeats", "health", "recovery", "letters.coordinator", "control"),
-        ("coordinator-", "regions-", "level", *LOOK), ("level.",),
+        (*FACTS, *SIGNALS, "replies", "copies", *SNAPSHOTS, "control"),
+        (
+            "commands.tasks", "copies", "heartbeats", "health", "recovery", "letters.coordinator",
+            "control",
+        ),
+        ("coordinator-", "regions-", "level", "client-", *LOOK), ("level.",),
     ),
     Rights(
         "mirror", "MirrorMaker 2: it reads a region's own, and writes them as copies elsewhere",
-        (*FACTS, *SIGNALS, "mirrors"), ("copies", "mirrors"), ("mm2", "mirrormaker2", "connect-"),
-        ("connect-cluster-", "mm2"), ("mirrors",),
+        (*FACTS, *SIGNALS, "copies", "mirrors"), ("copies", "mirrors"), (f"{REGION}-mm2",),
+        (f"connect-cluster-{REGION}-mm2", f"{REGION}-mm2-"), ("mirrors",),
     ),
     Rights(
         "backup", "`everlode backup create`",
@@ -112,12 +128,12 @@ RIGHTS = (
         ("states",),
     ),
     Rights(
-        "operator", "verbs that look and ask: `status`, `scope`, `dlt`, `events`, `stack doctor`",
-        KINDS, ("control", "recovery", *LETTERS),
+        "operator", "verbs that look and ask: `status`, `scope`, `miner`, `dlt`, `events`",
+        KINDS, (*COMMANDS, "control", "recovery", *LETTERS),
         (
-            "operators-", "scope-explain", "explain", "dlt", "dead-letters-", "look-", "skews-",
-            "unreached", "doctor", "health", "retention", "replay-", "topology-apply", "tail-",
-            *LOOK,
+            "client-", "fenced", "operators-", "scope-explain", "explain", "dlt", "dead-letters-",
+            "look-", "skews-", "unreached", "doctor", "health", "retention", "replay-",
+            "topology-apply", "tail-", *LOOK,
         ), ("dead-letters-",),
     ),
     Rights(

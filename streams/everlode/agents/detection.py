@@ -21,7 +21,7 @@ from everlode.agents.app import client_login, make_app, raw_topic
 from everlode.avro.codec import Codec
 from everlode.avro.signals import Head, Now, Signal, SignalMaker
 from everlode.detection.detector import Detector, Verdict
-from everlode.errors import ContractError
+from everlode.errors import ContractError, unforeseen
 from everlode.events.health import DetectorStarted
 from everlode.topics.names import dead_letter_topic, fact_topic
 from everlode.topics.place import Letter, letter, placed
@@ -97,8 +97,7 @@ class DetectionAgent:
         except ContractError:
             raise
         except Exception as error:  # noqa: BLE001 - see above
-            text = f"{type(fact.data).__name__} cannot be observed: {type(error).__name__}"
-            raise ContractError(text, code="internal") from None
+            raise unforeseen(f"{type(fact.data).__name__} cannot be observed", error) from None
 
     async def _send_all(self, made: list[tuple[Verdict, Signal]]) -> None:
         """Written and acknowledged before the heartbeats are."""

@@ -2,7 +2,8 @@
 
 All see the same validations and the same nodes, so each finds by itself whether it is to be first:
 nobody hands anything out. Weighted rendezvous hashing: each gets a share by its health, and when
-one leaves only its share goes to others. What the first one leaves undone the others take over.
+one leaves only its share goes to others. Who is special in the type of the task comes first (see
+`specialties`). What the first one leaves undone the others take over.
 """
 
 from __future__ import annotations
@@ -10,6 +11,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from hashlib import blake2b
 from math import inf, log
+from typing import NamedTuple
+
+from everlode.balancing.specialties import by_specialty
+
+
+class Judging(NamedTuple):
+    """A node that judges."""
+
+    health: float = 1.0
+    """0 to 1."""
+    specialties: tuple[str, ...] = ()
+    """Types of tasks that it gets before others."""
 
 
 def first_judges(key: str, health: Mapping[str, float], count: int) -> tuple[str, ...]:
@@ -24,3 +37,15 @@ def first_judges(key: str, health: Mapping[str, float], count: int) -> tuple[str
         return (-log(share) / health[node] if health[node] > 0 else inf), node
 
     return tuple(sorted(health, key=distance)[:count])
+
+
+def first_for(
+    key: str, task_type: str, judges: Mapping[str, Judging], count: int
+) -> tuple[str, ...]:
+    """The `count` nodes that vote first on a validation of a task of this type: those that are
+    special in it, as far as they suffice, each group in the order of `first_judges`."""
+    found: tuple[str, ...] = ()
+    for nodes in by_specialty(task_type, {n: j.specialties for n, j in judges.items()}):
+        health = {node: judges[node].health for node in nodes}
+        found += first_judges(key, health, count - len(found))
+    return found

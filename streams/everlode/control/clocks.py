@@ -48,12 +48,21 @@ class Clocks:
         """By how much this process's clock is ahead of the network's; negative: behind; 0: right,
         or nobody can say.
         """
-        by_region: dict[str, list[int]] = {self._me[0]: [wall_ms]}
+        low, high = self._network({self._me[0]: [wall_ms]}, mono_ms)
+        return max(0, wall_ms - high) + min(0, wall_ms - low)
+
+    def beyond_ms(self, wall_ms: int, mono_ms: int) -> int:
+        """By how much a clock that has no vote itself is ahead of the network's; 0: it is not, or
+        nobody can say.
+        """
+        if not self._fresh(mono_ms):
+            return 0
+        return max(0, wall_ms - self._network({}, mono_ms)[1])
+
+    def _network(self, by_region: dict[str, list[int]], mono_ms: int) -> Range:
         for (region, _), shown in self._fresh(mono_ms).items():
             by_region.setdefault(region, []).append(shown.wall_ms + mono_ms - shown.mono_ms)
-        ranges = [_middle((at, at) for at in clocks) for clocks in by_region.values()]
-        low, high = _middle(ranges)
-        return max(0, wall_ms - high) + min(0, wall_ms - low)
+        return _middle([_middle((at, at) for at in clocks) for clocks in by_region.values()])
 
     def _fresh(self, mono_ms: int) -> dict[tuple[str, str], _Shown]:
         return {

@@ -6,6 +6,8 @@
       PrefixReported ap    us.1.tasks/0: 41   us.1.tasks/1: 9   ap is level
       ScopeAssigned        task-manager/us -> eu/tm-1, by a member that is level
       RegionReturned us    us.1.tasks/0: 44   us.1.tasks/1: 9   42 to 44 never count, 45 would
+      ScopeAssigned        task-manager/us -> us/tm-2, by us, for a failback: eu's primary had
+                           drained to eu.1.tasks/0: 96, and what us writes comes behind that
 
 A copy is a prefix of one sequence, so the longest prefix of each partition holds all that any of
 them does. The members are the sites that were not fenced when the region was; the accepted vector
@@ -14,9 +16,9 @@ fold the log have the same. Nothing is lawful by what compaction leaves out (see
 whether the region was lost at `based_on` is its coordinator's word, and only a word that was taken
 back since makes it void.
 
-A region that has returned is a member like any other, and owns nothing of what was taken. It can be
-fenced again while it owns no scope of a service: then nothing that it wrote since is in question.
-Pure.
+A region that has returned is a member like any other, and owns nothing of what was taken, until a
+scope goes home. It can be fenced again while it owns no scope of a service: then nothing that it
+wrote since is in question. Pure.
 """
 
 from __future__ import annotations
@@ -26,8 +28,9 @@ from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 
 from everlode.control.suspicions import Suspicions
+from everlode.control.wishes import FAILBACK, Wishes
 from everlode.events.base import Envelope, Position
-from everlode.events.control import PrefixReported, RegionFenced, RegionReturned
+from everlode.events.control import PrefixReported, RegionFenced, RegionReturned, ScopeAssigned
 
 
 class Folded(Protocol):
@@ -39,10 +42,26 @@ class Folded(Protocol):
     def scopes(self) -> Mapping[str, Any]: ...
     @property
     def fences(self) -> Fences: ...
+    @property
+    def wishes(self) -> Wishes: ...
 
 
 Vector = Mapping[str, int]
 """`topic/partition` → the last `seq`."""
+
+
+class Homecoming(NamedTuple):
+    """A scope that has gone home to a region that has returned."""
+
+    epoch: int
+    """The first in which it is at home again."""
+    topic: str
+    """Of its facts while it was away."""
+    upto: Vector
+    """Their last ones, by partition: whoever folds the scope's facts of this epoch has these."""
+
+
+NOWHERE: Mapping[str, Homecoming] = {}
 
 
 class Fence(NamedTuple):
@@ -65,6 +84,8 @@ class Fence(NamedTuple):
     """Where its log ended when it returned: from the accepted to here nothing counts, ever."""
     returned_at: int = -1
     """Control offset of its RegionReturned; -1: it is still fenced."""
+    home: Mapping[str, Homecoming] = NOWHERE
+    """Scope that was taken from it → how it went home."""
 
     @property
     def out(self) -> bool:
@@ -238,3 +259,27 @@ def why_not_taken(log: Folded, scope: str, decider: str) -> str | None:
     if not fence.level(decider):
         return f"{led.region} is fenced, and {decider} is not level"
     return None
+
+
+def gone_home(log: Folded, data: ScopeAssigned, decider: str) -> Fences | None:
+    """The fences once a scope goes home by this decision; None: it is no such decision.
+
+    It is its home's, a member again, and for a wish whose primary has drained: where that had come
+    to is what the scope's later facts stand on.
+    """
+    home = data.scope_name.rpartition("/")[2]
+    fence, led = log.fences.get(home), log.scopes.get(data.scope_name)
+    wish = log.wishes.of(data.scope_name)
+    if fence is None or fence.out or led is None or led.region == home:
+        return None
+    if wish is None or wish.asked.verb != FAILBACK or wish.id != data.operation_id:
+        return None
+    drained = wish.drained
+    if {decider, data.region} != {home} or drained is None or drained.held_epoch != led.epoch:
+        return None
+    topic = next((at.topic for at in drained.positions), None)
+    if topic is None:
+        return None
+    back = Homecoming(data.new_epoch, topic, vector(drained.positions))
+    after = fence._replace(home={**fence.home, data.scope_name: back})
+    return MappingProxyType({**log.fences, home: after})

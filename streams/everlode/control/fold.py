@@ -201,7 +201,8 @@ def _assign(state: ControlState, data: e.ScopeAssigned, fact: Fact) -> ControlSt
     if reason is not None:
         return Void(reason)
     decider = fact.envelope.scope.rpartition("/")[2]
-    reason = f.why_not_taken(state, data.scope_name, decider)  # 8.
+    home = f.gone_home(state, data, decider)  # 8.
+    reason = None if home else f.why_not_taken(state, data.scope_name, decider)
     if reason is not None:
         return Void(reason)
     reason = state.late.get(state.position) or _why_late(state, data, decider)  # 3.
@@ -210,7 +211,8 @@ def _assign(state: ControlState, data: e.ScopeAssigned, fact: Fact) -> ControlSt
     leads = ScopeState(
         data.scope_name, data.new_epoch, data.primary_node, data.region, state.position, data, -1
     )
-    state = replace(state, cooldowns=cool.decided(state.cooldowns, data, fact.envelope))  # 9.
+    cooldowns = cool.decided(state.cooldowns, data, fact.envelope)  # 9.
+    state = replace(state, cooldowns=cooldowns, fences=home or state.fences)
     return _set(state, "scopes", data.scope_name, leads)
 
 
@@ -242,7 +244,7 @@ def _join(state: ControlState, data: e.NodeJoined, _: Fact) -> ControlState | Vo
     node = NodeState(
         data.node_id, data.region, data.component, data.kind, data.endpoint, data.priority,
         status.value, state.position, state.position,
-        data.incarnation, data.host, data.process_id, drains,
+        data.incarnation, data.host, data.process_id, drains, data.specialties,
     )  # fmt: skip
     return _set(state, "nodes", data.node_id, node)
 

@@ -40,6 +40,8 @@ class NodeState(NamedTuple):
     process_id: str = ""
     drains: bool = False
     """It was drained and not taken back since, also while it is lost."""
+    specialties: tuple[str, ...] = ()
+    """Types of tasks that it gets before others; none: it takes every type alike."""
 
 
 class VoidDecision(NamedTuple):

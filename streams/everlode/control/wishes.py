@@ -24,6 +24,7 @@ from everlode.events import control as e
 
 KEPT = 200
 """Wishes that have ended and are remembered, so that a repeat of one is known as such."""
+FAILBACK = "failback"
 AT_ONCE = frozenset({"pause", "resume", "ack"})
 """Verbs that are carried out by their record alone."""
 

@@ -16,8 +16,10 @@ class After(NamedTuple):
     """Facts of a scope in these epochs wait, unless they are on this topic, until it has come."""
 
     epoch: int
-    """The first of them: the one that the fence opened."""
+    """The first of them: the one that the fence opened, or in which the scope is at home again."""
     topic: str
+    upto: int | None
+    """Its `seq` that is waited for; None: not decided yet."""
 
 
 class Bounds(NamedTuple):
@@ -26,7 +28,7 @@ class Bounds(NamedTuple):
     upto: Mapping[str, int | None]
     """Topic of a fenced region → the last `seq` that counts; None: not decided yet."""
     after: Mapping[str, tuple[After, ...]]
-    """Scope that a fenced region owned → what its facts of later epochs wait for."""
+    """Scope that a fenced region owned, or owns again → what its facts of later epochs wait for."""
     ended: Mapping[str, int] = MappingProxyType({})
     """Topic of a region that has returned → the last `seq` that does not count: later ones do."""
 
@@ -52,6 +54,10 @@ def bounds(fences: Fences, partition: int) -> Bounds:
         for scope, epoch in fence.epochs.items():
             component = COMPONENT_OF[scope.partition("/")[0]]
             if component in FACT_COMPONENTS:
-                waits = After(epoch, fact_topic(fence.origin, component))
+                topic = fact_topic(fence.origin, component)
+                waits = After(epoch, topic, upto[topic])
                 after[scope] = (*after.get(scope, ()), waits)
+        for scope, back in fence.home.items():
+            waits = After(back.epoch, back.topic, back.upto.get(place(back.topic, partition), 0))
+            after[scope] = (*after.get(scope, ()), waits)
     return Bounds(upto, after, ended)

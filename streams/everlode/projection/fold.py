@@ -19,11 +19,13 @@ Each record takes the first of these that fits; nothing is passed over silently:
 3. *Fenced.* The fact's epoch is over: it has no effect (`fenced`). Nor has a fact about what is at
    home elsewhere, by its id (`foreign_home`): its home's primary alone says what becomes of it.
    Nor has one above the accepted vector of a fenced region (`above_vector`), whatever its epoch,
-   up to where its log ended when it returned.
+   up to where its log ended when it returned. If that is not known yet, one of an epoch that is
+   not known either is of a region that has returned: who is fenced leads in none that is newer.
 4. *Held.* Its epoch is not decided, as far as the control log was read, or its key waits for such
    a one: it waits in log order (`unknown_epoch`), and goes on once the epoch is decided. So the
    outcome does not hang on which of the two logs was read first. So does one of a fenced region
-   until it is decided what counts of it, and one of a new owner until that has come (`bounds`).
+   until it is decided what counts of it, one of a new owner until that has come, and one of a
+   scope that is at home again until what was made of it elsewhere has (`bounds`).
 5. *Folded.* Its version is the next: `evolve` gives the new state, or refuses (`unlawful`); then
    what was parked behind it follows.
 6. *Parked.* Its version is a later one: its key stops until what is missing comes (`version_gap`).
@@ -152,27 +154,33 @@ class PartitionFold:
     def _may(self, item: Incoming, epochs: Epochs | None) -> bool:
         """Whether the fact's epoch has been decided, and what counts before it has come."""
         envelope = item.fact.envelope
-        if epochs is not None and envelope.epoch > epochs.get(envelope.scope, 0):
+        if self._undecided(item, epochs):
             return False
         upto, after, _ = self._bounds
         if not upto:
             return True
         if upto.get(item.topic, 0) is None:
             return False
-        for epoch, topic in after.get(envelope.scope, ()):
+        for epoch, topic, counts in after.get(envelope.scope, ()):
             if envelope.epoch < epoch or item.topic == topic:
                 continue
-            counts, stands = upto[topic], self.positions.get(topic)
+            stands = self.positions.get(topic)
             if counts is None or (stands.seq if stands else 0) < counts:
                 return False
         return True
 
-    def _above(self, item: Incoming, out: Outcome) -> bool:
+    @staticmethod
+    def _undecided(item: Incoming, epochs: Epochs | None) -> bool:
+        envelope = item.fact.envelope
+        return epochs is not None and envelope.epoch > epochs.get(envelope.scope, 0)
+
+    def _above(self, item: Incoming, epochs: Epochs | None, out: Outcome) -> bool:
         """Whether a record of a fenced region does not count; a fact is noted."""
         upto, seq = self._bounds.upto.get(item.topic), item.fact.envelope.seq
         if upto is None or seq <= upto:
             return False
-        if seq > self._bounds.ended.get(item.topic, seq):
+        ended = self._bounds.ended.get(item.topic)
+        if seq > ended if ended is not None else self._undecided(item, epochs):
             return False
         if type(item.fact.data) not in _MARKS:
             out.note("above_vector", item, upto, seq)
@@ -223,7 +231,7 @@ class PartitionFold:
         for item in batch:
             topic, offset, (envelope, data), _ = item
             self._move(topic, offset, envelope, out)  # 1. position
-            if self._bounds is not FREE and self._above(item, out):  # 3. fenced
+            if self._bounds is not FREE and self._above(item, epochs, out):  # 3. fenced
                 continue
             if type(data) in _MARKS:  # 2. mark
                 out.marks += 1
@@ -275,11 +283,11 @@ class PartitionFold:
 
     def _queue(self, waiting: list[Incoming], item: Incoming) -> None:
         """In log order, but before what a new owner made of it."""
-        after = self._bounds.after
+        after, own = self._bounds.after, item.fact.envelope.epoch
         for index, other in enumerate(waiting):
             envelope = other.fact.envelope
-            for epoch, topic in after.get(envelope.scope, ()):
-                if epoch <= envelope.epoch and other.topic != topic == item.topic:
+            for epoch, topic, _ in after.get(envelope.scope, ()):
+                if own < epoch <= envelope.epoch and other.topic != topic == item.topic:
                     waiting.insert(index, item)
                     return
         waiting.append(item)
@@ -291,7 +299,7 @@ class PartitionFold:
         waiting = self._held[key]
         while waiting and self._may(waiting[0], epochs):
             item = waiting.pop(0)
-            if self._above(item, out):
+            if self._above(item, epochs, out):
                 out.released.append(item)
                 continue
             self._one(item, key, known, out)

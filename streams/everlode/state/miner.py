@@ -13,7 +13,6 @@ from typing import assert_never
 from everlode.events import commands as c
 from everlode.events import miners as e
 from everlode.events.base import Event
-from everlode.events.door import refused
 from everlode.events.identity import name_of
 from everlode.events.states import MinerState
 from everlode.events.tasktypes import check_task_type
@@ -145,8 +144,6 @@ def _deposit(command: c.DepositStake, state: MinerState, ctx: Context) -> tuple[
     if ctx.command_id and deposit_mark(ctx.command_id) in state.deposits:
         return ()
     present(state)
-    if command.amount_micro == 0:
-        raise refused("amount_micro", "is 0", "an amount in millionths, above 0")
     if len(state.deposits) >= MOST_DEPOSITS:
         raise refuse("too_many_deposits", f"miner {state.key} has deposited {MOST_DEPOSITS} times")
     return (e.StakeDeposited(amount_micro=command.amount_micro),)

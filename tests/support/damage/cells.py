@@ -332,19 +332,19 @@ CELLS = (
         "manifest",
         "emptied",
         "the latest one has 0 bytes",
-        Answers("equal", "13 newest_missing", "13 newest_missing", "20 newest_missing"),
+        Answers("equal", "13 bad_manifest", "13 bad_manifest", "20 newest_missing"),
     ),
     Cell(
         "manifest",
         "truncated",
         "it has half of its bytes",
-        Answers("equal", "13 newest_missing", "13 newest_missing", "20 newest_missing"),
+        Answers("equal", "13 bad_manifest", "13 bad_manifest", "20 newest_missing"),
     ),
     Cell(
         "manifest",
         "older copy put back",
         "it is the older backup's",
-        Answers("equal", "13 newest_missing", "13 newest_missing", "20 newest_missing"),
+        Answers("equal", "13 bad_manifest", "13 bad_manifest", "20 newest_missing"),
     ),
     Cell(
         "manifest",
@@ -364,7 +364,7 @@ CELLS = (
         "manifest",
         "another region's",
         "it is another region's, signed by ours",
-        Answers("equal", "13 newest_missing", "13 newest_missing", "20 newest_missing"),
+        Answers("equal", "13 bad_manifest", "13 bad_manifest", "20 newest_missing"),
     ),
     Cell(
         "object",

@@ -335,20 +335,48 @@ def _text(value: str | bytes) -> bytes:
     return out.getvalue()
 
 
-@st.composite
-def hostile_heartbeats(draw: st.DrawFn, number: int) -> Hostile:
-    """A heartbeat, or what a stranger puts in its place; never under the name of a real node."""
-    name = draw(st.sampled_from(["MinerBeat", "NodeBeat", "ProbeAnswered"]))
-    head = {
+BEATS = ("Barrier", "MinerBeat", "NodeBeat", "ProbeAnswered")
+"""What strangers put among heartbeats."""
+LOCAL = ("127.0.0.1:1", "", "127.0.0.1:x", "\0", ":", "[::1]:1")
+"""Endpoints: a probe must not leave this machine."""
+
+
+def _beat_head(number: int) -> dict[str, Any]:
+    """The head of a lawful heartbeat; never under the name of a real node."""
+    return {
         "event_id": f"f-{number}", "aggregate_id": f"ghost-{number % 7}", "version": 0,
         "origin": "eu.1", "scope": "", "epoch": 0, "seq": number, "stamp": now_ms() << 16,
         "occurred_at": now_ms(), "command_id": None, "correlation_id": "c", "causation_id": None,
         "source_topic": None, "source_partition": None, "source_position": None,
     }  # fmt: skip
+
+
+def every_extreme_heartbeat() -> Iterator[Hostile]:
+    """Each kind of record among heartbeats, lawful but for one field of its head or body, which
+    takes each of its extremes; endpoints as LOCAL."""
+    number = 0
+    for name in BEATS:
+        head_type, *rest = schemas.raw(name)["fields"]
+        heads = [(field, True) for field in head_type["type"]["fields"]]
+        for field, of_head in [*heads, *((field, False) for field in rest)]:
+            values = LOCAL if field["name"] == "endpoint" else extremes(field["type"])
+            for value in values:
+                number += 1
+                head, model = _beat_head(number), EVENTS[name].model
+                body = {n: usual(n, f.annotation, number) for n, f in model.model_fields.items()}
+                (head if of_head else body)[field["name"]] = value
+                key, kind = _written(head["aggregate_id"]), f"{name}.{field['name']}"
+                good = encoded(name, {head_type["name"]: head, **body})
+                yield Hostile("heartbeats", key, good, [], ("", ""), None, kind)
+
+
+@st.composite
+def hostile_heartbeats(draw: st.DrawFn, number: int) -> Hostile:
+    """A heartbeat, or what a stranger puts in its place."""
+    name, head = draw(st.sampled_from(BEATS)), _beat_head(number)
     body = draw(bodies(name, EVENTS[name].model, head))
-    if "endpoint" in body:  # a probe must not leave this machine
-        local = ["127.0.0.1:1", "", "127.0.0.1:x", "\0", ":", "[::1]:1"]
-        body["endpoint"] = draw(st.sampled_from(local))
+    if "endpoint" in body:
+        body["endpoint"] = draw(st.sampled_from(LOCAL))
     good, damage = encoded(name, body), draw(st.sampled_from(DAMAGES))
     at = draw(WHERE) % len(good)
     key, value = damaged(name, damage, at, (_written(body["envelope"]["aggregate_id"]), good))

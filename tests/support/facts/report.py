@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from everlode.proof.floors import WINDOWS
+
 P1 = {"answered": 10, "deadline_ms": 15_000, "share_within_deadline": 1.0, "longest_gap_ms": 5,
       "slowest_answer_ms": 7, "errors_seen_by_clients": [], "error_count": 0, "refused": {},
       "by_second": {"1": [4, 4, 20], "2": [6, 3, 16_000]},
-      "during": {"the kill": {"asked": 4, "share_within_deadline": 1.0,
-                              "exceptions": 0}}}  # fmt: skip
+      "during": {name: {"asked": 4, "share_within_deadline": 1.0, "exceptions": 0}
+                 for name in WINDOWS}}  # fmt: skip
 GOOD: dict[str, Any] = {
     "workload": "generated <script>alert(1)</script>", "seed": 1, "speed": 1.0, "share": 0.1,
     "kill_at": "mid-run", "events": 100, "acknowledged_events": 50, "failures": [],

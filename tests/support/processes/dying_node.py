@@ -4,7 +4,8 @@
 DYING_NODE_AT names the stage at which it kills itself, with SIGKILL, around the transaction
 of the first StakeDeposited that it writes: staged, written, committed or answered. `stubborn`
 does not die: it believes in its first epoch, whatever the control log says, until it is fenced.
-`lossy` loses half of its beats, at random; `blocked` has a payment system that never answers;
+`lossy` loses half of its beats, at random; `hangs` has a judge that never comes back from what is
+named so; `blocked` has a payment system that never answers;
 `poison` is killed by each command to an aggregate that is named so. Nor does `sink` die: its
 payment system refuses the first payment of a key, takes the second without an answer, and then
 answers each time.
@@ -28,7 +29,9 @@ from everlode.events.heartbeats import NodeBeat
 from everlode.log.facts import FactLog
 from everlode.membership.agent import NodeAgent
 from everlode.primary.component import Component
+from everlode.processes import node
 from everlode.rewards.sink import Fence, JournalSink
+from everlode.sdk.reference import Solution, Verdict, reference_judge
 from everlode.telemetry.entries import Note
 from everlode.telemetry.sink import to_stream
 
@@ -155,6 +158,19 @@ def be_poisoned() -> None:
     Component.before = crashes  # type: ignore[assignment, method-assign]
 
 
+def be_hung() -> None:
+    """A judge waits for ever on what is named so."""
+    report = to_stream("judge")
+
+    def hangs(solution: Solution) -> Verdict:
+        if "hangs" in solution.task_id:
+            report(Note("judge", f"waits for ever on {solution.task_id}"))
+            threading.Event().wait()
+        return reference_judge(solution)
+
+    setattr(node, "reference_judge", hangs)  # noqa: B010 - a planted fault
+
+
 def be_lossy() -> None:
     """Half of the beats are lost on their way; all else arrives."""
     made, signal_ = random.Random(7), NodeAgent.signal
@@ -179,6 +195,8 @@ if __name__ == "__main__":
         be_blocked()
     if STAGE == "poison":
         be_poisoned()
+    if STAGE == "hangs":
+        be_hung()
     if STAGE == "lossy":
         be_lossy()
     main()

@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+from collections.abc import Sequence
+from typing import Any
 
 import jsonschema_rs
 
 from everlode.cli.main import run
-from everlode.cli.outputs import schema_of
+from everlode.cli.outputs import OUTPUTS, schema_of
 
 
 def misfits(verb: str, printed: str, *, lines: bool = False) -> list[str]:
@@ -24,6 +26,17 @@ def misfits(verb: str, printed: str, *, lines: bool = False) -> list[str]:
             for error in validator.iter_errors(document)
         ]
     return found
+
+
+def verb_of(words: Sequence[str]) -> str:
+    """The verb that a command's words begin with: of `backup keys list` the whole."""
+    return next(name for n in (3, 2, 1) if (name := " ".join(words[:n])) in OUTPUTS)
+
+
+def fitting(words: Sequence[str], printed: str) -> Any:
+    """The one document that a command printed, which fits its verb's schema."""
+    assert misfits(verb_of(words), printed) == []
+    return json.loads(printed)
 
 
 def printed_by(words: list[str]) -> tuple[int, str]:

@@ -28,7 +28,7 @@ class ArchiveInMemory(Archive):
         super().__init__("nowhere", "eu.1", "validations", 1)
         self.records: list[Raw] = []
         self.reads = 0
-        self.snapshot: dict[tuple[int, bytes], bytes] = {}
+        self.snapshot: dict[bytes, bytes] = {}
         """What stands in the snapshot's topic."""
 
     def write(self, taken: list[Record]) -> list[int]:
@@ -40,9 +40,9 @@ class ArchiveInMemory(Archive):
             if record.topic == self.topic:
                 self.records.append(Raw(self.topic, 0, offsets[-1], key, record.value, []))
             elif record.value is None:
-                self.snapshot.pop((0, key), None)
+                self.snapshot.pop(key, None)
             else:
-                self.snapshot[0, key] = record.value
+                self.snapshot[key] = record.value
         return offsets
 
     def _read(self, partition: int, offset: int) -> Raw:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import socket
+import ssl
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,14 +14,14 @@ from typing import NamedTuple
 
 from everlode.access.login import Login, current, use
 from everlode.adapters.kafka_admin import await_brokers
-from everlode.stack.certificates import Pair, make_authority, make_pair, write_private
+from everlode.stack.certificates import Pair, make_authority, make_pair
 from everlode.stack.native.jvm import format_node
 from everlode.stack.native.kafka import BROKER_CLASS, new_id, node_settings, properties
 from everlode.stack.native.kafka_tls import OWN_USER, NodeKeys, secured
 from everlode.stack.native.parts import provision
 from everlode.stack.native.ports import HOST, answers, choose_ports
 from everlode.stack.native.process import Command, Process
-from everlode.stack.secret import write_secret
+from everlode.stack.secret import write_private, write_secret
 from everlode.telemetry.sink import silent
 
 
@@ -90,3 +93,25 @@ def login_file(folder: Path, ca: Path, user: str, secret: str) -> Path:
     file = folder / f"{user}.json"
     file.write_text(f'{{"user": "{user}", "secret_file": "{held.name}", "ca_file": "{ca}"}}')
     return file
+
+
+@contextmanager
+def tls_server(pair: Pair) -> Iterator[str]:
+    """Something with that certificate, which is as far as a client comes."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(pair.certificate, pair.key)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            while True:
+                try:
+                    with server.accept()[0] as client:
+                        context.wrap_socket(client, server_side=True).close()
+                except ssl.SSLError:
+                    continue
+                except OSError:
+                    return
+
+        threading.Thread(target=serve, daemon=True).start()
+        yield f"127.0.0.1:{server.getsockname()[1]}"
+        server.shutdown(socket.SHUT_RDWR)

@@ -139,6 +139,10 @@ class Reader:
         """See Reader."""
         return {at: len(self._kafka.topic(at[0])) for at in partitions}
 
+    def beginnings(self, partitions: Iterable[tuple[str, int]]) -> dict[tuple[str, int], int]:
+        """See Reader: nothing is removed."""
+        return dict.fromkeys(partitions, 0)
+
     def at_time(self, times: Mapping[tuple[str, int], int]) -> dict[tuple[str, int], int]:
         """See Reader: all of it is recent."""
         return dict.fromkeys(times, 0)
@@ -204,6 +208,11 @@ class Probes:
         """See Probes."""
 
 
+def loud(_: inbox.Inbox, __: inbox.Read, error: Exception) -> None:
+    """A record that cannot be observed is what a simulation is to find."""
+    raise AssertionError(error) from error
+
+
 @contextmanager
 def adapters(seed: int) -> Iterator[None]:
     """Nothing but what talks to the outside is replaced, and what is drawn."""
@@ -219,6 +228,7 @@ def adapters(seed: int) -> Iterator[None]:
         patch.setattr(inbox, "Sender", lambda _: SimpleNamespace(flush=lambda _: 0))
         patch.setattr(inbox, "DeadLetters", lambda *_: letters)
         patch.setattr(inbox, "read_snapshot", lambda *_: empty)
+        patch.setattr(inbox.Inbox, "leave_out", loud)
         patch.setattr(coordinator, "Probes", Probes)
         patch.setattr(task_policy, "uuid4", lambda: UUID(int=draws.getrandbits(128), version=4))
         yield

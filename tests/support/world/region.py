@@ -35,6 +35,9 @@ TOPOLOGY = Topology(
 )
 PARTITIONS = TOPOLOGY.partitions
 
+MARKED_S = 30.0
+"""A transaction's marks are in all of its partitions by then."""
+
 
 def until(true: Callable[[], bool], within_s: float, what: str) -> None:
     """Wait for a condition, or fail naming it. What takes long to look at is looked at less."""
@@ -127,9 +130,9 @@ class Region:
         """Start a coordinator."""
         return self.process("coordinator", node_id)
 
-    def process(self, noun: str, node_id: str) -> Node:
-        """Start a process of the region: coordinator, projector or detector."""
-        return self._start((noun, "run"), node_id, "everlode.cli.main", "")
+    def process(self, noun: str, node_id: str, *, module: str | None = None) -> Node:
+        """Start a process of the region: coordinator, projector or detector; see `node`."""
+        return self._start((noun, "run"), node_id, module or "everlode.cli.main", "")
 
     def _start(self, words: tuple[str, ...], node_id: str, module: str, die: str) -> Node:
         arguments = [

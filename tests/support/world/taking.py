@@ -15,7 +15,7 @@ where he has come: the fold is pure, so everybody's own would be the same.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
@@ -25,6 +25,7 @@ from typing import Any, NamedTuple, TypeVar, cast
 
 import pytest
 
+from everlode.adapters.kafka import Raw
 from everlode.control.fences import Fences, place
 from everlode.control.fold import ControlState, apply
 from everlode.errors import Unavailable
@@ -32,9 +33,10 @@ from everlode.events.base import Command, Envelope, Event, Fact, Position
 from everlode.events.commands import AssignTask, ReportProgress
 from everlode.events.control import LeaseRenewed, RegionSuspected, ScopeAssigned
 from everlode.events.states import TaskState
-from everlode.failover import again, taker
+from everlode.failover import again, carrier, taker
 from everlode.failover.decisions import Basis, Loss, decision
 from everlode.failover.taker import Taker
+from everlode.primary import adopted, freeze
 from everlode.projection.bounds import Bounds, bounds
 from everlode.projection.fold import Incoming, PartitionFold
 from everlode.projection.records import UNKNOWN, Key, Known
@@ -174,6 +176,28 @@ def adapters(world: Takeover) -> Iterator[None]:
         world.counts["levelled"] += 1
         return upto - seq
 
+    class Copied:
+        """Reads a region's copy; a record's value is its fact."""
+
+        def __init__(self, region: str, *_: object, **__: object) -> None:
+            self.region = region
+
+        def beginnings(self, places: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
+            return dict.fromkeys(places, 0)
+
+        def to_ends(self, starts: Iterable[TopicPartition], *_: object, **__: object) -> Any:
+            for topic, partition in starts:
+                log = world.copies[self.region, topic.partition(".")[0]]
+                yield [
+                    Raw(topic, partition, n, None, cast("Any", f), []) for n, f in enumerate(log)
+                ]
+
+        def close(self) -> None:
+            pass
+
+    def wall() -> Any:
+        return SimpleNamespace(wall_ms=lambda: world.now * 1000)
+
     clock = SimpleNamespace(monotonic=lambda: float(world.now))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(again, "time", clock)
@@ -182,6 +206,12 @@ def adapters(world: Takeover) -> Iterator[None]:
         patch.setattr(taker, "ThreadPoolExecutor", Hands)
         patch.setattr(taker, "reach", reach)
         patch.setattr(taker, "fetch", fetch)
+        patch.setattr(taker, "end_writer", lambda *_: None)
+        patch.setattr(carrier, "WallClock", wall)
+        patch.setattr(freeze, "time", clock)
+        patch.setattr(adopted, "Codec", lambda: None)
+        patch.setattr(adopted, "Reader", Copied)
+        patch.setattr(adopted, "placed", lambda _codec, _topic, _key, fact: fact)
         yield
 
 
@@ -201,9 +231,9 @@ class Coordinator(View):
         """See NodeAgent."""
         return self.control.epoch(scope) or None
 
-    def append(self, _key: str, data: Event, **_: object) -> int:
+    def append(self, _key: str, data: Event, *, epoch: int, **_: object) -> int:
         """See ControlLog: what is not acknowledged may land all the same, also later."""
-        if not self.world.append(self.region, data):
+        if not self.world.append(self.region, data, epoch=epoch):
             raise Unavailable("not acknowledged")
         return len(self.world.log) - 1
 
@@ -256,6 +286,8 @@ class Primary(View):
         led = control.scopes.get(SCOPE)
         if led is None or led.region != self.region or not led.primary or not self._leased(led):
             return
+        if self.rests(led.epoch):
+            return
         if led.epoch != self.epoch:
             if not self._adopt(control):
                 return
@@ -267,6 +299,10 @@ class Primary(View):
         for data in decide("tasks", self._next(state), state, context):
             version = state.version + 1 if state else 1
             self._fold(self.world.write(self.region, key, version, self.epoch, data))
+
+    def rests(self, _epoch: int) -> bool:
+        """Whether it is frozen."""
+        return False
 
     def _leased(self, led: Any) -> bool:
         """Of the lost region, whose leases count: it leads for so long after what it has read."""
@@ -349,7 +385,7 @@ class Takeover:
         self.survivors = [name for name in self.names if name != LOST]
         self.projections = {name: Projection(self, name) for name in self.survivors}
         self.coordinators: dict[str, Coordinator] = {}
-        self.primaries = [Primary(self, name) for name in self.names]
+        self.primaries: list[Primary] = [Primary(self, name) for name in self.names]
 
     def _lead(self, scope: str, node: str, region: str) -> None:
         self._land(Fact(self._envelope(scope, "", 0), ScopeAssigned(
@@ -371,9 +407,9 @@ class Takeover:
         """At least one."""
         return 1 + int(self.draw.random() * (below - 1))
 
-    def append(self, region: str, data: Event, scope: str = "") -> bool:
+    def append(self, region: str, data: Event, scope: str = "", epoch: int = 1) -> bool:
         """On the control log: at once, late, twice, or never; False: its maker is not told."""
-        fact = Fact(self._envelope(region, scope or f"coordinator/{region}", 1), data)
+        fact = Fact(self._envelope(region, scope or f"coordinator/{region}", epoch), data)
         luck = 1.0 if self.healing else self.draw.random()
         if luck > 0.1:
             self._land(fact, self.now)
@@ -520,6 +556,10 @@ class Takeover:
         self.alive = False
         for projection in self.projections.values():
             projection.asleep = False
+        return self._ends()
+
+    def _ends(self) -> list[Found]:
+        """Nobody decides or writes any more; what there is comes everywhere, and is looked at."""
         for primary in self.primaries:
             primary.turn = lambda: None  # type: ignore[method-assign]
         for coordinator in self.coordinators.values():
@@ -545,18 +585,20 @@ class Takeover:
         """All laws that do not hold."""
         control = self.states[-1]
         fence, led = control.fences.get(LOST), control.scopes[SCOPE]
-        if fence is None or fence.accepted is None or led.region == LOST:
+        if fence is None or fence.accepted is None or (led.region == LOST and not fence.home):
             return [Found("not_taken", str(fence))]
         upto = fence.accepted[place(TOPICS[LOST], 0)]
         found = [] if upto >= self.held_at_fence else [
             Found("mirrored_lost", f"{upto} counts, {self.held_at_fence} had come")
         ]  # fmt: skip
-        beyond = {f.envelope.event_id for f in self.copies[LOST, LOST] if f.envelope.seq > upto}
+        mine = self.copies[LOST, LOST]
+        counts = [f for f in mine if self.counting(f.envelope.seq, upto)]
+        beyond = {f.envelope.event_id for f in mine} - {f.envelope.event_id for f in counts}
         self.counts["lost by name"] += len(beyond)
-        heirs = [n for n in self.survivors if self.copies[n, n]]
+        heirs = [n for n in self.names if self.copies[n, n] and n != LOST]
         if len(heirs) > 1:
             found.append(Found("two_heirs", str(heirs)))
-        expected = self._expected(upto, heirs)
+        expected = self._expected(counts, heirs)
         for name, projection in self.projections.items():
             if projection.hasty:
                 found.append(Found("hasty", name))
@@ -574,9 +616,14 @@ class Takeover:
                 found.append(Found("conflict", f"{name}: {projection.kinds}"))
         return found
 
-    def _expected(self, upto: int, heirs: list[str]) -> dict[str, int]:
-        """Task → its version: what counts of the lost region, then all of the heir's."""
-        counts = [f for f in self.copies[LOST, LOST] if f.envelope.seq <= upto]
-        for heir in heirs:
-            counts += self.copies[heir, heir]
-        return {f.envelope.aggregate_id: f.envelope.version for f in counts}
+    def counting(self, seq: int, upto: int) -> bool:
+        """Whether a fact on the lost region's topic counts."""
+        return seq <= upto
+
+    def _expected(self, counts: list[Fact], heirs: list[str]) -> dict[str, int]:
+        """Task → its version: what counts of the lost region, and all of the heir's."""
+        found: Counter[str] = Counter()
+        for fact in [*counts, *(f for heir in heirs for f in self.copies[heir, heir])]:
+            envelope = fact.envelope
+            found[envelope.aggregate_id] = max(found[envelope.aggregate_id], envelope.version)
+        return dict(found)

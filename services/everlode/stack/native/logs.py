@@ -1,12 +1,19 @@
-"""The logs of a stack's processes, read on as they grow; of a stopped stack too. Shell: files."""
+"""The logs of a stack's processes, read on as they grow; of a stopped stack too. Shell: files.
+
+A log that was full begins anew (see `bounded`): what came before is in its older part, and is read
+there by who had not come to it.
+"""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
 from everlode.errors import NotFound
+from everlode.stack.native.bounded import older_of
 from everlode.stack.native.layout import log_of
 
 
@@ -33,6 +40,8 @@ class Logs:
                 hint=f"there are: {', '.join(map(_process, found)) or 'none'}",
             )
         self._offsets: dict[Path, int] = {}
+        self._older = {path: _identity(path) for path in self._paths}
+        """Log → which older part it had when it was last looked at."""
 
     @property
     def several(self) -> bool:
@@ -42,22 +51,46 @@ class Logs:
     def last(self, count: int) -> Iterator[Line]:
         """The last lines of each log; what comes after them is `grown`."""
         for path in self._paths:
+            self._older[path] = _identity(path)
             lines = path.read_text(errors="replace").splitlines()[-count:] if count else []
             self._offsets[path] = path.stat().st_size
+            if lacking := count - len(lines):
+                with suppress(FileNotFoundError):
+                    before = older_of(path).read_text(errors="replace").splitlines()
+                    lines = [*before[-lacking:], *lines]
             for line in lines:
                 yield Line(_process(path), line)
 
     def grown(self) -> Iterator[Line]:
         """The whole lines that have come since they were last read."""
         for path in self._paths:
-            offset = self._offsets.get(path, 0)
-            with path.open("rb") as log:
-                log.seek(offset)
-                new = log.read()
-            end = new.rfind(b"\n") + 1
-            self._offsets[path] = offset + end
-            for line in new[:end].decode(errors="replace").splitlines():
+            for line in self._unread(path).decode(errors="replace").splitlines():
                 yield Line(_process(path), line)
+
+    def _unread(self, path: Path) -> bytes:
+        offset, older, before = self._offsets.get(path, 0), _identity(path), b""
+        if older != self._older[path]:
+            with older_of(path).open("rb") as moved:
+                if path.stat().st_size >= os.fstat(moved.fileno()).st_size:
+                    return b""  # it is copied and not cut yet
+                moved.seek(offset)
+                offset, before = 0, moved.read()
+            self._older[path] = older
+        with path.open("rb") as log:
+            log.seek(offset)
+            new = log.read()
+        end = new.rfind(b"\n") + 1
+        self._offsets[path] = offset + end
+        return before + new[:end]
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Which older part a log has; None: none."""
+    try:
+        found = older_of(path).stat()
+    except FileNotFoundError:
+        return None
+    return found.st_ino, found.st_mtime_ns
 
 
 def _process(path: Path) -> str:

@@ -12,7 +12,7 @@ import json
 import signal
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -22,8 +22,10 @@ from pydantic import ValidationError
 
 from everlode.errors import ConfigError, EverlodeError, Locked, NotFound, Precondition
 from everlode.settings.endpoints import Endpoints
-from everlode.stack.book import BOOK
+from everlode.settings.environment import settings
+from everlode.stack.book import BOOK, Kept, read_book
 from everlode.stack.healing_stream import HealingStream
+from everlode.stack.native.bounded import BoundedLogs
 from everlode.stack.native.guard import GUARD, guard_argv, ports_of
 from everlode.stack.native.keeper import Keeper
 from everlode.stack.native.layout import log_of
@@ -40,6 +42,8 @@ from everlode.stack.native.state import (
     write_state,
 )
 from everlode.telemetry.entries import Entry, Note, PartReady, StackReady
+from everlode.telemetry.figures import REGISTRY, Supervised, SupervisorFigures, counted
+from everlode.telemetry.scraped import scraped
 from everlode.telemetry.sink import Sink, to_stream
 from everlode.topics import Topology
 
@@ -149,11 +153,26 @@ def heal(stack: NativeStack, endpoints: Endpoints, report: Sink) -> None:
     stream = HealingStream(endpoints)
     keeper = Keeper(stack, stack.data_dir, stream.publish, report)
     members = Members(stack, keeper.starts, report)
+    logs = BoundedLogs(stack.data_dir / "logs", settings().log_mib * 2**20, report)
+
+    def before() -> None:
+        members.turn()
+        logs.turn()
+
     try:
-        keeper.watch(members.turn)
+        keeper.watch(before)
     finally:
         keeper.close()
         stream.close()
+
+
+def supervised(stack: NativeStack) -> Iterator[Supervised]:
+    """What runs of a stack, by its own processes and the book of their losses."""
+    book = read_book(stack.data_dir)
+    for name, process in sorted(stack.kept().items()):
+        row = book.get(name, Kept(process.command.kind))
+        runs = process.exit_status is None
+        yield Supervised(name, process.command.kind, runs, row.restarts, row.given_up)
 
 
 def run(data_dir: Path, ports: dict[str, int], *, remake_topics: bool = False) -> int:
@@ -162,7 +181,8 @@ def run(data_dir: Path, ports: dict[str, int], *, remake_topics: bool = False) -
     stack = build(data_dir, ports, remake_topics=remake_topics, outlives=True)
     others = [*beside(data_dir, stack.topology.regions), _guard(data_dir, ports)]
     reported: list[dict[str, Any]] = []
-    log = to_stream("supervisor")
+    log = counted(to_stream("supervisor"))
+    REGISTRY.register(SupervisorFigures(lambda: supervised(stack)))
 
     def report(record: Entry) -> None:
         reported.append({"entry": type(record).__name__, **asdict(record)})
@@ -171,7 +191,8 @@ def run(data_dir: Path, ports: dict[str, int], *, remake_topics: bool = False) -
     try:
         endpoints = resume(stack, others) or begin(stack, others, report)
         write_state(data_dir, "ready", reported=reported, timings_s=stack.timings_s)
-        heal(stack, endpoints, log)
+        with scraped("supervisor", settings().figures(), log):
+            heal(stack, endpoints, log)
     except StopAsked:
         write_state(data_dir, "stopping")
         stack.down()
