@@ -51,7 +51,7 @@ REPLACED = {
         "fetch",
         "end_writer",
     },
-    "everlode.primary.adopted": {"Codec", "Reader", "placed"},
+    "everlode.log.copied": {"Codec", "Reader", "placed"},
     "everlode.primary.freeze": {"time"},
 }
 """Module → what is replaced in it: the clock, the thread, and what reads and writes copies."""

@@ -16,9 +16,9 @@ from everlode.control.fences import Fence
 from everlode.control.fold import ControlState
 from everlode.errors import IntegrityError, Unavailable
 from everlode.failover import levelling
+from everlode.log import copied
 from everlode.log.ends import standing
 from everlode.log.folds import Folds
-from everlode.primary import adopted
 from everlode.primary.adopted import Adoption
 from everlode.settings.endpoints import RegionParts
 from everlode.topics.place import End
@@ -50,7 +50,7 @@ class Kafka:
         monkeypatch.setattr(levelling, "Reader", Reader)
         monkeypatch.setattr(levelling, "Writer", Writer)
         monkeypatch.setattr(levelling, "ends_of", self.ends_of)
-        monkeypatch.setattr(adopted, "Reader", Reader)
+        monkeypatch.setattr(copied, "Reader", Reader)
 
     def ends_of(self, bootstrap: str, codec: Codec, _: object) -> dict[tuple[str, int], End]:
         return {AT: max(codec_end(codec, raw) for raw in self.copies[bootstrap])}

@@ -22,25 +22,24 @@ from typing import NamedTuple
 from everlode.adapters.kafka import Reader
 from everlode.adapters.kafka_writer import Writer
 from everlode.avro.codec import Codec
-from everlode.errors import ContractError, NotFound, Refusal
+from everlode.errors import NotFound, Refusal
 from everlode.events.barriers import EpochOpened
 from everlode.events.base import Fact, ScopeEpoch
 from everlode.events.snapshots import SnapshotMark
+from everlode.log.copied import STILL_S, copied
 from everlode.log.ends import ends_of
 from everlode.log.facts import FactLog, LoggedFact, writer_id
 from everlode.log.folds import Folds
 from everlode.log.memory import Memory
 from everlode.settings.endpoints import RegionParts
+from everlode.snapshots.write import MANY
 from everlode.state.shape import FOLD_VERSION
 from everlode.telemetry.entries import Note
 from everlode.telemetry.sink import Sink, silent
 from everlode.topics.place import TopicPartition, placed
 
-STILL_S = 60.0
 TOLD = 50_000
 """Facts between two words of progress."""
-PIECE = 3_000
-"""Aggregates that are written at once, so that no more wait in memory."""
 
 
 class Gap(NamedTuple):
@@ -171,34 +170,25 @@ class _Filling:
 
     def read(self, bootstrap: str, report: Sink) -> None:
         """Fold the copy from each gap's first to its last; what has piled up is written."""
-        topic, codec = self._log.topic, Codec()
-        count = told = 0
-        with closing(Reader(bootstrap, f"filling-{topic}", wait_ms=50)) as reader:
-            starts = reader.beginnings([(topic, p) for p in self._left()])
-            for batch in reader.to_ends(starts, STILL_S) if starts else ():
-                for raw in batch:
-                    try:
-                        fact = placed(codec, raw.topic, raw.key, raw.value)
-                    except ContractError:
-                        continue  # every fold quarantines it
-                    count += self._fold(fact, raw.partition)
-                self.write(PIECE)
-                if count >= told + TOLD:
-                    told = count
-                    report(Note("beginning", f"{topic}: {count} facts are in"))
-                if not self._left():
-                    return
+        topic = self._log.topic
+        last = {(topic, p): seq - 1 for p, seq in self._wanted.items()}
+        upto = {(topic, p): seq for p, seq in self._upto.items()}
+        facts = copied(bootstrap, f"filling-{topic}", last, upto)
+        for count, (_, logged) in enumerate(facts, 1):
+            self._fold(logged.fact, logged.partition)
+            if len(self._folds.dirty) > MANY:
+                self.write(MANY)
+            if count % TOLD == 0:
+                report(Note("beginning", f"{topic}: {count} facts are in"))
         for partition in self._left():
             raise self._short(partition, self._upto[partition])
 
     def _left(self) -> list[int]:
         return [p for p, seq in self._wanted.items() if seq <= self._upto[p]]
 
-    def _fold(self, fact: Fact, partition: int) -> bool:
-        seq, wanted = fact.envelope.seq, self._wanted[partition]
-        if not wanted <= seq <= self._upto[partition]:
-            return False  # known, or at home, or brought by the mirror and a leveller
-        if seq != wanted:
+    def _fold(self, fact: Fact, partition: int) -> None:
+        seq = fact.envelope.seq
+        if seq != self._wanted[partition]:
             raise self._short(partition, seq - 1)
         # as if it stood where the log begins: until it is written, the log is read from there
         self._folds.fold(LoggedFact(fact, partition, self._gaps[partition].begins))
@@ -207,7 +197,6 @@ class _Filling:
             for opened in fact.data.scopes:
                 known = self._epochs.get(opened.scope, 0)
                 self._epochs[opened.scope] = max(known, opened.epoch)
-        return True
 
     def _short(self, partition: int, last: int) -> NotFound:
         first = self._wanted[partition]

@@ -19,16 +19,14 @@ their log, and not with a snapshot; one that has lived through the fence is star
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing
 
-from everlode.adapters.kafka import Reader
-from everlode.avro.codec import Codec
 from everlode.control.fences import Fence, Homecoming, place
 from everlode.control.fold import ControlState
 from everlode.control.scopes import Scope
-from everlode.errors import ContractError, IntegrityError, Unavailable
+from everlode.errors import IntegrityError, Unavailable
 from everlode.events.barriers import Barrier, EpochOpened
 from everlode.events.base import Envelope
+from everlode.log.copied import copied
 from everlode.log.facts import LoggedFact, lacking
 from everlode.log.folds import Folds
 from everlode.primary.component import Component
@@ -37,9 +35,7 @@ from everlode.state.shape import home_of
 from everlode.telemetry.entries import Adopted, BroughtHome, NotAdopted
 from everlode.telemetry.sink import Sink, silent
 from everlode.topics.names import fact_topic, split_fact_topic
-from everlode.topics.place import TopicPartition, placed
-
-STILL_S = 60.0
+from everlode.topics.place import TopicPartition
 
 
 def nobody(_old: object, _new: object) -> None:
@@ -70,7 +66,6 @@ class Adoption:
         """Control offset of the own region's fence when the node began; -1: it was not fenced."""
         self._left: set[str] = set()
         """Homes that are forgotten: their scope has gone there."""
-        self._codec = Codec()
 
     def begin(self) -> bool:
         """The node begins; whether with its log, as what its snapshot says may not count."""
@@ -238,25 +233,15 @@ class Adoption:
 
         Raises: Unavailable: it is too short, as yet. IntegrityError: it is not whole.
         """
-        last = {at: 0 for at, seq in upto.items() if seq}
+        last = dict.fromkeys(upto, 0)
         group = f"adopted-{self._component.name}-{self._parts.region}"
-        with closing(Reader(self._parts.bootstrap, group, wait_ms=50)) as reader:
-            starts = reader.beginnings(last)
-            for batch in reader.to_ends(starts, STILL_S, go_on=True) if last else ():
-                for raw in batch:
-                    at = raw.topic, raw.partition
-                    try:
-                        fact = placed(self._codec, raw.topic, raw.key, raw.value)
-                    except ContractError:
-                        continue  # every fold quarantines it
-                    seq = fact.envelope.seq
-                    if not last[at] < seq <= upto[at]:
-                        continue  # fenced, or brought by the mirror as well as by a leveller
-                    if seq != last[at] + 1:
-                        raise lacking(place(*at), last[at] + 1, seq - 1)
-                    last[at] = seq
-                    if self.counts(*at, seq):
-                        yield LoggedFact(fact, raw.partition, raw.offset)
+        for at, logged in copied(self._parts.bootstrap, group, last, upto):
+            seq = logged.fact.envelope.seq
+            if seq != last[at] + 1:
+                raise lacking(place(*at), last[at] + 1, seq - 1)
+            last[at] = seq
+            if self.counts(*at, seq):
+                yield logged
         for at, seq in last.items():
             if seq < upto[at]:
                 raise _short(at, seq, upto[at])

@@ -36,7 +36,8 @@ from everlode.events.states import TaskState
 from everlode.failover import again, carrier, taker
 from everlode.failover.decisions import Basis, Loss, decision
 from everlode.failover.taker import Taker
-from everlode.primary import adopted, freeze
+from everlode.log import copied
+from everlode.primary import freeze
 from everlode.projection.bounds import Bounds, bounds
 from everlode.projection.fold import Incoming, PartitionFold
 from everlode.projection.records import UNKNOWN, Key, Known
@@ -209,9 +210,9 @@ def adapters(world: Takeover) -> Iterator[None]:
         patch.setattr(taker, "end_writer", lambda *_: None)
         patch.setattr(carrier, "WallClock", wall)
         patch.setattr(freeze, "time", clock)
-        patch.setattr(adopted, "Codec", lambda: None)
-        patch.setattr(adopted, "Reader", Copied)
-        patch.setattr(adopted, "placed", lambda _codec, _topic, _key, fact: fact)
+        patch.setattr(copied, "Codec", lambda: None)
+        patch.setattr(copied, "Reader", Copied)
+        patch.setattr(copied, "placed", lambda _codec, _topic, _key, fact: fact)
         yield
 
 
@@ -543,7 +544,7 @@ class Takeover:
         self.projections[name].asleep = not self.projections[name].asleep
         self.counts["projections asleep"] += self.projections[name].asleep
 
-    def _heal(self) -> list[Found]:
+    def _until_taken(self) -> None:
         """The control log is reached by all; us stays lost until it is taken over."""
         self.healing = True
         self.cut |= {(LOST, name) for name in self.survivors}
@@ -552,10 +553,14 @@ class Takeover:
             led = self.states[-1].scopes[SCOPE]
             if led.region != LOST and led.primary and self.counts["takeovers"]:
                 break
-        self.cut.clear()
-        self.alive = False
         for projection in self.projections.values():
             projection.asleep = False
+
+    def _heal(self) -> list[Found]:
+        """It is taken over, and stays lost."""
+        self._until_taken()
+        self.cut.clear()
+        self.alive = False
         return self._ends()
 
     def _ends(self) -> list[Found]:
