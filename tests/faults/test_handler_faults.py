@@ -25,10 +25,7 @@ import pytest
 from everlode.events import commands as c
 from everlode.events.base import Command, CommandAnswered, Event, Fact
 from everlode.events.miners import MinerRegistered
-from everlode.events.recovery import (
-    OperationStep,
-    RegistryChanged,
-)
+from everlode.events.recovery import OperationStep, RegistryChanged
 from everlode.events.rewards import RewardCalculated, RewardPaid
 from everlode.events.tasks import TaskAssigned
 from everlode.events.validations import (
@@ -344,11 +341,12 @@ def test_killed_distributor_pays_everybody_once(market: Market) -> None:
     check(market)
 
 
-def waiting_for_expert(market: Market) -> set[str]:
+def waiting_for(market: Market, kind: str) -> set[str]:
+    """Tasks of which a validation of this kind has been asked for."""
     found = facts(market, "validations", ValidationRequested)
     return {
         f.data.task_id for f in found
-        if isinstance(f.data, ValidationRequested) and f.data.kind == "expert"
+        if isinstance(f.data, ValidationRequested) and f.data.kind == kind
     }  # fmt: skip
 
 
@@ -356,7 +354,7 @@ def test_last_expert_is_lost_and_what_waits_is_deferred_with_a_deadline(market: 
     market.network.signal("eu-val-3", signal.SIGSTOP)  # it judges what comes no more
     market.brings(["eu/hasty"], "inference", payload_bytes=10**9)
     market.solve(work_ms=1)  # less time than it takes to read the input: a case for an expert
-    market.until(lambda: "eu/hasty" in waiting_for_expert(market))
+    market.until(lambda: "eu/hasty" in waiting_for(market, "expert"))
     market.network.signal("eu-val-3", signal.SIGKILL)
     assert [(s.step, s.count) for s in steps(market, "eu-val-3")] == [("defer", 1)]
     deferred = eventually(lambda: facts(market, "validations", ValidationDeferred), 90)
@@ -381,15 +379,6 @@ def test_last_expert_is_lost_and_what_waits_is_deferred_with_a_deadline(market: 
     check(market)
 
 
-def waiting_for_reviews(market: Market) -> set[str]:
-    """Tasks whose reviews have been asked for."""
-    found = facts(market, "validations", ValidationRequested)
-    return {
-        f.data.task_id for f in found
-        if isinstance(f.data, ValidationRequested) and f.data.kind == "peer-review"
-    }  # fmt: skip
-
-
 def test_lost_coordinators_of_reviews_hand_over_what_waits_to_another_then_to_experts(
     market: Market,
 ) -> None:
@@ -402,7 +391,9 @@ def test_lost_coordinators_of_reviews_hand_over_what_waits_to_another_then_to_ex
     names = {f"eu/handed{n}" for n in range(6)}
     market.brings(sorted(names), "training")
     market.solve()
-    market.until(lambda: names <= waiting_for_reviews(market) and len(market.votes_due) >= 18)
+    market.until(
+        lambda: names <= waiting_for(market, "peer-review") and len(market.votes_due) >= 18
+    )
     market.network.signal(nodes[0], signal.SIGKILL)
     (found,) = steps(market, nodes[0])
     assert (found.step, found.count) == ("redistribute", len(names))

@@ -248,15 +248,7 @@ class Homecoming(Takeover):
 
     def _heal(self) -> list[Found]:
         """As a takeover heals; then us comes back, and all goes on before it is looked at."""
-        self.healing = True
-        self.cut |= {(LOST, name) for name in self.survivors}
-        for _ in range(MOST_S):
-            self.step()
-            led = self.states[-1].scopes[SCOPE]
-            if led.region != LOST and led.primary and self.counts["takeovers"]:
-                break
-        for projection in self.projections.values():
-            projection.asleep = False
+        self._until_taken()
         self.comes_back()
         self.healing = False
         self._goes_home(CHAOS_S)
