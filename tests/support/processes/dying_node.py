@@ -4,6 +4,7 @@
 DYING_NODE_AT names the stage at which it kills itself, with SIGKILL, around the transaction
 of the first StakeDeposited that it writes: staged, written, committed or answered. `stubborn`
 does not die: it believes in its first epoch, whatever the control log says, until it is fenced.
+`elected` dies as soon as it may lead a scope, before it has written anything there.
 `lossy` loses half of its beats, at random; `hangs` has a judge that never comes back from what is
 named so; `blocked` has a payment system that never answers;
 `poison` is killed by each command to an aggregate that is named so. Nor does `sink` die: its
@@ -97,6 +98,18 @@ def be_stubborn() -> None:
     FactLog.watch = lambda *_: None  # type: ignore[method-assign]
 
 
+def be_killed_when_elected() -> None:
+    """Die at the first look that finds that this node leads."""
+    leads = NodeAgent.leads
+
+    def elected(self: NodeAgent, scope: str) -> int | None:
+        if leads(self, scope) is not None:
+            die()
+        return None
+
+    NodeAgent.leads = elected  # type: ignore[method-assign]
+
+
 def be_badly_served() -> None:
     """Plant the payment system's faults."""
     pay, asked, report = JournalSink.pay, Counter[str](), to_stream("sink")
@@ -187,6 +200,8 @@ if __name__ == "__main__":
         setattr(module, "Producer", DyingProducer)  # noqa: B010 - a planted fault
     if STAGE == "stubborn":
         be_stubborn()
+    if STAGE == "elected":
+        be_killed_when_elected()
     if STAGE == "unpaid":
         be_stopped_before_paying()
     if STAGE == "sink":
