@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +11,7 @@ import pytest
 
 from everlode.events import commands as c
 from everlode.events.stamp import MAX_AHEAD_MS, millis_of
+from tests.support.processes.outputs import printed_by
 from tests.support.world.region import Region, until
 
 pytestmark = pytest.mark.timeout(180)
@@ -30,11 +29,10 @@ def region(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Region]:
 
 def clocks(region: Region) -> list[dict[str, object]]:
     """What `everlode status` shows of wrong clocks."""
-    words = ["status", "clusters", "rewards", "eu", "--json", "--dir", str(region.folder / "stack")]
-    command = [sys.executable, "-m", "everlode.cli.main", *words]
-    done = subprocess.run(command, capture_output=True, check=False, timeout=90)
-    found: list[dict[str, object]] = json.loads(done.stdout)["clocks"]
-    assert done.returncode == (20 if found else 0), done.stderr
+    words = ["status", "clusters", "rewards", "eu", "--dir", str(region.folder / "stack")]
+    code, out = printed_by(words)
+    found: list[dict[str, object]] = json.loads(out)["clocks"]
+    assert code == (20 if found else 0)
     return found
 
 

@@ -73,7 +73,7 @@ class Mortals:
     """Two at any time: one leads, and when it dies the other one does. A context manager."""
 
     def __init__(self, folder: Path, env: dict[str, str]) -> None:
-        self._folder, self._env = folder, env
+        self._folder, self._env = folder, {**os.environ, **env}
         self._numbers, self._running = count(1), dict[str, Forked]()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._follow, daemon=True)

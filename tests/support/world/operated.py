@@ -21,6 +21,7 @@ from everlode.control.fold import ControlState
 from everlode.events import commands as c
 from everlode.events.base import CommandAnswered
 from everlode.sdk import MiningClient
+from tests.support.processes.outputs import printed_by
 from tests.support.world.one_region import SCOPE, Network, check, submit
 
 MANAGERS = ("eu-tm-1", "eu-tm-2", "eu-tm-3")
@@ -85,9 +86,11 @@ class Operated(Network):
         """Wait until both services that are there are led for the first time."""
         self.until(lambda s: s.epoch(SCOPE) == 1 and s.epoch("miner-registry/eu") == 1)
 
-    def coordinator(self) -> None:
-        """Start one more."""
-        self.start(f"eu-co-{next(self.coordinators)}", "coordinator", "run")
+    def coordinator(self, dies_at: str = "") -> str:
+        """Start one more, and give its name; `dies_at`: as one of `dying_coordinator`."""
+        node = f"eu-co-{next(self.coordinators)}"
+        self.start(node, "coordinator", "run", dies_at=dies_at)
+        return node
 
     def asked(self, *words: str, by: str = "ann") -> subprocess.Popen[bytes]:
         """A command of the CLI that runs."""
@@ -101,11 +104,13 @@ class Operated(Network):
         return Answered(running.returncode, json.loads(out))
 
     def scope(self, *words: str, by: str = "ann") -> Answered:
-        return self.answer(self.asked("scope", *words, by=by))
+        code, out = printed_by(["scope", *words], {**self.env(), "EVERLODE_OPERATOR": by})
+        return Answered(code, json.loads(out))
 
     def status(self) -> Answered:
         """The one look. It has no projector here, which is always degraded."""
-        found = self.answer(self.asked("status"))
+        code, out = printed_by(["status"], self.env())
+        found = Answered(code, json.loads(out))
         assert found.code == 20
         return found
 

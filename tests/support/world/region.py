@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -29,6 +27,7 @@ from everlode.topics import Topology
 from everlode.topics.names import fact_topic
 from tests.support.facts.whole_topic import records
 from tests.support.processes.entries import await_entry, entries, matching
+from tests.support.processes.forked import CLI, started
 
 TOPOLOGY = Topology(
     regions=("eu",), control_replication=1, control_min_insync=1, operators=("judge",)
@@ -54,12 +53,9 @@ def until(true: Callable[[], bool], within_s: float, what: str) -> None:
 class Node:
     """A node's process; its output is in `log`."""
 
-    def __init__(self, arguments: list[str], log: Path, env: dict[str, str]) -> None:
+    def __init__(self, module: str, words: list[str], log: Path, env: dict[str, str]) -> None:
         self.log = log
-        with log.open("wb") as out:
-            self.process = subprocess.Popen(
-                [sys.executable, *arguments], stdout=out, stderr=out, env={**os.environ, **env}
-            )
+        self.process = started(module, words, log, {**os.environ, **env})
 
     def reports(self, kind: str = "", **fields: Any) -> bool:
         """True when it has reported such an entry; of `text` a part is enough."""
@@ -124,7 +120,7 @@ class Region:
     ) -> Node:
         """Start a node; with `module` another program with the same arguments, and its fault."""
         words = ("node", "run", kind, *more)
-        return self._start(words, node_id, module or "everlode.cli.main", die)
+        return self._start(words, node_id, module or CLI, die)
 
     def coordinator(self, node_id: str) -> Node:
         """Start a coordinator."""
@@ -132,15 +128,12 @@ class Region:
 
     def process(self, noun: str, node_id: str, *, module: str | None = None) -> Node:
         """Start a process of the region: coordinator, projector or detector; see `node`."""
-        return self._start((noun, "run"), node_id, module or "everlode.cli.main", "")
+        return self._start((noun, "run"), node_id, module or CLI, "")
 
     def _start(self, words: tuple[str, ...], node_id: str, module: str, die: str) -> Node:
-        arguments = [
-            "-m", module, *words, "--region", "eu", "--node-id", node_id,
-            "--dir", str(self.folder / "stack"),
-        ]  # fmt: skip
+        where = ["--region", "eu", "--node-id", node_id, "--dir", str(self.folder / "stack")]
         log = self.folder / f"{node_id}-{len(self.nodes)}.log"
-        node = Node(arguments, log, {**self._env, "DYING_NODE_AT": die})
+        node = Node(module, [*words, *where], log, {**self._env, "DYING_NODE_AT": die})
         self.nodes.append(node)
         return node
 
