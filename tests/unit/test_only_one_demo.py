@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from everlode.demo.only_one import FOLDER, RUNNING, STACK, hold, only_one, remove_killed
+from everlode.demo.only_one import FOLDER, RUNNING, SOCKETS, STACK, hold, only_one, remove_killed
 from everlode.errors import Locked
 from everlode.stack.native.lock import Recorded, write_record
 
@@ -66,13 +66,16 @@ def test_second_demo_is_refused_and_names_the_first(
 
 def test_folder_is_removed_once_the_process_that_holds_it_was_killed(temporary: Path) -> None:
     folder = made(temporary, f"{FOLDER}killed")
+    sockets = made(temporary, "pymp-12345678")
+    (folder / SOCKETS).symlink_to(sockets)
     with another(folder) as demo:
         remove_killed()
         assert folder.exists(), "it lives"
+        assert sockets.exists(), "it lives"
         demo.kill()
         demo.wait(10)
         remove_killed()
-    assert not folder.exists()
+    assert [*temporary.iterdir()] == []
 
 
 def test_demo_that_ended_by_itself_and_what_is_no_demo_stay(temporary: Path) -> None:

@@ -9,6 +9,7 @@ import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from multiprocessing.util import get_temp_dir
 from pathlib import Path
 from typing import IO
 
@@ -19,6 +20,8 @@ RUNNING = "running"
 """A file in the folder of a demo that runs, who holds its lock, or was killed: one that ends takes
 it away."""
 FOLDER = "everlode-demo-"
+SOCKETS = "fork-server"
+"""A link to the folder of its fork server's socket, whose path must be short."""
 STACK = "stack"
 """Of its stack, within it."""
 
@@ -56,6 +59,11 @@ def hold(folder: Path) -> Iterator[None]:
             mark.unlink(missing_ok=True)
 
 
+def note_fork_server(folder: Path) -> None:
+    """Say in the folder which one beside it, for its socket, this process's fork server has."""
+    (folder / SOCKETS).symlink_to(get_temp_dir())
+
+
 def remove_killed() -> None:
     """Remove what this user's killed demos left in the temporary folder.
 
@@ -76,4 +84,6 @@ def _remove(mark: Path) -> None:
     with open(os.open(mark, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)) as file:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         if not any(process.alive for process in read_record(mark.parent / STACK)):
+            with suppress(OSError):  # it had none yet
+                shutil.rmtree((mark.parent / SOCKETS).readlink())
             shutil.rmtree(mark.parent, ignore_errors=True)

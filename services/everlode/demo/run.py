@@ -25,7 +25,7 @@ from everlode.backup.manifest import Manifest
 from everlode.backup.operation import back_up
 from everlode.demo.collect import Ran, collect
 from everlode.demo.kills import Kill, await_failovers, primaries
-from everlode.demo.only_one import FOLDER, STACK, hold, only_one, remove_killed
+from everlode.demo.only_one import FOLDER, STACK, hold, note_fork_server, only_one, remove_killed
 from everlode.demo.options import Options
 from everlode.demo.watched import PAGE, serve_page
 from everlode.demo.work import Work, now_ms
@@ -94,8 +94,6 @@ class Demo:
         self._lag = Lag()
         self._stop_measuring = threading.Event()
         self._proved = False
-
-    # -- helpers -----------------------------------------------------------------------------
 
     def _mark(self, step: str, text: str) -> None:
         self.timeline.append(
@@ -197,6 +195,7 @@ class Demo:
     # -- 1. up -------------------------------------------------------------------------------
 
     def _up(self) -> Endpoints:
+        note_fork_server(self.root)
         self._fleet = Fleet(self.root / "logs", self._environment())
         serve_page(self.fleet, self._report)
         self._mark("up", f"workload: {self._workload.source}, {len(self._workload.tasks)} tasks, "
