@@ -83,11 +83,18 @@ class Node:
         self.process.wait(10)
 
 
+def region_of(node_id: str) -> str:
+    """`eu` of eu-mr-1."""
+    return node_id.partition("-")[0]
+
+
 class Region:
     """`eu` on a small stack of its own. Use as a context manager."""
 
     def __init__(self, folder: Path, *, s3: str | None = None) -> None:
         self.folder = folder
+        self.dir = folder / "stack"
+        """Where its processes look for endpoints."""
         self.stack = NativeStack(TOPOLOGY, folder / "stack", mirrors=False, control_nodes=1, s3=s3)
         self.nodes: list[Node] = []
 
@@ -131,7 +138,7 @@ class Region:
         return self._start((noun, "run"), node_id, module or CLI, "")
 
     def _start(self, words: tuple[str, ...], node_id: str, module: str, die: str) -> Node:
-        where = ["--region", "eu", "--node-id", node_id, "--dir", str(self.folder / "stack")]
+        where = ["--region", region_of(node_id), "--node-id", node_id, "--dir", str(self.dir)]
         log = self.folder / f"{node_id}-{len(self.nodes)}.log"
         node = Node(module, [*words, *where], log, {**self._env, "DYING_NODE_AT": die})
         self.nodes.append(node)
@@ -139,14 +146,14 @@ class Region:
 
     def assign(self, component: str, node_id: str) -> int:
         """Decide that `node_id` leads the component's scope; returns the epoch."""
-        scope = str(Scope(component, "eu"))
+        scope = str(Scope(component, region_of(node_id)))
         state = self.follower.state
         epoch = state.epoch(scope)
         decision = ScopeAssigned(
             scope_name=scope,
             new_epoch=epoch + 1,
             primary_node=node_id,
-            region="eu",
+            region=region_of(node_id),
             reason="forced",
             based_on=max(0, state.position),
             based_on_epoch=epoch,
