@@ -58,7 +58,9 @@ def replacement(
     why = wishes.holds(view.scope, now_ms) or (f"{wish.text} runs" if wish else "")
     if why:
         return Stuck(f"{name}: {why}")
-    if led.renewed_at < 0 or view.opened < led.epoch:
+    beat = view.beats.get(led.primary)
+    opened = view.opened >= led.epoch and (beat is None or beat.leads)  # of some it alone says so
+    if led.renewed_at < 0 or not opened:
         return Stuck(f"{name}: it has not opened epoch {led.epoch} yet")
     cools = view.control.cooldowns.get(view.scope)
     if cools is not None and now_ms < (until_ms := cools.until_from(opened_ms)):
