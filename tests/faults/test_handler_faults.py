@@ -499,7 +499,7 @@ def test_validator_whose_judge_does_not_come_back_says_so_and_is_replaced(market
     assert asked["outcome"] == "done"
     market.brings(list(LEFT), "inference")
     market.solve()
-    led = network.until(lambda s: s.scopes[VALIDATION].primary != HUNG).scopes[VALIDATION]
+    led = network.until(lambda s: s.scopes[VALIDATION].primary != HUNG, 90).scopes[VALIDATION]
     assert (led.decision.reason, led.decision.failed_node) == ("node-unsteady", HUNG)
     assert led.primary == SLOW
     (told,) = [
