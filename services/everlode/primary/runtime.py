@@ -232,9 +232,9 @@ class Runtime:
 
     def load(self) -> Load:
         """For the next beat. Any thread."""
-        load = self._component.load()._replace(read_stamp=self._log.read_stamp)
-        unread = "its own log: it moves on, unread" if self._standstill.found else ""
-        return stood(load, self._turns.stands() or unread)
+        opening = not self._led().items() <= self._core.served.items()
+        load = self._component.load()._replace(read_stamp=self._log.read_stamp, opening=opening)
+        return stood(load, self._turns.stands() or self._standstill.stands())
 
     def _step_down(self) -> None:
         for entry in self._core.step_down():

@@ -4,7 +4,8 @@
 DYING_NODE_AT names the stage at which it kills itself, with SIGKILL, around the transaction
 of the first StakeDeposited that it writes: staged, written, committed or answered. `stubborn`
 does not die: it believes in its first epoch, whatever the control log says, until it is fenced.
-`elected` dies as soon as it may lead a scope, before it has written anything there.
+`elected` dies as soon as it may lead a scope, before it has written anything there. `slow` waits
+then, for SIGUSR1, and says meanwhile that it stands still.
 `lossy` loses half of its beats, at random; `hangs` has a judge that never comes back from what is
 named so; `blocked` has a payment system that never answers;
 `poison` is killed by each command to an aggregate that is named so. Nor does `sink` die: its
@@ -29,7 +30,9 @@ from everlode.errors import FencedOut, Unavailable
 from everlode.events.heartbeats import NodeBeat
 from everlode.log.facts import FactLog
 from everlode.membership.agent import NodeAgent
+from everlode.primary import standstill
 from everlode.primary.component import Component
+from everlode.primary.standstill import Turns
 from everlode.processes import node
 from everlode.rewards.sink import Fence, JournalSink
 from everlode.sdk.reference import Solution, Verdict, reference_judge
@@ -110,6 +113,22 @@ def be_killed_when_elected() -> None:
     NodeAgent.leads = elected  # type: ignore[method-assign]
 
 
+def be_slow() -> None:
+    """Open no log to lead before SIGUSR1, and say so."""
+    go, waits = threading.Event(), threading.Event()
+    open_, stands = FactLog.open, Turns.stands
+
+    def slow(self: FactLog, *args: Any, **kwargs: Any) -> None:
+        waits.set()
+        go.wait()
+        waits.clear()
+        open_(self, *args, **kwargs)
+
+    signal.signal(signal.SIGUSR1, lambda *_: go.set())
+    FactLog.open = slow  # type: ignore[method-assign]
+    Turns.stands = lambda self: "SIGUSR1" if waits.is_set() else stands(self)  # type: ignore[method-assign]
+
+
 def be_badly_served() -> None:
     """Plant the payment system's faults."""
     pay, asked, report = JournalSink.pay, Counter[str](), to_stream("sink")
@@ -146,7 +165,8 @@ def be_stopped_before_paying() -> None:
 
 
 def be_blocked() -> None:
-    """A payment never returns: neither an answer nor an error."""
+    """A payment never returns: neither an answer nor an error. Its node says so soon."""
+    setattr(standstill, "STILL_S", 3.0)  # noqa: B010 - for less to wait for
     report = to_stream("sink")
 
     def blocked(
@@ -202,6 +222,8 @@ if __name__ == "__main__":
         be_stubborn()
     if STAGE == "elected":
         be_killed_when_elected()
+    if STAGE == "slow":
+        be_slow()
     if STAGE == "unpaid":
         be_stopped_before_paying()
     if STAGE == "sink":
