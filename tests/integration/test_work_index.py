@@ -144,3 +144,18 @@ def test_index_of_another_component_is_not_kept(broker: str) -> None:
     index = WorkIndex(Folds(("miners",), lambda *_: None), parts, kept=False)
     index.lead({"eu"})
     assert index.take([(None, None)]) == []
+
+
+def test_index_that_cannot_be_read_now_is_read_later_and_work_goes_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(work, "ASK_S", 0.1)
+    folds = Folds(("tasks",), lambda *_: None)
+    state = folded(folds, "eu/on", SUBMITTED, given())
+    away = WorkIndex(folds, RegionParts("eu", "eu.1", "127.0.0.1:9", PARTITIONS), kept=True)
+    away.lead({"eu"})
+    for _ in range(2):
+        assert [r.key for r in away.take([(None, state)])] == [b"eu/a|eu/on"]
+        away.committed()
+    assert not away.level
+    away.close()

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Container, Iterable, Iterator
-from contextlib import suppress
 from itertools import islice
 from typing import NamedTuple
 
@@ -34,7 +33,7 @@ LOOK = 2_000
 """Records, and then tasks, that one transaction's turn looks at."""
 MANY = 1_000
 """Differences that one transaction mends."""
-ASK_S = 2.0
+ASK_S = 1.0
 LATER_S = 1.0
 
 
@@ -110,8 +109,10 @@ class WorkIndex:
             self._begins_at = None
             self._reader = Reader(self._parts.bootstrap, f"index-{self._parts.origin}", wait_ms=50)
         if self._reader is not None:
-            with suppress(Unavailable):  # then the next time: a commit says it, if it lasts
+            try:
                 self._read(self._reader)
+            except Unavailable:
+                self.lead(self._homes)  # anew, later: a commit says it, if it lasts
         elif self._compared is not None:
             looked_at = [*islice(self._compared, LOOK)]
             self._wrong += filter(None, looked_at)
