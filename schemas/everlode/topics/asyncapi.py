@@ -34,6 +34,8 @@ _MODEL = Topology(regions=("region",))
 _DEAD_LETTER = "DeadLetter"
 _ARCHIVED = frozenset({"SnapshotEntry", "ArchivedSolution"})
 """What an archive holds; the other records are the snapshots', which hold entries too."""
+_ELSEWHERE = frozenset({"ArchivedSolution", "AssignedTask"})
+"""What no snapshot holds."""
 _PARAMETERS = {
     "region": ("Region.", "eu"),
     "origin": ("Region and its incarnation.", "eu.1"),
@@ -84,12 +86,17 @@ _KINDS = (
     _Kind(
         lambda address, _: address.startswith("snapshot."),
         "What is known of a fact topic without its beginning, compacted.",
-        lambda _: tuple(name for name in SNAPSHOTS if name != "ArchivedSolution"),
+        lambda _: tuple(name for name in SNAPSHOTS if name not in _ELSEWHERE),
     ),
     _Kind(
         lambda address, _: address.startswith("archive."),
         "Aggregates that have ended, compacted.",
         lambda _: tuple(name for name in SNAPSHOTS if name in _ARCHIVED),
+    ),
+    _Kind(
+        lambda address, _: address.startswith("work."),
+        "Tasks that miners have now, in the partition of their miner, compacted.",
+        lambda _: ("AssignedTask",),
     ),
     _Kind(
         lambda address, _: ".commands." in address,

@@ -185,8 +185,7 @@ class Runtime:
             self._to_start[0]()
             del self._to_start[0]
         # 1. which scopes it leads
-        led = self._adopted.able(led)
-        if not led:
+        if not (led := self._adopted.able(led)):
             self._follow()
             return
         serves = led.items() <= self._core.served.items()
@@ -258,6 +257,7 @@ class Runtime:
         if not led.items() <= self._led().items():
             raise Unavailable("the lease ran out before the epoch was opened")
         self._core.committed(self._log.append(opening.facts))
+        self._memory.work.lead(frozenset(self._core.served))
         # d. read on
         wanted = [
             (t, p)
@@ -366,7 +366,7 @@ class Runtime:
 
         Raises: Unavailable: also when a fact cannot be written: without its command, then.
         """
-        beside = self._memory.beside(len(ready.facts)) if ready.facts or idle else []
+        beside = self._memory.beside(ready.facts, ready.changes) if ready.facts or idle else []
         if not ready.facts and not beside:
             return []
         read = ready.read if ready.facts else {}
