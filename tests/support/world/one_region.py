@@ -6,7 +6,6 @@ Tests of failover and of operators share it; each starts the processes that it w
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import signal
 import subprocess
@@ -30,6 +29,7 @@ from everlode.stack import NativeStack
 from tests.support.facts.one_writer import check_log
 from tests.support.facts.whole_topic import records
 from tests.support.processes.entries import entries, matching
+from tests.support.processes.outputs import fitting
 from tests.support.world.region import MARKED_S, until
 
 T = TypeVar("T")
@@ -107,7 +107,7 @@ class Network:
         command = [sys.executable, "-m", "everlode.cli.main", *words, "--json"]
         done = subprocess.run(command, env=self.env(), capture_output=True, timeout=60, check=False)
         assert done.returncode == 0, (done.stdout, done.stderr)
-        return json.loads(done.stdout)
+        return fitting(words, done.stdout.decode())
 
     def env(self) -> dict[str, str]:
         return {
