@@ -337,6 +337,55 @@ def test_dead_letters_are_listed_by_what_they_are_and_no_key_has_stopped(
     assert server.ask("/stopped-keys?region=xx").status == 404
 
 
+def test_letter_is_shown_and_has_one_fate_by_whoever_may_decide(
+    region: Region, server: Server
+) -> None:
+    topic, value = command_topic("eu", "miners"), b"no command either"
+    sender = Sender(region.bootstrap)
+    sender.send(Record(topic, 0, "junk", value, []))
+    assert sender.flush(20) == 0
+
+    def ids() -> list[str]:
+        found = [raw for raw in region.records(topic) if raw.value == value]
+        return [f"primary/{topic}/{raw.partition}/{raw.offset}" for raw in found]
+
+    def show(letter: str) -> Any:
+        return server.ask(f"/dead-letters/{letter}")
+
+    def replayed() -> set[str]:
+        found = server.ask(f"/dead-letters?topic={topic}&status=replayed").body["letters"]
+        return {letter["id"] for letter in found}
+
+    def decide(verb: str, role: str = "operator", **more: Any) -> tuple[int, Any]:
+        body = {"verb": verb, "ids": [first], "reason": "a test", **more}
+        answer = server.ask("/dead-letters", role=role, method="POST", body=body)
+        if "code" in answer.body:
+            return answer.status, answer.body["code"]
+        return answer.status, answer.body["letters"][0]["status"]
+
+    (first,) = ids()
+    until(lambda: show(first).status == 200, 30, "its letter is kept")
+    whole = show(quote(first, safe="")).body
+    assert (whole["key"], whole["value_hex"]) == ("junk", value.hex())
+    assert (whole["decoded"], whole["status"]) == (None, "open")
+    assert show(f"primary/{topic}/0/999999").status == 404
+    assert decide("replay", "viewer") == (403, "forbidden")
+    assert decide("discard", reason=" ") == (422, "no_reason")
+    assert decide("burn") == decide("replay", ids=[]) == (422, "bad_field")
+    assert decide("replay", ids=[first, "primary/x/0/1"]) == (404, "not_found")
+    assert decide("replay", dry_run=True) == (200, "open")
+    assert (show(first).body["status"], len(ids())) == ("open", 1)  # nothing was done until here
+    assert first not in replayed()
+    assert decide("replay") == decide("replay", "admin") == (200, "replayed")
+    assert first in replayed()  # who decided is not shown what was
+    assert decide("discard") == (409, "replayed")
+    assert (show(first).body["operator"], show(first).body["reason"]) == ("operator", "a test")
+    _, again = ids()  # once, though it was asked for twice
+    until(lambda: show(again).status == 200, 30, "its primary has read it again")
+    acts = matching(entries(server.log), "AskedOverHttp", path="/dead-letters", who="operator")
+    assert f"replay {first}" in {e["about"] for e in acts if e["status"] == 200}
+
+
 @pytest.fixture(scope="module")
 def described(server: Server) -> Any:
     document = server.ask("/openapi.json").body

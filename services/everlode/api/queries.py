@@ -60,6 +60,11 @@ class Kept:
                 self._found[key] = time.monotonic(), found
         return found
 
+    def forget(self, key: str) -> None:
+        """The answer of this key is computed anew for the next who asks."""
+        with self._guard:
+            self._found.pop(key, None)
+
 
 def led(control: ControlState, scope: ScopeState) -> Object:
     """A scope as it is shown. Pure."""
