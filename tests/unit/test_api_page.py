@@ -11,7 +11,17 @@ import pytest
 
 from everlode.api.aside import Aged, Aside
 from everlode.api.feed import item_of
-from everlode.api.overview import Seen, html, lines, regions_of, values_of
+from everlode.api.overview import (
+    FILES,
+    NODES,
+    Seen,
+    file,
+    html,
+    lines,
+    nodes_by_region,
+    regions_of,
+    values_of,
+)
 from everlode.control.fold import ControlState, NodeState, ScopeState
 from everlode.errors import Unavailable
 from everlode.events.base import Envelope, Event, Fact
@@ -29,6 +39,8 @@ from everlode.events.recovery import (
     RegistryRecoveryEnded,
 )
 from everlode.views.operations import Operations, about
+from tests.support.world.large import large, scores
+from tests.support.world.large import regions_of as large_regions
 
 HOSTILE = '<script>alert("x")</script>'
 AT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -238,3 +250,32 @@ def join_aside() -> None:
         if thread.name == "aside":
             thread.join(10)
             assert not thread.is_alive()
+
+
+def test_page_of_a_large_network_is_small_and_has_who_is_not_well_and_who_leads() -> None:
+    control, regions = large(100, 10_000), large_regions(100)
+    health = Aged(scores(control, regions), 1.0)
+    seen = Seen(control, dict.fromkeys(regions, 1.0), 0, health=health)
+    values = values_of(seen, regions)
+    sizes = [len(file(name)) for name in FILES]
+    page = html("overview.html.j2", **values)
+    assert len(page.encode()) + sum(sizes) < 150_000  # 200 kB with a hundred events
+    there = {node["node_id"]: node["status"] for r in values["regions"] for node in r["nodes"]}
+    lost = {name for name, node in control.nodes.items() if node.status == "lost"}
+    assert len(there) == NODES
+    assert lost == {name for name, status in there.items() if status == "lost"}
+    assert {scope.primary for scope in control.scopes.values()} <= there.keys()
+    assert page.count("none of them not healthy") == 25
+    assert f"and {400 - NODES // 25} more" in page
+
+
+def test_nodes_that_are_left_out_are_counted_also_when_most_are_not_well() -> None:
+    many = {
+        f"n{number:02}": NodeState(f"n{number:02}", "eu", "rewards", "", "e", 0, status, 1)
+        for number, status in enumerate(["lost"] * 25 + ["healthy"] * 5)
+    }
+    found = nodes_by_region(ControlState(nodes=MappingProxyType(many)), 10)
+    assert (len(found["eu"].shown), found["eu"].more, found["eu"].unwell) == (10, 20, 15)
+    assert found["us"].shown == []
+    page = html("overview.html.j2", **values_of(Seen(control("a"), {}, 0), ["eu"]))
+    assert "more" not in page
