@@ -12,6 +12,7 @@ import pytest
 from playwright.sync_api import Browser, Page
 
 from everlode.demo.page import html
+from tests.support.facts.contrast import AA, contrast, luminance
 from tests.support.facts.report import GOOD
 from tests.support.processes.chromium import chromium, opened, width_of
 
@@ -93,19 +94,7 @@ def test_text_can_be_read_on_its_ground(browser: Browser, tmp_path: Path, scheme
     look = "e => [getComputedStyle(e).color, getComputedStyle(document.body).backgroundColor]"
     for name in ("h1", "p.soft", "figcaption", "summary", "ol.steps em"):
         ink, ground = page.locator(name).first.evaluate(look)
-        assert contrast(ink, ground) >= 4.5, (name, ink, ground)
+        assert contrast(ink, ground) >= AA, (name, ink, ground)
     dark = luminance(page.evaluate("getComputedStyle(document.body).backgroundColor")) < 0.5
     assert dark == (scheme == "dark")
     page.close()
-
-
-def luminance(colour: str) -> float:
-    """WCAG's relative luminance of `rgb(r, g, b)`."""
-    parts = [int(p) / 255 for p in colour[colour.index("(") + 1 : -1].split(",")[:3]]
-    r, g, b = (p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts)
-    return 0.2126 * r + 0.7152 * g + 0.0722 * b
-
-
-def contrast(a: str, b: str) -> float:
-    light, dark = sorted((luminance(a), luminance(b)), reverse=True)
-    return (light + 0.05) / (dark + 0.05)

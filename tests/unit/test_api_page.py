@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 from datetime import UTC, datetime
 from types import MappingProxyType
@@ -39,6 +40,7 @@ from everlode.events.recovery import (
     RegistryRecoveryEnded,
 )
 from everlode.views.operations import Operations, about
+from tests.support.facts.contrast import AA, contrast
 from tests.support.world.large import large, scores
 from tests.support.world.large import regions_of as large_regions
 
@@ -279,3 +281,19 @@ def test_nodes_that_are_left_out_are_counted_also_when_most_are_not_well() -> No
     assert found["us"].shown == []
     page = html("overview.html.j2", **values_of(Seen(control("a"), {}, 0), ["eu"]))
     assert "more" not in page
+
+
+def test_text_of_the_pages_can_be_read_on_its_ground_by_day_and_by_night() -> None:
+    style = file("page.css").decode()
+    schemes = [
+        dict(re.findall(r"--(\w+):(#\w+)", root)) for root in re.findall(":root{.*?}", style)
+    ]
+    assert len(schemes) == 2
+    for scheme in schemes:
+        ground = scheme.pop("ground")
+        assert scheme.pop("line")  # what only divides
+        assert scheme.keys() == {"ink", "soft", "good", "bad", "late"}
+        assert {n: c for n, c in scheme.items() if contrast(c, ground) < AA} == {}
+    colours = set(re.findall(r"[^-]color:([^;}]+)", style)) - {"inherit"}
+    assert colours <= {f"var(--{name})" for name in scheme}  # all text has one of these
+    assert "opacity" not in style  # which would take it back
