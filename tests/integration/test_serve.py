@@ -29,10 +29,11 @@ from everlode.health.weights import NODE
 from everlode.log.announcer import Announcer
 from everlode.settings.endpoints import Endpoints
 from everlode.telemetry import figures
-from everlode.topics.names import command_topic
+from everlode.topics.names import command_topic, fact_topic
 from tests.support.facts.alerts import metrics_of_alerts
 from tests.support.facts.dashboards import metrics_of_dashboards
 from tests.support.processes.chromium import chromium, opened, width_of
+from tests.support.processes.collector import Collector
 from tests.support.processes.entries import entries, matching
 from tests.support.processes.scraping import figures_of, scrape, targets
 from tests.support.world.region import Region, until
@@ -54,11 +55,19 @@ EXAMPLES = 3
 
 
 @pytest.fixture(scope="module")
-def region(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Region]:
-    """All services of a region; its coordinator decides who leads."""
+def collector() -> Iterator[Collector]:
+    with Collector() as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def region(tmp_path_factory: pytest.TempPathFactory, collector: Collector) -> Iterator[Region]:
+    """All services of a region, traced; its coordinator decides who leads."""
     folder = tmp_path_factory.mktemp("serve")
     with pytest.MonkeyPatch.context() as patch, Region(folder) as found:
         patch.setenv("EVERLODE_METRICS_DIR", str(folder / "metrics"))
+        patch.setenv("EVERLODE_OTLP", collector.address)
+        patch.setenv("OTEL_BSP_SCHEDULE_DELAY", "200")
         found.coordinator("eu-co-1")
         found.process("detector", "eu-det-1")
         found.process("projector", "eu-pj-1")
@@ -160,6 +169,28 @@ def test_command_is_carried_out_once_by_its_key_and_seen_in_the_projection(serve
     assert [e["event"] for e in miner["events"]] == ["MinerRegistered"]
     refused = server.command("DepositStake", "m-none", {"amount_micro": 1}, role="operator")
     assert (refused.status, refused.body["code"]) == (404, "no_miner")
+
+
+def test_command_is_one_trace_from_the_server_to_its_row_in_the_projection(
+    server: Server, collector: Collector
+) -> None:
+    commands, facts = command_topic("eu", "miners"), fact_topic("eu.1", "miners")
+    names = (f"send {commands}", f"process {commands}", f"process {facts}")
+    answer = register(server, "m-traced", headers={"Idempotency-Key": "traced/1"})
+    assert answer.status == 200
+    until(lambda: len(collector.of_command("traced/1")) == 3, 60, "it is visible, and that is told")
+    sent, decided, visible = map(collector.of_command("traced/1").get, names)
+    assert sent is not None
+    assert decided is not None
+    assert visible is not None
+    assert server.ask("/miners/m-traced").status == 200  # at the end of its last span
+    processes = [span.process for span in (sent, decided, visible)]
+    assert processes == ["serve-eu", answer.body["node_id"], "eu-pj-1"]
+    assert (sent.parent, decided.parent, visible.parent) == (b"", sent.id, decided.id)
+    assert visible.message == answer.body["facts"][0]["event_id"]
+    batches = {span.id: span for span in collector.spans() if span.links and not span.message}
+    assert batches[visible.links[0]].process == "eu-pj-1"
+    assert decided.parent in batches[decided.links[0]].links
 
 
 @pytest.mark.parametrize("task", AWKWARD)
