@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,7 +18,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import SpanKind, StatusCode
 
 from everlode.errors import ConfigError
-from everlode.telemetry.otel import LINKS, OpenTelemetry
+from everlode.telemetry.otel import LINKS, SEND_S, OpenTelemetry
 from everlode.telemetry.tracing import HEADER, NOT_TRACED, Headers, Received, exported, tracing
 
 COMMANDS, FACTS = "eu.commands.tasks", "eu.1.tasks"
@@ -170,4 +172,15 @@ def test_wish_without_the_extra_is_refused_with_the_way_out(
         exported("http://127.0.0.1:4318/v1/traces", "eu-tm-1")
     assert refused.value.code == "missing_extra"
     assert "everlode[otel]" in refused.value.hint
+    assert tracing() is NOT_TRACED
+
+
+def test_collector_that_does_not_answer_holds_up_no_end() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"http://127.0.0.1:{silent.getsockname()[1]}/v1/traces"
+        with exported(address, "eu-tm-1"):
+            assert tracing() is not NOT_TRACED
+            tracing().send(COMMANDS, "c").end("done")
+            began = time.monotonic()
+        assert time.monotonic() - began < 4 * SEND_S  # its exporter's own patience is ten seconds
     assert tracing() is NOT_TRACED
