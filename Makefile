@@ -18,7 +18,7 @@ every_test = $(BIN)/pytest $(WORKERS) tests $(DEMOS:%=--ignore=%); \
 	rest=$$?; $(BIN)/pytest $(DEMOS) && exit $$rest
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo docs test test-long check static parts bench lock clean
+.PHONY: help setup demo docs test test-long check static parts bench shots lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -61,6 +61,9 @@ test-long: static parts ## The same, with twenty times as many examples, and eve
 bench: setup ## Benchmarks, each against a peer or a limit; ONLY=name for one
 	$(BIN)/python -m benchmarks $(ONLY)
 	$(BIN)/python -m benchmarks._document
+
+shots: parts ## Make the docs' pictures of the page anew
+	SHOTS=docs/images $(BIN)/pytest -q -n 0 tests/integration/test_serve.py -k "node_that_is_killed"
 
 lock: setup ## Renew the lock files from pyproject.toml
 	@test -x $(VENV)/lock/bin/uv || { $(PYTHON) -m venv $(VENV)/lock && $(VENV)/lock/bin/pip install --quiet uv==0.13.9; }

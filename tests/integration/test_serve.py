@@ -32,7 +32,7 @@ from everlode.telemetry import figures
 from everlode.topics.names import command_topic, fact_topic
 from tests.support.facts.alerts import metrics_of_alerts
 from tests.support.facts.dashboards import metrics_of_dashboards
-from tests.support.processes.chromium import chromium, opened, width_of
+from tests.support.processes.chromium import chromium, opened, shot, width_of
 from tests.support.processes.collector import Collector
 from tests.support.processes.entries import entries, matching
 from tests.support.processes.scraping import figures_of, scrape, targets
@@ -709,6 +709,8 @@ def test_node_that_is_killed_is_seen_by_the_page_a_listener_and_metrics(
     page.set_extra_http_headers({"Authorization": f"Bearer {TOKENS['viewer']}"})
     page.goto(server.address)
     expect(page.locator("#link")).to_have_text("live")
+    expect(page.locator("[data-health]")).to_contain_text("health", timeout=30_000)
+    shot(page, "overview")
     page.evaluate("window.loaded = 'once'")
     listener = server.listen("?scope=miner-registry/eu")
     led = server.ask("/primary/miner-registry/eu").body
@@ -724,6 +726,9 @@ def test_node_that_is_killed_is_seen_by_the_page_a_listener_and_metrics(
     line = page.locator("#line li").filter(has_text="RegistryRecoveryEnded").first
     expect(line).to_be_visible(timeout=60_000)
     assert page.evaluate("window.loaded") == "once"
+    started = page.locator("#line li").filter(has_text="OperationStarted").first.inner_text()
+    line.scroll_into_view_if_needed()
+    shot(page, "failover")
     assert complaints == []
     page.close()
     events = listener.until("RegistryRecoveryEnded")
@@ -734,6 +739,7 @@ def test_node_that_is_killed_is_seen_by_the_page_a_listener_and_metrics(
     operation = events[-1].data["operation"]
     found = server.ask("/operations/" + quote(operation, safe="")).body
     assert (found["subject"], found["success"]) == (killed, True)
+    assert found["evidence"][0]["note"] in started
     assert len(found["steps"]) == kinds.count("OperationStep")
     again = server.listen(f"?operation={quote(operation)}", last=found["position"])
     again.close()

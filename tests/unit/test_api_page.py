@@ -15,6 +15,7 @@ from everlode.api.feed import item_of
 from everlode.api.overview import (
     FILES,
     NODES,
+    NOTES,
     Seen,
     file,
     html,
@@ -25,7 +26,7 @@ from everlode.api.overview import (
 )
 from everlode.control.fold import ControlState, NodeState, ScopeState
 from everlode.errors import Unavailable
-from everlode.events.base import Envelope, Event, Fact
+from everlode.events.base import Envelope, Event, Evidence, Fact
 from everlode.events.control import ScopeAssigned
 from everlode.events.recovery import (
     BackupEnded,
@@ -189,6 +190,17 @@ def test_registry_that_leads_without_a_loss_is_an_operation_and_one_after_a_loss
     for n, data in enumerate((STARTED, changed)):
         found = operations.observe(fact(data, str(n), "op"))
     assert (found.kind, found.ended_at) == ("registry-failover", None)
+
+
+def test_line_of_an_event_says_on_which_evidence_in_the_words_of_the_script() -> None:
+    notes = ("silent for 3 s", "", HOSTILE, "phi is 9", "too many")
+    places = tuple(Evidence(topic="t", partition=0, offset=1, note=note) for note in notes)
+    started = STARTED.model_copy(update={"evidence": places})
+    item = item_of(fact(started, "e1", "op"), 1, ("eu.1.recovery", 0, 7), ("op", ""))
+    (line,) = lines([item])
+    assert line["about"].endswith(f"silent for 3 s, {HOSTILE}, phi is 9")
+    script = file("page.js").decode()
+    assert f"(d.evidence || []).map((e) => e.note).filter(Boolean).slice(0, {NOTES})" in script
 
 
 def test_event_is_a_cloud_event_whose_integers_are_texts() -> None:

@@ -27,6 +27,8 @@ from everlode.views.said import rows, said
 SHOWN = 100
 NODES, LEAST = 400, 10
 """Nodes of a page, shared by its regions, and of each region at least."""
+NOTES = 3
+"""Of the evidence that an event names."""
 WISHES = 10
 """Of what operators asked for, so many are shown, the newest first."""
 FILES = {"page.css": "text/css", "page.js": "text/javascript"}
@@ -142,10 +144,11 @@ def about(event: Mapping[str, Any]) -> str:
     data = event["data"]
     success = data.get("success")
     new = data.get("new_primary")
+    notes = [each["note"] for each in data.get("evidence", ()) if each["note"]]
     words = (
         data.get("kind") if event["operation"] else None, data.get("step"),
         data.get("subject") or event["subject"], data.get("detail"),
-        f"primary: {new}" if new else None, data.get("rule"),
+        f"primary: {new}" if new else None, data.get("rule"), ", ".join(notes[:NOTES]),
         None if success is None else "done" if success else "failed",
     )  # fmt: skip
     return " · ".join(str(word) for word in words if word)
