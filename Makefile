@@ -25,7 +25,7 @@ every_test = mkdir -p build; ( $(apart) ) > $(APART) 2>&1 & apart=$$!; trap "kil
 	$(BIN)/pytest $(DEMOS) && exit $$((real + apart))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo docs test test-long check static pure parts bench lock clean
+.PHONY: help setup demo docs test test-long check static pure parts bench shots lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -71,6 +71,9 @@ test-long: parts ## The same, with twenty times as many examples, and every dama
 bench: setup ## Benchmarks, each against a peer or a limit; ONLY=name for one
 	$(BIN)/python -m benchmarks $(ONLY)
 	$(BIN)/python -m benchmarks._document
+
+shots: parts ## Make the docs' pictures of the page anew
+	SHOTS=docs/images $(BIN)/pytest -q -n 0 tests/integration/test_serve.py -k "node_that_is_killed"
 
 lock: setup ## Renew the lock files from pyproject.toml
 	@test -x $(VENV)/lock/bin/uv || { $(PYTHON) -m venv $(VENV)/lock && $(VENV)/lock/bin/pip install --quiet uv==0.13.9; }

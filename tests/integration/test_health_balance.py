@@ -19,6 +19,7 @@ from everlode.events.miners import PerformanceRecorded
 from everlode.events.tasks import TaskAssigned
 from everlode.health.weights import GATE
 from everlode.topics.partition import partition_of
+from tests.support.processes.outputs import fitting
 from tests.support.world.region import PARTITIONS, Node, Region, until
 
 pytestmark = pytest.mark.timeout(300)
@@ -92,7 +93,7 @@ def explained(region: Region, capsys: pytest.CaptureFixture[str], miner: str) ->
     """What `everlode miner explain` prints."""
     capsys.readouterr()
     run(["miner", "explain", miner, "--json", "--dir", str(region.folder / "stack")])
-    found: dict[str, Any] = json.loads(capsys.readouterr().out)
+    found: dict[str, Any] = fitting(("miner", "explain"), capsys.readouterr().out)
     return found
 
 

@@ -259,11 +259,12 @@ def _headers(more: dict[str, str]) -> Object:
         "ce_specversion": "1.0.", "ce_type": "everlode. and the message's title.",
         "ce_time": "When it happened, or was asked for: RFC 3339.", **more,
     }  # fmt: skip
+    traced = {"traceparent": "W3C Trace Context of its sender, where it is traced."}
     return {
         "type": "object",
         "required": list(texts),
         "properties": {
-            name: {"type": "string", "description": what} for name, what in texts.items()
+            name: {"type": "string", "description": what} for name, what in (texts | traced).items()
         },
     }
 

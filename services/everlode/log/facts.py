@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from everlode.adapters.kafka import Raw, Reader, Record
 from everlode.adapters.kafka_writer import Writer
-from everlode.avro.cloudevents import event_headers
+from everlode.avro.cloudevents import Headers, event_headers
 from everlode.avro.codec import Codec, encode_fact
 from everlode.errors import ContractError, FencedOut, IntegrityError
 from everlode.events.barriers import EpochOpened
@@ -140,6 +140,8 @@ class FactLog:
             bootstrap, group, wait_ms=wait_ms, min_bytes=65_536, prompt=self.prompt
         )
         self._next: dict[TopicPartition, int] = {(self.topic, p): 0 for p in range(partitions)}
+        self.carried: Callable[[Envelope], Headers] | None = None
+        """Further headers of a fact, while somebody follows where its cause has been."""
         self._begun = False
         self._read_from: set[int] = set()
         """Partitions of which a record was read."""
@@ -319,7 +321,7 @@ class FactLog:
                 partition,
                 envelope.aggregate_id,
                 encode_fact(envelope, data),
-                event_headers(envelope, type(data).__name__),
+                self._headers(envelope, data),
             )
             for partition, envelope, data in facts
         ]
@@ -334,6 +336,10 @@ class FactLog:
             if isinstance(data, EpochOpened):
                 self._opened(data)
         return offsets
+
+    def _headers(self, envelope: Envelope, data: Event) -> Headers:
+        found = event_headers(envelope, type(data).__name__)
+        return found if self.carried is None else [*found, *self.carried(envelope)]
 
     def next_stamp(self, wall_ms: int, cause: int = 0) -> int:
         """The next stamp, above that of the cause. Raises: Refusal: clock skew.

@@ -65,6 +65,7 @@ from everlode.primary.pending import HOME
 from everlode.primary.ready import Ready
 from everlode.primary.seen import Seen
 from everlode.primary.standstill import Standstill, Turns, stood
+from everlode.primary.traced import traced
 from everlode.settings.endpoints import RegionParts
 from everlode.state.view import Where
 from everlode.telemetry.entries import FencedOutOf, Led, Unanswered
@@ -120,8 +121,7 @@ class Runtime:
         self._ends = Reader(parts.bootstrap, group, uncommitted=True)
         """It only asks: behind a fetch that waits for records, an answer would wait too."""
         self._horizon, self._look_at = Horizon(self._ends.unread), 0.0
-        self._freeze = Freeze(agent, report)
-        self._standstill = Standstill(self._log_ends)
+        self._freeze, self._standstill = Freeze(agent, report), Standstill(self._log_ends)
         self._memory = Memory(component.folds, self._log, parts)
         self._memory.arrived = component.arrived
         self._seen = Seen(component, parts, report, prompt=self._log.prompt)
@@ -131,9 +131,8 @@ class Runtime:
         """Each once, also where the other must wait for Kafka."""
         self._answers = Sender(parts.bootstrap, linger_ms=2, timeout_ms=ANSWER_MS)
         """Its own: a dead letter that does not get through is sent again, an answer is not."""
-        self._codec = Codec()
+        self._codec, self._announced = Codec(), False
         self._dead = DeadLetters(Sender(parts.bootstrap, linger_ms=2), "primary")
-        self._announced = False
         self._stop, self._role_changed = threading.Event(), threading.Event()
         agent.listen(lambda _: self._role_changed.set())
 
@@ -284,25 +283,26 @@ class Runtime:
         raws = self._inputs.batch(BATCH, IDLE_S, LINGER_S)
         began = time.monotonic()
         inputs = [self._decoded(raw) for raw in raws]
-        # 3. decide
-        for ready in self._core.turn(self._turn_of(led, inputs)):
-            for entry in ready.report:
-                self._report(entry)
-            for where, error in ready.letters:
-                self._dead.add(next(raw for raw in raws if raw[:3] == where), error)
-            # 4. a last look
-            self._check()
-            # 5. append; what led to no fact may be read again: it leads to none again
-            offsets = self._append(ready, not inputs)
-            # 6. take over
-            self._core.committed(offsets)
-            # 7. answer
-            answers = self._core.held(HOME, instant(self._clock.wall_ms()))
-            for answer in answers:
-                self._answer(answer)
-            self._figures.answered(answer.outcome for answer in answers)
-            for key, event_id, data in ready.notices:
-                self._agent.signal(data, topic="health", key=key, partition=0, event_id=event_id)
+        with traced(self._log, raws, inputs):
+            # 3. decide
+            for ready in self._core.turn(self._turn_of(led, inputs)):
+                for entry in ready.report:
+                    self._report(entry)
+                for where, error in ready.letters:
+                    self._dead.add(next(raw for raw in raws if raw[:3] == where), error)
+                # 4. a last look
+                self._check()
+                # 5. append; what led to no fact may be read again: it leads to none again
+                offsets = self._append(ready, not inputs)
+                # 6. take over
+                self._core.committed(offsets)
+                # 7. answer
+                answers = self._core.held(HOME, instant(self._clock.wall_ms()))
+                for answer in answers:
+                    self._answer(answer)
+                self._figures.answered(answer.outcome for answer in answers)
+                for key, event, data in ready.notices:
+                    self._agent.signal(data, topic="health", key=key, partition=0, event_id=event)
         if inputs:
             self._figures.turned(time.monotonic() - began)
         if not self._announced:  # not while somebody waits for the first answer

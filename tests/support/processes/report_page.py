@@ -7,6 +7,7 @@ from typing import Any
 
 from playwright.sync_api import Browser, Page
 
+from tests.support.facts.contrast import AA, contrast, luminance
 from tests.support.processes.chromium import opened, width_of
 
 CHART = "answers a second, in time and late"
@@ -51,18 +52,6 @@ def check_read(page: Page, scheme: str) -> None:
     look = "e => [getComputedStyle(e).color, getComputedStyle(document.body).backgroundColor]"
     for name in ("h1", "p.soft", "figcaption", "summary", "ol.steps em"):
         ink, ground = page.locator(name).first.evaluate(look)
-        assert _contrast(ink, ground) >= 4.5, (name, ink, ground)
+        assert contrast(ink, ground) >= AA, (name, ink, ground)
     ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
-    assert (_luminance(ground) < 0.5) == (scheme == "dark")
-
-
-def _luminance(colour: str) -> float:
-    """WCAG's relative luminance of `rgb(r, g, b)`."""
-    parts = [int(p) / 255 for p in colour[colour.index("(") + 1 : -1].split(",")[:3]]
-    r, g, b = (p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts)
-    return 0.2126 * r + 0.7152 * g + 0.0722 * b
-
-
-def _contrast(a: str, b: str) -> float:
-    light, dark = sorted((_luminance(a), _luminance(b)), reverse=True)
-    return (light + 0.05) / (dark + 0.05)
+    assert (luminance(ground) < 0.5) == (scheme == "dark")

@@ -6,7 +6,6 @@ Tests of failover and of operators share it; each starts the processes that it w
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import signal
 import sys
@@ -30,7 +29,7 @@ from tests.support.facts.one_writer import check_log
 from tests.support.facts.whole_topic import records
 from tests.support.processes.entries import entries, matching
 from tests.support.processes.forked import CLI, Process, started
-from tests.support.processes.outputs import printed_by
+from tests.support.processes.outputs import fitting, printed_by
 from tests.support.world.region import MARKED_S, until
 
 T = TypeVar("T")
@@ -106,7 +105,7 @@ class Network:
         """What a command of the CLI answers."""
         code, out = printed_by(words, self.env())
         assert code == 0, out
-        return json.loads(out)
+        return fitting(words, out)
 
     def env(self) -> dict[str, str]:
         return {

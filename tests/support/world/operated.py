@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import signal
 import subprocess
 import sys
@@ -14,14 +13,14 @@ from contextlib import contextmanager
 from datetime import timedelta
 from itertools import count, pairwise
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from everlode.adapters.kafka_follower import ControlFollower
 from everlode.control.fold import ControlState
 from everlode.events import commands as c
 from everlode.events.base import CommandAnswered
 from everlode.sdk import MiningClient
-from tests.support.processes.outputs import printed_by
+from tests.support.processes.outputs import fitting, printed_by
 from tests.support.world.one_region import SCOPE, Network, check, submit
 
 MANAGERS = ("eu-tm-1", "eu-tm-2", "eu-tm-3")
@@ -101,16 +100,17 @@ class Operated(Network):
     def answer(self, running: subprocess.Popen[bytes]) -> Answered:
         out, err = running.communicate(timeout=100)
         assert b"Traceback" not in err, err.decode()
-        return Answered(running.returncode, json.loads(out))
+        words = [str(word) for word in cast(list[str], running.args)[3:]]
+        return Answered(running.returncode, fitting(words, out.decode()))
 
     def scope(self, *words: str, by: str = "ann") -> Answered:
         code, out = printed_by(["scope", *words], {**self.env(), "EVERLODE_OPERATOR": by})
-        return Answered(code, json.loads(out))
+        return Answered(code, fitting(["scope", *words], out))
 
     def status(self) -> Answered:
         """The one look. It has no projector here, which is always degraded."""
         code, out = printed_by(["status"], self.env())
-        found = Answered(code, json.loads(out))
+        found = Answered(code, fitting(["status"], out))
         assert found.code == 20
         return found
 
