@@ -9,7 +9,9 @@ does not die: it believes in its first epoch, whatever the control log says, unt
 named so; `blocked` has a payment system that never answers;
 `poison` is killed by each command to an aggregate that is named so. Nor does `sink` die: its
 payment system refuses the first payment of a key, takes the second without an answer, and then
-answers each time.
+answers each time; that of `unpaying` takes none. `often` writes a snapshot twice a second;
+`unpaying` does, too, and `mark`, which dies within the third of those that say something new: its
+entries and first mark stand in an open transaction by then, its other marks are never written.
 """
 
 from __future__ import annotations
@@ -27,6 +29,7 @@ from everlode.adapters import kafka_sender, kafka_writer
 from everlode.cli.main import main
 from everlode.errors import FencedOut, Unavailable
 from everlode.events.heartbeats import NodeBeat
+from everlode.events.snapshots import ENTRY, MARK
 from everlode.log.facts import FactLog
 from everlode.membership.agent import NodeAgent
 from everlode.primary.component import Component
@@ -35,6 +38,7 @@ from everlode.rewards.sink import Fence, JournalSink
 from everlode.sdk.reference import Solution, Verdict, reference_judge
 from everlode.telemetry.entries import Note
 from everlode.telemetry.sink import to_stream
+from tests.support.processes.often import write_snapshots_often
 
 STAGE = os.environ["DYING_NODE_AT"]
 EVENT = b"everlode.StakeDeposited"
@@ -49,17 +53,32 @@ class DyingProducer(confluent_kafka.Producer):
 
     marked = False
     answering = False
+    entries = False
+    """The transaction has entries of a snapshot."""
+    snapshots = 0
 
     def produce(self, topic: str, *args: Any, **kwargs: Any) -> Any:
         if ("ce_type", EVENT) in kwargs.get("headers", ()) and ".commands." not in topic:
             if STAGE == "staged":
                 die()
             self.marked = True
+        self._within_a_snapshot(topic, kwargs)
         done = super().produce(topic, *args, **kwargs)
         if DyingProducer.answering and topic.endswith(".replies"):
             self.flush(5)
             die()
         return done
+
+    def _within_a_snapshot(self, topic: str, record: dict[str, Any]) -> None:
+        """Before the second mark that goes with entries, or with what is archived."""
+        if STAGE != "mark" or not topic.startswith(("snapshot.", "archive.")):
+            return
+        self.entries |= topic.startswith("archive.") or record["key"].startswith(ENTRY)
+        if self.entries and record["key"] == MARK + b"1":
+            DyingProducer.snapshots += 1
+            if DyingProducer.snapshots == 3:
+                self.flush(5)
+                die()
 
     def commit_transaction(self, *args: Any, **kwargs: Any) -> Any:
         if self.marked and STAGE == "written":
@@ -70,7 +89,7 @@ class DyingProducer(confluent_kafka.Producer):
             die()
         if self.marked and STAGE == "answered":
             DyingProducer.answering = True
-        self.marked = False
+        self.marked = self.entries = False
         return done
 
 
@@ -127,6 +146,15 @@ def be_badly_served() -> None:
         return ref
 
     JournalSink.pay = unsure  # type: ignore[method-assign]
+
+
+def be_unpaying() -> None:
+    """The payment system takes nothing."""
+
+    def away(*_: object) -> str:
+        raise Unavailable("the payment system is down")
+
+    JournalSink.pay = away  # type: ignore[method-assign, assignment]
 
 
 def be_stopped_before_paying() -> None:
@@ -206,6 +234,10 @@ if __name__ == "__main__":
         be_stopped_before_paying()
     if STAGE == "sink":
         be_badly_served()
+    if STAGE == "unpaying":
+        be_unpaying()
+    if STAGE in ("often", "mark", "unpaying"):
+        write_snapshots_often()
     if STAGE == "blocked":
         be_blocked()
     if STAGE == "poison":
