@@ -10,8 +10,8 @@ named so; `blocked` has a payment system that never answers;
 `poison` is killed by each command to an aggregate that is named so. Nor does `sink` die: its
 payment system refuses the first payment of a key, takes the second without an answer, and then
 answers each time; that of `unpaying` takes none. `often` writes a snapshot twice a second;
-`unpaying` does, too, and `mark`, which dies within the third of those that say something new: its
-entries and first mark stand in an open transaction by then, its other marks are never written.
+so does `unpaying`, and `mark`, which after SIGUSR1 dies within the next one: its entries and first
+mark stand in an open transaction by then, and its other marks are never written.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from everlode.adapters import kafka_sender, kafka_writer
 from everlode.cli.main import main
 from everlode.errors import FencedOut, Unavailable
 from everlode.events.heartbeats import NodeBeat
-from everlode.events.snapshots import ENTRY, MARK
+from everlode.events.snapshots import MARK
 from everlode.log.facts import FactLog
 from everlode.membership.agent import NodeAgent
 from everlode.primary.component import Component
@@ -53,9 +53,8 @@ class DyingProducer(confluent_kafka.Producer):
 
     marked = False
     answering = False
-    entries = False
-    """The transaction has entries of a snapshot."""
-    snapshots = 0
+    asked = False
+    """By SIGUSR1, to die within a snapshot."""
 
     def produce(self, topic: str, *args: Any, **kwargs: Any) -> Any:
         if ("ce_type", EVENT) in kwargs.get("headers", ()) and ".commands." not in topic:
@@ -70,15 +69,10 @@ class DyingProducer(confluent_kafka.Producer):
         return done
 
     def _within_a_snapshot(self, topic: str, record: dict[str, Any]) -> None:
-        """Before the second mark that goes with entries, or with what is archived."""
-        if STAGE != "mark" or not topic.startswith(("snapshot.", "archive.")):
-            return
-        self.entries |= topic.startswith("archive.") or record["key"].startswith(ENTRY)
-        if self.entries and record["key"] == MARK + b"1":
-            DyingProducer.snapshots += 1
-            if DyingProducer.snapshots == 3:
-                self.flush(5)
-                die()
+        """Before the second mark: what goes with the first one is there."""
+        if self.asked and topic.startswith("snapshot.") and record["key"] == MARK + b"1":
+            self.flush(5)
+            die()
 
     def commit_transaction(self, *args: Any, **kwargs: Any) -> Any:
         if self.marked and STAGE == "written":
@@ -89,7 +83,7 @@ class DyingProducer(confluent_kafka.Producer):
             die()
         if self.marked and STAGE == "answered":
             DyingProducer.answering = True
-        self.marked = self.entries = False
+        self.marked = False
         return done
 
 
@@ -238,6 +232,8 @@ if __name__ == "__main__":
         be_unpaying()
     if STAGE in ("often", "mark", "unpaying"):
         write_snapshots_often()
+    if STAGE == "mark":
+        signal.signal(signal.SIGUSR1, lambda *_: setattr(DyingProducer, "asked", True))
     if STAGE == "blocked":
         be_blocked()
     if STAGE == "poison":
