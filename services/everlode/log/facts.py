@@ -23,7 +23,7 @@ from everlode.events.base import Envelope, Event, Fact
 from everlode.events.health import ForeignWrite
 from everlode.events.snapshots import SnapshotMark
 from everlode.events.stamp import HybridClock
-from everlode.topics.names import fact_topic
+from everlode.topics.names import fact_topic, region_of, split_fact_topic
 from everlode.topics.partition import partition_of
 from everlode.topics.place import TopicPartition, placed
 
@@ -69,13 +69,17 @@ def unwritable(facts: Iterable[NewFact]) -> list[tuple[str, str]]:
 
 
 def lacking(where: str, first: int, last: int | None) -> IntegrityError:
-    """The error of a log whose beginning has gone: facts from `seq` first to last, if known."""
+    """The error of a log whose beginning has gone: facts from `seq` first to last, if known.
+
+    `where`: its topic, or a partition of it: eu.1.tasks/0.
+    """
     what = f"seq {first} to {last}" if last is not None else f"everything from seq {first} on"
+    origin, component = split_fact_topic(where.partition("/")[0])
     return IntegrityError(
         f"{where}: {what} is gone, and no snapshot covers it",
         code="beginning_lost",
         hint="facts were removed before they were in a snapshot. Get them from another region's "
-        "copy: everlode recover beginning COMPONENT --region REGION --from OTHER",
+        f"copy: everlode recover beginning {component} --region {region_of(origin)} --from OTHER",
     )
 
 
