@@ -29,7 +29,7 @@ from everlode.events import commands as c
 from everlode.events.barriers import EpochOpened
 from everlode.events.base import Command, CommandAnswered, Event, Fact
 from everlode.events.control import ScopeAssigned
-from everlode.events.health import NodeDegraded
+from everlode.events.health import NodeDegraded, NodeLost
 from everlode.events.heartbeats import NodeBeat
 from everlode.events.miners import MinerRegistered
 from everlode.events.recovery import (
@@ -618,6 +618,15 @@ def test_coordinator_was_killed_at_each_step_of_each_handler(market: Market) -> 
     assert [died[f"eu-mr-1 {status}"] for status in ("rejoining", "healthy")] == [0, 1]
 
 
+def lost_by_silence(network: Network) -> set[str]:
+    """Nodes that the detector has found so."""
+    found = (fact for _, fact in network.log("eu.1.health", 1))
+    return {
+        f.envelope.aggregate_id for f in found
+        if isinstance(f.data, NodeLost) and f.data.rule == "phi"
+    }  # fmt: skip
+
+
 def test_primaries_that_stand_still_are_replaced_and_do_no_harm_when_they_wake(
     market: Market,
 ) -> None:
@@ -643,6 +652,8 @@ def test_primaries_that_stand_still_are_replaced_and_do_no_harm_when_they_wake(
     )  # fmt: skip
     registry = state.scopes["miner-registry/eu"].primary
     assert {answer.result(60).node_id for answer in late} == {registry}, "vacuous"
+    # a lease that nobody renews is found too, a moment later
+    eventually(lambda: {was.primary for was in led.values()} <= lost_by_silence(network))
     for scope, was in led.items():
         assert state.scopes[scope].decision.failed_node == was.primary
         network.signal(was.primary, signal.SIGCONT)
