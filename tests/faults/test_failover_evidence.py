@@ -33,6 +33,7 @@ from everlode.log.facts import FactLog
 from everlode.sdk import MiningClient
 from tests.support.facts.one_writer import check_log
 from tests.support.facts.whole_topic import records
+from tests.support.world.one_region import ACKNOWLEDGED
 from tests.support.world.region import MARKED_S, Node, Region, until
 
 pytestmark = pytest.mark.timeout(240)
@@ -74,7 +75,7 @@ class Network(NamedTuple):
         )  # fmt: skip
         names = [f"eu/{name}-{n}" for n in range(count)]
         answers = [self.client.send(task, command, timeout_s=60) for task in names]
-        assert [r for a in answers if (r := a.result(60)).outcome != "done"] == []
+        assert [r for a in answers if (r := a.result(60)).outcome not in ACKNOWLEDGED] == []
         self.answered.update(names)
 
     def healthy(self, node: str) -> None:

@@ -84,8 +84,9 @@ class Node:
 
 
 def region_of(node_id: str) -> str:
-    """`eu` of eu-mr-1."""
-    return node_id.partition("-")[0]
+    """`ap` of ap-mr-1; `eu` of one that is named after no region."""
+    first = node_id.partition("-")[0]
+    return first if first in ("us", "ap") else "eu"
 
 
 class Region:
