@@ -5,7 +5,7 @@ One region with three task managers, a coordinator and 50 commands a second; in 
 same change of primary, without the freeze. Measured by the client: the longest time between two
 answers in the round (`switchover.outage`); an answer that never comes, or is an error, fails the
 run. Wanted: a median of at most 0.5 s. `longest`: the longest of all rounds; `still`: the same
-figure of rounds in which nothing is changed, the floor.
+figure of rounds in which nothing is changed, the floor. BENCH_ROUNDS of each (20).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from datetime import timedelta
 from itertools import count, pairwise
 from pathlib import Path
 
-from benchmarks.result import write
+from benchmarks.result import MIN_ROUNDS, write
 from everlode.adapters.kafka_follower import ControlFollower
 from everlode.events import commands as c
 from everlode.events.base import CommandAnswered
@@ -35,7 +35,8 @@ from everlode.sdk import MiningClient
 from everlode.stack import NativeStack
 from tests.support.processes.entries import await_entry
 
-ROUNDS = 10
+ROUNDS = int(os.environ.get("BENCH_ROUNDS", "20"))
+WANTED_S = 0.5
 RATE = 50
 BEFORE_S, AFTER_S = 2.0, 3.0
 SCOPE = "task-manager/eu"
@@ -147,7 +148,7 @@ def measure(folder: Path) -> None:
         with bench.processes(), MiningClient(bench.endpoints, "eu", "c1") as client:
             control.wait_for(lambda s: s.epoch(SCOPE) >= 1, 60)
             bench.round(client)  # warm
-            for _ in range(ROUNDS):
+            for _ in range(max(MIN_ROUNDS, ROUNDS)):
                 still.append(bench.round(client))
                 ours.append(bench.round(client, "switchover"))
                 peers.append(bench.round(client, "failover"))
@@ -158,6 +159,7 @@ def measure(folder: Path) -> None:
     write(
         "switchover.outage", "s", ours, "everlode scope failover, of a primary that is well", peers,
         longest=round(max(ours), 3), still=round(statistics.median(still), 3),
+        wanted_median=WANTED_S, within_limit=statistics.median(ours) <= WANTED_S,
     )  # fmt: skip
 
 

@@ -78,14 +78,11 @@ type answered struct {
 	} `avro:"facts"`
 }
 
-type taskAssigned struct {
-	Envelope struct {
-		AggregateID string `avro:"aggregate_id"`
-		EventID     string `avro:"event_id"`
-	} `avro:"envelope"`
-	MinerID       string  `avro:"miner_id"`
-	Attempt       int64   `avro:"attempt"`
-	PayloadSHA256 *string `avro:"payload_sha256"`
+type assignedTask struct {
+	TaskID        string `avro:"task_id"`
+	MinerID       string `avro:"miner_id"`
+	FirstAttempt  int64  `avro:"first_attempt"`
+	PayloadSHA256 string `avro:"payload_sha256"`
 }
 
 func check(err error) {
@@ -175,18 +172,14 @@ func (m miner) send(ctx context.Context, component, key, name string, value any)
 	check(m.client.ProduceSync(ctx, record).FirstErr())
 }
 
-func (m miner) solve(ctx context.Context, task taskAssigned) string {
-	payload := ""
-	if task.PayloadSHA256 != nil {
-		payload = *task.PayloadSHA256
-	}
-	sum := sha256.Sum256([]byte(payload)) // the work is a stand-in
+func (m miner) solve(ctx context.Context, task assignedTask) string {
+	sum := sha256.Sum256([]byte(task.PayloadSHA256)) // the work is a stand-in
 	solution := hex.EncodeToString(sum[:])
-	key := task.Envelope.AggregateID
-	command := "solve-" + task.Envelope.EventID
+	key := task.TaskID
+	command := fmt.Sprintf("solve-%s-%d", key, task.FirstAttempt) // the same when it comes again
 	m.send(ctx, "tasks", key, "SubmitSolution", submitSolution{
-		Header: m.header(key, command), MinerID: m.id, Attempt: task.Attempt,
-		SolutionID:     fmt.Sprintf("s-%s-%d", key[strings.Index(key, "/")+1:], task.Attempt),
+		Header: m.header(key, command), MinerID: m.id, Attempt: task.FirstAttempt,
+		SolutionID:     fmt.Sprintf("s-%s-%d", key[strings.Index(key, "/")+1:], task.FirstAttempt),
 		SolutionURI:    "s3://mine/" + solution,
 		SolutionSHA256: solution, SolutionBytes: 64, WorkMs: 5000,
 	})
@@ -209,10 +202,10 @@ func (m miner) run(ctx context.Context, wanted int) {
 			check(failed.Err)
 		}
 		fetched.EachRecord(func(record *kgo.Record) {
-			var task taskAssigned
+			var task assignedTask
 			var answer answered
-			if m.read(record.Value, "TaskAssigned", &task) && task.MinerID == m.id {
-				fmt.Println("assigned", task.Envelope.AggregateID)
+			if m.read(record.Value, "AssignedTask", &task) && task.MinerID == m.id {
+				fmt.Println("assigned", task.TaskID)
 				solves[m.solve(ctx, task)] = true
 			}
 			if m.read(record.Value, "CommandAnswered", &answer) && string(record.Key) == m.id {
@@ -246,10 +239,10 @@ func main() {
 		kgo.SeedBrokers(broker),
 		// keys choose partitions by murmur2, as everywhere in the network: this library's default
 		kgo.ConsumerGroup("miner."+name),
-		kgo.ConsumeTopics(region+".replies", origin+".tasks"),
+		kgo.ConsumeTopics(region+".replies", "work."+origin), // what miners have, not all facts
 		// a new group begins with what comes from now on
 		kgo.ConsumeResetOffset(kgo.NewOffset().AfterMilli(time.Now().UnixMilli())),
-		kgo.FetchIsolationLevel(kgo.ReadCommitted()), // facts are written in transactions
+		kgo.FetchIsolationLevel(kgo.ReadCommitted()), // it is written in transactions, with the facts
 		kgo.DisableAutoCommit(),
 	)
 	check(err)

@@ -48,7 +48,7 @@ function books(folder) {
     }
   }
   const read = (data) => {
-    if (data.length < 10 || data.readUInt16BE(0) !== 0xc301) return {};
+    if (!data || data.length < 10 || data.readUInt16BE(0) !== 0xc301) return {};
     const found = known.get(data.toString('hex', 2, 10));
     return found ? { type: found.type, value: found.parsed().fromBuffer(data.subarray(10)) } : {};
   };
@@ -80,10 +80,9 @@ async function main(broker, origin, name, folder, tasks = '1') {
     await producer.send({ messages: [{ topic, key: Buffer.from(key), value }] });
   }
 
-  async function solve({ envelope, attempt, payload_sha256: payload }) {
-    const task = envelope.aggregate_id;
-    const command = `solve-${envelope.event_id}`;
-    const solution = createHash('sha256').update(payload?.string ?? '').digest('hex'); // a stand-in
+  async function solve({ task_id: task, first_attempt: attempt, payload_sha256: payload }) {
+    const command = `solve-${task}-${attempt}`; // the same when it comes again
+    const solution = createHash('sha256').update(payload).digest('hex'); // a stand-in
     await send('tasks', task, 'SubmitSolution', command, {
       miner_id: id, attempt, solution_id: `s-${task.slice(task.indexOf('/') + 1)}-${attempt}`,
       solution_uri: `s3://mine/${solution}`, solution_sha256: solution, solution_bytes: 64n,
@@ -93,10 +92,10 @@ async function main(broker, origin, name, folder, tasks = '1') {
   }
 
   const stream = await consumer.consume({
-    topics: [`${region}.replies`, `${origin}.tasks`],
+    topics: [`${region}.replies`, `work.${origin}`], // what miners have, not all facts
     mode: 'committed',
     fallbackMode: 'latest', // a new group begins with what comes from now on
-    isolationLevel: FetchIsolationLevels.READ_COMMITTED, // facts are written in transactions
+    isolationLevel: FetchIsolationLevels.READ_COMMITTED, // it is written in transactions
     autocommit: false,
   });
   await send('miners', id, 'RegisterMiner', `register-${id}`, {
@@ -109,8 +108,8 @@ async function main(broker, origin, name, folder, tasks = '1') {
   let wanted = Number(tasks);
   for await (const message of stream) {
     const { type, value } = read(message.value);
-    if (type === 'TaskAssigned' && value.miner_id === id) {
-      console.log(`assigned ${value.envelope.aggregate_id}`);
+    if (type === 'AssignedTask' && value.miner_id === id) {
+      console.log(`assigned ${value.task_id}`);
       solves.add(await solve(value));
     }
     if (type === 'CommandAnswered' && value.reply_to === id) {

@@ -55,6 +55,7 @@ from everlode.topics.names import state_topic
 from everlode.views.health import services_health
 from tests.support.facts.poison import BYTES, KEYS, append, spoil
 from tests.support.processes.disks import small_disk
+from tests.support.processes.outputs import fitting
 from tests.support.stores.faulty_proxy import INTERNAL, Fault, FaultyProxy
 from tests.support.stores.memory_store import MemoryStore
 from tests.support.world.backed import TOPOLOGY, Backed, Rows, story
@@ -311,7 +312,9 @@ def test_log_that_lost_its_end_is_completed_from_copies_or_the_loss_has_a_name(
     assert cli(["recover", "list", *place]) == 0
     assert f"{held.generation:>4}  not used" in capsys.readouterr().out
     assert cli(["recover", "drop", str(done.generation), *place]) == 14  # it is current
-    assert cli(["recover", "drop", str(held.generation), *place, *staging]) == 0
+    capsys.readouterr()
+    assert cli(["recover", "drop", str(held.generation), *place, *staging, "--json"]) == 0
+    assert fitting(("recover", "drop"), capsys.readouterr().out)["dropped"] == held.generation
     assert cli(["recover", "drop", str(held.generation), *place, *staging]) == 10
 
 

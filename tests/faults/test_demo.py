@@ -13,8 +13,10 @@ import pytest
 
 from everlode.demo.options import MOMENTS
 from everlode.events.services import BY_FACTS, SERVICES
+from tests.support.processes.chromium import chromium
 from tests.support.processes.entries import await_entry, entries
 from tests.support.processes.outputs import fitting
+from tests.support.processes.report_page import check_fits, check_marks, check_read, shown
 from tests.support.processes.watching import Watcher
 
 LONG = bool(os.environ.get("LONG_TESTS"))
@@ -97,6 +99,26 @@ def test_demo_with_a_killed_primary_loses_nothing(tmp_path: Path, moment: str) -
     page = (tmp_path / "report.html").read_text()
     assert "<svg" in page
     assert "http" not in page.replace("http-equiv", ""), "the page loads nothing from elsewhere"
+    if moment == "mid-run":
+        looked_at(tmp_path / "report.html", report)
+
+
+def looked_at(file: Path, report: dict[str, Any]) -> None:
+    """The real run's page in a real browser, narrow and light, wide and dark."""
+    seconds = report["promises"]["P1_mining_does_not_stop"]["by_second"]
+    least = len(seconds) + len(report["windows"])
+    with chromium() as browser:
+        for width, scheme in ((320, "light"), (1440, "dark")):
+            window = {"width": width, "height": 800}
+            page, complaints = shown(browser, file, viewport=window, color_scheme=scheme)
+            assert page.title() == "Everlode: proved"
+            assert check_marks(page) >= least, "each second that was answered in, each fault"
+            check_read(page, scheme)
+            row = page.get_by_role("cell", name=report["backup"]["backup_id"]).first
+            assert not row.is_visible()
+            check_fits(page, complaints, width)
+            assert row.is_visible()
+            page.close()
 
 
 def seen_by(watcher: Watcher, progress: list[dict[str, Any]], kill: dict[str, Any]) -> None:

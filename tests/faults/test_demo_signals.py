@@ -15,6 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from everlode.demo.only_one import FOLDER, STACK, remove_killed
 from tests.support.processes.entries import entries, entry_in
 
 pytestmark = pytest.mark.timeout(150)
@@ -135,7 +136,9 @@ def test_demo_asked_to_end_stops_everything_and_says_so(
     assert not (tmp_path / "report").exists()
 
 
-def test_demo_killed_leaves_no_process(tmp_path: Path) -> None:
+def test_demo_killed_leaves_no_process_and_the_next_removes_its_data(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with started(tmp_path) as demo:
         demo.comes_to(WORK)
         demo.works(12)
@@ -143,3 +146,7 @@ def test_demo_killed_leaves_no_process(tmp_path: Path) -> None:
         demo.process.kill()
         demo.process.communicate(timeout=30)
         assert none_left(demo, 10), demo.running()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    assert [*tmp_path.glob(f"{FOLDER}*/{STACK}")]
+    remove_killed()
+    assert [path.name for path in tmp_path.iterdir()] == [f"{FOLDER}{os.getuid()}.lock"]

@@ -10,8 +10,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -24,6 +22,7 @@ from everlode.events.rewards import RewardPaid
 from everlode.sdk import EventProducer
 from tests.faults.test_failover_evidence import SCOPE, Network
 from tests.support.facts.accepted import owe
+from tests.support.processes.outputs import printed_by
 from tests.support.world.region import Region, until
 
 pytestmark = pytest.mark.timeout(240)
@@ -67,11 +66,8 @@ def verdicts(network: Network, kind: type[Any], node: str = "") -> list[Any]:
 
 def ask(network: Network, *words: str) -> tuple[int, Any]:
     """Exit code and document of a command of the CLI."""
-    command = [sys.executable, "-m", "everlode.cli.main", *words, "--json"]
-    command += ["--dir", str(network.region.folder / "stack")]
-    done = subprocess.run(command, capture_output=True, timeout=90, check=False)
-    assert b"Traceback" not in done.stderr, done.stderr
-    return done.returncode, json.loads(done.stdout)
+    code, out = printed_by([*words, "--dir", str(network.region.folder / "stack")])
+    return code, json.loads(out)
 
 
 def test_node_of_whose_beats_half_are_lost_is_suspected_and_never_lost(network: Network) -> None:

@@ -27,11 +27,13 @@ from everlode.events.base import Evidence, Fact
 from everlode.events.control import LeaseRenewed, NodeStatusChanged, ScopeAssigned
 from everlode.events.health import DetectorStarted, NodeLost, NodeSuspected
 from everlode.events.heartbeats import ProbeAnswered
+from everlode.events.recovery import TaskManagerRecoveryEnded
 from everlode.events.tasks import TaskSubmitted
 from everlode.log.facts import FactLog
 from everlode.sdk import MiningClient
 from tests.support.facts.one_writer import check_log
 from tests.support.facts.whole_topic import records
+from tests.support.world.one_region import ACKNOWLEDGED
 from tests.support.world.region import MARKED_S, Node, Region, until
 
 pytestmark = pytest.mark.timeout(240)
@@ -73,7 +75,7 @@ class Network(NamedTuple):
         )  # fmt: skip
         names = [f"eu/{name}-{n}" for n in range(count)]
         answers = [self.client.send(task, command, timeout_s=60) for task in names]
-        assert [r for a in answers if (r := a.result(60)).outcome != "done"] == []
+        assert [r for a in answers if (r := a.result(60)).outcome not in ACKNOWLEDGED] == []
         self.answered.update(names)
 
     def healthy(self, node: str) -> None:
@@ -225,14 +227,23 @@ def test_secondary_whose_process_is_gone_is_lost_and_the_scope_stays(network: Ne
 def test_primary_that_stands_still_is_replaced_by_phi_and_is_fenced_when_it_wakes(
     network: Network,
 ) -> None:
+    def ended() -> list[TaskManagerRecoveryEnded]:
+        found = [f.data for _, _, f in network.log("eu.1.recovery")]
+        mine = [d for d in found if isinstance(d, TaskManagerRecoveryEnded)]
+        return [d for d in mine if d.failed_node == primary]
+
     epoch, primary = network.epoch, network.primary
     network.submit("before-stop")
+    handled = len(ended())
     network.nodes[primary].signal(signal.SIGSTOP)
     network.submit("during-stop")
     network.succeeded(epoch)
     lost = network.lost(primary).data
     assert isinstance(lost, NodeLost)
     assert (lost.rule, lost.actionable) == ("phi", True)
+    until(lambda: len(ended()) == handled + 1, 60, "its loss is handled")
+    told = ended()[-1]
+    assert (told.success, told.new_primary) == (True, network.primary)
 
     before = len(network.log("eu.1.tasks", 2))
     network.nodes[primary].signal(signal.SIGCONT)

@@ -7,10 +7,8 @@ that was acknowledged to it must be in the log, and no epoch may have two primar
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 
@@ -18,6 +16,7 @@ import pytest
 
 from everlode.events.control import FreezeAsked, OperatorAnswered, ScopeAssigned
 from everlode.sdk import MiningClient
+from tests.support.processes.entries import await_entry
 from tests.support.world.one_region import SCOPE, eventually, managers, submit
 from tests.support.world.operated import RATE, Load, Operated, operated, well_before_and_after
 
@@ -75,30 +74,26 @@ POINTS = (
     "before FreezeAsked", "after FreezeAsked", "before ScopeAssigned", "after ScopeAssigned",
     "before OperatorAnswered",
 )  # fmt: skip
-SHORT = [point for point in POINTS if point != "after ScopeAssigned"]
-"""That one is a moment between two that are tried: it is for `LONG_TESTS`."""
+"""In the order in which one switchover comes to them."""
 
 
-@pytest.mark.parametrize("point", POINTS if os.environ.get("LONG_TESTS") else SHORT)
-def test_coordinator_killed_at_a_step_is_followed_by_another(network: Operated, point: str) -> None:
-    """The one that leads is replaced by one that dies at the step; a third one goes on."""
+def test_coordinator_killed_at_every_step_is_followed_by_another(network: Operated) -> None:
+    """One wish, and each coordinator that takes it over dies one step later."""
     epoch, target = network.state.epoch(SCOPE), network.others()[0]
     for node in [n for n in network.processes if n.startswith("eu-co-")]:
         network.signal(node, signal.SIGKILL)
         del network.processes[node]
-    dying, following = (f"eu-co-{next(network.coordinators)}" for _ in range(2))
-    with (network.folder / f"{dying}.log").open("ab") as log:
-        network.processes[dying] = subprocess.Popen(
-            [sys.executable, "-m", "tests.support.processes.dying_coordinator", "coordinator",
-             "run", "--region", "eu", "--node-id", dying],
-            env={**network.env(), "COORDINATOR_STOPS_AT": point}, stdout=log, stderr=log,
-        )  # fmt: skip
-    network.until(lambda s: s.scopes["coordinator/eu"].primary == dying)
-    running = network.asked("scope", "switchover", SCOPE, "--to", target, "--wait",
-                            "--timeout", "60")  # fmt: skip
-    assert network.processes[dying].wait(30) == -signal.SIGKILL, "vacuous: it was not killed"
-    del network.processes[dying]
-    network.start(following, "coordinator", "run")
+    running: subprocess.Popen[bytes] | None = None
+    for point in POINTS:
+        dying = network.coordinator(dies_at=point)
+        if running is None:
+            await_entry(network.path(dying), "ProcessReady")
+            running = network.asked("scope", "switchover", SCOPE, "--to", target, "--wait",
+                                    "--timeout", "120")  # fmt: skip
+        killed = network.processes.pop(dying).wait(60)
+        assert killed == -signal.SIGKILL, f"vacuous: {dying} was not killed {point}"
+    network.coordinator()
+    assert running is not None
     code, wish = network.answer(running)
     assert (code, wish["outcome"]) == (0, "done"), wish
     assert (network.primary, network.state.epoch(SCOPE)) == (target, epoch + 1)

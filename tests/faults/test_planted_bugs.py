@@ -2,9 +2,9 @@
 
 The copy is of the one package, and comes before the sources on the path of the test's own process.
 What is spoilt must be there once as it stands here, so a bug cannot be planted beside what it
-should break. A test that ends otherwise than red (nothing collected, a
-name that is not there, a green one) fails here. `make test-long` plants those too that need
-real parts.
+should break. A test that ends otherwise than red (nothing collected, a name that is not there, a
+green one) fails here. Two that need a broker, a fence and a read to the end that are left out, are
+planted in `integration/test_fact_log`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ import pytest
 from tests.support.facts.pages import ROOT
 
 pytestmark = pytest.mark.timeout(280)
-LONG = bool(os.environ.get("LONG_TESTS"))
 
 
 class Bug(NamedTuple):
@@ -32,30 +31,9 @@ class Bug(NamedTuple):
     right: str
     wrong: str
     test: str
-    short: bool = True
 
 
 BUGS = (
-    Bug(
-        "InitProducerId is skipped: who wrote before is not fenced",
-        "services/everlode/adapters/kafka_writer.py",
-        '"transactional.id": transactional_id,',
-        '"transactional.id": f"{transactional_id}.{id(self)}",',
-        "tests/integration/test_fact_log.py::"
-        "test_who_had_the_log_before_is_refused_though_it_has_heard_of_nothing",
-        short=False,
-    ),
-    Bug(
-        "the read to the end is skipped behind the fence",
-        "services/everlode/log/facts.py",
-        "        self._writer.open()\n"
-        "        # 3. what is there now is all that others have written\n"
-        "        self._read_on(timeout_s)\n",
-        "        self._writer.open()\n",
-        "tests/integration/test_fact_log.py::"
-        "test_what_is_written_up_to_the_fence_is_read_by_whoever_fences",
-        short=False,
-    ),
     Bug(
         "facts of an epoch that is over count",
         "streams/everlode/projection/fold.py",
@@ -90,7 +68,7 @@ def run(path: Path, test: str) -> subprocess.CompletedProcess[str]:
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("bug", [b for b in BUGS if b.short or LONG], ids=lambda bug: bug.name)
+@pytest.mark.parametrize("bug", BUGS, ids=lambda bug: bug.name)
 def test_planted_bug_turns_its_test_red(tmp_path: Path, bug: Bug) -> None:
     source = ROOT / bug.path
     package = tmp_path / "everlode" / source.parent.name

@@ -21,6 +21,7 @@ from everlode.events.heartbeats import MinerBeat
 from everlode.topics.names import fact_topic
 from everlode.topics.partition import partition_of
 from tests.support.facts.decided import decide
+from tests.support.processes.forked import CLI
 from tests.support.world.backed import STORY_EPOCHS, STORY_SCOPES, story
 from tests.support.world.projected import TOPOLOGY, Lab
 from tests.support.world.region import Node, until
@@ -39,11 +40,11 @@ class Projectors:
 
     def start(self, node_id: str, **env: str) -> Node:
         arguments = [
-            "-m", "everlode.cli.main", "projector", "run", "--region", "eu",
-            "--node-id", node_id, "--dir", str(self.lab.folder / "stack"),
+            "projector", "run", "--region", "eu", "--node-id", node_id,
+            "--dir", str(self.lab.folder / "stack"),
         ]  # fmt: skip
         log = self.lab.folder / f"{node_id}-{len(self.nodes)}.log"
-        self.nodes.append(Node(arguments, log, env))
+        self.nodes.append(Node(CLI, arguments, log, env))
         return self.nodes[-1]
 
     def close(self) -> None:

@@ -8,6 +8,7 @@ import json
 import os
 import signal
 import socket
+import socketserver
 import subprocess
 import sys
 import threading
@@ -238,17 +239,33 @@ def test_up_on_a_port_in_use_or_a_full_disk_gives_its_error_and_leaves_nothing(
     assert none_alive([pid for pid in family(os.getpid()) if pid not in others], 1.0)
 
 
+@contextlib.contextmanager
+def closing_listener(port: int) -> Iterator[None]:
+    """Another program on a port: it takes a connection and closes it, as one that does not
+    understand what it is sent. A client that was silently held would ask again after 10 s only.
+    """
+    server = socketserver.TCPServer(("127.0.0.1", port), socketserver.BaseRequestHandler, False)
+    server.allow_reuse_address = True
+    with server:
+        server.server_bind()
+        server.server_activate()
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield
+        finally:
+            server.shutdown()
+            thread.join()
+
+
 def test_kept_port_in_use_is_replaced(tmp_path: Path) -> None:
     with one_region(tmp_path) as stack:
         before = stack.up().regions["eu"].kafka_bootstrap
         write(stack, "first")
-    with socket.socket() as taken:
-        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        taken.bind(("127.0.0.1", int(before.rpartition(":")[2])))
-        taken.listen()
-        with one_region(tmp_path) as stack:
-            assert stack.up().regions["eu"].kafka_bootstrap != before
-            assert records(stack, 1) == ["first"]
+    port = int(before.rpartition(":")[2])
+    with closing_listener(port), one_region(tmp_path) as stack:
+        assert stack.up().regions["eu"].kafka_bootstrap != before
+        assert records(stack, 1) == ["first"]
 
 
 def test_disk_without_room_is_refused_before_anything_starts(tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from everlode.state.dispatch import component_of_state
 from everlode.topics.names import state_topic
 from tests.support.facts.recounted import differences
 from tests.support.facts.whole_topic import records
+from tests.support.processes.forked import CLI
 from tests.support.world.backed import TOPOLOGY, Backed, story
 from tests.support.world.region import Node, until
 
@@ -40,11 +41,11 @@ class Watched(Backed):
 
     def start(self, node_id: str) -> Node:
         arguments = [
-            "-m", "everlode.cli.main", "projector", "run", "--region", "eu",
-            "--node-id", node_id, "--dir", str(self.folder / "stack"),
+            "projector", "run", "--region", "eu", "--node-id", node_id,
+            "--dir", str(self.folder / "stack"),
         ]  # fmt: skip
         log = self.folder / f"{node_id}-{len(self.nodes)}.log"
-        self.nodes.append(Node(arguments, log, {}))
+        self.nodes.append(Node(CLI, arguments, log, {}))
         self.nodes[-1].ready(60)
         return self.nodes[-1]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from functools import partial
 
 import pytest
@@ -11,6 +11,7 @@ from confluent_kafka import Producer
 
 from everlode.adapters.clock import WallClock
 from everlode.adapters.kafka_transactions import OpenTransaction, open_transactions
+from everlode.adapters.postgres_read import Generation
 from everlode.events import commands as c
 from everlode.events.heartbeats import MinerBeat
 from everlode.log.signals import SignalWriter
@@ -107,11 +108,20 @@ def test_transaction_longer_than_a_mirror_needs_is_refused_by_the_broker(region:
         greedy.init_transactions(20)
 
 
-def test_transaction_left_open_on_heartbeats_hides_no_node_from_the_coordinator(
+def noted(region: Region, node_id: str) -> bool:
+    """Whether a region's projection has a node's heartbeat."""
+    place = region.endpoints.region("eu")
+    with closing(Generation.current(place.postgres_conninfo())) as db:
+        return bool(db.query("select 1 from {g}.nodes where node_id = %s", (node_id,)))
+
+
+def test_transaction_left_open_on_heartbeats_hides_no_node_from_coordinator_and_projection(
     region: Region,
 ) -> None:
+    projector = region.process("projector", "eu-pj-strangers")
     coordinator = region.coordinator("eu-co-strangers")
     coordinator.ready()
+    projector.ready()
     until(lambda: "coordinator/eu" in region.follower.state.scopes, 30, "it leads")
     with left_open(region, BEATS):
         scope = "miner-registry/eu"
@@ -121,7 +131,9 @@ def test_transaction_left_open_on_heartbeats_hides_no_node_from_the_coordinator(
         until(  # the coordinator saw it beat: it makes it primary
             lambda: region.follower.state.epoch(scope) > epoch, 40, "it is chosen"
         )
-    for one in (coordinator, node):
+        until(lambda: noted(region, "eu-mr-beats"), 40, "the projection has its beat")
+    for one in (projector, coordinator, node):
+        assert one.process.poll() is None
         one.kill()
 
 

@@ -14,6 +14,7 @@ from everlode.adapters.kafka_group import group_members
 from everlode.stack import NativeStack
 from everlode.stack.native.supervisor import save_options
 from everlode.topics import Topology
+from tests.support.processes.forked import CLI
 from tests.support.world.region import Node, until
 
 pytestmark = pytest.mark.timeout(240)
@@ -69,10 +70,10 @@ def projector(stack: NativeStack, folder: Path) -> Node:
     topology = folder / "topology.yaml"
     topology.write_text(TOPOLOGY.model_dump_json())
     arguments = [
-        "-m", "everlode.cli.main", "projector", "run", "--region", "eu", "--node-id", "eu-proj-1",
+        "projector", "run", "--region", "eu", "--node-id", "eu-proj-1",
         "--dir", str(stack.data_dir),
     ]  # fmt: skip
-    node = Node(arguments, folder / "eu-proj-1.log", {"EVERLODE_TOPOLOGY": str(topology)})
+    node = Node(CLI, arguments, folder / "eu-proj-1.log", {"EVERLODE_TOPOLOGY": str(topology)})
     assert stack.endpoints is not None
     bootstrap = stack.endpoints.regions["eu"].kafka_bootstrap
     until(lambda: group_members(bootstrap, "projector.eu.g1") == 1, 60, "it is in its group")

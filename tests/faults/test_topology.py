@@ -33,6 +33,7 @@ from everlode.settings.endpoints import Endpoints
 from everlode.stack.native.detach import stop_detached
 from everlode.stack.native.lock import holder, read_record
 from tests.support.facts.whole_topic import records
+from tests.support.processes.outputs import fitting
 from tests.support.world.region import until
 
 pytestmark = pytest.mark.timeout(280)
@@ -95,7 +96,7 @@ class Followed:
     def ask(self, *words: str) -> Any:
         done = self.run(*words)
         assert done.returncode == 0, (done.stdout, done.stderr)
-        return json.loads(done.stdout)
+        return fitting(words, done.stdout)
 
     def plan(self) -> list[str]:
         return rows(self.ask("topology", "plan", str(self.file))["steps"])

@@ -1,4 +1,7 @@
-"""Of two writers of a fact topic the later one has all that the earlier one wrote, and ends it."""
+"""Of two writers of a fact topic the later one has all that the earlier one wrote, and ends it.
+
+Each test once more with the bug planted that it should find, as in `faults/test_planted_bugs`.
+"""
 
 from __future__ import annotations
 
@@ -92,3 +95,32 @@ def test_what_is_written_up_to_the_fence_is_read_by_whoever_fences(
     with closing(Node(heir.log._bootstrap, heir.log.origin, "third").log) as third:
         third.read_to_ends(30)
         assert third.seqs == [3], "a seq twice, or a gap"
+
+
+def test_planted_skip_of_init_producer_id_turns_its_test_red(
+    nodes: tuple[Node, Node], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each writer has an id of its own, so none takes another's over."""
+    honest = Writer.__init__
+
+    def alone(self: Writer, bootstrap: str, transactional_id: str) -> None:
+        honest(self, bootstrap, f"{transactional_id}.{id(self)}")
+
+    monkeypatch.setattr(Writer, "__init__", alone)
+    with pytest.raises(pytest.fail.Exception, match="DID NOT RAISE"):
+        test_who_had_the_log_before_is_refused_though_it_has_heard_of_nothing(nodes)
+
+
+def test_planted_skip_of_the_read_to_the_end_turns_its_test_red(
+    nodes: tuple[Node, Node], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Behind the fence nothing is read."""
+    honest = FactLog._read_on
+
+    def before(self: FactLog, timeout_s: float) -> None:
+        if self._writer is None:
+            honest(self, timeout_s)
+
+    monkeypatch.setattr(FactLog, "_read_on", before)
+    with pytest.raises(AssertionError, match=r"\[1\] == \[1, 2\]"):
+        test_what_is_written_up_to_the_fence_is_read_by_whoever_fences(nodes, monkeypatch)

@@ -59,19 +59,24 @@ class Desk:
     def __init__(self, folder: Path, stack: NativeStack, ending: ExitStack) -> None:
         self.folder, self.stack = folder, stack
         self.nodes: dict[str, subprocess.Popen[bytes]] = {}
+        self._started: list[subprocess.Popen[bytes]] = []
         self._ending = ending
+        ending.callback(self.end)
 
     def start(self, line: str) -> subprocess.Popen[bytes]:
         """A line of the README in the background; ended with the stack."""
         log = self._ending.enter_context(self.log(line).open("wb"))
-        process = subprocess.Popen(command(line), cwd=self.folder, stdout=log, stderr=log)
+        self._started.append(
+            subprocess.Popen(command(line), cwd=self.folder, stdout=log, stderr=log)
+        )
+        return self._started[-1]
 
-        def end() -> None:
+    def end(self) -> None:
+        """End all that was started, at the same time; each does so in good order."""
+        for process in self._started:
             process.send_signal(signal.SIGTERM)
+        for process in self._started:
             process.wait(30)
-
-        self._ending.callback(end)
-        return process
 
     def log(self, line: str) -> Path:
         """Where the output of a line goes, by its node's name, or its last two words."""

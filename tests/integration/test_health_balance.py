@@ -7,6 +7,7 @@ import signal
 from collections.abc import Iterator
 from contextlib import ExitStack
 from datetime import datetime, timedelta
+from itertools import count
 from typing import Any
 
 import pytest
@@ -17,7 +18,9 @@ from everlode.cli.main import run
 from everlode.events.miners import PerformanceRecorded
 from everlode.events.tasks import TaskAssigned
 from everlode.health.weights import GATE
-from tests.support.world.region import Node, Region, until
+from everlode.topics.partition import partition_of
+from tests.support.processes.outputs import fitting
+from tests.support.world.region import PARTITIONS, Node, Region, until
 
 pytestmark = pytest.mark.timeout(300)
 SHA = "ab" * 32
@@ -43,6 +46,11 @@ def region(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Region]:
 def spare(region: Region) -> Node:
     """A registry beside the one that leads."""
     return region.node("miner-registry", "eu-mr-2")
+
+
+def place_of(miner: str) -> int:
+    """The partition of a miner's facts."""
+    return partition_of(f"eu/{miner}", PARTITIONS)
 
 
 def asked(region: Region, capsys: pytest.CaptureFixture[str]) -> tuple[int, dict[str, Any]]:
@@ -85,7 +93,7 @@ def explained(region: Region, capsys: pytest.CaptureFixture[str], miner: str) ->
     """What `everlode miner explain` prints."""
     capsys.readouterr()
     run(["miner", "explain", miner, "--json", "--dir", str(region.folder / "stack")])
-    found: dict[str, Any] = json.loads(capsys.readouterr().out)
+    found: dict[str, Any] = fitting(("miner", "explain"), capsys.readouterr().out)
     return found
 
 
@@ -113,8 +121,8 @@ def test_miner_that_fails_at_once_is_ejected_and_comes_back_little_by_little(
         ]
         return failures[FAILURES - 1] + timedelta(milliseconds=BASE_MS)
 
-    def submit(first: str, count: int) -> None:
-        for n in range(count):
+    def submit(first: str, many: int) -> None:
+        for n in range(many):
             client.submit_task(f"{first}{n}", "inference", "s3://x", SHA, 1)
 
     with ExitStack() as stack:
@@ -131,6 +139,14 @@ def test_miner_that_fails_at_once_is_ejected_and_comes_back_little_by_little(
             job.give_up("it breaks")
             failed += 1
         until(lambda: explained(region, capsys, "bad").get("ejected") is True, 25, "it is ejected")
+        # the manager reads that a little later: it has, once it knows a miner that came after it
+        marks = (f"mark-{n}" for n in count())
+        mark = next(n for n in marks if place_of(n) == place_of("bad"))
+        with region.client(mark) as after:
+            after.register_miner(["training"], endpoint="x", max_concurrent=1)
+            after.deposit_stake(10**9)
+        client.submit_task("read", "training", "s3://x", SHA, 1)
+        until(lambda: given("read") == [f"eu/{mark}"], 30, "the manager has read it")
         submit("out", TASKS)  # it is idle, and the other one has all the work
         until(lambda: len(given("out")) == TASKS, 20, "they are assigned")
         over = ejected_until()  # a slow machine may not have assigned them all by then

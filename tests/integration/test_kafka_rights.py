@@ -85,6 +85,8 @@ def kind_of(topic: str) -> str:
         return "states"
     if first in ("snapshot", "archive"):
         return f"snapshots.{more[-1]}"
+    if first == "work":
+        return "work"
     if more[0] == "commands":
         return topic.removeprefix("eu.")
     if first == "us":

@@ -8,25 +8,31 @@ import subprocess
 import sys
 import time
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Iterator
-from datetime import timedelta
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from everlode.adapters.clock import WallClock
+from everlode.adapters.kafka import Raw, Reader
 from everlode.cli.main import run
 from everlode.errors import NotFound, Refusal
 from everlode.events import commands as c
-from everlode.events.base import CommandAnswered
+from everlode.events.base import Command, CommandAnswered
 from everlode.sdk import AsyncMiningClient, Change, Endpoints, MiningClient
+from everlode.topics.partition import partition_of
+from tests.support.facts.poison import append
+from tests.support.facts.state_commands import submit as submit_command
 from tests.support.world.endpoints import one_region
-from tests.support.world.region import Region, until
+from tests.support.world.region import PARTITIONS, Region, until
 
 pytestmark = pytest.mark.timeout(240)
 SLOW_MINER = Path(__file__).parents[1] / "support" / "processes" / "slow_miner.py"
 PAYLOAD = "ab" * 32
+WORK = "work.eu.1"
+TASKS = 1
+"""Which of the region's nodes leads the tasks at first."""
 
 
 @pytest.fixture(scope="module")
@@ -172,38 +178,93 @@ def test_watch_goes_on_in_another_cluster_by_the_version(
         client.watch("t-never")
 
 
-class Stopped(WallClock):
-    """A clock that stands."""
-
-    def __init__(self, at_ms: int) -> None:
-        self.at_ms = at_ms
-
-    def wall_ms(self) -> int:
-        return self.at_ms
+OTHERS = 2_500
+"""Tasks of others, with two facts each, and no miner for them."""
 
 
-def test_work_older_than_a_lease_is_found_by_its_last_report(
-    region: Region, client: MiningClient
+def theirs(client: MiningClient, make: Callable[[], Command]) -> None:
+    """A command for each task of the others; returns once all are answered."""
+    sent = [client.send(f"eu/theirs-{n}", make()) for n in range(OTHERS)]
+    assert {answered.result(120).outcome for answered in sent} == {"done"}
+
+
+def too_large() -> c.SubmitTask:
+    deadline = datetime.now(UTC).replace(microsecond=0) + timedelta(days=1)
+    return submit_command(task_type="training", gpus=64, deadline_at=deadline)
+
+
+def spoiled(region: Region, records: dict[bytes, bytes | None]) -> None:
+    """What stands in the index of miners' work is not so, as after a loss."""
+    for key, value in records.items():
+        partition = partition_of(key.partition(b"|")[0].decode(), PARTITIONS)
+        append(region.bootstrap, WORK, [(key, value)], partition)
+
+
+def newest(region: Region) -> dict[bytes, bytes | None]:
+    """The index, by key."""
+    return {raw.key or b"": raw.value for raw in region.records(WORK)}
+
+
+def test_miner_reads_its_own_work_alone_and_nothing_is_lost_or_repeated_over_a_failover(
+    region: Region, client: MiningClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As when the miner's place in the log has been lost: its reports say that there is more."""
-    register(region, "patient", "evaluation")
-    submit(client, "t-patient", "evaluation")
-    until_status(client, "t-patient", "assigned")
-    between = time.time_ns() // 1_000_000 + 1
-    until(lambda: time.time_ns() // 1_000_000 > between, 5, "that moment is over")
-    with region.client("patient") as miner:
-        miner.report_progress("eu/t-patient", 1, 250_000)
-    with (
-        MiningClient(region.endpoints, "eu", "patient", clock=Stopped(between)) as miner,
-        miner.work(lease=timedelta(0)) as work,
-    ):
-        job = work.take(30)
+    """Thousands of facts about others' tasks do not come to it. Its index is made again by whoever
+    leads next, where it was spoiled; where it was not, nothing comes twice."""
+    read: list[Raw] = []
+
+    class Counted(Reader):
+        def batch(self, *some: Any) -> list[Raw]:
+            found = super().batch(*some)
+            read.extend(found)
+            return found
+
+    monkeypatch.setattr("everlode.sdk.work.Reader", Counted)
+    for name, gpus in (("single", 2), ("robbed", 3)):
+        with region.client(name) as made:
+            made.register_miner(["training"], endpoint="x", gpus=gpus)
+            made.deposit_stake(10_000_000)
+        client.submit_task(f"t-{name}", "training", "s3://w", PAYLOAD, 64, gpus=gpus)
+        until_status(client, f"t-{name}", "assigned")
+    with region.client("robbed") as miner:
+        miner.report_progress("eu/t-robbed", 1, 250_000)
+    theirs(client, too_large)
+    with region.client("single") as miner, miner.work() as work:
+        job = work.take(60)
         assert job is not None
-        assert (job.task_id, job.progress_ppm, job.payload_uri) == (
-            "eu/t-patient", 250_000, "s3://work/t-patient",
-        )  # fmt: skip
+        job.progress(10, checkpoint_uri="s3://half")
+        before = newest(region)
+        spoiled(region, {b"eu/robbed|eu/t-robbed": None, b"eu/x|eu/never": b"junk"})
+        assert newest(region) != before
+        region.nodes[TASKS].kill()
+        region.leader("task-manager", "tasks", "eu-tm-2")
+        theirs(client, lambda: c.CancelTask(reason="r"))
+        until(lambda: newest(region) == before | {b"eu/x|eu/never": None}, 60, "it is level")
+        assert work.take(0) is None
+        assert job.mine
+        client.submit_task("t-next", "training", "s3://w", PAYLOAD, 64, gpus=2)
         job.hand_in("s3://x", PAYLOAD, 1, work_ms=5)
-    assert until_status(client, "t-patient", "solved").kind == "TaskSolved"
+        following = work.take(60)
+        assert following is not None
+        assert (following.task_id, job.mine) == ("eu/t-next", False)
+        following.progress(20)
+    with region.client("single") as miner, miner.work() as work:
+        again = work.take(60)
+        assert again is not None
+        assert (again.task_id, again.progress_ppm) == ("eu/t-next", 20)
+        assert work.take(0) is None, "what is handed in does not come again"
+        again.give_up("enough", permanent=True)
+    with region.client("robbed") as miner, miner.work() as work:  # for the first time
+        job = work.take(60)
+        assert job is not None
+        found = (job.task_id, job.progress_ppm, job.payload_uri, job.attempt)
+        assert found == ("eu/t-robbed", 250_000, "s3://w", 1)
+        job.give_up("enough", permanent=True)
+    own = partition_of("eu/single", PARTITIONS), partition_of("eu/robbed", PARTITIONS)
+    assert {(raw.topic, raw.partition) for raw in read} <= {(WORK, p) for p in own}
+    mine = [raw.value for raw in region.records(WORK) if raw.key == b"eu/single|eu/t-single"]
+    assert [value is None for value in mine] == [False, False, True], "given, half, handed in"
+    facts = len(region.records("eu.1.tasks"))
+    assert (facts > 2 * OTHERS, len(read) < 100) == (True, True), (facts, len(read))
 
 
 def test_async_miner_and_client_do_the_same(region: Region) -> None:

@@ -29,10 +29,11 @@ from everlode.health.weights import NODE
 from everlode.log.announcer import Announcer
 from everlode.settings.endpoints import Endpoints
 from everlode.telemetry import figures
-from everlode.topics.names import command_topic
+from everlode.topics.names import command_topic, fact_topic
 from tests.support.facts.alerts import metrics_of_alerts
 from tests.support.facts.dashboards import metrics_of_dashboards
-from tests.support.processes.chromium import chromium, opened, width_of
+from tests.support.processes.chromium import chromium, opened, shot, width_of
+from tests.support.processes.collector import Collector
 from tests.support.processes.entries import entries, matching
 from tests.support.processes.scraping import figures_of, scrape, targets
 from tests.support.world.region import Region, until
@@ -54,11 +55,19 @@ EXAMPLES = 3
 
 
 @pytest.fixture(scope="module")
-def region(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Region]:
-    """All services of a region; its coordinator decides who leads."""
+def collector() -> Iterator[Collector]:
+    with Collector() as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def region(tmp_path_factory: pytest.TempPathFactory, collector: Collector) -> Iterator[Region]:
+    """All services of a region, traced; its coordinator decides who leads."""
     folder = tmp_path_factory.mktemp("serve")
     with pytest.MonkeyPatch.context() as patch, Region(folder) as found:
         patch.setenv("EVERLODE_METRICS_DIR", str(folder / "metrics"))
+        patch.setenv("EVERLODE_OTLP", collector.address)
+        patch.setenv("OTEL_BSP_SCHEDULE_DELAY", "200")
         found.coordinator("eu-co-1")
         found.process("detector", "eu-det-1")
         found.process("projector", "eu-pj-1")
@@ -160,6 +169,28 @@ def test_command_is_carried_out_once_by_its_key_and_seen_in_the_projection(serve
     assert [e["event"] for e in miner["events"]] == ["MinerRegistered"]
     refused = server.command("DepositStake", "m-none", {"amount_micro": 1}, role="operator")
     assert (refused.status, refused.body["code"]) == (404, "no_miner")
+
+
+def test_command_is_one_trace_from_the_server_to_its_row_in_the_projection(
+    server: Server, collector: Collector
+) -> None:
+    commands, facts = command_topic("eu", "miners"), fact_topic("eu.1", "miners")
+    names = (f"send {commands}", f"process {commands}", f"process {facts}")
+    answer = register(server, "m-traced", headers={"Idempotency-Key": "traced/1"})
+    assert answer.status == 200
+    until(lambda: len(collector.of_command("traced/1")) == 3, 60, "it is visible, and that is told")
+    sent, decided, visible = map(collector.of_command("traced/1").get, names)
+    assert sent is not None
+    assert decided is not None
+    assert visible is not None
+    assert server.ask("/miners/m-traced").status == 200  # at the end of its last span
+    processes = [span.process for span in (sent, decided, visible)]
+    assert processes == ["serve-eu", answer.body["node_id"], "eu-pj-1"]
+    assert (sent.parent, decided.parent, visible.parent) == (b"", sent.id, decided.id)
+    assert visible.message == answer.body["facts"][0]["event_id"]
+    batches = {span.id: span for span in collector.spans() if span.links and not span.message}
+    assert batches[visible.links[0]].process == "eu-pj-1"
+    assert decided.parent in batches[decided.links[0]].links
 
 
 @pytest.mark.parametrize("task", AWKWARD)
@@ -335,6 +366,55 @@ def test_dead_letters_are_listed_by_what_they_are_and_no_key_has_stopped(
     keys = server.ask("/stopped-keys").body
     assert (keys["region"], keys["keys"]) == ("eu", [])
     assert server.ask("/stopped-keys?region=xx").status == 404
+
+
+def test_letter_is_shown_and_has_one_fate_by_whoever_may_decide(
+    region: Region, server: Server
+) -> None:
+    topic, value = command_topic("eu", "miners"), b"no command either"
+    sender = Sender(region.bootstrap)
+    sender.send(Record(topic, 0, "junk", value, []))
+    assert sender.flush(20) == 0
+
+    def ids() -> list[str]:
+        found = [raw for raw in region.records(topic) if raw.value == value]
+        return [f"primary/{topic}/{raw.partition}/{raw.offset}" for raw in found]
+
+    def show(letter: str) -> Any:
+        return server.ask(f"/dead-letters/{letter}")
+
+    def replayed() -> set[str]:
+        found = server.ask(f"/dead-letters?topic={topic}&status=replayed").body["letters"]
+        return {letter["id"] for letter in found}
+
+    def decide(verb: str, role: str = "operator", **more: Any) -> tuple[int, Any]:
+        body = {"verb": verb, "ids": [first], "reason": "a test", **more}
+        answer = server.ask("/dead-letters", role=role, method="POST", body=body)
+        if "code" in answer.body:
+            return answer.status, answer.body["code"]
+        return answer.status, answer.body["letters"][0]["status"]
+
+    (first,) = ids()
+    until(lambda: show(first).status == 200, 30, "its letter is kept")
+    whole = show(quote(first, safe="")).body
+    assert (whole["key"], whole["value_hex"]) == ("junk", value.hex())
+    assert (whole["decoded"], whole["status"]) == (None, "open")
+    assert show(f"primary/{topic}/0/999999").status == 404
+    assert decide("replay", "viewer") == (403, "forbidden")
+    assert decide("discard", reason=" ") == (422, "no_reason")
+    assert decide("burn") == decide("replay", ids=[]) == (422, "bad_field")
+    assert decide("replay", ids=[first, "primary/x/0/1"]) == (404, "not_found")
+    assert decide("replay", dry_run=True) == (200, "open")
+    assert (show(first).body["status"], len(ids())) == ("open", 1)  # nothing was done until here
+    assert first not in replayed()
+    assert decide("replay") == decide("replay", "admin") == (200, "replayed")
+    assert first in replayed()  # who decided is not shown what was
+    assert decide("discard") == (409, "replayed")
+    assert (show(first).body["operator"], show(first).body["reason"]) == ("operator", "a test")
+    _, again = ids()  # once, though it was asked for twice
+    until(lambda: show(again).status == 200, 30, "its primary has read it again")
+    acts = matching(entries(server.log), "AskedOverHttp", path="/dead-letters", who="operator")
+    assert f"replay {first}" in {e["about"] for e in acts if e["status"] == 200}
 
 
 @pytest.fixture(scope="module")
@@ -629,6 +709,8 @@ def test_node_that_is_killed_is_seen_by_the_page_a_listener_and_metrics(
     page.set_extra_http_headers({"Authorization": f"Bearer {TOKENS['viewer']}"})
     page.goto(server.address)
     expect(page.locator("#link")).to_have_text("live")
+    expect(page.locator("[data-health]")).to_contain_text("health", timeout=30_000)
+    shot(page, "overview")
     page.evaluate("window.loaded = 'once'")
     listener = server.listen("?scope=miner-registry/eu")
     led = server.ask("/primary/miner-registry/eu").body
@@ -644,6 +726,9 @@ def test_node_that_is_killed_is_seen_by_the_page_a_listener_and_metrics(
     line = page.locator("#line li").filter(has_text="RegistryRecoveryEnded").first
     expect(line).to_be_visible(timeout=60_000)
     assert page.evaluate("window.loaded") == "once"
+    started = page.locator("#line li").filter(has_text="OperationStarted").first.inner_text()
+    line.scroll_into_view_if_needed()
+    shot(page, "failover")
     assert complaints == []
     page.close()
     events = listener.until("RegistryRecoveryEnded")
@@ -654,6 +739,7 @@ def test_node_that_is_killed_is_seen_by_the_page_a_listener_and_metrics(
     operation = events[-1].data["operation"]
     found = server.ask("/operations/" + quote(operation, safe="")).body
     assert (found["subject"], found["success"]) == (killed, True)
+    assert found["evidence"][0]["note"] in started
     assert len(found["steps"]) == kinds.count("OperationStep")
     again = server.listen(f"?operation={quote(operation)}", last=found["position"])
     again.close()

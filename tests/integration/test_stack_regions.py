@@ -30,8 +30,8 @@ def test_stack_of_one_region_is_served_by_its_own_processes(
     made: list[Node] = []
 
     def start(name: str, *words: str) -> Node:
-        arguments = ["-m", "everlode.cli.main", *words, "--region", "north-1", "--node-id", name]
-        made.append(Node([*arguments, *stack], tmp_path / f"{name}.log", {}))
+        arguments = [*words, "--region", "north-1", "--node-id", name, *stack]
+        made.append(Node("everlode.cli.main", arguments, tmp_path / f"{name}.log", {}))
         return made[-1]
 
     try:

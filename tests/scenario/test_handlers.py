@@ -68,16 +68,12 @@ class Scene:
                 region.beat(node)
             case ["the", "successor", "opens", "its", "epoch"]:
                 region.open()
+            case [node, "is", "made", "to", "lead"]:
+                region.decide(region.scope, node)
             case ["the", "primary", "does", "what", "it", "owes"]:
                 region.defer()
             case [number, "earlier", "ones", "took", ms, "ms"]:
-                for n in range(int(number)):
-                    end = RewardRecoveryEnded(
-                        failed_distributor="rd-9", pending_payouts=0, success=True,
-                        actual_recovery_ms=int(ms),
-                    )  # fmt: skip
-                    region.recovery.append(fact(f"earlier-{n}", end, event_id=f"earlier-{n}"))
-                self.shown[0] = len(region.recovery)
+                self.took(int(number), int(ms))
             case [number, "decisions", "came,", "one", "each", "second"]:
                 region.judged(int(number))
                 self.shown[1] = len(region.tasks)
@@ -91,6 +87,15 @@ class Scene:
                 region.recovery[0] = began._replace(envelope=envelope)
             case _:
                 raise AssertionError(line)
+
+    def took(self, number: int, ms: int) -> None:
+        """So many handlings of distributors."""
+        for n in range(number):
+            end = RewardRecoveryEnded(
+                failed_distributor="rd-9", pending_payouts=0, success=True, actual_recovery_ms=ms
+            )
+            self.region.recovery.append(fact(f"earlier-{n}", end, event_id=f"earlier-{n}"))
+        self.shown[0] = len(self.region.recovery)
 
     def follows(self) -> list[str]:
         """What the coordinator writes until it waits."""
@@ -313,6 +318,22 @@ SCRIPTS = {
           step  promote: rd-2 epoch 2
           end   new_primary rd-2, pending_payouts 7
           from  4 earlier ones: unknown
+        """,
+    ),
+    "reward distributor: a later change of primary is no step of a loss that was handled": (
+        ("rewards", 0, SAME),
+        """\
+        > rd-1 is silent
+          log   rd-1: lost
+          log   rewards/eu: epoch 2: rd-2
+          step  decide: rd-2 epoch 2
+        > the successor opens its epoch
+          step  promote: rd-2 epoch 2
+          end   new_primary rd-2, pending_payouts 7
+          from  0 earlier ones: unknown
+        > rd-3 is made to lead
+          log   rewards/eu: epoch 3: rd-3
+        > the successor opens its epoch
         """,
     ),
     "reward distributor: five cases are an estimate": (

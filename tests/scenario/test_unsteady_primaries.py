@@ -38,13 +38,13 @@ class Region:
         self.log.take(COORDINATOR, "co-1")
         self.log.take(TASKS, "a")
         self.beats = dict.fromkeys(("a", "b", "c"), Beating(0, 0))
-        self.opened = 0
+        self.opened = self.opened_ms = 0
         self.open()
 
     def open(self) -> None:
-        """The primary opens its epoch, and renews its lease."""
+        """The primary renews its lease, and opens its epoch."""
         self.log.renew(TASKS)
-        self.opened = self.log.state.epoch(TASKS)
+        self.opened, self.opened_ms = self.log.state.epoch(TASKS), self.log.now_ms
 
     def ask(self, verb: str, node: str = "") -> None:
         known = self.log.state.nodes.get(node)
@@ -67,6 +67,8 @@ class Region:
             case [node, "is", "lost"]:
                 self.log.move(node, NodeStatus.LOST)
                 del self.beats[node]
+            case ["the", "lease", "is", "renewed"]:
+                self.log.renew(TASKS)
             case ["the", "epoch", "opens"]:
                 self.open()
             case [seconds, "s", "pass"]:
@@ -87,7 +89,8 @@ class Region:
     def acts(self) -> str:
         """The first thing that it does, or why it waits."""
         view = self.view()
-        match replacement(view, self.log.now_ms):
+        led = self.log.state.epoch(TASKS)
+        match replacement(view, self.log.now_ms, self.opened_ms if self.opened == led else None):
             case Decide(scope, epoch, primary, _):
                 loss = Loss(view.node, reason="node-unsteady")
                 made = decision(
@@ -96,12 +99,13 @@ class Region:
                 assert self.log.land(made) is None
                 return f"{primary} is to lead in epoch {epoch}"
             case Stuck(reason):
-                return re.sub(r"until .*;", lambda _: f"for {self.cools()} s;", reason)
+                return re.sub(r"until [^;]+", lambda _: f"for {self.cools()} s", reason)
             case _:
                 return "nothing"
 
     def cools(self) -> int:
-        return (self.log.state.cooldowns[TASKS].until_ms - self.log.now_ms) // 1000
+        until_ms = self.log.state.cooldowns[TASKS].until_from(self.opened_ms)
+        return (until_ms - self.log.now_ms) // 1000
 
 
 def played(script: str) -> str:
@@ -157,12 +161,16 @@ SCRIPTS = {
     "a recovery that is slower than the cool-down is not overtaken by it": """\
         > a says degraded
           b is to lead in epoch 2
+        > the lease is renewed
+          nothing
         > b says degraded
           task-manager/eu keeps b: it has not opened epoch 2 yet
         > 300 s pass
           task-manager/eu keeps b: it has not opened epoch 2 yet
         > the epoch opens
-          task-manager/eu keeps b: the scope cools down for 30 s; everlode scope ack ends that
+          task-manager/eu keeps b: the scope cools down for 30 s
+        > 30 s pass
+          c is to lead in epoch 3
         """,
     "an operator ends the cool-down": """\
         > a says degraded

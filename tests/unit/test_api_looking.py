@@ -357,3 +357,16 @@ def test_figures_are_drawn_as_far_as_they_are_known_and_escaped() -> None:
     assert answer.text.count("<svg") == 1
     assert HOSTILE not in answer.text
     assert escape(HOSTILE, quote=True).replace("&quot;", "&#34;") in answer.text
+
+
+def test_page_may_load_and_be_loaded_by_its_own_server_only() -> None:
+    for path in ("/pages/task", "/sign-in", "/nonsense"):
+        policy = asked(Network(), path).headers["content-security-policy"]
+        allowed = dict(rule.split(maxsplit=1) for rule in policy.split("; "))
+        assert allowed["default-src"] == "'none'"
+        assert {allowed[name] for name in ("base-uri", "frame-ancestors")} == {"'none'"}
+        others = {name: where for name, where in allowed.items() if where != "'none'"}
+        assert others == {
+            "script-src": "'self'", "style-src": "'self'", "connect-src": "'self'",
+            "form-action": "'self'", "img-src": "data:",
+        }  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 from datetime import UTC, datetime
 from types import MappingProxyType
@@ -11,10 +12,21 @@ import pytest
 
 from everlode.api.aside import Aged, Aside
 from everlode.api.feed import item_of
-from everlode.api.overview import Seen, html, lines, regions_of, values_of
+from everlode.api.overview import (
+    FILES,
+    NODES,
+    NOTES,
+    Seen,
+    file,
+    html,
+    lines,
+    nodes_by_region,
+    regions_of,
+    values_of,
+)
 from everlode.control.fold import ControlState, NodeState, ScopeState
 from everlode.errors import Unavailable
-from everlode.events.base import Envelope, Event, Fact
+from everlode.events.base import Envelope, Event, Evidence, Fact
 from everlode.events.control import ScopeAssigned
 from everlode.events.recovery import (
     BackupEnded,
@@ -29,6 +41,9 @@ from everlode.events.recovery import (
     RegistryRecoveryEnded,
 )
 from everlode.views.operations import Operations, about
+from tests.support.facts.contrast import AA, contrast
+from tests.support.world.large import large, scores
+from tests.support.world.large import regions_of as large_regions
 
 HOSTILE = '<script>alert("x")</script>'
 AT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -177,6 +192,17 @@ def test_registry_that_leads_without_a_loss_is_an_operation_and_one_after_a_loss
     assert (found.kind, found.ended_at) == ("registry-failover", None)
 
 
+def test_line_of_an_event_says_on_which_evidence_in_the_words_of_the_script() -> None:
+    notes = ("silent for 3 s", "", HOSTILE, "phi is 9", "too many")
+    places = tuple(Evidence(topic="t", partition=0, offset=1, note=note) for note in notes)
+    started = STARTED.model_copy(update={"evidence": places})
+    item = item_of(fact(started, "e1", "op"), 1, ("eu.1.recovery", 0, 7), ("op", ""))
+    (line,) = lines([item])
+    assert line["about"].endswith(f"silent for 3 s, {HOSTILE}, phi is 9")
+    script = file("page.js").decode()
+    assert f"(d.evidence || []).map((e) => e.note).filter(Boolean).slice(0, {NOTES})" in script
+
+
 def test_event_is_a_cloud_event_whose_integers_are_texts() -> None:
     item = item_of(fact(STEP, "e1", "op"), 1, ("eu.1.recovery", 0, 7), ("op", "task-manager/eu"))
     event = json.loads(item.text)
@@ -238,3 +264,48 @@ def join_aside() -> None:
         if thread.name == "aside":
             thread.join(10)
             assert not thread.is_alive()
+
+
+def test_page_of_a_large_network_is_small_and_has_who_is_not_well_and_who_leads() -> None:
+    control, regions = large(100, 10_000), large_regions(100)
+    health = Aged(scores(control, regions), 1.0)
+    seen = Seen(control, dict.fromkeys(regions, 1.0), 0, health=health)
+    values = values_of(seen, regions)
+    sizes = [len(file(name)) for name in FILES]
+    page = html("overview.html.j2", **values)
+    assert len(page.encode()) + sum(sizes) < 150_000  # 200 kB with a hundred events
+    there = {node["node_id"]: node["status"] for r in values["regions"] for node in r["nodes"]}
+    lost = {name for name, node in control.nodes.items() if node.status == "lost"}
+    assert len(there) == NODES
+    assert lost == {name for name, status in there.items() if status == "lost"}
+    assert {scope.primary for scope in control.scopes.values()} <= there.keys()
+    assert page.count("none of them not healthy") == 25
+    assert f"and {400 - NODES // 25} more" in page
+
+
+def test_nodes_that_are_left_out_are_counted_also_when_most_are_not_well() -> None:
+    many = {
+        f"n{number:02}": NodeState(f"n{number:02}", "eu", "rewards", "", "e", 0, status, 1)
+        for number, status in enumerate(["lost"] * 25 + ["healthy"] * 5)
+    }
+    found = nodes_by_region(ControlState(nodes=MappingProxyType(many)), 10)
+    assert (len(found["eu"].shown), found["eu"].more, found["eu"].unwell) == (10, 20, 15)
+    assert found["us"].shown == []
+    page = html("overview.html.j2", **values_of(Seen(control("a"), {}, 0), ["eu"]))
+    assert "more" not in page
+
+
+def test_text_of_the_pages_can_be_read_on_its_ground_by_day_and_by_night() -> None:
+    style = file("page.css").decode()
+    schemes = [
+        dict(re.findall(r"--(\w+):(#\w+)", root)) for root in re.findall(":root{.*?}", style)
+    ]
+    assert len(schemes) == 2
+    for scheme in schemes:
+        ground = scheme.pop("ground")
+        assert scheme.pop("line")  # what only divides
+        assert scheme.keys() == {"ink", "soft", "good", "bad", "late"}
+        assert {n: c for n, c in scheme.items() if contrast(c, ground) < AA} == {}
+    colours = set(re.findall(r"[^-]color:([^;}]+)", style)) - {"inherit"}
+    assert colours <= {f"var(--{name})" for name in scheme}  # all text has one of these
+    assert "opacity" not in style  # which would take it back

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -57,6 +58,23 @@ def test_cli_entry_for_nodes_does_not_import_what_only_others_need() -> None:
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == "[]"
+
+
+def test_cli_completes_nouns_verbs_and_options_in_a_shell() -> None:
+    def completed(*words: str) -> list[str]:
+        asked = {
+            "_EVERLODE_COMPLETE": "complete_bash", "COMP_WORDS": "everlode " + " ".join(words),
+            "COMP_CWORD": str(len(words)),
+        }  # fmt: skip
+        program = "import sys; sys.argv = ['everlode']; from everlode.cli.entry import main; main()"
+        done = subprocess.run(
+            [sys.executable, "-c", program], env=os.environ | asked, capture_output=True,
+            text=True, check=False,
+        )  # fmt: skip
+        return done.stdout.split()
+
+    assert completed("dlt", "re") == ["replay", "reissue"]
+    assert "--operator" in completed("dlt", "replay", "--op")
 
 
 @pytest.mark.parametrize("noun", sorted(NOUNS))

@@ -13,6 +13,8 @@ import pytest
 
 from everlode.cli.outputs import OUTPUTS, SILENT, schema_of
 from everlode.errors import NotFound
+from everlode.failover.eligible import NotEligible
+from everlode.failover.planner import Candidate
 from tests.support.processes.outputs import misfits, printed_by
 from tests.unit.test_cli_main import LEAVES
 
@@ -54,6 +56,13 @@ def test_output_of_a_verb_without_a_network_fits(words: str, verb: str, tmp_path
     (tmp_path / "wrong.yaml").write_text("regions: [eu]\nnonsense: 1\n")
     _, out = printed_by(words.format(folder=tmp_path).split())
     assert misfits(verb or words, out) == []
+
+
+def test_error_that_names_the_nodes_that_might_lead_fits() -> None:
+    node = Candidate("eu-tm-1", "draining", 1, 0, 0, "it is draining", behind_ms=0)
+    for error in (NotEligible("nobody can lead", [node]), NotFound("no such scope")):
+        assert misfits("scope switchover", json.dumps({"error": error.as_dict()})) == []
+    assert misfits("scope switchover", '{"error": {"code": "", "message": ""}}') != []
 
 
 def test_output_that_says_more_less_or_otherwise_does_not_fit() -> None:

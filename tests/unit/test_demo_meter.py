@@ -1,14 +1,9 @@
-"""Memory and time by kind of process; one demo at a time."""
+"""Memory and time by kind of process."""
 
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
-import pytest
-
-from everlode.demo.only_one import RUNNING, only_one, remove_killed
-from everlode.errors import Locked
 from everlode.fleet.meter import ALL, Meter, Seen, processes, proportional
 
 
@@ -46,26 +41,3 @@ def test_own_process_is_seen_in_proc() -> None:
     assert mine.parent == os.getppid()
     assert proportional(os.getpid()) > 1_000_000
     assert proportional(2**22 + 1) == 0
-
-
-def test_second_demo_is_refused_and_names_the_first(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
-    with only_one():
-        with pytest.raises(Locked, match=f"process {os.getpid()}") as caught:
-            only_one()
-        assert caught.value.exit_code == 11
-    only_one().close()
-
-
-def test_demo_that_was_killed_is_removed_by_the_next_and_one_that_ended_stays(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    for name in ("everlode-demo-killed", "everlode-demo-ended", "other"):
-        (tmp_path / name / "stack").mkdir(parents=True)
-    (tmp_path / "everlode-demo-killed" / RUNNING).touch()
-    (tmp_path / "other" / RUNNING).touch()
-    remove_killed()
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["everlode-demo-ended", "other"]

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from everlode.demo.only_one import only_one
+from everlode.demo.only_one import FOLDER, RUNNING, only_one, remove_killed
 from everlode.demo.options import MOMENTS, Options
 from everlode.demo.run import Demo
 from everlode.errors import Unavailable
@@ -64,12 +64,25 @@ class Rehearsal(Demo):
         return {"failures": self.wrong}
 
 
+class Swept(Rehearsal):
+    """While it works another demo starts, that looks for the user's lock elsewhere."""
+
+    killed: Path
+
+    def _work(self, endpoints: Any) -> None:
+        assert not self.killed.exists(), "it was removed when this one began"
+        remove_killed()
+        super()._work(endpoints)
+
+
 @pytest.fixture(autouse=True)
-def own_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No lock of the user's own demo is touched."""
-    folder = tmp_path / "lock"
+def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """No lock of the user's own demo is touched, and no folder of one."""
+    folder = tmp_path / "temporary"
     folder.mkdir()
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(folder))
+    monkeypatch.setattr("tempfile.tempdir", str(folder))
+    return folder
 
 
 @pytest.mark.parametrize("moment", MOMENTS)
@@ -97,6 +110,18 @@ def test_proved_run_leaves_nothing_and_an_unproved_one_its_logs(tmp_path: Path) 
     bad.run()
     assert bad.root.exists()
     assert not bad._plan.stack_dir.exists()
+
+
+def test_run_removes_what_a_killed_one_left_and_holds_its_own(
+    tmp_path: Path, temporary: Path
+) -> None:
+    killed = temporary / f"{FOLDER}killed"
+    killed.mkdir()
+    (killed / RUNNING).touch()
+    demo = Swept(temporary)
+    demo.root, demo.killed = temporary / f"{FOLDER}new", killed
+    demo.run()
+    assert demo.steps[-1] == "prove"
 
 
 def test_kept_run_leaves_everything(tmp_path: Path) -> None:

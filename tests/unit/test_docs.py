@@ -143,3 +143,11 @@ def test_import_contract_keeps_the_packages_of_a_floor_apart() -> None:
         if ":" in layer
     }
     assert together == {"(avro) : (topics) : (events)"}
+
+
+def test_each_picture_is_made_by_a_test_and_shown_by_a_page() -> None:
+    there = {path.stem for path in (ROOT / "docs/images").iterdir()}
+    tests = "".join(path.read_text() for path in (ROOT / "tests/integration").glob("*.py"))
+    assert there == set(re.findall(r"shot\(page, \"([a-z-]+)\"\)", tests))
+    pages = "".join(path.read_text() for path in (ROOT / "docs").rglob("*.md"))
+    assert there == set(re.findall(r"!\[[^]]+\]\(\S*images/([a-z-]+)\.png\)", pages))

@@ -11,6 +11,7 @@ from everlode.events.base import Envelope, Event, Evidence, Fact, ScopeEpoch
 from everlode.events.heartbeats import MinerBeat, NodeBeat
 from everlode.failover.epochs import OpenedEpochs
 from everlode.failover.heartbeats import Heartbeats
+from everlode.failover.planner import Beating
 from everlode.tasks.active import ActiveTasks
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -95,4 +96,4 @@ def test_node_is_fresh_only_by_what_was_read_live() -> None:
     beats.observe(fact("new", beat()), 0, 2, behind=False)
     miner = MinerBeat(running=(), work_done=0, interval_ms=1)
     beats.observe(fact("miner", miner), 0, 3, behind=False)
-    assert beats.fresh() == {"new": (3, 5, "healthy", None)}
+    assert beats.fresh() == {"new": Beating(3, 5, "healthy", None, leads=False)}

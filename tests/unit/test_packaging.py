@@ -101,6 +101,7 @@ ENTRIES = {
     "": ("everlode.sdk", "everlode.cli.entry"),
     "services": ("everlode.processes", *(f"everlode.cli.{n}" for n in SERVICE_NOUNS)),
     "native": ("everlode.cli", "everlode.stack", "everlode.fleet", "everlode.demo"),
+    "otel": ("everlode.telemetry.otel",),
     "test": ("everlode",),
 }
 """Extra (none: the package itself) → what must run with it, and what that extra names."""
@@ -113,8 +114,8 @@ def graph() -> grimp.ImportGraph:
     return grimp.build_graph("everlode", include_external_packages=True, cache_dir=None)
 
 
-def imported_by(graph: grimp.ImportGraph, packages: Iterable[str]) -> set[str]:
-    """Third-party distributions that these packages lead to; but for what is imported on demand."""
+def imported_by(graph: grimp.ImportGraph, packages: Iterable[str]) -> dict[str, set[str]]:
+    """Third-party modules that these packages lead to → the distributions that have them."""
     homes = metadata.packages_distributions()
     modules: set[str] = set()
     for package in packages:
@@ -122,7 +123,7 @@ def imported_by(graph: grimp.ImportGraph, packages: Iterable[str]) -> set[str]:
         modules |= graph.find_descendants(package)
     tops = {name.split(".")[0] for name in modules if graph.is_module_squashed(name)}
     third = tops - set(sys.stdlib_module_names)
-    return {canonical(dist) for top in third for dist in homes.get(top, [top])}
+    return {top: {canonical(dist) for dist in homes.get(top, [top])} for top in third}
 
 
 @pytest.mark.parametrize("extra", ENTRIES)
@@ -130,12 +131,15 @@ def test_what_runs_with_an_extra_imports_only_what_that_declares(
     extra: str, graph: grimp.ImportGraph, project: dict[str, Any]
 ) -> None:
     entries = ENTRIES[extra]
+    graph = copy.deepcopy(graph)
+    if extra != "otel":  # imported on demand alone, as a contract of the imports says
+        graph.remove_import(importer="everlode.telemetry.otel", imported="opentelemetry")
     if not extra:  # it imports the command in a function, and says which extra that needs
-        graph = copy.deepcopy(graph)
         graph.remove_import(importer="everlode.cli.entry", imported="everlode.cli.main")
-    found = imported_by(graph, entries)
+    there = extra_and_below(project, extra)
     # a package of several distributions is there with the one that is declared
-    assert found - extra_and_below(project, extra) - {"importlib-metadata"} == set()
+    lacking = {top for top, dists in imported_by(graph, entries).items() if not dists & there}
+    assert lacking == set()
 
 
 def extra_and_below(project: dict[str, Any], extra: str) -> set[str]:
@@ -155,7 +159,8 @@ def test_declared_dependencies_are_used(graph: grimp.ImportGraph, project: dict[
     imported = {
         canonical(dist) for name in graph.modules for dist in homes.get(name.split(".")[0], [])
     }
-    assert extra_and_below(project, "test") - imported - PROGRAMS == set()
+    wanted = extra_and_below(project, "test") | extra_and_below(project, "otel")
+    assert wanted - imported - PROGRAMS == set()
 
 
 def test_modules_that_an_extra_brings_name_that_extra(

@@ -28,7 +28,7 @@ class Follower:
             if leads:
                 self.ends = [end + 2 for end in self.ends]  # a barrier, and its commit
             self.standstill.look(self.ends if reads else [0, 0], self.now)
-        return self.standstill.found
+        return bool(self.standstill.stands())
 
 
 def test_follower_that_reads_is_never_asked_about() -> None:

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import PURE
+
 CONFTEST = Path(__file__).parents[1] / "conftest.py"
 SKIPPED_TEST = "import pytest\n@pytest.mark.skip(reason='no network')\ndef test_a(): pass\n"
 SKIPPED_MODULE = "import pytest\npytest.skip('no network', allow_module_level=True)\n"
@@ -73,9 +75,17 @@ def test_real_parts_come_first_and_stacks_of_a_session_late(tmp_path: Path) -> N
     ]  # fmt: skip
 
 
+def makefile_says(name: str) -> list[str]:
+    """The words of one of its variables."""
+    makefile = (CONFTEST.parents[1] / "Makefile").read_text()
+    (line,) = re.findall(rf"^{name} := (.+)$", makefile, re.M)
+    return str(line).split()
+
+
 def test_makefile_takes_the_files_in_that_order() -> None:
     """Else xdist begins with those that have most tests, and those of one long test come last."""
-    (line,) = re.findall(r"^WORKERS := (.+)$", (CONFTEST.parents[1] / "Makefile").read_text(), re.M)
-    assert {"--dist loadfile", "--no-loadscope-reorder"} <= {
-        *re.findall(r"--\S+(?: [a-z]+)?", line)
-    }
+    assert {"--dist", "loadfile", "--no-loadscope-reorder"} <= set(makefile_says("WORKERS"))
+
+
+def test_each_folder_runs_once_with_real_parts_or_apart_from_them() -> None:
+    assert sorted(makefile_says("PURE")) == sorted(f"tests/{folder}" for folder in PURE)

@@ -161,6 +161,15 @@ def test_tasks_that_came_before_their_miner_are_assigned_when_it_comes() -> None
     assert node.assigned() == {"a": "m", "b": "m"}
 
 
+def test_task_that_came_before_its_miner_goes_before_those_that_came_after() -> None:
+    node = Node()
+    node.do("a", submit())
+    assert node.assigned() == {}
+    node.do("b", submit())
+    node.rich("m", 200_000)  # for one of them
+    assert node.assigned() == {"a": "m"}
+
+
 def test_deadlines_of_tasks_that_wait_no_more_are_neither_kept_nor_looked_for() -> None:
     node = Node()
     folds = node.component.folds

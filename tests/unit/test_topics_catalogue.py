@@ -81,7 +81,7 @@ def test_catalogue_names_each_topic_once_a_cluster() -> None:
     assert len(names) == len(set(names))
     assert names == sorted(names)
     assert {spec.cluster for spec in specs} == {"eu", "us", "ap", "control"}
-    per_region = 3 * 9 + 3 * 10 + 7 + 2 * 4 + 1 + 5 + 2 * 4
+    per_region = 3 * 9 + 3 * 10 + 7 + 2 * 4 + 1 + 5 + 2 * 4 + 1
     assert len(specs) == 3 * per_region + 2
 
 
@@ -132,7 +132,8 @@ def test_settings_agree_with_their_columns() -> None:
         assert spec.configs["min.insync.replicas"] == str(spec.min_insync)
         assert spec.configs["unclean.leader.election.enable"] == "false"
         assert spec.min_insync <= spec.replication
-        compacted = spec.name.startswith(("state.g", "snapshot.", "archive.", "control"))
+        kinds = ("state.g", "snapshot.", "archive.", "work.", "control")
+        compacted = spec.name.startswith(kinds)
         assert (spec.cleanup == "compact") == compacted
 
 
@@ -174,6 +175,14 @@ def test_snapshots_and_archives_are_kept_for_ever_at_home_alone() -> None:
     }
     for spec in kept:
         assert (spec.retention_ms, spec.partitions, spec.mirrored) == (-1, 4, False)
+
+
+def test_work_of_miners_is_kept_at_home_and_its_tombstones_for_a_day() -> None:
+    kept = [s for s in catalogue(TOPOLOGY) if s.name.startswith("work.")]
+    assert {(s.cluster, s.name) for s in kept} == {(r, f"work.{r}.1") for r in TOPOLOGY.regions}
+    for spec in kept:
+        assert (spec.retention_ms, spec.partitions, spec.mirrored) == (-1, 4, False)
+        assert spec.configs["delete.retention.ms"] == "86400000"
 
 
 def test_schemas_are_kept_for_ever() -> None:

@@ -59,8 +59,12 @@ class Region:
         """A coordinator that has just begun."""
         return Unsteady("eu", self.heartbeats, self.decisions, of_all([MinerPolicy()]))
 
-    def beats(self, node: str, status: str = "healthy") -> None:
-        self.heartbeats.observe(beat(node, 0, status=status), 0, 1, behind=False)
+    def beats(self, node: str, status: str = "healthy", *, leads: bool = True) -> None:
+        """`leads`: it says so, if it was chosen."""
+        made = beat(node, 0, status=status)
+        role = "primary" if leads and node == self.primary else "secondary"
+        data = made.data.model_copy(update={"role": role})
+        self.heartbeats.observe(made._replace(data=data), 0, 1, behind=False)
 
     def verdict(
         self, node: str, *, rule: str = "says-so", actionable: bool = True, age_ms: int = 0
@@ -101,6 +105,18 @@ def test_primary_that_says_so_is_noted_and_then_replaced_once() -> None:
     for _ in range(3):
         region.turn()
     assert region.log.state.epoch(SCOPE) == 2
+
+
+def test_primary_that_says_that_it_does_not_lead_yet_is_not_replaced() -> None:
+    """Nothing else says when a registry has opened its epoch: its lease is renewed before."""
+    region = Region()
+    region.log.move("a", NodeStatus.DEGRADED)
+    region.beats("a", "degraded", leads=False)
+    region.turn()
+    assert region.primary == "a"
+    region.beats("a", "degraded")
+    region.turn()
+    assert region.primary == "b"
 
 
 def test_node_that_flaps_is_noted_too() -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from everlode.events.barriers import Barrier
+from everlode.events.states import FraudState
 from everlode.state.ended import ended
 from everlode.state.view import Where
 from everlode.topics import Topology
 from everlode.validations.component import ValidationComponent
 from tests.support.facts.judged import judged
-from tests.support.facts.state_commands import fact_of
+from tests.support.facts.state_commands import NOW, fact_of
 
 TOPOLOGY = Topology(regions=("eu",), partitions=2)
 
@@ -39,3 +40,20 @@ def test_peer_review_that_no_expert_has_looked_at_stays() -> None:
     assert not ended(judged("v", "m", good=True, expert=False))
     assert ended(judged("v", "m", good=True, expert=False)._replace(kind="automatic"))
     assert not ended(judged("v", "m", good=True, expert=True)._replace(status="pending"))
+
+
+def test_confirmed_case_stays_while_its_solution_is_not_judged() -> None:
+    """Who distributes rewards and begins then must know it: the reward that comes is barred."""
+    component = ValidationComponent("eu", TOPOLOGY)
+    decided = judged("eu/v", "m", good=True, expert=True)
+    case = FraudState(
+        key="eu/case", epoch=1, version=2, stamp=1, fold_version=1, origin="eu.1", partition=0,
+        seq=1, status="confirmed", home="eu", rule="copied-solution", suspects=("m",),
+        task_id="eu/t", validation_id="eu/v", severity_ppm=1, penalty_micro=1, decided_by="judge",
+        evidence=(), suspected_at=NOW, decided_at=NOW,
+    )  # fmt: skip
+    waits = decided._replace(status="pending")
+    component.changed(None, waits)
+    assert not component.folds.may_leave(case)
+    component.changed(waits, decided)
+    assert component.folds.may_leave(case)

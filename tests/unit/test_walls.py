@@ -64,6 +64,7 @@ ARROWS = [
     Arrow("sdk", "subprocess"),
     Arrow("recovery", "confluent_kafka"),
     Arrow("projector", "faust"),
+    Arrow("primary", "opentelemetry"),
 ]
 
 

@@ -11,6 +11,7 @@ from everlode.events.snapshots import (
     AnsweredFact,
     ArchivedSolution,
     ArchivePage,
+    AssignedTask,
     HandedIn,
     ReadPosition,
     SnapshotAnswers,
@@ -52,6 +53,7 @@ _MAKE: dict[str, Any] = {
         value["home"], value["solution_sha256"], tuple(HandedIn(**one) for one in value["first"])
     ),
     "SnapshotTally": lambda value: SnapshotTally(**value),
+    "AssignedTask": lambda value: AssignedTask(**value),
 }
 
 

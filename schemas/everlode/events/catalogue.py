@@ -93,6 +93,7 @@ SNAPSHOTS = {
         snapshots.ArchivePage,
         snapshots.ArchivedSolution,
         snapshots.SnapshotTally,
+        snapshots.AssignedTask,
     )
 }
-"""Records of snapshots and archives."""
+"""Records of snapshots and archives, and of the work of miners."""

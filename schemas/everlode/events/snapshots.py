@@ -9,11 +9,14 @@ A snapshot lives in a compacted topic beside its fact topic, in the home region 
     t/<home>/<miner>        SnapshotTally    what the archived validations of a partition say of it
 
 The archive holds one SnapshotEntry for each aggregate that has ended, and one ArchivedSolution for
-each solution of an archived validation. Pure.
+each solution of an archived validation. The work of a region's miners, an AssignedTask for each
+task that one has, is on a topic of its own: its key is `<miner>|<task>`, its partition the miner's.
+Pure.
 """
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import NamedTuple
 
 from everlode.events.base import ScopeEpoch
@@ -120,6 +123,35 @@ class SnapshotTally(NamedTuple):
     reviews_worth_micro: int = 0
 
 
+class AssignedTask(NamedTuple):
+    """A task that a miner has now; a tombstone follows once it has it no more."""
+
+    task_id: str
+    miner_id: str
+    first_attempt: int
+    """With the task it tells one assignment from another."""
+    attempt: int
+    """To report under; rises when the task goes to another managing node."""
+    task_type: str
+    payload_uri: str
+    payload_sha256: str
+    payload_bytes: int
+    progress_ppm: int
+    checkpoint_uri: str | None
+    assigned_at: datetime
+
+
+def work_key(miner_id: str, task_id: str) -> bytes:
+    """Key of an assigned task's records; no miner's name holds the separator."""
+    return f"{miner_id}|{task_id}".encode()
+
+
 SnapshotRecord = (
-    SnapshotEntry | SnapshotMark | SnapshotAnswers | ArchivePage | ArchivedSolution | SnapshotTally
+    SnapshotEntry
+    | SnapshotMark
+    | SnapshotAnswers
+    | ArchivePage
+    | ArchivedSolution
+    | SnapshotTally
+    | AssignedTask
 )

@@ -34,6 +34,8 @@ _MODEL = Topology(regions=("region",))
 _DEAD_LETTER = "DeadLetter"
 _ARCHIVED = frozenset({"SnapshotEntry", "ArchivedSolution"})
 """What an archive holds; the other records are the snapshots', which hold entries too."""
+_ELSEWHERE = frozenset({"ArchivedSolution", "AssignedTask"})
+"""What no snapshot holds."""
 _PARAMETERS = {
     "region": ("Region.", "eu"),
     "origin": ("Region and its incarnation.", "eu.1"),
@@ -84,12 +86,17 @@ _KINDS = (
     _Kind(
         lambda address, _: address.startswith("snapshot."),
         "What is known of a fact topic without its beginning, compacted.",
-        lambda _: tuple(name for name in SNAPSHOTS if name != "ArchivedSolution"),
+        lambda _: tuple(name for name in SNAPSHOTS if name not in _ELSEWHERE),
     ),
     _Kind(
         lambda address, _: address.startswith("archive."),
         "Aggregates that have ended, compacted.",
         lambda _: tuple(name for name in SNAPSHOTS if name in _ARCHIVED),
+    ),
+    _Kind(
+        lambda address, _: address.startswith("work."),
+        "Tasks that miners have now, in the partition of their miner, compacted.",
+        lambda _: ("AssignedTask",),
     ),
     _Kind(
         lambda address, _: ".commands." in address,
@@ -252,11 +259,12 @@ def _headers(more: dict[str, str]) -> Object:
         "ce_specversion": "1.0.", "ce_type": "everlode. and the message's title.",
         "ce_time": "When it happened, or was asked for: RFC 3339.", **more,
     }  # fmt: skip
+    traced = {"traceparent": "W3C Trace Context of its sender, where it is traced."}
     return {
         "type": "object",
         "required": list(texts),
         "properties": {
-            name: {"type": "string", "description": what} for name, what in texts.items()
+            name: {"type": "string", "description": what} for name, what in (texts | traced).items()
         },
     }
 

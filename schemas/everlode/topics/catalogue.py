@@ -20,6 +20,7 @@ from everlode.topics.names import (
     reply_topic,
     snapshot_topic,
     state_topic,
+    work_topic,
 )
 from everlode.topics.topology import Topology
 
@@ -34,6 +35,14 @@ DEAD_LETTER_CONSUMERS = {
 
 A coordinator reads those of its own region only, and is alone with those of one partition.
 """
+
+
+_SOON = {
+    "min.cleanable.dirty.ratio": "0.1",
+    "segment.ms": "300000",
+    "segment.bytes": "16777216",
+}
+"""Of compacted topics that are read whole at a start."""
 
 
 class TopicSpec(NamedTuple):
@@ -102,12 +111,7 @@ def _snapshots(topology: Topology, region: str) -> list[TopicSpec]:
 
     Compacted soon, so that a start is short; tombstones outlive the longest read of a snapshot.
     """
-    extra = {
-        "min.cleanable.dirty.ratio": "0.1",
-        "segment.ms": "300000",
-        "segment.bytes": "16777216",
-        "delete.retention.ms": "600000",
-    }
+    extra = {**_SOON, "delete.retention.ms": "600000"}
     origin = topology.origin(region)
     return [
         _spec(
@@ -117,6 +121,15 @@ def _snapshots(topology: Topology, region: str) -> list[TopicSpec]:
         for component in FACT_COMPONENTS
         for name in (snapshot_topic, archive_topic)
     ]  # fmt: skip
+
+
+def _work(topology: Topology, region: str) -> TopicSpec:
+    """What each miner has. Who sleeps for less than a day misses no end of an assignment."""
+    extra = {**_SOON, "delete.retention.ms": "86400000"}
+    return _spec(
+        topology, region, work_topic(topology.origin(region)), topology.partitions, "tasks",
+        cleanup="compact", retention_ms=-1, extra=extra,
+    )  # fmt: skip
 
 
 def _spec(
@@ -226,4 +239,5 @@ def _region(topology: Topology, region: str) -> list[TopicSpec]:
         specs.append(_spec(topology, region, dead_letter_topic("primary", name), 1, component))
     specs.append(_spec(topology, region, reply_topic(region), n, "primaries"))
     specs.extend(_snapshots(topology, region))
+    specs.append(_work(topology, region))
     return specs

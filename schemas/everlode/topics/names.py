@@ -74,6 +74,11 @@ def archive_topic(origin: str, component: str) -> str:
     return f"archive.{origin}.{component}"
 
 
+def work_topic(origin: str) -> str:
+    """What each miner has of an origin's tasks, in its home region, e.g. work.eu.1."""
+    return f"work.{origin}"
+
+
 def dead_letter_topic(consumer: str, topic: str) -> str:
     """Dead letters of a consumer for one topic."""
     return f"dlt.{consumer}.{topic}"

@@ -14,10 +14,10 @@ import psycopg
 import urllib3
 from confluent_kafka import KafkaException
 from minio import Minio
-from minio.error import MinioException
 
 from everlode.adapters.kafka_admin import admin_client, unavailable
 from everlode.adapters.postgres_read import translated
+from everlode.adapters.s3 import CLIENT_ERRORS
 from everlode.errors import Unavailable
 
 ASK_S = 5
@@ -48,7 +48,7 @@ def ask_store(endpoint: str, keys: tuple[str, str], buckets: Sequence[str]) -> N
     client = Minio(endpoint, access_key=keys[0], secret_key=keys[1], secure=False, http_client=pool)
     try:
         missing = [name for name in buckets if not client.bucket_exists(name)]
-    except (MinioException, urllib3.exceptions.HTTPError) as exc:
+    except CLIENT_ERRORS as exc:
         raise Unavailable(f"{endpoint} does not answer: {type(exc).__name__}") from None
     finally:
         pool.clear()

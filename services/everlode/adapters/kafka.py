@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, cast
 
 from confluent_kafka import TIMESTAMP_NOT_AVAILABLE, Consumer, Message, TopicPartition
 
-from everlode.adapters.kafka_access import identified, refused
+from everlode.adapters.kafka_access import identified, new_client, refused
 from everlode.adapters.kafka_offsets import Offsets, within
 from everlode.errors import Unavailable
 
@@ -84,7 +84,8 @@ class Reader(Offsets):
         """
         self._prompt = prompt or self
         super().__init__(
-            Consumer(
+            new_client(
+                Consumer,
                 {
                     **identified(bootstrap),
                     "group.id": group,
@@ -96,7 +97,7 @@ class Reader(Offsets):
                     "queued.max.messages.kbytes": 8192,
                     "fetch.message.max.bytes": 2_000_000,
                     "reconnect.backoff.max.ms": 1000,
-                }
+                },
             ),
             bootstrap,
         )

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import socket
 import ssl
+from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
+from typing import Any, TypeVar
 
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
@@ -17,6 +18,7 @@ from confluent_kafka.admin import AdminClient
 from everlode.access.login import Login, current
 from everlode.errors import ConfigError, EverlodeError, Refusal
 
+Client = TypeVar("Client")
 ASK_S = 2.0
 """For the question why a client is not let in."""
 KNOCK_S = 0.5
@@ -51,6 +53,20 @@ def identified(bootstrap: str) -> dict[str, Any]:
     return {"bootstrap.servers": bootstrap, "log_level": 0, **known}
 
 
+def new_client(kind: Callable[[dict[str, Any]], Client], settings: dict[str, Any]) -> Client:
+    """A client of librdkafka, which begins with `identified`.
+
+    Raises: ConfigError: none can be made, as of a file of the login that is gone or damaged.
+    """
+    try:
+        return kind(settings)
+    except KafkaException as error:
+        raise ConfigError(
+            f"no client of Kafka at {settings['bootstrap.servers']}: {error.args[0].str()}",
+            code="no_client", hint="compare the files that EVERLODE_KAFKA_LOGIN names",
+        ) from None  # fmt: skip
+
+
 def explained(error: KafkaError, bootstrap: str, what: str) -> EverlodeError | None:
     """Why `what` failed, if this client is not let in or may not; None: it is of another kind.
 
@@ -62,10 +78,10 @@ def explained(error: KafkaError, bootstrap: str, what: str) -> EverlodeError | N
         return _nameless(bootstrap, what)
     causes: list[KafkaError] = []
     settings: dict[str, Any] = {**identified(bootstrap), "error_cb": causes.append}
-    client = AdminClient(settings)
+    asking = new_client(AdminClient, settings)
     with suppress(KafkaException):
-        client.list_topics(timeout=ASK_S)
-    client.poll(0)
+        asking.list_topics(timeout=ASK_S)
+    asking.poll(0)
     return next(filter(None, (refused(one, bootstrap, what) for one in causes)), None)
 
 
@@ -119,6 +135,11 @@ def _nameless(bootstrap: str, what: str) -> ConfigError | None:
 
 def _first(bootstrap: str) -> tuple[str, int]:
     host, _, port = bootstrap.partition(",")[0].rpartition(":")
+    if not host or not port.isdecimal() or int(port) > 65_535:
+        raise ConfigError(
+            f"Kafka at {bootstrap[:200]!r}: host:port is expected, several with commas",
+            code="bad_address", hint="compare endpoints.json of the stack",
+        )  # fmt: skip
     return host, int(port)
 
 

@@ -18,7 +18,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
     ResourceType,
 )
 
-from everlode.adapters.kafka_access import explained, identified, refused
+from everlode.adapters.kafka_access import explained, identified, new_client, refused
 from everlode.errors import DeadlineExceeded, EverlodeError, Unavailable
 from everlode.topics import TopicSpec
 
@@ -47,7 +47,8 @@ def admin_client(bootstrap: str, causes: list[KafkaError] | None = None) -> Admi
     `causes`: gets what keeps it from connecting, as the client is polled.
     """
     listening: dict[str, Any] = {} if causes is None else {"error_cb": causes.append}
-    return AdminClient(
+    return new_client(
+        AdminClient,
         {
             **identified(bootstrap),
             **listening,

@@ -15,7 +15,9 @@ from collections.abc import Callable
 from confluent_kafka import KafkaError, Message, Producer
 
 from everlode.adapters.clock import Clock, WallClock, instant
-from everlode.adapters.kafka_access import explained, identified
+from everlode.adapters.kafka import Record
+from everlode.adapters.kafka_access import explained, identified, new_client
+from everlode.adapters.kafka_writer import send
 from everlode.avro.signals import Head, Now, SignalMaker
 from everlode.control.fold import ControlState
 from everlode.control.keys import lease_of, record_key
@@ -39,7 +41,8 @@ class ControlLog:
         self._bootstrap = bootstrap
         self._failed: KafkaError | None = None
         """Why the last record that failed did."""
-        self._producer = Producer(
+        self._producer = new_client(
+            Producer,
             {
                 **identified(bootstrap),
                 "acks": "all",
@@ -48,7 +51,7 @@ class ControlLog:
                 "linger.ms": 0,
                 "socket.keepalive.enable": True,
                 "reconnect.backoff.max.ms": 1000,
-            }
+            },
         )
         self._maker = SignalMaker("control")
         self._guard = threading.Lock()
@@ -84,14 +87,8 @@ class ControlLog:
             if done is not None:
                 done(None if error else message.offset())
 
-        self._producer.produce(
-            CONTROL_TOPIC,
-            key=key.encode(),
-            value=made.value,
-            headers=[*made.headers],
-            partition=0,
-            on_delivery=delivered,
-        )
+        record = Record(CONTROL_TOPIC, 0, key, made.value, [*made.headers])
+        send(self._producer, record, delivered)
         self._producer.poll(0)
         return event_id
 
@@ -131,10 +128,12 @@ class ControlLog:
         )
 
     def keep(self, state: ControlState) -> None:
-        """Write a snapshot of the fold; whoever starts reads it. Does not wait for it."""
-        self._producer.produce(
-            CONTROL_SNAPSHOT_TOPIC, key=b"state", value=to_bytes(state), partition=0
-        )
+        """Write a snapshot of the fold; whoever starts reads it. Does not wait for it.
+
+        Raises: ContractError: it is too large for a record. Unavailable.
+        """
+        record = Record(CONTROL_SNAPSHOT_TOPIC, 0, "state", to_bytes(state), [])
+        send(self._producer, record, None)
         self._producer.poll(0)
 
     def poll(self) -> None:

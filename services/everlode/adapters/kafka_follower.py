@@ -14,12 +14,18 @@ from collections.abc import Callable
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from everlode.adapters.kafka_access import explained, identified, refused
+from everlode.adapters.kafka_access import explained, identified, new_client, refused
 from everlode.avro.cloudevents import URGENT_BYTES
 from everlode.avro.codec import Codec
 from everlode.control.fold import ControlState, apply
 from everlode.control.snapshot import begin
-from everlode.errors import ContractError, EverlodeError, IntegrityError, Unavailable
+from everlode.errors import (
+    ContractError,
+    EverlodeError,
+    IntegrityError,
+    Unavailable,
+    unforeseen,
+)
 from everlode.events.base import Fact
 from everlode.topics.names import CONTROL_SNAPSHOT_TOPIC, CONTROL_TOPIC
 from everlode.topics.place import placed
@@ -46,7 +52,8 @@ class ControlFollower:
         wait_ms: int = 400,
         whole: bool = False,
     ) -> None:
-        self._consumer = Consumer(
+        self._consumer = new_client(
+            Consumer,
             {
                 **identified(bootstrap),
                 "group.id": f"control-follower-{uuid.uuid4()}",
@@ -57,7 +64,7 @@ class ControlFollower:
                 "fetch.min.bytes": URGENT_BYTES,
                 "reconnect.backoff.max.ms": 1000,
                 "queued.max.messages.kbytes": 4096,
-            }
+            },
         )
         self._bootstrap = bootstrap
         self._whole = whole
@@ -138,7 +145,7 @@ class ControlFollower:
     def wait_for(self, predicate: Callable[[ControlState], bool], timeout_s: float) -> ControlState:
         """Wait until the fold satisfies `predicate`; returns that state.
 
-        Raises: Unavailable: not within `timeout_s`. IntegrityError: the follower has halted.
+        Raises: Unavailable: not within `timeout_s`. IntegrityError, ContractError: it has halted.
         """
         deadline = time.monotonic() + timeout_s
         with self._changed:
@@ -165,11 +172,16 @@ class ControlFollower:
                             return
                         self._one(message)
         except EverlodeError as error:
-            with self._changed:
-                self.error = error
-                self._changed.notify_all()
+            self._halt(error)
+        except Exception as error:  # noqa: BLE001 - a thread that ended in silence would lead on
+            self._halt(unforeseen("following the control log", error))
         finally:
             self._consumer.close()
+
+    def _halt(self, error: EverlodeError) -> None:
+        with self._changed:
+            self.error = error
+            self._changed.notify_all()
 
     def _one(self, message: Message) -> None:
         failed = message.error()

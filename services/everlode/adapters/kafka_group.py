@@ -16,7 +16,7 @@ from confluent_kafka import (
 )
 from confluent_kafka.admin import AdminClient
 
-from everlode.adapters.kafka_access import explained, identified
+from everlode.adapters.kafka_access import explained, identified, new_client
 from everlode.errors import Unavailable
 
 Answer = TypeVar("Answer")
@@ -52,7 +52,7 @@ def when_coordinated(
 
 def group_members(bootstrap: str, group: str, timeout_s: float = 90) -> int:
     """Live members of a group; 0 for one that nobody has used. Raises: Unavailable."""
-    admin = AdminClient(identified(bootstrap))
+    admin = new_client(AdminClient, identified(bootstrap))
 
     def ask(within_s: float) -> int:
         within_s = min(within_s, 10)
@@ -69,7 +69,7 @@ def group_members(bootstrap: str, group: str, timeout_s: float = 90) -> int:
 
 def group_offsets(bootstrap: str, timeout_s: float = 15) -> dict[str, dict[tuple[str, int], int]]:
     """Each group that has committed anything → its next offsets. Raises: Unavailable."""
-    admin = AdminClient(identified(bootstrap))
+    admin = new_client(AdminClient, identified(bootstrap))
 
     def names(within_s: float) -> list[str]:
         groups = admin.list_consumer_groups(request_timeout=within_s).result()
@@ -96,7 +96,7 @@ def group_offsets(bootstrap: str, timeout_s: float = 15) -> dict[str, dict[tuple
 
 def commit_group(bootstrap: str, group: str, offsets: Mapping[tuple[str, int], int]) -> None:
     """Set the offsets of a group without members. Raises: Unavailable."""
-    consumer = Consumer({**identified(bootstrap), "group.id": group})
+    consumer = new_client(Consumer, {**identified(bootstrap), "group.id": group})
     wanted = [TopicPartition(t, p, o) for (t, p), o in offsets.items()]
     try:
         when_coordinated(

@@ -45,6 +45,14 @@ def within(
     return {k: bounds[k][1] for k, at in starts.items() if bounds[k][1] > max(at, bounds[k][0])}
 
 
+def is_place(partition: int, offset: int) -> bool:
+    """Whether a log of Kafka could have it: what a client is asked for beyond that it cannot say.
+
+    Pure.
+    """
+    return 0 <= partition < 2**31 and 0 <= offset < 2**63
+
+
 class Offsets:
     """What one consumer can ask without reading. Not thread-safe."""
 

@@ -7,15 +7,16 @@ from typing import Any
 from confluent_kafka import Producer
 
 from everlode.adapters.kafka import Record
-from everlode.adapters.kafka_access import identified
-from everlode.adapters.kafka_writer import MESSAGE_BYTES, produce
+from everlode.adapters.kafka_access import identified, new_client
+from everlode.adapters.kafka_writer import MESSAGE_BYTES, send
 
 
 class Sender:
     """An idempotent producer for commands, answers and signals. Thread-safe."""
 
     def __init__(self, bootstrap: str, *, linger_ms: int = 5, timeout_ms: int = 10_000) -> None:
-        self._producer = Producer(
+        self._producer = new_client(
+            Producer,
             {
                 **identified(bootstrap),
                 "acks": "all",
@@ -27,12 +28,15 @@ class Sender:
                 "compression.type": "lz4",
                 "reconnect.backoff.max.ms": 1000,
                 "queue.buffering.max.messages": 200_000,
-            }
+            },
         )
 
     def send(self, record: Record, done: Any = None) -> None:
-        """Queue a record; waits while the queue is full. `done(error or None, message)`."""
-        produce(self._producer, record, done)
+        """Queue a record; waits while the queue is full. `done(error or None, message)`.
+
+        Raises: ContractError: it can never be written. Unavailable.
+        """
+        send(self._producer, record, done)
         self._producer.poll(0)
 
     def poll(self, timeout_s: float = 0) -> None:

@@ -14,8 +14,14 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer, Topic
 
 from everlode.adapters.aside import Aside
 from everlode.adapters.kafka import Record
-from everlode.adapters.kafka_access import explained, identified
-from everlode.errors import EverlodeError, FencedOut, OutcomeUnknown
+from everlode.adapters.kafka_access import explained, identified, new_client
+from everlode.errors import (
+    ContractError,
+    EverlodeError,
+    FencedOut,
+    OutcomeUnknown,
+    Unavailable,
+)
 
 PATIENCE_S = 0.1
 """How long a client that takes an id over is waited for before another one tries; then doubled."""
@@ -45,7 +51,10 @@ def _translated(cause: KafkaError, bootstrap: str, what: str) -> EverlodeError:
 
 
 def produce(producer: Producer, record: Record, done: Any) -> None:
-    """Queue a record; waits while the queue is full. `done(error or None, message)`."""
+    """Queue a record; waits while the queue is full. `done(error or None, message)`.
+
+    Raises: ContractError: it can never be written. KafkaException: whoever writes knows its fate.
+    """
     while True:
         try:
             producer.produce(
@@ -58,8 +67,32 @@ def produce(producer: Producer, record: Record, done: Any) -> None:
             )
         except BufferError:
             producer.poll(0.1)
+        except ValueError as error:  # U+0000 in a header's name, half of a surrogate pair in a key
+            raise ContractError(
+                f"{record.topic}: no record: {type(error).__name__}", code="unwritable"
+            ) from None
+        except KafkaException as error:
+            if error.args[0].code() != KafkaError.MSG_SIZE_TOO_LARGE:
+                raise
+            raise ContractError(
+                f"{record.topic}: a record of {len(record.value or b'')} bytes is above what the"
+                " client sends",
+                code="too_large", hint="store the payload elsewhere",
+            ) from None  # fmt: skip
         else:
             return
+
+
+def send(producer: Producer, record: Record, done: Any) -> None:
+    """As `produce`, outside of a transaction.
+
+    Raises: ContractError: as it. Unavailable: this client sends nothing any more.
+    """
+    try:
+        produce(producer, record, done)
+    except KafkaException as error:
+        what = f"{record.topic}: nothing can be sent: {error.args[0].str()}"
+        raise Unavailable(what, code="no_sender") from None
 
 
 class Writer:
@@ -80,7 +113,7 @@ class Writer:
             "compression.type": "lz4",
             "reconnect.backoff.max.ms": 1000,
         }
-        self._producer = Producer(self._settings)
+        self._producer = new_client(Producer, self._settings)
         self._aside: Aside | None = None
 
     def open(self) -> None:
@@ -101,7 +134,7 @@ class Writer:
                     what = f"taking the writer {self._settings['transactional.id']} over"
                     raise _translated(cause, self._bootstrap, what) from None
                 patience_s *= 2
-                self._producer = Producer(self._settings)
+                self._producer = new_client(Producer, self._settings)
             else:
                 return
 
@@ -114,7 +147,8 @@ class Writer:
         """Write all records in one transaction and return their offsets, in order.
 
         `read` (offsets of the next records to read) becomes the group's committed offsets in the
-        same transaction. Raises: FencedOut: another holds the id. OutcomeUnknown.
+        same transaction. Raises: FencedOut: another holds the id. OutcomeUnknown. ContractError: a
+        record can never be written; none is, and the next ones may be.
         """
         offsets = [-1] * len(records)
         failed: list[KafkaError] = []
@@ -149,8 +183,12 @@ class Writer:
     ) -> None:
         try:
             self._producer.begin_transaction()
-            for record, done in queued:
-                produce(self._producer, record, done)
+            try:
+                for record, done in queued:
+                    produce(self._producer, record, done)
+            except ContractError:
+                self._producer.abort_transaction(self._timeout_s)
+                raise
             if read:
                 self._send_positions(read, group)
             self._producer.commit_transaction(self._timeout_s)

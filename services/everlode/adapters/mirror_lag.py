@@ -53,7 +53,7 @@ def stored_offsets(bootstrap: str, source: str) -> dict[tuple[str, int], int]:
             if connector == "MirrorSourceConnector":
                 offset = json.loads(value)["offset"]
                 stored[str(copied["topic"]), int(copied["partition"])] = int(offset)
-        except (ValueError, KeyError, TypeError) as exc:
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as exc:
             raise ContractError(f"{topic}: {key}: {exc!r}") from exc
     return stored
 

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from everlode.adapters.kafka_access import explained, identified
+from everlode.adapters.kafka_access import explained, identified, new_client
 from everlode.errors import ContractError, Unavailable
 
 READ_S = 10.0
@@ -53,17 +53,18 @@ def flow_state(bootstrap: str, source: str, target: str) -> FlowState:
     for key, value in latest.items():
         if value is None or not key.startswith(("status-connector-", "status-task-")):
             continue
+        task = key.startswith("status-task-")
         try:
             record = json.loads(value)
-            state = str(record["state"])
-        except (ValueError, KeyError, TypeError) as exc:
+            state, number = str(record["state"]), int(key.rpartition("-")[2]) if task else 0
+        except (ValueError, KeyError, TypeError, RecursionError) as exc:
             raise ContractError(f"mm2-status.{source}.internal: {key}: {exc!r}") from exc
         if key == "status-connector-MirrorSourceConnector":
             connector = state
         elif key.startswith("status-task-MirrorSourceConnector-"):
             if state == "DESTROYED":
                 continue
-            tasks[int(key.rpartition("-")[2])] = state
+            tasks[number] = state
         else:
             continue
         if record.get("trace"):
@@ -98,7 +99,8 @@ def read_all(bootstrap: str, topic: str) -> dict[str, bytes | None]:
 
 def reader(bootstrap: str) -> Consumer:
     """A consumer of committed records, in no group, that is notified where a partition ends."""
-    return Consumer(
+    return new_client(
+        Consumer,
         {
             **identified(bootstrap),
             "group.id": "everlode-mirror-status",
@@ -106,7 +108,7 @@ def reader(bootstrap: str) -> Consumer:
             "enable.partition.eof": True,
             "fetch.wait.max.ms": 20,
             "isolation.level": "read_committed",
-        }
+        },
     )
 
 

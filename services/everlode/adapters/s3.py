@@ -24,6 +24,7 @@ from xml.etree.ElementTree import ParseError
 import urllib3
 from minio import Minio
 from minio.error import InvalidResponseError, MinioException, S3Error, ServerError
+from minio.helpers import check_bucket_name, check_object_name
 
 from everlode.adapters.object_store import Capabilities, Stored
 from everlode.errors import (
@@ -47,6 +48,8 @@ _WANTED_ANEW = frozenset(
     {"RequestTimeout", "NoSuchUpload", "OperationAborted", "ConditionalRequestConflict"}
 )
 """Codes, of statuses that are else final, with which a store wants the whole request once more."""
+CLIENT_ERRORS = (MinioException, urllib3.exceptions.HTTPError, ParseError, ValueError)
+"""Of who only asks whether a store is there: it answers, or does not."""
 _CODE = re.compile(rb"<Code>(\w+)</Code>")
 
 
@@ -87,6 +90,12 @@ def _translated(what: str) -> Iterator[None]:
             code="s3",
             hint="is it running? everlode stack status",
         ) from None
+    except (ValueError, AttributeError) as error:  # the client, over XML that is not what it asked
+        raise Unavailable(
+            f"{what}: what answers is no S3 server ({type(error).__name__})",
+            code="s3",
+            hint="compare the endpoint with that of the store: a proxy, or a web server?",
+        ) from None
 
 
 def _anew(send: Callable[[], None]) -> None:
@@ -115,9 +124,16 @@ class S3Store:
             timeout=urllib3.Timeout(connect=min(3.0, timeout_s), read=timeout_s),
             retries=_RETRIES,
         )
-        self._client = Minio(
-            endpoint, access_key=keys[0], secret_key=keys[1], secure=False, http_client=self._http
-        )
+        try:
+            check_bucket_name(bucket)
+            self._client = Minio(
+                endpoint, access_key=keys[0], secret_key=keys[1], secure=False,
+                http_client=self._http,
+            )  # fmt: skip
+        except ValueError as error:
+            raise ConfigError(
+                f"no S3 store at {endpoint}, bucket {bucket}: {error}", hint="host:port is expected"
+            ) from None
         self._bucket = bucket
         self._known: Capabilities | None = None
         self.name = f"{endpoint}/{bucket}"
@@ -215,6 +231,10 @@ class S3Store:
 
     def _opened(self, key: str, at: int, same: dict[str, str], version: str | None) -> Any:
         """The answer with an object's bytes from `at` on. Raises: NotFound; Unavailable."""
+        try:
+            check_object_name(key)
+        except ValueError:  # as `eu/../manifest.json`: the client asks no store for that
+            raise NotFound(f"{self._bucket}/{key} is not in the store") from None
         with _translated(f"{self._bucket}/{key}"):
             return self._client.get_object(
                 self._bucket, key, at, request_headers={**same}, version_id=version
@@ -278,6 +298,6 @@ class S3Store:
             if "not answer" in error.message:
                 raise
             return False
-        except (EverlodeError, ValueError, AttributeError):
+        except EverlodeError:
             return False
         return True

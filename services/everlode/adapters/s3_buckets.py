@@ -10,8 +10,8 @@ from collections.abc import Sequence
 
 import urllib3
 from minio import Minio
-from minio.error import MinioException
 
+from everlode.adapters.s3 import CLIENT_ERRORS
 from everlode.errors import ConfigError, Unavailable
 
 _RETRY_S = 0.1
@@ -43,7 +43,7 @@ def _ensure(client: Minio, name: str, lockable: bool, deadline: float) -> None:
             if name not in {bucket.name for bucket in client.list_buckets()}:
                 client.make_bucket(name, object_lock=lockable)
             return
-        except (MinioException, urllib3.exceptions.HTTPError) as exc:
+        except CLIENT_ERRORS as exc:
             code = getattr(exc, "code", "")
             if code in ("AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch"):
                 raise ConfigError(

@@ -230,7 +230,7 @@ def _asked(url: str) -> dict[str, Any]:
         finally:
             answer.release_conn()
         found = json.loads(text) if answer.status == 200 and len(text) <= LONGEST_ANSWER else None
-    except (urllib3.exceptions.HTTPError, ValueError) as error:
+    except (urllib3.exceptions.HTTPError, ValueError, RecursionError) as error:
         raise Unavailable(
             f"{url}: {type(error).__name__}", code="no_issuer", hint="does the issuer answer?"
         ) from None

@@ -7,21 +7,28 @@ what comes afterwards look alike.
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from heapq import nsmallest
 from importlib import resources
 from typing import Any, NamedTuple
 
 import jinja2
 
 from everlode.api.aside import Aged
-from everlode.api.queries import known_nodes, led, serving
+from everlode.api.queries import led, node_rows, serving
 from everlode.api.ring import Item
-from everlode.control.fold import ControlState
+from everlode.control.fold import ControlState, NodeState
 from everlode.errors import EverlodeError
+from everlode.events.nodes import NodeStatus
 from everlode.operators.desk import shown
 from everlode.views.said import rows, said
 
 SHOWN = 100
+NODES, LEAST = 400, 10
+"""Nodes of a page, shared by its regions, and of each region at least."""
+NOTES = 3
+"""Of the evidence that an event names."""
 WISHES = 10
 """Of what operators asked for, so many are shown, the newest first."""
 FILES = {"page.css": "text/css", "page.js": "text/javascript"}
@@ -57,6 +64,8 @@ def regions_of(seen: Seen, names: Sequence[str]) -> list[dict[str, Any]]:
     """The regions with their scopes and nodes, as the page shows them."""
     control = seen.control
     regions, nodes = _scores(seen, "regions"), _scores(seen, "nodes")
+    most = max(LEAST, NODES // max(1, len(names)))
+    by_region = nodes_by_region(control, most)
     return [
         serving(control, name)
         | {
@@ -66,25 +75,58 @@ def regions_of(seen: Seen, names: Sequence[str]) -> list[dict[str, Any]]:
                 if scope.scope.endswith(f"/{name}")
             ],
             "nodes": [
-                node | {"acked": _acked(control, node), "health": nodes.get(node["node_id"])}
-                for node in known_nodes(control, name)
+                node | {"acked": _acked(control, node), "health": _score(nodes, node["node_id"])}
+                for node in node_rows(control, by_region[name].shown)
             ],
-            "health": regions.get(name),
+            "left_out": by_region[name],
+            "health": _score(regions, name),
             "lag_s": seen.lag_s.get(name),
         }
         for name in names
     ]
 
 
-def _scores(seen: Seen, level: str) -> dict[str, str]:
-    """Name → its score in words, with what lowers it most."""
-    found = seen.health.value[level] if seen.health else ()
-    return {
-        each["name"]: " · ".join(
-            filter(None, ("?" if each["score"] is None else f"{each['score']:.2f}", each["reason"]))
-        )
-        for each in found
-    }
+class Nodes(NamedTuple):
+    """The nodes of a region that are shown, and how many are not."""
+
+    shown: list[NodeState]
+    more: int = 0
+    unwell: int = 0
+    """Of those that are not shown, how many are not healthy."""
+
+
+def nodes_by_region(control: ControlState, most: int) -> defaultdict[str, Nodes]:
+    """Region → at most so many of its nodes: first those that are not well, then its leaders. Pure.
+
+    A page has room for some hundred; of ten thousand it is these that somebody looks for.
+    """
+    leaders = {scope.primary for scope in control.scopes.values()}
+    nodes = defaultdict[str, list[NodeState]](list)
+    for node in control.nodes.values():
+        nodes[node.region].append(node)
+    found = defaultdict[str, Nodes](lambda: Nodes([]))
+    for region, there in nodes.items():
+        first = nsmallest(
+            most, there,
+            key=lambda n: (n.status == NodeStatus.HEALTHY, n.node_id not in leaders, n.node_id),
+        )  # fmt: skip
+        unwell = sum(n.status != NodeStatus.HEALTHY for n in there)
+        shown_ones = sum(n.status != NodeStatus.HEALTHY for n in first)
+        found[region] = Nodes(first, len(there) - len(first), unwell - shown_ones)
+    return found
+
+
+def _scores(seen: Seen, level: str) -> dict[str, Mapping[str, Any]]:
+    return {each["name"]: each for each in (seen.health.value[level] if seen.health else ())}
+
+
+def _score(scores: Mapping[str, Mapping[str, Any]], name: str) -> str | None:
+    """A score in words, with what lowers it most; None: it is not known."""
+    found = scores.get(name)
+    if found is None:
+        return None
+    score = "?" if found["score"] is None else f"{found['score']:.2f}"
+    return " · ".join(filter(None, (score, found["reason"])))
 
 
 def _paused(seen: Seen, scope: str) -> str:
@@ -102,10 +144,11 @@ def about(event: Mapping[str, Any]) -> str:
     data = event["data"]
     success = data.get("success")
     new = data.get("new_primary")
+    notes = [each["note"] for each in data.get("evidence", ()) if each["note"]]
     words = (
         data.get("kind") if event["operation"] else None, data.get("step"),
         data.get("subject") or event["subject"], data.get("detail"),
-        f"primary: {new}" if new else None, data.get("rule"),
+        f"primary: {new}" if new else None, data.get("rule"), ", ".join(notes[:NOTES]),
         None if success is None else "done" if success else "failed",
     )  # fmt: skip
     return " · ".join(str(word) for word in words if word)

@@ -37,7 +37,8 @@
 
   function about(event) {
     const d = event.data, known = [event.operation && d.kind, d.step, d.subject || event.subject, d.detail,
-      d.new_primary && `primary: ${d.new_primary}`, d.rule, "success" in d && (d.success ? "done" : "failed")];
+      d.new_primary && `primary: ${d.new_primary}`, d.rule,
+      (d.evidence || []).map((e) => e.note).filter(Boolean).slice(0, 3).join(", "), "success" in d && (d.success ? "done" : "failed")];
     return known.filter(Boolean).join(" · ");
   }
 

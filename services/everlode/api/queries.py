@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from http import HTTPStatus
 from typing import Annotated, Any
 
@@ -19,7 +19,7 @@ from everlode.api.asking import Id, Net, needs
 from everlode.api.network import Network
 from everlode.api.problems import Denied
 from everlode.api.tokens import Role
-from everlode.control.fold import ControlState, ScopeState
+from everlode.control.fold import ControlState, NodeState, ScopeState
 from everlode.control.scopes import Scope
 from everlode.errors import ContractError, NotFound, Precondition
 from everlode.events.nodes import NodeStatus
@@ -60,6 +60,11 @@ class Kept:
                 self._found[key] = time.monotonic(), found
         return found
 
+    def forget(self, key: str) -> None:
+        """The answer of this key is computed anew for the next who asks."""
+        with self._guard:
+            self._found.pop(key, None)
+
 
 def led(control: ControlState, scope: ScopeState) -> Object:
     """A scope as it is shown. Pure."""
@@ -88,8 +93,13 @@ def serving(control: ControlState, region: str) -> Object:
 
 def known_nodes(control: ControlState, region: str | None) -> list[Object]:
     """The nodes of the control log, of one region or of all, by region and id. Pure."""
-    leading = {scope.primary: scope.scope for scope in control.scopes.values()}
     found = [n for n in control.nodes.values() if region in (None, n.region)]
+    return node_rows(control, found)
+
+
+def node_rows(control: ControlState, found: Iterable[NodeState]) -> list[Object]:
+    """These nodes as they are shown, by region and id. Pure."""
+    leading = {scope.primary: scope.scope for scope in control.scopes.values()}
     return [
         {
             "node_id": n.node_id, "region": n.region, "component": n.component, "kind": n.kind,

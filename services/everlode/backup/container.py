@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 import fastavro
-from fastavro.read import SchemaResolutionError
 
 from everlode.avro import schemas
 from everlode.backup.encryption import decrypt, encrypt
@@ -166,7 +165,9 @@ def read(file: BinaryIO, name: str, contract: str = "") -> Iterator[dict[str, An
             if not isinstance(record, dict):
                 raise IntegrityError(f"{name}: a record is no record")
             yield record
-    except (ValueError, EOFError, KeyError, IndexError, SchemaResolutionError) as error:
+    except IntegrityError:
+        raise
+    except Exception as error:  # noqa: BLE001 - what unpacks, and what reads a schema, has its own
         raise IntegrityError(f"{name}: does not decode: {type(error).__name__}") from None
 
 

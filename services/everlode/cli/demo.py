@@ -11,10 +11,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from everlode.cli.options import Json, progress
+from everlode.cli.tables import Grid, screen
 from everlode.demo import report as reports
 from everlode.demo.options import Options
 from everlode.demo.run import Demo
@@ -77,10 +76,10 @@ def demo(
         body = outcome.report | ({} if error is None else {"error": error.as_dict()})
         sys.stdout.write(json.dumps(body, default=str) + "\n")
         raise typer.Exit(0 if error is None else error.exit_code)
-    table = Table(show_header=False, box=None)
+    table = Grid(show_header=False, box=None)
     for name, text in reports.summary(outcome.report):
         table.add_row(name, text)
-    Console(soft_wrap=True).print(table)
+    screen().print(table)
     sys.stdout.write(f"{plain}\n{page}\n")
     if error is not None:
         raise error

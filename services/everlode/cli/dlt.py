@@ -4,25 +4,23 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from contextlib import closing, suppress
+from contextlib import closing
 from datetime import UTC, datetime
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, NamedTuple
 
 import typer
 
 from everlode.adapters.clock import WallClock
 from everlode.adapters.kafka import Reader
 from everlode.adapters.postgres_read import Generation
-from everlode.avro.codec import Codec
 from everlode.cli.dlt_fenced import verbs
 from everlode.cli.dlt_options import DryRun, Home, Operator, line, place, wishes
 from everlode.cli.options import Dir, Json, noun
-from everlode.errors import ContractError, Precondition
+from everlode.errors import Precondition
 from everlode.log import fates, letters
 from everlode.log.fates import Kept, Wish
 from everlode.log.letters import Decider
 from everlode.settings.endpoints import Endpoints
-from everlode.topics.letters import own_headers
 from everlode.views.keys import problems, wanted
 
 app = noun("Dead letters: what a consumer could not take, kept with where it came from.")
@@ -100,27 +98,12 @@ def show(
     with closing(_reader(endpoints, home)) as reader:
         kept = fates.one(letters.letters(reader, endpoints, home), letter_id)
         raw = letters.content(reader, kept.letter)
-    shown = kept.shown() | {
-        "key": None if raw.key is None else raw.key.decode("utf-8", "backslashreplace"),
-        "headers": {
-            n: (v or b"").decode("utf-8", "backslashreplace") for n, v in own_headers(raw.headers)
-        },
-        "value_hex": None if raw.value is None else raw.value.hex(),
-        "decoded": _decoded(raw.value),
-    }
+    shown = letters.opened(kept, raw)
     if as_json:
         typer.echo(json.dumps(shown, indent=2, default=str))
         return
     for name, value in shown.items():
         typer.echo(f"{name:<14} {json.dumps(value, default=str)}")
-
-
-def _decoded(value: bytes | None) -> dict[str, Any] | None:
-    """The record as its schema has it; None when it cannot be read."""
-    with suppress(ContractError):
-        name, fields = Codec().decode_dict(value)
-        return {"type": name, "fields": fields}
-    return None
 
 
 @app.command()

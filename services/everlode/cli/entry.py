@@ -17,6 +17,7 @@ EXTRAS = {
         "prometheus_client", "psycopg", "psycopg_pool", "pydantic_settings", "rich", "starlette",
         "typer", "urllib3", "uvicorn", "yaml",
     ),
+    "otel": ("opentelemetry",),
     "test": ("pytest",),
 }  # fmt: skip
 """Extra of the package → modules that it brings; see pyproject.toml."""

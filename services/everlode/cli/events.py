@@ -12,13 +12,13 @@ from contextlib import closing
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 
 from everlode.api.network import MACHINERY, STREAMS
 from everlode.api.ring import Wanted
 from everlode.api.tail import Event, Tail
 from everlode.cli import schema
 from everlode.cli.options import Dir, Json, noun, stack_dir
+from everlode.cli.tables import screen
 from everlode.errors import NotFound
 from everlode.events.catalogue import EVENTS
 from everlode.settings.endpoints import Endpoints
@@ -67,9 +67,7 @@ def tail(
             if as_json:
                 typer.echo(json.dumps({"position": found.position}))
             else:
-                Console(stderr=True, highlight=False, soft_wrap=True).print(
-                    f"position {found.position}", style="dim", markup=False
-                )
+                screen(stderr=True).print(f"position {found.position}", style="dim", markup=False)
 
 
 def _require(types: Sequence[str], of: str) -> None:

@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from everlode.cli.options import stack_dir
+from everlode.cli.tables import Grid, screen
 from everlode.settings.endpoints import Endpoints
 from everlode.views.explain import explained
 from everlode.views.said import said
@@ -31,8 +30,8 @@ def explain_one(
 
 def show(found: dict[str, Any]) -> None:
     """Each field in a row, what is nested in rows below it; then the last events."""
-    console = Console(highlight=False, soft_wrap=True)
-    table = Table(show_header=False, box=None)
+    console = screen()
+    table = Grid(show_header=False, box=None)
     for name, value in found.items():
         if name == "events":
             continue
@@ -43,7 +42,7 @@ def show(found: dict[str, Any]) -> None:
         else:
             table.add_row(name.replace("_", " "), said(value))
     console.print(table)
-    events = Table(*EVENT, title="last events", title_justify="left")
+    events = Grid(*EVENT, title="last events")
     for event in found["events"]:
         events.add_row(*(str(event[name]) for name in EVENT))
     console.print(events)

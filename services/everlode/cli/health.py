@@ -6,10 +6,9 @@ import json
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from everlode.cli.options import Dir, Json, stack_dir
+from everlode.cli.tables import Grid, screen
 from everlode.errors import NotFound
 from everlode.health.score import Health, passes
 from everlode.health.weights import GATE
@@ -47,8 +46,8 @@ def health(
 
 
 def _show(found: Scores) -> None:
-    console = Console(highlight=False, soft_wrap=True)
-    table = Table("level", "name", "score", "what lowers it most", box=None)
+    console = screen()
+    table = Grid("level", "name", "score", "what lowers it most", box=None)
     for each in (found.network, *found.regions, *found.components, *found.nodes):
         _row(table, each)
     console.print(table)
@@ -56,7 +55,7 @@ def _show(found: Scores) -> None:
         console.print(f"{name} does not answer: {why}", style="red")
 
 
-def _row(table: Table, found: Health) -> None:
+def _row(table: Grid, found: Health) -> None:
     score = "unknown" if found.score is None else f"{found.score:.3f}"
     style = None if found.score == 1.0 else "red" if (found.score or 0.0) <= GATE else "yellow"
     table.add_row(found.level, found.name, score, found.reason, style=style)

@@ -147,8 +147,12 @@ DETECTOR = closed(
 RECOUNTED = optional(
     "Recounted", closed("OfScope", scope=str), replay=Object, **{"with": list[Object]}
 )
+SAID = optional(
+    "Said", closed("Said", code=str, message=str, hint=str), candidates=many(of(Candidate))
+)
+"""With each node and why it cannot lead, where an operator asked for one."""
 OUTPUTS: dict[str, Any] = {
-    "error": closed("Error", error=closed("Said", code=str, message=str, hint=str)),
+    "error": closed("Error", error=SAID),
     "demo": create_model("Report", __base__=Open, failures=(list[str], ...)),
     "serve": closed("Serving", address=str),
     "stack up": Endpoints,

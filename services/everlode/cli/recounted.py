@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
+from everlode.cli.tables import Grid, screen
 from everlode.settings.endpoints import Endpoints
 from everlode.views.detector import checked, figures, of_scope, otherwise, tuning_of
 
@@ -48,7 +47,7 @@ def recount(asked: Asked, folder: Path, as_json: bool) -> None:
 
 
 def _show(shown: dict[str, Any]) -> None:
-    console = Console(highlight=False, soft_wrap=True)
+    console = screen()
     if "replay" in shown:
         replay = shown["replay"]
         console.print(
@@ -61,10 +60,10 @@ def _show(shown: dict[str, Any]) -> None:
         console.print(_table("with these settings", DIFFERENT, shown["with"]))
 
 
-def _table(title: str, columns: Sequence[str], rows: Sequence[dict[str, Any]]) -> Table:
-    table = Table(*(c.replace("_", " ") for c in columns), title=title, title_justify="left")
+def _table(title: str, columns: Sequence[str], rows: Sequence[dict[str, Any]]) -> Grid:
+    table = Grid(*columns, title=title)
     for row in rows:
-        table.add_row(*("" if row[c] is None else str(row[c]) for c in columns))
+        table.add_row(*(row[c] for c in columns))
     return table
 
 
@@ -74,7 +73,7 @@ def show_detectors(endpoints: Endpoints, as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps({"detectors": found}, indent=2))
         return
-    console = Console(highlight=False, soft_wrap=True)
+    console = screen()
     for one in found:
         console.print(
             f"{one['region']}: {one['nodes']} nodes from {one['from']} to {one['to']};"

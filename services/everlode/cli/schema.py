@@ -6,11 +6,10 @@ import json
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from everlode.avro import schemas
 from everlode.cli.options import Json, noun
+from everlode.cli.tables import Grid, screen
 from everlode.errors import NotFound
 from everlode.topics import asyncapi
 
@@ -31,10 +30,10 @@ def list_(as_json: Json = False) -> None:
     if as_json:
         typer.echo(json.dumps({"schemas": rows}, indent=2))
         return
-    table = Table("type", "topic", "fingerprint", box=None)
+    table = Grid("type", "topic", "fingerprint", box=None)
     for row in rows:
         table.add_row(*row.values())
-    Console(highlight=False).print(table, soft_wrap=False)
+    screen().print(table)
 
 
 @app.command()

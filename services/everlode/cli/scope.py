@@ -11,12 +11,11 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from everlode.cli.options import Dir, Json, noun, stack_dir
 from everlode.cli.recounted import Asked, recount
 from everlode.cli.scope_verbs import verbs
+from everlode.cli.tables import Grid, screen
 from everlode.errors import Unavailable
 from everlode.processes.policies import policies
 from everlode.settings.endpoints import Endpoints
@@ -36,12 +35,10 @@ def _look(endpoints: Endpoints, cfg: Settings, scope: str) -> Seen:
 
 
 def _table(title: str, columns: Sequence[str], rows: Sequence[dict[str, Any]]) -> None:
-    table = Table(title=title, title_justify="left")
-    for name in columns:
-        table.add_column(name.replace("_", " "))
+    table = Grid(*columns, title=title)
     for row in rows:
-        table.add_row(*("" if row[name] is None else str(row[name]) for name in columns))
-    Console(highlight=False, soft_wrap=True).print(table)
+        table.add_row(*(row[name] for name in columns))
+    screen().print(table)
 
 
 def scope_explained(

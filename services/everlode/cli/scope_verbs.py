@@ -14,10 +14,9 @@ from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from everlode.cli.options import Dir, Json, stack_dir
+from everlode.cli.tables import Grid, screen
 from everlode.errors import ConfigError
 from everlode.operators.desk import LATE_S, Wanted, desk, require_done, shown
 from everlode.processes.policies import policies
@@ -86,11 +85,11 @@ def _print(found: dict[str, Any], as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps(found, indent=2))
         return
-    table = Table(show_header=False, box=None)
+    table = Grid(show_header=False, box=None)
     for name, value in found.items():
         if value is not None:
             table.add_row(name.replace("_", " "), _text(name, value))
-    Console(highlight=False, soft_wrap=True).print(table)
+    screen().print(table)
 
 
 def _text(name: str, value: Any) -> str:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import json
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from everlode.cli.options import Dir, Json, stack_dir
+from everlode.cli.tables import Grid, screen
 from everlode.errors import NotFound
 from everlode.settings.endpoints import Endpoints
 from everlode.settings.environment import settings, shown
@@ -31,8 +30,8 @@ def settings_(folder: Dir = None, as_json: Json = False) -> None:
     if as_json:
         typer.echo(json.dumps({"settings": [row._asdict() for row in rows]}, indent=2))
         return
-    table = Table("setting", "value", "source", "meaning", box=None)
+    table = Grid("setting", "value", "source", "meaning", box=None)
     for row in rows:
         value = "not set" if row.value is None else row.value
         table.add_row(row.name, value, row.source, row.meaning)
-    Console(highlight=False).print(table, soft_wrap=False)
+    screen().print(table)

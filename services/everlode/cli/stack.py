@@ -13,13 +13,12 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from everlode.adapters.s3 import S3Store
 from everlode.cli.options import Dir, Json, absolute, noun, progress, stack_dir
 from everlode.cli.stack_new import New, ports_of, remember
 from everlode.cli.stack_other import EndpointsFile, Other, Provider, start_other
+from everlode.cli.tables import Grid, screen
 from everlode.errors import (
     NotFound,
     Precondition,
@@ -222,14 +221,12 @@ def _rows(found: Condition) -> list[dict[str, Any]]:
 
 
 def _show_status(folder: Path, found: Condition) -> None:
-    console = Console(highlight=False, soft_wrap=True)
+    console = screen()
     console.print(f"{found.state}, pid {found.pid or '-'}, {folder}")
     if found.why:
         console.print(found.why)
     if found.parts:
-        table = Table(
-            "process", "pid", "state", "restarts", "resident MiB", "why it does not serve"
-        )
+        table = Grid("process", "pid", "state", "restarts", "resident MiB", "why it does not serve")
         for part in found.parts:
             pid = str(part.pid or "-")
             figures = (str(part.restarts), str(part.resident_mib))
@@ -317,10 +314,10 @@ def _as_dict(found: Diagnosis, contents: Iterable[Finding], gone: list[str]) -> 
 
 
 def _show_diagnosis(found: Diagnosis, gone: list[str]) -> None:
-    console = Console(highlight=False)
+    console = screen()
     console.print(f"{found.topics_checked} topics checked, {len(found.drifts)} differences")
     if found.drifts:
-        table = Table("cluster", "topic", "setting", "expected", "found")
+        table = Grid("cluster", "topic", "setting", "expected", "found")
         for drift in found.drifts:
             table.add_row(drift.cluster, drift.topic, drift.setting, drift.expected, drift.found)
         console.print(table)
@@ -354,11 +351,11 @@ def _print_endpoints(endpoints: Endpoints, as_json: bool) -> None:
     if as_json:
         typer.echo(endpoints.model_dump_json())
         return
-    table = Table("what", "where")
+    table = Grid("what", "where")
     for name, region in endpoints.regions.items():
         table.add_row(f"{name} Kafka", region.kafka_bootstrap)
         table.add_row(f"{name} PostgreSQL", region.postgres_dsn)
     table.add_row("control Kafka", endpoints.control_bootstrap or "-")
     if endpoints.s3 is not None:
         table.add_row(f"S3 ({endpoints.s3.server})", endpoints.s3.endpoint)
-    Console(highlight=False).print(table)
+    screen().print(table)

@@ -8,11 +8,10 @@ from datetime import datetime
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from everlode.cli.options import Dir, Json, stack_dir
 from everlode.cli.recounted import show_detectors
+from everlode.cli.tables import Grid, screen
 from everlode.errors import NotFound
 from everlode.settings.endpoints import Endpoints
 from everlode.views.clusters import KINDS
@@ -75,16 +74,17 @@ def _show_look(found: OneLook, as_json: bool, *, clear: bool = False) -> None:
     if as_json:
         typer.echo(json.dumps(found._asdict(), indent=None if clear else 2))
         return
-    console = Console(highlight=False, soft_wrap=True)
+    console = screen()
     if clear:
         console.clear()
     for name, columns in SHOWN.items():
         rows = getattr(found, name)
         if not rows:
             continue
-        table = Table(*(c.replace("_", " ") for c in columns), title=name, title_justify="left")
+        filled = [c for c in columns if any(row[c] not in (None, "") for row in rows)]
+        table = Grid(*filled, title=name)
         for row in rows:
-            table.add_row(*("" if row[c] is None else str(row[c]) for c in columns))
+            table.add_row(*(row[c] for c in filled))
         console.print(table)
     for problem in found.problems:
         console.print(problem, style="red", markup=False)
@@ -137,11 +137,10 @@ def _plain(value: object) -> str:
 
 
 def _show(found: Overview) -> None:
-    console = Console(highlight=False, soft_wrap=True)
+    console = screen()
     for figures in found.clusters:
-        table = Table(
+        table = Grid(
             title=f"{figures['kind']} {figures['region_id']}", show_header=False,
-            title_justify="left",
         )  # fmt: skip
         for name, value in figures.items():
             if name not in ("kind", "region_id"):

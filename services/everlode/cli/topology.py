@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from everlode.cli.options import Dir, Json, absolute, noun, progress, stack_dir
+from everlode.cli.tables import Grid, screen
 from everlode.errors import Precondition
 from everlode.stack.services import Member
 from everlode.telemetry.entries import Note
@@ -146,7 +145,7 @@ def _member(member: Member) -> dict[str, Any]:
 
 def _table(columns: tuple[str, ...], rows: list[dict[str, Any]]) -> None:
     if rows:
-        table = Table(*columns)
+        table = Grid(*columns)
         for row in rows:
             table.add_row(*(str(row[name]) for name in columns))
-        Console(highlight=False, soft_wrap=True).print(table)
+        screen().print(table)

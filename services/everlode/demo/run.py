@@ -25,7 +25,7 @@ from everlode.backup.manifest import Manifest
 from everlode.backup.operation import back_up
 from everlode.demo.collect import Ran, collect
 from everlode.demo.kills import Kill, await_failovers, primaries
-from everlode.demo.only_one import FOLDER, RUNNING, only_one, remove_killed
+from everlode.demo.only_one import FOLDER, STACK, hold, note_fork_server, only_one, remove_killed
 from everlode.demo.options import Options
 from everlode.demo.watched import PAGE, serve_page
 from everlode.demo.work import Work, now_ms
@@ -72,7 +72,7 @@ class Demo:
         name = f"{FOLDER}{secrets.token_hex(4)}"
         self.root = options.root or Path(tempfile.gettempdir()) / name
         self._plan = PlanFile(
-            root=self.root, stack_dir=self.root / "stack", trace=options.trace,
+            root=self.root, stack_dir=self.root / STACK, trace=options.trace,
             share=options.share, seed=options.seed, regions=("eu", "us", "ap"),
         )  # fmt: skip
         self._topology = self._plan.topology()
@@ -94,8 +94,6 @@ class Demo:
         self._lag = Lag()
         self._stop_measuring = threading.Event()
         self._proved = False
-
-    # -- helpers -----------------------------------------------------------------------------
 
     def _mark(self, step: str, text: str) -> None:
         self.timeline.append(
@@ -154,32 +152,34 @@ class Demo:
 
     def run(self) -> Outcome:
         """Run all steps. Raises: Locked: another demo runs. EverlodeError of the failing step."""
-        lock = only_one()
-        try:
+        with only_one():
             remove_killed()
             self.root.mkdir(mode=0o700, parents=True, exist_ok=self._options.root is not None)
-            (self.root / RUNNING).touch()
-            endpoints = self._up()
-            self._work(endpoints)
-            if self._options.kill_at == "before-first-assignment":
-                self._kill()
-            self._start_actors()
-            if self._options.kill_at == "mid-run":
-                self._await_share(0.35)
-                self._await_share(0.5, lambda: self._lasting() > 0)
-                self._kill()
-            self._await_share(0.55)
-            manifest = self._backup(endpoints)
-            self._await_share(0.72)
-            self._disaster(endpoints)
-            recovery = self._recover(endpoints)
-            self._await_share(1.0)
-            report = self._prove(endpoints, manifest, recovery)
-            self._proved = not report["failures"]
-            return Outcome(report, self.root)
-        finally:
-            self._end()
-            lock.close()
+            with hold(self.root):
+                try:
+                    return self._run()
+                finally:
+                    self._end()
+
+    def _run(self) -> Outcome:
+        endpoints = self._up()
+        self._work(endpoints)
+        if self._options.kill_at == "before-first-assignment":
+            self._kill()
+        self._start_actors()
+        if self._options.kill_at == "mid-run":
+            self._await_share(0.35)
+            self._await_share(0.5, lambda: self._lasting() > 0)
+            self._kill()
+        self._await_share(0.55)
+        manifest = self._backup(endpoints)
+        self._await_share(0.72)
+        self._disaster(endpoints)
+        recovery = self._recover(endpoints)
+        self._await_share(1.0)
+        report = self._prove(endpoints, manifest, recovery)
+        self._proved = not report["failures"]
+        return Outcome(report, self.root)
 
     def _end(self) -> None:
         self._stop_measuring.set()
@@ -189,13 +189,13 @@ class Demo:
             self._fleet.stop([PAGE])
             self._fleet.end()
         self._stack.down(at_once=not self._options.keep)
-        (self.root / RUNNING).unlink(missing_ok=True)
         if not self._options.keep:  # what went wrong is looked for in the logs
             shutil.rmtree(self.root if self._proved else self._plan.stack_dir, ignore_errors=True)
 
     # -- 1. up -------------------------------------------------------------------------------
 
     def _up(self) -> Endpoints:
+        note_fork_server(self.root)
         self._fleet = Fleet(self.root / "logs", self._environment())
         serve_page(self.fleet, self._report)
         self._mark("up", f"workload: {self._workload.source}, {len(self._workload.tasks)} tasks, "

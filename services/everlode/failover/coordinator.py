@@ -29,7 +29,7 @@ import time
 from everlode.control.fold import ControlState
 from everlode.control.scopes import Scope
 from everlode.control.snapshot import EVERY
-from everlode.errors import unforeseen
+from everlode.errors import ContractError, unforeseen
 from everlode.events.barriers import Barrier
 from everlode.events.health import NodeDegraded, NodeFlapping, NodeLost, NodeSuspected
 from everlode.failover.carrier import Carrier, Parts
@@ -48,6 +48,7 @@ from everlode.failover.regions import CANARY
 from everlode.failover.unsteady import Unsteady
 from everlode.membership.agent import NodeAgent
 from everlode.settings.endpoints import RegionParts
+from everlode.telemetry.entries import Note
 from everlode.telemetry.sink import Sink, silent
 
 BARRIER_S = 1.0
@@ -83,6 +84,7 @@ class Coordinator:
         self._orders = orders
         self._takeover_s = limits.takeover_s
         self._heartbeats = Heartbeats()
+        self._report = report
         self._handler = Handler(agent, self._heartbeats, policies, orders, limits, report=report)
         parts = Parts(agent, self._heartbeats, policies, orders, self._handler.decisions, copy_of)
         self._carrier = Carrier(parts, self._handler.log.ended, report)
@@ -209,7 +211,10 @@ class Coordinator:
         """A late decision is kept long before compaction may leave out what made it late."""
         late = len(control.late)
         if late > self._kept_late or control.position >= self._kept_at + EVERY:
-            self._agent.log.keep(control)
+            try:
+                self._agent.log.keep(control)
+            except ContractError as error:  # whoever starts reads more of the log
+                self._report(Note("control", f"its snapshot is not kept: {error.message}"))
             self._kept_at, self._kept_late = control.position, late
 
     def _publish_barriers(self) -> None:

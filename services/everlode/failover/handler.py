@@ -166,8 +166,10 @@ class Handler:
             case Decide():
                 loss = Loss(op.node, op.verdict.id if op.verdict else None)
                 self.decisions.assign(basis, step.scope, step.primary, loss)
-            case AwaitFence():
+            case AwaitFence() if view.decided:
                 self.log.step(op, "decide", f"{step.primary} epoch {step.epoch}")
+            case AwaitFence():
+                pass  # somebody else's succession
             case AwaitOthers():
                 self._waits(op, step.what)
             case Stuck():

@@ -18,7 +18,8 @@ FRESH_S = 3.0
 
 def said(beat: NodeBeat) -> Beating:
     """What a coordinator goes by."""
-    return Beating(beat.queue_size, beat.load_ppm, beat.status, beat.read_stamp)
+    leads = beat.role == "primary"
+    return Beating(beat.queue_size, beat.load_ppm, beat.status, beat.read_stamp, leads)
 
 
 class LastHeartbeat(NamedTuple):

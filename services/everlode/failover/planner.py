@@ -51,6 +51,8 @@ class Beating(NamedTuple):
     read_stamp: int | None = None
     """Stamp up to which it has read, or written, its component's facts; 0: nothing; None: it does
     not say."""
+    leads: bool = True
+    """False: it says that it is secondary, or was chosen and does not lead yet."""
 
 
 class Candidate(NamedTuple):

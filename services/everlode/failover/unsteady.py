@@ -42,8 +42,13 @@ SHOWN_S = 30.0
 """Why a scope keeps its unsteady primary is reported again after this time."""
 
 
-def replacement(view: View[Any], now_ms: int) -> Decide | Stuck | None:
-    """What to do about a scope that `view.node` may lead, at a wall time; None: nothing. Pure."""
+def replacement(
+    view: View[Any], now_ms: int, opened_ms: int | None = None
+) -> Decide | Stuck | None:
+    """What to do about a scope that `view.node` may lead, at a wall time; None: nothing. Pure.
+
+    `opened_ms`: when its epoch was open everywhere; None: not known.
+    """
     led = view.control.scopes.get(view.scope)
     degraded = view.node.status == NodeStatus.DEGRADED
     if led is None or led.primary != view.node.node_id or not degraded:
@@ -53,12 +58,16 @@ def replacement(view: View[Any], now_ms: int) -> Decide | Stuck | None:
     why = wishes.holds(view.scope, now_ms) or (f"{wish.text} runs" if wish else "")
     if why:
         return Stuck(f"{name}: {why}")
-    if led.renewed_at < 0 or view.opened < led.epoch:
+    beat = view.beats.get(led.primary)
+    opened = view.opened >= led.epoch and (beat is None or beat.leads)  # of some it alone says so
+    if led.renewed_at < 0 or not opened:
         return Stuck(f"{name}: it has not opened epoch {led.epoch} yet")
     cools = view.control.cooldowns.get(view.scope)
-    if cools is not None and now_ms < cools.until_ms:
-        until = datetime.fromtimestamp(cools.until_ms / 1000, UTC).isoformat(timespec="seconds")
-        return Stuck(f"{name}: the scope cools down until {until}; everlode scope ack ends that")
+    if cools is not None and now_ms < (until_ms := cools.until_from(opened_ms)):
+        until = datetime.fromtimestamp(until_ms / 1000, UTC).isoformat(timespec="seconds")
+        # an ack is of what the control log says
+        way = "; everlode scope ack ends that" if now_ms < cools.until_ms else ""
+        return Stuck(f"{name}: the scope cools down until {until}{way}")
     for other in candidates(view):
         well = other.status == NodeStatus.HEALTHY and other.health > GATE
         if not other.excluded and well:
@@ -114,10 +123,11 @@ class Unsteady:
             primary = basis.control.nodes.get(led.primary) if led else None
             if led is not None and primary is not None:
                 fresh, opened = self._heartbeats.fresh(), policy.opened(led)
-                self._replace(View(basis.control, primary, fresh, opened, False, None), basis)
+                view = View(basis.control, primary, fresh, opened, False, None)
+                self._replace(view, basis, policy.opened_ms(led))
 
-    def _replace(self, view: View[Any], basis: Basis) -> None:
-        match replacement(view, self._clock.wall_ms()):
+    def _replace(self, view: View[Any], basis: Basis, opened_ms: int | None) -> None:
+        match replacement(view, self._clock.wall_ms(), opened_ms):
             case Decide(scope, _, primary, _):
                 verdict = self._of(view.node.node_id).verdict
                 loss = Loss(view.node, verdict[0] if verdict else None, UNSTEADY)

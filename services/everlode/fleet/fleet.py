@@ -5,6 +5,7 @@ All are ours and die with us (see `forked`). Shell.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -24,7 +25,7 @@ class Fleet:
 
     def __init__(self, logs: Path, env: dict[str, str]) -> None:
         self._logs = logs
-        self._env = env
+        self._env = {**os.environ, **env}
         self._processes: dict[str, Forked] = {}
         self.meter = Meter()
         logs.mkdir(parents=True, exist_ok=True)

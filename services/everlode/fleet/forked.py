@@ -39,6 +39,7 @@ def _run(
     with open(log, "ab", buffering=0) as out:
         os.dup2(out.fileno(), 1)
         os.dup2(out.fileno(), 2)
+    os.environ.clear()
     os.environ.update(env)
     sys.argv = [module, *arguments]
     importlib.import_module(module).main()
@@ -52,7 +53,10 @@ def _die_with_parent() -> None:
 
 
 class Forked:
-    """One process. Started at once; ended by `terminate` and `stop`, or `kill9`."""
+    """One process. Started at once; ended by `terminate` and `stop`, or `kill9`.
+
+    `env` is all of its environment; the server's own may be another, as it began before.
+    """
 
     def __init__(
         self, name: str, kind: str, module: str, arguments: tuple[str, ...],
@@ -87,7 +91,11 @@ class Forked:
             self._process.kill()
         wait([self._process.sentinel])
 
+    def ended(self, within_s: float | None) -> bool:
+        """Whether it ends within this time; None waits for as long as it takes."""
+        return bool(wait([self._process.sentinel], within_s))
+
     def stop(self, within_s: float) -> None:
         """Wait for the end, then SIGKILL. Idempotent."""
-        if not wait([self._process.sentinel], within_s):
+        if not self.ended(within_s):
             self.kill9()

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from everlode.adapters.kafka import Raw, Reader, Record
 from everlode.adapters.kafka_writer import Writer
-from everlode.avro.cloudevents import event_headers
+from everlode.avro.cloudevents import Headers, event_headers
 from everlode.avro.codec import Codec, encode_fact
 from everlode.errors import ContractError, FencedOut, IntegrityError
 from everlode.events.barriers import EpochOpened
@@ -23,7 +23,7 @@ from everlode.events.base import Envelope, Event, Fact
 from everlode.events.health import ForeignWrite
 from everlode.events.snapshots import SnapshotMark
 from everlode.events.stamp import HybridClock
-from everlode.topics.names import fact_topic
+from everlode.topics.names import fact_topic, region_of, split_fact_topic
 from everlode.topics.partition import partition_of
 from everlode.topics.place import TopicPartition, placed
 
@@ -69,13 +69,17 @@ def unwritable(facts: Iterable[NewFact]) -> list[tuple[str, str]]:
 
 
 def lacking(where: str, first: int, last: int | None) -> IntegrityError:
-    """The error of a log whose beginning has gone: facts from `seq` first to last, if known."""
+    """The error of a log whose beginning has gone: facts from `seq` first to last, if known.
+
+    `where`: its topic, or a partition of it: eu.1.tasks/0.
+    """
     what = f"seq {first} to {last}" if last is not None else f"everything from seq {first} on"
+    origin, component = split_fact_topic(where.partition("/")[0])
     return IntegrityError(
         f"{where}: {what} is gone, and no snapshot covers it",
         code="beginning_lost",
         hint="facts were removed before they were in a snapshot. Get them from another region's "
-        "copy: everlode recover beginning COMPONENT --region REGION --from OTHER",
+        f"copy: everlode recover beginning {component} --region {region_of(origin)} --from OTHER",
     )
 
 
@@ -140,6 +144,8 @@ class FactLog:
             bootstrap, group, wait_ms=wait_ms, min_bytes=65_536, prompt=self.prompt
         )
         self._next: dict[TopicPartition, int] = {(self.topic, p): 0 for p in range(partitions)}
+        self.carried: Callable[[Envelope], Headers] | None = None
+        """Further headers of a fact, while somebody follows where its cause has been."""
         self._begun = False
         self._read_from: set[int] = set()
         """Partitions of which a record was read."""
@@ -319,7 +325,7 @@ class FactLog:
                 partition,
                 envelope.aggregate_id,
                 encode_fact(envelope, data),
-                event_headers(envelope, type(data).__name__),
+                self._headers(envelope, data),
             )
             for partition, envelope, data in facts
         ]
@@ -334,6 +340,10 @@ class FactLog:
             if isinstance(data, EpochOpened):
                 self._opened(data)
         return offsets
+
+    def _headers(self, envelope: Envelope, data: Event) -> Headers:
+        found = event_headers(envelope, type(data).__name__)
+        return found if self.carried is None else [*found, *self.carried(envelope)]
 
     def next_stamp(self, wall_ms: int, cause: int = 0) -> int:
         """The next stamp, above that of the cause. Raises: Refusal: clock skew.

@@ -21,9 +21,11 @@ Nothing here removes a letter. Shell.
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import closing, suppress
+from typing import Any
 
 from everlode.adapters.clock import Clock
 from everlode.adapters.kafka import Raw, Reader, Record
@@ -106,6 +108,26 @@ def content(reader: Reader, letter: DeadLetter) -> Raw:
             if raw.offset == letter.letter_offset:
                 return raw
     raise NotFound(f"the dead letter {letter.id!r} is no longer kept")
+
+
+def opened(kept: Kept, raw: Raw) -> dict[str, Any]:
+    """A letter with its record, as it is printed and answered. Pure.
+
+    `decoded`: the record as its schema has it, in terms of JSON; None when it cannot be read.
+    """
+    decoded = None
+    with suppress(ContractError):
+        name, fields = Codec().decode_dict(raw.value)
+        plain = json.dumps({"type": name, "fields": fields}, default=str)
+        decoded = json.loads(plain, parse_constant=str)
+    return kept.shown() | {
+        "key": None if raw.key is None else raw.key.decode("utf-8", "backslashreplace"),
+        "headers": {
+            n: (v or b"").decode("utf-8", "backslashreplace") for n, v in own_headers(raw.headers)
+        },
+        "value_hex": None if raw.value is None else raw.value.hex(),
+        "decoded": decoded,
+    }
 
 
 class Decider:

@@ -13,7 +13,7 @@ Invariant: a fold from a snapshot equals, key by key, one from the log's beginni
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 
 from everlode.adapters.kafka import Raw, Reader, Record
 from everlode.avro.codec import Codec
@@ -29,11 +29,13 @@ from everlode.events.snapshots import (
 from everlode.events.states import State
 from everlode.log.facts import FactLog, lacking
 from everlode.log.folds import Folds
+from everlode.log.work import WorkIndex
 from everlode.settings.endpoints import RegionParts
 from everlode.snapshots.archive import Archive
 from everlode.snapshots.dirty import Key
 from everlode.snapshots.read import Alive, Snapshot, read_snapshot
-from everlode.snapshots.write import FEW, MANY, Checkpoint, LogPosition
+from everlode.snapshots.work import Change
+from everlode.snapshots.write import AGE_S, FEW, MANY, Checkpoint, LogPosition
 from everlode.state.dispatch import FOLD_VERSION
 from everlode.topics.names import snapshot_topic, split_fact_topic
 
@@ -49,12 +51,13 @@ class Memory:
             parts.bootstrap, parts.origin, self._name, parts.partitions, folds.at_hand.ended
         )
         self._checkpoint = Checkpoint(parts.origin, self._name, folds, self._archive)
+        self.work = WorkIndex(folds, parts, kept=self._name == "tasks")
         self._topic = snapshot_topic(parts.origin, self._name)
         group = f"memory-{self._name}-{parts.origin}"
         self._reader = Reader(
             parts.bootstrap, group, wait_ms=2_000, min_bytes=65_536, prompt=log.prompt
         )
-        self._follows = False
+        self._follows, self._took = False, 0
         self._next: dict[tuple[str, int], int] = {}
         self._codec = Codec()
         self._leaving: dict[Key, int] = {}
@@ -207,15 +210,14 @@ class Memory:
         """True when so much waits that it is not left to transactions with facts."""
         return self._checkpoint.behind(time.monotonic())
 
-    def beside(self, facts: int) -> list[Record]:
+    def beside(self, facts: Sized, changes: Iterable[Change]) -> list[Record]:
         """Records for the next transaction; without facts only what has piled up.
 
-        Beside facts as many as these, so that a snapshot keeps up with them.
+        Beside facts as many as these, so that a snapshot keeps up with what `changes` by them.
         """
-        if not facts and not self.behind:
-            return []
-        most = max(FEW, facts) if facts else MANY
-        return self._checkpoint.take(time.monotonic(), self._at(), most)
+        self._took, most = 0, max(FEW, len(facts)) if facts else MANY
+        taken = self._take(most, AGE_S) if facts or self.behind else []
+        return [*taken, *self.work.take(changes)]
 
     def rest(self, *, marks: bool = False) -> list[Record]:
         """Records of the next transaction of a primary that leaves; empty once all is written.
@@ -225,18 +227,24 @@ class Memory:
         if not len(self._folds.dirty) and not marks:
             return []
         self._checkpoint.mark_next()
-        return self._checkpoint.take(time.monotonic(), self._at(), MANY, 0.0)
+        return self._take(MANY, 0.0)
+
+    def _take(self, most: int, age_s: float) -> list[Record]:
+        log = self._log
+        at = LogPosition(log.next_offsets, log.seqs, log.clock.last, log.epochs)
+        taken = self._checkpoint.take(time.monotonic(), at, most, age_s)
+        self._took = len(taken)
+        return taken
 
     def committed(self, offsets: Sequence[int], read: dict[tuple[str, int], int]) -> None:
         """They are committed, and what was `read` with them; before the facts are folded."""
-        self._checkpoint.committed(offsets)
+        if self._took:
+            self._checkpoint.committed(offsets[: self._took])
+        self.work.committed()
         self._checkpoint.reads.update(read)
-
-    def _at(self) -> LogPosition:
-        log = self._log
-        return LogPosition(log.next_offsets, log.seqs, log.clock.last, log.epochs)
 
     def close(self) -> None:
         """Leave."""
         self._reader.close()
         self._archive.close()
+        self.work.close()

@@ -68,6 +68,7 @@ class Load(NamedTuple):
     waits_for: str = ""  # see NodeBeat; no control characters
     stands_still: bool = False  # it lives, and does not do its work
     read_stamp: int | None = None  # see NodeBeat
+    opening: bool = False  # it was chosen, and does not lead yet: it is secondary in its beat
 
 
 class NodeAgent:
@@ -337,7 +338,7 @@ class NodeAgent:
     def _beat(self) -> NodeBeat:
         load, me = self._load(), self.identity
         with self._changed:
-            held = dict(self._roles.held)
+            held = {} if load.opening else dict(self._roles.held)
         scope = next(iter(held), None)
         share = load.current_tasks * PPM // me.max_concurrent if me.max_concurrent else 0
         return NodeBeat.model_validate(

@@ -43,6 +43,7 @@ from everlode.primary.component import Component, Owed
 from everlode.primary.inputs import Tick
 from everlode.primary.pending import Answer
 from everlode.snapshots.dirty import FactAt, Key
+from everlode.snapshots.work import Change
 from everlode.state.dispatch import component_of_command, component_of_state, decide, evolve_fact
 from everlode.state.homes import check_home, check_qualified
 from everlode.state.shape import Context, home_of
@@ -216,6 +217,12 @@ class Batch:
                 self.dropped.append((owed, error))
             return error
         return None
+
+    def changes(self) -> list[Change]:
+        """Each aggregate that a decision was staged on, as committed and as staged."""
+        states = self._component.folds.states
+        staged = self._staged.items()
+        return [(dict.get(states[name], key), new) for (name, key), (new, _) in staged]
 
     def peek(self, component: str, key: str) -> State | None:
         """A state as staged in this batch, else as committed."""

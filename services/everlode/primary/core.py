@@ -181,7 +181,8 @@ class Core:
         refused = self._refusals.unexpected(batch.dropped, report)
         notices, self._notices = [*refused, *self._notices], []
         letters = [(where, error.letter) for where, error in wrong if where is not None]
-        return Ready(batch.facts, self._read, batch.answers, report, letters, notices)
+        read, answers = self._read, batch.answers
+        return Ready(batch.facts, batch.changes(), read, answers, report, letters, notices)
 
     def _lose(self, led: Mapping[str, int]) -> list[Entry]:
         lost = [home for home, epoch in self.served.items() if led.get(home) != epoch]

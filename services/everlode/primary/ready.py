@@ -8,6 +8,7 @@ from everlode.errors import ContractError
 from everlode.log.facts import NewFact
 from everlode.primary.component import Notice
 from everlode.primary.pending import Answer
+from everlode.snapshots.work import Change
 from everlode.state.view import Where
 from everlode.telemetry.entries import Entry
 from everlode.topics.place import TopicPartition
@@ -18,6 +19,8 @@ class Ready(NamedTuple):
 
     facts: list[NewFact]
     """To append in one transaction, in this order."""
+    changes: list[Change]
+    """What the facts make of their aggregates."""
     read: dict[TopicPartition, int]
     """Offsets of the next records to read; committed in the same transaction."""
     answers: list[Answer]

@@ -65,6 +65,7 @@ from everlode.primary.pending import HOME
 from everlode.primary.ready import Ready
 from everlode.primary.seen import Seen
 from everlode.primary.standstill import Standstill, Turns, stood
+from everlode.primary.traced import traced
 from everlode.settings.endpoints import RegionParts
 from everlode.state.view import Where
 from everlode.telemetry.entries import FencedOutOf, Led, Unanswered
@@ -120,8 +121,7 @@ class Runtime:
         self._ends = Reader(parts.bootstrap, group, uncommitted=True)
         """It only asks: behind a fetch that waits for records, an answer would wait too."""
         self._horizon, self._look_at = Horizon(self._ends.unread), 0.0
-        self._freeze = Freeze(agent, report)
-        self._standstill = Standstill(self._log_ends)
+        self._freeze, self._standstill = Freeze(agent, report), Standstill(self._log_ends)
         self._memory = Memory(component.folds, self._log, parts)
         self._memory.arrived = component.arrived
         self._seen = Seen(component, parts, report, prompt=self._log.prompt)
@@ -131,9 +131,8 @@ class Runtime:
         """Each once, also where the other must wait for Kafka."""
         self._answers = Sender(parts.bootstrap, linger_ms=2, timeout_ms=ANSWER_MS)
         """Its own: a dead letter that does not get through is sent again, an answer is not."""
-        self._codec = Codec()
+        self._codec, self._announced = Codec(), False
         self._dead = DeadLetters(Sender(parts.bootstrap, linger_ms=2), "primary")
-        self._announced = False
         self._stop, self._role_changed = threading.Event(), threading.Event()
         agent.listen(lambda _: self._role_changed.set())
 
@@ -185,8 +184,7 @@ class Runtime:
             self._to_start[0]()
             del self._to_start[0]
         # 1. which scopes it leads
-        led = self._adopted.able(led)
-        if not led:
+        if not (led := self._adopted.able(led)):
             self._follow()
             return
         serves = led.items() <= self._core.served.items()
@@ -232,9 +230,9 @@ class Runtime:
 
     def load(self) -> Load:
         """For the next beat. Any thread."""
-        load = self._component.load()._replace(read_stamp=self._log.read_stamp)
-        unread = "its own log: it moves on, unread" if self._standstill.found else ""
-        return stood(load, self._turns.stands() or unread)
+        opening = not self._led().items() <= self._core.served.items()
+        load = self._component.load()._replace(read_stamp=self._log.read_stamp, opening=opening)
+        return stood(load, self._turns.stands() or self._standstill.stands())
 
     def _step_down(self) -> None:
         for entry in self._core.step_down():
@@ -258,6 +256,7 @@ class Runtime:
         if not led.items() <= self._led().items():
             raise Unavailable("the lease ran out before the epoch was opened")
         self._core.committed(self._log.append(opening.facts))
+        self._memory.work.lead(frozenset(self._core.served))
         # d. read on
         wanted = [
             (t, p)
@@ -284,25 +283,26 @@ class Runtime:
         raws = self._inputs.batch(BATCH, IDLE_S, LINGER_S)
         began = time.monotonic()
         inputs = [self._decoded(raw) for raw in raws]
-        # 3. decide
-        for ready in self._core.turn(self._turn_of(led, inputs)):
-            for entry in ready.report:
-                self._report(entry)
-            for where, error in ready.letters:
-                self._dead.add(next(raw for raw in raws if raw[:3] == where), error)
-            # 4. a last look
-            self._check()
-            # 5. append; what led to no fact may be read again: it leads to none again
-            offsets = self._append(ready, not inputs)
-            # 6. take over
-            self._core.committed(offsets)
-            # 7. answer
-            answers = self._core.held(HOME, instant(self._clock.wall_ms()))
-            for answer in answers:
-                self._answer(answer)
-            self._figures.answered(answer.outcome for answer in answers)
-            for key, event_id, data in ready.notices:
-                self._agent.signal(data, topic="health", key=key, partition=0, event_id=event_id)
+        with traced(self._log, raws, inputs):
+            # 3. decide
+            for ready in self._core.turn(self._turn_of(led, inputs)):
+                for entry in ready.report:
+                    self._report(entry)
+                for where, error in ready.letters:
+                    self._dead.add(next(raw for raw in raws if raw[:3] == where), error)
+                # 4. a last look
+                self._check()
+                # 5. append; what led to no fact may be read again: it leads to none again
+                offsets = self._append(ready, not inputs)
+                # 6. take over
+                self._core.committed(offsets)
+                # 7. answer
+                answers = self._core.held(HOME, instant(self._clock.wall_ms()))
+                for answer in answers:
+                    self._answer(answer)
+                self._figures.answered(answer.outcome for answer in answers)
+                for key, event, data in ready.notices:
+                    self._agent.signal(data, topic="health", key=key, partition=0, event_id=event)
         if inputs:
             self._figures.turned(time.monotonic() - began)
         if not self._announced:  # not while somebody waits for the first answer
@@ -366,7 +366,7 @@ class Runtime:
 
         Raises: Unavailable: also when a fact cannot be written: without its command, then.
         """
-        beside = self._memory.beside(len(ready.facts)) if ready.facts or idle else []
+        beside = self._memory.beside(ready.facts, ready.changes) if ready.facts or idle else []
         if not ready.facts and not beside:
             return []
         read = ready.read if ready.facts else {}

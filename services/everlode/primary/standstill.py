@@ -24,7 +24,7 @@ def stood(load: Load, why: str) -> Load:
 
 
 class Standstill:
-    """Of one follower. Not thread-safe, but for `found`."""
+    """Of one follower. Not thread-safe, but for `found` and `stands`."""
 
     def __init__(self, ends: Callable[[], Sequence[int]]) -> None:
         """`ends`: of the log's partitions, in their order; it may raise Unavailable."""
@@ -35,6 +35,10 @@ class Standstill:
         self._ends: list[int] | None = None
         """Of the log, since the positions stand still."""
         self._look_at = 0.0
+
+    def stands(self) -> str:
+        """What to say of it; empty: it does not stand still."""
+        return "its own log: it moves on, unread" if self.found else ""
 
     def look(self, positions: Sequence[int], now_s: float) -> None:
         """Once a turn; `positions`: of the partitions, `now_s`: on the monotonic clock."""

@@ -21,6 +21,7 @@ from everlode.telemetry.entries import ProcessFailed
 from everlode.telemetry.figures import REGISTRY, Member, MemberFigures, counted
 from everlode.telemetry.scraped import scraped
 from everlode.telemetry.sink import LoggingHandler, Sink, to_stream
+from everlode.telemetry.tracing import exported
 
 WATCH_S = 0.5
 
@@ -53,6 +54,8 @@ def hosted(source: str, *, scrape: bool = True) -> Iterator[Host]:
         with ExitStack() as stack:
             if scrape:
                 stack.enter_context(scraped(source, cfg.figures(), report))
+            if cfg.otlp is not None:
+                stack.enter_context(exported(cfg.otlp, source))
             yield Host(cfg, report)
     except Exception as error:
         report(failure(error))

@@ -13,6 +13,7 @@ from everlode.projector.bulk import catch_up
 from everlode.projector.worker import NOTHING_OUTSIDE, Home, Outside, PartitionWorker
 from everlode.telemetry.figures import APPLIED, BATCHES
 from everlode.telemetry.sink import Sink, silent
+from everlode.telemetry.tracing import Received, tracing
 from everlode.topics import Topology, fact_topics
 
 
@@ -52,7 +53,13 @@ class Projector:
     def apply(self, partition: int, messages: list[Message]) -> None:
         """Apply live records."""
         raws = [Raw(*m) for m in messages]
-        with BATCHES.labels(self.home.region).time():
+        with (
+            BATCHES.labels(self.home.region).time(),
+            tracing().batch(
+                f"projection {self.home.region}",
+                (Received((m.topic, m.partition, m.offset), m.offset, m.headers) for m in messages),
+            ),
+        ):
             count = self.assignment.apply(partition, raws, "live")
         self.applied += count
         APPLIED.labels("live").inc(count)

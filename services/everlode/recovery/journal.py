@@ -48,7 +48,7 @@ class RecoveryJournal:
             if found != self._sha256:
                 raise ValueError("its hash is another")
             self.done[entry["step"]] = entry
-        except (ValueError, KeyError, TypeError, AttributeError):
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             raise IntegrityError(
                 f"{self.path}, line {number}: not a journal, or one that was changed",
                 code="journal_changed",

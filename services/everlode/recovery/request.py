@@ -10,12 +10,12 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Literal, NamedTuple
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from everlode.errors import ConfigError
 from everlode.events.types import PPM
 from everlode.health.weights import GATE
+from everlode.settings.plain import from_yaml
 from everlode.topics import Topology
 
 Disaster = Literal[
@@ -68,12 +68,12 @@ WAY_OUT = "mend the file, or leave it out: then the latest backup of --region is
 def load_request(path: Path) -> RecoveryRequest:
     """Read the file. Raises: ConfigError: names the file and the setting."""
     try:
-        return RecoveryRequest.model_validate(yaml.safe_load(path.read_text()))
+        return RecoveryRequest.model_validate(from_yaml(path.read_text()))
     except OSError as error:
         raise ConfigError(f"plan {path}: {error.strerror}", hint=WAY_OUT) from None
-    except (yaml.YAMLError, UnicodeDecodeError):
-        raise ConfigError(f"plan {path}: not YAML", hint=WAY_OUT) from None
     except ValidationError as error:
         item = error.errors(include_input=False, include_url=False)[0]
         where = ".".join(str(p) for p in item["loc"]) or "the whole file"
         raise ConfigError(f"plan {path}: {where}: {item['msg']}", hint=WAY_OUT) from None
+    except ValueError:
+        raise ConfigError(f"plan {path}: not YAML", hint=WAY_OUT) from None

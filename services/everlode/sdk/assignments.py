@@ -1,92 +1,49 @@
-"""Which tasks are a miner's, by the facts that name it. Pure.
+"""Which tasks are a miner's, by its records of the work topic. Pure.
 
-    TaskAssigned ──► held ──► TaskSolved, TaskAttemptFailed, TaskLeaseExpired, TaskCancelled: over
-    TaskProgressed, TaskMigrated of a task that is not held: its assignment lies further back
-
-Invariants: a fact that comes again changes nothing; a task that is over is held again only by a
-later assignment.
+Invariants: a record that comes again changes nothing; the newest one of a task is whole.
 """
 
 from __future__ import annotations
 
-from datetime import datetime
-from typing import NamedTuple
-
-from everlode.events import tasks as t
-from everlode.events.base import Fact
-from everlode.topics.place import TopicPartition
-
-
-class Assignment(NamedTuple):
-    """A task that is assigned to the miner, as the log has it."""
-
-    task_id: str
-    at: TopicPartition
-    offset: int
-    """Of the assignment; tells it from another of the same task."""
-    version: int
-    """Of the last fact about it."""
-    assigned_at: datetime
-    assigned: t.TaskAssigned
-    attempt: int
-    """Rises when the task goes to another managing node."""
-    progress_ppm: int = 0
-    checkpoint_uri: str | None = None
+from everlode.events.snapshots import AssignedTask, work_key
 
 
 class Assignments:
-    """One miner's."""
+    """One miner's, by its partition."""
 
     def __init__(self, miner_id: str) -> None:
         self.miner_id = miner_id
-        self.held: dict[str, Assignment] = {}
-        self.lacking: dict[str, TopicPartition] = {}
-        """Tasks of the miner whose assignment was not among the facts → their partition."""
-        self.solved = 0
-        """Tasks that were held and handed in."""
-        self._next: dict[TopicPartition, int] = {}
+        self.mark = work_key(miner_id, "")
+        """What the keys of its records begin with."""
+        self.held: dict[str, AssignedTask] = {}
+        self._at: dict[str, int] = {}
+        """Task that is held → offset of its newest record."""
+        self._next = 0
 
-    def observe(self, at: TopicPartition, offset: int, fact: Fact) -> None:
-        """Fold a fact of the task topic, in order within its partition."""
-        self._next[at] = max(offset + 1, self._next.get(at, 0))
-        if getattr(fact.data, "miner_id", None) != self.miner_id:
+    def is_mine(self, key: bytes | None) -> bool:
+        """Whether a record is about a task of this miner."""
+        return key is not None and key.startswith(self.mark)
+
+    def observe(self, offset: int, key: bytes, work: AssignedTask | None) -> None:
+        """Take a record of the miner in, in order; without `work` it has the task no more."""
+        if offset < self._next:
             return
-        key, version = fact.envelope.aggregate_id, fact.envelope.version
-        held = self.held.get(key)
-        if held is not None and version <= held.version:
-            return
-        match fact.data:
-            case t.TaskAssigned() as data:
-                self.lacking.pop(key, None)
-                self.held[key] = Assignment(
-                    key, at, offset, version, fact.envelope.occurred_at, data, data.attempt,
-                    checkpoint_uri=data.checkpoint_uri,
-                )  # fmt: skip
-            case t.TaskProgressed() | t.TaskMigrated() if held is None:
-                self.lacking[key] = at
-            case t.TaskProgressed() as data if held is not None:
-                self.held[key] = held._replace(
-                    version=version, progress_ppm=data.progress_ppm,
-                    checkpoint_uri=data.checkpoint_uri or held.checkpoint_uri,
-                )  # fmt: skip
-            case t.TaskMigrated() as data if held is not None:
-                self.held[key] = held._replace(version=version, attempt=data.attempt)
-            case t.TaskSolved() | t.TaskAttemptFailed() | t.TaskLeaseExpired() | t.TaskCancelled():
-                self.lacking.pop(key, None)
-                if self.held.pop(key, None) is not None:
-                    self.solved += isinstance(fact.data, t.TaskSolved)
+        self.passed(offset)
+        task_id = key[len(self.mark) :].decode()
+        self.held.pop(task_id, None)
+        self._at.pop(task_id, None)
+        if work is not None:
+            self.held[task_id], self._at[task_id] = work, offset
 
-    def passed(self, at: TopicPartition, offset: int) -> None:
-        """A record that does not concern the miner was read."""
-        self._next[at] = max(offset + 1, self._next.get(at, 0))
+    def passed(self, offset: int) -> None:
+        """A record that is another's was read."""
+        self._next = max(offset + 1, self._next)
 
-    def oldest_first(self) -> list[Assignment]:
+    def oldest_first(self) -> list[AssignedTask]:
         """All that is held, in the order of its assignment."""
-        return sorted(self.held.values(), key=lambda h: (h.assigned_at, h.task_id))
+        return sorted(self.held.values(), key=lambda held: (held.assigned_at, held.task_id))
 
-    def position(self) -> dict[TopicPartition, int]:
-        """Where to go on so that nothing that is held is missed: one offset a partition read."""
-        found = dict(self._next)
-        for held in self.held.values():
-            found[held.at] = min(held.offset, found.get(held.at, held.offset))
-        return found
+    @property
+    def position(self) -> int:
+        """Offset from which to go on so that nothing that is held is missed."""
+        return min(self._at.values(), default=self._next)

@@ -188,8 +188,8 @@ class MiningClient(CommandClient):
     def work(self, *, lease: timedelta = LEASE) -> Work:
         """The tasks that are assigned to this miner, a context manager; it beats meanwhile.
 
-        `lease`: the longest that an assignment lasts without a report, here and as the task
-        managers have it. What was assigned before and is not handed in comes first.
+        `lease`: by which each report of progress prolongs an assignment. What was assigned before
+        and is not handed in comes first.
         """
         home = home_of_id(self.miner_id)
         return Work(self, self._endpoints, home, clock=self._clock, lease=lease)

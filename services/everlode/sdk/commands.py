@@ -16,6 +16,7 @@ import threading
 import time
 import uuid
 from datetime import datetime
+from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
@@ -23,15 +24,17 @@ from pydantic import ValidationError
 
 from everlode.adapters.clock import Clock, WallClock
 from everlode.avro.codec import encode_request
-from everlode.errors import Refusal
+from everlode.errors import DeadlineExceeded, Refusal
 from everlode.events import door
 from everlode.events.base import Command, CommandAnswered, CommandHeader
 from everlode.events.commands import RegisterMiner, SubmitTask
 from everlode.events.identity import at_home, home_of_id
 from everlode.sdk.link import RegionLink
 from everlode.sdk.owners import Owners
-from everlode.sdk.waiting import Answered, Asked, Waiting
+from everlode.sdk.waiting import Answered, Asked, Waiting, end_trace
 from everlode.settings.endpoints import Endpoints
+from everlode.telemetry.tracing import NOT_SENT, tracing
+from everlode.topics.names import command_topic
 
 TICK_S = 0.25
 OWNER_S = 2.0
@@ -129,9 +132,16 @@ class CommandClient:
         if link.refused is not None:
             raise link.refused
         asked.handed = link.ready(0)  # else once its answers are read, by `_resend`
-        future, new = self._waiting.ask(asked, timeout_s or self._timeout_s)
+        asked.trace = tracing().send(command_topic(region, command.component), header.command_id)
+        try:
+            future, new = self._waiting.ask(asked, timeout_s or self._timeout_s)
+        except DeadlineExceeded:
+            asked.trace.end("not_sent")
+            raise
+        if asked.trace is not NOT_SENT:
+            future.add_done_callback(partial(end_trace, asked.trace, new))
         if new and asked.handed:
-            link.send(header, command, value)
+            link.send(asked)
         return future
 
     def id_of(self, name: str) -> str:
@@ -190,7 +200,7 @@ class CommandClient:
         while not self._stop.wait(TICK_S):
             self._redirect(time.monotonic() - OWNER_S)
             for asked in self._waiting.due(time.monotonic(), self._ready):
-                self._link(asked.region).send(asked.header, asked.command, asked.value)
+                self._link(asked.region).send(asked)
 
     def _redirect(self, asked_before: float) -> None:
         oldest = self._waiting.oldest()

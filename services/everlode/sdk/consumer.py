@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from everlode.adapters.kafka import Raw, Reader
+from everlode.adapters.kafka_offsets import is_place
 from everlode.avro.codec import Codec
 from everlode.errors import ConfigError, ContractError, Refusal
 from everlode.events.base import Fact
@@ -179,6 +180,9 @@ def places(endpoints: Endpoints, region: str, components: Sequence[str]) -> list
 def _parse(position: str) -> tuple[str, dict[TopicPartition, int]]:
     try:
         cluster, items = json.loads(base64.urlsafe_b64decode(position.encode()))
-        return str(cluster), {(str(t), int(p)): int(o) for t, p, o in items}
-    except (ValueError, TypeError) as error:
+        found = {(str(t), int(p)): int(o) for t, p, o in items}
+        if not all(is_place(partition, offset) for (_, partition), offset in found.items()):
+            raise ValueError("no place in a log")
+        return str(cluster), found
+    except (ValueError, TypeError, OverflowError, RecursionError) as error:
         raise Refusal(f"not a position: {error}", code="bad_position") from None

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from everlode.adapters.clock import Clock
 from everlode.events.base import CommandAnswered
-from everlode.sdk.assignments import Assignment
+from everlode.events.snapshots import AssignedTask
 
 
 class Reporter(Protocol):
@@ -35,20 +35,21 @@ class Assigner(Protocol):
 
     lease: timedelta
 
-    def held(self, task_id: str, offset: int) -> Assignment | None: ...
+    def held(self, task_id: str, first_attempt: int) -> AssignedTask | None: ...
+
+    def handed_in(self) -> None: ...
 
 
 class Job:
     """An assignment. Its methods may be called from any thread, and repeated."""
 
-    def __init__(self, miner: Reporter, work: Assigner, held: Assignment, clock: Clock) -> None:
-        assigned = held.assigned
+    def __init__(self, miner: Reporter, work: Assigner, held: AssignedTask, clock: Clock) -> None:
         self.task_id = held.task_id
-        self.task_type = assigned.task_type or ""
-        self.payload_uri = assigned.payload_uri or ""
+        self.task_type = held.task_type
+        self.payload_uri = held.payload_uri
         """Where the input lies; it is the user's to fetch and to check."""
-        self.payload_sha256 = assigned.payload_sha256 or ""
-        self.payload_bytes = assigned.payload_bytes or 0
+        self.payload_sha256 = held.payload_sha256
+        self.payload_bytes = held.payload_bytes
         self.checkpoint_uri = held.checkpoint_uri
         """Where to go on from, when an attempt before this one, or this one, has left it."""
         self.progress_ppm = held.progress_ppm
@@ -57,17 +58,20 @@ class Job:
         self._begun = clock.event_now()
         self._work_ms: int | None = None
         """As it was handed in first: only what is equal in all is a repeat."""
+        self._done = False
 
     @property
     def mine(self) -> bool:
         """False once the log has its end: handed in, given up, expired or cancelled."""
-        return self._work.held(self.task_id, self._held.offset) is not None
+        return self._now() is not None
+
+    def _now(self) -> AssignedTask | None:
+        return self._work.held(self.task_id, self._held.first_attempt)
 
     @property
     def attempt(self) -> int:
         """The number of the attempt; it rises when another node manages the task."""
-        now = self._work.held(self.task_id, self._held.offset)
-        return (now or self._held).attempt
+        return (self._now() or self._held).attempt
 
     def progress(self, progress_ppm: int, *, checkpoint_uri: str | None = None) -> None:
         """Report progress, 0 to 1,000,000, and prolong the lease, also without any since the last.
@@ -91,6 +95,9 @@ class Job:
         self._miner.submit_solution(
             self.task_id, self.attempt, uri, sha256, size, work_ms=self._work_ms
         )
+        if not self._done:
+            self._done = True
+            self._work.handed_in()
 
     def give_up(self, reason: str, *, permanent: bool = False) -> None:
         """Give the attempt up; `permanent`: nobody else shall try.

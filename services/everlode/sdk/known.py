@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from typing import NamedTuple
 
@@ -26,10 +26,12 @@ from everlode.events.base import Envelope, Event, Fact
 from everlode.events.catalogue import EVENTS
 from everlode.events.snapshots import AnsweredFact
 from everlode.events.states import State
-from everlode.log.facts import FactLog, LoggedFact
+from everlode.log.facts import FactLog, LoggedFact, NewFact
 from everlode.log.folds import Folds
 from everlode.log.memory import Memory
 from everlode.settings.endpoints import RegionParts
+from everlode.snapshots.dirty import Key
+from everlode.snapshots.work import Change
 from everlode.state.dispatch import component_of_state, state_component
 from everlode.topics.place import placed
 
@@ -52,8 +54,12 @@ class _Folds(Folds):
         super().__init__(components, lambda *_: None)
         self.known: OrderedDict[str, tuple[int, int]] = OrderedDict()
         """Event id → partition and offset, of the last facts."""
+        self.staged: dict[str, State | None] = {}
+        """Event id → what was found to follow, of facts that are being folded."""
 
     def evolve(self, old: State | None, fact: Fact, partition: int) -> State | None:
+        if fact.envelope.event_id in self.staged:
+            return self.staged[fact.envelope.event_id]
         try:
             return super().evolve(old, fact, partition)
         except Exception:  # noqa: BLE001 - whatever it is, it follows from what a program wrote
@@ -82,6 +88,8 @@ class Known:
         self._memory = Memory(self._folds, self.log, parts)
         self._guard = threading.Lock()
         self._taken: list[Record] = []
+        self._staged: dict[str, State | None] = {}
+        """Of the transaction under way: see `_Folds.staged`."""
 
     def begin(self) -> None:
         """Take the snapshot over, and inform the program.
@@ -119,6 +127,7 @@ class Known:
         """The log is open: what was written by then is known. Raises: Unavailable."""
         with self._guard:
             self._memory.catch_up()
+            self._memory.work.lead({self._parts.region})
 
     def _folded(self, logged: LoggedFact) -> None:
         with self._guard:
@@ -153,10 +162,30 @@ class Known:
         """True when so much of the snapshot is due that it is written by itself."""
         return self._memory.behind
 
-    def beside(self, facts: int) -> list[Record]:
-        """What goes into the next transaction, beside so many facts."""
-        self._taken = self._memory.beside(facts)
+    def beside(self, facts: Sequence[NewFact]) -> list[Record]:
+        """What goes into the next transaction, beside these facts."""
+        self._staged = {}
+        self._taken = self._memory.beside(facts, self._changes(facts))
         return self._taken
+
+    def _changes(self, facts: Sequence[NewFact]) -> Iterator[Change]:
+        """What these facts will make of their aggregates; `committed` takes it over.
+
+        An ended one is not looked for in the archive: nothing follows that concerns a miner.
+        """
+        found: dict[Key, Change] = {}
+        for partition, envelope, data in facts:
+            name = state_component(type(data).__name__)
+            if name is None:
+                continue
+            key = name, envelope.aggregate_id
+            if key not in found:
+                before = dict.get(self._folds.states[name], key[1])
+                found[key] = before, before
+            old, now = found[key]
+            new = self._folds.evolve(now, Fact(envelope, data), partition)
+            found[key], self._staged[envelope.event_id] = (old, new), new
+        yield from found.values()
 
     def rest(self) -> list[Record]:
         """What goes into the next transaction of a producer that leaves; empty at the end."""
@@ -167,8 +196,10 @@ class Known:
         """These facts, and what was taken last, stand at these offsets."""
         with self._guard:
             self._memory.committed(offsets[len(facts) :], {})
+            self._folds.staged, self._staged = self._staged, {}
             for (partition, envelope, data), offset in zip(facts, offsets, strict=False):
                 self._folds.fold(LoggedFact(Fact(envelope, data), partition, offset))
+            self._folds.staged = {}
 
     def close(self) -> None:
         """Leave."""

@@ -15,7 +15,8 @@ from everlode.adapters.kafka_sender import Sender
 from everlode.avro.cloudevents import command_headers
 from everlode.avro.codec import Codec
 from everlode.errors import ConfigError, ContractError, EverlodeError, Refusal
-from everlode.events.base import Command, CommandAnswered, CommandHeader
+from everlode.events.base import CommandAnswered
+from everlode.sdk.waiting import Asked
 from everlode.settings.endpoints import RegionParts
 from everlode.topics.names import command_topic, reply_topic
 from everlode.topics.partition import partition_of
@@ -54,17 +55,17 @@ class RegionLink:
         """True once answers are being read; commands must not be sent before."""
         return self._settled.wait(timeout_s) and self.refused is None
 
-    def send(self, header: CommandHeader, command: Command, value: bytes) -> None:
-        """Queue a command and its encoding; delivery is not waited for, the answer is the proof."""
-        name = type(command).__name__
+    def send(self, asked: Asked) -> None:
+        """Queue a command; delivery is not waited for, the answer is the proof."""
+        header, command = asked.header, asked.command
         key = header.aggregate_id
         self._sender.send(
             Record(
                 command_topic(self.region, command.component),
                 partition_of(key, self._partitions),
                 key,
-                value,
-                command_headers(header, name),
+                asked.value,
+                [*command_headers(header, type(command).__name__), *asked.trace.headers],
             )
         )
 

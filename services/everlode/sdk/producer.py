@@ -313,7 +313,7 @@ class EventProducer:
 
     def _append(self, facts: list[NewFact]) -> list[int]:
         """Offsets of the facts, then of what is due of the snapshot."""
-        beside = self._known.beside(len(facts))
+        beside = self._known.beside(facts)
         if not facts and not beside:
             return []
         try:

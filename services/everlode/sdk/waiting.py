@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from everlode.errors import DeadlineExceeded
 from everlode.events.base import Command, CommandAnswered, CommandHeader
+from everlode.telemetry.tracing import NOT_SENT, Sending
 
 RESEND_S = 8.0
 """A command without an answer is sent again after this time, with the same id; then after twice
@@ -41,12 +42,14 @@ class Asked:
     """A command that was sent, and where to."""
 
     __slots__ = (
-        "asked_at", "command", "handed", "header", "region", "sent_at", "value", "wait_s",
-        "waiters",
+        "asked_at", "command", "handed", "header", "region", "sent_at", "trace", "value",
+        "wait_s", "waiters",
     )  # fmt: skip
 
     def __init__(self, header: CommandHeader, command: Command, value: bytes, region: str) -> None:
         self.header, self.command, self.value, self.region = header, command, value, region
+        self.trace: Sending = NOT_SENT
+        """Of this one; a command that joins another that waits has none."""
         self.handed = False
         """Given to the region's link, so that it may be stored; else it surely is not."""
         self.asked_at = self.sent_at = time.monotonic()
@@ -69,6 +72,16 @@ class Asked:
         """What is known of it when no answer came."""
         known = "it may be carried out" if self.handed else "it was never sent"
         return f"no answer to {self.text} from its home {self.region} in time: {known}"
+
+
+def end_trace(trace: Sending, new: bool, future: Answered) -> None:
+    """Its future is done. Whoever joined a command that waits, not `new`, has sent nothing."""
+    if not new:
+        trace.end("joined")
+    elif future.cancelled() or future.exception() is not None:
+        trace.end("unanswered")
+    else:
+        trace.end(future.result().outcome)
 
 
 class Waiting:

@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from everlode.adapters.kafka import Reader
+from everlode.adapters.kafka_offsets import is_place
 from everlode.avro.codec import Codec
 from everlode.errors import NotFound, Refusal
 from everlode.events.base import CommandAnswered, Event, Fact
@@ -95,8 +96,10 @@ class _Token(NamedTuple):
                 base64.urlsafe_b64decode(text.encode())
             )
             numbers = int(offset), int(version), bool(ended)
+            if not is_place(0, numbers[0]):
+                raise ValueError("no place in a log")
             return cls(str(cluster), str(topic), str(task_id), *numbers)
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, OverflowError, RecursionError) as error:
             raise Refusal(f"not a token of a watch: {error}", code="bad_token") from None
 
 

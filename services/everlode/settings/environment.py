@@ -94,12 +94,13 @@ class Settings(BaseSettings):
     """A projector that stands still for so long, while its logs go on, ends and names the place."""
     log: Form = "auto"
     """Form of logs: text, json, or auto: text for people at a terminal, JSON elsewhere."""
-
     metrics_port: int | None = Field(default=None, ge=1, le=65_535)
     """Port of the loopback where a process answers Prometheus at /metrics."""
     metrics_dir: Path | None = None
     """Folder where each process says to Prometheus (file_sd) where it answers: at any free port of
     the loopback without EVERLODE_METRICS_PORT. Without either it answers nowhere."""
+    otlp: str | None = Field(default=None, pattern=r"^https?://[^\s/]+(/\S*)?$")
+    """URL of an OpenTelemetry collector that gets this process's part of traces, if any does."""
 
     log_mib: int = Field(default=16, ge=1)
     """MiB of one log of a detached stack's processes; as many are kept of what was before."""

@@ -8,10 +8,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
 from everlode.errors import ConfigError
+from everlode.settings.plain import from_yaml
 from everlode.topics import Topology
 
 SETTING = "EVERLODE_TOPOLOGY"
@@ -27,11 +27,11 @@ def load_topology(path: Path | None, **more: Any) -> Topology:
     if path is None:
         return Topology(**more)
     try:
-        found = yaml.safe_load(path.read_text())
+        found = from_yaml(path.read_text())
     except OSError as error:
         raise _wrong(path, error.strerror or str(error)) from None
-    except (ValueError, yaml.YAMLError) as error:
-        raise _wrong(path, " ".join(str(error).split())) from None
+    except ValueError as error:
+        raise _wrong(path, str(error)) from None
     if not isinstance(found, dict):
         raise _wrong(path, "a mapping of fields is expected")
     try:

@@ -30,7 +30,7 @@ from everlode.errors import NotFound
 from everlode.events.catalogue import FACT_COMPONENTS
 from everlode.settings.endpoints import RegionEndpoints
 from everlode.snapshots.read import marks_of, read_snapshot
-from everlode.topics.names import fact_topic
+from everlode.topics.names import fact_topic, region_of, split_fact_topic
 
 NAMED_FROM = 0.5
 """Lag ÷ retention."""
@@ -56,9 +56,11 @@ class Late(NamedTuple):
     def hint(self) -> str:
         """The way out."""
         if self.reader.startswith(WRITER):
+            origin, component = split_fact_topic(self.topic)
             return (
-                "facts that no snapshot has are gone, and it does not start without them: copies in"
-                " other regions and backups have them"
+                "facts that no snapshot has are gone, and it does not start without them: get them"
+                f" from another region's copy: everlode recover beginning {component} --region"
+                f" {region_of(origin)} --from OTHER"
                 if self.removed
                 else "start the primary or the program that writes it, which takes a snapshot, or"
                 f" raise retention.ms of {self.topic}: without these facts it would not start"

@@ -122,11 +122,11 @@ class TaskComponent(Component):
             self._roster.put(new)
 
     def _wake(self) -> None:
-        """What nobody could ever take waits again, once other miners offer."""
+        """What nobody could ever take waits again, once others offer: before what came after."""
         if self._stale:
             self._stale = False
-            self._waiting.update(self._stuck)
-            self._stuck.clear()
+            if self._stuck:
+                self._waiting, self._stuck = self._stuck | self._waiting, {}
 
     # -- what is due -------------------------------------------------------------------------
 

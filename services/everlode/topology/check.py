@@ -35,7 +35,7 @@ NOT_OBEYED = {
     "algorithm": "tasks go to the less loaded of two, always",
     "weights": "candidates are ordered by status, priority and load, always",
     "phi": "the level at which silence convicts is a constant of the detector",
-    "cooldown_s": "there is no cool-down between failovers of one scope",
+    "cooldown_s": "a loss waits for none; an unsteady primary's is 30 s, doubled each time, always",
     "max_lag": "candidates for promotion are not compared by lag",
     "sites": "sites are not named: control_replication is their number",
     "control_nodes": "there is one a site: control_replication",

@@ -70,6 +70,8 @@ class _Walk:
     def mapping(self, node: yaml.MappingNode, where: Where, within: tuple[int, ...]) -> Any:
         seen: dict[str, int] = {}
         for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                continue
             if key.value in seen and key.value != "<<":
                 first = seen[key.value]
                 self.find(key, "twice", f"{key.value} stands here and in line {first}")
@@ -102,4 +104,7 @@ def source_of(text: str) -> Source:
         return Source(None, {}, (Finding(mark.line + 1 if mark else 1, "yaml", why),))
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         return Source(None, {}, (Finding(1, "yaml", " ".join(str(error).split())),))
+    except (LookupError, TypeError, AttributeError) as error:  # see `plain.from_yaml`
+        why = f"a value that cannot be made, {type(error).__name__}"
+        return Source(None, {}, (Finding(1, "yaml", why),))
     return Source(data, walk.lines, tuple(dict.fromkeys(walk.findings)))

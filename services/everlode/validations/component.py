@@ -52,8 +52,13 @@ class ValidationComponent(Component):
         self.folds.may_leave = self._may_leave
 
     def _may_leave(self, state: State) -> bool:
-        """Not while a solution may come that was handed in before it: that makes it a copy."""
+        """Not while a solution may come that was handed in before it: that makes it a copy.
+
+        Nor a case while its solution is not judged: confirmed before, it is still to bar a reward.
+        """
         if isinstance(state, ValidationState) and (state.solved_stamp or 0) > min(self._read):
+            return False
+        if isinstance(state, FraudState) and state.validation_id in self.pending:
             return False
         return self.view_of(state.home).may_leave(state)
 

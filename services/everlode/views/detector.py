@@ -13,8 +13,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import yaml
-
 from everlode.adapters.kafka import Reader
 from everlode.avro.codec import Codec
 from everlode.detection.measured import Measured, measured, times
@@ -30,6 +28,7 @@ from everlode.detection.tuning import Tuning, tuned
 from everlode.errors import ConfigError, ContractError, IntegrityError
 from everlode.events.heartbeats import NodeBeat
 from everlode.settings.endpoints import Endpoints
+from everlode.settings.plain import from_yaml
 from everlode.topics.names import fact_topic
 from everlode.topics.place import placed
 from everlode.views.scopes import region_of_scope
@@ -119,12 +118,12 @@ def tuning_of(path: Path) -> Tuning:
     """
     try:
         text = path.read_text(encoding="utf-8")[:MOST_BYTES]
-        data = yaml.safe_load(text)
+        data = from_yaml(text)
     except (OSError, UnicodeError) as error:
         why = getattr(error, "strerror", None) or "it is not UTF-8"
         raise ConfigError(f"{path}: {why}", hint="--with FILE.yaml") from None
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path}: no YAML: {' '.join(str(error).split())}") from None
+    except ValueError as error:
+        raise ConfigError(f"{path}: no YAML: {error}") from None
     if not isinstance(data, dict):
         raise ConfigError(f"{path}: no settings", hint="lines like `pause_ms: 1000`")
     return tuned(data, str(path))

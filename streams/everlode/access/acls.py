@@ -21,6 +21,7 @@ from everlode.topics.names import (
     fact_topic,
     reply_topic,
     snapshot_topic,
+    work_topic,
 )
 
 Resource = Literal["TOPIC", "GROUP", "TRANSACTIONAL_ID"]
@@ -61,6 +62,7 @@ def topics_of(kind: str, topology: Topology, cluster: str) -> Names:
         "commands": Names((command_topic(cluster, which),)),
         "copies": Names(tuple(fact_topic(o, c) for o in others for c in FACT_COMPONENTS + SIGNALS)),
         "replies": Names((reply_topic(cluster),)),
+        "work": Names((work_topic(origin),)),
         "states": Names((), ("state.g",)),
         "letters": Names((), (f"dlt.{which}.",)),
         "mirrors": Names((), _MIRRORS),

@@ -18,7 +18,8 @@ COMMANDS = tuple(f"commands.{c}" for c in FACT_COMPONENTS)
 SNAPSHOTS = tuple(f"snapshots.{c}" for c in FACT_COMPONENTS)
 LETTERS = tuple(f"letters.{c}" for c in DEAD_LETTER_CONSUMERS)
 KINDS = (
-    *COMMANDS, *FACTS, *SIGNALS, "copies", "replies", "states", *SNAPSHOTS, *LETTERS, "control",
+    *COMMANDS, *FACTS, *SIGNALS, "copies", "replies", "work", "states", *SNAPSHOTS, *LETTERS,
+    "control",
 )  # fmt: skip
 """Kinds of topics, as a region sees them: facts and signals are its own, copies are others'; the
 control log is the network's."""
@@ -55,21 +56,24 @@ def _service(service: Service) -> Rights:
     """Of all nodes of a service: its primary is one of them, and any may become it."""
     own = service.facts
     votes = service.node == "validator"  # each of its nodes judges, as a client of the primary
+    work = ("work",) if own == "tasks" else ()
     return Rights(
         service.node,
         f"`everlode node run {service.node}`",
         (
             f"commands.{own}", *(("replies",) if votes else ()), *FACTS, "copies", "schemas",
-            *SNAPSHOTS, "control",
+            *SNAPSHOTS, *work, "control",
         ),
         (
             *((f"commands.{own}",) if votes else ()), f"facts.{own}", "replies",
-            f"snapshots.{own}", "letters.primary", "heartbeats", "health", "schemas", "control",
+            f"snapshots.{own}", *work, "letters.primary", "heartbeats", "health", "schemas",
+            "control",
         ),
         (
             *(("client-",) if votes else ()),
             f"primary.{own}.", f"writer-{own}-", f"memory-{own}-", f"seen-{own}-",
-            f"adopted-{own}-", f"archive-{own}-", *_OF_THE_SDK, *LOOK,
+            f"adopted-{own}-", f"archive-{own}-", *(("index-",) if work else ()), *_OF_THE_SDK,
+            *LOOK,
         ),
         (f"{own}.",),
     )  # fmt: skip
@@ -83,7 +87,7 @@ RIGHTS = (
     ),
     Rights(
         "miner", "a mining program: `Work`, `MinerBeacon`, `MiningClient`",
-        ("replies", "facts.tasks", "schemas", "control"),
+        ("replies", "work", "schemas", "control"),
         ("commands.tasks", "commands.miners", "heartbeats"), ("client-", "work.", *LOOK),
     ),
     Rights(

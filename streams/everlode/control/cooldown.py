@@ -27,12 +27,20 @@ class Cooldown(NamedTuple):
     times: int
     """Replacements of an unsteady primary in a row; at least 1."""
     since_ms: int
-    """Wall time at which the current primary began to lead; before that, of its decision."""
+    """Wall time at which the current primary first renewed its lease; before that, of its decision.
+    """
 
     @property
     def until_ms(self) -> int:
         """Wall time up to which no other one is replaced for being unsteady."""
         return self.since_ms + min(CAP_MS, FIRST_MS << min(self.times - 1, 10))
+
+    def until_from(self, opened_ms: int | None) -> int:
+        """As `until_ms`, counted from the wall time at which the epoch was open everywhere, if that
+        is known and later: who was slow to lead is given as long as anybody. The control log does
+        not say when that was, the facts do.
+        """
+        return self.until_ms + max(0, (opened_ms or 0) - self.since_ms)
 
 
 Cooldowns = Mapping[str, Cooldown]
@@ -57,7 +65,7 @@ def decided(before: Cooldowns, data: ScopeAssigned, by: Envelope) -> Cooldowns:
 
 
 def begun(before: Cooldowns, scope: str, by: Envelope) -> Cooldowns:
-    """After the first renewal of a primary's lease: it leads."""
+    """After the first renewal of a primary's lease: it may lead, once it has opened its epoch."""
     known = before.get(scope)
     if known is None:
         return before

@@ -41,7 +41,7 @@ def from_bytes(data: bytes | None) -> ControlState | None:
         if found["fold"] != FOLD:
             return None
         return _STATE.validate_json(json.dumps(found["state"]))
-    except (ValueError, KeyError, TypeError, ValidationError):
+    except (ValueError, KeyError, TypeError, RecursionError, ValidationError):
         return None
 
 
@@ -57,5 +57,5 @@ def begin(data: bytes | None, end: int, *, whole: bool = False) -> ControlState 
         if found["position"] >= end:
             return None  # of another log
         return kept or ControlState(late=_LATE.validate_json(json.dumps(found.get("late", {}))))
-    except (ValueError, KeyError, TypeError, AttributeError, ValidationError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, ValidationError):
         return None

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from playwright.sync_api import Browser, Page, sync_playwright
@@ -31,6 +33,13 @@ def opened(browser: Browser, **options: Any) -> tuple[Page, list[str]]:
     page.on("console", lambda line: complaints.append(line.text))
     page.on("pageerror", lambda error: complaints.append(str(error)))
     return page, complaints
+
+
+def shot(page: Page, name: str) -> None:
+    """A picture of what is in the window, for the docs: where the variable SHOTS names a folder."""
+    folder = os.environ.get("SHOTS")
+    if folder is not None:
+        page.screenshot(path=Path(folder) / f"{name}.png")
 
 
 def width_of(page: Page) -> int:

@@ -4,12 +4,15 @@
 DYING_NODE_AT names the stage at which it kills itself, with SIGKILL, around the transaction
 of the first StakeDeposited that it writes: staged, written, committed or answered. `stubborn`
 does not die: it believes in its first epoch, whatever the control log says, until it is fenced.
-`elected` dies as soon as it may lead a scope, before it has written anything there.
+`elected` dies as soon as it may lead a scope, before it has written anything there. `slow` waits
+then, for SIGUSR1, and says meanwhile that it stands still.
 `lossy` loses half of its beats, at random; `hangs` has a judge that never comes back from what is
 named so; `blocked` has a payment system that never answers;
 `poison` is killed by each command to an aggregate that is named so. Nor does `sink` die: its
 payment system refuses the first payment of a key, takes the second without an answer, and then
-answers each time.
+answers each time; that of `unpaying` takes none. `often` writes a snapshot twice a second;
+so does `unpaying`, and `mark`, which after SIGUSR1 dies within the next one: its entries and first
+mark stand in an open transaction by then, and its other marks are never written.
 """
 
 from __future__ import annotations
@@ -27,14 +30,18 @@ from everlode.adapters import kafka_sender, kafka_writer
 from everlode.cli.main import main
 from everlode.errors import FencedOut, Unavailable
 from everlode.events.heartbeats import NodeBeat
+from everlode.events.snapshots import MARK
 from everlode.log.facts import FactLog
 from everlode.membership.agent import NodeAgent
+from everlode.primary import standstill
 from everlode.primary.component import Component
+from everlode.primary.standstill import Turns
 from everlode.processes import node
 from everlode.rewards.sink import Fence, JournalSink
 from everlode.sdk.reference import Solution, Verdict, reference_judge
 from everlode.telemetry.entries import Note
 from everlode.telemetry.sink import to_stream
+from tests.support.processes.often import write_snapshots_often
 
 STAGE = os.environ["DYING_NODE_AT"]
 EVENT = b"everlode.StakeDeposited"
@@ -49,17 +56,26 @@ class DyingProducer(confluent_kafka.Producer):
 
     marked = False
     answering = False
+    asked = False
+    """By SIGUSR1, to die within a snapshot."""
 
     def produce(self, topic: str, *args: Any, **kwargs: Any) -> Any:
         if ("ce_type", EVENT) in kwargs.get("headers", ()) and ".commands." not in topic:
             if STAGE == "staged":
                 die()
             self.marked = True
+        self._within_a_snapshot(topic, kwargs)
         done = super().produce(topic, *args, **kwargs)
         if DyingProducer.answering and topic.endswith(".replies"):
             self.flush(5)
             die()
         return done
+
+    def _within_a_snapshot(self, topic: str, record: dict[str, Any]) -> None:
+        """Before the second mark: what goes with the first one is there."""
+        if self.asked and topic.startswith("snapshot.") and record["key"] == MARK + b"1":
+            self.flush(5)
+            die()
 
     def commit_transaction(self, *args: Any, **kwargs: Any) -> Any:
         if self.marked and STAGE == "written":
@@ -110,6 +126,22 @@ def be_killed_when_elected() -> None:
     NodeAgent.leads = elected  # type: ignore[method-assign]
 
 
+def be_slow() -> None:
+    """Open no log to lead before SIGUSR1, and say so."""
+    go, waits = threading.Event(), threading.Event()
+    open_, stands = FactLog.open, Turns.stands
+
+    def slow(self: FactLog, *args: Any, **kwargs: Any) -> None:
+        waits.set()
+        go.wait()
+        waits.clear()
+        open_(self, *args, **kwargs)
+
+    signal.signal(signal.SIGUSR1, lambda *_: go.set())
+    FactLog.open = slow  # type: ignore[method-assign]
+    Turns.stands = lambda self: "SIGUSR1" if waits.is_set() else stands(self)  # type: ignore[method-assign]
+
+
 def be_badly_served() -> None:
     """Plant the payment system's faults."""
     pay, asked, report = JournalSink.pay, Counter[str](), to_stream("sink")
@@ -129,6 +161,15 @@ def be_badly_served() -> None:
     JournalSink.pay = unsure  # type: ignore[method-assign]
 
 
+def be_unpaying() -> None:
+    """The payment system takes nothing."""
+
+    def away(*_: object) -> str:
+        raise Unavailable("the payment system is down")
+
+    JournalSink.pay = away  # type: ignore[method-assign, assignment]
+
+
 def be_stopped_before_paying() -> None:
     """Stand still after the last look at the lease, right before the first payment."""
     pay = JournalSink.pay
@@ -146,7 +187,8 @@ def be_stopped_before_paying() -> None:
 
 
 def be_blocked() -> None:
-    """A payment never returns: neither an answer nor an error."""
+    """A payment never returns: neither an answer nor an error. Its node says so soon."""
+    setattr(standstill, "STILL_S", 3.0)  # noqa: B010 - for less to wait for
     report = to_stream("sink")
 
     def blocked(
@@ -202,10 +244,18 @@ if __name__ == "__main__":
         be_stubborn()
     if STAGE == "elected":
         be_killed_when_elected()
+    if STAGE == "slow":
+        be_slow()
     if STAGE == "unpaid":
         be_stopped_before_paying()
     if STAGE == "sink":
         be_badly_served()
+    if STAGE == "unpaying":
+        be_unpaying()
+    if STAGE in ("often", "mark", "unpaying"):
+        write_snapshots_often()
+    if STAGE == "mark":
+        signal.signal(signal.SIGUSR1, lambda *_: setattr(DyingProducer, "asked", True))
     if STAGE == "blocked":
         be_blocked()
     if STAGE == "poison":

@@ -1,7 +1,8 @@
 """A program with a scope of its own, for tests that kill it: it emits, and prints each Ack.
 
 `python -m tests.support.processes.emitting STACK EPOCH`. Of four rewards three are paid, and one in
-ten facts is of a reward that nobody calculated: such a one has no state.
+ten facts is of a reward that nobody calculated: such a one has no state. Its snapshots are written
+twice a second.
 """
 
 from __future__ import annotations
@@ -12,10 +13,12 @@ from concurrent.futures import Future
 
 from everlode.events.rewards import RewardCalculated, RewardPaid, RewardWithheld
 from everlode.sdk import Ack, Endpoints, EventProducer
+from tests.support.processes.often import write_snapshots_often
 
 
 def main(stack: str, epoch: str) -> None:
     """Until it is killed."""
+    write_snapshots_often()
     with EventProducer(Endpoints.load(stack), "eu", "rewards", epoch=int(epoch)) as producer:
         number = 0
         while True:

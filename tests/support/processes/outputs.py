@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import io
 import json
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
 from typing import Any
+from unittest.mock import patch
 
 import jsonschema_rs
 
@@ -39,9 +41,12 @@ def fitting(words: Sequence[str], printed: str) -> Any:
     return json.loads(printed)
 
 
-def printed_by(words: list[str]) -> tuple[int, str]:
-    """The exit code and the standard output of a verb, with --json, in this process."""
+def printed_by(words: Sequence[str], env: Mapping[str, str] | None = None) -> tuple[int, str]:
+    """The exit code and the standard output of a verb, with --json, in this process.
+
+    A process of its own would import everything first, which takes it longer than most verbs.
+    """
     out = io.StringIO()
-    with contextlib.redirect_stdout(out):
+    with contextlib.redirect_stdout(out), patch.dict(os.environ, env or {}):
         code = run([*words, "--json"])
     return code, out.getvalue()

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -29,6 +27,7 @@ from everlode.topics import Topology
 from everlode.topics.names import fact_topic
 from tests.support.facts.whole_topic import records
 from tests.support.processes.entries import await_entry, entries, matching
+from tests.support.processes.forked import CLI, started
 
 TOPOLOGY = Topology(
     regions=("eu",), control_replication=1, control_min_insync=1, operators=("judge",)
@@ -54,12 +53,9 @@ def until(true: Callable[[], bool], within_s: float, what: str) -> None:
 class Node:
     """A node's process; its output is in `log`."""
 
-    def __init__(self, arguments: list[str], log: Path, env: dict[str, str]) -> None:
+    def __init__(self, module: str, words: list[str], log: Path, env: dict[str, str]) -> None:
         self.log = log
-        with log.open("wb") as out:
-            self.process = subprocess.Popen(
-                [sys.executable, *arguments], stdout=out, stderr=out, env={**os.environ, **env}
-            )
+        self.process = started(module, words, log, {**os.environ, **env})
 
     def reports(self, kind: str = "", **fields: Any) -> bool:
         """True when it has reported such an entry; of `text` a part is enough."""
@@ -87,11 +83,19 @@ class Node:
         self.process.wait(10)
 
 
+def region_of(node_id: str) -> str:
+    """`ap` of ap-mr-1; `eu` of one that is named after no region."""
+    first = node_id.partition("-")[0]
+    return first if first in ("us", "ap") else "eu"
+
+
 class Region:
     """`eu` on a small stack of its own. Use as a context manager."""
 
     def __init__(self, folder: Path, *, s3: str | None = None) -> None:
         self.folder = folder
+        self.dir = folder / "stack"
+        """Where its processes look for endpoints."""
         self.stack = NativeStack(TOPOLOGY, folder / "stack", mirrors=False, control_nodes=1, s3=s3)
         self.nodes: list[Node] = []
 
@@ -124,7 +128,7 @@ class Region:
     ) -> Node:
         """Start a node; with `module` another program with the same arguments, and its fault."""
         words = ("node", "run", kind, *more)
-        return self._start(words, node_id, module or "everlode.cli.main", die)
+        return self._start(words, node_id, module or CLI, die)
 
     def coordinator(self, node_id: str) -> Node:
         """Start a coordinator."""
@@ -132,28 +136,25 @@ class Region:
 
     def process(self, noun: str, node_id: str, *, module: str | None = None) -> Node:
         """Start a process of the region: coordinator, projector or detector; see `node`."""
-        return self._start((noun, "run"), node_id, module or "everlode.cli.main", "")
+        return self._start((noun, "run"), node_id, module or CLI, "")
 
     def _start(self, words: tuple[str, ...], node_id: str, module: str, die: str) -> Node:
-        arguments = [
-            "-m", module, *words, "--region", "eu", "--node-id", node_id,
-            "--dir", str(self.folder / "stack"),
-        ]  # fmt: skip
+        where = ["--region", region_of(node_id), "--node-id", node_id, "--dir", str(self.dir)]
         log = self.folder / f"{node_id}-{len(self.nodes)}.log"
-        node = Node(arguments, log, {**self._env, "DYING_NODE_AT": die})
+        node = Node(module, [*words, *where], log, {**self._env, "DYING_NODE_AT": die})
         self.nodes.append(node)
         return node
 
     def assign(self, component: str, node_id: str) -> int:
         """Decide that `node_id` leads the component's scope; returns the epoch."""
-        scope = str(Scope(component, "eu"))
+        scope = str(Scope(component, region_of(node_id)))
         state = self.follower.state
         epoch = state.epoch(scope)
         decision = ScopeAssigned(
             scope_name=scope,
             new_epoch=epoch + 1,
             primary_node=node_id,
-            region="eu",
+            region=region_of(node_id),
             reason="forced",
             based_on=max(0, state.position),
             based_on_epoch=epoch,
