@@ -9,6 +9,7 @@ after another. `page.paint`: ms to the first contentful paint in Chromium, a new
 
 from __future__ import annotations
 
+import math
 import statistics
 import sys
 import tempfile
@@ -27,6 +28,7 @@ CHILD = "benchmarks._page_child"
 LARGE, SMALL = ("100", "10000"), ("4", "8")
 ROUNDS, REQUESTS = 5, 100
 WANTED = {"server": 50.0, "paint": 1000.0, "wire": 200.0}
+PAINTED_WITHIN_S = 10.0
 PAINTED = "performance.getEntriesByName('first-contentful-paint')[0]?.startTime ?? -1"
 
 
@@ -61,8 +63,10 @@ class Page(Child):
         self.found["wire"].append(sum(map(len, parts)) / 1000)
         page, _ = opened(self._browser)
         page.goto(self.address)
-        page.wait_for_function(f"({PAINTED}) > 0")
-        self.found["paint"].append(page.evaluate(PAINTED))
+        ends = time.monotonic() + PAINTED_WITHIN_S  # its policy lets no waiting function be made
+        while (painted := page.evaluate(PAINTED)) < 0 and time.monotonic() < ends:
+            time.sleep(0.02)
+        self.found["paint"].append(painted if painted >= 0 else math.inf)
         page.close()
         return self.found["server"][-1]
 
