@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from everlode.cli.options import stack_dir
+from everlode.cli.tables import printable
 from everlode.log.fates import Wish
 from everlode.settings.endpoints import Endpoints
 
@@ -32,8 +33,7 @@ def place(folder: Path | None, region: str | None) -> tuple[Endpoints, str]:
 
 def line(*texts: object) -> None:
     """A line whatever the width, so that ids are whole; nothing in it moves a terminal."""
-    whole = "  ".join(str(text) for text in texts)
-    typer.echo("".join(c if c.isprintable() else ascii(c)[1:-1] for c in whole))
+    typer.echo(printable("  ".join(str(text) for text in texts)))
 
 
 def wishes(ids: list[str], operator: str | None, reason: str) -> list[Wish]:

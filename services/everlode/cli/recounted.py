@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -57,14 +56,7 @@ def _show(shown: dict[str, Any]) -> None:
         for wrong in replay["disagreements"]:
             console.print(f"{wrong['event']} of {wrong['node_id']} {wrong['what']}", style="red")
     if "with" in shown:
-        console.print(_table("with these settings", DIFFERENT, shown["with"]))
-
-
-def _table(title: str, columns: Sequence[str], rows: Sequence[dict[str, Any]]) -> Grid:
-    table = Grid(*columns, title=title)
-    for row in rows:
-        table.add_row(*(row[c] for c in columns))
-    return table
+        console.print(Grid.of(DIFFERENT, shown["with"], "with these settings"))
 
 
 def show_detectors(endpoints: Endpoints, as_json: bool) -> None:
@@ -81,7 +73,7 @@ def show_detectors(endpoints: Endpoints, as_json: bool) -> None:
             f" {one['stood_still']} stood still, {len(one['false_positives'])} wrongly;"
             f" {len(one['misses'])} missed; blind {one['blind']} times"
         )
-        console.print(_table("time to detect", TIMES, one["time_to_detect"]))
+        console.print(Grid.of(TIMES, one["time_to_detect"], "time to detect"))
         for name in ("false_positives", "misses"):
             if one[name]:
-                console.print(_table(name.replace("_", " "), WRONG, one[name]))
+                console.print(Grid.of(WRONG, one[name], name.replace("_", " ")))

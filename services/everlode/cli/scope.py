@@ -6,7 +6,6 @@ The verbs that change something are in `scope_verbs`.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -32,13 +31,6 @@ Scope = Annotated[str, typer.Argument(help="component/region, e.g. task-manager/
 def _look(endpoints: Endpoints, cfg: Settings, scope: str) -> Seen:
     partitions = cfg.topology_of(endpoints).partitions
     return look(endpoints, scope, partitions, policies(cfg, partitions))
-
-
-def _table(title: str, columns: Sequence[str], rows: Sequence[dict[str, Any]]) -> None:
-    table = Grid(*columns, title=title)
-    for row in rows:
-        table.add_row(*(row[name] for name in columns))
-    screen().print(table)
 
 
 def scope_explained(
@@ -92,7 +84,7 @@ def explain(
         "node_id", "status", "priority", "health", "behind_ms", "queue_size", "load_ppm",
         "excluded",
     )  # fmt: skip
-    _table(title, columns, found["candidates"])
+    screen().print(Grid.of(columns, found["candidates"], title))
     typer.echo(_foreseen(found["recovery"]))
     if found["takeover"] is not None:
         _takeover(found["takeover"])
@@ -112,7 +104,7 @@ def _takeover(found: dict[str, Any]) -> None:
     elif not lost:
         typer.echo("nothing was lost: the log of the fenced region holds nothing beyond it")
     else:
-        _table(f"{len(lost)} facts that do not count", tuple(lost[0]), lost)
+        screen().print(Grid.of(tuple(lost[0]), lost, f"{len(lost)} facts that do not count"))
 
 
 def _foreseen(recovery: dict[str, Any]) -> str:
@@ -147,10 +139,10 @@ def history(scope: Scope, folder: Dir = None, as_json: Json = False) -> None:
         typer.echo(json.dumps(said, indent=2))
         return
     columns = ("offset", "at", "epoch", "primary", "reason", "failed_node", "decided_by", "void")
-    _table(scope, columns, found)
+    screen().print(Grid.of(columns, found, scope))
     if suspicions:
         about = ("offset", "at", "observer", "over", "silence_ms", "counts", "lost")
-        _table("suspicions", about, suspicions)
+        screen().print(Grid.of(about, suspicions, "suspicions"))
 
 
 @app.command()

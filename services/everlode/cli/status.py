@@ -82,10 +82,7 @@ def _show_look(found: OneLook, as_json: bool, *, clear: bool = False) -> None:
         if not rows:
             continue
         filled = [c for c in columns if any(row[c] not in (None, "") for row in rows)]
-        table = Grid(*filled, title=name)
-        for row in rows:
-            table.add_row(*(row[c] for c in filled))
-        console.print(table)
+        console.print(Grid.of(filled, rows, name))
     for problem in found.problems:
         console.print(problem, style="red", markup=False)
     console.print(f"{found.at}: " + ("degraded" if found.problems else "all is well"))

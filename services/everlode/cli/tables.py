@@ -6,7 +6,8 @@ itself: nothing is cut. What others have named is shown as text, never as markup
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Self
 
 from rich.console import Console
 from rich.table import Table
@@ -16,9 +17,9 @@ PIPED = 10_000
 """Characters of a line that nobody's window bounds; a table takes what it needs of it."""
 
 
-def printable(value: object) -> str:
-    """As text in which nothing moves a terminal; lines stay lines. Pure."""
-    return "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in str(value))
+def printable(value: object, kept: str = "") -> str:
+    """As text in which nothing moves a terminal, but for the characters that are `kept`. Pure."""
+    return "".join(c if c.isprintable() or c in kept else ascii(c)[1:-1] for c in str(value))
 
 
 def screen(*, stderr: bool = False) -> Console:
@@ -37,10 +38,20 @@ class Grid(Table):
         for name in columns:
             self.add_column(name.replace("_", " "), overflow="fold")
 
+    @classmethod
+    def of(
+        cls, columns: Sequence[str], rows: Iterable[Mapping[str, Any]], title: str | None = None
+    ) -> Self:
+        """These columns of rows that have them by name."""
+        table = cls(*columns, title=title)
+        for row in rows:
+            table.add_row(*(row[name] for name in columns))
+        return table
+
     def add_row(self, *cells: Any, **options: Any) -> None:
         """See Table."""
         while len(self.columns) < len(cells):
             self.add_column(overflow="fold")
         shown = ("" if cell is None else cell for cell in cells)
-        whole = [c if isinstance(c, Text) else Text(printable(c)) for c in shown]
+        whole = [c if isinstance(c, Text) else Text(printable(c, "\n")) for c in shown]
         super().add_row(*whole, **options)

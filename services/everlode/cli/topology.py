@@ -50,7 +50,9 @@ def check(file: File, as_json: Json = False) -> None:
     if not as_json and found.network is not None:
         regions = ", ".join(found.network.topology.regions)
         typer.echo(f"{file}: right; regions {regions}; {len(members)} processes beside their parts")
-        _table(("process", "kind", "priority"), [_member(m) for m in members])
+        if members:
+            shown = [_member(m) for m in members]
+            screen().print(Grid.of(("process", "kind", "priority"), shown))
     if note and not as_json:
         typer.echo(f"{file}: {note}")
     if found.findings:
@@ -141,11 +143,3 @@ def _member(member: Member) -> dict[str, Any]:
         "kind": f"{member.kind} {member.validator_kind}".rstrip(), "priority": member.priority,
         "settings": dict(member.settings), "specialties": list(member.specialties),
     }  # fmt: skip
-
-
-def _table(columns: tuple[str, ...], rows: list[dict[str, Any]]) -> None:
-    if rows:
-        table = Grid(*columns)
-        for row in rows:
-            table.add_row(*(str(row[name]) for name in columns))
-        screen().print(table)
