@@ -45,6 +45,7 @@ def with_tasks(network: Network, count: int = 30) -> tuple[MiningClient, list[st
     return client, names
 
 
+STOPPING = "tests.support.processes.stopping_coordinator"
 HALF = 500_000
 """Progress in ppm."""
 ROOM = 22
@@ -139,9 +140,9 @@ def test_killed_primary_is_replaced_and_its_tasks_migrate(
 
 def test_coordinator_that_wakes_between_plan_and_write_deposes_nobody(network: Network) -> None:
     """The first one stops before it asks whether it leads, the second after it has asked."""
-    network.start_all(stops_at="plan")
+    network.start_all(coordinator=STOPPING, die="plan")
     client, names = with_tasks(network)
-    network.start("eu-co-2", "coordinator", "run", stops_at="write")
+    network.start("eu-co-2", "coordinator", "run", module=STOPPING, die="write")
     await_entry(network.path("eu-co-2"), "ProcessReady")
 
     # the first plans, and is stopped; the second decides, and is stopped before it writes

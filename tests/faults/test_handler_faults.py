@@ -70,6 +70,7 @@ NODES = {
     "eu-rd-2": ("reward-distributor",),
 }
 VALIDATION = "validation/eu"
+DYING = "tests.support.processes.dying_node"
 HUNG, SLOW = "eu-val-hung", "eu-val-slow"
 LEFT = {f"eu/hangs{n}" for n in range(8)} | {f"eu/brief{n}" for n in range(8)}
 """Tasks of which the judge of HUNG does not come back from the first eight."""
@@ -491,8 +492,8 @@ def test_registry_that_is_switched_over_is_told_to_miners(market: Market) -> Non
 
 def test_validator_whose_judge_does_not_come_back_says_so_and_is_replaced(market: Market) -> None:
     network = market.network
-    network.start(HUNG, "node", "run", "validator", fault="hangs")
-    network.start(SLOW, "node", "run", "validator", "--priority", "99", fault="slow")
+    network.start(HUNG, "node", "run", "validator", module=DYING, die="hangs")
+    network.start(SLOW, "node", "run", "validator", "--priority", "99", module=DYING, die="slow")
     network.until(lambda s: {HUNG, SLOW} <= s.nodes.keys())
     eventually(lambda: {HUNG, SLOW} <= beating(market))
     asked = network.ask("scope", "switchover", VALIDATION, "--to", HUNG, "--wait")

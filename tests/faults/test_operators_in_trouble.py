@@ -7,8 +7,6 @@ says what it has committed.
 from __future__ import annotations
 
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 
@@ -19,24 +17,15 @@ from tests.support.processes.entries import await_entry
 from tests.support.world.one_region import SCOPE
 from tests.support.world.operated import MANAGERS, Load, Operated, operated, well_before_and_after
 
+UNDRAINED = "tests.support.processes.undrained_node"
 pytestmark = pytest.mark.timeout(280)
-
-
-def undrained(network: Operated, node: str) -> None:
-    """Start a task manager that never answers a freeze."""
-    with (network.folder / f"{node}.log").open("ab") as log:
-        network.processes[node] = subprocess.Popen(
-            [sys.executable, "-m", "tests.support.processes.undrained_node", "node", "run",
-             "task-manager", "--priority", "9", "--region", "eu", "--node-id", node],
-            env=network.env(), stdout=log, stderr=log,
-        )  # fmt: skip
 
 
 def begin(network: Operated) -> None:
     """Two coordinators; who leads at first does not drain."""
     network.start("eu-det-1", "detector", "run")
     network.start("eu-mr-1", "node", "run", "miner-registry")
-    undrained(network, "eu-tm-1")
+    network.start("eu-tm-1", "node", "run", "task-manager", "--priority", "9", module=UNDRAINED)
     for node in MANAGERS[1:]:
         network.manager(node)
     network.await_nodes(5)

@@ -70,6 +70,7 @@ def test_switchover_under_load_loses_nothing_and_clients_see_no_error(network: O
     assert history[-1]["reason"] == "switchover"
 
 
+DYING = "tests.support.processes.dying_coordinator"
 POINTS = (
     "before FreezeAsked", "after FreezeAsked", "before ScopeAssigned", "after ScopeAssigned",
     "before OperatorAnswered",
@@ -85,7 +86,7 @@ def test_coordinator_killed_at_every_step_is_followed_by_another(network: Operat
         del network.processes[node]
     running: subprocess.Popen[bytes] | None = None
     for point in POINTS:
-        dying = network.coordinator(dies_at=point)
+        dying = network.coordinator(module=DYING, die=point)
         if running is None:
             await_entry(network.path(dying), "ProcessReady")
             running = network.asked("scope", "switchover", SCOPE, "--to", target, "--wait",

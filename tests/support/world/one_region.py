@@ -70,28 +70,22 @@ class Network:
             process.wait(8)
         self.stack.down(at_once=True)
 
-    def start(
-        self, node: str, *words: str, stops_at: str = "", dies_at: str = "", fault: str = ""
-    ) -> None:
-        """Start a process; `stops_at`, `dies_at`: as a coordinator of `stopping_coordinator` or
-        `dying_coordinator`; `fault`: as a node of `dying_node`."""
-        planted = {"stopping_coordinator": stops_at, "dying_coordinator": dies_at}
-        planted |= {"dying_node": fault}
-        program = next((f"tests.support.processes.{p}" for p, at in planted.items() if at), None)
-        env = {"COORDINATOR_STOPS_AT": stops_at or dies_at, "DYING_NODE_AT": fault}
+    def start(self, node: str, *words: str, module: str = CLI, die: str = "") -> None:
+        """Start a process; with `module` another program with the same arguments, and its fault."""
+        env = {"COORDINATOR_STOPS_AT": die, "DYING_NODE_AT": die}
         self.processes[node] = started(
-            program or CLI, [*words, "--region", "eu", "--node-id", node],
+            module, [*words, "--region", "eu", "--node-id", node],
             self.path(node), {**self.env(), **env},
         )  # fmt: skip
 
-    def start_all(self, *, stops_at: str = "") -> None:
+    def start_all(self, *, coordinator: str = CLI, die: str = "") -> None:
         """A detector, a registry, three task managers; when all have joined, a coordinator."""
         self.start("eu-det-1", "detector", "run")
         self.start("eu-mr-1", "node", "run", "miner-registry")
         for n in (1, 2, 3):
             self.start(f"eu-tm-{n}", "node", "run", "task-manager", "--priority", str(10 - n))
         self.await_nodes(5)
-        self.start("eu-co-1", "coordinator", "run", stops_at=stops_at)
+        self.start("eu-co-1", "coordinator", "run", module=coordinator, die=die)
 
     def await_nodes(self, count: int) -> None:
         """Wait until so many have joined and each has sent a beat: a coordinator sees them all."""

@@ -20,6 +20,7 @@ from everlode.control.fold import ControlState
 from everlode.events import commands as c
 from everlode.events.base import CommandAnswered
 from everlode.sdk import MiningClient
+from tests.support.processes.forked import CLI
 from tests.support.processes.outputs import fitting, printed_by
 from tests.support.world.one_region import ACKNOWLEDGED, SCOPE, Network, check, submit
 
@@ -88,10 +89,10 @@ class Operated(Network):
         """Wait until both services that are there are led for the first time."""
         self.until(lambda s: s.epoch(SCOPE) == 1 and s.epoch("miner-registry/eu") == 1)
 
-    def coordinator(self, dies_at: str = "") -> str:
-        """Start one more, and give its name; `dies_at`: as one of `dying_coordinator`."""
+    def coordinator(self, *, module: str = CLI, die: str = "") -> str:
+        """Start one more, and give its name; see `start`."""
         node = f"eu-co-{next(self.coordinators)}"
-        self.start(node, "coordinator", "run", dies_at=dies_at)
+        self.start(node, "coordinator", "run", module=module, die=die)
         return node
 
     def asked(self, *words: str, by: str = "ann") -> subprocess.Popen[bytes]:
