@@ -20,9 +20,9 @@ class Assignments:
         """Task that is held → offset of its newest record."""
         self._next = 0
 
-    def is_mine(self, key: bytes | None) -> bool:
+    def is_mine(self, key: bytes) -> bool:
         """Whether a record is about a task of this miner."""
-        return key is not None and key.startswith(self.mark)
+        return key.startswith(self.mark)
 
     def observe(self, offset: int, key: bytes, work: AssignedTask | None) -> None:
         """Take a record of the miner in, in order; without `work` it has the task no more."""
